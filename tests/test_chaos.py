@@ -29,7 +29,7 @@ def test_a_table_damaged_in_any_way_is_noticed(scene: Scene) -> None:
     assert ["noticed"] * 5 == [*found.values()]
 
 
-def test_a_table_that_is_read_as_another_without_a_word_is_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_is_silently_read_as_another_counts_as_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml_assets.lake.store._check", lambda *_: None)
     monkeypatch.setattr("ml_assets.lake.content.read_part", lambda _, file, **__: pl.read_parquet(file))
 

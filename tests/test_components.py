@@ -98,6 +98,6 @@ def test_the_components_of_other_packages_are_not_declarations_and_a_misspelled_
 
 
 @pytest.mark.parametrize("kind", [Model, RawTables, DbtTables])
-def test_a_component_without_attributes_says_which_it_needs(kind: type[Model | RawTables | DbtTables]) -> None:
+def test_a_component_without_attributes_lists_the_required_ones(kind: type[Model | RawTables | DbtTables]) -> None:
     with pytest.raises(ContractError, match=f"type {kind.__name__} needs attributes; see {kind.kind.__name__}"):
         kind.load(None, ComponentTree.for_test().load_context)

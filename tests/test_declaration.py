@@ -138,7 +138,7 @@ def test_each_task_has_a_usual_metric(task: str, metric: str) -> None:
     assert metric == model(MODEL.replace("task: binary", f"task: {task}")).metric
 
 
-def test_the_study_tunes_for_the_deciding_metric_unless_told_otherwise() -> None:
+def test_the_study_optimizes_the_deciding_metric_by_default() -> None:
     assert "brier" == model(with_lines("evaluation: {metric: brier}")).tuning_metric
     both = model(with_lines("evaluation: {metric: brier}", "tuning: {metric: log_loss}"))
     assert ("brier", "log_loss") == (both.metric, both.tuning_metric)
@@ -149,7 +149,7 @@ def test_a_declaration_cannot_be_changed_once_read() -> None:
         model().seed = 2  # type: ignore[misc]
 
 
-def test_the_example_is_read_as_it_stands() -> None:
+def test_the_example_declaration_is_valid() -> None:
     declared = read_all(DEFS)
 
     assert ["flight_delay"] == [one.name for one in declared.models]
@@ -178,7 +178,7 @@ def test_each_kind_of_declaration_has_its_type() -> None:
     assert {"Model", "RawTables", "DbtTables", "Automation"} == {name.removeprefix("ml_assets.") for name in KINDS}
 
 
-def test_a_cron_says_when_something_comes_and_the_deadline_is_so_much_later() -> None:
+def test_the_deadline_is_the_time_of_the_cron_plus_the_declared_delay() -> None:
     assert "0 8 * * 1-5" == Freshness(cron="30 6 * * 1-5", by_minutes=90).deadline
     assert "45 * * * *" == Freshness(cron="15 * * * *", by_minutes=30).deadline
     assert Freshness(data_days=2).deadline is None
@@ -212,7 +212,7 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
     assert [*get_args(Stage)] == [stage.__name__ for stage in STAGES]
 
 
-def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_pod() -> None:
+def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_pod() -> None:
     found = model(with_lines("compute: {model: {cpu: 1.5}, tuning: {cpu: 2}, card: {}}")).compute
 
     assert ("1.5", "2", None) == (found["model"].cpu, found["tuning"].cpu, found["card"].cpu)
@@ -392,13 +392,13 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_line_field_what_came_and_a_near_name(text: str, expected: list[str]) -> None:
+def test_an_error_is_reported_with_line_field_value_and_suggestion(text: str, expected: list[str]) -> None:
     message = said(text)
 
     assert [] == [part for part in expected if part not in message], message
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     """Golden: what a person reads who got four things wrong."""
     text = (
         MODEL.replace("task: binary", "task: binari").replace("table: order_outcomes", "table: Order Outcomes")
@@ -418,7 +418,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("true", "expected the version of the declaration's format, a whole number from 1 to 1."),
     ],
 )
-def test_a_declaration_of_another_version_is_refused_before_its_fields_are_looked_at(
+def test_a_declaration_of_another_version_is_rejected_before_its_fields_are_validated(
     version: str, expected: str
 ) -> None:
     text = MODEL + f"  a_field_of_tomorrow: 3\n  version: {version}\n"
@@ -447,7 +447,7 @@ def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
     assert [] == [*tmp_path.iterdir()]
 
 
-def test_files_by_day_need_no_columns_that_say_the_day() -> None:
+def test_files_by_day_need_no_day_columns() -> None:
     text = RAW.replace("file: data/orders.csv\n      by: {column: ordered_at}", "files: 's3://in/{day:%Y/%m/%d}/*.csv'")
     found = read_declaration(text, where="shop/defs.yaml")
 
@@ -466,7 +466,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_mistakes_of_all_files_are_told_at_once_with_their_names(tmp_path: Path) -> None:
+def test_errors_of_all_files_are_reported_at_once_with_their_names(tmp_path: Path) -> None:
     one = write(tmp_path, "one", MODEL.replace("task: binary", "task: x"))
     two = write(tmp_path, "two", MODEL + "  sead: 1\n")
     write(tmp_path, "three", MODEL)
@@ -485,7 +485,7 @@ def test_two_models_of_one_name_are_refused_with_both_files(tmp_path: Path) -> N
         read_all(tmp_path)
 
 
-def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     write(tmp_path, "one", MODEL)
 
     with pytest.raises(
@@ -527,7 +527,7 @@ def test_a_budget_is_money_or_cpu_hours_and_not_both(given: dict[str, object]) -
         BudgetSettings.model_validate(given)
 
 
-def test_a_budget_warns_unless_it_is_told_to_block() -> None:
+def test_a_budget_warns_unless_it_is_declared_to_block() -> None:
     assert "warn" == BudgetSettings.model_validate({"per_month": 10}).over
 
 

@@ -182,7 +182,7 @@ def test_the_fields_of_a_declaration_that_a_page_shows_are_valid(page: str, fiel
     assert ModelDeclaration.model_validate(declared | shown).model_fields_set >= set(shown)
 
 
-def test_the_example_of_calling_an_asset_runs_as_it_stands(manifest: Mapping[str, Any]) -> None:
+def test_the_example_of_calling_an_asset_runs_unchanged(manifest: Mapping[str, Any]) -> None:
     assert manifest["nodes"]
     (example,) = blocks(CONTRIBUTING, "python")
 
@@ -216,7 +216,7 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
     assert parts(real) == parts(shown)
 
 
-def test_every_stage_is_in_the_readmes_flow_and_made_by_run() -> None:
+def test_every_stage_is_in_the_readmes_flow_and_materialized_by_run() -> None:
     names = {factory.__name__ for factory in STAGES}
 
     assert names == {*INPUTS, *TRAINING, *MONITORING, *CARD}

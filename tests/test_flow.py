@@ -61,7 +61,7 @@ def lines_of_stale(lake: Lake, manifest: Mapping[str, Any]) -> list[str]:
 # ---------------------------------------------------------------- what one run leaves behind
 
 
-def test_every_stage_leaves_an_artifact_for_every_day_it_was_asked_for(lake: Lake) -> None:
+def test_every_stage_stores_an_artifact_for_every_requested_day(lake: Lake) -> None:
     every = [str(day) for day in days(FLOWN.first, 41)]
 
     assert every == lake.partitions("raw/flights")
@@ -87,14 +87,14 @@ def test_each_artifact_can_be_followed_back_to_raw_files_and_their_digests(lake:
     assert None not in sources
 
 
-def test_manifests_say_which_code_made_what_and_in_which_run(lake: Lake) -> None:
+def test_manifests_record_the_code_and_the_run_of_an_artifact(lake: Lake) -> None:
     found = lineage(lake, lake.find(f"{MODEL}/card"))
 
     assert [] == [str(ref) for ref, m in found.items() if m.code_version is None or m.run_id is None]
     assert 1 == len({manifest.environment for manifest in found.values()})
 
 
-def test_a_day_of_a_run_over_many_names_only_the_days_it_was_made_from(lake: Lake) -> None:
+def test_the_inputs_of_a_day_in_a_run_over_many_are_only_the_days_it_read(lake: Lake) -> None:
     def read(stage: str, day: str) -> set[tuple[str, str | None]]:
         return {(ref.asset, ref.partition) for ref in lake.manifest(lake.find(f"{MODEL}/{stage}", day)).inputs}
 
@@ -185,7 +185,7 @@ def test_no_file_of_the_lake_is_a_pickle(lake: Lake) -> None:
 # ---------------------------------------------------------------- how many runs
 
 
-def test_what_was_never_made_goes_in_one_run_up_to_the_champion_and_in_one_after_it(lake: Lake) -> None:
+def test_a_first_run_has_one_part_up_to_the_champion_and_one_after_it(lake: Lake) -> None:
     stages = {stage: lake.manifest(lake.find(f"{MODEL}/{stage}")).run_id for stage in (*TRAINING, *CARD)}
     by_day = {stage: lake.manifest(lake.find(f"{MODEL}/{stage}", PREDICTED[0])).run_id for stage in MONITORING}
     made_from = {ref.asset: made.run_id for ref, made in lineage(lake, lake.find(f"{MODEL}/training_set")).items()}
@@ -234,7 +234,7 @@ def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
     assert lake.find(f"{MODEL}/model") == again.find(f"{MODEL}/model")
 
 
-def test_explain_names_every_asset_that_other_code_of_training_makes_stale_and_why(
+def test_explain_names_every_asset_that_is_stale_after_a_change_of_training_code_and_why(
     lake: Lake, manifest: Mapping[str, Any]
 ) -> None:
     assert [] == lines_of_stale(lake, manifest)
@@ -263,7 +263,7 @@ def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]
     return {key.to_user_string(): [*found] for key, found in late.items()}
 
 
-def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
+def test_a_changed_raw_day_makes_only_the_assets_that_read_it_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
     lake = Lake(str(own_flown))
@@ -286,7 +286,7 @@ def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
     assert {"raw/flights", "raw/weather", "tables/stg_weather", "tables/stg_airports"}.isdisjoint(late)
 
 
-def test_a_changed_last_day_makes_only_that_day_out_of_date(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+def test_a_changed_last_day_makes_only_the_same_day_out_of_date(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     lake = Lake(str(own_flown))
     old = lake.find("raw/weather", "2013-02-10")
     made = lake.manifest(old)
@@ -343,7 +343,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_what_the_declaration_says_in_words_makes_only_the_card_anew(
+def test_a_changed_description_in_the_declaration_makes_only_the_card_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
     said_otherwise = flights_declared(limits_of_use=["Not for flights over water."])
@@ -423,7 +423,7 @@ def test_another_task_is_a_declaration_on_the_same_tables(
 # ---------------------------------------------------------------- which days
 
 
-def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise() -> None:
+def test_a_span_is_by_default_the_newest_day_and_its_test_window() -> None:
     model = flights_declared().models[0]
 
     assert Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10)) == Span.of(
@@ -457,7 +457,7 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
         ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 is before --from 2013-02-05; swap them"),
     ],
 )
-def test_days_that_make_no_span_are_told_with_what_was_expected(asked: dict[str, str], message: str) -> None:
+def test_days_that_are_no_valid_span_are_reported_with_what_was_expected(asked: dict[str, str], message: str) -> None:
     model = flights_declared().models[0]
 
     with pytest.raises(DataError, match=message):

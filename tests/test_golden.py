@@ -120,7 +120,7 @@ def test_sensors_and_schedules_request_what_is_written_down(ticks: Ticks) -> Non
     check_golden("ticks.json", as_json(ticks.requested))
 
 
-def test_sensors_and_schedules_say_what_is_written_down(ticks: Ticks) -> None:
+def test_ticks_of_sensors_and_schedules_equal_the_golden_file(ticks: Ticks) -> None:
     """Sentences may be rewritten; what is requested is in a file of its own."""
     check_golden("tick_messages.txt", ticks.messages())
 
@@ -205,7 +205,7 @@ def test_the_gate_decides_what_is_written_down(flow: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("same_processor")
-def test_the_card_says_what_is_written_down(flow: Mapping[str, Any]) -> None:
+def test_the_card_equals_the_golden_file(flow: Mapping[str, Any]) -> None:
     lines = [html.unescape(line).strip() for line in _MARKUP.sub("\n", flow["card"]).splitlines()]
     text = "\n".join(line for line in lines if line) + "\n"
     for pattern, name in _OF_THIS_RUN:

@@ -181,7 +181,7 @@ def test_a_flow_that_is_killed_again_and_again_ends_as_one_that_is_not(
 
 
 @pytest.mark.parametrize("when", ["link promotions/*", "unlink promotions/*", "link artifacts/*/champion/*"])
-def test_a_gate_that_is_killed_before_and_after_its_word_speaks_once(
+def test_a_gate_that_is_killed_before_or_after_its_entry_writes_one_entry(
     undisturbed: Undisturbed, tmp_path: Path, when: str
 ) -> None:
     name, _, pattern = when.partition(" ")

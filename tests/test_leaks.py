@@ -207,7 +207,7 @@ def test_columns_that_hold_only_what_was_known_are_not_blamed(leaks: Mapping[str
     assert not innocent & leaks.keys()
 
 
-def test_the_report_says_every_leak_in_a_sentence(report: LeakReport) -> None:
+def test_the_report_describes_every_leak_in_a_sentence(report: LeakReport) -> None:
     assert all(leak.sentence in report.text for leak in report.leaks)
     assert {"samples": 3, "sampled_days": 1, "rows": report.rows, "leaks": len(report.leaks)} == report.note
 
@@ -225,7 +225,7 @@ def test_the_check_blocks_and_lists_findings_and_known_times(leaky: Path, report
     }
 
 
-def test_features_with_a_leak_are_not_published_and_the_lake_keeps_the_finding(
+def test_features_with_a_leak_are_not_published_and_the_finding_is_stored(
     lake: Lake, leaky: Path, leaky_rows: pl.DataFrame, tmp_path: Path
 ) -> None:
     copy = LakeResource(url=str(shutil.copytree(lake.url, tmp_path / "lake")))
@@ -270,7 +270,9 @@ def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> N
     assert () == lake.take_reads(), "what is only compared is no input"
 
 
-def test_features_that_no_rebuild_gives_are_told_from_leaks_with_a_cause(lake: Lake, honest: pl.DataFrame) -> None:
+def test_features_that_no_rebuild_reproduces_are_distinguished_from_leaks_with_a_cause(
+    lake: Lake, honest: pl.DataFrame
+) -> None:
     stale = honest.with_columns(pl.col("distance_miles") + 1)
 
     (leak,) = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=1, rows=stale).leaks

@@ -96,7 +96,7 @@ def rows(lake: Lake, asset: str, run: str) -> list[int]:
     return read["n"].to_list()
 
 
-def test_dagsters_re_execution_goes_on_with_what_the_failed_run_had_made(
+def test_dagsters_re_execution_continues_with_the_artifacts_of_the_failed_run(
     lake: Lake, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -147,7 +147,7 @@ def days_of(instance: dg.DagsterInstance, asset: str) -> dict[str | None, str | 
     }
 
 
-def test_a_days_data_version_is_its_version_in_the_lake_whichever_run_made_it(
+def test_the_data_version_of_a_day_is_its_version_in_the_lake_in_every_run(
     lake: Lake, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(first: str, last: str) -> None:
@@ -218,7 +218,7 @@ def test_the_command_goes_on_from_a_failed_step(
     assert 1 == len(lake.manifests(before[0]))
 
 
-def test_landing_an_identical_day_again_makes_nothing_else_out_of_date(
+def test_landing_an_identical_day_again_makes_no_other_asset_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
     lake, day = Lake(str(own_flown)), "2013-02-05"
@@ -234,7 +234,7 @@ def test_landing_an_identical_day_again_makes_nothing_else_out_of_date(
 
 
 @pytest.mark.parametrize("then", [[], ["training_set"]], ids=["equal", "other"])
-def test_changed_code_makes_what_comes_after_it_again_only_if_it_gives_something_else(
+def test_changed_code_updates_downstream_assets_only_if_its_output_changes(
     own_flown: Path, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, then: list[str]
 ) -> None:
     lake = Lake(str(own_flown))

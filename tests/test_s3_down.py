@@ -80,7 +80,7 @@ def outage(s3: S3, undisturbed: Undisturbed) -> Outage:
             return Outage(name, options, proxy.host, str(failed.value), time.monotonic() - since)
 
 
-def test_a_server_that_goes_away_is_told_with_object_host_and_mend_within_half_a_minute(outage: Outage) -> None:
+def test_an_unreachable_server_is_reported_within_30_seconds_with_object_host_and_fix(outage: Outage) -> None:
     assert outage.seconds < 30
     wanted = (
         r"raw/flights failed: ml_assets\.lake\.errors\.UnreachableLakeError: cannot \w+ "
@@ -89,7 +89,7 @@ def test_a_server_that_goes_away_is_told_with_object_host_and_mend_within_half_a
     assert re.search(wanted, outage.said), outage.said
 
 
-def test_what_was_made_before_the_server_went_away_stands(outage: Outage) -> None:
+def test_artifacts_stored_before_the_server_failed_are_intact(outage: Outage) -> None:
     lake = lake_at(outage.bucket, outage.options).connect()
 
     assert {"raw/airlines", "raw/airports"} == {folder.rpartition("/")[0] for folder in whole_artifacts(lake)}

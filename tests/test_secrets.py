@@ -71,7 +71,7 @@ SECRETS = st.text(string.ascii_letters + string.digits + "'\"/#?@:;,.!$%*+=~", m
 
 
 @given(SECRETS)
-def test_whatever_a_password_or_a_signature_is_only_the_rest_of_its_address_is_shown(secret: str) -> None:
+def test_of_an_address_with_any_password_or_signature_only_the_rest_is_shown(secret: str) -> None:
     assert "at https://***@h/t.csv now" == redact(f"at https://joe:{secret}@h/t.csv now")
     assert "https://h/t.csv?sig=***&a=***" == redact(f"https://h/t.csv?sig={secret}&a=1")
     assert has_secret(f"https://joe:{secret}@h/t.csv")

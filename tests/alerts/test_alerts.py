@@ -42,7 +42,7 @@ def alert(**changes: Any) -> Alert:
 # ---------------------------------------------------------------- settings
 
 
-def test_without_settings_there_is_the_log_which_gets_all_but_what_the_machine_asks_of_itself() -> None:
+def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_requested_retrainings() -> None:
     [log] = alerts().channels(LOG)
 
     assert ("log", frozenset(KINDS) - {"retraining_asked"}) == (log.name, log.kinds)
@@ -100,7 +100,7 @@ def test_a_setting_that_cannot_be_used_is_named_with_what_was_expected(
         alerts(tmp_path).send(alert())
 
 
-def test_every_setting_is_described_with_the_variable_that_stands_in_for_it() -> None:
+def test_every_setting_is_described_with_its_environment_variable() -> None:
     for name, described in Alerts.model_fields.items():
         if name == "lake":
             continue
@@ -127,7 +127,7 @@ def test_an_alert_without_a_time_zone_is_refused() -> None:
         alert(at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
 
 
-def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_taken_out() -> None:
+def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_redacted() -> None:
     environment = {"PGPASSWORD": "hunter22", "HOME": "/home/me", "A_TOKEN_FILE": "/var/x"}
     redact = Redactor([URL, "a-long-secret-part"], environment)
 
@@ -165,7 +165,7 @@ def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
     assert "alert channel email at localhost:1 failed: no mail was sent" in caplog.text
 
 
-def test_what_is_kept_is_clean_and_can_be_sent_whatever_the_text_was(
+def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     delivery = alerts(tmp_path).send(alert(title="\ud800\x00", body="x" * 10**6, facts={"nan": float("nan")}))
@@ -186,7 +186,7 @@ def test_what_waits_is_sent_without_anything_new(tmp_path: Path, environment: py
     assert {} == again.failures, "it is not due yet"
 
 
-def test_the_lake_says_what_was_done_in_json_that_a_person_can_read(tmp_path: Path) -> None:
+def test_the_lake_records_deliveries_as_readable_json(tmp_path: Path) -> None:
     alerts(tmp_path).send(alert())
 
     [record] = (tmp_path / "alerts" / "2026-11-21").glob("*.json")

@@ -254,7 +254,7 @@ def test_what_slack_would_refuse_as_too_long_is_cut() -> None:
     ("status", "why"),
     [(404, "it answered 404 Not Found"), (503, "it answered 503 Service Unavailable"), (799, "it answered 799")],
 )
-def test_an_answer_that_is_no_yes_is_a_failure_that_nobody_got(status: int, why: str) -> None:
+def test_an_error_response_is_a_failure_that_reached_no_receiver(status: int, why: str) -> None:
     with web() as heard:
         heard.status = status
         heard.answer = f"no, {HIDDEN}".encode()
@@ -301,7 +301,7 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
     assert 1 == len(heard.requests)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(served: ssl.SSLContext) -> None:
+def test_an_untrusted_certificate_is_refused(served: ssl.SSLContext) -> None:
     with web(served) as heard:
         said, _ = told(lambda: webhook(heard.url).send(message()))
 
@@ -310,7 +310,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(served: ssl.SSLContext
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_certificate_that_is_trusted_is_taken(served: ssl.SSLContext) -> None:
+def test_a_trusted_certificate_is_accepted(served: ssl.SSLContext) -> None:
     with web(served) as heard:
         webhook(heard.url).send(message())
 
@@ -383,7 +383,7 @@ def test_by_tls_the_line_is_encrypted_from_the_start(served: ssl.SSLContext) -> 
     assert 1 == len(box.mails)
 
 
-def test_a_mail_server_that_nobody_vouches_for_gets_no_password(served: ssl.SSLContext) -> None:
+def test_a_mail_server_with_an_untrusted_certificate_gets_no_password(served: ssl.SSLContext) -> None:
     with mail_server(tls_context=served, auth_require_tls=True) as box:
         said, _ = told(lambda: email(box.port, security="starttls", user="u", password="hush hush").send(message()))
 
@@ -400,7 +400,7 @@ def test_a_server_without_starttls_gets_no_mail() -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_wrong_password_is_a_failure_that_does_not_tell_it(served: ssl.SSLContext) -> None:
+def test_a_wrong_password_is_a_failure_whose_message_does_not_contain_it(served: ssl.SSLContext) -> None:
     with mail_server(tls_context=served, auth_require_tls=True) as box:
         said, _ = told(lambda: email(box.port, security="starttls", user="u", password="hush hush").send(message()))
 
@@ -408,7 +408,7 @@ def test_a_wrong_password_is_a_failure_that_does_not_tell_it(served: ssl.SSLCont
     assert [] == box.mails
 
 
-def test_a_receiver_that_is_refused_is_told_of_and_the_others_get_theirs_once() -> None:
+def test_a_refused_receiver_is_reported_and_the_others_get_the_mail_once() -> None:
     with mail_server() as box:
         box.refused = frozenset({"day@example.com"})
         assert "the server refused the receivers day@example.com" == email(box.port).send(message())

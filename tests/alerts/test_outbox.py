@@ -93,7 +93,7 @@ def outbox(lake: Lake, *channels: Any, clock: Clock, per_hour: int = 20, base_ur
 # ---------------------------------------------------------------- once
 
 
-def test_an_alert_goes_out_once_however_often_it_is_seen(lake: Lake) -> None:
+def test_an_alert_is_sent_once_even_if_it_is_raised_several_times(lake: Lake) -> None:
     bell, clock = Bell(), Clock()
 
     first = outbox(lake, bell, clock=clock).send([alert("a")])
@@ -104,7 +104,7 @@ def test_an_alert_goes_out_once_however_often_it_is_seen(lake: Lake) -> None:
     assert (1, 1, 0) == (again.new, again.sent, again.waiting)
 
 
-def test_the_record_says_which_channels_got_it_and_nothing_stays_open(folder: Lake) -> None:
+def test_the_record_lists_the_channels_that_received_it_and_nothing_is_pending(folder: Lake) -> None:
     outbox(folder, Bell(), Bell("whistle", kinds=frozenset({"rolled_back"})), clock=Clock()).send([alert("a")])
 
     record = folder.read(folder.path("alerts", "2026-11-21", f"{alert_digest('run/a')}.json"))
@@ -136,7 +136,7 @@ def test_an_event_of_yesterday_that_is_seen_again_today_is_the_same_event(folder
     assert ["<a>"] == bell.titles
 
 
-def test_a_kind_that_no_channel_wants_is_taken_up_and_done_with(folder: Lake) -> None:
+def test_a_kind_without_a_channel_is_recorded_and_completed(folder: Lake) -> None:
     delivery = outbox(folder, Bell(kinds=frozenset()), clock=Clock()).send([alert("a")])
 
     assert (1, 0, 0) == (delivery.new, delivery.sent, delivery.waiting)
@@ -145,7 +145,7 @@ def test_a_kind_that_no_channel_wants_is_taken_up_and_done_with(folder: Lake) ->
 # ---------------------------------------------------------------- a channel that fails
 
 
-def test_a_channel_that_is_down_keeps_no_other_from_getting_its_alerts_and_gets_its_own_later(lake: Lake) -> None:
+def test_a_channel_that_is_down_does_not_delay_the_others_and_gets_its_alerts_later(lake: Lake) -> None:
     down, up, clock = Bell("down", before=refuse), Bell("up"), Clock()
 
     first = outbox(lake, down, up, clock=clock).send([alert("a"), alert("b")])
@@ -192,7 +192,7 @@ def test_tries_come_more_and_more_seldom_and_in_the_end_the_alert_is_given_up_lo
     assert f"bell at bell.example did not receive «<a>» in {MOST_TRIES} attempts; no more follow" in caplog.messages[-1]
 
 
-def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_says_so(folder: Lake) -> None:
+def test_an_alert_that_may_have_arrived_is_sent_again_with_the_same_id_and_marked_as_a_repeat(folder: Lake) -> None:
     bell, clock = Bell(after=go_silent), Clock()
 
     outbox(folder, bell, clock=clock).send([alert("a")])
@@ -208,7 +208,7 @@ def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_says_so(folde
 # ---------------------------------------------------------------- a process that dies
 
 
-def test_what_a_dead_process_had_begun_is_taken_over_after_some_minutes_and_not_before(folder: Lake) -> None:
+def test_an_attempt_of_a_crashed_process_is_taken_over_only_after_some_minutes(folder: Lake) -> None:
     bell, clock = Bell(before=die), Clock()
     with pytest.raises(DiedError):
         outbox(folder, bell, clock=clock).send([alert("a")])
@@ -224,7 +224,7 @@ def test_what_a_dead_process_had_begun_is_taken_over_after_some_minutes_and_not_
 
 
 @pytest.mark.parametrize("after", range(1, 8))
-def test_wherever_a_process_dies_the_alert_still_goes_out_once_or_says_that_it_may_be_a_repeat(
+def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possible_repeat(
     folder: Lake, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     bell, clock = Bell(), Clock()
@@ -286,7 +286,7 @@ def test_a_single_alert_that_had_to_wait_goes_out_as_it_is(folder: Lake) -> None
     assert ["<a>", "<b>"] == sorted(bell.titles)
 
 
-def test_the_log_is_told_of_everything_at_once(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_channel_gets_all_alerts_without_a_rate_limit(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log, bell = LogChannel(frozenset(KINDS), LOG), Bell()
 
@@ -333,7 +333,7 @@ def test_a_link_leads_into_the_web_ui_where_its_address_is_known(folder: Lake) -
     assert None is without.got[0].link
 
 
-def test_an_alert_that_cannot_be_read_stops_no_other_and_is_told_of(
+def test_an_unreadable_alert_is_reported_and_does_not_stop_the_others(
     folder: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
     bell = Bell()

@@ -117,7 +117,7 @@ def test_each_step_that_failed_is_reported(daemon: Daemon, heard: Heard) -> None
     assert ["check_failed", "run_failed"] == sorted(it.kind for it in heard.alerts)
 
 
-def test_more_failed_runs_than_one_tick_takes_are_looked_at_by_the_next_ones(
+def test_failed_runs_over_the_limit_of_a_tick_are_read_by_the_next_ticks(
     daemon: Daemon, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml_assets.automation.alerts.MOST_RUNS", 2)
@@ -244,7 +244,7 @@ def test_a_log_that_cannot_be_read_is_reported_at_each_tick_stops_nothing_and_is
 
 
 @pytest.mark.parametrize("cursor", [None, "", "not one", json.dumps({"at": "2026-01-01"})])
-def test_with_its_cursor_lost_the_last_day_is_looked_at_again_and_nothing_is_alerted_twice(
+def test_without_its_cursor_the_last_day_is_read_again_and_nothing_is_alerted_twice(
     daemon: Daemon, heard: Heard, cursor: str | None
 ) -> None:
     daemon.run(orders)
@@ -258,7 +258,7 @@ def test_with_its_cursor_lost_the_last_day_is_looked_at_again_and_nothing_is_ale
     assert ["challenger_promoted", "freshness_missed", "run_failed"] == sorted(it.kind for it in heard.alerts)
 
 
-def test_two_daemons_at_once_tell_each_event_once(tmp_path: Path, heard: Heard) -> None:
+def test_two_concurrent_daemons_alert_each_event_once(tmp_path: Path, heard: Heard) -> None:
     (tmp_path / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
         daemons = [Daemon(instance, Lake(str(tmp_path / "lake"))) for _ in range(3)]
@@ -277,7 +277,7 @@ def test_two_daemons_at_once_tell_each_event_once(tmp_path: Path, heard: Heard) 
     assert 4 == len({it.key for it in heard.alerts}) == len(heard.alerts)
 
 
-def test_a_lake_that_is_down_fails_the_tick_and_the_next_one_tells(
+def test_a_lake_that_is_down_fails_the_tick_and_the_next_tick_alerts(
     daemon: Daemon, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.run(orders)

@@ -85,7 +85,7 @@ def test_content_that_comes_back_is_requested_again(landing: Landing) -> None:
         assert {"2024-01-01": numbers} == landing.landed()
 
 
-def test_a_table_that_sets_rows_aside_is_requested_with_its_quarantine(tmp_path: Path) -> None:
+def test_a_table_with_a_quarantine_is_requested_together_with_it(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         shop = Landing(tmp_path / "in", LakeResource(url=str(tmp_path / "lake")), instance, {"quarantine": 0.5})
         shop.write(0, 1, -1)
@@ -96,7 +96,7 @@ def test_a_table_that_sets_rows_aside_is_requested_with_its_quarantine(tmp_path:
         assert {"2024-01-01": [1]} == shop.landed()
 
 
-def test_a_growing_file_waits_and_is_said_so(landing: Landing) -> None:
+def test_a_growing_file_waits_and_is_reported(landing: Landing) -> None:
     landing.write(0, 1, at=time.time())
     landing.write(1, 1, at=time.time() + 86_400)  # by a clock that is wrong
 
@@ -111,7 +111,7 @@ def test_a_growing_file_waits_and_is_said_so(landing: Landing) -> None:
     assert ["2024-01-01"] == [it.partition_key for it in landing.look().run_requests or ()]
 
 
-def test_a_vanished_file_is_alerted_once_and_what_was_landed_stays(landing: Landing) -> None:
+def test_a_removed_file_is_alerted_once_and_its_landed_rows_remain(landing: Landing) -> None:
     path = landing.write(0, 1)
     [run] = landing.tick()
     landing.land(run)
@@ -186,7 +186,9 @@ def test_a_folder_that_cannot_be_listed_is_an_error_after_the_others_got_theirs(
     assert ["raw/good"] == [it.tags[TABLE] for it in tick().run_requests]
 
 
-def test_without_such_tables_it_says_why_it_does_nothing(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_without_tables_with_files_the_tick_is_skipped_with_a_reason(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     sensor = arrivals_sensor(Declared())
     with dg.build_sensor_context(instance, resources={"ml_assets_lake": LakeResource(url=str(tmp_path))}) as context:
         found = sensor(context)
@@ -198,7 +200,7 @@ def test_without_such_tables_it_says_why_it_does_nothing(instance: dg.DagsterIns
 # ---------------------------------------------------------------- once
 
 
-def test_on_the_same_state_the_same_run_keys_are_made(landing: Landing) -> None:
+def test_equal_states_give_equal_run_keys(landing: Landing) -> None:
     for day in (0, 1, 7):
         landing.write(day, 1)
 
@@ -281,7 +283,7 @@ def test_a_thousand_days_are_requested_in_few_runs_and_then_cost_little(
     assert [] == reads
 
 
-def test_more_ranges_than_a_tick_may_ask_for_wait_for_the_next(landing: Landing) -> None:
+def test_ranges_over_the_limit_of_a_tick_are_requested_at_the_next(landing: Landing) -> None:
     for day in range(0, 2 * (MOST_REQUESTS + 2), 2):
         landing.write(day, day)
 
@@ -321,7 +323,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_each_content_of_a_day_is_requested_once_whatever_happens(
+def test_each_content_of_a_day_is_requested_exactly_once_under_faults(
     instance: dg.DagsterInstance, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     numbers = itertools.count()

@@ -135,7 +135,7 @@ def instances() -> Iterator[Sequence[dg.DagsterInstance]]:
         yield one, other
 
 
-def test_a_table_of_dbt_that_looks_back_is_the_same_in_whatever_order_its_days_land(
+def test_a_dbt_table_with_a_look_back_does_not_depend_on_the_order_in_which_days_land(
     shop_project: Path, tmp_path: Path, instances: Sequence[dg.DagsterInstance]
 ) -> None:
     """Cases 12 and 13: days 2 and 3 come after day 4, and the declared days go on for years."""

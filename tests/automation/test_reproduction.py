@@ -58,7 +58,7 @@ def with_champion(folder: Path) -> Path:
     return folder
 
 
-def test_each_week_asks_for_one_run_a_model_and_never_twice() -> None:
+def test_each_week_requests_one_run_per_model_and_never_two() -> None:
     requests = asked(MODEL, "flight_minutes").run_requests
 
     assert ["reproduce/flight_delay/2026-11-22T04:00", "reproduce/flight_minutes/2026-11-22T04:00"] == [
@@ -67,7 +67,7 @@ def test_each_week_asks_for_one_run_a_model_and_never_twice() -> None:
     assert {"ml_assets/model": MODEL, "ml_assets/cause": "weekly reproduction"}.items() <= requests[0].tags.items()
 
 
-def test_without_models_it_says_why_it_does_nothing() -> None:
+def test_without_models_the_tick_is_skipped_with_a_reason() -> None:
     assert "no model is declared" in asked().skip_message
 
 
@@ -120,7 +120,7 @@ def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: 
     assert "command" not in said
 
 
-def test_a_promotion_log_that_is_gone_fails_the_run_and_is_not_taken_for_no_champion(tmp_path: Path) -> None:
+def test_a_missing_promotion_log_fails_the_run_and_does_not_count_as_no_champion(tmp_path: Path) -> None:
     lake = Lake(str(with_champion(tmp_path)))
     head = PromotionLog(lake, MODEL, type(promotion(1))).inspect(manifests=0).head
     assert head is not None

@@ -54,7 +54,7 @@ def drifted(make: Make, **retraining: Any) -> World:
 # ---------------------------------------------------------------- what asks
 
 
-def test_a_model_that_is_no_longer_declared_is_not_looked_at(make: Make) -> None:
+def test_a_model_that_is_no_longer_declared_is_not_checked(make: Make) -> None:
     it = drifted(make)
     it.launch(it.look())
     it.sensors = {"drift": drift_sensor(Declared(), clock=lambda: it.now)}
@@ -63,7 +63,7 @@ def test_a_model_that_is_no_longer_declared_is_not_looked_at(make: Make) -> None
     assert "no model is declared." == it.said
 
 
-def test_drift_asks_for_a_run_of_the_training_stages_as_of_the_newest_day(make: Make) -> None:
+def test_drift_requests_a_run_of_the_training_stages_as_of_the_newest_day(make: Make) -> None:
     it = drifted(make, trials=5, split={"train_days": 40, "validation_days": 3, "test_days": 4})
 
     [request] = it.look()
@@ -89,7 +89,7 @@ def test_drift_asks_for_a_run_of_the_training_stages_as_of_the_newest_day(make: 
     assert "2 of the last 3 judged days are over" in record.sentence
 
 
-def test_performance_that_falls_behind_its_promise_asks(make: Make) -> None:
+def test_performance_below_expectation_requests_a_retraining(make: Make) -> None:
     it = make()
     for _ in range(9):
         it.live(auc=0.7)
@@ -101,7 +101,7 @@ def test_performance_that_falls_behind_its_promise_asks(make: Make) -> None:
     assert "0 of the last" in it.said
 
 
-def test_the_floor_asks_for_what_was_not_trained_for_long(make: Make) -> None:
+def test_the_maximum_age_requests_a_retraining_of_an_old_model(make: Make) -> None:
     it = make(floor_days=8, cool_down_days=8)
     for _ in range(7):
         it.live()
@@ -115,7 +115,7 @@ def test_the_floor_asks_for_what_was_not_trained_for_long(make: Make) -> None:
     assert ["retraining_floor"] == [record.asked_by for record in it.records()]
 
 
-def test_without_champion_or_predictions_the_tick_says_so(make: Make) -> None:
+def test_without_champion_or_predictions_the_tick_gives_that_reason(make: Make) -> None:
     it = make()
     assert [] == it.look()
     assert "m: there are no predictions yet" == it.said
@@ -135,7 +135,7 @@ def test_a_champion_that_is_damaged_fails_the_tick_and_is_named(make: Make) -> N
         it.look()
 
 
-def test_a_model_that_is_damaged_is_looked_at_again_after_a_tick_in_which_another_asked(tmp_path: Path) -> None:
+def test_a_damaged_model_is_checked_again_after_a_tick_in_which_another_requested_a_retraining(tmp_path: Path) -> None:
     one = declared()
     project = Declared(models=(*one.models, one.models[0].model_copy(update={"name": "n"})))
     with world(tmp_path / "lake", project) as damaged:
@@ -156,7 +156,7 @@ def test_a_model_that_is_damaged_is_looked_at_again_after_a_tick_in_which_anothe
 # ---------------------------------------------------------------- once
 
 
-def test_the_same_state_asks_once_after_a_restart_and_with_a_lost_cursor_too(make: Make) -> None:
+def test_the_same_state_requests_one_retraining_even_after_a_restart_or_a_lost_cursor(make: Make) -> None:
     it = drifted(make)
     it.launch(it.look())
 
@@ -169,7 +169,7 @@ def test_the_same_state_asks_once_after_a_restart_and_with_a_lost_cursor_too(mak
     assert 1 == len(it.records())
 
 
-def test_without_anything_new_no_model_is_looked_at_but_those_whose_turn_it_is(
+def test_without_new_reports_only_the_models_whose_turn_it_is_are_checked(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml_assets.automation.changed.IN_TURN", 0)
@@ -202,7 +202,7 @@ def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make
     assert "drift" == request.tags["ml_assets/cause"]
 
 
-def test_drift_is_acted_on_though_the_event_that_tells_of_it_was_lost(make: Make) -> None:
+def test_drift_requests_a_retraining_even_if_its_event_was_lost(make: Make) -> None:
     it = make()
     for _ in range(7):
         it.live()
@@ -240,7 +240,7 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
     ] == told
 
 
-def test_daemons_that_look_at_once_and_all_decide_before_one_has_claimed_ask_for_one_run(
+def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = drifted(make, per_day=2, cool_down_days=0)
@@ -265,7 +265,7 @@ def test_daemons_that_look_at_once_and_all_decide_before_one_has_claimed_ask_for
     assert 1 == len(it.records())
 
 
-def test_a_daemon_that_died_before_its_run_was_known_is_made_good(make: Make) -> None:
+def test_a_request_of_a_daemon_that_crashed_before_its_run_started_is_repeated(make: Make) -> None:
     it = drifted(make)
     [lost] = it.look(dies=True)
 
@@ -294,7 +294,7 @@ def test_what_another_sensor_requested_a_moment_ago_holds_back_before_there_is_a
     assert [f"retraining/{MODEL}/2013-03-09/2"] == [request.run_key for request in it.look("performance")]
 
 
-def test_what_the_floor_could_not_ask_for_the_drift_sensor_does_and_no_other(make: Make) -> None:
+def test_only_the_drift_sensor_repeats_a_request_of_the_maximum_age_schedule(make: Make) -> None:
     it = make(floor_days=5, cool_down_days=5)
     for _ in range(6):
         it.live()
@@ -318,7 +318,7 @@ def test_a_record_that_is_old_has_had_its_run_though_dagster_has_forgotten_it(ma
 # ---------------------------------------------------------------- what holds back
 
 
-def test_whatever_trains_the_model_holds_back_until_it_ends(make: Make) -> None:
+def test_any_running_training_of_the_model_postpones_a_retraining_until_it_ends(make: Make) -> None:
     it = drifted(make)
     run = dg.DagsterRun(
         "__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset([dg.AssetKey([MODEL, "tuning"])])
@@ -345,7 +345,7 @@ def test_each_rejected_challenger_doubles_the_cool_down(make: Make) -> None:
     assert [date(2013, 3, 9), date(2013, 3, 13), date(2013, 3, 21)] == asked
 
 
-def test_a_sensor_that_another_one_overtakes_as_of_another_day_asks_for_no_second_training(make: Make) -> None:
+def test_a_sensor_overtaken_by_another_as_of_another_day_requests_no_second_training(make: Make) -> None:
     it = drifted(make)
     later = Retraining(
         model=MODEL, as_of=date(2013, 3, 10), number=1, cause="performance", sentence="It falls behind.", figures={},

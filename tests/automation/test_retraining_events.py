@@ -140,7 +140,7 @@ EVENTS: tuple[Callable[[Life], None], ...] = (
     floor=st.sampled_from([None, 1]),
     happens=st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from(LOOKS)), min_size=14, max_size=14),
 )
-def test_whatever_happens_nothing_is_asked_twice_or_together_and_nothing_is_lost(
+def test_under_faults_no_retraining_is_requested_twice_concurrently_or_lost(
     cool_down: int, per_day: int, floor: int | None,
     happens: list[tuple[Callable[[Life], None], Callable[[Life], None]]],
 ) -> None:  # fmt: skip

@@ -40,7 +40,7 @@ def asked(lake: Path, found: Declared) -> Any:
     return schedule.evaluate_tick(context)
 
 
-def test_each_morning_asks_for_yesterday_of_each_table_that_has_not_come(tmp_path: Path) -> None:
+def test_each_morning_requests_yesterday_of_each_table_that_has_not_landed_it(tmp_path: Path) -> None:
     put(Lake(str(tmp_path)), frame(1), asset="raw/returns", partition="2026-03-04")
 
     [request] = asked(tmp_path, declared()).run_requests

@@ -79,7 +79,7 @@ def run_all(found: World) -> None:
 # ---------------------------------------------------------------- what follows from a change
 
 
-def test_a_new_day_is_made_group_by_group_upstream_first(flown_world: World) -> None:
+def test_a_new_day_is_materialized_by_group_upstream_first(flown_world: World) -> None:
     day = DAYS[4]
     flown_world.land("a", day, "one")
     flown_world.land("b", day, "one")
@@ -98,7 +98,7 @@ def test_a_new_day_is_made_group_by_group_upstream_first(flown_world: World) -> 
     ] == asked
 
 
-def test_a_corrected_day_whose_content_stays_the_same_goes_no_further(flown_world: World) -> None:
+def test_a_corrected_day_with_equal_content_updates_nothing_downstream(flown_world: World) -> None:
     flown_world.land("a", DAYS[1], "one")
 
     assert [] == flown_world.look()
@@ -150,7 +150,7 @@ def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
     assert [] == flown_world.look()
 
 
-def test_a_card_is_made_again_when_the_champion_changes(flown_world: World) -> None:
+def test_a_card_is_materialized_again_when_the_champion_changes(flown_world: World) -> None:
     log = updates.promotions(flown_world.lake, MODEL)
     last = log.last()
     assert last is not None
@@ -161,14 +161,14 @@ def test_a_card_is_made_again_when_the_champion_changes(flown_world: World) -> N
     assert [(["m/card"], "", "")] == names(flown_world.look())
 
 
-def test_changed_code_makes_what_reads_it_again_only_if_it_gives_something_else(flown_world: World) -> None:
+def test_changed_code_updates_downstream_assets_only_if_its_output_changes(flown_world: World) -> None:
     flown_world.deploy(code="2")
 
     assert [f"updates/tables/{DAYS[0]} to {DAYS[3]}"] == flown_world.settle()
     assert flown_world.look() == []
 
 
-def test_what_changed_further_back_than_the_look_back_is_reported_and_not_made(tmp_path: Path) -> None:
+def test_a_change_before_the_look_back_is_reported_and_updates_nothing(tmp_path: Path) -> None:
     with world(tmp_path, days=2) as found:
         found.serve()
         found.land("b", DAYS[4], "one")
@@ -182,7 +182,7 @@ def test_what_changed_further_back_than_the_look_back_is_reported_and_not_made(t
 # ---------------------------------------------------------------- what waits
 
 
-def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: World) -> None:
+def test_a_day_waits_for_all_of_its_sources_and_names_the_missing_ones(flown_world: World) -> None:
     flown_world.land("a", DAYS[4], "one")
 
     requests = flown_world.look()
@@ -216,7 +216,7 @@ def test_what_waits_is_reported_by_the_source_that_has_not_come_and_only_for_day
         assert f"monitoring of m {left}" in found.said
 
 
-def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when_they_come(flown_world: World) -> None:
+def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_they_arrive(flown_world: World) -> None:
     """Case 12: `tables/z` reads a day back of `tables/x`, which is made from `raw/a`."""
     for name in "ab":
         flown_world.land(name, DAYS[5], "one")
@@ -242,7 +242,9 @@ def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when
 
 
 @pytest.mark.parametrize("digits", [0, 12])
-def test_a_table_that_allows_gaps_is_made_over_them_and_again_when_the_days_come(tmp_path: Path, digits: int) -> None:
+def test_a_table_that_allows_gaps_is_materialized_with_them_and_again_when_the_days_arrive(
+    tmp_path: Path, digits: int
+) -> None:
     """With 0 digits every day has the same content, so that only the marks tell that a missing day came."""
     with world(tmp_path, digits=digits, allow_gaps=True) as found:
         found.serve()
@@ -266,9 +268,7 @@ def test_a_table_that_allows_gaps_is_made_over_them_and_again_when_the_days_come
 
 
 @pytest.mark.parametrize("event", ["lost", "unread"])
-def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_events(
-    flown_world: World, event: str
-) -> None:
+def test_late_days_are_materialized_from_the_lake_even_if_their_events_are_lost(flown_world: World, event: str) -> None:
     for name in "ab":
         flown_world.land(name, DAYS[5], "one")
     flown_world.settle()
@@ -282,7 +282,7 @@ def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_ev
     assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
 
 
-def test_the_days_that_are_kept_up_to_date_are_the_newest_that_have_data(tmp_path: Path) -> None:
+def test_the_newest_days_with_data_are_kept_up_to_date(tmp_path: Path) -> None:
     """Case 13: the declared days go on for months after the newest that has come."""
     with world(tmp_path, days=2) as found:
         found.serve()
@@ -297,7 +297,7 @@ def test_the_days_that_are_kept_up_to_date_are_the_newest_that_have_data(tmp_pat
     assert "a source: no day after" not in found.said
 
 
-def test_nothing_is_asked_while_a_run_makes_what_it_is_made_from(flown_world: World) -> None:
+def test_nothing_is_requested_while_a_run_materializes_its_inputs(flown_world: World) -> None:
     flown_world.land("a", DAYS[3], "other")
     landing = dg.RunRequest(
         run_key="elsewhere", asset_selection=[dg.AssetKey(["raw", "b"])], tags={"dagster/partition": DAYS[3]}
@@ -405,7 +405,7 @@ def fail_freshness(found: World, key: dg.AssetKey) -> None:
     found.instance.report_runless_asset_event(change)
 
 
-def test_what_is_not_fresh_is_looked_at_once_and_requested_with_its_cause(
+def test_an_asset_that_is_not_fresh_is_checked_once_and_requested_with_its_cause(
     flown_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "IN_TURN", 0)
@@ -420,7 +420,7 @@ def test_what_is_not_fresh_is_looked_at_once_and_requested_with_its_cause(
     assert ([labels], "freshness") == (request.asset_selection, request.tags["ml_assets/cause"])
 
 
-def test_what_is_not_fresh_because_nothing_came_is_reported_and_not_made(flown_world: World) -> None:
+def test_an_asset_that_is_not_fresh_for_lack_of_data_is_reported_and_not_requested(flown_world: World) -> None:
     fail_freshness(flown_world, dg.AssetKey([MODEL, "labels"]))
 
     assert [] == flown_world.look()
@@ -491,7 +491,7 @@ others = st.sampled_from(
 )
 @settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(events=st.lists(land | others, max_size=14))
-def test_whatever_happens_all_is_made_again_upstream_first_and_nothing_is_asked_twice(
+def test_under_faults_everything_is_updated_upstream_first_and_nothing_is_requested_twice(
     begun: Path, events: list[tuple[Any, ...]]
 ) -> None:
     with TemporaryDirectory() as folder, world_over(begun, Path(folder)) as found:

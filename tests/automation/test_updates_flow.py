@@ -69,7 +69,7 @@ def kept_up(whole: Project) -> list[tuple[list[str], str]]:
     raise AssertionError(f"it never ends: {asked}")
 
 
-def test_a_flow_that_the_command_ran_leaves_the_sensor_nothing_to_ask_for(whole: Project) -> None:
+def test_after_the_run_command_the_sensor_has_nothing_to_request(whole: Project) -> None:
     assert [] == kept_up(whole)
 
 

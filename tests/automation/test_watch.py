@@ -151,7 +151,7 @@ def test_a_champion_that_a_person_promoted_again_is_not_rolled_back_on_the_same_
     assert "m: no new champion to watch" == it.said
 
 
-def test_an_equal_champion_stays_and_is_reported_as_settled(it: World) -> None:
+def test_an_equal_champion_remains_and_is_reported_as_settled(it: World) -> None:
     first, _ = promoted(it)
     for number in range(9):
         it.live(auc=0.8 + 0.001 * (number % 3), former=(first, 0.8))
@@ -163,7 +163,7 @@ def test_an_equal_champion_stays_and_is_reported_as_settled(it: World) -> None:
 # ---------------------------------------------------------------- once, and in the end
 
 
-def test_it_is_asked_once_whatever_is_lost_and_again_where_a_run_failed_but_not_for_ever(it: World) -> None:
+def test_a_rollback_is_requested_once_and_again_after_a_failed_run_up_to_a_limit(it: World) -> None:
     first, _ = promoted(it)
     worse(it, first)
     for number in range(1, TRIES + 1):
@@ -213,7 +213,7 @@ def test_a_damaged_report_fails_the_tick_and_is_named(it: World) -> None:
         it.look("watch")
 
 
-def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_another_was_rolled_back(
+def test_a_model_with_a_damaged_report_is_checked_again_after_a_tick_in_which_another_was_rolled_back(
     tmp_path: Path,
 ) -> None:
     one = declared()

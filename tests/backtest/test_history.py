@@ -182,7 +182,7 @@ def test_the_same_past_gives_the_same_life_twice() -> None:
     assert [told(once["triggered"]), once["triggered"].held] == [told(again["triggered"]), again["triggered"].held]
 
 
-def test_a_past_that_does_not_change_asks_for_nothing() -> None:
+def test_a_history_without_change_requests_nothing() -> None:
     life = lived(ModelHistory(planned(), rows(), outcomes(None)))["triggered"]
 
     assert [] == life.events
@@ -229,7 +229,7 @@ def test_injections_are_put_into_features_and_labels_by_the_day_that_is_predicte
     assert (2.5 * rows().filter(day=LAST)["weight kg"]).to_list() == features.filter(day=LAST)["weight kg"].to_list()
 
 
-def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path) -> None:
+def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path) -> None:
     lake = LakeResource(url=str(tmp_path)).open()
     for name, frame in (("features", rows()), ("labels", outcomes())):
         for day in [BEGIN + timedelta(days=n) for n in range(DAYS)]:
@@ -277,7 +277,7 @@ def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() 
         ("binary", 30, FIRST + timedelta(days=3), "3 days without injected drift are too few"),
     ],
 )
-def test_where_the_rules_cannot_be_tried_it_is_said_why(
+def test_if_the_rules_cannot_be_tested_the_reason_is_reported(
     task: str, days: int, injected_on: date | None, why: str
 ) -> None:
     past = ModelHistory(planned(task), rows(), outcomes(task=task))

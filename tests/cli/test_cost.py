@@ -75,7 +75,7 @@ def test_without_prices_money_is_not_known_and_not_nothing(
     assert None is json.loads(said(capsys, "--json"))["total"]["money"]
 
 
-def test_a_month_in_which_nothing_was_made_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_month_without_runs_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there were no runs, so there are no costs\n" == said(capsys, "--month", "2012-01", code=1)
 
 
@@ -86,7 +86,7 @@ def test_a_month_that_is_none_and_a_model_that_is_none_end_with_2(capsys: pytest
     assert "did you mean 'flight_delay'?" in capsys.readouterr().err
 
 
-def test_a_run_over_the_budget_says_so_and_goes_on(
+def test_a_run_over_the_budget_warns_and_continues(
     manifest: object, lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert manifest

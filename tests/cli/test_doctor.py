@@ -20,7 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_every_place_is_looked_at(manifest: Mapping[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_dependency_is_checked(manifest: Mapping[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     assert manifest
 
     code = main(["doctor", "--json"])
@@ -37,7 +37,7 @@ def test_every_place_is_looked_at(manifest: Mapping[str, object], capsys: pytest
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("wrong", 1)])
-def test_the_exit_code_says_whether_something_is_wrong(
+def test_the_exit_code_shows_whether_something_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, code: int
 ) -> None:
     monkeypatch.setenv("A_PASSWORD", "open-sesame")

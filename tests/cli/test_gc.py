@@ -42,7 +42,7 @@ def served(lake: Lake) -> dict[str, ArtifactRef]:
     return champion
 
 
-def test_by_default_it_says_what_would_be_removed_and_removes_nothing(
+def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     champion = served(lake)
@@ -124,7 +124,7 @@ def test_a_promotion_log_that_is_gone_as_a_whole_stops_it(
     assert before == files_of(lake, "artifacts")
 
 
-def test_with_yes_it_removes_and_says_what_it_did(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_yes_gc_removes_and_reports_what_it_removed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     champion = served(lake)
 
     assert 0 == main(["gc", "--yes"])
@@ -154,7 +154,9 @@ def test_as_json_a_program_can_read_it(lake: Lake, capsys: pytest.CaptureFixture
     assert (True, answer["bytes"], sum(sizes)) == (done["is_removed"], done["bytes"], answer["bytes"])
 
 
-def test_it_explains_who_keeps_an_artifact_and_on_which_way(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_which_root_needs_an_artifact_and_the_path_to_it(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     champion = served(lake)
 
     assert 0 == main(["gc", "--explain", f"raw/flights@{champion['raw'].version[:8]}"])
@@ -209,7 +211,7 @@ def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.C
         (["--explain", f"raw/flights@{'0' * 32}", "--partition", "../x"], "--partition is '../x'"),
     ],
 )
-def test_what_makes_no_sense_ends_with_2_and_a_mend(
+def test_contradictory_arguments_end_with_2_and_a_fix(
     lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served(lake)

@@ -45,7 +45,7 @@ def test_vs_code_starts_the_command_as_a_module_from_the_project(tmp_path: Path)
     )
 
 
-def test_other_configurations_stay_and_one_of_the_same_name_is_replaced(tmp_path: Path) -> None:
+def test_other_configurations_are_unchanged_and_one_of_the_same_name_is_replaced(tmp_path: Path) -> None:
     mine = {"name": "mine", "type": "node"}
     path = written(tmp_path, mine, {"name": "replay", "args": ["old"]})
 

@@ -76,7 +76,7 @@ def test_a_bare_project_has_no_example() -> None:
 
 
 @pytest.mark.parametrize("is_bare", [False, True])
-def test_the_name_stands_where_it_is_needed_and_no_placeholder_is_left(is_bare: bool) -> None:  # noqa: FBT001
+def test_the_name_is_inserted_where_it_is_needed_and_no_placeholder_is_left(is_bare: bool) -> None:  # noqa: FBT001
     files = project_files("my-shop", is_bare=is_bare)
 
     assert b'name = "my-shop"' in files[PurePosixPath("pyproject.toml")]

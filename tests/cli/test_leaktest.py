@@ -70,7 +70,7 @@ def record() -> LeakTestRecord:
     return found
 
 
-def test_no_leak_ends_with_0_and_says_what_was_compared_and_what_can_be_missed(
+def test_no_leak_ends_with_0_and_reports_what_was_compared_and_what_can_be_missed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = finding(monkeypatch)
@@ -101,7 +101,7 @@ def test_a_leak_ends_with_1_and_is_reported_in_a_sentence(
     assert [("dest", AT, LEAK.sentence)] == [(it.column, it.at, it.sentence) for it in record().leaks]
 
 
-def test_a_leak_is_kept_until_its_day_is_tested_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leak_is_recorded_until_its_day_is_tested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     finding(monkeypatch, LEAK)
     main(["leaktest", "flight_delay"])
 
@@ -134,7 +134,7 @@ def test_a_run_that_stops_at_a_proven_leak_reports_it_first_and_ends_with_1(
     assert (said.out + said.err).count(LEAK.sentence) == 1
 
 
-def test_a_run_tests_days_with_a_proven_leak_again_though_nothing_they_are_made_of_has_changed(
+def test_a_run_tests_days_with_a_proven_leak_again_even_if_their_inputs_are_unchanged(
     monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]
 ) -> None:
     features, days = dg.AssetKey(["flight_delay", "features"]), ["2013-01-04", "2013-01-05", "2013-01-06"]

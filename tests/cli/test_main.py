@@ -35,7 +35,7 @@ def test_every_command_has_its_help_written_down() -> None:
 
 
 @pytest.mark.parametrize("command", ["ml-assets", *names()])
-def test_help_says_what_is_written_down(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_equals_the_golden_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"] if command == "ml-assets" else [command, "--help"])
 
@@ -76,7 +76,7 @@ def test_wrong_usage_ends_with_2_and_the_usage(arguments: list[str], capsys: pyt
     assert "usage: ml-assets" in capsys.readouterr().err
 
 
-def test_an_unknown_model_ends_with_2_and_a_near_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_model_ends_with_2_and_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == main(["champion", "flight_dely"])
 
     said = capsys.readouterr()
@@ -123,7 +123,7 @@ def test_a_damaged_log_ends_with_2_and_names_the_entry(tmp_path: Path, capsys: p
     assert f"{entry} is not an entry of the promotion log" in capsys.readouterr().err
 
 
-def test_a_step_that_fails_ends_the_run_with_3_and_says_which(
+def test_a_step_that_fails_ends_the_run_with_3_and_is_named(
     manifest: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert manifest
@@ -138,7 +138,7 @@ def test_a_step_that_fails_ends_the_run_with_3_and_says_which(
     assert "stopped; finished artifacts are stored, and the next run continues from there" in said.err
 
 
-def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_shown_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> None:
         raise ZeroDivisionError
 

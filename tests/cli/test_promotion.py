@@ -188,7 +188,7 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
 # ---------------------------------------------------------------- promote
 
 
-def test_a_person_lets_in_what_the_gate_refused_and_the_entry_says_both(
+def test_a_person_promotes_a_rejected_challenger_and_the_entry_records_both_decisions(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two, _ = kept
@@ -312,7 +312,7 @@ def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_the
         (["abcd", "--by", " Gate"], "--by is 'Gate', which is the name of the gate"),
     ],
 )
-def test_what_cannot_be_used_ends_with_2_and_a_mend(
+def test_an_unusable_version_ends_with_2_and_a_fix(
     lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in said(capsys, "promote", MODEL, "--why", "so", *arguments, code=2)
@@ -335,7 +335,7 @@ def test_a_process_whose_user_has_no_name_is_requested_one(
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
-def test_who_decides_while_somebody_else_does_changes_nothing_and_is_reported_by_whom(
+def test_a_decision_that_lost_to_a_concurrent_one_changes_nothing_and_names_the_other_author(
     lake: Lake, kept: Kept, command: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -421,7 +421,7 @@ def test_a_champion_that_cannot_serve_again_is_rejected_and_others_are_named(
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_current_champion(
+def test_after_a_rollback_predictions_are_out_of_date_and_computed_by_the_current_champion(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lake.url

@@ -121,7 +121,7 @@ def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, capsys: pyt
     assert "-3" not in shown
 
 
-def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
+def test_a_release_stores_the_rows_with_the_reason_once(
     lake: Lake, declared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert declared
@@ -151,7 +151,7 @@ def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
         (["raw/shops", "--release", "--why", "so"], "first declare the share of rows that may be quarantined"),
     ],
 )
-def test_what_makes_no_sense_ends_with_2_and_a_mend(
+def test_contradictory_arguments_end_with_2_and_a_fix(
     lake: Lake, declared: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert declared
@@ -161,7 +161,7 @@ def test_what_makes_no_sense_ends_with_2_and_a_mend(
     assert message in capsys.readouterr().err
 
 
-def test_an_empty_lake_has_nothing_set_aside(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_lake_has_no_quarantined_rows(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     assert lake.url
     assert 1 == main(["quarantine"])
     assert "nothing is quarantined or rejected\n" == capsys.readouterr().out

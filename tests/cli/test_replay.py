@@ -93,7 +93,7 @@ def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
 # ---------------------------------------------------------------- what there is
 
 
-def test_runs_are_listed_oldest_first_with_what_they_made(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_listed_oldest_first_with_their_artifacts(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"there are no records of runs in {lake.url}\n" == said(capsys, code=1)
 
     first, second = materialized(lake, "numbers", "doubled"), materialized(lake, "numbers")
@@ -104,7 +104,7 @@ def test_runs_are_listed_oldest_first_with_what_they_made(lake: Lake, capsys: py
     ]
 
 
-def test_a_damaged_record_is_named_beside_the_other_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = materialized(lake, "numbers"), materialized(lake, "numbers")
     edited(lake, bad, "numbers", attempt=-1)
 
@@ -171,7 +171,7 @@ def test_an_equal_step_ends_with_0_and_leaves_the_lake_as_it_was(
     assert before == files_of(lake)
 
 
-def test_a_step_that_makes_something_else_ends_with_1_and_says_what(
+def test_a_step_with_another_output_ends_with_1_and_names_the_differences(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = materialized(lake, "numbers", "doubled")
@@ -190,7 +190,7 @@ def test_one_day_of_many_is_replayed_alone(lake: Lake, capsys: pytest.CaptureFix
     assert f"copied for 2013-01-03, run {run}" in said(capsys, run, "copied", "--partition", "2013-01-03", code=0)
 
 
-def test_a_failed_step_fails_again_until_its_code_is_mended(
+def test_a_failed_step_fails_again_until_its_code_is_fixed(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = failed(lake, monkeypatch)
@@ -205,7 +205,7 @@ def test_a_failed_step_fails_again_until_its_code_is_mended(
     assert ": the original step did not materialize it\n" in text
 
 
-def test_a_scratch_lake_is_kept_where_one_asks_for_it(
+def test_a_scratch_lake_is_kept_in_the_requested_folder(
     lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = materialized(lake, "numbers", "doubled")
@@ -305,7 +305,7 @@ def test_changed_code_goes_on_in_the_code_of_then(lake: Lake, tmp_path: Path, mo
     assert (lake.url, True) == (options["lake"], options["was_dirty"])
 
 
-def test_changed_code_is_named_where_the_current_one_is_taken(
+def test_changed_code_is_named_if_the_current_code_is_used(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("the current code was asked for"))

@@ -70,7 +70,7 @@ def verdicts(lake: Lake) -> list[ReproductionVerdict]:
     ]
 
 
-def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
+def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_is_stored(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, version = files_of(lake), champion(lake).version
@@ -91,7 +91,7 @@ def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
     assert before == {name: data for name, data in after.items() if not name.startswith("reproductions/")}
 
 
-def test_changed_packages_and_code_are_named_beside_the_verdict(
+def test_changed_packages_and_code_are_named_with_the_verdict(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = current_environment()
@@ -130,7 +130,7 @@ def test_changed_parameters_are_named_and_another_model_ends_with_1(
     assert [True, False] == [one.equal == one.artifacts for one in verdict.outcomes]
 
 
-def test_changed_code_is_taken_from_its_commit_unless_the_current_is_requested(
+def test_the_code_of_the_original_commit_is_used_unless_the_current_code_is_requested(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -149,7 +149,7 @@ def test_changed_code_is_taken_from_its_commit_unless_the_current_is_requested(
     assert [] == verdicts(lake)
 
 
-def test_a_tampered_input_is_named_and_nothing_is_said_of_the_model(
+def test_a_tampered_input_is_named_and_the_model_gets_no_verdict(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ref = lake.find(f"{MODEL}/features", "2013-01-20")

@@ -58,7 +58,7 @@ def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_it_lives_through_the_days_and_ends_with_the_policies_and_the_page(
+def test_simulate_backtests_the_days_and_prints_the_policies_and_the_page(
     flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.html"
@@ -78,7 +78,7 @@ def test_it_lives_through_the_days_and_ends_with_the_policies_and_the_page(
 
 
 @pytest.mark.usefixtures("unrendered", "flights")
-def test_json_is_the_summary_and_says_what_was_put_into_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_the_summary_and_the_injections(capsys: pytest.CaptureFixture[str]) -> None:
     injected = "unit:temperature_fahrenheit:2013-02-01:0.5"
     given = ["--policies", "weekly,never", "--inject", injected, "--json"]
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_backtested_ends_with_2_and_a_sentence(
 
 
 @pytest.mark.usefixtures("flights")
-def test_too_few_days_to_train_on_are_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_days_to_train_on_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == main(["simulate", "flight_delay", "--from", "2013-01-05", "--to", "2013-01-06"])
 
     assert "training set of model 'flight_delay'" in capsys.readouterr().err

@@ -183,7 +183,7 @@ def test_any_artifact_can_be_traced(
         (["--prediction", "x", "--model", "shpo"], "did you mean 'shop'?"),
     ],
 )
-def test_what_cannot_be_traced_ends_with_2_and_says_what_can(
+def test_an_untraceable_target_ends_with_2_and_lists_valid_ones(
     chronicle: Chronicle, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], said: str
 ) -> None:
     assert 2 == main(["trace", *arguments])
@@ -325,7 +325,7 @@ def test_of_a_row_scored_twice_the_newest_is_traced_and_the_other_named(
     assert "made before" not in exact
 
 
-def test_a_prediction_that_nobody_made_ends_with_2_and_shows_a_key(
+def test_an_unknown_prediction_ends_with_2_and_shows_an_example_key(
     predicted: Chronicle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == main(["trace", "--prediction", "z/9"])
@@ -333,7 +333,7 @@ def test_a_prediction_that_nobody_made_ends_with_2_and_shows_a_key(
     assert "has the key 'z/9'; searched 4 predictions. Give its key as in a/1" in capsys.readouterr().err
 
 
-def test_a_damaged_day_of_predictions_is_reported_beside_the_one_that_was_found(
+def test_a_damaged_day_of_predictions_is_reported_with_the_prediction_that_was_found(
     predicted: Chronicle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = next(predicted.root.glob("artifacts/shop/predictions/2026-10-02/*/data.parquet"))

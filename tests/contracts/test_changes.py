@@ -56,7 +56,7 @@ CASES: list[tuple[TableContract, str, bool, str]] = [
 
 
 @pytest.mark.parametrize(("now", "what", "is_compatible", "sentence"), CASES)
-def test_a_change_is_told_with_what_it_means(
+def test_a_change_is_reported_with_its_meaning(
     *, now: TableContract, what: str, is_compatible: bool, sentence: str
 ) -> None:
     assert [(what, is_compatible, sentence)] == told(ORDERS, now)
@@ -79,7 +79,7 @@ def test_a_type_that_holds_every_value_exactly_is_compatible(then: pl.DataType, 
     assert [(change.what, change.is_compatible) for change in found] == ([("type", expected)] if then != now else [])
 
 
-def test_whole_numbers_that_are_categories_keep_their_text_as_wider_ones_and_not_as_fractions() -> None:
+def test_integer_categories_are_compatible_with_wider_integers_and_not_with_fractions() -> None:
     def change_to(dtype: pl.DataType) -> bool:
         then, now = (TableContract("t", (Column("x", it, is_categorical=True),)) for it in (pl.Int32(), dtype))
         return compare_contracts(then, now)[0].is_compatible
@@ -117,7 +117,7 @@ def test_the_order_of_columns_and_of_accepted_values_is_no_change() -> None:
     assert () == compare_contracts(ORDERS, replace(changed(accepted_values=("b", "a")), columns=ORDERS.columns[::-1]))
 
 
-def test_all_changes_are_told_at_once_in_the_order_of_the_columns() -> None:
+def test_all_changes_are_reported_at_once_in_the_order_of_the_columns() -> None:
     now = replace(ORDERS, columns=(Column("note", pl.String()), replace(ITEMS, dtype=pl.Int32(), unit="pieces")))
 
     assert [("shop", "dropped"), ("items", "type"), ("items", "unit"), ("note", "new")] == [
@@ -140,7 +140,7 @@ WITHOUT_MEANING = {
 }  # fmt: skip
 
 
-def test_everything_that_a_contract_says_is_compared_or_left_out_for_a_reason() -> None:
+def test_every_field_of_a_contract_is_compared_or_excluded_for_a_reason() -> None:
     compared = {"dtype", "role", "is_categorical", "unit", "is_nullable", "accepted_values", "minimum", "maximum",
                 "relationship", "columns", "key"}  # fmt: skip
 
@@ -154,7 +154,5 @@ def test_a_contract_has_not_changed_from_itself(contract: TableContract) -> None
 
 
 @given(contracts(), contracts())
-def test_what_was_compatible_with_nothing_to_tell_is_the_same_the_other_way(
-    one: TableContract, other: TableContract
-) -> None:
+def test_contracts_without_changes_have_none_in_the_other_direction(one: TableContract, other: TableContract) -> None:
     assert bool(compare_contracts(one, other)) == bool(compare_contracts(other, one))

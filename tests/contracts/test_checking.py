@@ -75,12 +75,12 @@ def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any)
 # ---------------------------------------------------------------- what is said
 
 
-def test_rows_that_keep_the_contract_break_no_rule() -> None:
+def test_valid_rows_break_no_rule() -> None:
     assert {} == broken(orders())
     check_table(orders(), ORDERS, others=CUSTOMERS).raise_if_blocking()
 
 
-def test_an_empty_table_keeps_its_contract() -> None:
+def test_an_empty_table_satisfies_its_contract() -> None:
     assert {} == broken(orders(0))
 
 
@@ -102,11 +102,11 @@ def test_the_order_of_columns_does_not_matter() -> None:
          "broken in 1 of 4 rows (25.00%), for instance by 7"),
     ],
 )  # fmt: skip
-def test_each_broken_rule_is_told_with_counts_and_an_example(rows: pl.DataFrame, rule: str, sentence: str) -> None:
+def test_each_broken_rule_is_reported_with_counts_and_an_example(rows: pl.DataFrame, rule: str, sentence: str) -> None:
     assert {rule: f"rule '{rule}' of table 'orders' is {sentence}; see models/orders.yml."} == broken(rows)
 
 
-def test_all_broken_rules_are_told_at_once() -> None:
+def test_all_broken_rules_are_reported_at_once() -> None:
     rows = orders().with_columns(
         order_id=pl.Series(["o1", "o1", None, "o3"]),
         shop=pl.lit("x"),
@@ -124,7 +124,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
     assert [*found.values()] == str(caught.value).split("\n")
 
 
-def test_missing_columns_wrong_types_and_strangers_are_told_together_and_the_rest_is_still_checked() -> None:
+def test_missing_mistyped_and_unknown_columns_are_reported_together_and_the_rest_is_still_checked() -> None:
     rows = with_first("customer", 7).drop("shop").with_columns(pl.col("items").cast(pl.String), extra=pl.lit(1))
 
     found = broken(rows)
@@ -162,7 +162,7 @@ def test_up_to_ten_broken_rows_are_shown_whole() -> None:
     assert (30, 30, 1.0) == (finding.rows, finding.broken, finding.share)
 
 
-def test_personal_values_are_counted_but_not_told() -> None:
+def test_personal_values_are_counted_but_not_shown() -> None:
     shop = replace(ORDERS.column("shop"), is_pii=True)
     contract = replace(ORDERS, columns=tuple(shop if c.name == "shop" else c for c in ORDERS.columns))
 
@@ -172,7 +172,7 @@ def test_personal_values_are_counted_but_not_told() -> None:
     } == broken(with_first("shop", "secret"), contract)
 
 
-def test_a_rule_that_warns_is_found_but_lets_the_table_pass() -> None:
+def test_a_broken_warning_rule_is_reported_but_the_table_passes() -> None:
     contract = replace(ORDERS, warnings=frozenset({"shop is one of a, b"}))
     rows = with_first("shop", "c")
 
@@ -182,7 +182,7 @@ def test_a_rule_that_warns_is_found_but_lets_the_table_pass() -> None:
     check_table(rows, contract).raise_if_blocking()
 
 
-def test_a_relationship_to_a_table_that_is_not_given_is_not_looked_at() -> None:
+def test_a_relationship_to_a_table_that_is_not_given_is_not_checked() -> None:
     assert () == check_table(with_first("customer", 7), ORDERS).broken
 
 
@@ -204,7 +204,7 @@ def test_nan_and_infinity_are_neither_missing_nor_numbers() -> None:
     assert {"x is finite": 2, "y is finite": 3, "y is at most 1": 2} == found  # NaN is above all numbers
 
 
-def test_a_broken_number_is_told_with_what_it_is() -> None:
+def test_a_nan_or_infinite_value_is_reported_with_its_value() -> None:
     found = broken(with_first("weight_kg", math.nan))
 
     assert "broken in 1 of 4 rows (25.00%), for instance by nan; see models/orders.yml" in found["weight_kg is finite"]
@@ -235,7 +235,7 @@ def said(report: Report) -> list[tuple[str, int, int, dict[str, int], list[dict[
 
 @settings(max_examples=40)
 @given(st.data())
-def test_any_rows_made_from_a_contract_keep_it(data: st.DataObject) -> None:
+def test_rows_generated_from_a_contract_satisfy_it(data: st.DataObject) -> None:
     contract = data.draw(contracts())
     rows = data.draw(frames_of(contract))
 
@@ -307,7 +307,7 @@ def test_the_rules_named_for_each_row_are_those_that_are_counted(data: st.DataOb
     assert rows.height == named.len()
 
 
-def test_rules_that_warn_set_no_row_aside() -> None:
+def test_warning_rules_quarantine_no_row() -> None:
     contract = replace(ORDERS, warnings=frozenset({"shop is one of a, b"}))
     rows = with_first("items", 0, with_first("shop", "c"))
 

@@ -112,7 +112,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("what", SOUND)
-def test_a_sound_frame_keeps_its_contract_as_does_an_empty_one_and_several_days(what: str) -> None:
+def test_a_valid_frame_an_empty_one_and_several_days_satisfy_their_contract(what: str) -> None:
     sound = SOUND[what]()
     parts = [sound, sound] if what in {"drift", "performance"} else [sound, sound.clear()]
 
@@ -121,7 +121,7 @@ def test_a_sound_frame_keeps_its_contract_as_does_an_empty_one_and_several_days(
 
 
 @pytest.mark.parametrize("what", SOUND)
-def test_a_missing_a_strange_and_a_mistyped_column_are_told_together(what: str) -> None:
+def test_missing_unknown_and_mistyped_columns_are_reported_together(what: str) -> None:
     sound = SOUND[what]()
     first, last = sound.columns[0], sound.columns[-1]
     broken = sound.with_columns(pl.lit(1.5).alias(first), pl.lit(1).alias("stranger")).drop(last)
@@ -167,7 +167,9 @@ BREAKS = [
 
 
 @pytest.mark.parametrize(("what", "change", "sentence"), BREAKS, ids=[sentence for _, _, sentence in BREAKS])
-def test_a_planted_break_is_told_by_its_rule_alone(what: str, change: dict[str, pl.Expr], sentence: str) -> None:
+def test_a_planted_violation_is_reported_by_its_own_rule_only(
+    what: str, change: dict[str, pl.Expr], sentence: str
+) -> None:
     sound = SOUND[what]()
     dtype = {name: pl.Int64 for name in change if name in {"rank", "trial"}}
     broken = sound.with_columns(
@@ -193,12 +195,12 @@ def value_type(value: pl.Expr) -> pl.DataType:
     return pl.select(value).to_series().dtype
 
 
-def test_columns_in_another_order_are_told() -> None:
+def test_columns_in_another_order_are_reported() -> None:
     with pytest.raises(ContractError, match="columns are in another order, the first of them is id"):
         frames.check_frames([predictions().select("id", pl.exclude("id"))], schema_of("predictions"))
 
 
-def test_days_of_different_columns_are_told() -> None:
+def test_days_with_different_columns_are_reported() -> None:
     with pytest.raises(ContractError, match="drift tables: the frames of one run have different columns"):
         frames.check_frames([drift(), drift().drop("psi")], frames.drift_table())
 

@@ -62,7 +62,7 @@ def mistakes(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -
     return [line.removeprefix("models/_shop.yml: ") for line in str(caught.value).split("\n")]
 
 
-def test_a_model_becomes_a_contract_with_everything_its_yaml_says() -> None:
+def test_a_models_yaml_becomes_a_complete_contract() -> None:
     contract = orders(
         model(
             column("day", "date"),
@@ -161,7 +161,7 @@ def test_every_constraint_that_is_known_becomes_rules(kind: str) -> None:
     assert sentences == [rule.name for rule in contract.rules[1:]]
 
 
-def test_a_constraint_of_a_column_says_the_same_as_one_of_the_table() -> None:
+def test_a_constraint_of_a_column_equals_one_of_the_table() -> None:
     alone = {"type": "foreign_key", "to": "ref('customers')", "to_columns": ["id"]}
 
     by_column = orders(model(column("a", "bigint", constraints=[{"type": "primary_key"}, alone])), customers())
@@ -177,7 +177,7 @@ def test_a_constraint_of_a_column_says_the_same_as_one_of_the_table() -> None:
     assert 4 == len(by_column.rules)
 
 
-def test_the_key_is_unique_once_however_often_it_is_said() -> None:
+def test_the_key_has_one_uniqueness_rule_even_if_several_are_declared() -> None:
     columns = [column("a", "bigint"), column("b", "bigint")]
 
     contract = orders(
@@ -188,7 +188,7 @@ def test_the_key_is_unique_once_however_often_it_is_said() -> None:
     assert ["a and b are unique together"] == [rule.name for rule in contract.rules[1:]]
 
 
-def test_a_test_that_warns_makes_a_rule_that_warns_unless_something_else_insists() -> None:
+def test_a_warning_test_becomes_a_warning_rule_unless_another_declaration_blocks() -> None:
     warn = {"severity": "warn"}
     insisting = column("b", "bigint", constraints=[{"type": "not_null"}])
 
@@ -225,7 +225,9 @@ def test_accepted_values_have_the_type_of_their_column(data_type: str, given: li
         ("date", "2024-01-01", "'2024-01-01';"),
     ],
 )
-def test_an_accepted_value_that_does_not_fit_its_column_is_told(data_type: str, value: object, shown: str) -> None:
+def test_an_accepted_value_of_another_type_than_its_column_is_reported(
+    data_type: str, value: object, shown: str
+) -> None:
     told = mistakes(model(column("a", data_type)), rule("accepted_values", "a", values=[value]))
 
     assert 1 == len(told)
@@ -240,7 +242,7 @@ def test_one_end_of_a_range_is_enough() -> None:
     assert (None, 1.5) == (contract.column("y").minimum, contract.column("y").maximum)
 
 
-def test_a_source_is_named_with_its_schema_and_says_when_its_rows_were_known() -> None:
+def test_a_source_is_named_with_its_schema_and_has_the_known_time_of_its_rows() -> None:
     nodes = project(
         rule("not_null", "id", model="{{ get_where_subquery(source('raw', 'orders')) }}") | {"attached_node": None},
         sources=(
@@ -286,7 +288,7 @@ def test_seeds_have_no_contract_and_tests_in_sql_files_are_for_dbt() -> None:
 
 
 @pytest.mark.parametrize("key", PLAIN)
-def test_a_config_that_changes_what_a_test_means_is_told(key: str) -> None:
+def test_a_config_that_changes_the_meaning_of_a_test_is_reported(key: str) -> None:
     told = mistakes(model(column("a")), rule("not_null", "a", {key: "> 10"}))
 
     assert [
@@ -334,14 +336,14 @@ def test_what_has_no_translation_may_be_left_to_dbt_alone() -> None:
          "'unique_combination' of table 'orders' names column 'c', which is not one of its columns"),
     ],
 )  # fmt: skip
-def test_a_test_that_cannot_become_a_rule_is_told(test: dict[str, Any], told: str) -> None:
+def test_a_test_that_cannot_become_a_rule_is_reported(test: dict[str, Any], told: str) -> None:
     found = mistakes(model(column("a")), customers(), test)
 
     assert 1 == len(found)
     assert told in found[0]
 
 
-def test_two_tests_that_make_one_rule_are_told() -> None:
+def test_two_tests_that_become_one_rule_are_reported() -> None:
     again = rule("in_range", "a", maximum=9) | {"unique_id": "test.again"}
 
     assert [
@@ -357,7 +359,7 @@ def test_two_tests_that_make_one_rule_are_told() -> None:
         {"type": "foreign_key", "to": "ref('customers')", "to_columns": ["id", "name"]},
     ],
 )
-def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, Any]) -> None:
+def test_a_constraint_that_cannot_become_a_rule_is_reported(constraint: dict[str, Any]) -> None:
     found = mistakes(model(column("a", constraints=[constraint])), customers())
 
     assert 1 == len(found)
@@ -378,7 +380,7 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
         ([column("weight kg")], "column 'weight kg' of table 'orders' has a name that SQL must quote; add 'quote:"),
     ],
 )  # fmt: skip
-def test_a_name_that_cannot_be_used_is_told(columns: list[dict[str, Any]], told: str) -> None:
+def test_an_invalid_column_name_is_reported(columns: list[dict[str, Any]], told: str) -> None:
     [found] = mistakes(model(*columns))
 
     assert told in found.replace("models/_shop.yml", "")
@@ -398,7 +400,7 @@ def test_names_that_sql_quotes_are_fine_where_dbt_quotes_them() -> None:
         ("o__quarantine", "table 'o__quarantine' ends in __quarantine, a suffix that is reserved"),
     ],
 )
-def test_a_table_with_a_name_that_cannot_be_used_is_told(name: str, told: str) -> None:
+def test_an_invalid_table_name_is_reported(name: str, told: str) -> None:
     other = model(column("a")) | {"name": name, "unique_id": f"model.shop.{name}"}
 
     assert told in mistakes(model(column("a")), other)[0]
@@ -441,7 +443,7 @@ def test_a_table_by_day_has_a_day() -> None:
          "column 'a' of table 'orders' has meta 'nan': Input should be 'missing', got 'zero'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str) -> None:
+def test_an_error_in_a_column_is_reported(columns: list[dict[str, Any]], told: str) -> None:
     found = mistakes(model(*columns))
 
     assert 1 == len(found)
@@ -459,7 +461,7 @@ def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str)
         ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is only for sources"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_tables_meta_is_told(meta: dict[str, Any], told: str) -> None:
+def test_an_error_in_the_meta_of_a_table_is_reported(meta: dict[str, Any], told: str) -> None:
     found = mistakes(model(column("order_id"), config={"meta": meta}))
 
     assert 1 == len(found)
@@ -522,7 +524,7 @@ def test_the_line_of_a_wrong_look_back_is_given() -> None:
         contracts_from_dbt(project(looking_back(LOOKS_BACK, bike=3), sources=(BIKES,)), read=lambda _: text)
 
 
-def test_a_contract_names_the_sources_that_its_table_is_made_of() -> None:
+def test_a_contract_names_the_sources_of_its_table() -> None:
     shops = source(column("a")) | {"unique_id": "source.shop.raw.shops", "name": "shops"}
     middle = model(column("a"), depends_on={"nodes": ["source.shop.raw.shops", "source.shop.raw.bikes"]})
     middle |= {"unique_id": "model.shop.middle", "name": "middle"}
@@ -554,14 +556,14 @@ GONE = column("gone_at", "timestamp")
          "table 'raw/orders' has column 'gone_at', but no 'received_at'"),
     ],
 )  # fmt: skip
-def test_a_source_that_does_not_say_when_it_was_known_is_refused(table: dict[str, Any], told: str) -> None:
+def test_a_source_without_a_known_time_is_rejected(table: dict[str, Any], told: str) -> None:
     found = mistakes(sources=(table,))
 
     assert 1 == len(found)
     assert told in found[0]
 
 
-def test_nobody_knows_that_a_row_will_be_gone_before_it_is() -> None:
+def test_gone_at_is_not_known_before_the_row_is_removed() -> None:
     table = source(column("received_at", "timestamp"), GONE, partitioned="day", key=["received_at"])
 
     assert "gone_at" == contracts_from_dbt(project(sources=(table,)))["raw/orders"].column("gone_at").known_time

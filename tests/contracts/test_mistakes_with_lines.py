@@ -108,7 +108,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_all_mistakes_are_told_at_once_with_file_and_line(shop: Path) -> None:
+def test_all_errors_are_reported_at_once_with_file_and_line(shop: Path) -> None:
     with pytest.raises(ContractError) as caught:
         read_contracts(read_manifest(shop), shop)
 

@@ -37,12 +37,12 @@ def read_back(contract: TableContract) -> TableContract:
     return ContractRecord.model_validate_json(ContractRecord.of(contract).model_dump_json()).contract()
 
 
-def test_a_contract_comes_back_as_it_was_kept() -> None:
+def test_a_stored_contract_is_read_back_unchanged() -> None:
     assert ORDERS == read_back(ORDERS)
     assert ORDERS.rules == read_back(ORDERS).rules
 
 
-def test_values_keep_their_type() -> None:
+def test_values_are_read_back_with_their_type() -> None:
     found = {column.name: column for column in read_back(ORDERS).columns}
 
     assert [str, str] == [*map(type, found["shop"].accepted_values or ())]
@@ -52,7 +52,7 @@ def test_values_keep_their_type() -> None:
     assert 2**63 - 1 == found["items"].maximum
 
 
-def test_everything_that_a_contract_says_is_used_above() -> None:
+def test_every_field_of_a_contract_is_used_above() -> None:
     silent = TableContract("t", ())
     plain = Column("x", pl.Null())
 
@@ -65,22 +65,22 @@ def test_everything_that_a_contract_says_is_used_above() -> None:
 
 
 @given(contracts())
-def test_any_contract_comes_back_as_it_was_kept(contract: TableContract) -> None:
+def test_any_stored_contract_is_read_back_unchanged(contract: TableContract) -> None:
     assert contract == read_back(contract)
 
 
-def test_the_same_contract_is_kept_as_the_same_text() -> None:
+def test_equal_contracts_are_stored_as_equal_text() -> None:
     again = replace(ORDERS, warnings=frozenset(sorted(ORDERS.warnings, reverse=True)))
 
     assert ContractRecord.of(ORDERS).model_dump_json() == ContractRecord.of(again).model_dump_json()
 
 
-def test_a_type_that_cannot_be_kept_is_told() -> None:
+def test_a_type_that_cannot_be_stored_is_reported() -> None:
     with pytest.raises(ContractError, match=r"column 'x' is List\(Int64\), which contracts do not support; expect"):
         ContractRecord.of(TableContract("t", (Column("x", pl.List(pl.Int64)),)))
 
 
-def test_a_kept_type_that_is_not_known_is_told() -> None:
+def test_an_unknown_stored_type_is_reported() -> None:
     with pytest.raises(ContractError, match="column 'x' of a stored contract is 'Int256'; expected one of Int8, "):
         ColumnRecord(name="x", dtype="Int256").column()
 

@@ -84,7 +84,7 @@ def test_sql_that_can_work_for_no_row_is_refused_with_the_expression_and_the_cau
     ]
 
 
-def test_sql_is_not_asked_about_again_before_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sql_is_not_validated_again_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Expression] = []
     checked = tmp_path / "checked"
 

@@ -43,7 +43,7 @@ def test_rules_are_sentences_in_the_order_of_the_contract() -> None:
     ] == [rule.name for rule in ORDERS.rules]
 
 
-def test_rules_about_single_rows_are_told_from_those_about_the_table() -> None:
+def test_rules_about_single_rows_are_distinguished_from_those_about_the_table() -> None:
     assert {"columns", "unique"} == {rule.kind for rule in ORDERS.rules if not rule.is_row_rule}
 
 
@@ -66,7 +66,7 @@ def test_no_two_rules_of_a_contract_have_the_same_name(contract: TableContract) 
         (-(2**63), None, "at least -9223372036854775808"), (None, None, "unbounded"),
     ],
 )  # fmt: skip
-def test_a_range_is_told_exactly(low: float | None, high: float | None, words: str) -> None:
+def test_a_range_is_described_exactly(low: float | None, high: float | None, words: str) -> None:
     assert words == bounds(low, high)
 
 

@@ -15,7 +15,7 @@ def test_values_from_data_are_text_in_markdown() -> None:
 
 
 @given(st.text())
-def test_no_mark_of_markdown_stays_without_a_backslash_and_none_is_lost(text: str) -> None:
+def test_every_markdown_character_is_escaped_and_none_is_lost(text: str) -> None:
     shown = in_markdown(text)
 
     assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())

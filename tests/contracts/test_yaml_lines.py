@@ -31,7 +31,7 @@ models:
         (("sources",), 1),
     ],
 )
-def test_the_line_is_that_of_the_deepest_part_that_stands_there(loc: tuple[int | str, ...], line: int) -> None:
+def test_the_line_is_that_of_the_deepest_existing_part(loc: tuple[int | str, ...], line: int) -> None:
     assert line == line_of(compose(TEXT), loc)
 
 

@@ -65,7 +65,7 @@ def test_the_batching_storage_answers_as_dagsters_own(
     assert json.dumps(own, default=str, indent=1) == json.dumps(batching, default=str, indent=1)
 
 
-def test_no_check_of_a_range_of_days_stays_planned(tmp_path: Path) -> None:
+def test_no_check_of_a_range_of_days_remains_planned(tmp_path: Path) -> None:
     with instance_with(BatchingSqliteEventLogStorage, tmp_path / "home") as instance:
         run_all(instance)
         found = instance.event_log_storage.get_asset_check_execution_history(
@@ -75,7 +75,7 @@ def test_no_check_of_a_range_of_days_stays_planned(tmp_path: Path) -> None:
     assert ["SUCCEEDED", "SUCCEEDED"] == [record.status.value for record in found]
 
 
-def test_a_step_that_makes_tables_from_each_other_finds_the_version_of_their_last_day(
+def test_a_step_with_tables_that_read_each_other_finds_the_version_of_their_last_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")

@@ -472,7 +472,7 @@ def test_a_row_outside_the_days_of_the_run_is_refused_and_nothing_of_its_model_i
     assert "SKIP relation main.flight_outcomes" in done.said
 
 
-def test_every_table_and_column_says_what_it_is(parsed: Path) -> None:
+def test_every_table_and_column_has_a_description(parsed: Path) -> None:
     manifest = json.loads((parsed / "manifest.json").read_text())
     nodes = [*manifest["sources"].values(), *(n for n in manifest["nodes"].values() if n["resource_type"] == "model")]
 

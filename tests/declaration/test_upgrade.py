@@ -30,7 +30,7 @@ def renamed(old: str, new: str) -> Rewrite:
     return rewrite
 
 
-def test_a_declaration_of_the_current_version_stays_as_it_is() -> None:
+def test_a_declaration_of_the_current_version_is_unchanged() -> None:
     text = TABLES.replace("  threads", "  version: 1\n  threads")
 
     assert (text, ()) == (upgrade_declaration(text, where="a").text, upgrade_declaration(text, where="a").revisions)

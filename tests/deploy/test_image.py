@@ -74,7 +74,7 @@ def test_nothing_is_added_from_an_address() -> None:
     assert "://" not in (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
 
 
-def test_whatever_pip_gets_from_outside_is_in_a_lock_with_its_hash() -> None:
+def test_everything_that_pip_downloads_is_in_a_lock_with_its_hash() -> None:
     pip = [
         command
         for stage in STAGES.values()
@@ -107,7 +107,7 @@ def test_the_lightgbm_of_the_gpu_image_is_the_locks_from_source() -> None:
     assert len(found) > 2
 
 
-def test_cmake_is_told_of_cuda_by_its_environment_which_every_pip_leaves_alone() -> None:
+def test_cmake_gets_its_cuda_option_from_the_environment_with_every_version_of_pip() -> None:
     (wheel,) = (command for command in commands(STAGES["lightgbm-cuda"]) if "pip wheel" in command)
 
     assert wheel.endswith(" ./lightgbm")  # whose path is in the library, so it is the same in every build
@@ -181,7 +181,7 @@ def sent() -> list[str]:
     return sorted(found)
 
 
-def test_only_what_the_image_is_made_of_is_sent_to_the_builder() -> None:
+def test_only_files_of_the_image_are_sent_to_the_builder() -> None:
     copied = {
         word
         for stage in STAGES.values()
@@ -219,7 +219,7 @@ def build(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
     )  # fmt: skip
 
 
-def test_the_first_builder_that_works_is_taken_and_told_the_commit_and_the_version(bench: Path) -> None:
+def test_the_first_working_builder_is_used_and_gets_the_commit_and_the_version(bench: Path) -> None:
     pretend(bench, "docker", works=False)
     pretend(bench, "buildah")
 
@@ -235,7 +235,7 @@ def test_the_first_builder_that_works_is_taken_and_told_the_commit_and_the_versi
     assert "CREATED=1970-01-02T00:00:00Z" in said
 
 
-def test_without_a_builder_it_says_which_it_would_take(bench: Path) -> None:
+def test_without_a_builder_the_supported_ones_are_listed(bench: Path) -> None:
     done = build(bench)
 
     assert 2 == done.returncode

@@ -35,7 +35,7 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize("document", [*ACCESS, *POLICIES], ids=lambda it: f"{it['kind']}-{it['metadata']['name']}")
-def test_each_manifest_has_only_fields_that_kubernetes_knows_each_of_its_type(document: dict[str, Any]) -> None:
+def test_each_manifest_has_only_fields_of_the_kubernetes_schema_with_their_types(document: dict[str, Any]) -> None:
     assert as_kubernetes_reads_it(document, kind_of(document)) == document
 
 
@@ -45,7 +45,7 @@ def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
     assert as_kubernetes_reads_it(wrong, "V1NetworkPolicy") != wrong
 
 
-def test_the_role_allows_what_doctor_asks_for_and_no_more_than_reading_beside_it() -> None:
+def test_the_role_allows_what_doctor_checks_and_apart_from_that_only_reading() -> None:
     rules = next(one["rules"] for one in ACCESS if one["kind"] == "Role")
     allowed = {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
     needed = {(group, resource, verb) for group, resource, verbs in NEEDED for verb in verbs}
@@ -94,7 +94,7 @@ def test_each_policy_means_the_pods_that_carry_its_label_in_the_values(name: str
     assert roles == {role for role, labels in ROLES.items() if selects(selector, labels)}
 
 
-def test_the_ports_that_are_let_in_are_those_that_the_values_open() -> None:
+def test_the_allowed_ports_are_those_that_the_values_open() -> None:
     webserver, code = policy("ml-assets-webserver")["ingress"], policy("ml-assets-code")["ingress"]
 
     assert [{"port": VALUES["dagsterWebserver"]["service"]["port"], "protocol": "TCP"}] == webserver[0]["ports"]
@@ -103,7 +103,7 @@ def test_the_ports_that_are_let_in_are_those_that_the_values_open() -> None:
     ]
 
 
-def test_nobody_in_the_namespace_reaches_the_webserver() -> None:
+def test_no_pod_in_the_namespace_reaches_the_webserver() -> None:
     sources = [source for rule in policy("ml-assets-webserver")["ingress"] for source in rule["from"]]
 
     assert sources
@@ -111,7 +111,7 @@ def test_nobody_in_the_namespace_reaches_the_webserver() -> None:
 
 
 @pytest.mark.parametrize("role", LISTENS)
-def test_a_roles_pods_are_let_in_where_doctor_takes_them_to_listen(role: str) -> None:
+def test_the_policies_allow_the_ports_on_which_doctor_expects_each_role(role: str) -> None:
     (policy,) = [one for one in POLICIES if one["metadata"]["name"] == f"ml-assets-{role}"]
 
     assert [LISTENS[role]] == [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]

@@ -118,7 +118,7 @@ def test_what_a_workload_writes_goes_to_volumes(name: str) -> None:
     assert {*mounts.values()} == {volume["name"] for volume in WORKLOADS[name]["volumes"]}
 
 
-def test_the_code_location_has_an_empty_folder_where_the_chart_asks_for_a_token() -> None:
+def test_the_code_location_has_an_empty_folder_where_the_chart_mounts_a_token() -> None:
     mounted = {mount["mountPath"]: mount["name"] for mount in CODE["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in CODE["volumes"]}
 
@@ -195,7 +195,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("name", "field"), [(n, f) for n, w in WORKLOADS.items() for f in KINDS if f in w])
-def test_what_goes_to_kubernetes_as_it_stands_has_only_fields_that_kubernetes_knows(name: str, field: str) -> None:
+def test_values_passed_to_kubernetes_unchanged_have_only_fields_of_its_schema(name: str, field: str) -> None:
     value = WORKLOADS[name][field]
     if field.endswith("Probe"):
         value = {key: inner for key, inner in value.items() if key != "enabled"}  # the chart's own
@@ -229,9 +229,7 @@ def instance_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def test_our_event_log_stands_last_and_so_takes_the_place_of_the_charts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_event_log_comes_last_and_so_replaces_the_charts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
     config = instance_config(tmp_path)["event_log_storage"]
     found = getattr(importlib.import_module(config["module"]), config["class"])
@@ -253,14 +251,14 @@ def test_our_event_log_is_in_the_database_of_the_rest() -> None:
     }
 
 
-def test_the_queue_has_no_value_of_its_own_beside_the_pools() -> None:
+def test_the_queue_has_no_limits_besides_the_pools() -> None:
     queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
 
     # What the chart's defaults set must be emptied here, or it writes max_concurrent_runs and Dagster does not start.
     assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
 
 
-def test_the_queue_is_looked_at_each_second_and_its_limits_are_those_of_the_pools(
+def test_the_queue_is_polled_each_second_and_its_limits_are_those_of_the_pools(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
@@ -284,7 +282,7 @@ def test_lost_runs_go_on_and_failures_of_the_code_are_not_tried_again() -> None:
     assert {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False} == daemon["runRetries"]
 
 
-def test_the_ui_asks_a_proxy_for_a_login_and_speaks_tls() -> None:
+def test_the_ui_requires_a_login_at_a_proxy_and_uses_tls() -> None:
     ingress = VALUES["ingress"]
 
     assert {"auth-url", "auth-signin"} <= {name.rpartition("/")[2] for name in ingress["annotations"]}
@@ -292,7 +290,7 @@ def test_the_ui_asks_a_proxy_for_a_login_and_speaks_tls() -> None:
     assert ingress["dagsterWebserver"]["tls"]["enabled"]
 
 
-def test_the_chart_grants_nothing_and_dagster_tells_nobody() -> None:
+def test_the_chart_grants_no_permission_and_dagster_sends_no_telemetry() -> None:
     assert (False, False) == (VALUES["rbacEnabled"], VALUES["dagster-user-deployments"]["rbacEnabled"])
     assert (False, False) == (
         VALUES["telemetry"]["enabled"],
@@ -312,7 +310,7 @@ def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
     assert f"release {dagster[1]} of it" in (ROOT / "deploy/values.yaml").read_text(encoding="utf-8")
 
 
-def test_the_page_makes_each_secret_and_setting_that_the_values_name() -> None:
+def test_the_deployment_page_creates_each_secret_and_setting_that_the_values_name() -> None:
     made = {*re.findall(r"create (?:secret \w+|configmap) (\S+)", PAGE)}
 
     assert made == {

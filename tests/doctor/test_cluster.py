@@ -54,7 +54,7 @@ def test_a_cluster_with_all_that_the_launcher_names_is_well(home: Path) -> None:
     assert "version v1.36.2, namespace ml" in told["cluster"].text
 
 
-def test_nothing_is_said_of_a_cluster_where_none_is_configured(tmp_path: Path) -> None:
+def test_without_a_configured_cluster_there_is_no_finding_about_it(tmp_path: Path) -> None:
     assert [] == [*cluster(str(tmp_path), ())]
 
 
@@ -67,7 +67,7 @@ def test_what_a_secret_holds_is_never_fetched(home: Path) -> None:
     assert {"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"} == forms
 
 
-def test_what_the_launcher_names_and_is_not_there_is_told(home: Path) -> None:
+def test_objects_that_the_launcher_names_and_do_not_exist_are_reported(home: Path) -> None:
     told = found(home, Pretended(named=ALL - {"secrets/s3", "secrets/certificates", "serviceaccounts/dagster"}))
 
     assert ("wrong", "ok", "wrong") == tuple(
@@ -111,14 +111,14 @@ def test_what_this_account_may_not_look_at_is_there_if_pods_that_name_it_run(hom
 
 
 @pytest.mark.parametrize("missing", [f"{verb} {resource}" for _, resource, verbs in NEEDED for verb in verbs])
-def test_each_permission_that_is_missing_is_told(home: Path, missing: str) -> None:
+def test_each_missing_permission_is_reported(home: Path, missing: str) -> None:
     told = found(home, Pretended(named=ALL, denied={missing}))["permissions"]
 
     assert ("wrong", f"this account may not {missing} in namespace ml.") == (told.state, told.text)
     assert "Role" in told.fix
 
 
-def test_an_account_that_may_not_list_pods_is_told_and_all_else_is_still_looked_at(home: Path) -> None:
+def test_an_account_that_may_not_list_pods_is_reported_and_everything_else_is_still_checked(home: Path) -> None:
     double = Pretended(named=ALL, denied={"list pods"}, forbidden=("/api/v1/namespaces/ml/pods",))
 
     told = found(home, double)
@@ -135,7 +135,7 @@ def test_an_account_that_may_not_list_pods_is_told_and_all_else_is_still_looked_
         (Pretended(pods=[pod("ml:2", waiting={"reason": "ErrImagePull"})]), "warning", "on no visible node yet"),
     ],
 )
-def test_the_image_is_looked_for_on_nodes_and_in_pods(home: Path, double: Pretended, state: str, says: str) -> None:
+def test_the_image_is_searched_on_nodes_and_in_pods(home: Path, double: Pretended, state: str, says: str) -> None:
     told = found(home, double)["image"]
 
     assert state == told.state
@@ -158,7 +158,7 @@ def test_the_image_is_the_code_locations_where_nothing_else_names_one(home: Path
     [[], [node(gpus=1)], [node(gpus=4, closed=True)], [node(gpus=4, product="T4")]],
     ids=["none", "too few", "closed", "another"],
 )
-def test_a_gpu_that_no_node_can_give_is_told_with_the_stage(home: Path, nodes: list[object]) -> None:
+def test_a_gpu_that_no_node_has_is_reported_with_the_stage(home: Path, nodes: list[object]) -> None:
     told = found(home, Pretended(nodes=nodes), GpuNeed("m/tuning", 2, product="H100"))["gpu"]  # type: ignore[arg-type]
 
     assert "wrong" == told.state
@@ -177,9 +177,7 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_web_server_that_answers_another_pod_is_told_because_nothing_keeps_others_from_the_ui(
-    home: Path, port: int
-) -> None:
+def test_a_webserver_that_answers_another_pod_is_reported_because_the_ui_is_unprotected(home: Path, port: int) -> None:
     told = found(home, Pretended(pods=[OWN, listening("webserver", port)]))["network policies"]
 
     assert "warning" == told.state
@@ -187,7 +185,7 @@ def test_a_web_server_that_answers_another_pod_is_told_because_nothing_keeps_oth
     assert "deploy/network-policies.yaml" in told.fix
 
 
-def test_a_web_server_that_does_not_answer_where_the_code_location_does_is_kept_by_policies(
+def test_a_webserver_that_does_not_answer_although_the_code_location_does_is_protected_by_policies(
     home: Path, port: int
 ) -> None:
     pods = [OWN, listening("webserver", CLOSED), listening("webserver", port, is_ready=False), listening("code", port)]
@@ -195,7 +193,7 @@ def test_a_web_server_that_does_not_answer_where_the_code_location_does_is_kept_
     assert "ok" == found(home, Pretended(pods=pods))["network policies"].state
 
 
-def test_a_code_location_that_says_no_port_is_asked_where_the_policies_let_the_daemon_in(
+def test_a_code_location_without_a_port_is_checked_at_the_port_that_the_policies_allow(
     home: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(LISTENS, "code", port)
@@ -212,7 +210,7 @@ def test_a_silent_web_server_shows_nothing_of_policies_where_the_code_location(h
     assert "is unknown" in told.text
 
 
-def test_of_policies_nothing_is_said_outside_the_cluster_or_without_another_web_server(home: Path, port: int) -> None:
+def test_policies_are_not_judged_outside_the_cluster_or_without_another_webserver(home: Path, port: int) -> None:
     other, not_ready = listening("webserver", port), listening("webserver", port, is_ready=False)
     mine = listening("webserver", port, name=socket.gethostname())
 
@@ -220,7 +218,7 @@ def test_of_policies_nothing_is_said_outside_the_cluster_or_without_another_web_
         assert "network policies" not in found(home, Pretended(pods=pods))
 
 
-def test_a_cluster_that_cannot_be_reached_is_told_once_with_its_mend(home: Path) -> None:
+def test_an_unreachable_cluster_is_reported_once_with_its_fix(home: Path) -> None:
     write_kubeconfig(home / "kubeconfig", 1)
 
     (told,) = cluster(str(home), ())
@@ -231,14 +229,14 @@ def test_a_cluster_that_cannot_be_reached_is_told_once_with_its_mend(home: Path)
     assert "open-sesame" not in told.text
 
 
-def test_credentials_that_have_run_out_are_told(home: Path) -> None:
+def test_expired_credentials_are_reported(home: Path) -> None:
     told = found(home, Pretended(forbidden=("/version",)))["cluster"]
 
     assert "wrong" == told.state
     assert "refused a request: 403" in told.text
 
 
-def test_a_kubeconfig_alone_is_looked_at_too(tmp_path: Path) -> None:
+def test_a_kubeconfig_alone_is_checked_too(tmp_path: Path) -> None:
     told = found(tmp_path, Pretended())
 
     assert {"cluster": "ok", "permissions": "ok", "image": "warning"} == {name: one.state for name, one in told.items()}

@@ -33,7 +33,7 @@ def on_s3(s3: S3) -> LakeResource:
 
 
 @pytest.mark.parametrize("where", ["folder", "s3"])
-def test_a_lake_that_works_is_told_so_and_left_as_it_was(where: str, tmp_path: Path, s3: S3) -> None:
+def test_a_working_lake_is_reported_and_unchanged(where: str, tmp_path: Path, s3: S3) -> None:
     resource = on_s3(s3) if where == "s3" else LakeResource(url=str(tmp_path / "lake"))
 
     found = told(lake(resource))
@@ -43,7 +43,7 @@ def test_a_lake_that_works_is_told_so_and_left_as_it_was(where: str, tmp_path: P
     assert [] == opened.tree(opened.url)
 
 
-def test_a_store_that_overwrites_what_it_should_only_create_is_told(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_without_conditional_creation_is_reported(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(bucket: Bucket, relative: str, data: bytes) -> str:
         return str(bucket.fs.call_s3("put_object", **bucket._key(relative), Body=data)["ETag"])
 
@@ -56,7 +56,7 @@ def test_a_store_that_overwrites_what_it_should_only_create_is_told(s3: S3, monk
 
 
 @pytest.mark.parametrize(("off", "state"), [(-600, "wrong"), (-20, "warning"), (1, "ok"), (20, "warning")])
-def test_a_clock_that_is_off_is_told(off: float, state: str) -> None:
+def test_a_wrong_clock_is_reported(off: float, state: str) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     found = lake_doctor._clock(now, now + timedelta(seconds=off), now)
@@ -66,14 +66,14 @@ def test_a_clock_that_is_off_is_told(off: float, state: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["/proc/lake", "s3://no-such-bucket/x"])
-def test_a_lake_that_cannot_be_written_is_told_with_its_mend(url: str, s3: S3) -> None:
+def test_a_lake_that_cannot_be_written_is_reported_with_its_fix(url: str, s3: S3) -> None:
     (found,) = lake(LakeResource(url=url, options=dict(s3(f"other-{os.getpid()}")) if url.startswith("s3") else {}))
 
     assert ("lake", "wrong") == (found.check, found.state)
     assert "PutObject" in found.fix
 
 
-def test_a_lake_whose_server_refuses_connections_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_whose_server_refuses_connections_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lake_doctor, "IMPATIENT", {"attempts": 1})
 
     (found,) = lake(
@@ -104,7 +104,7 @@ def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.Monke
         ("storage: {postgres: {postgres_url: {env: ML_NOT_SET}}}", "ML_NOT_SET"),
     ],
 )
-def test_a_dagster_yaml_that_cannot_be_used_is_told(tmp_path: Path, settings: str, says: str) -> None:
+def test_an_invalid_dagster_yaml_is_reported(tmp_path: Path, settings: str, says: str) -> None:
     (tmp_path / "dagster.yaml").write_text(settings)
 
     (found,) = dagster_instance(str(tmp_path))
@@ -114,14 +114,14 @@ def test_a_dagster_yaml_that_cannot_be_used_is_told(tmp_path: Path, settings: st
     assert "open-sesame" not in found.text
 
 
-def test_an_event_log_that_knows_no_days_is_warned_of(tmp_path: Path) -> None:
+def test_an_event_log_without_data_versions_by_day_causes_a_warning(tmp_path: Path) -> None:
     assert ["ok"] == [one.state for one in dagster_instance(str(tmp_path))]
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
 
     assert ["ok", "warning"] == [one.state for one in dagster_instance(str(tmp_path))]
 
 
-def test_a_postgres_that_nobody_runs_is_told_without_the_password(tmp_path: Path) -> None:
+def test_an_unreachable_postgres_is_reported_without_the_password(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"postgresql://dagster:open-sesame@127.0.0.1:{unused.getsockname()[1]}/dagster"
@@ -185,7 +185,7 @@ def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypat
         ("no-such-thing==1 ; sys_platform == 'none'\n", "ok", "all 0 distributions"),
     ],
 )
-def test_what_is_installed_is_held_against_the_lock(tmp_path: Path, lock: str, state: str, says: str) -> None:
+def test_installed_packages_are_compared_with_the_lock(tmp_path: Path, lock: str, state: str, says: str) -> None:
     (tmp_path / "requirements.lock").write_text(lock)
 
     found = machine._locked(tmp_path / "requirements.lock")
@@ -194,7 +194,7 @@ def test_what_is_installed_is_held_against_the_lock(tmp_path: Path, lock: str, s
     assert says in found.text
 
 
-def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_old_dbt_manifest_is_reported(tmp_path: Path) -> None:
     link_package(tmp_path)
     states = [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "target").mkdir()
@@ -230,7 +230,7 @@ def test_little_room_is_warned_of_and_none_is_wrong(
     assert all(bool(one.fix) == (state != "ok") for one in found)
 
 
-def test_production_that_misses_settings_is_told_each_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_missing_production_setting_is_reported_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
     monkeypatch.setenv("ML_ASSETS_LAKE", "/mnt/lake")
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
@@ -241,7 +241,7 @@ def test_production_that_misses_settings_is_told_each_with_its_mend(monkeypatch:
     assert all(one.text and one.fix for one in wrong)
 
 
-def test_a_check_that_hangs_is_told_after_what_it_found_and_holds_nobody_up() -> None:
+def test_a_hanging_check_is_reported_after_its_findings_and_delays_no_other() -> None:
     import threading
 
     left = threading.Event()

@@ -62,7 +62,7 @@ def test_locally_nothing_need_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lake_url().endswith("/.lake")
 
 
-def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ML_ASSETS_LAKE", "DAGSTER_HOME", "DAGSTER_PG_PASSWORD"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -92,7 +92,7 @@ def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
         ("ML_ASSETS_ALERT_WEBHOOK_URL", "open-sesame", "ML_ASSETS_ALERT_WEBHOOK_URL"),
     ],
 )
-def test_what_is_malformed_is_told_with_its_mend_and_no_secret(
+def test_malformed_settings_are_reported_with_their_fix_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -104,7 +104,7 @@ def test_what_is_malformed_is_told_with_its_mend_and_no_secret(
 
 
 @pytest.mark.parametrize(("folder", "is_well"), [("/mnt/lake", True), ("file:///mnt/lake", True), ("lake", False)])
-def test_a_folder_will_do_that_is_said_to_be_shared(
+def test_a_folder_that_is_declared_as_shared_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
     folder: str,
     is_well: bool,  # noqa: FBT001 - a parameter of the test
@@ -187,7 +187,7 @@ def test_the_lake_is_never_a_folder_of_the_pod_by_oversight(monkeypatch: pytest.
         lake_url()
 
 
-def test_a_profile_that_is_none_is_told_with_a_near_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_profile_is_reported_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_ASSETS_PROFILE", "prodction")
 
     with pytest.raises(SettingsError, match="expected local or production, did you mean 'production'"):

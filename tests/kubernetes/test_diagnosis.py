@@ -85,7 +85,9 @@ def gone(seen: dict[str, Any]) -> None:
     ],
     ids=lambda it: getattr(it, "__name__", it) if isinstance(it, str) or callable(it) else None,
 )  # fmt: skip
-def test_what_became_of_a_pod_is_told_apart(which: str, change: Change | None, kind: str, said: list[str]) -> None:
+def test_the_causes_of_a_pods_end_are_distinguished(
+    which: str, change: Change | None, kind: str, said: list[str]
+) -> None:
     found = diagnosis(which, change=change)
 
     assert found is not None
@@ -93,7 +95,7 @@ def test_what_became_of_a_pod_is_told_apart(which: str, change: Change | None, k
     assert [] == [part for part in said if part not in found.sentence], found.sentence
 
 
-def test_a_pod_at_work_has_no_diagnosis_however_long_it_takes() -> None:
+def test_a_running_pod_has_no_diagnosis_even_after_a_long_time() -> None:
     assert diagnosis("running", after=10_000) is None
 
 

@@ -32,7 +32,7 @@ def test_on_a_laptop_it_is_the_in_process_executor_and_kubernetes_is_not_importe
     assert 0 == subprocess.run([sys.executable, "-c", LAPTOP], cwd=ROOT, check=False).returncode
 
 
-def test_a_code_location_runs_its_steps_by_it_unless_told_otherwise() -> None:
+def test_a_code_location_runs_its_steps_with_it_by_default() -> None:
     assert build.__kwdefaults__ is not None
     assert run_or_pod is build.__kwdefaults__["executor"]
     assert {*dg.in_process_executor.config_schema.as_field().config_type.fields} == {

@@ -78,7 +78,7 @@ def test_no_step_on_a_thread_configures_logging_which_would_lock_the_whole_proce
     assert not [name for name in by if name.startswith("step")]
 
 
-def test_memory_grows_up_to_its_ceiling_and_then_the_failure_says_what_to_raise(shop: Shop) -> None:
+def test_memory_grows_up_to_its_ceiling_and_then_the_failure_names_the_limit_to_raise(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [out_of_memory] * 5
 
     run = shop.work(shop.create("tuning", "model"))
@@ -99,7 +99,7 @@ def test_a_pod_lost_more_often_than_declared_fails_its_step_and_what_comes_after
     assert not noted(shop, "model")
 
 
-def test_a_pod_that_made_room_for_another_is_told_so_though_nothing_is_left_of_it(shop: Shop) -> None:
+def test_a_preempted_pod_is_diagnosed_even_after_it_is_deleted(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [preempted, runs]
 
     run = shop.work(shop.create("tuning"))
@@ -111,7 +111,7 @@ def test_a_pod_that_made_room_for_another_is_told_so_though_nothing_is_left_of_i
     assert why in lost
 
 
-def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_taken_away(shop: Shop) -> None:
+def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_deleted(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [stays("no-image")]
 
     run = shop.work(shop.create("tuning"))
@@ -123,7 +123,7 @@ def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_taken_away
     assert [f"jobs/{shop.cluster.created[0]['metadata']['name']}"] == shop.cluster.deleted[:1]
 
 
-def test_a_job_that_the_cluster_refuses_fails_its_step_with_the_clusters_words(shop: Shop) -> None:
+def test_a_job_that_the_cluster_rejects_fails_its_step_with_the_clusters_message(shop: Shop) -> None:
     shop.cluster.refusals["POST /apis/batch/v1/namespaces/shop/jobs"] = (403, 'exceeded quota: "gpus"')
 
     run = shop.work(shop.create("tuning"))
@@ -132,7 +132,7 @@ def test_a_job_that_the_cluster_refuses_fails_its_step_with_the_clusters_words(s
     assert 'was refused: exceeded quota: "gpus"' in shop.told(run, "STEP_FAILURE")[0]
 
 
-def test_code_that_dies_without_a_word_is_not_run_again_and_its_last_lines_are_told(shop: Shop) -> None:
+def test_code_that_crashes_without_an_error_is_not_retried_and_its_last_lines_are_reported(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [dies]
 
     run = shop.work(shop.create("tuning"))
@@ -143,7 +143,7 @@ def test_code_that_dies_without_a_word_is_not_run_again_and_its_last_lines_are_t
     assert "no module named shop" in failure
 
 
-def test_an_error_of_the_code_is_told_once_wherever_it_ran_and_not_tried_again(shop: Shop) -> None:
+def test_an_error_of_the_code_is_reported_once_and_not_retried(shop: Shop) -> None:
     (shop.folder / "features").write_text("fail")
 
     run = shop.work(shop.create("features", "tuning"))
@@ -153,7 +153,7 @@ def test_an_error_of_the_code_is_told_once_wherever_it_ran_and_not_tried_again(s
     assert [] == shop.told(run, "STEP_UP_FOR_RETRY")
 
 
-def test_a_step_that_dies_here_before_it_could_say_so_fails(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_step_that_crashes_before_it_reports_fails(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object, **__: object) -> None:
         raise MemoryError("no room for the plan")
 
@@ -208,7 +208,7 @@ def test_a_resumed_run_finds_its_pod_at_work_and_waits_for_it(shop: Shop, monkey
     assert 1 == len(shop.cluster.created)
 
 
-def test_a_run_whose_pod_is_taken_away_lets_its_own_step_end_and_goes_on_after_it(
+def test_a_run_whose_pod_is_evicted_lets_its_local_step_end_and_continues_after_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop.instance.__class__, "run_will_resume", lambda *_: True)

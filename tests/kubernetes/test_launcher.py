@@ -38,7 +38,7 @@ def test_a_ceiling_that_is_no_amount_of_memory_is_refused_at_once() -> None:
         PodLauncher(run_memory_ceiling="lots", **{k: v for k, v in LAUNCHER.items() if k != "run_memory_ceiling"})
 
 
-def test_where_a_pod_has_no_token_the_launcher_is_made_and_says_so_when_it_is_asked_for_something() -> None:
+def test_without_a_token_the_launcher_is_created_and_reports_it_at_the_first_request() -> None:
     launcher = PodLauncher(dagster_home="/dagster", service_account_name="ml-assets", instance_config_map="dagster")
 
     with pytest.raises(MaxRetryError, match=r"this-pod-has-no-service-account-token\.invalid"):
@@ -75,7 +75,7 @@ def test_a_run_that_is_resumed_after_its_pod_ran_out_of_memory_gets_more(shop: S
     assert any("This run's pod gets 2Gi." in line for line in shop.told(run, "ENGINE_EVENT"))
 
 
-def test_a_lost_run_pod_is_told_and_its_retry_is_as_it_was(shop: Shop) -> None:
+def test_a_lost_run_pod_is_reported_and_its_retry_is_unchanged(shop: Shop) -> None:
     shop.cluster.fates["run"] = [deleted, deleted]
     run = shop.create("features")
     first = memory(launched(shop, run))
@@ -84,7 +84,7 @@ def test_a_lost_run_pod_is_told_and_its_retry_is_as_it_was(shop: Shop) -> None:
     assert first == memory(launched(shop, shop.create("features", parent_run_id=run.run_id, root_run_id=run.run_id)))
 
 
-def test_a_run_whose_pod_was_told_to_end_goes_on_elsewhere_only_when_that_has_ended(shop: Shop) -> None:
+def test_a_run_whose_pod_is_terminating_continues_in_another_only_after_it_has_ended(shop: Shop) -> None:
     shop.cluster.fates["run"] = [taken_away]
     run = shop.create("features")
     launched(shop, run)
@@ -96,7 +96,7 @@ def test_a_run_whose_pod_was_told_to_end_goes_on_elsewhere_only_when_that_has_en
     assert WorkerStatus.FAILED == health(shop, run)[0]
 
 
-def test_what_keeps_a_run_pod_from_starting_leads_what_is_told_of_it(shop: Shop) -> None:
+def test_the_cause_that_prevents_a_run_pod_from_starting_begins_its_diagnosis(shop: Shop) -> None:
     shop.cluster.fates["run"] = [stays("no-secret")]
     run = shop.create("features")
     launched(shop, run)

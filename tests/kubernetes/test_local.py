@@ -21,7 +21,7 @@ def test_who_waits_is_woken_by_each_step_that_ends_also_by_one_that_ended_before
     steps.close()
 
 
-def test_who_waits_for_steps_of_others_waits_no_longer_than_asked() -> None:
+def test_waiting_for_steps_ends_after_the_given_time() -> None:
     begun = time.monotonic()
 
     LocalSteps().wait(0.05)

@@ -36,14 +36,14 @@ def test_memory_doubles_and_never_passes_its_ceiling(start: int, times: int, cei
     assert min(start * 2**times, ceiling) * 1024**3 == more
 
 
-def test_a_step_killed_for_memory_without_a_ceiling_is_not_tried_again_and_told_how_to_be() -> None:
+def test_a_step_killed_for_memory_without_a_ceiling_is_not_retried_and_the_message_explains_how() -> None:
     policy = PodPolicy(memory="1Gi")
 
     assert policy.retry_message("PodOutOfMemory", []) is None
     assert "a 'memory_ceiling' to have it retried with more" in policy.no_retry_message("PodOutOfMemory")
 
 
-def test_lost_pods_and_memory_are_counted_apart_and_a_lost_run_pod_not_at_all() -> None:
+def test_retries_for_lost_pods_and_for_memory_are_counted_separately_and_a_lost_run_pod_not_at_all() -> None:
     policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=1)
     before = ["RunPodLost", "PodOutOfMemory", "RuntimeError", "PodOutOfMemory"]
 

@@ -15,11 +15,11 @@ def test_a_steps_exit_code_is_its_pods() -> None:
     assert 7 == started(sys.executable, "-c", "raise SystemExit(7)").wait()
 
 
-def test_a_step_that_was_killed_leaves_what_a_shell_would_say() -> None:
+def test_a_killed_step_ends_with_the_exit_code_of_a_shell() -> None:
     assert 137 == started(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)").wait()
 
 
-def test_a_pod_told_to_end_kills_its_step_and_its_children_before_they_can_call_it_a_failure(tmp_path: Path) -> None:
+def test_a_terminating_pod_kills_its_step_and_its_children_before_they_can_report_a_failure(tmp_path: Path) -> None:
     said = tmp_path / "said"
     stubborn = f"import signal, time; signal.signal(15, lambda *_: open({str(said)!r}, 'a').write('x'))\n"
     stubborn += f"open({str(said)!r}, 'w').close(); time.sleep(60)"

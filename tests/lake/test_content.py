@@ -92,7 +92,7 @@ def test_the_version_of_a_slice_is_that_of_the_same_rows_on_their_own(frame: pl.
 
 @settings(max_examples=25)
 @given(FRAMES, st.integers(0, 6))
-def test_frames_of_several_blocks_have_one_version_however_they_are_cut(frame: pl.DataFrame, at: int) -> None:
+def test_the_version_of_a_frame_does_not_depend_on_its_chunks(frame: pl.DataFrame, at: int) -> None:
     cut = pl.concat([frame.head(at), frame.slice(at)], rechunk=False)
     with patch.object(content, "_BLOCK_CELLS", 2 * frame.width), patch.object(content, "_TEXT_BYTES", 3):
         assert content.frame_version(frame) == content.frame_version(cut)
@@ -131,7 +131,7 @@ def test_text_read_in_pieces_has_the_version_of_text_read_at_once() -> None:
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_what_lies_under_a_null_does_not_count(series: pl.Series) -> None:
+def test_values_under_nulls_do_not_change_the_version(series: pl.Series) -> None:
     is_null = pl.Series([False, True, False])
     masked = series.to_frame().select(pl.when(~is_null).then("c"))
     fresh = pl.Series("c", [series[0], None, series[2]], dtype=series.dtype).to_frame()
@@ -206,7 +206,7 @@ def test_any_change_of_cell_order_name_or_type_is_another_version(changed: pl.Da
     assert content.frame_version(PLAIN) != content.frame_version(changed)
 
 
-def test_versions_stay_the_same_from_release_to_release() -> None:
+def test_versions_are_stable_between_releases() -> None:
     """Golden: another hash would make every artifact of every lake look new."""
     assert "b6846e89fe132d278f17e27ad9ac87ce" == content.frame_version(frame(1, 2))
     assert "c01f1c49af02179fc2718011df14a953" == version(study())
@@ -229,7 +229,7 @@ def test_versions_stay_the_same_from_release_to_release() -> None:
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_columns_of_every_kind_are_told_apart(series: pl.Series, other: pl.Series) -> None:
+def test_columns_of_different_types_have_different_versions(series: pl.Series, other: pl.Series) -> None:
     one, two = content.frame_version(series.to_frame()), content.frame_version(other.to_frame())
 
     assert one != two
@@ -263,7 +263,7 @@ def test_an_object_column_has_no_version() -> None:
         content.frame_version(pl.DataFrame({"x": pl.Series([object()], dtype=pl.Object)}))
 
 
-def test_text_and_record_and_the_part_they_stand_in_count() -> None:
+def test_text_records_and_their_part_names_change_the_version() -> None:
     versions = {version(study()), version(study(text="b")), version(study(story="b")), version(study().table)}
 
     assert 4 == len(versions)
@@ -293,7 +293,7 @@ def test_a_part_that_may_be_none_has_no_file_then() -> None:
         content.parts_of(Page(None))  # type: ignore[arg-type]
 
 
-def test_parts_that_cannot_be_kept_are_named() -> None:
+def test_parts_that_cannot_be_stored_are_named() -> None:
     @dataclass(frozen=True)
     class Odd:
         numbers: list[int]

@@ -144,7 +144,7 @@ def test_a_missing_file_is_named(lake: Lake) -> None:
         lake.get(ref, Study)
 
 
-def test_materializing_again_mends_a_damaged_file(lake: Lake) -> None:
+def test_materializing_again_repairs_a_damaged_file(lake: Lake) -> None:
     ref = put(lake, study()).ref
     overwrite(lake, f"{lake.directory(ref)}/table.parquet", b"damaged")
 
@@ -154,7 +154,7 @@ def test_materializing_again_mends_a_damaged_file(lake: Lake) -> None:
     assert_frame_equal(study().table, lake.get(ref, Study).table)
 
 
-def test_materializing_again_mends_a_missing_file(folder: Lake) -> None:
+def test_materializing_again_restores_a_missing_file(folder: Lake) -> None:
     ref = put(folder, study()).ref
     os.unlink(f"{folder.directory(ref)}/story.txt")  # noqa: PTH108 - the lake speaks text
 
@@ -198,7 +198,7 @@ def resealed(text: bytes, edit: Callable[[str], str]) -> bytes:
         (lambda text: text.replace('"table.parquet"', '"../../../table.parquet"'), "is not a manifest"),
     ],
 )
-def test_a_manifest_that_says_impossible_things_is_named_and_not_used(
+def test_a_manifest_with_impossible_values_is_named_and_not_used(
     lake: Lake, edit: Callable[[str], str], message: str
 ) -> None:
     made = put(lake, study())

@@ -37,7 +37,7 @@ def test_days_are_named_as_rows_of_consecutive_days() -> None:
     assert "raw/a of 2013-01-30 to 2013-02-01 and 2013-02-03, raw/b" == days_by_asset({"raw/a": days, "raw/b": [""]})
 
 
-def test_a_run_goes_over_days_that_are_due_or_may_be_made_again_for_each_of_its_assets() -> None:
+def test_a_run_covers_days_that_are_due_or_may_be_materialized_again_for_each_of_its_assets() -> None:
     days = [f"2013-01-0{n}" for n in range(1, 8)]
 
     def runs(may: str = "", **due: str) -> list[tuple[str, str]]:

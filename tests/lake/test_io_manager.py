@@ -118,7 +118,7 @@ def test_a_manifest_names_inputs_parameters_code_and_run(tmp_path: Path) -> None
     assert manifest.seconds is not None
 
 
-def test_a_range_of_days_is_kept_day_by_day_in_one_run(tmp_path: Path) -> None:
+def test_a_range_of_days_is_stored_by_day_in_one_run(tmp_path: Path) -> None:
     result = materialize(tmp_path, daily, over=("2013-01-02", "2013-01-04"))
 
     lake = Lake(str(tmp_path))
@@ -212,7 +212,7 @@ def test_an_input_that_is_read_up_to_a_day_stops_there(tmp_path: Path, until: st
     assert last == max(str(ref.partition) for ref in lake.manifest(lake.find("summed_up_to")).inputs)
 
 
-def test_each_day_names_only_the_days_that_it_was_made_from(tmp_path: Path) -> None:
+def test_the_inputs_of_each_day_are_only_the_days_that_it_read(tmp_path: Path) -> None:
     window = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
 
     @dg.asset(**BY_DAY, ins={"daily": dg.AssetIn("daily", partition_mapping=window)})
@@ -250,7 +250,7 @@ def refused(lake: Path, *assets: dg.AssetsDefinition, **running: Any) -> tuple[s
     return found
 
 
-def test_rows_outside_the_days_that_were_asked_for_are_refused(tmp_path: Path) -> None:
+def test_rows_outside_the_requested_days_are_rejected(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def wide() -> pl.DataFrame:
         return dated(date(2013, 1, 2), date(2013, 1, 5), date(2012, 12, 31))
@@ -261,7 +261,7 @@ def test_rows_outside_the_days_that_were_asked_for_are_refused(tmp_path: Path) -
     assert "Filter the rows by day before returning them" in message
 
 
-def test_rows_of_another_day_are_refused_where_one_day_is_asked_for(tmp_path: Path) -> None:
+def test_rows_of_another_day_are_rejected_if_one_day_is_requested(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def wide() -> pl.DataFrame:
         return dated(date(2013, 1, 2))
@@ -291,7 +291,7 @@ def test_one_record_for_several_days_is_refused(tmp_path: Path) -> None:
     assert "single returned one Study for 2 partitions; return one for each" in message
 
 
-def test_days_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+def test_days_that_were_not_requested_are_rejected(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def eager() -> dict[str, pl.DataFrame]:
         return {"2013-01-01": dated(FIRST), "2013-01-09": dated(date(2013, 1, 9))}
@@ -301,7 +301,7 @@ def test_days_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
     assert "eager returned partitions ['2013-01-09'] that were not requested" in message
 
 
-def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
+def test_requested_days_that_are_not_returned_are_reported() -> None:
     with pytest.raises(ValueError, match=r"eager returned nothing for 2013-01-02"):
         by_partition({"2013-01-01": dated(FIRST)}, ["2013-01-01", "2013-01-02"], "eager")
 
@@ -336,7 +336,7 @@ def test_a_missing_day_is_not_read_as_one_without_rows(tmp_path: Path) -> None:
     assert materialize(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-01", "2013-01-02")).success
 
 
-def test_what_is_made_over_allowed_gaps_and_what_is_made_from_it_lists_the_missing_days(tmp_path: Path) -> None:
+def test_artifacts_with_allowed_gaps_and_their_dependents_list_the_missing_days(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def read_on(context: dg.AssetExecutionContext, rolled: dict[str, Note]) -> dict[str, Note]:
         return {key: rolled[key] for key in context.partition_keys}
@@ -388,7 +388,7 @@ def test_what_was_read_for_one_day_of_a_run_is_an_input_of_that_day_alone(tmp_pa
     }
 
 
-def test_an_input_that_was_never_made_is_named(tmp_path: Path) -> None:
+def test_an_input_that_was_never_materialized_is_named(tmp_path: Path) -> None:
     whole = refused(tmp_path, numbers, doubled, only=["doubled"])
     by_day = refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-01", "2013-01-03"))
 
@@ -410,7 +410,7 @@ def test_an_input_without_a_type_is_refused(tmp_path: Path) -> None:
     assert "the parameter that takes numbers has no type annotation; add one, such as pl.LazyFrame" in message
 
 
-def test_an_asset_that_fails_keeps_nothing(tmp_path: Path) -> None:
+def test_an_asset_that_fails_stores_nothing(tmp_path: Path) -> None:
     @dg.asset
     def fails(numbers: pl.DataFrame) -> pl.DataFrame:
         raise ValueError(f"{numbers.height} rows are too few")
@@ -426,7 +426,7 @@ class Unkept:
     numbers: list[int]
 
 
-def test_an_artifact_of_a_kind_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+def test_an_artifact_of_an_unsupported_type_is_rejected(tmp_path: Path) -> None:
     @dg.asset
     def odd() -> Unkept:
         return Unkept([1])

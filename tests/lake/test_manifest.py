@@ -21,11 +21,11 @@ MADE = Manifest(
 )
 
 
-def test_a_manifest_comes_back_as_it_was_kept() -> None:
+def test_a_stored_manifest_is_read_back_unchanged() -> None:
     assert MADE == Manifest.read(MADE.text(), "here")
 
 
-def test_its_text_is_json_that_ends_with_the_digest_of_what_stands_before() -> None:
+def test_its_text_is_json_that_ends_with_the_digest_of_the_preceding_fields() -> None:
     lines = MADE.text().decode().splitlines()
 
     assert ["{", "}"] == [lines[0], lines[-1]]
@@ -57,7 +57,7 @@ def test_a_truncated_manifest_is_named(length: int) -> None:
         Manifest.read(MADE.text()[:length], "here")
 
 
-def test_a_manifest_of_a_later_release_says_so() -> None:
+def test_a_manifest_of_a_later_release_is_reported_as_such() -> None:
     with pytest.raises(
         CorruptArtifactError,
         match="here is a manifest of version 2, but the installed ml-assets reads versions up to 1",
@@ -65,7 +65,7 @@ def test_a_manifest_of_a_later_release_says_so() -> None:
         Manifest.read(MADE.text().replace(b'"schema_version": 1', b'"schema_version": 2'), "here")
 
 
-def test_a_step_that_makes_several_artifacts_spreads_its_seconds_and_not_its_memory() -> None:
+def test_a_step_with_several_artifacts_divides_its_seconds_and_not_its_memory() -> None:
     step = Cost(
         seconds=9.0,
         cpu_seconds=18.0,

@@ -48,7 +48,7 @@ def contents(lake: Objects) -> dict[str, bytes]:
 # ---------------------------------------------------------------- what an object is
 
 
-def test_an_object_is_told_without_reading_it(lake: Objects) -> None:
+def test_the_stat_of_an_object_does_not_read_it(lake: Objects) -> None:
     path = lake.path("a", "b")
     written = lake.put_object(path, lambda file: file.write(b"12345") and None)
     told = lake.stat(path)
@@ -102,7 +102,7 @@ def test_what_is_not_there_is_missing_for_every_operation(lake: Objects, name: s
     assert {} == lake.tree_with_sizes(lake.path("nothing"))
 
 
-def test_an_opened_object_can_be_read_again_and_a_copy_taken(lake: Objects, tmp_path: Path) -> None:
+def test_an_opened_object_can_be_read_again_and_copied(lake: Objects, tmp_path: Path) -> None:
     path = put(lake, "a", b"12345")
     with lake.opened(path) as file:
         assert (b"12345", 0, b"12") == (file.read(), file.seek(0), file.read(2))
@@ -120,9 +120,7 @@ def test_a_listing_of_more_than_a_page_is_whole(lake: Objects, monkeypatch: pyte
     assert names == lake.names(lake.url) == lake.tree(lake.url)
 
 
-def test_folders_are_looked_into_together_however_far_apart_they_lie(
-    lake: Objects, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_are_listed_together_wherever_they_are(lake: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
     days = [f"2013-01-{day:02d}" for day in range(1, 21)]
     for day in days:
@@ -233,7 +231,7 @@ def test_what_there_is_no_room_for_is_read_where_it_is(
 
 
 @pytest.mark.parametrize("is_folder_there", [True, False])
-def test_copies_that_cannot_be_kept_are_told_of_once_and_done_without(
+def test_copies_that_cannot_be_cached_are_reported_once_and_not_needed(
     s3: Callable[[str], Mapping[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -382,7 +380,7 @@ def remove(lake: Objects) -> None:
 
 
 @pytest.mark.parametrize("change", [write, create, move, remove])
-def test_a_process_that_dies_at_any_moment_leaves_all_or_nothing(
+def test_a_process_that_crashes_at_any_point_leaves_all_or_nothing(
     tmp_path: Path, change: Callable[[Objects], None]
 ) -> None:
     def prepared(name: str) -> Objects:
@@ -417,7 +415,7 @@ def test_bytes_are_on_the_disk_before_their_name_and_the_name_of_a_creation_in_t
     assert ["make_folder", "open_new", "fill", "sync", "link", "unlink", "sync_folder"] == created.seen
 
 
-def test_a_full_disk_is_told_by_name_and_leaves_nothing(folder: Objects) -> None:
+def test_a_full_disk_is_reported_by_name_and_leaves_nothing(folder: Objects) -> None:
     put(folder, "a", b"old")
 
     def full(_: str) -> None:
@@ -444,7 +442,7 @@ def test_a_creation_that_meets_another_leaves_no_scratch(folder: Objects) -> Non
 
 @pytest.mark.parametrize(("times", "is_written"), [(1, True), (2, True), (3, False)])
 @pytest.mark.parametrize("how", ["write", "create", "move"])
-def test_a_folder_that_gc_takes_away_before_its_first_file_is_made_again(
+def test_a_folder_that_gc_removes_before_its_first_file_is_created_again(
     how: str, times: int, *, is_written: bool, folder: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target, left = put(folder, "source"), folder.path("deep", "folder", "b"), [times]

@@ -89,7 +89,7 @@ def test_what_is_published_last_is_current_after_a_clock_was_a_year_off(lake: La
     assert [1, 2, 3] == [made.number for made in lake.publications(ASSET)[""]]
 
 
-def test_the_newest_manifest_of_a_version_is_the_one_of_the_last_publication_whatever_its_clock(lake: Lake) -> None:
+def test_the_newest_manifest_of_a_version_is_that_of_the_last_publication_with_any_clock(lake: Lake) -> None:
     with clock(YEAR):
         put(lake, frame(1), run_id="ahead")
     put(lake, frame(1), run_id="right")
@@ -107,7 +107,7 @@ def test_content_that_is_published_again_gets_a_record_of_its_own(lake: Lake) ->
     assert (third.ref, 3) == (lake.find(ASSET, "2013-01-01"), lake.manifest(third.ref).number)
 
 
-def test_a_manifest_says_which_publication_of_each_input_was_read(folder: Lake) -> None:
+def test_a_manifest_records_which_publication_of_each_input_was_read(folder: Lake) -> None:
     for n in (1, 2, 1):
         put(folder, frame(n), asset="raw/orders", partition="2013-01-01")
     whole = put(folder, frame(5), asset="raw/shops").ref
@@ -121,7 +121,7 @@ def test_a_manifest_says_which_publication_of_each_input_was_read(folder: Lake) 
     assert [(day, 3), (whole, 1), (unread, 0)] == folder.manifest(made.ref).numbered_inputs
 
 
-def test_a_copied_lake_keeps_its_order(folder: Lake, tmp_path: Path) -> None:
+def test_a_copied_lake_has_the_same_order(folder: Lake, tmp_path: Path) -> None:
     put(folder, frame(2))
     last = put(folder, frame(1))
     copy = Lake(str(tmp_path / "copy"))
@@ -148,7 +148,7 @@ def test_a_publication_costs_one_object_more_an_artifact_and_one_listing(
         assert 1 == sum(line.startswith("GET") and "prefix=lake/order/" in unquote(line) for line in proxy.requests)
 
 
-def test_only_partitions_with_several_versions_are_looked_up_in_the_order_and_no_record_is_read(
+def test_the_order_is_read_only_for_partitions_with_several_versions(
     s3: Callable[[str], Mapping[str, Any]],
 ) -> None:
     options = dict(s3(f"looked-up-{os.getpid()}"))
@@ -191,7 +191,7 @@ def test_the_only_version_counts_though_its_writer_ended_before_it_was_published
     assert [1] == rows_in(lake)
 
 
-def test_of_two_that_nobody_published_none_is_current_and_the_next_is(lake: Lake) -> None:
+def test_of_two_unpublished_versions_neither_is_current_and_the_next_published_one_is(lake: Lake) -> None:
     for n in (1, 2):
         with killed_before("/order/"):
             put(lake, frame(n))
@@ -264,7 +264,7 @@ def test_no_row_is_lost_by_processes_that_each_add_some_to_what_they_read(lake: 
     assert [*range(10)] == rows_in(lake)
 
 
-def test_what_was_made_from_something_older_is_refused_before_anything_is_written(folder: Lake) -> None:
+def test_an_artifact_of_an_older_input_is_rejected_before_anything_is_written(folder: Lake) -> None:
     put(folder, frame(1))
     put(folder, frame(2))
     before = files_of(folder)
@@ -353,7 +353,7 @@ def test_a_manifest_under_the_name_of_another_publication_is_not_used(folder: La
         folder.manifest(made.ref)
 
 
-def test_a_record_tells_version_manifest_and_run(folder: Lake) -> None:
+def test_a_record_contains_version_manifest_and_run(folder: Lake) -> None:
     made = put(folder, frame(1), run_id="a run")
 
     said = json.loads(Path(folder.path("order", ASSET, "000001.json")).read_text())

@@ -18,7 +18,7 @@ def asked_anew() -> Iterator[None]:
     ("0123abc", GitState("0123abc", is_dirty=False)),
     ("0123abc-dirty", GitState("0123abc", is_dirty=True)),
 ])  # fmt: skip
-def test_an_image_says_what_commit_it_was_built_from(
+def test_an_image_records_the_commit_it_was_built_from(
     built_from: str, expected: GitState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_COMMIT", built_from)

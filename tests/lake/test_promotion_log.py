@@ -62,7 +62,7 @@ def test_each_model_has_a_log_of_its_own(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../flight_delay", "flight/delay", "/etc", "Flight", "a" * 64, "a\n"])
-def test_a_log_of_a_model_whose_name_is_none_is_not_looked_for(tmp_path: Path, name: str) -> None:
+def test_the_log_of_an_invalid_model_name_is_not_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         LakeError, match="is not a valid model name, so it has no promotion log; expected up to 63 of a-z"
     ):
@@ -72,7 +72,7 @@ def test_a_log_of_a_model_whose_name_is_none_is_not_looked_for(tmp_path: Path, n
 # ---------------------------------------------------------------- two at once
 
 
-def test_a_number_is_given_once_and_the_other_is_told_who_has_it(lake: Lake) -> None:
+def test_a_number_is_claimed_once_and_the_loser_learns_who_has_it(lake: Lake) -> None:
     first = log(lake).append(entry(1, decided_by="bob", reasons=("it is late", "and more")), number=1)
 
     with pytest.raises(PromotionConflictError) as caught:
@@ -85,7 +85,7 @@ def test_a_number_is_given_once_and_the_other_is_told_who_has_it(lake: Lake) -> 
     assert [first] == log(lake).entries()
 
 
-def test_who_lost_long_ago_is_told_how_much_was_decided_since_and_who_serves_now(lake: Lake) -> None:
+def test_a_late_loser_learns_how_many_entries_followed_and_which_version_is_champion(lake: Lake) -> None:
     for number, version in ((1, "a"), (2, "b"), (3, "c")):
         log(lake).append(promotion(number, champion=version * 32), number=number)
 
@@ -95,7 +95,7 @@ def test_who_lost_long_ago_is_told_how_much_was_decided_since_and_who_serves_now
         log(lake).append(promotion(2, champion="d" * 32), number=2)
 
 
-def test_of_fifty_promoters_at_once_one_wins_each_number_and_the_others_are_told_by_whom(lake: Lake) -> None:
+def test_of_fifty_concurrent_promotions_one_wins_each_number_and_the_others_learn_the_winner(lake: Lake) -> None:
     rounds, start = 10 if lake.protocol == "file" else 2, Barrier(PROMOTERS, timeout=60)
 
     def promoter(name: int) -> list[int | str]:
@@ -242,7 +242,7 @@ def test_a_log_that_lost_what_a_manifest_names_is_not_decided_on(
         log(lake).verified()
 
 
-def test_a_log_that_grew_since_predictions_were_made_is_whole(lake: Lake) -> None:
+def test_a_log_that_grew_after_the_predictions_is_intact(lake: Lake) -> None:
     log(filled(lake)).append(promotion(4), number=4)
 
     assert 4 == len(log(lake).verified().entries)
@@ -270,7 +270,7 @@ def test_an_entry_is_not_added_to_one_that_is_damaged(lake: Lake) -> None:
     assert ["000001.json", "000002.json", "000003.json"] == lake.names(lake.path("promotions", "flight_delay"))
 
 
-def test_the_models_that_have_a_log_are_found_beside_what_is_none(lake: Lake) -> None:
+def test_the_models_with_a_log_are_found_among_other_objects(lake: Lake) -> None:
     log(lake).append(promotion(1), number=1)
     log(lake, "another").append(promotion(1, model="another"), number=1)
     lake.create(lake.path("promotions", "README"), b"hello")
@@ -311,7 +311,7 @@ def test_numbers_that_would_not_sort_are_refused(tmp_path: Path, number: int) ->
     assert [] == log(lake).entries()
 
 
-def test_a_log_that_cannot_be_written_says_where() -> None:
+def test_a_log_that_cannot_be_written_is_reported_with_its_path() -> None:
     with pytest.raises(LakeError, match=r"cannot write /proc/lake/promotions/flight_delay/000001\.json"):
         log(Lake("/proc/lake")).append(promotion(1), number=1)
 
@@ -342,7 +342,7 @@ def test_a_clock_that_was_wrong_does_not_reorder_the_log(tmp_path: Path) -> None
     assert [1, 3, 3] == [len(log(lake).before(datetime(2026, 1, day, 12, tzinfo=UTC))) for day in (1, 2, 9)]
 
 
-def test_of_decisions_at_once_each_is_made_anew_until_it_has_a_number_of_its_own(lake: Lake) -> None:
+def test_each_concurrent_decision_is_repeated_until_it_has_its_own_number(lake: Lake) -> None:
     start = Barrier(6, timeout=60)
 
     def decide(name: int) -> None:
@@ -379,7 +379,7 @@ def test_a_new_log_gives_up_what_manifests_name_of_the_damaged_one_and_no_more(l
 
 
 @pytest.mark.parametrize("moves", [0, 1, 2, 3])
-def test_setting_a_log_aside_that_was_killed_leaves_a_damaged_one_and_can_be_done_again(
+def test_setting_a_log_aside_can_be_repeated_after_it_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
     lake = Lake(str(tmp_path))

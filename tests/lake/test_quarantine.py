@@ -32,7 +32,7 @@ def aside(lake: Lake, *numbers: int, partition: str | None = DAY) -> SetAside:
     return found
 
 
-def test_what_stands_beside_a_table_is_found_from_the_table_and_from_its_quarantine() -> None:
+def test_quarantined_rows_are_found_by_the_table_and_by_its_quarantine() -> None:
     wanted = ["raw/orders", "raw/orders__quarantine", "raw/orders__rejected", "raw/orders__released"]
 
     assert wanted == beside("raw/orders")
@@ -53,7 +53,7 @@ def test_every_release_counts_and_a_row_once(lake: Lake) -> None:
     assert () == lake.take_reads()
 
 
-def test_nothing_is_released_where_nobody_released_anything(lake: Lake) -> None:
+def test_without_a_release_no_rows_are_released(lake: Lake) -> None:
     assert {} == releases(lake, "raw/orders")
     assert None is released_rows(lake, [])
 
@@ -75,7 +75,7 @@ def test_a_release_counts_for_these_rows_and_not_for_the_next_ones(lake: Lake) -
 
 
 @pytest.mark.parametrize("off", [timedelta(days=365), timedelta(days=-365)])
-def test_a_refused_day_counts_until_its_table_is_published_whatever_the_clocks_say(lake: Lake, off: timedelta) -> None:
+def test_a_rejected_day_counts_until_its_table_is_published_with_any_clock(lake: Lake, off: timedelta) -> None:
     put(lake, broken(1), asset="raw/orders", partition=DAY)
     with clock(off):
         store_rejected(lake, "raw/orders", {DAY: broken(-1)}, Origin())
@@ -95,7 +95,7 @@ def test_a_whole_table_has_no_partition(lake: Lake) -> None:
     assert None is release(lake, found, why="so", by="sam").partition
 
 
-def test_empty_quarantines_are_not_told_and_unknown_tables_are_refused_with_those_there_are(lake: Lake) -> None:
+def test_empty_quarantines_are_not_listed_and_unknown_tables_are_rejected_with_the_known_ones(lake: Lake) -> None:
     put(lake, broken(), asset="raw/orders__quarantine", partition=DAY)
 
     assert [] == [*set_aside(lake, "raw/orders")]

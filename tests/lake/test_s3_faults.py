@@ -117,7 +117,7 @@ def test_a_creation_whose_answer_was_lost_is_known_again(faulty: tuple[FaultyS3,
 
 
 @pytest.mark.parametrize("theirs", [b"theirs", b"their longer one"])
-def test_a_creation_that_lost_to_another_is_told_even_after_a_lost_answer(
+def test_a_creation_that_lost_to_another_is_reported_even_after_a_lost_response(
     faulty: tuple[FaultyS3, Objects], theirs: bytes
 ) -> None:
     proxy, lake = faulty
@@ -130,7 +130,7 @@ def test_a_creation_that_lost_to_another_is_told_even_after_a_lost_answer(
     assert theirs == lake.read(lake.path("1.json"))
 
 
-def test_equal_bytes_that_stood_there_before_are_somebody_elses(faulty: tuple[FaultyS3, Objects]) -> None:
+def test_equal_bytes_that_existed_before_count_as_another_writers(faulty: tuple[FaultyS3, Objects]) -> None:
     _, lake = faulty
     put(lake, "1.json", b"same")
 
@@ -150,7 +150,7 @@ BIG = random.Random(1).randbytes(11 * MIB)  # noqa: S311
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("kind", ["503", "lost", "reset"])
-def test_a_large_object_goes_in_parts_and_comes_in_pieces_whatever_fails(
+def test_a_large_object_is_written_in_parts_and_read_in_pieces_despite_faults(
     faulty: tuple[FaultyS3, Objects], kind: str
 ) -> None:
     proxy, lake = faulty
@@ -196,7 +196,7 @@ def test_an_upload_that_its_writer_breaks_off_is_aborted(faulty: tuple[FaultyS3,
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_an_upload_whose_part_is_refused_is_aborted_and_told(faulty: tuple[FaultyS3, Objects]) -> None:
+def test_an_upload_with_a_rejected_part_is_aborted_and_reported(faulty: tuple[FaultyS3, Objects]) -> None:
     proxy, lake = faulty
     proxy.plan("PUT", "403")
 
@@ -208,7 +208,7 @@ def test_an_upload_whose_part_is_refused_is_aborted_and_told(faulty: tuple[Fault
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_an_upload_that_cannot_even_be_aborted_says_so_beside_its_reason(faulty: tuple[FaultyS3, Objects]) -> None:
+def test_an_upload_that_cannot_be_aborted_is_reported_with_its_reason(faulty: tuple[FaultyS3, Objects]) -> None:
     proxy, lake = faulty
     proxy.plan("PUT", "403")
     proxy.plan("DELETE", "403")
@@ -231,7 +231,7 @@ OPERATIONS: dict[str, Callable[[Objects], object]] = {
 }
 
 
-def test_a_server_that_is_gone_is_told_by_name_and_nothing_hangs(s3: S3) -> None:
+def test_an_unreachable_server_is_reported_by_name_and_nothing_hangs(s3: S3) -> None:
     name = bucket()
     options = s3(name)
     with FaultyS3(options["endpoint_url"]) as proxy:
@@ -248,7 +248,7 @@ def test_a_server_that_is_gone_is_told_by_name_and_nothing_hangs(s3: S3) -> None
     assert b"x" == Objects(lake.url, options).read(lake.path("a"))
 
 
-def test_a_server_that_was_given_up_is_asked_once_until_it_answers(s3: S3) -> None:
+def test_an_unreachable_server_gets_a_single_attempt_until_it_answers(s3: S3) -> None:
     name = bucket()
     options = s3(name)
     with FaultyS3(options["endpoint_url"]) as proxy:
@@ -288,7 +288,7 @@ def test_with_the_defaults_no_server_is_waited_for_more_than_fifteen_seconds() -
     ("kind", "message"),
     [("403", "refuses access|AccessDenied|403"), ("expired", "refuses access|400"), ("elsewhere", "region|400")],
 )
-def test_what_does_not_pass_is_told_at_once(faulty: tuple[FaultyS3, Objects], kind: str, message: str) -> None:
+def test_permanent_errors_are_reported_at_once(faulty: tuple[FaultyS3, Objects], kind: str, message: str) -> None:
     proxy, lake = faulty
     for operation in OPERATIONS.values():
         proxy.requests.clear()
@@ -303,7 +303,7 @@ def test_what_does_not_pass_is_told_at_once(faulty: tuple[FaultyS3, Objects], ki
         proxy.forget()
 
 
-def test_a_bucket_that_does_not_exist_is_told_by_name(s3: S3) -> None:
+def test_a_bucket_that_does_not_exist_is_reported_by_name(s3: S3) -> None:
     lake = Objects("s3://nobody-made-it/lake", s3(bucket()))
     for operation in ("write", "create", "read", "names", "tree"):
         with pytest.raises(LakeError, match=r"s3://nobody-made-it/lake/a: .* has no such bucket\. Create it") as caught:
@@ -312,7 +312,9 @@ def test_a_bucket_that_does_not_exist_is_told_by_name(s3: S3) -> None:
         assert not isinstance(caught.value, MissingArtifactError)
 
 
-def test_without_credentials_it_is_said_where_they_are_looked_for(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported_with_the_places_that_were_searched(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_credentials(monkeypatch)
     lake = Objects("s3://bucket/lake", {"endpoint_url": s3(bucket())["endpoint_url"], "region": "us-east-1"})
 
@@ -347,7 +349,7 @@ def test_no_error_and_no_trace_holds_a_credential(faulty: tuple[FaultyS3, Object
     assert [] == [text for text in said if any(secret in text for secret in secrets.values())]
 
 
-def test_explicit_settings_and_those_of_s3fs_say_the_same(s3: S3) -> None:
+def test_explicit_settings_equal_those_of_s3fs(s3: S3) -> None:
     options = s3(bucket())
     ours = {
         "access_key_id": "key", "secret_access_key": "secret", "endpoint_url": options["endpoint_url"],

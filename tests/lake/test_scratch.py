@@ -88,7 +88,7 @@ def test_what_was_published_before_by_a_clock_that_was_ahead_had_been_published_
     assert {ahead.ref, later.ref} == {*lake.versions(ASSET)[""]}
 
 
-def test_a_pinned_artifact_is_current_whatever_was_made_since(source: Lake, tmp_path: Path) -> None:
+def test_a_pinned_artifact_is_current_even_if_newer_ones_exist(source: Lake, tmp_path: Path) -> None:
     pinned = put(source, frame(1)).ref
     put(source, frame(2))
 
@@ -98,7 +98,7 @@ def test_a_pinned_artifact_is_current_whatever_was_made_since(source: Lake, tmp_
     assert_frame_equal(frame(1), lake.get(lake.find(ASSET), pl.DataFrame))
 
 
-def test_what_is_made_here_comes_before_what_is_pinned(source: Lake, tmp_path: Path) -> None:
+def test_an_artifact_made_in_the_scratch_lake_precedes_a_pinned_one(source: Lake, tmp_path: Path) -> None:
     lake = scratch(source, tmp_path, pins=[put(source, frame(1)).ref])
 
     made = put(lake, frame(9)).ref
@@ -107,7 +107,7 @@ def test_what_is_made_here_comes_before_what_is_pinned(source: Lake, tmp_path: P
     assert {(ASSET, ""): made} == lake.made
 
 
-def test_of_a_hidden_asset_only_what_is_pinned_or_made_here_is_seen(source: Lake, tmp_path: Path) -> None:
+def test_of_a_hidden_asset_only_pinned_artifacts_and_those_made_here_are_visible(source: Lake, tmp_path: Path) -> None:
     pinned = put(source, frame(1), partition=DAY).ref
     put(source, frame(2), partition="2013-01-02")
 
@@ -136,7 +136,7 @@ def test_rows_that_were_released_since_do_not_count(source: Lake, tmp_path: Path
     assert {DAY: [before]} == releases(scratch(source, tmp_path, at=moment), "raw/orders", [DAY])
 
 
-def test_what_an_earlier_run_made_is_read_first_by_one_that_goes_on_with_it(source: Lake, tmp_path: Path) -> None:
+def test_a_resumed_run_reads_the_artifacts_of_the_earlier_run_first(source: Lake, tmp_path: Path) -> None:
     put(source, frame(1), run_id="failed")
     put(source, frame(2), run_id="another")
     lake = scratch(source, tmp_path, continues=["failed"])
@@ -150,7 +150,7 @@ def test_what_an_earlier_run_made_is_read_first_by_one_that_goes_on_with_it(sour
 # ---------------------------------------------------------------- what is fetched
 
 
-def test_only_what_is_asked_for_is_fetched(source: Lake, tmp_path: Path) -> None:
+def test_only_requested_files_are_fetched(source: Lake, tmp_path: Path) -> None:
     wanted = put(source, study(text="wanted"), partition=DAY)
     put(source, study(text="older"), partition=DAY, asset="shop/others")
     put(source, study(text="another day"), partition="2013-01-02")
@@ -175,7 +175,7 @@ def test_an_artifact_comes_with_the_manifest_that_it_had_at_the_moment(source: L
     assert first.text() == lake.read(f"{lake.directory(first.ref)}/{newest_name(lake, first.ref)}")
 
 
-def test_a_version_that_is_asked_for_by_name_is_fetched(source: Lake, tmp_path: Path) -> None:
+def test_a_version_that_is_requested_by_name_is_fetched(source: Lake, tmp_path: Path) -> None:
     old = put(source, frame(1)).ref
     put(source, frame(2))
     lake = scratch(source, tmp_path)
@@ -263,9 +263,7 @@ def decided(source: Lake, *hours: int) -> None:
     [((1, 2, 3), 2), ((3, 4), 0), ((1, 5, 2, 6), 3), ((), 0)],
     ids=["up to the moment", "none before it", "one by a clock that was ahead", "an empty log"],
 )
-def test_the_promotion_log_is_as_it_stood_at_the_moment(
-    source: Lake, tmp_path: Path, hours: tuple[int, ...], seen: int
-) -> None:
+def test_the_promotion_log_is_as_of_the_moment(source: Lake, tmp_path: Path, hours: tuple[int, ...], seen: int) -> None:
     decided(source, *hours)
     lake = scratch(source, tmp_path, at=datetime(2026, 1, 1, 3, tzinfo=UTC))
 
@@ -275,7 +273,7 @@ def test_the_promotion_log_is_as_it_stood_at_the_moment(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"decided_at": "noon"}', '{"decided_at": "2026-01-01T00:00:00"}'])
-def test_an_entry_that_does_not_say_when_it_was_decided_is_named(folder: Lake, tmp_path: Path, text: str) -> None:
+def test_an_entry_without_the_time_of_its_decision_is_named(folder: Lake, tmp_path: Path, text: str) -> None:
     folder.create(folder.path("promotions", "flight_delay", "000001.json"), text.encode())
 
     with pytest.raises(CorruptArtifactError, match=r"promotions/flight_delay/000001\.json (is not|was decided)"):
@@ -288,7 +286,7 @@ def test_dagsters_resource_is_the_scratch_lake_of_that_folder(folder: Lake, tmp_
     assert lake is ScratchLakeResource(url=str(tmp_path / "scratch")).open()
 
 
-def test_what_is_put_here_says_what_any_lake_would_say(folder: Lake, tmp_path: Path) -> None:
+def test_an_artifact_put_into_the_scratch_lake_has_an_ordinary_manifest(folder: Lake, tmp_path: Path) -> None:
     making = Origin(run_id="run-1", code_version="c")
     lake = scratch(folder, tmp_path)
 

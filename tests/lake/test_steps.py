@@ -124,7 +124,7 @@ def test_a_step_that_fails_leaves_what_it_was_given(tmp_path: Path) -> None:
     assert lake.manifest(lake.find("numbers")).created_at <= left.started_at
 
 
-def test_the_record_stands_before_the_body_runs(tmp_path: Path) -> None:
+def test_the_record_is_written_before_the_body_runs(tmp_path: Path) -> None:
     seen: list[StepRecord] = []
 
     @dg.asset
@@ -168,7 +168,7 @@ def test_a_step_whose_process_is_killed_has_left_its_record(tmp_path: Path) -> N
 # ---------------------------------------------------------------- what it says
 
 
-def test_only_what_is_made_by_day_has_days(tmp_path: Path) -> None:
+def test_only_assets_by_day_have_days(tmp_path: Path) -> None:
     materialize(tmp_path, daily, summed, numbers, over=("2013-01-02", "2013-01-04"))
 
     assert {"daily": ("2013-01-02", "2013-01-04"), "summed": None, "numbers": None} == {
@@ -196,7 +196,7 @@ def test_each_attempt_of_a_step_that_is_tried_again_has_its_record(tmp_path: Pat
     assert (lake.find("numbers"),) == made.inputs
 
 
-def test_a_second_record_of_an_attempt_stands_beside_the_first(tmp_path: Path) -> None:
+def test_a_second_record_of_an_attempt_does_not_replace_the_first(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     later = datetime(2026, 11, 2, tzinfo=UTC)
     store_step(lake, record(config={"n": 1}))
@@ -236,7 +236,7 @@ def test_a_run_is_found_by_how_its_id_starts(tmp_path: Path) -> None:
         find_run(lake, "c")
 
 
-def test_an_asset_that_no_step_made_is_told_with_those_that_were(tmp_path: Path) -> None:
+def test_an_asset_of_no_step_is_reported_with_the_assets_of_the_run(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     store_step(lake, record(assets=("shop/orders", "shop/orders__quarantine")))
 

@@ -45,7 +45,7 @@ def test_a_write_that_breaks_off_leaves_nothing_that_a_reader_sees(lake: Lake) -
         lake.read(lake.path("a", "b.txt"))
 
 
-def test_a_write_that_breaks_off_leaves_what_stood_before(lake: Lake) -> None:
+def test_an_interrupted_write_leaves_the_previous_object(lake: Lake) -> None:
     path = lake.path("a", "b.txt")
     overwrite(lake, path, b"old")
 
@@ -59,7 +59,7 @@ def test_a_write_that_breaks_off_leaves_what_stood_before(lake: Lake) -> None:
     assert b"old" == lake.read(path)
 
 
-def test_an_object_is_created_once_and_the_first_one_stays(lake: Lake) -> None:
+def test_an_object_is_created_once_and_the_first_one_is_not_replaced(lake: Lake) -> None:
     path = lake.path("log", "1.json")
     lake.create(path, b"first")
 
@@ -96,7 +96,7 @@ def test_a_folder_that_does_not_exist_has_no_names(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("partition", [None, "2013-01-01"])
-def test_an_artifact_comes_back_as_it_was_kept(lake: Lake, partition: str | None) -> None:
+def test_a_stored_artifact_is_read_back_unchanged(lake: Lake, partition: str | None) -> None:
     kept = study(text="naïve «text» ✈")
     ref = put(lake, kept, partition=partition).ref
 
@@ -107,7 +107,7 @@ def test_an_artifact_comes_back_as_it_was_kept(lake: Lake, partition: str | None
     assert ref == lake.find(ASSET, partition)
 
 
-def test_days_of_different_width_are_scanned_in_the_widest_and_in_the_order_asked_for(lake: Lake) -> None:
+def test_days_of_different_types_are_scanned_in_the_widest_type_and_in_the_requested_order(lake: Lake) -> None:
     types: list[tuple[pl.DataType, pl.DataType]]
     types = [(pl.Int32(), pl.Float64()), (pl.Int64(), pl.Float32()), (pl.Int32(), pl.Float64())]
     refs = [
@@ -130,14 +130,14 @@ def test_days_of_different_types_are_not_mixed(lake: Lake) -> None:
         lake.scan(refs).collect()
 
 
-def test_a_lazy_frame_is_kept_as_the_frame_it_describes(lake: Lake) -> None:
+def test_a_lazy_frame_is_stored_as_its_collected_frame(lake: Lake) -> None:
     ref = put(lake, frame(1, 2, 3).lazy().filter(pl.col("n") > 1)).ref
 
     assert_frame_equal(frame(2, 3), lake.get(ref, pl.DataFrame))
     assert ref.version == put(lake, frame(2, 3)).version
 
 
-def test_several_days_read_as_one_frame_in_the_order_asked_for(lake: Lake) -> None:
+def test_several_days_are_read_as_one_frame_in_the_requested_order(lake: Lake) -> None:
     refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (1, 2, 3)]
 
     assert_frame_equal(frame(3, 1), lake.scan([refs[2], refs[0]]).collect())
@@ -157,7 +157,7 @@ def test_an_artifact_without_a_manifest_does_not_exist(lake: Lake) -> None:
         lake.get(orphan, pl.DataFrame)
 
 
-def test_an_artifact_whose_second_file_fails_does_not_exist_and_can_be_kept_later(
+def test_an_artifact_whose_second_file_fails_does_not_exist_and_can_be_stored_later(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, calls = lake.put_object, []
@@ -177,7 +177,7 @@ def test_an_artifact_whose_second_file_fails_does_not_exist_and_can_be_kept_late
     assert study().note == lake.get(put(lake, study()).ref, Study).note
 
 
-def test_equal_content_is_one_version_with_a_manifest_for_each_time_it_was_made(lake: Lake) -> None:
+def test_equal_content_is_one_version_with_a_manifest_for_each_materialization(lake: Lake) -> None:
     first = put(lake, frame(1, 2), run_id="one")
     second = put(lake, frame(1, 2), run_id="two")
 
@@ -187,7 +187,7 @@ def test_equal_content_is_one_version_with_a_manifest_for_each_time_it_was_made(
     assert "two" == lake.manifest(first.ref).run_id
 
 
-def test_the_newest_artifact_is_the_one_made_last_even_if_its_content_is_old(lake: Lake) -> None:
+def test_the_newest_artifact_is_the_last_materialized_one_even_if_its_content_is_old(lake: Lake) -> None:
     a, b = put(lake, frame(1)), put(lake, frame(2))
     assert {"": b.ref} == lake.newest(ASSET)
 
@@ -197,7 +197,7 @@ def test_the_newest_artifact_is_the_one_made_last_even_if_its_content_is_old(lak
     assert a.ref == lake.find(ASSET)
 
 
-def test_a_run_reads_what_it_made_itself_though_another_run_made_something_later(lake: Lake) -> None:
+def test_a_run_reads_its_own_artifact_even_if_another_run_made_a_later_one(lake: Lake) -> None:
     own = put(lake, frame(1), run_id="mine")
     other = put(lake, frame(2), run_id="theirs")
 
@@ -242,7 +242,7 @@ def test_an_ambiguous_abbreviation_is_refused_with_the_number_of_candidates(fold
         folder.find(ASSET, version="")
 
 
-def test_a_manifest_says_what_was_made_from_what(lake: Lake) -> None:
+def test_a_manifest_lists_the_inputs_of_an_artifact(lake: Lake) -> None:
     source = put(lake, frame(1), asset="shop/raw", partition="2013-01-01").ref
     made = put(
         lake, frame(1, 2), inputs=(source,), parameters={"limit": 3}, code_version="c0de", run_id="run", seconds=1.23456
@@ -259,7 +259,7 @@ def test_a_manifest_says_what_was_made_from_what(lake: Lake) -> None:
     assert f"{found.environment}.json" in lake.names(lake.path("environments"))
 
 
-def test_what_was_read_is_noted_once_and_forgotten_when_taken(lake: Lake) -> None:
+def test_reads_are_recorded_once_and_cleared_when_taken(lake: Lake) -> None:
     refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (2, 1)]
     lake.get(refs[0], pl.DataFrame)
     lake.scan([*refs, refs[0]])
@@ -300,7 +300,7 @@ def test_a_version_is_32_hexadecimal_digits(version: str) -> None:
         ArtifactRef(asset="a", version=version)
 
 
-def test_what_lies_beside_artifacts_and_is_none_is_not_seen(folder: Lake) -> None:
+def test_other_objects_beside_artifacts_are_ignored(folder: Lake) -> None:
     made = put(folder, study())
     root = f"{folder.url}/artifacts/shop/orders"
     for name in (
@@ -344,7 +344,7 @@ def test_a_bucket_that_does_not_exist_is_named(s3: Callable[[str], Any]) -> None
         put(Lake("s3://not-there/lake", options), frame(1))
 
 
-def test_a_thing_that_cannot_be_kept_is_refused_before_anything_is_written(folder: Lake) -> None:
+def test_an_unsupported_value_is_rejected_before_anything_is_written(folder: Lake) -> None:
     with pytest.raises(TypeError, match="cannot store a dict; an artifact is a polars frame, a record, or a dataclass"):
         put(folder, {"a": 1})
 
@@ -354,7 +354,7 @@ def test_a_thing_that_cannot_be_kept_is_refused_before_anything_is_written(folde
 # ---------------------------------------------------------------- the resource
 
 
-def test_the_lake_is_where_the_environment_says_unless_it_is_declared(
+def test_the_address_of_the_lake_comes_from_the_environment_unless_it_is_declared(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "theirs"))
@@ -365,7 +365,7 @@ def test_the_lake_is_where_the_environment_says_unless_it_is_declared(
     assert LakeResource().open().url.endswith("/.lake")
 
 
-def test_a_lake_can_be_given_its_access_by_name_and_tells_nothing_of_it(s3: Callable[[str], Any]) -> None:
+def test_a_lake_can_get_its_credentials_by_name_and_does_not_show_them(s3: Callable[[str], Any]) -> None:
     options = s3(f"named-{os.getpid()}")
     resource = LakeResource(
         url=f"s3://named-{os.getpid()}/lake", endpoint_url=options["endpoint_url"], region="us-east-1",
@@ -400,7 +400,7 @@ def test_polars_gets_the_options_that_fsspec_got() -> None:
     assert Lake("/somewhere").polars_options() is None
 
 
-def test_every_version_of_a_partition_is_told_and_each_time_it_was_made(lake: Lake) -> None:
+def test_every_version_of_a_partition_is_listed_with_each_materialization(lake: Lake) -> None:
     made = [put(lake, frame(n), partition="2013-01-01", run_id=str(n)) for n in (1, 2, 1)]
     put(lake, frame(3), asset="shop/whole")
 

@@ -41,7 +41,7 @@ def test_cpu_of_the_process_and_of_what_it_waited_for_is_counted_once() -> None:
     assert rest < 0.05
 
 
-def test_what_another_process_tells_of_itself_counts_as_a_childs() -> None:
+def test_usage_reported_by_another_process_counts_as_a_childs() -> None:
     meter = Meter()
     meter.restart()
     before = meter.take()
@@ -80,7 +80,7 @@ def test_where_the_kernel_takes_no_such_wish_the_peak_is_that_of_the_process(
     assert peak_memory_bytes() == meter.take().peak_memory_bytes
 
 
-def test_outside_of_a_cluster_nobody_was_given_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_cluster_no_resources_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     assert PodResources() == pod_resources(pod_tags.pod_tags(OWN))
@@ -105,7 +105,7 @@ def test_a_step_with_a_pod_of_its_own_was_given_what_is_declared(in_pod: Path) -
     )
 
 
-def test_a_step_in_the_runs_pod_was_given_what_the_downward_api_says(
+def test_a_step_in_the_runs_pod_has_the_resources_of_the_downward_api(
     in_pod: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert in_pod.exists()
@@ -160,13 +160,13 @@ def test_gpus_were_busy_for_the_mean_of_their_samples(tmp_path: Path, monkeypatc
     assert busy == pytest.approx(0.5 * 2 * seconds, abs=1e-5)
 
 
-def test_a_gpu_that_tells_nothing_is_not_counted_as_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_figures_does_not_count_as_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, tmp_path, "[N/A]", "100")
 
     assert busy_seconds(samples=1)[0] is None
 
 
-def test_without_nvidia_smi_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvidia_smi_the_gpu_usage_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert busy_seconds(samples=0)[0] is None

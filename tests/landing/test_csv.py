@@ -64,7 +64,7 @@ def test_a_header_alone_is_a_table_without_rows() -> None:
     assert ["a", "b"] == read_text(b"a,b", CsvDialect(), [])[0].columns
 
 
-def test_what_stands_for_a_missing_value_is_one_quoted_or_not() -> None:
+def test_a_text_for_missing_values_is_recognized_quoted_or_not() -> None:
     assert [(None, "x"), ("x", None), ("NA ", "x")] == rows('a,b\n,x\nx,"NA"\nNA ,x\n', ("", "NA"))
 
 

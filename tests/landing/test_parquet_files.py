@@ -191,7 +191,7 @@ def test_damaged_parquet_ends_as_an_error_and_not_the_process() -> None:
     assert refused > len(data) / 4
 
 
-def test_a_column_that_stands_twice_is_refused() -> None:
+def test_a_duplicate_column_name_is_rejected() -> None:
     data = io.BytesIO()
     parquet.write_table(pa.table([pa.array([1]), pa.array([2])], names=["x", "x"]), data)
 

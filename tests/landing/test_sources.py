@@ -70,7 +70,9 @@ def test_a_csv_file_is_read_with_the_types_of_its_contract(tmp_path: Path) -> No
     "data",
     [TEXT.encode(), gzip.compress(TEXT.encode()), zipped(rows=TEXT), parquet(ROWS), gzip.compress(parquet(ROWS))],
 )
-def test_what_a_file_is_says_its_content_and_not_its_name(tmp_path: Path, name: str, data: bytes) -> None:
+def test_the_format_of_a_file_is_detected_from_its_content_and_not_its_name(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
     (tmp_path / name).write_bytes(data)
     source = Source(str(tmp_path / name), SCHEMA, ("", "NA"))
 

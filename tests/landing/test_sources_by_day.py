@@ -27,7 +27,7 @@ def write(folder: Path, *names: str) -> None:
 
 
 @given(form=st.sampled_from(FORMS), day=st.dates(date(1000, 1, 1)), root=st.sampled_from(["in", "/in/to", "s3://in"]))
-def test_the_day_that_made_a_name_is_the_day_that_is_read_from_it(form: str, day: date, root: str) -> None:
+def test_a_name_formatted_for_a_day_is_parsed_as_that_day(form: str, day: date, root: str) -> None:
     pattern = DayPattern.of(f"{root}/{form}.csv")
 
     name = pattern.for_day(day).prefix + ("" if "*" not in form else "a.csv")
@@ -46,7 +46,7 @@ def test_the_day_that_made_a_name_is_the_day_that_is_read_from_it(form: str, day
         ("s3://in/orders/day={day}/*.parquet", "s3://in", "orders/day="),
     ],
 )
-def test_what_stands_before_the_day_is_all_that_is_listed(text: str, root: str, prefix: str) -> None:
+def test_only_names_with_the_prefix_before_the_day_are_listed(text: str, root: str, prefix: str) -> None:
     pattern = DayPattern.of(text)
 
     assert (root, prefix) == (pattern.root, pattern.prefix)
@@ -77,7 +77,7 @@ def test_a_pattern_that_is_none_is_refused(text: str, message: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_names_that_say_two_days_or_none_have_none() -> None:
+def test_names_with_two_days_or_without_a_day_have_no_day() -> None:
     pattern = DayPattern.of("in/{day:%Y}/orders-{day}.csv")
 
     names = [

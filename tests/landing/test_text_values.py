@@ -79,7 +79,7 @@ def at(*parts: int) -> datetime:
         ("yes", pl.Boolean(), {}, None),
     ],
 )
-def test_a_number_is_what_its_text_says_or_refused(text: str, dtype: pl.DataType, dialect: Any, expected: Any) -> None:
+def test_a_number_equals_its_text_or_is_rejected(text: str, dtype: pl.DataType, dialect: Any, expected: Any) -> None:
     assert expected == value(text, dtype, **dialect)
 
 

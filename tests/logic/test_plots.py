@@ -310,7 +310,7 @@ def test_the_title_states_the_metric_with_its_interval() -> None:
     assert title(roc_plot(evaluation())) == "ROC AUC 0.731 [0.724, 0.738]"
 
 
-def test_baselines_stand_beside_the_model_with_their_figures() -> None:
+def test_baselines_are_drawn_next_to_the_model_with_their_figures() -> None:
     shown = texts(roc_plot(evaluation()))
 
     assert "this model  0.731" in shown
@@ -328,7 +328,7 @@ def test_the_importances_of_a_model_name_the_feature_that_carries_it() -> None:
     assert title(importance_plot(importances().table, "roc_auc")) == "wind_gust_0 carries 60.0 % of mean |SHAP|"
 
 
-def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() -> None:
+def test_only_the_first_features_are_drawn_and_the_plot_states_how_many_are_not() -> None:
     svg = selection_plot(importances(features=400))
 
     assert "375 less important features are not shown" in texts(svg)
@@ -351,7 +351,7 @@ def test_the_best_trial_is_named(values: list[float | None], best: int) -> None:
     )
 
 
-def test_a_study_without_a_complete_trial_is_refused_with_the_mend() -> None:
+def test_a_study_without_a_complete_trial_is_rejected_with_a_fix() -> None:
     with pytest.raises(DataError, match=r"no trial of the 2 .* is complete.*Raise the tuning budget"):
         tuning_plot(tuning([None, None], best=0))
 
@@ -391,7 +391,7 @@ def test_confusion_counts_the_diagonal_and_names_the_classes() -> None:
     assert {"80 %", "20 %"} <= set(texts(svg))
 
 
-def test_of_many_classes_the_smallest_are_left_out_and_the_plot_says_so() -> None:
+def test_of_many_classes_the_smallest_are_omitted_and_the_plot_states_it() -> None:
     at = [float(index) for index in range(40)]
     svg = confusion_plot(evaluation("multiclass", curves=[curve("confusion", at, at, [index + 1.0 for index in at])]))
 
@@ -410,7 +410,7 @@ def test_slices_without_enough_rows_are_shown_but_not_summed_up() -> None:
     assert "HA  (9)" in texts(svg)
 
 
-def test_of_many_slices_the_smallest_are_left_out_and_the_plot_says_so() -> None:
+def test_of_many_slices_the_smallest_are_omitted_and_the_plot_states_it() -> None:
     svg = slice_plot(evaluation(slices=[a_slice(f"s{at}", 10 + at, 0.7) for at in range(50)]))
 
     assert "18 smaller slices are not shown" in texts(svg)
@@ -434,7 +434,7 @@ def test_a_slice_that_differs_from_the_champion_has_its_colour(low: float, high:
     assert any("own 95 % interval of the difference, not Holm's rule" in text for text in texts(differs))
 
 
-def test_drift_says_its_sentence_and_never_a_figure_for_what_was_not_measured() -> None:
+def test_the_drift_plot_shows_its_sentence_and_no_figure_for_unmeasured_features() -> None:
     svg = drift_plot(drift([0.01, 0.2, None], over=(1,)))
 
     assert title(svg) == "Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1."
@@ -442,7 +442,7 @@ def test_drift_says_its_sentence_and_never_a_figure_for_what_was_not_measured() 
     assert "0.200  (weight 10.0 %)" in texts(svg)
 
 
-def test_every_feature_over_its_limit_is_drawn_however_many() -> None:
+def test_all_features_over_their_limits_are_drawn() -> None:
     svg = drift_plot(drift([0.3] * 60, over=tuple(range(1, 40))))
 
     assert {f"feature_{at}" for at in range(1, 40)} <= set(texts(svg))
@@ -483,14 +483,14 @@ def test_a_day_whose_metric_is_unknown_is_a_gap_and_not_a_number() -> None:
     )
 
 
-def test_performance_that_nobody_could_measure_says_so() -> None:
+def test_unmeasured_performance_is_stated_in_the_plot() -> None:
     assert title(performance_plot([performance_day(0)], "roc_auc")) == (
         "ROC AUC could not be measured yet on any of 1 days"
     )
 
 
 @pytest.mark.parametrize("days", [1, 3, 31, 400])
-def test_days_on_the_axis_stay_few_and_in_order(days: int) -> None:
+def test_days_on_the_axis_are_few_and_in_order(days: int) -> None:
     svg = drift_history_plot([drift_day(at) for at in range(days)])
     ticks = [text for text in texts(svg) if re.fullmatch(r"(\d{2,4}-)?\d\d-\d\d", text)]
 
@@ -507,12 +507,12 @@ def test_missing_columns_are_all_named() -> None:
 
 
 @pytest.mark.parametrize("plot", [lambda: drift_history_plot([]), lambda: performance_plot([], "roc_auc")])
-def test_no_days_is_an_error_with_its_mend(plot: Callable[[], str]) -> None:
+def test_no_days_is_an_error_with_a_fix(plot: Callable[[], str]) -> None:
     with pytest.raises(DataError, match=r"has no days.*Materialize a day first"):
         plot()
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
+def test_a_long_curve_is_thinned_and_its_ends_are_unchanged() -> None:
     x = np.linspace(0, 1, 50_000)
     svg = roc_plot(evaluation(curves=[curve("roc", x, x**0.4)]))
 
@@ -520,7 +520,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     assert title(svg).startswith("ROC AUC")
 
 
-def test_the_markdown_image_holds_the_plot_and_its_words_cannot_break_out() -> None:
+def test_the_markdown_image_contains_the_plot_and_its_text_is_escaped() -> None:
     image = as_markdown_image("<svg/>", "ROC [AUC](x)\n0.7")
 
     assert image.startswith("![ROC \\[AUC\\](x) 0.7](data:image/svg+xml;base64,")

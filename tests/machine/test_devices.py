@@ -29,7 +29,7 @@ def ended(code: int, said: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess([], code, "", said)
 
 
-def test_the_wheel_from_pypi_cannot_train_on_cuda_and_says_why_and_what_helps() -> None:
+def test_the_wheel_from_pypi_cannot_train_on_cuda_and_the_error_gives_cause_and_fix() -> None:
     with pytest.raises(DeviceError) as caught:
         used_device("cuda", fallback=None, model="returns")
 
@@ -39,7 +39,7 @@ def test_the_wheel_from_pypi_cannot_train_on_cuda_and_says_why_and_what_helps() 
     assert "device_fallback: cpu" in text
 
 
-def test_a_declared_fall_back_is_used_and_told() -> None:
+def test_a_declared_fallback_is_used_and_reported() -> None:
     used = used_device("cuda", fallback="cpu", model="returns")
 
     assert "cpu" == used.device
@@ -47,7 +47,7 @@ def test_a_declared_fall_back_is_used_and_told() -> None:
     assert "CUDA Tree Learner" in str(used.fell_back)
 
 
-def test_the_cpu_is_not_tried_and_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_is_not_tested_and_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
 
     used = used_device("cpu", fallback=None, model="returns")
@@ -72,7 +72,7 @@ def test_a_device_that_works_is_used_and_tried_once_a_process(tried: list[Any]) 
         ),
     ],
 )
-def test_why_not_is_in_the_words_of_who_tried(end: Any, expected: str, tried: list[Any]) -> None:
+def test_the_reason_is_the_message_of_the_library(end: Any, expected: str, tried: list[Any]) -> None:
     tried.append(end)
 
     assert expected == device_problem("gpu")

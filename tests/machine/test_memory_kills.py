@@ -20,7 +20,7 @@ class Ended(BaseException):
         (None, 0),
     ],
 )
-def test_kills_are_counted_as_either_cgroup_tells_them(
+def test_kills_are_counted_in_either_version_of_cgroups(
     text: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = tmp_path / "counter"

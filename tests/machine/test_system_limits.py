@@ -60,7 +60,7 @@ def test_what_the_system_refuses_has_advice_of_its_own(number: int, kind: str) -
         ("FileNotFoundError: [Errno 2] No usable temporary directory found in ['/tmp', '/var/tmp']", "temporary"),
     ],
 )  # fmt: skip
-def test_the_words_of_libraries_are_known(message: str, kind: str) -> None:
+def test_the_messages_of_libraries_are_recognized(message: str, kind: str) -> None:
     assert advice(message).startswith(SAYS[kind])
 
 
@@ -70,7 +70,7 @@ def test_where_files_may_only_have_a_size_sqlites_error_is_about_that(monkeypatc
     assert advice("(sqlite3.OperationalError) disk I/O error").startswith(SAYS["file"] + "100,000 bytes")
 
 
-def test_memory_that_a_library_does_not_get_is_told() -> None:
+def test_a_librarys_failed_allocation_is_reported() -> None:
     with pytest.raises(MemoryError) as numpys:
         np.ones(2**60, dtype=np.uint8)
     with pytest.raises(MemoryError) as arrows:
@@ -85,7 +85,7 @@ def test_memory_that_a_library_does_not_get_is_told() -> None:
     assert advice("MemoryError: ").startswith(SAYS["memory"])
 
 
-def test_a_missing_right_of_sqlite_is_told(tmp_path: Path) -> None:
+def test_a_missing_permission_of_sqlite_is_reported(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "a.db") as made:
         made.execute("create table t (a)")
     with pytest.raises(sqlite3.OperationalError) as caught:
@@ -94,7 +94,7 @@ def test_a_missing_right_of_sqlite_is_told(tmp_path: Path) -> None:
     assert advice(str(caught.value)).startswith(SAYS["read-only"])
 
 
-def test_other_errors_and_those_that_say_it_already_get_no_advice() -> None:
+def test_other_errors_and_those_with_a_fix_get_no_advice() -> None:
     said = advice("OSError: [Errno 28] No space left on device")
 
     assert advice("ValueError: 7") == ""
@@ -102,7 +102,7 @@ def test_other_errors_and_those_that_say_it_already_get_no_advice() -> None:
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, "disk"), (errno.EACCES, "right"), (errno.EMFILE, "files")])
-def test_a_lake_that_cannot_be_written_says_what_is_used_up(number: int, kind: str, tmp_path: Path) -> None:
+def test_a_lake_that_cannot_be_written_names_the_exhausted_resource(number: int, kind: str, tmp_path: Path) -> None:
     def fails(_: str) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -114,7 +114,7 @@ def test_a_lake_that_cannot_be_written_says_what_is_used_up(number: int, kind: s
 
 
 @pytest.mark.parametrize(("limit", "code"), [("-Sn 100", 0), ("-Hn 100", 3)])
-def test_a_command_raises_its_limit_of_open_files_or_says_why_it_cannot(limit: str, code: int) -> None:
+def test_a_command_raises_its_limit_of_open_files_or_reports_why_it_cannot(limit: str, code: int) -> None:
     soft = f"ulimit {limit.replace('-H', '-S')}"
     command = f"{soft} && ulimit {limit} && exec {sys.executable} -m ml_assets.cli.main --help"
 
@@ -125,7 +125,7 @@ def test_a_command_raises_its_limit_of_open_files_or_says_why_it_cannot(limit: s
     assert done.stderr == (expected if code else "")
 
 
-def test_a_command_without_a_temporary_folder_says_what_to_set(tmp_path: Path) -> None:
+def test_a_command_without_a_temporary_folder_names_the_setting(tmp_path: Path) -> None:
     code = f"import tempfile, sys; tempfile._candidate_tempdir_list = lambda: [{str(tmp_path / 'none')!r}]"
     code += "; from ml_assets.cli.main import main; sys.exit(main())"
 

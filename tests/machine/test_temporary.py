@@ -92,7 +92,7 @@ def test_only_what_was_last_written_counts_for_the_age_of_a_folder(place: Path) 
     assert [] == abandoned()
 
 
-def test_a_link_and_what_has_another_name_stay(place: Path) -> None:
+def test_links_and_folders_of_other_names_are_not_removed(place: Path) -> None:
     (place / "elsewhere").mkdir()
     (place / f"{PREFIX}link").symlink_to(place / "elsewhere")
     age(place, 2 * GRACE_SECONDS)
@@ -101,7 +101,7 @@ def test_a_link_and_what_has_another_name_stay(place: Path) -> None:
     assert (place / "elsewhere").is_dir()
 
 
-def test_the_copies_of_a_living_process_stay(place: Path) -> None:
+def test_the_copies_of_a_running_process_are_not_removed(place: Path) -> None:
     kept = copies.Copies()
     kept.store("s3://bucket/key", "etag", b"data")
     age(kept.folder, 2 * GRACE_SECONDS)

@@ -87,7 +87,7 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     assert former.scores(lake, plan, day, other) is None
 
 
-def test_nobody_is_compared_after_a_rollback_without_a_watch_and_where_the_one_before_cannot_answer(
+def test_there_is_no_comparison_after_a_rollback_without_a_watch_or_if_the_predecessor_cannot_predict(
     plan: ModelPlan, two: tuple[Lake, str, str]
 ) -> None:
     lake, older, newer = two

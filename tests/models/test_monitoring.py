@@ -32,7 +32,7 @@ def test_without_a_champion_there_is_no_monitoring_state(it: World) -> None:
     assert read_monitoring(it.lake, it.model) is None
 
 
-def test_the_champion_is_read_with_what_its_evaluation_says_of_its_days(it: World) -> None:
+def test_the_champion_is_read_with_the_daily_losses_of_its_evaluation(it: World) -> None:
     champion = read(it).champion
 
     assert (it.champion, date(2013, 2, 28), 10_000, 0.8) == (
@@ -74,7 +74,7 @@ def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_r
     )  # fmt: skip
 
 
-def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> None:
+def test_all_labels_since_the_training_are_counted(it: World) -> None:
     days = [FIRST + timedelta(days=n) for n in range(66)]
     for day in days:
         it.measure(day, auc=0.8)
@@ -89,7 +89,7 @@ def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> N
     )
 
 
-def test_days_that_the_champion_was_trained_on_say_nothing_of_it(it: World) -> None:
+def test_days_that_the_champion_was_trained_on_are_ignored(it: World) -> None:
     days = [it.live() for _ in range(6)]
     it.serve(it.train(days[2]))
 

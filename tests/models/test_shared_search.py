@@ -18,7 +18,7 @@ from tests.stages.searched import watched
 from tests.stages.shop import FEATURES, LABELS, Trained, declaration
 
 
-def test_a_search_outlives_a_worker_that_is_killed_in_the_midst_of_a_trial(
+def test_a_search_survives_a_worker_that_is_killed_during_a_trial(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = {"max_rounds": 400, "early_stopping_rounds": 400, "trials": 4}
@@ -41,7 +41,7 @@ def test_a_search_outlives_a_worker_that_is_killed_in_the_midst_of_a_trial(
     assert alone.trials["value"].to_list() == trials["value"].head(1).to_list()
 
 
-def test_a_step_that_is_started_again_goes_on_from_what_was_kept_and_starts_no_more_workers_than_there_is_work(
+def test_a_restarted_step_continues_from_stored_trials_and_starts_no_more_workers_than_trials_remain(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = watched(trained, tmp_path, monkeypatch)
@@ -54,7 +54,7 @@ def test_a_step_that_is_started_again_goes_on_from_what_was_kept_and_starts_no_m
     assert 6 == result.trials.height
 
 
-def test_a_fault_in_a_worker_ends_the_step_with_its_words(
+def test_an_error_in_a_worker_fails_the_step_with_its_message(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = watched(trained, tmp_path, monkeypatch, tuning={"trials": 1}, training={"device": "cuda"})

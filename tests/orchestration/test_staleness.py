@@ -43,7 +43,7 @@ def graph_of(*, mapping: dg.PartitionMapping | None = None, exact: int | None = 
     return dg.Definitions(assets=[parent, child, summary, beside]).resolve_asset_graph()
 
 
-def test_a_day_reads_its_own_day_unless_a_mapping_says_more() -> None:
+def test_a_day_reads_its_own_day_unless_a_partition_mapping_adds_others() -> None:
     back = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
 
     assert reads_of(graph_of(), dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == ["2013-01-05"]
@@ -119,7 +119,7 @@ def test_an_optional_look_back_requires_no_day_but_its_own() -> None:
     assert [day] == optional
 
 
-def test_what_is_made_from_a_table_with_other_rules_waits_until_its_content_is_known_to_differ(tmp_path: Path) -> None:
+def test_dependents_of_a_table_with_changed_rules_wait_until_its_content_is_known_to_differ(tmp_path: Path) -> None:
     lake, day = Lake(str(tmp_path)), "2013-01-05"
     days = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-02-01")
 

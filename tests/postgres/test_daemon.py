@@ -50,7 +50,7 @@ def instance(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # Dagster's own call, whenever a schedule is described to a daemon.
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
-def test_a_sensor_and_a_schedule_ask_and_the_queue_runs_what_they_asked_for(instance: dg.DagsterInstance) -> None:
+def test_the_queue_runs_what_a_sensor_and_a_schedule_request(instance: dg.DagsterInstance) -> None:
     instance.event_log_storage.set_concurrency_slots("warehouse", 1)
     now = datetime.now(tz=UTC)
     with create_test_daemon_workspace_context(Here(), instance) as context:

@@ -39,7 +39,7 @@ def used(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         return database
 
 
-def test_an_empty_database_is_well_and_stays_empty(postgres: Server, tmp_path: Path) -> None:
+def test_an_empty_database_is_ok_and_remains_empty(postgres: Server, tmp_path: Path) -> None:
     database = postgres.database()
 
     for _ in range(2):
@@ -50,7 +50,7 @@ def test_an_empty_database_is_well_and_stays_empty(postgres: Server, tmp_path: P
         assert "the database is empty" in told["migrations"].text
 
 
-def test_a_database_in_use_is_told_with_its_version(used: Mapping[str, Any], tmp_path: Path) -> None:
+def test_a_database_in_use_is_reported_with_its_version(used: Mapping[str, Any], tmp_path: Path) -> None:
     told = found(tmp_path, used)
 
     assert {"ok"} == {one.state for one in told.values()}
@@ -58,7 +58,7 @@ def test_a_database_in_use_is_told_with_its_version(used: Mapping[str, Any], tmp
     assert told["migrations"].text.startswith("the tables have revision ")
 
 
-def test_tables_that_this_dagster_did_not_make_are_told(postgres: Server, tmp_path: Path) -> None:
+def test_tables_of_another_dagster_are_reported(postgres: Server, tmp_path: Path) -> None:
     database = postgres.database()
     with instance_over(database, tmp_path / "used"):
         run(database, "UPDATE alembic_version SET version_num = '567bc23fd1ac'")
@@ -69,14 +69,14 @@ def test_tables_that_this_dagster_did_not_make_are_told(postgres: Server, tmp_pa
     assert "dagster instance migrate" in told.fix
 
 
-def test_a_database_that_takes_no_writes_is_told(postgres: Server, tmp_path: Path) -> None:
+def test_a_read_only_database_is_reported(postgres: Server, tmp_path: Path) -> None:
     database = postgres.database()
     run(database, f"ALTER DATABASE {database['db_name']} SET default_transaction_read_only = on")
 
     assert "it is read-only." == found(tmp_path, database)["postgres"].text
 
 
-def test_a_wrong_password_is_told_and_not_told(used: Mapping[str, Any], tmp_path: Path) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(used: Mapping[str, Any], tmp_path: Path) -> None:
     told = found(tmp_path, {**used, "password": "open-sesame"})["postgres"]
 
     assert "wrong" == told.state

@@ -126,7 +126,7 @@ def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(postgres:
         assert 3 == len(storage.get_records_for_run("run").records)
 
 
-def test_a_batch_that_fails_leaves_nothing_half_told_of_its_assets(postgres: Server, tmp_path: Path) -> None:
+def test_a_failed_batch_leaves_no_partial_events_of_its_assets(postgres: Server, tmp_path: Path) -> None:
     with instance_over(postgres.database(), tmp_path / "home") as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, BatchingPostgresEventLogStorage)

@@ -5,7 +5,7 @@ import pytest
 from tests.postgres import server
 
 
-def test_without_postgresql_the_tests_skip_and_say_what_to_install(
+def test_without_postgresql_the_tests_are_skipped_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(server, "binaries", lambda: None)

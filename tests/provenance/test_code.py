@@ -197,12 +197,14 @@ def test_code_that_the_work_reaches_changes_its_version(version: Versioned, old:
         ('description="What', 'title="factor", description="What'),
     ],
 )
-def test_words_formatting_annotations_and_code_elsewhere_do_not(version: Versioned, old: str, new: str) -> None:
+def test_docstrings_formatting_annotations_and_unused_code_do_not_change_the_version(
+    version: Versioned, old: str, new: str
+) -> None:
     assert version() == version(old, new)
 
 
 @pytest.mark.parametrize(("old", "new"), [("", ""), ("helping.last(x)", "len(helping.__name__)")])
-def test_a_renamed_module_keeps_the_version(version: Versioned, old: str, new: str) -> None:
+def test_renaming_a_module_does_not_change_the_version(version: Versioned, old: str, new: str) -> None:
     assert version(old, new) == version(old, new, helper="moved")
 
 
@@ -335,7 +337,7 @@ def test_other_versions_of_python_give_the_stages_the_same_versions() -> None:
 
 
 @pytest.mark.usefixtures("manifest")
-def test_every_file_written_anew_by_python_itself_keeps_all_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewriting_every_file_by_python_itself_changes_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
     before = {name: code_version([it]) for name, it in stages().items()}
     forget()

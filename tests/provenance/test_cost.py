@@ -96,7 +96,7 @@ def test_what_was_removed_since_was_spent_all_the_same(lake: Lake) -> None:
     assert ["shop/model"] == [it.asset for it in spending(lake, owner="shop")]
 
 
-def test_what_does_not_tell_its_cost_is_counted_and_in_no_sum(lake: Lake) -> None:
+def test_artifacts_without_a_cost_are_counted_and_in_no_sum(lake: Lake) -> None:
     spend(lake, "shop/model", cost=None)
     spend(lake, "shop/model")
 
@@ -105,7 +105,7 @@ def test_what_does_not_tell_its_cost_is_counted_and_in_no_sum(lake: Lake) -> Non
     assert (2, 1, 3600.0, 2.0) == (row.artifacts, row.unmeasured, row.seconds, row.money)
 
 
-def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_an_unknown_cost(lake: Lake) -> None:
+def test_a_stage_without_any_measured_artifact_has_an_unknown_cost(lake: Lake) -> None:
     spend(lake, "shop/model", cost=None)
     spend(lake, "shop/features")
 

@@ -28,7 +28,7 @@ def the(chronicle: Chronicle, asset: str, partition: str | None = None) -> Artif
     return [it for it in chronicle.made if it.asset == asset and partition in {None, it.partition}][-1]
 
 
-def test_the_code_behind_an_artifact_is_that_of_all_it_was_made_from(tmp_path: Path) -> None:
+def test_the_code_behind_an_artifact_is_that_of_its_whole_lineage(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     raw = put(lake, frame(1), asset="raw", partition="2013-01-05", code_version="landing").ref
     middle = [
@@ -40,7 +40,7 @@ def test_the_code_behind_an_artifact_is_that_of_all_it_was_made_from(tmp_path: P
     assert {"raw": "landing", "middle": "recent", "mart": "join"} == code_behind(lake, mart)
 
 
-def test_backward_finds_all_that_a_model_was_made_from_and_nothing_else(tmp_path: Path) -> None:
+def test_the_backward_lineage_of_a_model_is_complete_and_has_nothing_else(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
 
     found = backward(chronicle.lake, [the(chronicle, "shop/model")])
@@ -81,7 +81,7 @@ def test_forward_is_backward_read_the_other_way(
     assert {(key_of(a), b) for a, b in reached} == {(a, key_of(b)) for a, b in touched}
 
 
-def test_of_an_artifact_made_twice_counts_how_it_was_made_when_it_was_read(tmp_path: Path) -> None:
+def test_of_two_materializations_of_an_artifact_the_one_that_was_read_is_followed(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path)
     old, new = (chronicle.make("raw/orders", "2026-10-01") for _ in range(2))
     same = version("same")
@@ -146,7 +146,7 @@ def test_a_manifest_that_speaks_of_another_artifact_is_corrupt_both_ways(tmp_pat
     assert "another artifact" in forward(chronicle.lake, [other]).problems[0]
 
 
-def test_what_was_removed_is_followed_by_the_manifest_that_was_kept(tmp_path: Path) -> None:
+def test_removed_artifacts_are_followed_by_their_remaining_manifests(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     gone = the(chronicle, "shop/training_set")
     target = chronicle.folder(gone, "removed")
@@ -164,7 +164,7 @@ def test_what_was_removed_is_followed_by_the_manifest_that_was_kept(tmp_path: Pa
     assert [gone] == all_versions(chronicle.lake, "shop/training_set")
 
 
-def test_a_manifest_is_kept_or_missing_or_corrupt_by_name(tmp_path: Path) -> None:
+def test_the_state_of_a_manifest_is_kept_missing_or_corrupt(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     model, training = the(chronicle, "shop/model"), the(chronicle, "shop/training_set")
     shutil.rmtree(chronicle.folder(model))
@@ -196,7 +196,7 @@ def test_a_chain_is_as_long_as_it_is(tmp_path: Path) -> None:
     assert 1100 == len(forward(chronicle.lake, [chronicle.made[0]]).nodes)
 
 
-def test_an_input_outside_of_the_lake_makes_its_manifest_corrupt(tmp_path: Path) -> None:
+def test_a_manifest_with_an_input_outside_the_lake_is_corrupt(tmp_path: Path) -> None:
     chronicle = shop(tmp_path / "lake")
     model = the(chronicle, "shop/model")
     manifest = chronicle.manifest(model)
@@ -226,7 +226,7 @@ def test_a_manifest_of_a_million_inputs_is_rejected_before_it_fills_memory(tmp_p
     assert f"{MOST_BYTES:,}" in node.problem
 
 
-def test_inputs_that_are_gone_are_missing_however_many(tmp_path: Path) -> None:
+def test_all_removed_inputs_are_reported_as_missing(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path)
     model = chronicle.make(
         "a/model", None, [ArtifactRef(asset="a/day", partition=str(n), version=version(n)) for n in range(5_000)]

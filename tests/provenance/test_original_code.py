@@ -80,7 +80,7 @@ def test_a_package_that_was_changed_added_or_removed_is_named(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("digest", ["0" * 32, None])
-def test_an_environment_that_was_not_kept_is_said_to_be_unknown(tmp_path: Path, digest: str | None) -> None:
+def test_an_environment_without_a_record_is_reported_as_unknown(tmp_path: Path, digest: str | None) -> None:
     [sentence] = environment_differences(Lake(str(tmp_path)), digest)
 
     assert f"the original environment ({digest}) is not in the lake" in sentence

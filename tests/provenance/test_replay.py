@@ -110,7 +110,7 @@ def copied(daily: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("asset", [doubled, reads], ids=["loaded by Dagster", "read by the body"])
-def test_what_was_made_since_does_not_matter(tmp_path: Path, asset: dg.AssetsDefinition) -> None:
+def test_later_artifacts_do_not_change_a_replay(tmp_path: Path, asset: dg.AssetsDefinition) -> None:
     lake, name = tmp_path / "lake", asset.op.name
     first = materialize(lake, differing(1, 2), asset)
     materialize(lake, differing(3, 4), asset)
@@ -142,7 +142,7 @@ def test_a_failed_step_that_reads_in_its_body_sees_what_was_current_when_it_bega
     assert [[1], [1]] == seen
 
 
-def test_a_failed_step_of_a_run_that_went_on_with_another_sees_what_that_had_made(tmp_path: Path) -> None:
+def test_a_failed_step_of_a_resumed_run_sees_the_artifacts_of_the_first_run(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     put(source, frame(1), asset="numbers", run_id="failed")
     put(source, frame(2), asset="numbers", run_id="another")
@@ -209,7 +209,7 @@ def test_days_that_a_step_was_not_requested_are_reported(
 # ---------------------------------------------------------------- failed steps
 
 
-def test_a_failed_step_fails_the_same_way_at_the_same_line_and_goes_through_once_it_is_mended(tmp_path: Path) -> None:
+def test_a_failed_step_fails_at_the_same_line_and_succeeds_once_it_is_fixed(tmp_path: Path) -> None:
     def where(error: BaseException | None) -> tuple[str, int | None]:
         frames = [it for it in traceback.extract_tb(error and error.__traceback__) if it.filename == __file__]
         return frames[-1].name, frames[-1].lineno
@@ -266,7 +266,7 @@ def test_a_breakpoint_in_a_step_stops_in_this_process(tmp_path: Path, monkeypatc
 # ---------------------------------------------------------------- what came out
 
 
-def test_other_code_makes_something_else_which_is_reported(tmp_path: Path) -> None:
+def test_a_different_output_of_changed_code_is_reported(tmp_path: Path) -> None:
     run = materialize(tmp_path / "lake", numbers, doubled)
 
     @dg.asset(name="doubled")
@@ -279,7 +279,7 @@ def test_other_code_makes_something_else_which_is_reported(tmp_path: Path) -> No
     assert ("data.parquet: of 3 rows, n in 3",) == one.differences
 
 
-def test_what_is_not_made_again_is_reported(tmp_path: Path) -> None:
+def test_outputs_that_the_replay_does_not_produce_are_reported(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     kept = record("run-1", "orders", assets=("orders", "orders__quarantine"))
     store_step(source, kept)
@@ -293,7 +293,7 @@ def test_what_is_not_made_again_is_reported(tmp_path: Path) -> None:
     ]
 
 
-def test_what_another_step_or_run_made_is_not_what_a_step_made(tmp_path: Path) -> None:
+def test_outputs_of_other_steps_and_runs_are_not_compared(tmp_path: Path) -> None:
     run = materialize(tmp_path / "lake", numbers, doubled)
     materialize(tmp_path / "lake", differing(7), doubled)
     source = Lake(str(tmp_path / "lake"))
@@ -326,7 +326,7 @@ def landed_again(landings: Landings, run: str, folder: Path) -> dict[tuple[str, 
     return {(one.asset, one.partition): one.is_equal or one.differences for one in compared}
 
 
-def test_a_landing_replays_to_the_rows_of_then_whatever_was_corrected_before_and_since(
+def test_a_landing_replays_to_its_original_rows_despite_earlier_and_later_corrections(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """The third landing finds what it had; its lineage names the first, but what stood was the second."""
@@ -341,7 +341,7 @@ def test_a_landing_replays_to_the_rows_of_then_whatever_was_corrected_before_and
         assert dict.fromkeys([("raw/orders", day) for day in (FIRST, "2024-01-02", LAST)], True) == found
 
 
-def test_a_landing_of_a_file_that_has_changed_since_says_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_a_replay_of_a_landing_reports_a_file_that_has_changed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     landings = Landings(tmp_path, ORDERS, instance)
     run = landings.land(ROWS)
     landings.file.write_text(ROWS.replace("2024-01-01,2", "2024-01-01,9"))

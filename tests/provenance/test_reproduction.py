@@ -49,7 +49,7 @@ def names(pins: dict[tuple[str, str], ArtifactRef]) -> set[tuple[str, str]]:
 # ---------------------------------------------------------------- how it was made
 
 
-def test_what_was_made_and_over_which_days_stands_in_the_manifests(tmp_path: Path) -> None:
+def test_the_manifests_record_the_assets_and_days_of_the_original_run(tmp_path: Path) -> None:
     chronicle, model = whole(tmp_path)
 
     found = recorded(chronicle, model)
@@ -77,7 +77,7 @@ def test_what_was_made_and_over_which_days_stands_in_the_manifests(tmp_path: Pat
         ),
     ],
 )  # fmt: skip
-def test_what_is_made_again_and_what_is_taken_as_it_is_depend_on_the_start(
+def test_the_start_decides_which_assets_are_materialized_again_and_which_are_reused(
     tmp_path: Path, start: Any, remade: list[str], pinned: set[tuple[str, str]]
 ) -> None:
     chronicle, model = whole(tmp_path / "lake")
@@ -92,7 +92,7 @@ def test_what_is_made_again_and_what_is_taken_as_it_is_depend_on_the_start(
     assert found.manifest.created_at == scratch.now()
 
 
-def test_of_raw_rows_the_newest_and_of_released_rows_all_that_were_used_are_taken(tmp_path: Path) -> None:
+def test_the_newest_raw_rows_and_all_released_rows_that_were_used_are_reused(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path / "lake")
     old, new = (chronicle.make("raw/orders", DAYS[0], version=letter * 32) for letter in "ba")
     released = [chronicle.make("tables/orders__released", DAYS[0]) for _ in range(2)]
@@ -108,7 +108,7 @@ def test_of_raw_rows_the_newest_and_of_released_rows_all_that_were_used_are_take
     assert {DAYS[0]: sorted(released, key=lambda ref: ref.version)} == scratch.versions("tables/orders__released")
 
 
-def test_the_training_set_is_the_one_that_the_model_was_made_from(tmp_path: Path) -> None:
+def test_the_training_set_is_the_one_that_the_model_was_trained_on(tmp_path: Path) -> None:
     """The tuning of an older training set stays when only the training set and the model are materialized again."""
     chronicle, _ = whole(tmp_path)
     features = [the(chronicle, "shop/features", day) for day in DAYS]
@@ -119,7 +119,7 @@ def test_the_training_set_is_the_one_that_the_model_was_made_from(tmp_path: Path
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "from 0 versions"), (2, "from 2 versions")])
-def test_a_model_that_was_not_made_from_one_training_set_is_rejected(tmp_path: Path, count: int, said: str) -> None:
+def test_a_model_without_exactly_one_training_set_is_rejected(tmp_path: Path, count: int, said: str) -> None:
     chronicle = Chronicle(tmp_path)
     model = chronicle.make("shop/model", None, [chronicle.make("shop/training_set") for _ in range(count)])
 
@@ -176,7 +176,7 @@ def test_declared_parameters_that_were_otherwise_are_named() -> None:
     ] == differences(then, now)
 
 
-def test_what_was_made_again_is_reported_by_asset_with_what_differs(tmp_path: Path) -> None:
+def test_differences_are_reported_by_asset(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     days = [put(source, frame(n), asset="shop/features", partition=f"2026-10-0{n}").ref for n in range(1, 7)]
     training = put(source, frame(1), asset="shop/training_set", inputs=tuple(days)).ref
@@ -203,7 +203,7 @@ def test_what_was_made_again_is_reported_by_asset_with_what_differs(tmp_path: Pa
     )  # fmt: skip
 
 
-def test_verdicts_are_kept_one_beside_the_other(tmp_path: Path) -> None:
+def test_several_verdicts_of_a_model_are_stored(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     verdict = ReproductionVerdict(
         model="shop", version="a" * 32, start="raw", is_equal=True, outcomes=(), environment="e", seconds=1.5,

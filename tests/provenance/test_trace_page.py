@@ -77,7 +77,7 @@ def test_the_page_needs_neither_network_nor_script(tmp_path: Path) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_nothing_that_a_manifest_says_becomes_markup_or_steers_the_terminal(tmp_path: Path) -> None:
+def test_texts_of_a_manifest_become_neither_markup_nor_control_characters(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path)
     raw = chronicle.make(
         f"raw/{EVIL[2:9]}", "x<y>&z", parameters={"file": EVIL, "source": EVIL, "dbt": EVIL, EVIL: EVIL}, run_id=EVIL,

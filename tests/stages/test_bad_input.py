@@ -134,7 +134,7 @@ def test_rows_without_a_day_fail_the_raw_table_with_an_example(
     assert "rows have no day, for instance year=2013, month=2, day=None; correct the source or 'by'" in message
 
 
-def test_a_duplicated_key_fails_the_raw_table_and_the_day_is_kept_beside(
+def test_a_duplicate_key_fails_the_raw_table_and_the_day_is_stored_in_quarantine(
     own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
 ) -> None:
     never_landed(own_flown, LAST)
@@ -225,7 +225,7 @@ def test_a_damaged_day_of_features_fails_the_training_set_and_names_the_file(
     assert "Materialize flight_delay/features again" in message
 
 
-def test_a_damaged_day_is_mended_by_materializing_it_again(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+def test_a_damaged_day_is_repaired_by_materializing_it_again(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     lake = Lake(str(own_flown))
     damage(lake, "flight_delay/features", LAST)
 
@@ -292,7 +292,7 @@ def test_without_a_champion_there_are_no_predictions(own_flown: Path, manifest: 
     assert "model 'flight_delay' has no champion, so it cannot predict" in message
 
 
-def test_an_input_that_nobody_made_is_reported_with_what_to_do(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
+def test_a_missing_input_is_reported_with_a_fix(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
         by_day = failure(whole.materialize("flight_delay/features", over=ONE))
         whole_table = failure(whole.materialize("flight_delay/tuning"))
@@ -335,7 +335,7 @@ def own_dbt(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DBT_PROJECT, tmp_path / "dbt_project", ignore=ignored, symlinks=True))
 
 
-def test_a_broken_model_fails_its_table_with_what_dbt_said(
+def test_a_broken_dbt_model_fails_its_table_with_dbts_message(
     own_flown: Path, own_dbt: Path, manifest: Mapping[str, Any]
 ) -> None:
     model = own_dbt / "models" / "staging" / "stg_airlines.sql"
@@ -353,7 +353,7 @@ def test_a_broken_model_fails_its_table_with_what_dbt_said(
     assert "Correct the model or its data, then materialize them again" in message
 
 
-def test_a_dbt_project_that_cannot_be_parsed_is_reported_with_what_dbt_said(own_dbt: Path) -> None:
+def test_a_dbt_project_that_cannot_be_parsed_is_reported_with_dbts_message(own_dbt: Path) -> None:
     (own_dbt / "models" / "marts" / "broken.sql").write_text("select {{ nonsense", encoding="utf-8")
 
     with pytest.raises(WarehouseError, match=rf"(?s)dbt cannot parse {own_dbt}:.*broken"):

@@ -133,9 +133,7 @@ def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan
     assert 1 == len(gate.entries(plan))
 
 
-def test_judged_again_on_the_same_evaluation_the_champion_stays_and_nothing_is_written(
-    plan: ModelPlan, gate: Gate
-) -> None:
+def test_judging_the_champions_evaluation_again_changes_and_writes_nothing(plan: ModelPlan, gate: Gate) -> None:
     first, _ = gate.judge(plan)
     again, _ = gate.judge(plan)
 
@@ -211,7 +209,7 @@ def test_a_flow_that_always_loses_the_race_gives_up_with_the_reason(
 # ---------------------------------------------------------------- the rules that only the stage can try
 
 
-def test_every_rule_stands_in_the_record_and_as_a_row_of_a_table_in_the_web_ui(gate: Gate) -> None:
+def test_every_rule_is_in_the_record_and_a_row_of_a_table_in_the_web_ui(gate: Gate) -> None:
     entry, told = gate.judge(plan_with(**STRICT, max_size_mib=50, max_latency_ms=10_000, max_calibration_error=1.0))
 
     held = {rule.name: rule.holds for rule in entry.rules}
@@ -281,7 +279,7 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     assert ["unseen"] == [rule.name for rule in entry.rules if not rule.holds]
 
 
-def test_a_trained_model_keeps_the_last_day_that_it_learned_from(trained: Trained) -> None:
+def test_a_trained_model_records_the_last_day_that_it_was_trained_on(trained: Trained) -> None:
     days = {window.split: (window.first_day, window.last_day) for window in trained.training_set.summary.windows}
 
     assert days["validation"][1] == trained.model.spec.trained_until == trained.model.spec.learned_until
@@ -359,7 +357,7 @@ def test_an_entry_names_the_anchor_the_attempt_and_the_test_days_and_the_first_c
     assert gate.version == anchor(gate.entries(plan))
 
 
-def test_each_challenger_that_is_rejected_on_the_same_days_makes_the_next_one_prove_more(gate: Gate) -> None:
+def test_each_rejection_on_the_same_days_raises_the_confidence_for_the_next_challenger(gate: Gate) -> None:
     plan = plan_with(**STRICT)
     other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.5.0"}))
     second = replace(gate, version=gate.lake.open().put("returns/model", None, other, Origin()).version)
@@ -382,7 +380,7 @@ def test_a_challenger_that_was_compared_with_another_anchor_is_not_judged(gate: 
 # ---------------------------------------------------------------- what asked for it
 
 
-def test_the_cause_of_the_run_is_kept_and_shown_and_nothing_else_of_its_tags(plan: ModelPlan, gate: Gate) -> None:
+def test_the_cause_of_the_run_and_no_other_tag_is_stored_and_shown(plan: ModelPlan, gate: Gate) -> None:
     entry, told = gate.judge(plan, tags={"ml_assets/cause": "drift", "ml_assets/model": "returns", "secret": "s3cret"})
 
     assert ("drift", "drift") == (entry.cause, told["cause"])
@@ -398,7 +396,7 @@ def test_a_run_without_a_cause_has_none(plan: ModelPlan, gate: Gate) -> None:
 # ---------------------------------------------------------------- a person's approval
 
 
-def test_where_a_person_approves_a_challenger_that_passes_waits_and_the_champion_stays(gate: Gate) -> None:
+def test_if_a_person_approves_a_passing_challenger_is_pending_and_the_champion_unchanged(gate: Gate) -> None:
     plan = plan_with(**BY_A_PERSON)
     entry, told = gate.judge(plan)
 
@@ -459,7 +457,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
 
 
 @pytest.mark.parametrize("rules", [BY_A_PERSON, STRICT, {}])
-def test_an_approved_champion_stays_when_its_evaluation_is_judged_again(
+def test_an_approved_champion_is_unchanged_when_its_evaluation_is_judged_again(
     gate: Gate, rules: Mapping[str, object]
 ) -> None:
     plan = plan_with(**BY_A_PERSON)
@@ -495,7 +493,7 @@ def test_who_waits_is_promoted_once_the_gate_decides_alone(gate: Gate, plan: Mod
         (lambda entry: entry.model_copy(update={"rules": entry.rules[1:]}), False),
     ],
 )
-def test_a_refusal_whose_artifact_was_not_kept_stands_whatever_the_milliseconds_are(
+def test_a_rejection_without_its_artifact_is_reused_even_if_the_latency_differs(
     gate: Gate, changed: Callable[[Promotion], Promotion], *, stands: bool
 ) -> None:
     strict = plan_with(**STRICT, max_latency_ms=10_000)

@@ -122,7 +122,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sho
         yield lambda **changes: Shop.of(lake, instance, **changes)
 
 
-def test_with_the_code_that_made_them_nothing_is_stale(made: Callable[..., Shop]) -> None:
+def test_with_unchanged_code_nothing_is_stale(made: Callable[..., Shop]) -> None:
     assert {} == made().stale((*TRAINING, *MONITORING, *CARD))
     assert set() == made().stale_in_dagster()
 
@@ -155,7 +155,7 @@ def test_a_new_day_predicted_by_the_champion_of_other_code_is_stale_until_a_run_
     assert before == shop.lake.newest("returns/predictions"), "the same champion predicts the same"
 
 
-def test_after_other_code_has_trained_a_challenger_that_is_rejected_nothing_stays_stale(
+def test_after_changed_code_has_trained_a_rejected_challenger_nothing_is_stale(
     made: Callable[..., Shop],
 ) -> None:
     old, _ = PART_INVERTED["ml_assets__contracts__artifacts"]

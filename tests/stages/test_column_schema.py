@@ -18,7 +18,7 @@ ORDERS = TableContract(
 )
 
 
-def test_the_catalog_shows_all_that_a_contract_says_of_a_column() -> None:
+def test_the_catalog_shows_every_field_of_a_columns_contract() -> None:
     columns = {column.name: column for column in column_schema(ORDERS).columns}
 
     assert dg.TableColumn(
@@ -30,7 +30,7 @@ def test_the_catalog_shows_all_that_a_contract_says_of_a_column() -> None:
     assert ("Datetime", {}) == (columns["paid_at"].type, columns["paid_at"].tags)
 
 
-def test_rules_of_a_column_stand_with_it_and_those_of_the_table_with_the_table() -> None:
+def test_rules_are_shown_at_their_column_or_table() -> None:
     schema = column_schema(ORDERS)
 
     assert {

@@ -187,7 +187,7 @@ def truths() -> pl.DataFrame:
     return label_rows()
 
 
-def test_features_keep_key_times_and_features_and_nothing_else(
+def test_features_contain_key_times_and_features_and_nothing_else(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     kept = kept_features(plan, rows, lake)
@@ -290,7 +290,7 @@ def test_no_message_shows_a_personal_key_that_repeats(rows: pl.DataFrame, lake: 
         training_set_as_of(plan, pl.concat([rows, rows.head(1)]), outcomes, as_of=LAST)
 
 
-def test_refused_days_are_kept_beside_with_the_rules_they_break_and_what_stood_before_stays(
+def test_rejected_days_are_stored_with_the_rules_they_break_and_the_previous_versions_remain(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     days = rows_of(rows, FIRST, FIRST + timedelta(days=1))
@@ -357,7 +357,9 @@ def test_a_day_unlike_those_before_it_is_rejected_where_that_is_declared(
     assert [str(LAST)] == lake.open().partitions("returns/features__rejected")
 
 
-def test_what_days_before_are_looked_at_is_not_lineage(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
+def test_earlier_days_that_are_only_compared_are_not_in_the_lineage(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
     published(plan, lake, rows)
     lake.open().take_reads()
     [*results(plan, rows_of(rows, LAST).head(2), lake)]
@@ -396,7 +398,7 @@ def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl
     assert {} == failed([*results(plan, rows_of(rows, LAST).with_columns(pl.lit(0.0).alias("weight kg")), lake)])
 
 
-def test_labels_are_kept_by_the_day_they_became_known(plan: ModelPlan, truths: pl.DataFrame) -> None:
+def test_labels_are_partitioned_by_the_day_they_became_known(plan: ModelPlan, truths: pl.DataFrame) -> None:
     known = date(2024, 1, 20)
     kept = labels(plan)(context_of(known), truths)
 
@@ -421,7 +423,7 @@ def test_a_training_set_without_an_as_of_day_ends_with_the_newest_features(train
     assert {"train", "validation", "test"} == {*trained.training_set.rows["split"]}
 
 
-def test_a_training_set_as_of_a_day_knows_nothing_later(
+def test_a_training_set_as_of_a_day_contains_nothing_later(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     asked = TrainingSetConfig(as_of="2024-02-10")
@@ -471,7 +473,7 @@ def test_a_training_set_is_rejected_where_days_of_its_windows_are_missing(
     opened.take_reads()
 
 
-def test_a_feature_that_knows_the_label_is_reported_and_the_training_set_is_kept(
+def test_a_feature_that_predicts_the_label_alone_is_reported_and_the_training_set_is_stored(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     config, known = TrainingSetConfig(), truths.select("order_id", copy=pl.col("is_returned").cast(pl.Float64))
@@ -552,7 +554,7 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
         there.take_reads()
 
 
-def test_what_carries_the_label_is_kept_and_what_does_not_ranks_below(trained: Trained) -> None:
+def test_features_with_signal_are_selected_and_those_without_rank_below(trained: Trained) -> None:
     ranked = trained.importances.table.sort("rank")["feature"].to_list()
 
     assert "items" == ranked[0]
@@ -585,7 +587,7 @@ def test_training_again_on_the_same_inputs_gives_the_same_model(plan: ModelPlan,
     assert_frame_equal(trained.model.reference, again.reference)
 
 
-def test_each_training_stage_tells_the_ui_figures_and_shows_plots(trained: Trained) -> None:
+def test_each_training_stage_has_figures_and_plots_in_the_ui(trained: Trained) -> None:
     plots = {
         stage: sorted(
             name
@@ -685,7 +687,7 @@ def with_features(**columns: Any) -> ModelPlan:
     return ModelPlan.of(declaration(), {"order_features": changed, "order_outcomes": LABELS})
 
 
-def test_a_model_keeps_the_contract_of_its_features_and_the_schema_of_a_request(
+def test_a_model_contains_the_contract_of_its_features_and_the_schema_of_a_request(
     plan: ModelPlan, trained: Trained, with_model: tuple[Lake, str]
 ) -> None:
     there, version = with_model
@@ -783,7 +785,7 @@ def test_a_compatible_change_is_reported_and_does_not_stop_prediction(
 # ---------------------------------------------------------------- card
 
 
-def test_another_number_of_leak_test_samples_makes_features_out_of_date() -> None:
+def test_features_are_out_of_date_if_the_number_of_leak_test_samples_changes() -> None:
     def parameters(samples: int) -> Any:
         given = declaration(leak_test={"samples": samples})
         asset = features(ModelPlan.of(given, {"order_features": FEATURES, "order_outcomes": LABELS}))
@@ -792,7 +794,7 @@ def test_another_number_of_leak_test_samples_makes_features_out_of_date() -> Non
     assert parameters(0) != parameters(50)  # features that were published untested are made, and tested, again
 
 
-def test_another_known_time_of_a_source_makes_leak_tested_features_out_of_date() -> None:
+def test_leak_tested_features_are_out_of_date_if_the_known_time_of_a_source_changes() -> None:
     def parameters(*, samples: int = 5, row: str = "day", value: str | None = None) -> Any:
         source = TableContract("raw/orders", (Column("n", pl.Int64(), known_time=value),), known_time=row)
         made_of = replace(FEATURES, sources=("raw/orders",))
@@ -806,7 +808,7 @@ def test_another_known_time_of_a_source_makes_leak_tested_features_out_of_date()
     assert parameters(samples=0) == parameters(samples=0, row="closed_at")  # nothing is tested with it
 
 
-def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
+def test_the_card_sums_the_leak_tests_of_all_runs_that_materialized_its_features(
     plan: ModelPlan, trained: Trained, lake: LakeResource
 ) -> None:
     there = lake.open()

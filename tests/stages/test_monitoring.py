@@ -133,7 +133,7 @@ def test_each_day_of_a_run_is_measured_against_its_own_model_and_names_only_that
     assert {str(LAST)} == {finding["partition"] for finding in findings(check)}
 
 
-def test_two_models_that_predicted_parts_of_one_day_are_measured_apart(shop: Shop) -> None:
+def test_two_models_that_predicted_parts_of_one_day_are_measured_separately(shop: Shop) -> None:
     whole = shop.predicted(LAST, by=shop.a)
     predictions = pl.concat([whole.head(20), whole.tail(20).with_columns(model_version=pl.lit(shop.b))])
 
@@ -273,7 +273,7 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
     )  # fmt: skip
 
 
-def test_performance_that_keeps_falling_behind_its_promise_is_over_and_that_of_the_model_alone_counts(
+def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own_days_count(
     shop: Shop,
 ) -> None:
     usual, learned = shop.trained.evaluation.summary.daily_loss, shop.trained.model.spec.learned_until

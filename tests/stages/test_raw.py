@@ -219,7 +219,7 @@ def test_a_loss_that_the_declaration_or_the_run_allows_is_landed(
     assert 0 == shop.rows("2024-01-02").height
 
 
-def test_rows_that_were_set_aside_count_as_landed_before(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_quarantined_rows_count_as_landed_before(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
     shop.land("day,n\n2024-01-01,2\n2024-01-01,-1\n2024-01-01,-2\n2024-01-01,3\n")
 
@@ -253,7 +253,7 @@ NOT_FINITE = "case n when 1 then cast('nan' as double) when 2 then 1e308 * 10 el
 
 
 @pytest.mark.parametrize(("is_nan_missing", "broken"), [(False, [2, 1]), (True, [2])])
-def test_what_an_expression_makes_is_finite_or_refused_and_nan_is_missing_only_where_declared(
+def test_the_values_of_an_expression_must_be_finite_and_nan_is_missing_only_if_declared(
     tmp_path: Path, instance: dg.DagsterInstance, *, is_nan_missing: bool, broken: list[int]
 ) -> None:
     ratio = Column("ratio", pl.Float64(), expression=NOT_FINITE, is_nan_missing=is_nan_missing)
@@ -309,7 +309,7 @@ attributes:
 """
 
 
-def test_columns_that_say_the_day_are_compared_with_the_contract_at_load() -> None:
+def test_the_day_columns_are_compared_with_the_contract_at_load() -> None:
     declared = read_declaration(BAD_DAYS.lstrip(), where="raw/defs.yaml")
     assert isinstance(declared, RawDeclaration)
     visits = replace(ORDERS, name="raw/visits")
@@ -357,7 +357,7 @@ def test_a_file_with_other_columns_lands_nothing(tmp_path: Path, instance: dg.Da
 ONE = "day,order,n\n2024-01-01,1,5\n2024-01-01,2,6\n"
 
 
-def test_a_corrected_and_a_late_row_are_kept_with_the_moment_they_came(
+def test_corrected_and_late_rows_are_stored_with_the_time_they_were_received(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, VERSIONED, instance)
@@ -386,7 +386,7 @@ def test_landing_the_same_source_again_changes_nothing(tmp_path: Path, instance:
     assert inputs == shop.lake.manifest(stood).inputs
 
 
-def test_two_landings_of_a_day_at_once_keep_the_corrections_of_both(
+def test_two_concurrent_landings_of_a_day_store_the_corrections_of_both(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "other"):
@@ -436,7 +436,7 @@ def test_a_key_that_the_source_has_twice_is_rejected_in_a_first_landing_and_in_l
     ) in message
 
 
-def test_a_row_that_is_gone_from_the_source_stays_and_says_since_when(
+def test_a_row_that_the_source_removed_remains_with_the_time_of_its_removal(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, VERSIONED, instance)
@@ -464,7 +464,7 @@ def test_columns_that_the_source_lacks_are_computed(tmp_path: Path, instance: dg
     assert [datetime(2024, 1, 1, 5), datetime(2024, 1, 1, 6)] == shop.rows(FIRST)["ready_at"].to_list()  # noqa: DTZ001
 
 
-def test_a_computed_column_that_the_source_brings_is_taken_as_it_is(
+def test_a_computed_column_that_the_source_contains_is_used_unchanged(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, VERSIONED, instance)
@@ -500,7 +500,7 @@ def test_a_moment_without_a_zone_counts_as_utc_and_others_are_brought_there() ->
 BROKEN = "day,n\n2024-01-01,2\n2024-01-02,-1\n2024-01-02,3\n2024-01-03,-7\n"
 
 
-def test_each_rule_is_a_check_and_all_are_reported_also_where_they_are_kept(
+def test_each_rule_is_a_check_and_satisfied_rules_are_reported_too(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, ORDERS, instance)
@@ -514,7 +514,7 @@ def test_each_rule_is_a_check_and_all_are_reported_also_where_they_are_kept(
     assert 3 == found["n_is_at_least_0"].metadata["rows"].value
 
 
-def test_a_broken_rule_publishes_no_day_of_the_run_and_keeps_the_refused_ones_beside(
+def test_a_broken_rule_publishes_no_day_of_the_run_and_stores_the_rejected_ones_in_quarantine(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, ORDERS, instance)
@@ -540,7 +540,7 @@ def test_a_broken_rule_publishes_no_day_of_the_run_and_keeps_the_refused_ones_be
     ).rows()
 
 
-def test_rows_that_break_a_rule_are_set_aside_where_a_share_is_declared(
+def test_rows_that_break_a_rule_are_quarantined_if_a_share_is_declared(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
@@ -580,7 +580,7 @@ def test_more_broken_rows_than_declared_refuse_the_day(tmp_path: Path, instance:
     assert ["2024-01-03"] == shop.lake.partitions("raw/orders__rejected")
 
 
-def test_landing_set_aside_rows_again_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_landing_quarantined_rows_again_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Landings(tmp_path, VERSIONED, instance, quarantine=0.5)
     rows = "day,order,n\n2024-01-01,1,-5\n2024-01-01,2,6\n"
     shop.land(rows)
@@ -607,7 +607,7 @@ def test_released_rows_pass_as_they_are_and_are_counted(tmp_path: Path, instance
     assert () == shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).inputs
 
 
-def test_relationships_are_held_against_what_the_lake_has(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_relationships_are_checked_against_the_rows_of_the_lake(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     contract = TableContract(
         "raw/orders",
         (Column("day", pl.Date()), Column("shop", pl.String(), relationship=Relationship("raw/shops", "shop"))),
@@ -667,7 +667,7 @@ def test_landed_rows_are_checked_again_under_a_stricter_rule(tmp_path: Path, ins
     assert not strict.land(ROWS).success  # n is 2 on the first day
 
 
-def test_rows_set_aside_before_a_type_was_changed_are_read_beside_those_landed_after_it() -> None:
+def test_rows_quarantined_before_a_change_of_type_are_read_with_those_landed_after_it() -> None:
     ref = ArtifactRef(asset="raw/orders", version="a" * 32)
     landed, aside = pl.DataFrame({"n": [1]}), pl.DataFrame({"n": [2.0], BROKEN_RULES: [["n is odd"]]})
 

@@ -190,7 +190,7 @@ def test_a_damaged_file_is_named_and_nothing_is_landed(inbox: Inbox, packed: byt
     assert [] == inbox.lake.partitions("raw/orders")
 
 
-def test_a_replaced_file_makes_a_new_version_and_equal_rows_the_same(inbox: Inbox) -> None:
+def test_a_replaced_file_gives_a_new_version_and_equal_rows_give_the_same(inbox: Inbox) -> None:
     inbox.write(f"{FIRST}.csv", day_of(FIRST, 1))
     inbox.land(FIRST)
     first = inbox.lake.find("raw/orders", FIRST)
@@ -205,7 +205,7 @@ def test_a_replaced_file_makes_a_new_version_and_equal_rows_the_same(inbox: Inbo
     assert 2 == len(inbox.lake.versions("raw/orders")[FIRST])
 
 
-def test_rows_of_another_day_than_the_name_says_are_refused_with_counts(
+def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     inbox = Inbox(tmp_path, instance, by={"column": "day"})
@@ -227,7 +227,7 @@ def test_a_day_without_a_file_is_an_error_that_names_the_pattern(inbox: Inbox) -
         assert f"there is no file of {span} for raw/orders; expected {inbox.folder}/{{day}}*" in message
 
 
-def test_days_of_a_range_without_a_file_are_reported_and_stay_as_they_are(inbox: Inbox) -> None:
+def test_days_of_a_range_without_a_file_are_reported_and_unchanged(inbox: Inbox) -> None:
     gone = inbox.write(f"{SECOND}.csv", day_of(SECOND, 2))
     inbox.land(SECOND)
     stood, facts = inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND]
@@ -257,7 +257,9 @@ def test_a_day_of_a_range_that_never_came_is_not_landed_as_one_without_rows(inbo
     assert [] == inbox.lake.partitions("raw/orders")
 
 
-def test_rows_that_are_set_aside_stay_so_where_the_file_is_gone(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_quarantined_rows_remain_quarantined_if_the_file_is_removed(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     inbox = Inbox(tmp_path, instance, quarantine=0.5)
     gone = inbox.write(f"{FIRST}.csv", day_of(FIRST, 1, -1))
     inbox.land(FIRST)
@@ -270,7 +272,7 @@ def test_rows_that_are_set_aside_stay_so_where_the_file_is_gone(tmp_path: Path, 
     assert before == inbox.lake.newest("raw/orders__quarantine")[FIRST]
 
 
-def test_a_corrected_row_is_kept_beside_the_first_and_a_computed_column_is_computed(
+def test_a_corrected_row_is_stored_with_the_first_and_a_computed_column_is_computed(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     inbox = Inbox(tmp_path, instance, VERSIONED)
@@ -297,7 +299,7 @@ def test_files_of_one_day_with_other_columns_are_refused(tmp_path: Path, instanc
     assert f"{FIRST}-b.csv has the columns ['order', 'n', 'twice'], but {FIRST}-a.csv of the same day has" in message
 
 
-def test_rows_of_a_day_without_a_file_are_not_taken_for_gone(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_rows_of_a_day_without_a_file_do_not_count_as_removed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     inbox = Inbox(tmp_path, instance, VERSIONED)
     inbox.write(f"{FIRST}.csv", "order,n\n1,1\n")
     inbox.write(f"{SECOND}.csv", "order,n\n2,2\n")

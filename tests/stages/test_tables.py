@@ -72,7 +72,7 @@ def test_every_data_test_of_a_model_is_a_rule_or_a_check_of_its_own(
         assert (table_key(uids[test["attached_node"]]), check_name(name)) in checks
 
 
-def test_a_quarantine_is_an_asset_beside_its_table(manifest: Mapping[str, Any]) -> None:
+def test_a_quarantine_is_a_separate_asset_of_its_table(manifest: Mapping[str, Any]) -> None:
     declared = TablesDeclaration.model_validate(
         {"days": {"first": "2013-01-01"}, "quarantine": {"stg_flights": 0.01, "stg_planes": 0.02}}
     )
@@ -86,7 +86,7 @@ def test_a_quarantine_is_an_asset_beside_its_table(manifest: Mapping[str, Any]) 
         assert asset.specs_by_key[table].partitions_def == asset.specs_by_key[key].partitions_def
 
 
-def test_tables_show_columns_look_back_freshness_and_what_they_are_made_with(
+def test_tables_show_columns_look_back_freshness_and_kinds(
     found: dict[str, dg.AssetsDefinition],
 ) -> None:
     spec = found["ml_assets_tables_by_day"].specs_by_key[table_key("flight_features")]

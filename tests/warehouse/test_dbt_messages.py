@@ -48,6 +48,6 @@ def test_a_message_of_several_lines_ends_where_values_begin() -> None:
 
 
 @pytest.mark.parametrize("column", [{"meta": {"pii": True}}, {"config": {"meta": {"pii": True}}}])
-def test_a_column_is_personal_wherever_dbt_says_so(column: dict[str, Any]) -> None:
+def test_a_column_is_personal_in_either_place_of_dbts_manifest(column: dict[str, Any]) -> None:
     assert has_personal({"test": {}, "model": {"columns": {"name": column}}})
     assert not has_personal({"test": {}, "model": {"columns": {"name": {}, "n": {"meta": {"pii": False}}}}})

@@ -125,7 +125,7 @@ def test_a_failed_model_and_a_project_that_cannot_be_read_have_dbts_own_exit_cod
     assert not (shop.target / RESULTS).exists()
 
 
-def test_results_that_do_not_fit_on_the_disk_are_told_and_none_are_left(shop: Shop) -> None:
+def test_results_that_do_not_fit_on_the_disk_are_reported_and_removed(shop: Shop) -> None:
     shop.target.mkdir()
     (shop.target / RESULTS).symlink_to("/dev/full")
 
@@ -162,7 +162,7 @@ def test_an_interrupted_command_leaves_no_dbt_behind_and_the_next_one_works(shop
 
 
 @pytest.mark.timeout(60)
-def test_a_killed_dbt_is_told_with_what_it_said_and_the_next_one_works(shop: Shop) -> None:
+def test_a_killed_dbt_is_reported_with_its_output_and_the_next_one_works(shop: Shop) -> None:
     def kill(line: str) -> None:
         if "START sql table model main.endless" in line:
             os.kill(children()[0], signal.SIGKILL)

@@ -151,7 +151,7 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
 
 
-def test_rows_that_the_full_build_set_aside_do_not_come_back(
+def test_rows_that_the_full_build_quarantined_are_not_rebuilt(
     shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
 ) -> None:
     project, manifest = shop
@@ -181,7 +181,7 @@ def test_each_rebuild_sees_its_own_rows_and_days(rebuilds: tuple[Rebuilds, Mappi
     assert amount(DAY, orders()) is None
 
 
-def test_what_dbt_says_against_a_model_is_passed_on_and_the_next_rebuild_works(
+def test_dbts_error_about_a_model_is_reported_and_the_next_rebuild_works(
     rebuilds: tuple[Rebuilds, Mapping[str, Any]],
 ) -> None:
     reach = reach_of(rebuilds[1], "order_sums", DAY, DAY)
@@ -213,7 +213,7 @@ def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild
     assert 1 == built.height
 
 
-def test_a_project_that_dbt_cannot_read_is_told_with_what_dbt_said(
+def test_a_project_that_dbt_cannot_parse_is_reported_with_dbts_message(
     shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"

@@ -78,7 +78,7 @@ def test_nodes_of_dbt_have_their_name_in_the_lake() -> None:
     assert "tables/recent" == table_name(NODES["model.shop.recent"])
 
 
-def test_a_table_is_by_day_where_its_node_says_so() -> None:
+def test_a_table_is_by_day_if_its_node_declares_it() -> None:
     assert [True, False, True, True, False] == [is_by_day(one) for one in NODES.values()]
 
 
@@ -130,7 +130,7 @@ def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -
     assert {"model.shop.recent": {}} == missing(lake, "recent", over=(4, 4), first=date(2013, 1, 4))
 
 
-def test_a_table_that_was_never_made_is_missing_too(lake: Lake) -> None:
+def test_a_table_that_was_never_materialized_is_missing_too(lake: Lake) -> None:
     shutil.rmtree(Path(lake.url) / "artifacts" / "raw" / "shops")
 
     with pytest.raises(WarehouseError, match=r"- recent reads raw/shops\n"):
@@ -172,7 +172,7 @@ def test_what_a_test_compares_with_is_read_too_where_dbt_runs_the_test(lake: Lak
     assert "model.shop.totals" not in bound
 
 
-def test_models_stand_after_all_that_they_are_made_of() -> None:
+def test_models_come_after_everything_that_they_read() -> None:
     ordered = with_ancestors(NODES, ["model.shop.recent", "model.shop.orders"])
 
     assert {"source.shop.raw.orders", "source.shop.raw.shops"} == {*ordered[:-1]} - {"model.shop.orders"}
@@ -181,7 +181,7 @@ def test_models_stand_after_all_that_they_are_made_of() -> None:
     assert ["source.shop.raw.shops"] == with_ancestors(NODES, ["source.shop.raw.shops"])
 
 
-def test_the_plugin_is_told_of_rules_share_and_released_rows(tmp_path: Path) -> None:
+def test_the_plugin_gets_rules_share_and_released_rows(tmp_path: Path) -> None:
     rows = dated(FIRST)
     aside = {
         "model.shop.orders": Quarantine(0.1, {"n is at least 0": "n < 0"}, rows),
@@ -196,7 +196,7 @@ def test_the_plugin_is_told_of_rules_share_and_released_rows(tmp_path: Path) -> 
     assert {"share": 0.2, "rules": {}, "released": None} == said["totals"]
 
 
-def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake: Lake) -> None:
+def test_a_dbt_that_cannot_start_is_reported_with_its_output(tmp_path: Path, lake: Lake) -> None:
     project = tmp_path / "no_project"
     project.mkdir()
     house = Warehouse(lake=LakeResource(url=lake.url), project_dir=str(project))

@@ -40,7 +40,7 @@ def memory(job: dict[str, Any]) -> str:
     return limits["memory"]
 
 
-def test_a_worker_gets_what_a_steps_pod_gets_and_what_its_stage_asks_for(
+def test_a_worker_gets_the_settings_of_a_steps_pod_and_the_resources_of_its_stage(
     shop: Shop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -112,7 +112,7 @@ def test_the_others_go_on_without_one_that_cannot_be_started(shop: Shop) -> None
     assert "1 workers continue" in said[0]
 
 
-def test_a_job_that_is_refused_is_told_in_the_clusters_words(shop: Shop) -> None:
+def test_a_rejected_job_is_reported_with_the_clusters_message(shop: Shop) -> None:
     made = pods(shop, shop.create("tuning"))
     shop.cluster.refusals["POST /apis/batch/v1/namespaces/shop/jobs"] = (403, "exceeded quota: pods=10")
 

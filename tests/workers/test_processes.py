@@ -24,7 +24,7 @@ def after(place: Processes) -> WorkerState:
     return place.look(0)
 
 
-def test_one_that_did_its_work_is_done_and_was_told_what_it_needs_by_its_input_alone(tmp_path: Path) -> None:
+def test_a_worker_that_finished_is_done_and_got_its_settings_from_its_input_only(tmp_path: Path) -> None:
     place = process(tmp_path, "json.tool", "--indent", "1", secret="not for everybody")
 
     command = " ".join(map(str, place._running[0].args))
@@ -45,7 +45,7 @@ def test_one_that_a_signal_ended_is_lost(tmp_path: Path) -> None:
     assert ("PodLost", True) == (found.kind, found.sentence.endswith("was ended by SIGKILL."))
 
 
-def test_one_with_a_fault_says_its_last_lines(tmp_path: Path) -> None:
+def test_a_failed_worker_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     found = after(process(tmp_path, "there_is_no_such_module"))
 
     assert isinstance(found, Diagnosis)

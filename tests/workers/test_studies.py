@@ -36,7 +36,7 @@ def test_what_is_no_postgres_is_refused_without_being_shown(given: str, monkeypa
     assert "pw-1234" not in str(caught.value)
 
 
-def test_a_database_that_does_not_answer_is_told_without_its_password() -> None:
+def test_an_unreachable_database_is_reported_without_its_password() -> None:
     with pytest.raises(SettingsError, match="cannot be reached") as caught:
         open_storage("postgresql://me:pw-1234@127.0.0.1:9/studies")
 
@@ -44,7 +44,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_password() -> None:
     assert "pw-1234" not in repr(caught.value.__cause__)
 
 
-def test_dagsters_own_database_is_refused_before_a_table_is_made_in_it(tmp_path: Path) -> None:
+def test_dagsters_own_database_is_rejected_before_a_table_is_created_in_it(tmp_path: Path) -> None:
     file = tmp_path / "dagster.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")

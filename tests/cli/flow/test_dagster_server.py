@@ -169,7 +169,7 @@ def test_an_address_without_dagsters_webserver_is_reported(
     assert expected in str(caught.value)
 
 
-def test_where_nothing_listens_it_says_how_to_reach_a_server() -> None:
+def test_without_a_server_the_error_explains_how_to_start_one() -> None:
     with pytest.raises(ServerError, match=r"no Dagster server answers at .* Start one with `ml-assets ui`"):
         DagsterServer(f"http://127.0.0.1:{free_port()}").launch([("m", "rows")], tags={}, run_config={})
 

@@ -57,7 +57,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_summary_lists_the_days_that_were_missing_of_what_was_made(tmp_path: Path) -> None:
+def test_the_summary_lists_the_missing_days_of_materialized_assets(tmp_path: Path) -> None:
     lake, days = Lake(str(tmp_path)), ["2013-01-04", "2013-01-05", "2013-01-06"]
     put(lake, Note(text="frozen"), asset="m/training_set", missing_days={"m/labels": ("2013-01-02",)})
     for day, missing in zip(days, (("2013-01-02", "2013-01-03"), ("2013-01-03",), ()), strict=True):

@@ -66,7 +66,7 @@ def population() -> Population:
 
 
 @pytest.mark.parametrize("how", ["days", "rows"])
-def test_200_days_of_one_distribution_ask_at_most_twice(how: str) -> None:
+def test_200_days_of_one_distribution_request_at_most_two_retrainings(how: str) -> None:
     found = count_false_alarms(population(), days=200, how=how, seed=1)  # type: ignore[arg-type]
 
     assert found.days == 200
@@ -107,13 +107,13 @@ def test_a_stream_is_days_of_the_population_in_a_row_and_a_seed_gives_it_again()
     assert stream.equals(draw_stream(population(), 5, how="days", seed=3, rows=50))
 
 
-def test_a_prior_shift_lets_rows_leave_a_stream() -> None:
+def test_a_prior_shift_removes_rows_from_a_stream() -> None:
     stream = draw_stream(population(), 5, how="days", seed=3)
 
     assert put_in(population(), stream, Injection("prior", "is_late", FIRST, 3.0)).height < 0.9 * stream.height
 
 
-def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once_and_tells_how_far_it_is() -> None:
+def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once_and_reports_progress() -> None:
     told: list[tuple[int, int]] = []
     found = short_figures(population(), days=4, trials=1, on_done=lambda done, total: told.append((done, total)))
 

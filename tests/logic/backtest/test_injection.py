@@ -86,7 +86,7 @@ def since(frame: pl.DataFrame, column: str) -> pl.Series:
     return frame.filter(pl.col("day") >= FIRST)[column]
 
 
-def test_a_unit_change_multiplies_and_whole_numbers_stay_whole() -> None:
+def test_a_unit_change_multiplies_and_integers_remain_integers() -> None:
     frame = table()
     changed = hurt(frame, Injection.parse("unit:miles:2013-06-01:1.609"))
 

@@ -24,7 +24,7 @@ def test_never_trains_nothing_and_is_served_by_the_first_model_to_the_end() -> N
     assert (FIRST, LAST) == (min(never.served), max(never.served))
 
 
-def test_calendars_train_on_their_days_and_who_was_promoted_serves_from_the_next_day_on() -> None:
+def test_calendars_train_on_their_days_and_a_promoted_model_predicts_from_the_next_day_on() -> None:
     lives = lived(World())
 
     assert [date(2024, 3, 31), date(2024, 4, 30)] == [it.day for it in lives["monthly"].events]
@@ -50,7 +50,7 @@ def test_drift_on_enough_days_trains_and_names_its_cause() -> None:
     assert "2 of the last 3 judged days" in triggered.events[0].sentence
 
 
-def test_what_asks_within_the_cool_down_is_held_back_and_said_so() -> None:
+def test_a_request_within_the_cool_down_is_postponed_and_recorded() -> None:
     triggered = lived(World(drifted=frozenset({day(1), day(2), day(3)})))["triggered"]
 
     assert [day(4)] == [it.day for it in triggered.events]
@@ -66,7 +66,7 @@ def test_each_refusal_doubles_the_cool_down() -> None:
     assert not any(it.promoted for it in triggered.events)
 
 
-def test_a_champion_that_turns_out_worse_is_taken_back_and_does_not_come_back() -> None:
+def test_a_champion_that_proves_worse_is_rolled_back_and_does_not_return() -> None:
     world = World(drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}))
     triggered = lived(world)["triggered"]
 
@@ -86,7 +86,7 @@ def test_a_champion_is_watched_on_days_with_enough_labels_alone_as_the_sensor_do
     assert ["drift"] == [it.cause for it in triggered.events]
 
 
-def test_labels_of_all_days_since_the_training_count_however_many_they_are() -> None:
+def test_labels_of_all_days_since_the_training_count() -> None:
     rules = replace(RULES, label_growth=6.6)
     triggered = lived(World(), rules=rules, last=day(70), policies=["triggered"])["triggered"]
 
@@ -124,7 +124,7 @@ def test_a_life_up_to_a_day_does_not_depend_on_later_days(
 
 
 @pytest.mark.parametrize(("floor", "fits"), [(None, 0), (20, 3), (60, 1)])
-def test_a_floor_trains_whatever_the_facts_say(floor: int | None, fits: int) -> None:
+def test_the_maximum_age_trains_regardless_of_drift_and_performance(floor: int | None, fits: int) -> None:
     triggered = lived(World(), rules=replace(RULES, floor_days=floor))["triggered"]
 
     assert fits == len(triggered.events)

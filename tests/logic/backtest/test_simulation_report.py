@@ -99,7 +99,7 @@ def made(why_not: str = "", **changes: Any) -> Simulation:
     )
 
 
-def test_the_pooled_metric_is_that_of_all_rows_and_lies_in_its_interval() -> None:
+def test_the_pooled_metric_is_that_of_all_rows_and_inside_its_interval() -> None:
     for it in found():
         assert AUC.function(scored().truth, scored().scores[it.policy]) == pytest.approx(it.metric.value)
         assert it.metric.low < it.metric.value < it.metric.high
@@ -117,7 +117,7 @@ def test_a_policy_is_chosen_on_its_days_and_reported_on_others() -> None:
     assert None is report.choose((), AUC)
 
 
-def test_what_is_said_of_the_choice_comes_from_the_reported_days() -> None:
+def test_the_figures_of_the_chosen_policy_come_from_the_reported_days() -> None:
     late = found(from_day=UNTIL + timedelta(days=1))
     [weekly] = [it for it in late if it.policy == "weekly"]
     assert weekly.gain is not None
@@ -174,7 +174,7 @@ def test_a_week_with_a_single_class_is_a_gap_and_no_failure() -> None:
     assert day(0) not in report.turns(lives(), weeks, AUC)["first_day"].to_list()
 
 
-def test_turns_begin_with_the_worst_week_and_say_what_happened_then() -> None:
+def test_turns_begin_with_the_worst_week_and_describe_its_events() -> None:
     weeks = report.weeks(lives(), scored(), AUC)
     turns = report.turns(lives(), weeks, AUC).filter(against="weekly")
     then = turns.filter(first_day=day(7)).row(0, named=True)
@@ -213,7 +213,7 @@ def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() ->
     assert EVIL in read.said
 
 
-def test_the_page_tells_each_retraining_with_cause_verdict_and_reasons() -> None:
+def test_the_page_lists_each_retraining_with_cause_verdict_and_reasons() -> None:
     html = made().html
 
     for said in ("2 of the last 3 judged days", "promoted", "refused", "rolled back", "because", f"{day(11)}"):
@@ -227,7 +227,7 @@ def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
     assert ["unit", "distance_miles", "0.1", "0.0312", "10", "9", "4", "10"] in rows
 
 
-def test_where_the_rules_were_not_tried_the_page_says_why_and_has_no_table_of_it() -> None:
+def test_if_the_rules_were_not_tested_the_page_gives_the_reason_and_no_table() -> None:
     html = made("Not measured: 3 days are too few.").html
 
     assert "<p>Not measured: 3 days are too few.</p>" in html
@@ -236,7 +236,7 @@ def test_where_the_rules_were_not_tried_the_page_says_why_and_has_no_table_of_it
 
 @pytest.mark.parametrize("policies", [("never",), ("weekly",), ("triggered",), ("never", "triggered")])
 @pytest.mark.usefixtures("unrendered")
-def test_a_page_can_be_made_of_any_policies(policies: tuple[str, ...]) -> None:
+def test_a_page_can_be_rendered_for_any_policies(policies: tuple[str, ...]) -> None:
     some = [life for life in lives() if life.policy in policies]
     results, weeks = found(tuple(some)), report.weeks(some, scored(), AUC)
     whole = made()

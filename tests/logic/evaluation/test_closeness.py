@@ -50,7 +50,7 @@ def test_bytes_are_claimed_of_what_was_trained_by_one_process_on_a_cpu(
     assert expected == recorded(tmp_path, **parameters).inexact("training_set")
 
 
-def test_a_search_by_several_workers_is_not_exact_where_it_is_made_again(tmp_path: Path) -> None:
+def test_a_search_by_several_workers_is_not_reproduced_exactly(tmp_path: Path) -> None:
     model = recorded(tmp_path, workers=3, training={"device": "cuda"})
 
     assert "device 'cuda'" == model.inexact("training_set")
@@ -67,7 +67,7 @@ def test_within_the_tolerance_a_model_counts_as_reproduced_and_beyond_it_does_no
     assert not verdict(is_equal=False, now=outside).is_reproduced
 
 
-def test_what_is_said_has_the_claim_and_both_figures() -> None:
+def test_the_message_has_the_claim_and_both_figures() -> None:
     assert (
         "trained on device 'cuda', which never results in identical bytes: roc_auc is 0.80100, was 0.80000; "
         "expected within 1%"

@@ -41,7 +41,7 @@ def test_the_score_histogram_counts_every_row(task: Task) -> None:
     assert histogram["y"].sum() == 1_500
 
 
-def test_regression_has_residual_quantiles_and_predicted_beside_actual() -> None:
+def test_regression_has_residual_quantiles_and_predicted_against_actual() -> None:
     result = evaluation("regression")
     residuals = result.curves.filter(pl.col("curve") == "residual_quantiles")
     binned = result.curves.filter(pl.col("curve") == "predicted_actual")

@@ -156,7 +156,7 @@ def test_rows_without_a_day_are_left_out_by_random_folds_of_equal_size(rows: int
     assert np.array_equal(folds.index, Clusters.of_rows(rows, seed=seed).index)
 
 
-def test_the_interval_of_a_mean_over_independent_rows_is_as_wide_as_theory_says() -> None:
+def test_the_interval_of_a_mean_over_independent_rows_has_the_theoretical_width() -> None:
     errors = np.random.default_rng(3).exponential(size=2_000)
     found = interval(MAE, np.zeros(2_000), errors, Clusters.of_rows(2_000, seed=1))
 
@@ -204,7 +204,7 @@ def test_swapping_the_sides_turns_the_difference_around(name: str) -> None:
     assert [forth.difference.low, forth.error] == pytest.approx([-(back.difference.high or 0), back.error])
 
 
-def test_pairing_makes_the_interval_of_a_difference_narrow() -> None:
+def test_pairing_narrows_the_interval_of_a_difference() -> None:
     truth, scores = noisy_scores(1_000, seed=6)
     nearly, days = (
         np.clip(scores + np.random.default_rng(1).normal(scale=0.02, size=1_000), 0, 1),
@@ -217,7 +217,7 @@ def test_pairing_makes_the_interval_of_a_difference_narrow() -> None:
     assert 4 * paired.error < (alone.value - alone.low) / T19
 
 
-def test_an_interval_stays_within_what_the_metric_can_be() -> None:
+def test_an_interval_is_within_the_range_of_the_metric() -> None:
     truth, scores = np.tile([0.0, 1.0], 30), np.tile([0.2, 0.8], 30)
     truth[0] = 1
     found = interval(METRICS["accuracy"], truth, scores, Clusters.of_days(np.repeat(np.arange(6), 10)))
@@ -268,7 +268,7 @@ def test_days_that_are_very_much_alike_get_the_error_of_a_correlation_of_six_ten
 
 
 @pytest.mark.parametrize(("days", "correlation"), [(5, 0.0), (8, 0.0), (15, 0.0), (8, 0.25), (15, 0.5), (30, 0.5)])
-def test_a_true_difference_of_zero_seldom_lies_below_the_bound_and_mostly_in_the_interval(
+def test_a_true_difference_of_zero_is_seldom_below_the_bound_and_mostly_in_the_interval(
     days: int, correlation: float
 ) -> None:
     values = np.random.default_rng(3).normal(size=(2_000, days))
@@ -374,7 +374,7 @@ def test_the_calibration_error_of_a_calibrated_model_is_sampling_alone_and_its_i
 # ---------------------------------------------------------------- the one-sided bound
 
 
-def test_the_bound_and_the_p_value_say_the_same() -> None:
+def test_the_bound_and_the_p_value_agree() -> None:
     truth, good = noisy_scores(600, seed=4)
     found = compared(AUC, truth, good, noisy_scores(600, seed=4, skill=0.8)[1], Clusters.of_days(np.arange(600) % 20))
     assert found.error is not None

@@ -133,7 +133,7 @@ def test_weights_that_are_no_weights_are_refused(weights: list[float]) -> None:
         METRICS["brier"].function(TRUTH, SCORES, weights)
 
 
-def test_an_unknown_metric_is_reported_with_a_near_name() -> None:
+def test_an_unknown_metric_is_reported_with_a_suggestion() -> None:
     with pytest.raises(DataError, match=r"'roc_auk' is not one of task 'binary'.*Did you mean 'roc_auc'\?"):
         find_metric("roc_auk", "binary")
     with pytest.raises(DataError, match="expected one of rmse, mae, r2"):
@@ -204,7 +204,9 @@ def test_a_whole_weight_is_a_row_repeated_in_the_other_tasks(metric: Metric) -> 
 
 @a_law
 @given(binary_rows(), st.integers(1, 12))
-def test_bins_hold_equal_mass_keep_ties_together_and_rise(rows: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+def test_bins_have_equal_mass_undivided_ties_and_ascending_edges(
+    rows: tuple[np.ndarray, np.ndarray], bins: int
+) -> None:
     _, scores = rows
     index = equal_mass_bins(scores, bins)
 

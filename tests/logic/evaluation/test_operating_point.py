@@ -23,7 +23,7 @@ def test_precision_recall_and_lift_are_those_of_the_rows_with_the_highest_scores
     assert pytest.approx([1 / 3, 1 / 2, 1.0]) == measured(TOP_HALF, truth, given)
 
 
-def test_a_share_within_groups_is_taken_of_each() -> None:
+def test_a_share_within_groups_applies_to_each_group() -> None:
     truth, given, days = [1, 0, 0, 1], [0.9, 0.8, 0.2, 0.1], [1, 1, 2, 2]
     each = OperatingPoint(top_share=0.5, within="day")
 
@@ -40,7 +40,7 @@ def test_a_threshold_takes_every_row_from_it_on() -> None:
         measured(OperatingPoint(threshold=0.99), [1, 0], [0.9, 0.5])
 
 
-def test_rows_that_tie_at_the_cut_count_in_part_whatever_their_order() -> None:
+def test_ties_at_the_cut_count_partly_in_any_order() -> None:
     given = [0.9, 0.5, 0.5, 0.5, 0.1, 0.1]
 
     assert pytest.approx([1, 2 / 3, 2 / 3, 2 / 3, 0, 0]) == acted_on(TOP_HALF, given, None)

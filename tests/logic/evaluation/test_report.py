@@ -52,7 +52,7 @@ def test_the_baselines_that_know_more_are_better_than_the_constant(task: Task) -
     assert metric.gain(tree, by_depot) > 0
 
 
-def test_a_constant_knows_nothing_but_the_share_in_train() -> None:
+def test_a_constant_baseline_predicts_the_share_in_train() -> None:
     train = parcels(3_000, seed=1)
     share = float(train["target"].mean())
     test = parcels(1_500, seed=2)
@@ -62,7 +62,7 @@ def test_a_constant_knows_nothing_but_the_share_in_train() -> None:
     assert pytest.approx(METRICS["brier"].function(test["target"], np.full(1_500, share))) == constant["brier"]
 
 
-def test_the_shallow_tree_of_a_copied_target_is_perfect_whatever_the_order_of_the_rows() -> None:
+def test_the_shallow_tree_of_a_copied_target_is_perfect_in_any_order_of_the_rows() -> None:
     def paired(rows: int) -> pl.DataFrame:
         truth = [False, True] * (rows // 2)
         return pl.DataFrame(
@@ -175,7 +175,7 @@ def test_the_frames_have_the_columns_that_pages_and_plots_read(task: Task) -> No
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-def test_a_better_challenger_is_told_so_whatever_the_direction_of_the_metric(task: Task) -> None:
+def test_a_better_challenger_is_recognized_for_either_direction_of_the_metric(task: Task) -> None:
     champion = scores(parcels(1_500, seed=2, task=task), task, skill=0.4)
     report = evaluation(task, champion=Opponent("old", champion)).summary
 
@@ -185,7 +185,7 @@ def test_a_better_challenger_is_told_so_whatever_the_direction_of_the_metric(tas
     assert report.against_champion.challenger == report.metrics[DECLARED[task]].value
 
 
-def test_a_first_challenger_is_compared_with_nobody() -> None:
+def test_a_first_challenger_is_not_compared_with_a_champion() -> None:
     result = evaluation()
 
     assert result.summary.against_champion is None
@@ -245,7 +245,7 @@ def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> Non
 
 
 @pytest.mark.parametrize("days", [18, 19, 400])
-def test_nobody_is_compared_with_the_champion_on_rows_that_a_model_has_learned_from(days: int) -> None:
+def test_rows_that_a_model_was_trained_on_are_not_used_to_compare_it(days: int) -> None:
     result = against_champion(learned_until=FIRST_DAY + dt.timedelta(days=days - 1))
     report = result.summary
 
@@ -279,7 +279,7 @@ def test_another_metric_that_is_not_defined_is_left_out() -> None:
     assert {"score_histogram"} == set(result.curves["curve"])
 
 
-def test_all_that_is_missing_is_told_at_once() -> None:
+def test_all_missing_columns_are_reported_at_once() -> None:
     test = parcels(300, seed=2).drop("depot")
 
     with pytest.raises(
@@ -303,7 +303,7 @@ def test_scores_of_other_rows_are_refused(given: pl.DataFrame, message: str) -> 
         scores_of(given, parcels(3, seed=1), summary())
 
 
-def test_a_class_without_a_score_is_told() -> None:
+def test_a_class_without_a_score_is_reported() -> None:
     test = parcels(3, seed=1, task="multiclass")
 
     with pytest.raises(DataError, match="lack score_late"):

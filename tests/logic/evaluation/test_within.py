@@ -35,7 +35,7 @@ def by_day(rows: pl.DataFrame, given: pl.Series) -> list[float]:
     return [auc(it["target"].to_list(), it["score"].to_list()) for it in days if it["target"].n_unique() == 2]
 
 
-def test_it_is_the_mean_over_groups_of_the_metric_inside_each_however_many_rows_a_group_has() -> None:
+def test_it_is_the_unweighted_mean_over_groups_of_the_metric_inside_each() -> None:
     truth = [1, 0, 1, 0, 0, 0, 1, 1]
     given = [0.9, 0.8, 0.1, 0.2, 0.05, 0.05, 0.7, 0.6]
     groups = ["a", "a", "b", "b", "b", "b", "c", "c"]
@@ -45,7 +45,7 @@ def test_it_is_the_mean_over_groups_of_the_metric_inside_each_however_many_rows_
     assert pytest.approx(12 / 16) == AUC.function(truth, given)
 
 
-def test_a_model_that_knows_only_good_days_from_bad_ones_ranks_no_day() -> None:
+def test_a_model_that_only_distinguishes_days_does_not_rank_within_a_day() -> None:
     days = np.repeat(np.arange(20), 50)
     truth = np.random.default_rng(1).random(1_000) < days / 20
 
@@ -92,7 +92,7 @@ def test_an_interval_within_days_comes_from_the_days_own_values() -> None:
     assert pytest.approx([fmean(alone) - reach, fmean(alone) + reach]) == [found.low, found.high]
 
 
-def test_a_metric_within_groups_wants_groups_and_one_with_both_classes() -> None:
+def test_a_metric_within_groups_requires_groups_and_one_with_both_classes() -> None:
     with pytest.raises(DataError, match="'roc_auc within day' got no groups; expected column 'day'"):
         WITHIN_DAY.function([0, 1], [0.1, 0.2])
     with pytest.raises(DataError, match="'roc_auc within day' is not defined"):

@@ -10,7 +10,7 @@ ASKS = RetrainingDecision(DRIFTED, "It has drifted.", number=1)
 SPENT = Spending("2013-04", 12.4, 10.0, "CHF", "budget.per_month", blocks=True)
 
 
-def test_a_spent_budget_that_blocks_holds_what_asks_with_its_figures() -> None:
+def test_a_spent_blocking_budget_postpones_a_retraining_with_its_figures() -> None:
     held = hold(ASKS, SPENT)
 
     assert (None, True) == (held.asks, held.is_held)
@@ -20,14 +20,14 @@ def test_a_spent_budget_that_blocks_holds_what_asks_with_its_figures() -> None:
     )
 
 
-def test_one_that_warns_lets_it_ask_and_says_so() -> None:
+def test_a_spent_warning_budget_allows_a_retraining_and_reports_it() -> None:
     warned = hold(ASKS, replace(SPENT, blocks=False))
 
     assert (DRIFTED, 1) == (warned.asks, warned.number)
     assert warned.sentence == ("It has drifted. It is requested nevertheless: spent 12.40 of 10.00 CHF in 2013-04.")
 
 
-def test_what_nobody_knows_holds_nothing_back_and_is_told() -> None:
+def test_unknown_spending_postpones_nothing_and_is_reported() -> None:
     unknown = hold(ASKS, replace(SPENT, spent=None, unknown="there are no prices."))
 
     assert DRIFTED == unknown.asks
@@ -38,7 +38,7 @@ def test_the_budget_is_spent_at_its_last_cent() -> None:
     assert [False, True] == [replace(SPENT, spent=amount).is_over for amount in (9.99, 10.0)]
 
 
-def test_what_is_within_the_budget_or_asks_for_nothing_stays_as_it_is() -> None:
+def test_a_decision_within_the_budget_or_without_a_request_is_unchanged() -> None:
     quiet = RetrainingDecision(None, "Nothing drifts.")
 
     assert ASKS == hold(ASKS, replace(SPENT, spent=9.0)) == hold(ASKS, None)

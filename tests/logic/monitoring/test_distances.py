@@ -68,7 +68,7 @@ def test_values_in_any_order_add_up_as_sorted_ones_do(values: list[float], edges
     ],
     ids=lambda edges: f"{len(edges)} from {edges[0]:g} to {edges[-1]:g}",
 )
-def test_edges_far_apart_or_side_by_side_are_told_apart(edges: list[float]) -> None:
+def test_distant_and_adjacent_edges_are_distinguished(edges: list[float]) -> None:
     random = np.random.default_rng(1)
     near = [np.nextafter(edge, to) for edge in edges for to in (-np.inf, np.inf)]
     first, second = both([*edges, *near, *random.uniform(-1, 2, 200), *random.normal(1e9, 1, 50)], edges)
@@ -151,7 +151,7 @@ def test_psi_is_that_of_the_textbook_never_below_zero_and_counts_both_sides_alik
     assert psi(reference, day) == pytest.approx(psi(day, reference), abs=1e-12)
 
 
-def test_two_samples_of_one_distribution_have_the_psi_that_sampling_makes() -> None:
+def test_two_samples_of_one_distribution_have_the_psi_of_sampling_alone() -> None:
     reference, generator = np.full(10, 20_000), np.random.default_rng(1)
     days = generator.multinomial(200, np.full(10, 0.1), size=2_000)
     expected = 9 * (1 / 200_000 + 1 / 200)
@@ -168,7 +168,7 @@ def test_psi_of_many_days_at_once_is_that_of_each_and_empty_bins_add_nothing() -
     assert psi(np.append(reference, 0), np.append(days[0], 0)) == pytest.approx(each[0])
 
 
-def test_a_bin_that_stays_empty_on_a_larger_day_is_no_further_away_where_rows_are_bounded() -> None:
+def test_an_empty_bin_does_not_raise_the_psi_of_a_larger_day_if_rows_are_bounded() -> None:
     reference, day = np.array([50, 50]), np.array([100, 0])
 
     assert psi(reference, 10 * day) > psi(reference, day)

@@ -143,7 +143,7 @@ def test_a_shift_of_all_rows_is_its_size_in_standard_deviations(spread: float, s
 # Against known figures
 
 
-def test_a_large_sample_is_measured_as_its_exact_distances_say() -> None:
+def test_a_large_sample_has_its_exact_distances() -> None:
     reference, day = normal(20_000, seed=1), normal(3_000, seed=2, mean=0.4)
     ks, area = exact_distances(reference["x"].to_list(), day["x"].to_list())
     measured = row(measure(reference, day), "x")
@@ -311,7 +311,7 @@ def test_categories_the_reference_has_not_are_counted() -> None:
     assert "share of new categories 0.1 is over 0.05" in str(measured["reason"])
 
 
-def test_categories_of_any_type_are_told_apart_by_their_text() -> None:
+def test_categories_of_any_type_are_distinguished_by_their_text() -> None:
     reference = pl.DataFrame({"x": ["1"] * 50 + ["2"] * 50})
     sketch = sketch_reference(reference, features=[feature("x", is_categorical=True)], score=None)
 
@@ -336,7 +336,7 @@ def two_features(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
     )
 
 
-def test_a_quiet_day_is_under_every_limit_and_says_so_with_figures() -> None:
+def test_a_quiet_day_is_under_every_limit_and_reports_its_figures() -> None:
     drift = measure(two_features(10_000, 1), two_features(1_000, 2), wind=0.7, rain=0.3)
 
     assert not drift.summary.is_over
@@ -378,7 +378,7 @@ def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
     assert "times 1.0, its weight relative to the average, is over 2" in drift.summary.sentence
 
 
-def test_drift_of_the_score_alone_makes_the_day_over() -> None:
+def test_drift_of_the_score_alone_exceeds_the_limit_of_the_day() -> None:
     day = two_features(1_000, 2).with_columns(score=pl.col("score") ** 3)
     drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
 
@@ -442,7 +442,7 @@ def test_many_rows_of_a_file_are_measured_a_column_at_a_time_like_all_in_memory(
     assert measure(two_features(500, 1), pl.scan_parquet(tmp_path / "day.parquet")).table.to_dicts() == held.to_dicts()
 
 
-def test_many_rows_are_measured_as_their_sorted_values_say() -> None:
+def test_many_rows_give_the_same_result_as_their_sorted_values() -> None:
     reference, day = normal(1_000, seed=1), normal(3 * MANY, seed=2, mean=0.4)
     ks, area = exact_distances(reference["x"].to_list(), day["x"].to_list())
     measured = row(measure(reference, day), "x")
@@ -467,7 +467,7 @@ def test_a_reference_read_once_measures_like_the_sketch_it_was_read_from() -> No
         assert first.summary == second.summary
 
 
-def test_weights_are_made_to_sum_to_one_and_none_means_equal() -> None:
+def test_weights_are_normalized_and_none_means_equal() -> None:
     reference = two_features(500, 1)
 
     assert row(measure(reference, reference, wind=3.0, rain=1.0), "wind")["weight"] == 0.75
@@ -507,7 +507,7 @@ def over(reference: pl.DataFrame, days: pl.DataFrame, *, is_told: bool) -> int:
     return sum(measure_weather(known, day).summary.is_over for day in days.partition_by("day"))
 
 
-def test_days_that_differ_as_the_references_days_do_are_seldom_drift_where_these_are_told() -> None:
+def test_days_that_vary_like_the_reference_days_are_seldom_drift_if_these_are_given() -> None:
     reference, days = weather(200, seed=1, missing=0.3), weather(100, seed=2, missing=0.3)
 
     assert over(reference, days, is_told=False) == 100

@@ -78,7 +78,7 @@ def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_s
     assert "; roc_auc within shop 0.500 (no interval: " in measured.summary.sentence
 
 
-def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
+def test_rows_that_never_get_a_label_are_counted_separately() -> None:
     measured = measure(predictions([0.1, 0.4, 0.8]), labels({0: None, 1: True}))
 
     assert (measured.summary.labelled, measured.summary.without_label) == (1, 1)
@@ -137,13 +137,13 @@ def test_an_empty_day_has_counts_and_no_figures() -> None:
     assert measured.table.schema == TABLE_SCHEMA
 
 
-def test_only_the_metrics_asked_for_are_measured() -> None:
+def test_only_the_requested_metrics_are_measured() -> None:
     measured = measure(predictions([0.1, 0.4]), labels({0: False, 1: True}), metrics=["brier"])
 
     assert measured.table["metric"].to_list() == ["brier"]
 
 
-def test_a_metric_lies_in_its_interval_and_equal_seeds_give_equal_intervals() -> None:
+def test_a_metric_is_inside_its_interval_and_equal_seeds_give_equal_intervals() -> None:
     generator = np.random.default_rng(1)
     scores = generator.uniform(size=400)
     truth = generator.uniform(size=400) < scores
@@ -210,7 +210,7 @@ def test_a_single_row_expects_no_ranking() -> None:
     assert expected_metric(METRICS["roc_auc"], np.array([0.3])) is None
 
 
-def test_the_expectation_of_the_labelled_rows_stands_beside_that_of_all() -> None:
+def test_the_expectation_of_the_labelled_rows_is_reported_with_that_of_all() -> None:
     measured = measure(predictions([0.5, 0.5, 0.0]), labels({0: True, 1: False}))
 
     assert row(measured, "brier")["expected"] == pytest.approx(0.5 / 3)

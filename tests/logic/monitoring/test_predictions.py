@@ -88,7 +88,7 @@ def test_scoring_again_gives_the_same_rows() -> None:
     assert score(rows()).equals(score(rows()))
 
 
-def test_the_order_of_rows_stays() -> None:
+def test_the_order_of_rows_is_unchanged() -> None:
     assert score(rows())["score"].to_list() == [0.25, 0.5]
     assert score(rows())["flight"].to_list() == rows()["flight"].to_list()
 
@@ -100,7 +100,7 @@ def test_different_keys_never_share_an_id(keys: list[tuple[str, str]]) -> None:
     assert frame.select(prediction_id(["a", "b"], "v")).to_series().n_unique() == len(keys)
 
 
-def test_every_column_of_a_multiclass_score_stays() -> None:
+def test_every_column_of_a_multiclass_score_is_included() -> None:
     scores = pl.DataFrame({"score": [0.7, 0.6], "predicted": ["a", "b"], "score_a": [0.7, 0.4], "score_b": [0.3, 0.6]})
 
     assert score(rows(), scores).select(scores.columns).equals(scores)
@@ -191,7 +191,7 @@ def test_the_same_contract_is_no_change() -> None:
     assert () == input_changes(trained_with(features()), features())
 
 
-def test_a_model_that_was_kept_without_a_contract_knows_of_no_change() -> None:
+def test_a_model_stored_without_a_contract_has_no_input_changes() -> None:
     assert () == input_changes(trained_with(None), features(carrier=None))
 
 
@@ -202,14 +202,14 @@ def test_what_the_model_does_not_read_may_change_or_go() -> None:
     assert () == input_changes(model, features(distance=Column("distance", pl.String(), role="feature")))
 
 
-def test_a_new_feature_is_told_and_compatible() -> None:
+def test_a_new_feature_is_reported_and_compatible() -> None:
     (change,) = input_changes(trained_with(features()), features(rain=Column("rain", pl.Float64(), role="feature")))
 
     assert ("rain", "new", True) == (change.column, change.what, change.is_compatible)
     check_inputs([change], SPEC, version="3f2a", where="flights.yml")
 
 
-def test_all_incompatible_changes_are_told_with_a_mend() -> None:
+def test_all_incompatible_changes_are_reported_with_a_fix() -> None:
     now = features(
         carrier=None, wind_gust=Column("wind_gust", pl.Float64(), role="feature", unit="mph", minimum=0, maximum=50)
     )

@@ -61,7 +61,7 @@ def asks(*days: bool | None) -> bool:
     return drift_finding(drifted(*days), CHAMPION, RULES).is_over
 
 
-def test_drift_asks_where_two_of_the_last_three_judged_days_are_over() -> None:
+def test_drift_requests_a_retraining_if_two_of_the_last_three_judged_days_are_over() -> None:
     assert asks(True, False, True)
     assert asks(True, None, None, True)
     assert not asks(True, False, False, True)
@@ -104,13 +104,13 @@ def test_performance_without_a_promise_to_compare_with_is_not_judged() -> None:
 
 
 @given(st.floats(-5, 1e6), st.lists(st.floats(-5, SLACK), max_size=10))
-def test_no_single_day_asks_however_bad_it_is(bad: float, others: list[float]) -> None:
+def test_a_single_day_never_requests_a_retraining(bad: float, others: list[float]) -> None:
     assert MOST - SLACK < LIMIT
     assert not after_falls([*others, bad]).is_over
 
 
 @given(st.lists(st.floats(-5, SLACK), max_size=30))
-def test_days_that_fall_no_further_than_the_slack_never_ask(falls: list[float]) -> None:
+def test_losses_within_the_slack_never_request_a_retraining(falls: list[float]) -> None:
     assert after_falls(falls).is_over is False
 
 
@@ -121,7 +121,7 @@ def test_a_worse_newest_day_never_takes_a_request_back(falls: list[float], more:
     assert worse >= less
 
 
-def test_three_days_that_fall_by_three_deviations_ask_and_by_two_do_not() -> None:
+def test_three_days_with_a_loss_of_three_deviations_request_a_retraining_and_of_two_do_not() -> None:
     assert after_falls([0, 0, 3, 3, 3]).is_over
     assert not after_falls([0, 0, 2, 2, 2]).is_over
 
@@ -141,7 +141,7 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
         (9, "the cool-down is 56 days, doubled 3 times for 9 rejected challengers."),
     ],
 )
-def test_what_waits_says_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:
+def test_a_postponed_request_reports_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:
     asking = RetrainingFinding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
     champion = replace(CHAMPION, refusals=refusals)
 

@@ -421,7 +421,7 @@ def test_every_text_is_escaped() -> None:
         assert EVIL in seen.sections[section]
 
 
-def test_what_is_not_measured_says_so_and_shows_no_figure() -> None:
+def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
     page = render_card(bare())
     seen = Page(page)
 
@@ -514,7 +514,7 @@ def test_figures_are_those_of_the_inputs(page: str, section: str, figure: str) -
 
 
 @unrendered
-def test_a_metric_within_days_is_shown_beside_the_one_over_all_rows_and_with_the_operating_point() -> None:
+def test_a_metric_within_days_is_shown_next_to_the_one_over_all_rows_and_with_the_operating_point() -> None:
     whole = evaluation()
     name = "roc_auc within day"
     summary = whole.summary.model_copy(
@@ -551,12 +551,14 @@ def test_a_metric_within_days_is_shown_beside_the_one_over_all_rows_and_with_the
         ((-0.01, 0.01), "neither is shown to be better"),
     ],
 )
-def test_the_champion_is_beaten_only_where_the_interval_says_so(bounds: tuple[float, float], words: str) -> None:
+def test_the_champion_is_shown_as_beaten_only_if_the_interval_excludes_zero(
+    bounds: tuple[float, float], words: str
+) -> None:
     assert words in Page(render_card(lean(evaluation=evaluation(champion=bounds)))).sections["champion"]
 
 
 @unrendered
-def test_the_tile_says_where_neither_model_is_shown_to_be_better() -> None:
+def test_the_tile_shows_if_neither_model_is_proven_better() -> None:
     top = Page(render_card(lean(evaluation=evaluation(champion=(-0.0018, 0.0104))))).sections["top"]
 
     assert "Difference from the champion +0.0043 95 %: [−0.0018, 0.0104], ROC AUC, 52,431 rows: neither is shown" in top
@@ -579,7 +581,7 @@ def test_the_sentence_about_slices_has_the_margin_of_the_gate() -> None:
 
 
 @unrendered
-def test_without_a_champion_the_card_says_there_was_none() -> None:
+def test_without_a_champion_the_card_states_it() -> None:
     seen = Page(render_card(lean(evaluation=evaluation(champion=None))))
 
     assert "There was no champion to compare with" in seen.sections["champion"]
@@ -597,11 +599,11 @@ def test_without_a_champion_the_card_says_there_was_none() -> None:
         ({"serving": None}, "Champion since entry 7, 2014-01-01"),
     ],
 )
-def test_the_badge_says_who_serves(changes: dict[str, object], words: str) -> None:
+def test_the_badge_shows_whether_the_version_is_the_champion(changes: dict[str, object], words: str) -> None:
     assert words in Page(render_card(lean(**changes))).sections["top"]
 
 
-def test_the_verdict_shows_every_rule_as_a_row_and_what_asked_for_the_retraining() -> None:
+def test_the_verdict_shows_every_rule_as_a_row_and_the_cause_of_the_retraining() -> None:
     rules = (
         RuleRecord(name="rows", holds=True, sentence="Measured on 930 rows."),
         RuleRecord(name="champion", holds=False, sentence="May be worse than <v1>."),
@@ -615,7 +617,7 @@ def test_the_verdict_shows_every_rule_as_a_row_and_what_asked_for_the_retraining
     assert "ROC AUC is above shallow tree." not in seen
 
 
-def test_a_verdict_from_before_rules_were_kept_shows_its_reasons() -> None:
+def test_a_verdict_without_stored_rules_shows_its_reasons() -> None:
     seen = Page(render_card(lean(promotion=promotion()))).sections["gate"]
 
     assert "ROC AUC is above shallow tree." in seen
@@ -641,11 +643,11 @@ def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
         (None, "These features were not tested for leaks."),
     ],
 )
-def test_the_data_say_what_is_known_of_leaks(found: LeakFindings | None, words: str) -> None:
+def test_the_data_section_shows_the_results_of_the_leak_test(found: LeakFindings | None, words: str) -> None:
     assert words in Page(render_card(lean(leaks=found))).sections["data"]
 
 
-def test_known_times_that_are_assumed_stand_apart_from_those_that_the_source_records() -> None:
+def test_assumed_known_times_are_shown_separately_from_recorded_ones() -> None:
     times = (
         KnownTime(table="raw/parcels", columns=(), sql="ordered_on + interval '1 day'", is_observed=False),
         KnownTime(table="raw/parcels", columns=("kg",), sql="weighed_at", is_observed=True),

@@ -101,7 +101,7 @@ def test_a_table_that_was_always_known_is_whole_at_any_time() -> None:
     assert moments_after([table], at(0)).is_empty()
 
 
-def test_a_table_without_a_known_time_is_refused_with_the_mend() -> None:
+def test_a_table_without_a_known_time_is_rejected_with_a_fix() -> None:
     with pytest.raises(
         ContractError, match=r"'raw/parcels' does not declare when its rows are known.*`known_time`.*_sour"
     ):
@@ -193,7 +193,7 @@ def test_another_future_takes_half_away_and_draws_the_rest_from_the_column() -> 
     assert (waiting.drop_nulls("weight")["weight"] != waiting.drop_nulls("weight")["parcel"]).mean() > 0.9
 
 
-def test_rows_that_came_later_are_removed_or_left_as_they_are_since_their_columns_may_say_when_they_came() -> None:
+def test_later_rows_are_removed_or_left_unchanged_because_their_columns_may_contain_their_time() -> None:
     contract = TableContract(
         "raw/orders",
         (Column("order", pl.Int64()), Column("ordered_at", pl.Datetime("us")), Column("landed_at", pl.Datetime("us"))),

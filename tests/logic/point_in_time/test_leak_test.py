@@ -143,7 +143,7 @@ def test_prediction_times_are_chosen_shortly_before_much_becomes_known() -> None
 # ---------------------------------------------------------------- changes after publishing
 
 
-def test_a_value_that_changed_after_it_was_published_is_told_with_both() -> None:
+def test_a_value_that_changed_after_publication_is_reported_with_both_values() -> None:
     (change,) = changed_after_known(frame((1, 0.1, "a"), (2, 0.5, "b")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
 
     assert "column 'x' of row key=2 was 0.2 when it was published and is now 0.5." == change.sentence

@@ -112,5 +112,5 @@ def test_a_name_of_its_own_for_every_row_explains_nothing() -> None:
 
 
 @pytest.mark.parametrize("rows", [orders(0), orders(1), orders(4000).with_columns(is_late=pl.lit(value=True))])
-def test_where_there_is_nothing_to_explain_nobody_is_suspected(rows: pl.DataFrame) -> None:
+def test_with_a_constant_target_no_column_is_suspected(rows: pl.DataFrame) -> None:
     assert () == lone_predictors(rows, [*HONEST], "is_late", "binary")

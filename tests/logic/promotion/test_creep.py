@@ -102,7 +102,7 @@ def test_the_confidence_rises_with_each_attempt_and_the_error_rates_of_all_sum_t
     assert spent < 0.05
 
 
-def test_a_later_attempt_needs_more_and_says_which_one_it_is() -> None:
+def test_a_later_attempt_needs_more_evidence_and_reports_its_number() -> None:
     # Quantiles of Student's t with 19 degrees of freedom, as R's qt gives them: 2.0930 at 97.5 %, 2.6251 at 99.17 %.
     close = comparison(-0.009, 0.009, value=0.0, error=0.0021)
     first, second = judged(close, anchor_version="old"), judged(close, anchor_version="old", attempt=2)
@@ -181,13 +181,13 @@ def test_fifteen_challengers_each_worse_by_less_than_the_margin_lose_at_most_the
     assert champions[0] - min(champions) <= MARGIN
 
 
-def test_small_improvements_between_do_not_let_losses_add_up() -> None:
+def test_small_improvements_in_between_do_not_allow_losses_to_add_up() -> None:
     champions = generations([-0.0045, 0.0005] * 25, start=0.7414)
 
     assert champions[0] - min(champions) <= MARGIN
 
 
-def test_whatever_the_steps_no_champion_is_worse_than_the_best_one_before_by_more_than_the_margin() -> None:
+def test_in_any_sequence_no_champion_is_worse_than_the_best_earlier_one_by_more_than_the_margin() -> None:
     random = np.random.default_rng(21)
     for _ in range(20):
         champions = np.array(generations([*random.uniform(-0.006, 0.003, 50)], start=0.7))

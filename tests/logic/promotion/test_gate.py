@@ -106,7 +106,7 @@ def test_the_lower_end_of_the_difference_decides_against_the_margin(
         (0.001, 0.002, 0.0, True),
     ],
 )
-def test_superiority_wants_a_bound_above_zero_and_a_difference_of_the_margin(
+def test_superiority_requires_a_bound_above_zero_and_a_difference_of_the_margin(
     bound: float, value: float, margin: float, *, promote: bool
 ) -> None:
     champion = comparison(-0.01, 0.03, value=value, bound=bound)
@@ -124,7 +124,7 @@ def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
     assert pytest.approx(-0.004) == verdict.figures["difference to the champion, bound"]
 
 
-def test_a_refusal_under_superiority_says_what_is_missing() -> None:
+def test_a_rejection_under_superiority_states_what_is_missing() -> None:
     def said(**changes: float) -> str:
         champion = comparison(-0.01, 0.03, **changes)
         return judge(report(champion=champion), rule="superiority", margin=0.005).reasons[0]
@@ -135,7 +135,7 @@ def test_a_refusal_under_superiority_says_what_is_missing() -> None:
     assert said(value=0.004, bound=0.001).startswith("Is better than champion old, but not by the margin of 0.005: ")
 
 
-def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_be_enough() -> None:
+def test_with_too_few_days_nothing_is_decided_and_the_gate_states_how_many_are_enough() -> None:
     few = duel(scored(0.9, seed=11), scored(0.1, seed=12), days=4)
 
     verdict = judge(few, margin=0.1)
@@ -146,7 +146,7 @@ def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_b
     assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
 
 
-def test_a_figure_without_an_interval_keeps_no_bound_and_no_baseline_is_beaten() -> None:
+def test_a_figure_without_an_interval_satisfies_no_bound_and_beats_no_baseline() -> None:
     unknown = Interval(value=0.03, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
     baseline = comparison(0.1, 0.2, against="constant", error=None, degrees=None).model_copy(
         update={"difference": unknown}
@@ -161,7 +161,7 @@ def test_a_figure_without_an_interval_keeps_no_bound_and_no_baseline_is_beaten()
     assert all("cannot decide with 4 days; at least 5 are needed" in it for it in verdict.reasons)
 
 
-def test_a_refusal_tells_a_worse_challenger_from_an_uncertain_one() -> None:
+def test_a_rejection_distinguishes_a_worse_challenger_from_an_uncertain_one() -> None:
     worse = judge(report(champion=comparison(-0.03, -0.02)), margin=0.01)
     uncertain = judge(report(champion=comparison(-0.03, 0.02)), margin=0.01)
 
@@ -190,7 +190,7 @@ def test_a_copy_of_the_champion_under_another_version_is_refused() -> None:
     assert "whichever of the" in verdict.reasons[0]
 
 
-def test_all_failures_are_told_at_once_and_nothing_else() -> None:
+def test_all_failures_and_nothing_else_are_reported_at_once() -> None:
     evaluation = report(baselines=(comparison(-0.1, 0.1, against="constant"),), champion=comparison(-0.1, 0.1))
     verdict = judge(
         evaluation,
@@ -210,7 +210,7 @@ def test_all_failures_are_told_at_once_and_nothing_else() -> None:
     assert tuple(rule.sentence for rule in verdict.rules) == verdict.reasons
 
 
-def test_a_promotion_tells_every_rule_with_its_figures() -> None:
+def test_a_promotion_reports_every_rule_with_its_figures() -> None:
     verdict = judge(
         report(champion=comparison(0.01, 0.03)),
         margin=0.002,
@@ -230,7 +230,7 @@ def test_a_promotion_tells_every_rule_with_its_figures() -> None:
     assert pytest.approx(0.1) == verdict.figures["difference to baseline constant, bound"]
 
 
-def test_without_a_champion_nothing_is_said_of_a_last_promotion() -> None:
+def test_without_a_champion_no_last_promotion_is_mentioned() -> None:
     sentence = judge(report(), margin=0.0).reasons[-1]
 
     assert "There is no champion yet: the baselines decide, at 97.5 % confidence (attempt 1)." == sentence
@@ -256,7 +256,7 @@ def test_days_more_alike_than_the_interval_allows_for_are_reported(correlation: 
         ({"roc_auc": 0.721}, False),
     ],
 )
-def test_a_bound_is_broken_where_the_whole_interval_lies_on_its_wrong_side(
+def test_a_bound_is_broken_if_the_whole_interval_is_on_its_wrong_side(
     bounds: dict[str, float], *, promote: bool
 ) -> None:
     verdict = judge(report(), margin=0.0, bounds=bounds)
@@ -264,7 +264,7 @@ def test_a_bound_is_broken_where_the_whole_interval_lies_on_its_wrong_side(
     assert promote == verdict.promote
 
 
-def test_a_figure_beyond_its_bound_by_noise_says_so() -> None:
+def test_a_figure_beyond_its_bound_by_noise_is_reported_as_such() -> None:
     def said(ceiling: float) -> str:
         rules = judge(report(), margin=0.0, bounds={"calibration_error": ceiling}).rules
         return next(rule.sentence for rule in rules if rule.name == "bound calibration_error")
@@ -296,7 +296,7 @@ def test_a_champion_without_a_comparison_is_an_error() -> None:
 SEEN = date(2013, 10, 31)
 
 
-def test_rows_that_neither_has_seen_are_said_to_be_so() -> None:
+def test_rows_that_neither_model_was_trained_on_are_reported_as_such() -> None:
     verdict = judge(report(learned_until=SEEN), margin=0.0)
 
     assert verdict.promote
@@ -320,7 +320,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     assert not judge(evaluation, margin=0.0, minimum_rows=1_001).promote
 
 
-def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() -> None:
+def test_without_enough_unseen_rows_no_challenger_is_promoted_and_the_fix_is_reported() -> None:
     verdict = judge(report(champion_version="old", learned_until=SEEN, seen_rows=900), margin=0.0)
 
     assert not verdict.promote
@@ -371,7 +371,7 @@ def test_a_challenger_that_loses_a_slice_is_refused() -> None:
     assert "south" not in verdict.reasons[0]
 
 
-def test_a_slice_too_small_to_judge_refuses_nobody() -> None:
+def test_a_slice_too_small_to_judge_rejects_no_challenger() -> None:
     evaluation = report(champion=comparison(0.01, 0.03))
 
     verdict = judge(evaluation, margin=0.0, slices=slices(("north", -0.2, -0.1), is_judged=False))
@@ -388,7 +388,7 @@ def test_of_many_slices_too_small_ten_are_named() -> None:
     assert "depot=09 (500 rows, fewer than 1000) and 3 more." in verdict.reasons[-1]
 
 
-def test_every_judged_slice_is_told_with_its_figures() -> None:
+def test_every_judged_slice_is_reported_with_its_figures() -> None:
     verdict = judge(
         report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(("north", -0.01, 0.03), ("south", 0.0, 0.04))
     )
@@ -442,7 +442,7 @@ def test_who_is_superior_is_not_inferior_at_the_same_figures(
 
 
 @given(figures, figures, st.floats(0, 0.1), st.floats(0, 0.1))
-def test_a_wider_margin_refuses_nobody_that_a_narrower_one_lets_in(
+def test_a_wider_margin_accepts_every_challenger_that_a_narrower_one_accepts(
     one: float, other: float, margin: float, more: float
 ) -> None:
     evaluation = report(champion=comparison(min(one, other), max(one, other)))

@@ -58,7 +58,7 @@ def promotions(versions: str) -> list[Step]:
         ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("refuse", "a")], 3),
     ],
 )
-def test_a_champion_serves_since_the_entry_that_made_it_one(steps: list[Step], since: int | None) -> None:
+def test_a_champion_is_champion_since_the_entry_that_promoted_it(steps: list[Step], since: int | None) -> None:
     entry = serving_since(log(*steps))
 
     assert since == (None if entry is None else entry.number)
@@ -81,7 +81,7 @@ def test_a_champion_serves_since_the_entry_that_made_it_one(steps: list[Step], s
         ([*promotions("ab"), ("rollback", "a"), ("wait", "a")], 4),
     ],
 )
-def test_a_challenger_waits_until_it_is_let_in_judged_anew_or_somebody_else_serves(
+def test_a_challenger_is_pending_until_it_is_approved_judged_again_or_another_is_champion(
     steps: list[Step], waits: int | None
 ) -> None:
     entry = waiting(log(*steps))
@@ -107,7 +107,7 @@ def test_who_waits_has_not_served() -> None:
 # ---------------------------------------------------------------- where a rollback goes
 
 
-def test_what_was_rolled_back_from_has_been_left_until_it_is_let_in_again() -> None:
+def test_a_version_that_was_rolled_back_is_excluded_until_it_is_promoted_again() -> None:
     served: list[Step] = [("promote", "a"), ("promote", "b"), ("rollback", "a")]
 
     assert {"b"} == left(log(*served))
@@ -276,7 +276,7 @@ def answers(model: Model, inputs: TableContract, *, target: str = "is_late") -> 
     return cannot_answer(model, task="binary", target=target, inputs=inputs)
 
 
-def test_a_model_of_the_same_contract_can_serve_and_so_can_one_beside_new_columns() -> None:
+def test_a_model_of_the_same_contract_can_predict_even_with_additional_columns() -> None:
     new = Column("snow", pl.Float64(), role="feature")
 
     assert () == answers(trained(), NOW)
@@ -284,7 +284,7 @@ def test_a_model_of_the_same_contract_can_serve_and_so_can_one_beside_new_column
     assert () == answers(trained(None), NOW)
 
 
-def test_every_incompatible_change_is_told() -> None:
+def test_every_incompatible_change_is_reported() -> None:
     now = TableContract("weather", (replace(WIND, unit="km/h", dtype=pl.Int64()),))
 
     told = " ".join(answers(trained(), now))
@@ -292,7 +292,7 @@ def test_every_incompatible_change_is_told() -> None:
     assert all(said in told for said in ("column 'wind' of table 'weather'", "km/h", "Int64"))
 
 
-def test_a_column_that_is_gone_is_told_of_a_model_from_before_contracts_too() -> None:
+def test_a_removed_column_is_reported_even_for_a_model_without_a_contract() -> None:
     none = TableContract("weather", NOW.columns[1:])
 
     for model in (trained(), trained(None)):
@@ -324,7 +324,7 @@ def test_an_entry_has_the_next_number_the_reason_the_author_and_the_time() -> No
     assert ("it is needed", "sam", AT, "1f3a") == (entry.reasons[0], entry.decided_by, entry.decided_at, entry.id)
 
 
-def test_an_entry_repeats_what_the_gate_said_last_and_points_to_its_evidence() -> None:
+def test_an_entry_repeats_the_last_verdict_of_the_gate_and_names_its_evidence() -> None:
     refused = person(log(("promote", "a"), ("refuse", "a"), ("refuse", "a")), "x")
     promoted = person(log(*promotions("ab")), "a")
 
@@ -334,7 +334,7 @@ def test_an_entry_repeats_what_the_gate_said_last_and_points_to_its_evidence() -
     assert "evaluation 1" == promoted.evaluation_version
 
 
-def test_letting_in_who_waits_says_that_the_gate_had_passed_it_and_what_asked_for_it() -> None:
+def test_approving_a_pending_challenger_records_that_the_gate_passed_it_and_its_cause() -> None:
     entries = log(("promote", "a"), ("wait", "a"), cause="drift")
     entry = person(entries, "x")
 
@@ -343,7 +343,7 @@ def test_letting_in_who_waits_says_that_the_gate_had_passed_it_and_what_asked_fo
     assert None is person(entries, "a", action="rollback").cause
 
 
-def test_what_a_person_said_is_not_taken_for_the_gate() -> None:
+def test_the_reason_of_a_person_does_not_count_as_the_gates_verdict() -> None:
     entry = person([*log(("promote", "a")), *log(("promote", "b"), by="sam")], "b")
 
     assert ("it is needed", "The gate has not judged it.") == entry.reasons

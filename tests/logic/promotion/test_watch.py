@@ -153,7 +153,7 @@ def log(*decided: tuple[str, str]) -> list[Promotion]:
         ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("promote", "b")], None),
     ],
 )
-def test_a_new_champion_is_held_against_the_one_before_and_one_that_comes_back_against_nobody(
+def test_a_new_champion_is_compared_with_its_predecessor_and_a_returning_one_with_no_other(
     decided: list[tuple[str, str]], former: str | None
 ) -> None:
     assert former == former_version(log(*decided))

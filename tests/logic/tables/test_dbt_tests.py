@@ -36,7 +36,7 @@ def test_rules_without_a_test_held_or_there_would_be_no_table() -> None:
     assert {3} == {finding.rows for finding in report.findings}
 
 
-def test_a_rule_whose_test_did_not_run_says_nothing() -> None:
+def test_a_rule_whose_test_did_not_run_has_no_result() -> None:
     assert RANGE not in told(report_of_tests(CONTRACT, [], rows=3, tested={RANGE}))
 
 
@@ -48,7 +48,7 @@ def test_numbers_that_are_not_finite_break_their_rule_though_no_test_failed() ->
     assert [FINITE] == [finding.rule.name for finding in report.blocking]
 
 
-def test_a_failed_test_is_told_with_the_rows_that_broke_its_rule() -> None:
+def test_a_failed_test_is_reported_with_the_rows_that_broke_its_rule() -> None:
     rows = pl.DataFrame({"order": [1, 2], "amount": [1.0, -1.0]})
 
     report = report_of_tests(
@@ -67,7 +67,7 @@ def test_a_failed_test_is_told_with_the_rows_that_broke_its_rule() -> None:
         (0, "Binder Error", "dbt's test 'a_test' could not run: Binder Error"),
     ],
 )
-def test_a_failed_test_that_the_rows_do_not_show_is_told_with_what_dbt_said(
+def test_a_failed_test_that_the_rows_do_not_show_is_reported_with_dbts_message(
     failures: int, message: str, sentence: str
 ) -> None:
     rows = pl.DataFrame({"order": [1], "amount": [1.0]})
@@ -79,14 +79,14 @@ def test_a_failed_test_that_the_rows_do_not_show_is_told_with_what_dbt_said(
     assert report.blocking
 
 
-def test_tests_that_dbt_alone_knows_are_told_by_their_names() -> None:
+def test_tests_that_only_dbt_enforces_are_reported_by_name() -> None:
     report = report_of_tests(CONTRACT, [outcome(None, failures=2, is_blocking=False)], rows=3, tested=set())
 
     assert not told(report)["a_test"]
     assert () == report.blocking
 
 
-def test_a_rule_whose_rows_were_set_aside_warns() -> None:
+def test_a_rule_whose_rows_were_quarantined_warns() -> None:
     aside = RuleResult(replace(CONTRACT.rule(RANGE), is_blocking=False), 5, 1)
 
     report = report_of_tests(CONTRACT, [outcome(RANGE)], rows=4, tested={RANGE}, aside={RANGE: aside})
@@ -104,5 +104,5 @@ def test_a_rule_whose_rows_were_set_aside_warns() -> None:
         ("Binder Error: no such column", []),
     ],
 )
-def test_constraints_are_found_in_what_dbt_says_of_a_table_it_could_not_build(message: str, rules: list[str]) -> None:
+def test_broken_constraints_are_found_in_dbts_message_about_a_failed_table(message: str, rules: list[str]) -> None:
     assert rules == [finding.rule.name for finding in report_of_failure(CONTRACT, message).blocking]

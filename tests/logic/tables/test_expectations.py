@@ -38,7 +38,7 @@ def judge(today: pl.DataFrame, past: pl.DataFrame | None = None, **changes: obje
     return surprises(pl.concat([past, today]), [TODAY], **told)  # type: ignore[arg-type]
 
 
-def test_a_day_like_those_before_it_surprises_nobody() -> None:
+def test_a_day_like_those_before_it_causes_no_finding() -> None:
     assert () == judge(a_day(TODAY))
 
 
@@ -84,7 +84,7 @@ def test_columns_may_be_called_as_the_figures_are(name: str) -> None:
     ],
     ids=["too few rows", "too many rows", "too many missing", "suddenly none missing"],
 )
-def test_a_figure_outside_the_range_of_the_days_before_is_told_with_both(
+def test_a_figure_outside_the_range_of_earlier_days_is_reported_with_the_range(
     today: pl.DataFrame, measure: Measure, sentence: str
 ) -> None:
     told = [(measure, sentence.replace("@", "because it was 10.0% to 10.9% on the 28 days before."))]
@@ -92,7 +92,7 @@ def test_a_figure_outside_the_range_of_the_days_before_is_told_with_both(
     assert told == [(it.measure, it.sentence) for it in judge(today)]
 
 
-def test_a_category_that_vanishes_and_what_takes_its_place_are_told() -> None:
+def test_a_category_that_vanishes_and_its_replacement_are_reported() -> None:
     found = {it.category: it for it in judge(a_day(TODAY, shops="bbbbc"))}
 
     assert {"a", "b"} == set(found)
@@ -100,7 +100,7 @@ def test_a_category_that_vanishes_and_what_takes_its_place_are_told() -> None:
     assert found["a"].sentence.startswith("column 'shop' is 'a' in 0.0% of 200 rows on 2024-01-29; expected 2")
 
 
-def test_new_categories_are_told_together_however_many_they_are() -> None:
+def test_all_new_categories_are_reported_together() -> None:
     (found,) = [it for it in judge(a_day(TODAY, shops="aabbcuvwxyz")) if it.category is None]
 
     assert "category_share" == found.measure
@@ -117,7 +117,7 @@ def test_a_day_without_rows_is_too_few_rows_and_nothing_else() -> None:
     assert [("row_count", 0)] == [(it.measure, it.got) for it in judge(a_day(TODAY).clear())]
 
 
-def test_a_shop_that_is_closed_every_week_surprises_nobody() -> None:
+def test_a_weekly_closing_day_causes_no_finding() -> None:
     open_days = four_weeks().filter(pl.col("day").dt.weekday() != TODAY.isoweekday())
 
     assert () == judge(a_day(TODAY).clear(), open_days, before=PAST)
@@ -140,7 +140,7 @@ def test_days_further_back_do_not_count() -> None:
     assert () == judge(a_day(TODAY, rows=1_000, missing=100), pl.concat([long_ago, four_weeks()]), past_days=29)
 
 
-def test_a_wider_margin_lets_more_pass() -> None:
+def test_a_wider_margin_reports_less() -> None:
     odd = a_day(TODAY, rows=300, missing=30)
 
     assert judge(odd)
@@ -155,7 +155,7 @@ def test_few_rows_may_differ_by_what_chance_does() -> None:
 
 @settings(max_examples=20)
 @given(rows=st.lists(st.integers(0, 40), min_size=9, max_size=9), missing=st.lists(st.integers(0, 9), min_size=9))
-def test_a_range_of_days_at_once_tells_what_each_day_alone_tells(rows: list[int], missing: list[int]) -> None:
+def test_a_range_of_days_gives_the_findings_of_each_day_alone(rows: list[int], missing: list[int]) -> None:
     days = PAST[:9]
     frame = pl.concat(
         a_day(day, rows=rows[n] * 5, missing=missing[n], shops="aab"[n % 2 :] + "c") for n, day in enumerate(days)

@@ -40,7 +40,7 @@ def select(frame: pl.DataFrame, *, key: tuple[str, ...] = ("id",), personal: tup
     return select_features(frame, key=key, times=times, feature_list=FEATURES, personal=personal)
 
 
-def test_only_declared_columns_stay_in_a_fixed_order() -> None:
+def test_only_declared_columns_are_selected_in_a_fixed_order() -> None:
     assert select(table()).columns == ["id", "day", "due_at", "predicted_at", "wind", "carrier"]
 
 
@@ -53,7 +53,7 @@ def test_rows_are_sorted_by_day_event_time_and_key() -> None:
     assert select(frame).equals(select(frame.reverse()))
 
 
-def test_missing_features_stay_missing() -> None:
+def test_missing_features_remain_missing() -> None:
     assert select(table())["wind"].to_list() == [3.5, None]
 
 
@@ -61,7 +61,7 @@ def test_no_rows_give_no_rows_of_the_same_columns() -> None:
     assert select(table().clear()).schema == select(table()).schema
 
 
-def test_a_column_that_is_key_and_feature_stands_once() -> None:
+def test_a_column_that_is_key_and_feature_is_selected_once() -> None:
     frame = table(carrier=["AA", "UA"])
 
     assert select(frame, key=("id", "carrier")).columns == [
@@ -69,7 +69,7 @@ def test_a_column_that_is_key_and_feature_stands_once() -> None:
     ]  # fmt: skip
 
 
-def test_all_that_is_wrong_with_the_columns_and_rows_is_told_at_once() -> None:
+def test_all_errors_in_the_columns_and_rows_are_reported_at_once() -> None:
     frame = table(id=[1, 1], due_at=["now", "then"], wind=["calm", "calm"], predicted_at=[None, at(1)])
 
     with pytest.raises(ContractError) as error:

@@ -37,7 +37,7 @@ def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY
     return select_labels(frame, key=("id",), known_time="known_at", target="is_late", days=days, **more)
 
 
-def test_a_label_stands_under_the_day_it_became_known_with_its_own_day_beside() -> None:
+def test_a_label_is_partitioned_by_the_day_it_became_known_and_has_its_own_day_as_a_column() -> None:
     labels = select(outcomes([at(2, 0, 20)]))
 
     assert labels.to_dicts() == [
@@ -64,7 +64,7 @@ def test_only_labels_known_within_the_days_are_selected() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(st.datetimes(at(1), at(10)), max_size=20), st.integers(1, 8))
-def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
+def test_days_requested_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
     first, last = date(2013, 1, 1), date(2013, 1, 10)
     middle = first + timedelta(days=cut)
     whole = select(outcomes(known), (first, last))  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[
     assert whole.equals(pl.concat(parts))
 
 
-def test_an_outcome_without_a_label_by_nature_stays_with_its_reason() -> None:
+def test_an_outcome_that_never_gets_a_label_is_included_with_its_reason() -> None:
     known = [at(1, 5), at(1, 6)]
     labels = select(outcomes(known, is_late=[None, False], outcome=["cancelled", "arrived"]), reason="outcome")
 
@@ -120,7 +120,7 @@ def test_a_key_known_twice_at_the_same_time_is_refused_with_an_example() -> None
         select(outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]))
 
 
-def test_a_corrected_outcome_stands_under_both_days_and_the_newest_of_a_day_counts() -> None:
+def test_a_corrected_outcome_is_in_both_days_and_the_newest_of_a_day_counts() -> None:
     known = [at(1, 9), at(3, 8), at(1, 22)]
 
     labels = select(outcomes(known, id=[7, 7, 7], is_late=[True, None, False]))  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def labels_of(given: list[tuple[int, datetime, bool | None]]) -> pl.DataFrame:
 
 @settings(max_examples=40)
 @given(versions, st.integers(1, 8))
-def test_a_day_of_corrected_labels_does_not_depend_on_the_days_asked_for_with_it(
+def test_a_day_of_corrected_labels_does_not_depend_on_the_other_requested_days(
     given_versions: list[tuple[int, datetime, bool | None]], cut: int
 ) -> None:
     frame, first, last = labels_of(given_versions), date(2013, 1, 1), date(2013, 1, 10)

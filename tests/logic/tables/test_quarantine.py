@@ -34,7 +34,7 @@ def held(rows: pl.DataFrame, *, share: float | None = None, released: pl.DataFra
 ROWS = orders(("a", 1, 1.0), ("a", 2, -1.0), ("b", None, None), ("b", 4, 2.0))
 
 
-def test_without_a_share_broken_rows_stay_and_block() -> None:
+def test_without_a_share_broken_rows_are_published_or_block() -> None:
     found = held(ROWS)
 
     assert found.rows.equals(ROWS)
@@ -43,7 +43,7 @@ def test_without_a_share_broken_rows_stay_and_block() -> None:
     assert ["a", "b"] == found.refused
 
 
-def test_with_a_share_broken_rows_are_set_aside_with_their_rules_and_only_warn() -> None:
+def test_with_a_share_broken_rows_are_quarantined_with_their_rules_and_only_warn() -> None:
     found = held(ROWS, share=0.5)
 
     assert [1, 4] == found.rows["order"].to_list()
@@ -54,11 +54,11 @@ def test_with_a_share_broken_rows_are_set_aside_with_their_rules_and_only_warn()
     assert "" == found.refusal("tables/orders", share=0.5)
 
 
-def test_a_warning_sets_no_row_aside() -> None:
+def test_a_warning_quarantines_no_row() -> None:
     assert held(orders(("a", 1, 1.0)), share=0.5).quarantined.is_empty()
 
 
-def test_a_day_over_its_share_is_refused_alone_and_told_with_its_share() -> None:
+def test_only_a_day_over_its_share_is_rejected_and_reported_with_the_share() -> None:
     found = held(pl.concat([ROWS, orders(("b", None, 1.0))]), share=0.5)
 
     assert ["b"] == found.refused
@@ -66,7 +66,7 @@ def test_a_day_over_its_share_is_refused_alone_and_told_with_its_share() -> None
     assert "- 66.67% of the rows of b break rules; 50.00% may be quarantined." in found.refusal("t/orders", share=0.5)
 
 
-def test_rows_that_share_a_key_are_not_set_aside() -> None:
+def test_rows_with_a_duplicate_key_are_not_quarantined() -> None:
     found = held(orders(("a", 1, 1.0), ("a", 1, 2.0), ("a", 2, -1.0)), share=0.5)
 
     assert ["order is unique"] == [it.rule.name for it in found.report.blocking]
@@ -79,7 +79,7 @@ def test_uniqueness_counts_among_the_rows_that_go_on() -> None:
     assert [1.0] == found.rows["amount"].to_list()
 
 
-def test_a_wrong_shape_sets_nothing_aside() -> None:
+def test_a_wrong_shape_quarantines_nothing() -> None:
     found = held(ROWS.drop("amount"), share=1.0)
 
     assert "column 'amount' of table 'orders' is missing" in found.refusal("tables/orders", share=1.0)
@@ -119,7 +119,7 @@ def test_rows_released_under_another_contract_release_nothing() -> None:
     rows=st.lists(st.tuples(st.sampled_from("ab"), st.none() | st.integers(0, 9), st.none() | st.integers(-2, 2))),
     share=st.sampled_from([0.0, 0.3, 1.0]),
 )
-def test_every_row_goes_on_or_is_set_aside_and_what_goes_on_keeps_its_row_rules(
+def test_every_row_is_published_or_quarantined_and_published_rows_satisfy_their_row_rules(
     rows: list[tuple[str, int | None, int | None]], share: float
 ) -> None:
     given_rows = orders(*((day, order, None if amount is None else float(amount)) for day, order, amount in rows))
@@ -132,7 +132,7 @@ def test_every_row_goes_on_or_is_set_aside_and_what_goes_on_keeps_its_row_rules(
         assert not [it for it in held(found.rows).report.blocking if it.rule.is_row_rule]
 
 
-def test_findings_of_rows_that_were_set_aside_count_by_rule_and_day() -> None:
+def test_findings_of_quarantined_rows_are_counted_by_rule_and_day() -> None:
     aside = held(ROWS, share=0.5).quarantined
 
     found = quarantine_findings(aside, CONTRACT, rows=4, partition="day")["amount is at least 0"]

@@ -59,7 +59,7 @@ SOURCES = st.dictionaries(st.integers(0, 5), st.none() | st.integers(0, 2), max_
 
 
 @given(sources=st.lists(SOURCES, min_size=1, max_size=4))
-def test_the_past_as_it_was_known_is_what_the_sources_said_then(sources: list[Orders]) -> None:
+def test_the_past_as_known_equals_the_sources_at_that_time(sources: list[Orders]) -> None:
     rows = landed(*sources)[-1].rows
 
     for n, source in enumerate(sources):
@@ -174,7 +174,7 @@ def test_a_day_that_was_empty_gets_its_rows_late() -> None:
     assert [(1, 5, SECOND)] == landed({}, {1: 5})[-1].rows.drop("gone_at").rows()
 
 
-def test_rows_cannot_be_received_before_those_that_stand() -> None:
+def test_rows_cannot_be_received_before_the_stored_ones() -> None:
     standing = landed({1: 5}, {1: 6})[-1].rows
 
     with pytest.raises(
@@ -184,7 +184,7 @@ def test_rows_cannot_be_received_before_those_that_stand() -> None:
     assert 2 == keep_versions(orders({1: 6}), standing, key=KEY, received_at=SECOND).rows.height
 
 
-def test_a_source_that_says_when_its_rows_came_is_believed() -> None:
+def test_a_sources_own_received_at_is_used() -> None:
     told = orders({1: 5}).with_columns(received_at=pl.lit(FIRST, pl.Datetime("us")))
     later = pl.concat([told, orders({1: 6}).with_columns(received_at=pl.lit(THIRD, pl.Datetime("us")))])
     standing = keep_versions(told, None, key=KEY, received_at=THIRD).rows
@@ -193,7 +193,7 @@ def test_a_source_that_says_when_its_rows_came_is_believed() -> None:
     assert [(1, 5, FIRST), (1, 6, THIRD)] == landing.rows.drop("gone_at").rows()
 
 
-def test_a_column_that_the_contract_asks_for_since_then_is_filled_in_and_no_correction() -> None:
+def test_a_column_that_the_contract_has_added_is_filled_in_and_is_no_correction() -> None:
     standing = landed({1: 5, 2: 6})[-1].rows
     wider = orders({1: 5, 2: 7}).with_columns(shop=pl.Series(["a", "b"]))
 
@@ -253,7 +253,7 @@ def test_a_partition_may_lose_the_declared_share_of_its_rows(
          {"year": "y", "month": "m", "day": "d"}, "y=2023, m=2, d=29"),
     ],
 )  # fmt: skip
-def test_a_row_without_a_day_is_refused_with_what_should_say_it(
+def test_a_row_without_a_day_is_rejected_with_the_columns_that_define_it(
     rows: dict[str, list[Any]], day: dict[str, str], shown: str
 ) -> None:
     with pytest.raises(DataError, match=rf"1 of 2 rows have no day, for instance {shown}; correct the source"):
@@ -268,7 +268,7 @@ def test_a_row_without_a_day_is_refused_with_what_should_say_it(
         )  # fmt: skip
 
 
-def test_a_row_that_stands_in_a_narrower_type_is_widened_and_not_corrected() -> None:
+def test_a_stored_row_of_a_narrower_type_is_widened_and_not_corrected() -> None:
     standing = pl.DataFrame(
         {"id": [1, 2], "n": [10, 20], "x": [0.5, 1.5]}, schema={"id": pl.Int32, "n": pl.Int16, "x": pl.Float32}
     )

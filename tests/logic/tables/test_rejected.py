@@ -44,7 +44,7 @@ def test_rows_that_share_what_is_unique_name_that_rule_and_missing_keys_do_not()
     ] == broken(rows)
 
 
-def test_wrong_columns_are_broken_by_every_row_and_other_rules_are_still_looked_at() -> None:
+def test_wrong_columns_are_broken_by_every_row_and_other_rules_are_still_checked() -> None:
     rows = pl.DataFrame({"id": [1, 2], "shop": ["x", "a"], "items": ["1", "2"]})
 
     assert [

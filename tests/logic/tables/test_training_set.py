@@ -147,7 +147,7 @@ def test_days_before_train_and_after_the_as_of_day_are_outside() -> None:
     assert training.rows.get_column("day").min() == date(2013, 1, 3)
 
 
-def test_rows_are_sorted_by_event_time_and_key_whatever_order_they_came_in() -> None:
+def test_rows_are_sorted_by_event_time_and_key_in_any_order_of_input() -> None:
     shuffled = assemble(features().sample(fraction=1.0, shuffle=True, seed=3).lazy(), labels().reverse().lazy())
 
     assert shuffled.rows.equals(assemble().rows)
@@ -256,7 +256,7 @@ def test_null_keys_and_times_are_counted() -> None:
         assemble(rows)
 
 
-def test_an_empty_window_says_what_was_left_out_and_what_there_is() -> None:
+def test_an_empty_window_reports_what_was_excluded_and_what_exists() -> None:
     with pytest.raises(DataError, match=r"test window \(2013-02-08 to 2013-02-10\).*cover 2013-01-01 to 2013-01-10"):
         assemble(as_of=date(2013, 2, 10), validation_days=33)
 
@@ -376,7 +376,7 @@ def test_labels_and_corrections_known_later_never_change_the_training_set(
 
 @settings(max_examples=25, deadline=None)
 @given(delays=st.lists(st.integers(0, 60), min_size=40, max_size=40))
-def test_every_row_is_kept_or_counted_and_no_window_knows_the_next(delays: list[int]) -> None:
+def test_every_row_is_included_or_counted_and_no_window_contains_later_rows(delays: list[int]) -> None:
     outcomes = labels().with_columns(known_at=pl.col("known_at") + pl.duration(hours=pl.Series(delays)))
     try:
         training = assemble(features(), outcomes)

@@ -44,7 +44,7 @@ def test_without_the_extra_the_error_names_the_packages_and_how_to_install_them(
     )
 
 
-def test_whoever_trains_gets_the_encoded_train_rows_and_the_model_is_made_of_what_it_returns() -> None:
+def test_the_trainer_gets_the_encoded_train_rows_and_the_model_is_built_from_its_result() -> None:
     data, given = training(), list[Any]()
     one = fitted(data)
 
@@ -87,7 +87,7 @@ def test_a_model_of_two_workers_is_as_good_as_that_of_one_process(task: Task, me
 
 
 @with_dask
-def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_scheduler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import dask.config
 
     monkeypatch.setenv(DASK, "tcp://127.0.0.1:9")

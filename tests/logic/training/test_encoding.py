@@ -11,7 +11,7 @@ from ml_assets.logic.training.encoding import encode, fit_vocabularies, target_v
 from tests.logic.training.test_model import FEATURES, frame
 
 
-def test_a_category_keeps_its_code_whatever_else_is_in_the_rows() -> None:
+def test_the_code_of_a_category_does_not_depend_on_the_other_rows() -> None:
     vocabularies = fit_vocabularies(frame(), FEATURES)
     rows = frame(3).with_columns(carrier=pl.Series(["UA", None, "ZZ"]))
 
@@ -19,7 +19,7 @@ def test_a_category_keeps_its_code_whatever_else_is_in_the_rows() -> None:
     assert encode(rows, FEATURES, vocabularies, "missing")["carrier"].to_list() == [2, None, None]
 
 
-def test_missing_stays_missing_and_numbers_become_doubles() -> None:
+def test_missing_values_remain_missing_and_numbers_become_doubles() -> None:
     encoded = encode(frame(3), FEATURES, {"carrier": ("AA",)}, "missing")
 
     assert encoded.schema == {"wind": pl.Float64, "hour": pl.Float64, "is_holiday": pl.Float64, "carrier": pl.Int32}

@@ -85,7 +85,7 @@ def row(result: Importances, feature: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-def test_what_carries_the_target_stays_and_what_does_not_goes(task: Task) -> None:
+def test_features_with_signal_are_selected_and_those_without_are_dropped(task: Task) -> None:
     result = measured(task)
 
     assert result.summary.kept == ("strong", "weak", "useful")
@@ -108,7 +108,7 @@ def test_shares_add_up_to_one() -> None:
     assert table.select(pl.col("gain_share", "shap_share").sum()).row(0) == pytest.approx((1.0, 1.0))
 
 
-def test_a_useful_feature_costs_metric_when_shuffled_whatever_the_metrics_direction() -> None:
+def test_shuffling_a_useful_feature_worsens_a_metric_of_either_direction() -> None:
     drops = [row(measured(task), "strong")["permutation"] for task in ("binary", "regression", "multiclass")]
 
     assert min(drops) > 0.05  # type: ignore[type-var]
@@ -123,13 +123,13 @@ def test_each_feature_has_its_reason() -> None:
     assert row(result, "noise_numeric")["reason"] == "injected noise, the strongest of 5"
 
 
-def test_noise_is_never_kept() -> None:
+def test_noise_is_never_selected() -> None:
     noise = measured().table.filter(pl.col("feature").str.starts_with("noise_"))
 
     assert noise.select(pl.col("kept", "beats_noise").any()).row(0) == (False, False)
 
 
-def test_equal_seeds_give_equal_tables_whatever_the_threads() -> None:
+def test_equal_seeds_give_equal_tables_with_any_number_of_threads() -> None:
     once = measured()
 
     assert measured().table.equals(once.table)
@@ -137,7 +137,7 @@ def test_equal_seeds_give_equal_tables_whatever_the_threads() -> None:
     assert not measured(seed=6).table.equals(once.table)
 
 
-def test_without_signal_all_features_stay_and_the_reason_says_so() -> None:
+def test_without_signal_all_features_are_selected_and_the_reason_states_it() -> None:
     result = measured(data=training(signal=0.0, drop="nothing", rows=3000), folds=1)
 
     if result.table["beats_noise"].any():
@@ -153,7 +153,7 @@ def test_without_categorical_features_there_is_no_categorical_noise() -> None:
     assert result.summary.kept == ("strong", "weak")
 
 
-def test_a_feature_whose_relation_turns_round_in_each_block_does_not_stay() -> None:
+def test_a_feature_whose_effect_reverses_in_each_block_is_dropped() -> None:
     data = training()
     block = pl.int_range(pl.len()) // 1000 % 2
     noise = pl.Series(np.random.default_rng(2).normal(size=4000))
@@ -166,7 +166,7 @@ def test_a_feature_whose_relation_turns_round_in_each_block_does_not_stay() -> N
     assert str(row(result, "weak")["reason"]).startswith("the model is better without it in ")
 
 
-def test_validation_decides_the_score_and_test_rows_are_never_looked_at() -> None:
+def test_validation_rows_decide_the_score_and_test_rows_are_never_used() -> None:
     data = training()
     test = data.part("validation").with_columns(split=pl.lit("test"), late=~pl.col("late"))
 
@@ -183,7 +183,7 @@ def test_samples_bound_what_is_fitted_and_explained() -> None:
     assert result.table["feature"][0] == "strong"
 
 
-def test_each_fold_is_told() -> None:
+def test_each_fold_is_reported() -> None:
     told: list[tuple[int, int]] = []
 
     measured(folds=2, on_fold=lambda *news: told.append(news))

@@ -29,7 +29,7 @@ with ThreadPoolExecutor() as pool:
 """
 
 
-def test_rows_are_scored_at_once_by_callers_that_ask_for_different_numbers_of_threads() -> None:
+def test_rows_are_scored_concurrently_by_callers_with_different_numbers_of_threads() -> None:
     # Without the agreement this process ends by a segmentation fault, within a second or two.
     done = subprocess.run([sys.executable, "-c", SCORING], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
@@ -43,7 +43,7 @@ def test_a_prediction_takes_the_number_that_is_in_use() -> None:
         assert own == 8
 
 
-def test_a_training_waits_until_nobody_uses_another_number() -> None:
+def test_a_training_waits_until_no_caller_uses_another_number() -> None:
     threads = Threads()
     begun = threading.Event()
 

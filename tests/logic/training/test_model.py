@@ -158,7 +158,7 @@ def test_no_rows_get_no_scores_in_the_same_columns(task: Task) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(order=st.permutations(range(12)), extra=st.booleans())
-def test_a_row_scores_the_same_alone_in_any_order_and_beside_other_columns(order: list[int], extra: bool) -> None:  # noqa: FBT001
+def test_a_row_has_the_same_score_alone_in_any_order_and_with_other_columns(order: list[int], extra: bool) -> None:  # noqa: FBT001
     model = trained()
     rows = frame(12, seed=9)
     scores = predict(model.booster, model.spec, rows)
@@ -320,7 +320,7 @@ def test_a_damaged_text_is_refused(damage: object) -> None:
         predict(damage(model.booster), model.spec, frame(2))  # type: ignore[operator]
 
 
-def test_a_text_beside_another_models_spec_is_refused() -> None:
+def test_a_text_with_another_models_spec_is_rejected() -> None:
     model, other = trained(), trained(features=["wind", "hour"])
 
     with pytest.raises(
@@ -348,7 +348,7 @@ def test_a_fit_without_known_features_or_rounds_is_refused(changes: dict[str, ob
         trained(**changes)
 
 
-def test_each_round_is_told() -> None:
+def test_each_round_is_reported() -> None:
     told: list[tuple[int, float]] = []
 
     trained(rounds=4, on_round=lambda number, share: told.append((number, share)))

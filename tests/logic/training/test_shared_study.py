@@ -57,7 +57,7 @@ def test_workers_that_come_one_after_the_other_search_as_one_process_does() -> N
     assert alone.trials.equals(together.trials)
 
 
-def test_a_search_goes_on_from_the_trials_that_were_kept() -> None:
+def test_a_search_continues_from_the_stored_trials() -> None:
     kept: list[pl.DataFrame] = []
     whole = shared(trials_of(trials=9), on_trial=lambda trials, _: kept.append(trials))
 
@@ -67,7 +67,7 @@ def test_a_search_goes_on_from_the_trials_that_were_kept() -> None:
     assert whole.trials.equals(resumed.trials)
 
 
-def test_trials_that_end_in_another_order_are_kept_by_number() -> None:
+def test_trials_that_end_in_another_order_are_stored_by_number() -> None:
     trials, told = trials_of(trials=3), list[tuple[int, int]]()
     study = study_of(trials)
     first: list[optuna.Trial] = []
@@ -136,7 +136,7 @@ def test_a_trial_that_was_given_to_another_ends_nobodys_work(kept: optuna.storag
     assert [TrialState.FAIL] == [trial.state for trial in study.trials]
 
 
-def test_a_trial_that_nobody_handed_out_does_not_count() -> None:
+def test_a_trial_that_was_not_assigned_does_not_count() -> None:
     trials = trials_of(trials=2)
     study = study_of(trials)
 
@@ -182,7 +182,7 @@ def test_a_fault_in_a_trial_is_raised() -> None:
         shared(trials)
 
 
-def test_what_workers_are_told_is_json_and_comes_back_as_it_was() -> None:
+def test_the_input_of_workers_is_json_and_is_read_back_unchanged() -> None:
     asked = SEARCH.model_copy(update={"fixed": {"max_bin": 31, "path_smooth": 0.5}})
 
     assert asked == Search.model_validate_json(asked.model_dump_json())

@@ -78,7 +78,7 @@ def test_the_first_trial_is_the_default_parameters() -> None:
     assert first.trials.select(list(SPACE)).row(0, named=True) == {name: DEFAULTS[name] for name in SPACE}
 
 
-def test_every_default_that_is_searched_lies_in_its_range() -> None:
+def test_every_searched_default_is_in_its_range() -> None:
     assert {name for name, where in SPACE.items() if where.low <= DEFAULTS[name] <= where.high} == set(SPACE)
 
 
@@ -133,7 +133,7 @@ def test_the_best_trial_is_the_best_in_the_metrics_own_direction(task: Task) -> 
     assert result.trials.filter("is_best")["value"].to_list() == [expected]
 
 
-def test_pruned_trials_are_kept_without_a_value() -> None:
+def test_pruned_trials_are_stored_without_a_value() -> None:
     result = tuned(trials=14)
 
     pruned = result.trials.filter(pl.col("state") == "pruned")
@@ -142,7 +142,7 @@ def test_pruned_trials_are_kept_without_a_value() -> None:
     assert pruned["rounds"].min() > 0
 
 
-def test_test_rows_are_never_looked_at() -> None:
+def test_test_rows_are_never_used() -> None:
     data = training()
     without = TrainingSet(rows=data.rows.filter(pl.col("split") != "test"), summary=data.summary)
 
@@ -219,7 +219,7 @@ def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
         tuned(seconds=3.0)
 
 
-def test_each_trial_is_told() -> None:
+def test_each_trial_is_reported() -> None:
     told: list[tuple[int, int]] = []
     last: list[pl.DataFrame] = []
 

@@ -50,7 +50,7 @@ def told(lake: Lake) -> set[str]:
     return {path.split("/")[1] for path in files_of(lake, "alerts")} - {"open", "rate"}
 
 
-def test_alerts_that_were_sent_before_the_window_go_with_their_tries_and_first_it_only_says_so(lake: Lake) -> None:
+def test_alerts_sent_before_the_window_are_removed_with_their_attempts_after_a_dry_run(lake: Lake) -> None:
     bell = Bell()
     for days in (400, 100, 80):
         tell(lake, bell, f"failed {days} days ago", days)
@@ -67,7 +67,7 @@ def test_alerts_that_were_sent_before_the_window_go_with_their_tries_and_first_i
     assert before.keys() - old == files_of(lake).keys()
 
 
-def test_an_alert_that_a_channel_still_waits_for_stays_however_old(lake: Lake) -> None:
+def test_a_pending_alert_is_never_removed(lake: Lake) -> None:
     bell = Bell()
     bell.is_down = True
     tell(lake, bell, "waits", 200)
@@ -84,7 +84,7 @@ def test_an_alert_that_a_channel_still_waits_for_stays_however_old(lake: Lake) -
     assert ["bell-01.json", "bell-02.json"] == sorted(tries)
 
 
-def test_however_short_the_window_what_the_sensor_may_meet_again_stays_known(lake: Lake) -> None:
+def test_alerts_that_the_sensor_may_see_again_are_kept_with_any_window(lake: Lake) -> None:
     bell = Bell()
     tell(lake, bell, "long ago", 3.5)
     tell(lake, bell, "lately", 2.5)
@@ -96,7 +96,7 @@ def test_however_short_the_window_what_the_sensor_may_meet_again_stays_known(lak
     assert ["long ago", "lately"] == bell.got
 
 
-def test_days_of_which_nothing_is_left_go_and_nobody_touches_the_other_folders(lake: Lake) -> None:
+def test_empty_days_are_removed_and_other_folders_are_unchanged(lake: Lake) -> None:
     tell(lake, Bell(), "failed", 100)
     collected(lake)
     collected(lake, now=NOW + timedelta(days=2))

@@ -133,7 +133,7 @@ def test_looking_touches_nothing(tmp_path: Path) -> None:
     assert before == files_of(lake)
 
 
-def test_what_is_removed_is_gone_and_its_manifests_say_when_and_why(tmp_path: Path) -> None:
+def test_removed_artifacts_are_deleted_and_their_manifests_record_when_and_why(tmp_path: Path) -> None:
     lake, (first, second) = worn(tmp_path)
     manifests = lake.manifests(second)
     expected = look(lake, Policy(NOW)).bytes
@@ -152,7 +152,7 @@ def test_what_is_removed_is_gone_and_its_manifests_say_when_and_why(tmp_path: Pa
     assert set() == {it.key for it in look(lake, Policy(NOW)).removed}
 
 
-def test_what_was_removed_can_be_made_and_removed_again_and_each_time_is_reported(lake: Lake) -> None:
+def test_a_removed_artifact_can_be_materialized_and_removed_again_and_each_removal_is_recorded(lake: Lake) -> None:
     ref = made(lake, "raw/a", 1, 400)
     made(lake, "raw/a", 2, 300)
     collected(lake)
@@ -225,7 +225,7 @@ def test_studies_records_and_environments_that_are_not_needed_go(lake: Lake) -> 
     assert {lake.environment(), "of-kept", "of-lost", "of-new"} == environments
 
 
-def test_an_environment_that_only_a_removed_artifact_names_stays(lake: Lake) -> None:
+def test_an_environment_that_only_a_removed_artifact_names_is_kept(lake: Lake) -> None:
     made(lake, "raw/a", 1, 400)
     made(lake, "raw/a", 2, 300)
     collected(lake)
@@ -251,7 +251,7 @@ def test_folders_that_are_empty_for_a_day_go(tmp_path: Path) -> None:
     assert Path(lake.path("artifacts", "raw", "a")).is_dir()
 
 
-def test_a_run_that_makes_the_same_content_again_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+def test_a_run_that_materializes_the_same_content_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
     n, is_over = 0, False
     while not is_over:
@@ -293,7 +293,7 @@ def test_killed_at_any_moment_it_leaves_nothing_half_and_the_next_one_ends_it(tm
     assert n > 40
 
 
-def test_killed_at_any_moment_and_made_again_nothing_is_half(tmp_path: Path) -> None:
+def test_a_removal_that_is_killed_at_any_moment_and_repeated_leaves_nothing_partial(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
     n, is_over = 0, False
     while not is_over:
@@ -354,7 +354,7 @@ def test_of_two_at_once_one_succeeds_and_the_other_learns_which(tmp_path: Path) 
     assert 3 == len(collected(lake).folders)
 
 
-def test_a_lock_that_was_left_behind_for_a_day_is_taken_over(tmp_path: Path) -> None:
+def test_a_lock_that_is_older_than_a_day_is_taken_over(tmp_path: Path) -> None:
     lake, _ = worn(tmp_path)
     Lock(lake, "gc", now=ago(0.9)).__enter__()
     with pytest.raises(LockedError):
@@ -389,7 +389,7 @@ def test_of_two_that_take_over_at_any_moment_one_sees_the_other(tmp_path: Path) 
         assert 1 >= len([it for it in holding if it]) or watched.count >= n, (n, holding)
 
 
-def test_a_lock_that_was_taken_over_is_noticed(lake: Lake) -> None:
+def test_the_owner_notices_that_its_lock_was_taken_over(lake: Lake) -> None:
     with (
         Lock(lake, "gc", now=ago(2)) as slow,
         Lock(lake, "gc", now=NOW),

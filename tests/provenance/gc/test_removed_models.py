@@ -27,7 +27,7 @@ def delete(lake: Lake, model: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def test_a_removed_model_stays_whole_until_its_folders_are_deleted(lake: Lake) -> None:
+def test_a_removed_model_is_kept_with_its_lineage_until_its_folders_are_deleted(lake: Lake) -> None:
     removed = trained(lake, 1, 900)
     decide(lake, 1, 899, removed)
     made(lake, "raw/flights", 2, 800, partition="2013-01-01")
@@ -42,7 +42,7 @@ def test_a_removed_model_stays_whole_until_its_folders_are_deleted(lake: Lake) -
     assert [] == judged(lake).removed
 
 
-def test_what_only_a_deleted_model_was_made_from_goes(lake: Lake) -> None:
+def test_artifacts_that_only_a_deleted_model_used_are_removed(lake: Lake) -> None:
     removed = trained(lake, 1, 900)
     decide(lake, 1, 899, removed)
     made(lake, "raw/flights", 2, 800, partition="2013-01-01")

@@ -78,14 +78,14 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def test_what_is_current_stays_with_all_that_it_was_made_from(lake: Lake) -> None:
+def test_current_artifacts_are_kept_with_their_lineage(lake: Lake) -> None:
     old, new = trained(lake, 1, 400), trained(lake, 2, 300)
 
     assert keys(*old.values()) == gone(lake)
     assert dict.fromkeys(keys(*new.values()), "current") == {k: h.root for k, h in judged(lake).kept.items()}
 
 
-def test_what_was_current_within_the_window_stays(lake: Lake) -> None:
+def test_artifacts_that_were_current_within_the_window_are_kept(lake: Lake) -> None:
     first, second = made(lake, "raw/flights", 1, 400), made(lake, "raw/flights", 2, 100)
     made(lake, "raw/flights", 3, 50)
 
@@ -102,7 +102,7 @@ def test_each_partition_has_its_current_artifact(lake: Lake) -> None:
     assert keys(days[1], newer) == judged(lake).kept.keys()
 
 
-def test_a_version_that_was_made_again_is_as_new_as_the_last_time(lake: Lake) -> None:
+def test_the_age_of_a_version_counts_from_its_last_materialization(lake: Lake) -> None:
     again = made(lake, "raw/flights", 1, 400)
     middle = made(lake, "raw/flights", 2, 300)
     assert again == made(lake, "raw/flights", 1, 200)
@@ -120,7 +120,7 @@ def test_what_was_published_last_is_current_though_a_clock_was_wrong(
     assert "current" == judged(lake).kept[key_of(last)].root
 
 
-def test_what_its_writer_has_not_published_yet_stays(lake: Lake) -> None:
+def test_unpublished_recent_artifacts_are_kept(lake: Lake) -> None:
     made(lake, "raw/flights", 1, 400)
     waits = made(lake, "raw/flights", 2, 300)
     lake.remove(lake.path("order", "raw/flights", "000002.json"))
@@ -129,7 +129,7 @@ def test_what_its_writer_has_not_published_yet_stays(lake: Lake) -> None:
     assert "current" == judged(lake).kept[key_of(waits)].root
 
 
-def test_an_artifact_that_was_made_again_from_other_inputs_keeps_both(lake: Lake) -> None:
+def test_an_artifact_that_was_materialized_from_different_inputs_keeps_all_of_them(lake: Lake) -> None:
     first, second = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
     made(lake, "raw/a", 3, 200)
     made(lake, "tables/a", 9, 390, first)
@@ -138,7 +138,7 @@ def test_an_artifact_that_was_made_again_from_other_inputs_keeps_both(lake: Lake
     assert set() == gone(lake)
 
 
-def test_a_champion_stays_whole_however_old_and_named_by_its_entry(lake: Lake) -> None:
+def test_a_champion_of_any_age_is_kept_with_its_lineage_and_named_by_its_entry(lake: Lake) -> None:
     served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
     decide(lake, 1, 899, served)
     decide(lake, 2, 799, newer)
@@ -153,7 +153,7 @@ def test_a_champion_stays_whole_however_old_and_named_by_its_entry(lake: Lake) -
     assert judgement.kept[key_of(newer["model"])].root.endswith("(entry 2), serving")
 
 
-def test_forgotten_champions_stay_with_their_evaluations_only(lake: Lake) -> None:
+def test_champions_before_the_cutoff_are_kept_with_their_evaluations_only(lake: Lake) -> None:
     served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
     decide(lake, 1, 899, served)
     decide(lake, 2, 200, newer)
@@ -174,7 +174,7 @@ def test_the_current_champion_is_never_forgotten(lake: Lake) -> None:
     assert set() == gone(lake, forget=True)
 
 
-def test_of_a_challenger_that_was_rejected_long_ago_the_evidence_stays(lake: Lake) -> None:
+def test_the_evidence_of_a_challenger_that_was_rejected_long_ago_is_kept(lake: Lake) -> None:
     served, refused, _, newest = (trained(lake, n, ago) for n, ago in ((1, 900), (2, 200), (9, 120), (3, 50)))
     champion = served["model"].version
     decide(lake, 1, 899, served)
@@ -185,7 +185,7 @@ def test_of_a_challenger_that_was_rejected_long_ago_the_evidence_stays(lake: Lak
     assert set() == gone(lake, days=300)
 
 
-def test_of_challengers_that_wait_for_a_person_only_the_newest_stays(lake: Lake) -> None:
+def test_of_pending_challengers_only_the_newest_is_kept(lake: Lake) -> None:
     served, before, newest = trained(lake, 1, 900), trained(lake, 2, 200), trained(lake, 3, 150)
     champion = served["model"].version
     decide(lake, 1, 899, served)
@@ -195,7 +195,7 @@ def test_of_challengers_that_wait_for_a_person_only_the_newest_stays(lake: Lake)
     assert keys(before["raw"], before["training_set"], before["model"]) == gone(lake)
 
 
-def test_a_version_that_a_person_rolled_back_to_stays(lake: Lake) -> None:
+def test_a_version_that_a_person_rolled_back_to_is_kept(lake: Lake) -> None:
     served = [trained(lake, n, 900 - n) for n in (1, 2, 3)]
     for number, (n, action) in enumerate([(0, "promote"), (1, "promote"), (0, "rollback"), (2, "promote")], start=1):
         decide(lake, number, 890 - number, served[n], action=action)
@@ -205,7 +205,7 @@ def test_a_version_that_a_person_rolled_back_to_stays(lake: Lake) -> None:
     assert forgotten == gone(lake, forget=True)
 
 
-def test_rows_that_a_person_released_stay_for_ever_with_the_rows_they_came_from(lake: Lake) -> None:
+def test_released_rows_are_kept_forever_with_the_rows_they_came_from(lake: Lake) -> None:
     aside = made(lake, "raw/orders__quarantine", 1, 900, partition="2013-01-01")
     made(lake, "raw/orders__quarantine", 2, 800, partition="2013-01-01")
     first = made(lake, "raw/orders__released", 1, 890, aside, partition="2013-01-01")
@@ -216,7 +216,7 @@ def test_rows_that_a_person_released_stay_for_ever_with_the_rows_they_came_from(
 
 
 @pytest.mark.parametrize(("published", "stays"), [(None, True), (950, True), (800, False), (30, True)])
-def test_a_refused_day_stays_until_it_is_published_and_the_window_is_over(
+def test_a_rejected_day_is_kept_until_it_is_published_and_the_window_is_over(
     lake: Lake, published: float | None, *, stays: bool
 ) -> None:
     before = published is not None and published > 900
@@ -230,7 +230,7 @@ def test_a_refused_day_stays_until_it_is_published_and_the_window_is_over(
     assert (set() if stays else keys(refused)) == gone(lake)
 
 
-def test_all_that_a_recent_run_made_and_read_stays(lake: Lake) -> None:
+def test_all_outputs_and_inputs_of_a_recent_run_are_kept(lake: Lake) -> None:
     read, long_ago = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 1, 400, run_id="still-going")
     for asset in ("raw/a", "raw/b"):
         made(lake, asset, 2, 300)
@@ -244,7 +244,7 @@ def test_all_that_a_recent_run_made_and_read_stays(lake: Lake) -> None:
     assert f"run still-go of {ago(0.5):%Y-%m-%d}" == judged(lake).kept[key_of(read)].root
 
 
-def test_what_a_resumed_run_goes_on_with_stays(lake: Lake) -> None:
+def test_the_inputs_of_a_resumed_run_are_kept(lake: Lake) -> None:
     parent = made(lake, "raw/a", 1, 400, run_id="failed")
     made(lake, "raw/a", 2, 300)
     store_step(
@@ -363,7 +363,7 @@ def test_nothing_is_removed_where_records_of_publications_are_missing(lake: Lake
         collected(lake)
 
 
-def test_the_anchor_keeps_its_lineage_where_those_of_former_champions_are_given_up(lake: Lake) -> None:
+def test_the_lineage_of_the_anchor_is_kept_even_if_those_of_former_champions_are_given_up(lake: Lake) -> None:
     first, second, third = (trained(lake, n, 900 - n) for n in (1, 2, 3))
     for number, refs in enumerate((first, second, third), start=1):
         decide(lake, number, 800 - number, refs)
@@ -372,7 +372,7 @@ def test_the_anchor_keeps_its_lineage_where_those_of_former_champions_are_given_
     assert keys(second["raw"], second["training_set"]) == {it.key for it in look(lake, policy).removed}
 
 
-def test_strays_and_half_made_folders_stay_and_stop_nothing(lake: Lake) -> None:
+def test_foreign_objects_and_incomplete_folders_are_kept_and_stop_nothing(lake: Lake) -> None:
     made(lake, "raw/a", 1, 400)
     made(lake, "raw/a", 2, 300)
     for path in ("runs/README", "runs/x/y/notes.txt", "studies/m/notes.txt", "promotions/README", "order/raw/README"):

@@ -39,7 +39,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def test_data_is_as_old_as_its_newest_day_lies_behind_the_newest_there_can_be() -> None:
+def test_the_age_of_data_is_the_distance_of_its_newest_day_from_the_newest_possible_day() -> None:
     ended = AgeLimit(Days(first=date(2026, 1, 1), last=date(2026, 3, 5)), most=1)
 
     assert [0, 3, 64] == [LIMIT.behind(day, date(2026, 3, 5)) for day in ("2026-03-05", "2026-03-02", "")]
@@ -53,7 +53,7 @@ def test_a_declared_age_counts_for_all_tables_by_day_and_for_the_champion() -> N
     assert {KEY: LIMIT, dg.AssetKey([model.name, "champion"]): AgeLimit(model.days, 30, model.name)} == found
 
 
-def test_the_check_of_a_run_tells_the_newest_day_and_never_blocks(lake: Lake) -> None:
+def test_the_check_in_a_run_reports_the_newest_day_and_never_blocks(lake: Lake) -> None:
     days = dg.DailyPartitionsDefinition("2026-01-01")
     orders = dg.asset(key=KEY, partitions_def=days)(lambda: None)
     [check] = data_age_checks(declared(), [orders])
@@ -94,7 +94,7 @@ def test_the_check_is_reported_when_its_answer_changes_and_not_at_every_look(
     assert told[5] == ()
 
 
-def test_the_age_of_the_champion_is_that_of_the_labels_it_knew(tmp_path: Path) -> None:
+def test_the_age_of_the_champion_is_that_of_the_labels_it_was_trained_on(tmp_path: Path) -> None:
     from tests.automation.updated import DAYS, MODEL, world
 
     key = dg.AssetKey([MODEL, "champion"])

@@ -40,7 +40,7 @@ def facts(check: dg.AssetCheckEvaluation, *names: str) -> list[Any]:
     return [check.metadata[name].value for name in names]
 
 
-def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop) -> None:
+def test_a_day_that_breaks_a_rule_is_not_published_and_the_previous_version_remains(shop: Shop) -> None:
     shop.land(first=orders(*GOOD), second=orders(day=SECOND))
     clean = shop.build()
     assert clean.success
@@ -69,7 +69,7 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     assert [1, 3, {SECOND: 1}] == facts(check, "broken", "rows", "days")
 
 
-def test_a_day_that_was_landed_with_narrower_numbers_is_read_beside_wider_ones(shop: Shop) -> None:
+def test_a_day_that_was_landed_with_narrower_numbers_is_read_together_with_wider_ones(shop: Shop) -> None:
     narrow = orders((1, "a", 5.0)).cast({"order_id": pl.Int32, "amount": pl.Float32})
     shop.land(first=narrow, second=orders((2**40, "b", 1e300), day=SECOND))
 
@@ -96,7 +96,7 @@ def test_a_day_with_a_number_that_is_not_finite_is_not_visible(shop: Shop, numbe
     ]  # fmt: skip
 
 
-def test_a_number_that_is_not_finite_is_set_aside_where_the_table_has_a_quarantine(shop: Shop) -> None:
+def test_a_number_that_is_not_finite_is_quarantined_if_the_table_has_a_quarantine(shop: Shop) -> None:
     shop.land(first=orders(*GOOD, (3, "a", math.nan)), second=orders(day=SECOND))
 
     assert shop.build(quarantine={"orders": 0.5}).success
@@ -134,7 +134,7 @@ def test_a_constraint_that_dbt_names_fails_its_check(shop: Shop) -> None:
     assert {} == shop.lake.newest("tables/orders")
 
 
-def test_rows_are_set_aside_inside_the_run_and_pass_once_they_are_released(shop: Shop) -> None:
+def test_rows_are_quarantined_in_the_run_and_pass_after_their_release(shop: Shop) -> None:
     shop.land(first=orders((1, "a", 5.0), (2, "z", -1.0), (3, "a", None), (4, None, 1.0)), second=orders(day=SECOND))
     result = shop.build(quarantine={"orders": 0.5})
 
@@ -165,7 +165,7 @@ def test_rows_are_set_aside_inside_the_run_and_pass_once_they_are_released(shop:
     assert [1] == facts(check, "released")
 
 
-def test_a_table_without_days_sets_rows_aside_too_and_refuses_them_over_the_share(shop: Shop) -> None:
+def test_a_table_without_days_quarantines_rows_and_is_rejected_over_the_share(shop: Shop) -> None:
     put(shop.lake, pl.DataFrame({"shop": ["a", None]}), asset="raw/shops")
 
     result = shop.build("shops", "shops__quarantine", quarantine={"shops": 0.5})
@@ -196,7 +196,7 @@ def test_more_broken_rows_than_declared_refuse_the_table(shop: Shop) -> None:
     assert {} == shop.lake.newest("tables/orders") | shop.lake.newest("tables/totals")
 
 
-def test_a_quarantine_for_a_table_that_dbt_does_not_know_is_rejected_with_a_near_name(shop: Shop) -> None:
+def test_a_quarantine_for_an_unknown_table_is_rejected_with_a_suggestion(shop: Shop) -> None:
     with pytest.raises(
         ContractError, match=r"quarantine\.order: there is no table 'order' in dbt .*did you mean 'orders'"
     ):
