@@ -35,7 +35,7 @@ MOST_RUNS: Final = 100
 _IDS_OUT_OF_ORDER: Final = 1000
 """Postgres assigns ids before it commits, so a smaller id may appear later."""
 _ENTRY = re.compile(r"([a-z0-9_]+)/(\d{6})\.json")
-_ASKED = re.compile(r"([a-z0-9_]+)/(\d{4}-\d{2}-\d{2}\.\d{2}\.json)")
+_RETRAINING_RECORD = re.compile(r"([a-z0-9_]+)/(\d{4}-\d{2}-\d{2}\.\d{2}\.json)")
 
 _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
     "promote": ("challenger_promoted", "info", "{challenger} is the champion now"),
@@ -83,14 +83,14 @@ class _Seen:
     entries: int = 0
     last_entries: dict[str, int] = field(default_factory=dict)
     retrainings: int = 0
-    last_asked: dict[str, str] = field(default_factory=dict)
+    newest_records: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def next(self) -> AlertsCursor:
         """Return the cursor after this tick."""
         return AlertsCursor(
             at=self.now, runs_at=self.runs_at or self.now, runs=self.runs, entries=self.last_entries,
-            asked=self.last_asked, freshness=self.freshness,
+            asked=self.newest_records, freshness=self.freshness,
         )  # fmt: skip
 
     def sentence(self, delivery: Delivery) -> str:
@@ -252,9 +252,9 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
     """Read the retrainings requested since the last tick. One listing shows which models have new records."""
     known = seen.cursor.asked
     newest: dict[str, str] = {}
-    for found in filter(None, map(_ASKED.fullmatch, lake.tree(lake.path("retrainings")))):
+    for found in filter(None, map(_RETRAINING_RECORD.fullmatch, lake.tree(lake.path("retrainings")))):
         newest[found[1]] = max(found[2], newest.get(found[1], ""))
-    seen.last_asked = dict(known)
+    seen.newest_records = dict(known)
     for model in sorted(set(newest) & set(models)):
         before = known.get(model, "")
         if newest[model] <= before:
@@ -264,12 +264,12 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
         except CorruptArtifactError as error:
             context.log.exception(f"the retraining log of {model} cannot be read")
             seen.problems.append(f"The retraining log of {model} cannot be read: {error}")
-            seen.last_asked[model] = before
+            seen.newest_records[model] = before
             continue
         # As with promotions: old records of a copied lake cause no alerts.
         oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
         new = [it for it in records if record_name(it) > before and it.asked_at > oldest]
-        seen.last_asked[model] = newest[model]
+        seen.newest_records[model] = newest[model]
         seen.retrainings += len(new)
         seen.alerts += [alert_of_retraining(it) for it in new]
 

@@ -194,7 +194,7 @@ def _look(
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
     again |= _removed(asked, {*candidates} - standing.keys())
-    marks = {day: Mark(here.marks[day], _stands(standing.get(day))) for day in candidates}
+    marks = {day: Mark(here.marks[day], _landed_version(standing.get(day))) for day in candidates}
     tried = {(day, mark): one.run_id for one in reversed(asked) for day, mark in one.marks.items()}
     landed = {day for day in candidates if is_made_from(standing.get(day), here.files[day])}
     in_vain = {day for day in candidates if (day, marks[day]) in tried} - landed - again.keys()
@@ -279,24 +279,24 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
     return _Here(frozenset(map(str, listing.days)), files, marks, lines)
 
 
-def _reopened(asked: Sequence[PastRequest], now: Mapping[str, str], touched: set[str]) -> dict[str, str]:
+def _reopened(requests: Sequence[PastRequest], now: Mapping[str, str], touched: set[str]) -> dict[str, str]:
     """Return the days to request again, each with its last failed run.
 
     One bad file fails a whole run. When it has changed or is gone, the other days of the run are requested again.
     """
     last: dict[str, PastRequest] = {}
-    for one in asked:
+    for one in requests:
         for day in one.marks:
             last.setdefault(day, one)
-    failed = [one for one in asked if one.has_failed and not touched.isdisjoint(one.marks)]
-    mended = [one for one in failed if any(now.get(day) != mark.listed for day, mark in one.marks.items())]
-    return {day: one.run_id for one in mended for day in one.marks if last[day] is one and day in now}
+    failed = [one for one in requests if one.has_failed and not touched.isdisjoint(one.marks)]
+    changed = [one for one in failed if any(now.get(day) != mark.listed for day, mark in one.marks.items())]
+    return {day: one.run_id for one in changed for day in one.marks if last[day] is one and day in now}
 
 
-def _removed(asked: Sequence[PastRequest], absent: AbstractSet[str]) -> dict[str, str]:
+def _removed(requests: Sequence[PastRequest], absent: AbstractSet[str]) -> dict[str, str]:
     """Return days that were landed and are no longer in the lake, each with the last run that requested it."""
     last: dict[str, PastRequest] = {}
-    for one in asked:
+    for one in requests:
         for day in absent & one.marks.keys():
             last.setdefault(day, one)
     return {day: one.run_id for day, one in last.items() if not one.has_failed}
@@ -311,7 +311,7 @@ def _standing(table: _Table, lake: Lake, days: Sequence[str]) -> dict[str, Manif
         return dict(zip(refs, each(lake.manifest, refs.values()), strict=True))
 
 
-def _stands(manifest: Manifest | None) -> str:
+def _landed_version(manifest: Manifest | None) -> str:
     return _digest(None if manifest is None else [manifest.version, manifest.number])
 
 

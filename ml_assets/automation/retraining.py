@@ -263,12 +263,12 @@ def _request_retraining(
 ) -> None:
     declared, loop, claimed = found
     name = declared.name
-    died = [it for it in claimed if it.asked_by in MAKES_GOOD[by] and now - it.asked_at > TAKEN_OVER]
-    if died and not busy:
-        tick.requests.append(run_request(lake, declared, died[0]))
+    unstarted = [it for it in claimed if it.asked_by in MAKES_GOOD[by] and now - it.asked_at > TAKEN_OVER]
+    if unstarted and not busy:
+        tick.requests.append(run_request(lake, declared, unstarted[0]))
         tick.waiting.add(name)
         tick.lines.append(
-            f"{name}: requested again as of {died[0].as_of}; the request of {died[0].asked_by} started no run"
+            f"{name}: requested again as of {unstarted[0].as_of}; the request of {unstarted[0].asked_by} started no run"
         )
         return
     busy = busy or pending_run(claimed)

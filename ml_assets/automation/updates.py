@@ -201,7 +201,7 @@ class _Tick:
             self._open(self.within)
         known = {key: days for key, days in changed.items() if self.graph.has(key)}
         self._open(readers(self.graph, self.groups, known, self.within) if known else {})
-        self._tell_of_late_changes(known)
+        self._report_late_changes(known)
         self._open_what_is_new_within()
         self._open_what_waited_for_what_is_there()
         self._open_in_turn()
@@ -242,7 +242,7 @@ class _Tick:
         found = LakeView(self.graph, self.lake, self._wanted(self._served(chosen))).out_of_date()
         self._open(found)
 
-    def _tell_of_late_changes(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
+    def _report_late_changes(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
         """Report changed days that are older than the look-back, so that nothing reads them."""
         for key, days in changed.items():
             if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
@@ -362,11 +362,11 @@ class _Tick:
 
     def _new(self, updates: Sequence[Update]) -> list[Update]:
         """Return the first updates that were not requested on the same facts before."""
-        asked = runs_by_key(self.context.instance, [update.run_key for update in updates])
+        runs = runs_by_key(self.context.instance, [update.run_key for update in updates])
         failed = failed_runs(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
         new = []
         for update in updates:
-            run = asked.get(update.run_key) or next((it.dagster_run for it in failed if _covers(it, update)), None)
+            run = runs.get(update.run_key) or next((it.dagster_run for it in failed if _covers(it, update)), None)
             if run is None:
                 new.append(update)
             else:

@@ -79,11 +79,11 @@ class Waits:
 
     def stored(self) -> dict[str, tuple[WaitReason, ...]]:
         """Return what the cursor stores: all waits for missing days, and a limited number of other reasons."""
-        kept = {
+        limited = {
             group: (*(it for it in found if it.lack), *[it for it in found if not it.lack][:_MOST])
             for group, found in self.reasons.items()
         }
-        return {group: found for group, found in kept.items() if found}
+        return {group: found for group, found in limited.items() if found}
 
     def lines(self) -> list[str]:
         """Return a sentence for each reason. Failed runs come first, because a person must act on them."""

@@ -164,8 +164,8 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
             if loop is None or found is None:
                 lines.append(f"{model.name}: no new champion to watch")
                 continue
-            asked, note = _rollback_request(context.instance, model.name, loop, found)
-            requests += asked
+            requested, note = _rollback_request(context.instance, model.name, loop, found)
+            requests += requested
             lines.append(f"{model.name}: {found.sentence}{note}")
             waiting += [model.name] if found.is_worse else []
         if problems and not requests:
@@ -197,14 +197,14 @@ def _rollback_request(
     if not found.is_worse:
         return [], ""
     keys = [f"take_back/{model}/{loop.since.number}/{tried}" for tried in range(1, TRIES + 1)]
-    asked = runs_by_key(instance, keys)
+    runs = runs_by_key(instance, keys)
     for key in keys:
-        if key not in asked:
+        if key not in runs:
             config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
             run_config = {"ops": {ROLL_BACK: {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
-        if asked[key].status not in FAILED:
-            return [], f" Run {asked[key].run_id[:8]} is rolling it back."
+        if runs[key].status not in FAILED:
+            return [], f" Run {runs[key].run_id[:8]} is rolling it back."
     return [], f" {TRIES} runs failed to roll it back; read their errors, then: ml-assets rollback {model} --why REASON"
 
 

@@ -75,7 +75,7 @@ def first_feature_day(declared: ModelDeclaration, first: date) -> date:
 def run_backtest(
     plan: ModelPlan,
     lake: Lake,
-    asked: BacktestRequest,
+    request: BacktestRequest,
     *,
     on_day: Callable[[date, Lives, int], None] = lambda *_: None,
     on_rules: OnDone = lambda *_: None,
@@ -85,7 +85,7 @@ def run_backtest(
     Args:
         plan: the model.
         lake: contains features and labels of the days.
-        asked: the request.
+        request: the request.
         on_day: called after each day with the day, the state of each policy, and the number of trained models.
         on_rules: called during the tests of the rules with the finished and total number of trials.
 
@@ -93,36 +93,36 @@ def run_backtest(
         DataError: features or labels of a day are missing, or there are too few to train on.
     """
     begun = time.perf_counter()
-    reads, (features, labels) = _read(plan, lake, asked)
-    features, labels = injected(plan, features, labels, asked.injections)
+    reads, (features, labels) = _read(plan, lake, request)
+    features, labels = injected(plan, features, labels, request.injections)
     declared = plan.declaration
     watch = declared.watch
     lives: Lives = []
-    with ModelHistory(plan, features, labels, is_tuned=asked.is_tuned) as past:
+    with ModelHistory(plan, features, labels, is_tuned=request.is_tuned) as past:
         for day, lives in live(
-            past, first=asked.first, last=asked.last, rules=retraining_rules(declared), policies=asked.policies,
+            past, first=request.first, last=request.last, rules=retraining_rules(declared), policies=request.policies,
             watching=Watching(watch.days, watch.minimum_days, watch.margin),
         ):  # fmt: skip
             on_day(day, lives, past.fits)
-    detection = measure_detection(past, lives[0], asked, on_rules)
-    made = _report(plan, past, lives, detection, asked, begun=begun)
+    detection = measure_detection(past, lives[0], request, on_rules)
+    made = _report(plan, past, lives, detection, request, begun=begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, made,
-        Origin(inputs=reads, parameters=_parameters(asked), seconds=made.summary.seconds,
+        Origin(inputs=reads, parameters=_parameters(request), seconds=made.summary.seconds,
                code_version=code_version([live, ModelHistory, report.results, measure_detection])),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
 
 
 def _read(
-    plan: ModelPlan, lake: Lake, asked: BacktestRequest
+    plan: ModelPlan, lake: Lake, request: BacktestRequest
 ) -> tuple[tuple[ArtifactRef, ...], tuple[pl.DataFrame, pl.DataFrame]]:
     """Return features and labels of all days that the backtest may need, and their artifacts.
 
     Raises:
         DataError: a day is missing.
     """
-    days = [str(day) for day in days_between(first_feature_day(plan.declaration, asked.first), asked.last)]
+    days = [str(day) for day in days_between(first_feature_day(plan.declaration, request.first), request.last)]
     reads: list[ArtifactRef] = []
     frames = []
     for stage in ("features", "labels"):
@@ -153,16 +153,16 @@ def injected(
     return features, labels
 
 
-def _parameters(asked: BacktestRequest) -> dict[str, Any]:
+def _parameters(request: BacktestRequest) -> dict[str, Any]:
     return {
-        "first_day": str(asked.first), "last_day": str(asked.last), "policies": list(asked.policies),
-        "is_tuned": asked.is_tuned, "injections": [str(it) for it in asked.injections],
-        "chosen_until": str(asked.chosen_until),
+        "first_day": str(request.first), "last_day": str(request.last), "policies": list(request.policies),
+        "is_tuned": request.is_tuned, "injections": [str(it) for it in request.injections],
+        "chosen_until": str(request.chosen_until),
     }  # fmt: skip
 
 
 def measure_detection(
-    past: ModelHistory, life: Life[BacktestModel], asked: BacktestRequest, on_done: OnDone = lambda *_: None
+    past: ModelHistory, life: Life[BacktestModel], request: BacktestRequest, on_done: OnDone = lambda *_: None
 ) -> Detection:
     """Return how reliably the rules detect a change, measured on streams drawn from the first days.
 
@@ -172,8 +172,8 @@ def measure_detection(
     """
     task = past.plan.declaration.task
     until = min(
-        [asked.first + timedelta(days=WATCHED), asked.chosen_until + timedelta(days=1)]
-        + [it.first_day for it in asked.injections]
+        [request.first + timedelta(days=WATCHED), request.chosen_until + timedelta(days=1)]
+        + [it.first_day for it in request.injections]
     )
     days = [day for day in sorted(life.served) if day < until]
     if task != "binary":
@@ -190,40 +190,40 @@ def measure_detection(
         return Detection(why_not=f"Not measured: {error}")
 
 
-def _choice(lives: Lives, scored: report.Scored, metric: Metric, asked: BacktestRequest) -> tuple[PolicyResult, ...]:
+def _choice(lives: Lives, scored: report.Scored, metric: Metric, request: BacktestRequest) -> tuple[PolicyResult, ...]:
     """Return the results of the policies on the days for choosing; none if the metric is not defined there."""
     try:
-        return report.results(lives, scored, metric, first=asked.first, last=asked.chosen_until)
+        return report.results(lives, scored, metric, first=request.first, last=request.chosen_until)
     except DataError:
         return ()
 
 
 def _report(
-    plan: ModelPlan, past: ModelHistory, lives: Lives, detection: Detection, asked: BacktestRequest, *, begun: float
+    plan: ModelPlan, past: ModelHistory, lives: Lives, detection: Detection, request: BacktestRequest, *, begun: float
 ) -> Simulation:
     """Return the figures and the page of a backtest that started at a value of the machine's clock."""
     declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
     best = past.chosen.best
-    reported_from = asked.chosen_until + timedelta(days=1)
-    results = report.results(lives, scored, metric, first=reported_from, last=asked.last)
-    choice = _choice(lives, scored, metric, asked)
+    reported_from = request.chosen_until + timedelta(days=1)
+    results = report.results(lives, scored, metric, first=reported_from, last=request.last)
+    choice = _choice(lives, scored, metric, request)
     chosen = report.choose(choice, metric)
     weeks = report.weeks(lives, scored, metric)
     summary = SimulationSummary(
         model=plan.name,
         task=declared.task,
         metric=metric.name,
-        first_day=asked.first,
-        chosen_until=asked.chosen_until,
-        last_day=asked.last,
-        rows=len(scored.of(reported_from, asked.last).truth),
-        unlabelled=len(scored.of(reported_from, asked.last).unlabelled),
+        first_day=request.first,
+        chosen_until=request.chosen_until,
+        last_day=request.last,
+        rows=len(scored.of(reported_from, request.last).truth),
+        unlabelled=len(scored.of(reported_from, request.last).unlabelled),
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,
-        is_tuned=asked.is_tuned,
+        is_tuned=request.is_tuned,
         rules=asdict(retraining_rules(declared)),
-        injections=tuple(str(it) for it in asked.injections),
+        injections=tuple(str(it) for it in request.injections),
         chosen=chosen,
         choice=choice,
         policies=results,
@@ -232,8 +232,8 @@ def _report(
             results,
             metric,
             chosen=chosen,
-            chosen_on=f"{asked.first} to {asked.chosen_until}",
-            reported=f"{reported_from} to {asked.last}",
+            chosen_on=f"{request.first} to {request.chosen_until}",
+            reported=f"{reported_from} to {request.last}",
         ),
     )
     made = Simulation(

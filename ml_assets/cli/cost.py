@@ -49,13 +49,13 @@ def cost(arguments: argparse.Namespace) -> int:
     rows = rows_of(spending(lake, owner=owner, month=arguments.month), prices)
     currency = prices.currency if prices else None
     if arguments.json:
-        print(json.dumps({"lake": lake.url, "currency": currency, **_told(rows)}, indent=1))
+        print(json.dumps({"lake": lake.url, "currency": currency, **_as_json(rows)}, indent=1))
     else:
         print("\n".join(cost_lines(rows, currency)))
     return 0 if rows else 1
 
 
-def _told(rows: "Sequence[Row]") -> dict[str, Any]:
+def _as_json(rows: "Sequence[Row]") -> dict[str, Any]:
     from ml_assets.provenance.cost import total_of
 
     def one(row: "Row") -> dict[str, Any]:

@@ -93,14 +93,14 @@ def gpus(declared: "Declared") -> "list[GpuNeed]":
     """Return the distinct GPU requirements of the declared stages."""
     from ml_assets.doctor.cluster import GpuNeed
 
-    asked = [
+    declared_compute = [
         *((f"{model.name}/{stage}", compute) for model in declared.models for stage, compute in model.compute.items()),
         *(("raw", one.compute) for one in declared.raw),
         *(("tables", one.compute) for one in declared.tables),
     ]
     return [
         GpuNeed(stage, compute.gpu, compute.gpu_resource, compute.gpu_type)
-        for stage, compute in asked
+        for stage, compute in declared_compute
         if compute is not None and compute.gpu
     ]
 

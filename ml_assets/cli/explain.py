@@ -74,8 +74,8 @@ def explain_models(arguments: argparse.Namespace) -> int:
     if arguments.json:
         found = [asdict(answer) for answer in answers]
         late = [asdict(it) for it in stale]
-        told = {"model": model.name, "answers": found, "blocked": blocked, "stale": late, "ticks": ticks}
-        print(json.dumps(told, indent=1))
+        content = {"model": model.name, "answers": found, "blocked": blocked, "stale": late, "ticks": ticks}
+        print(json.dumps(content, indent=1))
     else:
         print("\n".join(answer_lines(model.name, loop, answers, ticks, blocked=blocked, stale=stale)))
     return 1 if loop is None else 0
@@ -166,16 +166,16 @@ def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
     if not ticks:
         return None
     tick = ticks[0]
-    said = tick.skip_reason or tick.status.value.lower()
+    outcome = tick.skip_reason or tick.status.value.lower()
     if tick.run_ids:
         runs = instance.get_runs(dg.RunsFilter(run_ids=[*tick.run_ids]))
-        said = "\n".join(["asked for", *(_told(run) for run in reversed(runs))])
+        outcome = "\n".join(["requested", *(_run_line(run) for run in reversed(runs))])
     elif tick.error is not None:
-        said = f"failed. {tick.error.message.strip()}"
-    return f"{datetime.fromtimestamp(tick.timestamp, tz=UTC):%Y-%m-%d %H:%M} UTC: {said}"
+        outcome = f"failed. {tick.error.message.strip()}"
+    return f"{datetime.fromtimestamp(tick.timestamp, tz=UTC):%Y-%m-%d %H:%M} UTC: {outcome}"
 
 
-def _told(run: "dg.DagsterRun") -> str:
+def _run_line(run: "dg.DagsterRun") -> str:
     from ml_assets.lake.days import span_of
     from ml_assets.lake.run_tags import range_of
 

@@ -248,7 +248,7 @@ def _explain(lake: "Lake", judgement: "RetentionDecision", arguments: argparse.N
         print(json.dumps(answers, indent=1))
         return 0
     for answer in answers[:_SHOWN]:
-        print("\n".join(_told(answer)))
+        print("\n".join(_explanation(answer)))
     if len(answers) > _SHOWN:
         print(f"and {len(answers) - _SHOWN} more; say which with {asset}@VERSION or --partition, or see --json")
     return 0
@@ -269,7 +269,7 @@ def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
     }
 
 
-def _told(answer: Mapping[str, Any]) -> Iterator[str]:
+def _explanation(answer: Mapping[str, Any]) -> Iterator[str]:
     verdict = f"stays: {answer['root']}" if answer["stays"] else "goes: nothing needs it"
     yield f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}"
     for one in answer["path"][1:]:

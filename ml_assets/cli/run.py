@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             leaks = proven_leaks(flow.lake, model.name)
             if any(leak in error for leak in leaks for error in progress.errors):
                 found = {"model": model.name, "leaks": {"proven": list(leaks)}}
-                lines = leak_lines(model.name, leaks, told=progress.errors)
+                lines = leak_lines(model.name, leaks, printed=progress.errors)
                 print(json.dumps(found, indent=1) if arguments.json else "\n".join(lines))
                 return 1
             return 3

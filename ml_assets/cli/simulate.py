@@ -66,8 +66,8 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr, is_kept=True)
     declared = read_declarations()
     model = declared.model(arguments.model)
-    asked = backtest_request(arguments)
-    span = Span.of(model, as_of=None, first=str(asked.first), last=str(asked.last))
+    request = backtest_request(arguments)
+    span = Span.of(model, as_of=None, first=str(request.first), last=str(request.last))
     progress.say("preparing")
     prepare()
     lake = LakeResource().open()
@@ -82,8 +82,8 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     ref = live_through(
         plan,
         lake,
-        asked,
-        on_day=ProgressReporter(sys.stderr, asked, progress),
+        request,
+        on_day=ProgressReporter(sys.stderr, request, progress),
         on_rules=lambda done, total: progress.say(f"rules tested: {done} of {total}"),
     )
     made: Simulation = lake.get(ref, Simulation, is_input=False)
@@ -144,22 +144,22 @@ class ProgressReporter:
 
     Args:
         stream: receives the progress.
-        asked: the backtest.
+        request: the backtest.
         progress: counts the seconds, and writes lines.
     """
 
-    def __init__(self, stream: TextIO, asked: "BacktestRequest", progress: Any) -> None:  # noqa: ANN401 - heavy to import
+    def __init__(self, stream: TextIO, request: "BacktestRequest", progress: Any) -> None:  # noqa: ANN401 - heavy to import
         self.stream = stream
-        self.asked = asked
+        self.request = request
         self.progress = progress
         self.begun = progress.seconds()
-        self.told = 0
+        self.reported = 0
 
     def __call__(self, day: "date", lives: "Lives", fits: int) -> None:
         """Report a day."""
         from ml_assets.logic.backtest.simulation_report import outcome
 
-        done, days = (day - self.asked.first).days + 1, (self.asked.last - self.asked.first).days + 1
+        done, days = (day - self.request.first).days + 1, (self.request.last - self.request.first).days + 1
         line = f"{day}  {done} of {days} days, {counted(fits, 'fit')}"
         if done == 1:
             # The first day includes choosing features and parameters, so its time is not typical.
@@ -171,9 +171,9 @@ class ProgressReporter:
             overwrite(self.stream, f"{self.progress.seconds():7.1f} s  {line}", end="\n" if done == days else "")
             return
         events = [it for life in lives for it in life.events if life.policy == "triggered"]
-        for event in events[self.told :]:
+        for event in events[self.reported :]:
             self.progress.say(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
-        self.told = len(events)
+        self.reported = len(events)
         if day.day == 1 or done == days:
             self.progress.say(line)
 

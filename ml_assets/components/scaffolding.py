@@ -50,7 +50,7 @@ class _Scaffolder(dg.Scaffolder[Any]):
         """Write `defs.yaml`.
 
         Raises:
-            ContractError: YAML was not asked for, or the name cannot be a model's.
+            ContractError: the format is not YAML, or the name cannot be a model's.
         """
         if request.scaffold_format != "yaml":
             raise ContractError("a declaration is YAML. Leave the option --format out.")

@@ -125,7 +125,7 @@ def check_table(
     """
     lazy = rows.lazy()
     schema = lazy.collect_schema()
-    wrong = shape_mistakes(schema, contract, beside=[partition] if partition else [])
+    wrong = shape_errors(schema, contract, beside=[partition] if partition else [])
     mistyped = {c.name for c in contract.columns if schema.get(c.name) != c.dtype}
     testable = [
         rule
@@ -195,7 +195,7 @@ def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequenc
     )
 
 
-def shape_mistakes(
+def shape_errors(
     schema: Mapping[str, pl.DataType], contract: TableContract, *, beside: Sequence[str] = ()
 ) -> list[str]:
     """Return what is wrong with the columns and types of a frame, as sentences.
@@ -206,23 +206,23 @@ def shape_mistakes(
         beside: columns that are allowed in addition to the contract's.
     """
     where = f"; see {contract.where}" if contract.where else ""
-    mistakes = []
+    errors = []
     for column in contract.columns:
         got = schema.get(column.name)
         if got is None:
-            mistakes.append(
+            errors.append(
                 f"column '{column.name}' of table '{contract.name}' is missing; the contract requires "
                 f"{column.dtype}{where}."
             )
         elif got != column.dtype:
-            mistakes.append(
+            errors.append(
                 f"column '{column.name}' of table '{contract.name}' is {got}; the contract requires "
                 f"{column.dtype}{where}."
             )
     strangers = [name for name in schema if name not in contract.names and name not in beside]
     if strangers:
-        mistakes.append(f"table '{contract.name}' has columns that are not in its contract: {strangers}{where}.")
-    return mistakes
+        errors.append(f"table '{contract.name}' has columns that are not in its contract: {strangers}{where}.")
+    return errors
 
 
 def breaks(rule: Rule, others: Others) -> pl.Expr:

@@ -10,7 +10,7 @@ from ml_assets.contracts.checking import BROKEN_RULES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ml_assets.contracts.dbt_yaml import Mistakes, Node, Table
+    from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table
 
 DAY: Final = "day"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -18,22 +18,22 @@ _ADDED = ("__quarantine", "__rejected", "__released", "__built", "__unsplit")
 """Suffixes of what is stored or built for a table."""
 
 
-def check_names(tables: Sequence[Table], mistakes: Mistakes) -> None:
+def check_names(tables: Sequence[Table], errors: ErrorCollector) -> None:
     """Report names that cannot be used."""
     seen: dict[str, str] = {}
     for table in tables:
         what = f"table '{table.name}'"
         if not _PLAIN.fullmatch(str(table.node["name"])):
-            mistakes.add(table.place(), f"{what} has a name with more than letters, digits and _; rename it.")
+            errors.add(table.place(), f"{what} has a name with more than letters, digits and _; rename it.")
         for ending in (one for one in _ADDED if table.name.endswith(one)):
-            mistakes.add(table.place(), f"{what} ends in {ending}, a suffix that is reserved; rename it.")
+            errors.add(table.place(), f"{what} ends in {ending}, a suffix that is reserved; rename it.")
         other = seen.setdefault(table.name.lower(), table.name)
         if other != table.name:
-            mistakes.add(
+            errors.add(
                 table.place(), f"{what} and table '{other}' differ only in case, which DuckDB ignores; rename one."
             )
         for name, sentence in _wrong_columns(table):
-            mistakes.add(table.place("columns", name), f"column '{name}' of {what} {sentence}.")
+            errors.add(table.place("columns", name), f"column '{name}' of {what} {sentence}.")
 
 
 def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:

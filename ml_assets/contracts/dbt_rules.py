@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 
 import polars as pl
 
-from ml_assets.contracts.dbt_yaml import Mistakes, Node, Table, TestMeta, YamlPlace, meta_of, quoted
+from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table, TestMeta, YamlPlace, meta_of, quoted
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import Relationship, Rule, Value
 
@@ -48,7 +48,7 @@ _FIX = "write it another way, or leave it to dbt alone with config: {meta: {enfo
 
 
 @dataclass(frozen=True)
-class Asked:
+class DeclaredRule:
     """A rule that a test or constraint declares.
 
     Attributes:
@@ -93,7 +93,7 @@ def _unquoted(column: str | None) -> str | None:
     return column[1:-1] if column is not None and column.startswith('"') and column.endswith('"') else column
 
 
-def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
+def rule_of_test(test: Node, table: Table, errors: ErrorCollector) -> DeclaredRule | None:
     """Return the rule that a generic test declares; None if only dbt enforces it, or if it has an error."""
     name: str = test["test_metadata"]["name"]
     given: Mapping[str, Any] = test["test_metadata"]["kwargs"]
@@ -104,7 +104,7 @@ def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
     loc = ("columns", on, "data_tests", written) if on else ("data_tests", written)
     subject = f"column '{on}' of table '{table.name}'" if on else f"table '{table.name}'"
     culprit = f"test '{name}' of {subject}"
-    meta = mistakes.check_meta(TestMeta, meta_of(test), table, *loc, what=culprit)
+    meta = errors.check_meta(TestMeta, meta_of(test), table, *loc, what=culprit)
     if meta.enforced_by == "dbt":
         return None
     place = table.place(*loc)
@@ -112,13 +112,13 @@ def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
         _check_is_plain(name, given, config)
         rule = _rule_of_test(name, given, on, table)
     except _UntranslatableError as error:
-        mistakes.add(place, f"{culprit} {error}.")
+        errors.add(place, f"{culprit} {error}.")
         return None
     is_blocking = str(config.get("severity") or "error").lower() == "error"
-    return Asked(replace(rule, is_blocking=is_blocking), place, str(test["unique_id"]))
+    return DeclaredRule(replace(rule, is_blocking=is_blocking), place, str(test["unique_id"]))
 
 
-def asked_by_constraints(table: Table, mistakes: Mistakes) -> list[Asked]:
+def rules_of_constraints(table: Table, errors: ErrorCollector) -> list[DeclaredRule]:
     """Return the rules that the constraints of a table and its columns declare."""
     given = [
         *(
@@ -131,15 +131,15 @@ def asked_by_constraints(table: Table, mistakes: Mistakes) -> list[Asked]:
             for constraint in table.node.get("constraints") or []
         ),
     ]
-    asked = []
+    declared = []
     for constraint, columns, loc in given:
         kind = str(constraint["type"])
         place = table.place(*loc, "constraints", kind)
         try:
-            asked += [Asked(rule, place) for rule in _rules_of_constraint(kind, constraint, columns)]
+            declared += [DeclaredRule(rule, place) for rule in _rules_of_constraint(kind, constraint, columns)]
         except _UntranslatableError as error:
-            mistakes.add(place, f"constraint '{kind}' of {quoted(columns)} of table '{table.name}' {error}.")
-    return asked
+            errors.add(place, f"constraint '{kind}' of {quoted(columns)} of table '{table.name}' {error}.")
+    return declared
 
 
 def _check_is_plain(name: str, given: Mapping[str, Any], config: Mapping[str, Any]) -> None:

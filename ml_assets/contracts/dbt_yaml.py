@@ -67,7 +67,7 @@ class YamlPlace:
 
 
 @dataclass
-class Mistakes:
+class ErrorCollector:
     """The errors found so far, each with its place."""
 
     found: list[tuple[YamlPlace, str]] = field(default_factory=list)

@@ -60,13 +60,13 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
     shown = ", ".join(str(example) for example in examples)
     if check.startswith("dtype("):
         return f"column '{column}' is {shown}; expected {check.removeprefix('dtype(').strip(chr(39) + ')')}."
-    pandera_says = {
+    sentences = {
         "column_in_dataframe": f"columns are missing: {shown}.",
         "column_in_schema": f"columns are not expected: {shown}.",
         "column_ordered": f"columns are in another order, the first of them is {examples[0]}.",
         "not_nullable": f"column '{column}' is missing in {rows} rows; expected none.",
     }
-    return pandera_says.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
+    return sentences.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
 
 
 def labels_table(

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ml_assets.contracts.dbt_names import check_names
-from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, asked_by_test, names_of, tested_table
-from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
+from ml_assets.contracts.dbt_rules import (
+    DTYPES,
+    DeclaredRule,
+    names_of,
+    rule_of_test,
+    rules_of_constraints,
+    tested_table,
+)
+from ml_assets.contracts.dbt_yaml import ColumnMeta, ErrorCollector, Table, TableMeta, meta_of, quoted
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.look_back import check_look_back
 from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
@@ -37,7 +44,7 @@ def contracts_from_dbt(
     manifest: Mapping[str, Any],
     *,
     read: Read = lambda _: None,
-    sql_problems: SqlProblems = lambda asked: [None] * len(asked),
+    sql_problems: SqlProblems = lambda declared: [None] * len(declared),
     folder: str = "",
 ) -> dict[str, TableContract]:
     """Return the contracts of all models (by name) and sources (as `source/table`).
@@ -52,23 +59,23 @@ def contracts_from_dbt(
         ContractError: the contracts have errors (an unknown type or role, a rule on a missing column, a test that has
             no translation, ...); all are listed, with file and line.
     """
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     tables = _tables(manifest, folder)
-    asked = _asked(manifest, tables, mistakes)
-    check_names(tables, mistakes)
+    declared = _declared_rules(manifest, tables, errors)
+    check_names(tables, errors)
     by_id = {str(table.node["unique_id"]): table for table in tables}
     sources = _sources(by_id)
     contracts = {
-        table.name: replace(_contract(table, asked[table.name], mistakes), sources=sources[uid])
+        table.name: replace(_contract(table, declared[table.name], errors), sources=sources[uid])
         for uid, table in by_id.items()
     }
     nodes = {**manifest["nodes"], **manifest["sources"]}
     for table in tables:
-        check_look_back(table, [str(nodes[uid]["name"]) for uid in table.parents if uid in nodes], mistakes)
-        _check_relationships(table, asked[table.name], contracts, mistakes)
-    check_row_sql(tables, contracts, sql_problems, mistakes)
-    if mistakes.found:
-        raise ContractError("\n".join(mistakes.sentences(read)))
+        check_look_back(table, [str(nodes[uid]["name"]) for uid in table.parents if uid in nodes], errors)
+        _check_relationships(table, declared[table.name], contracts, errors)
+    check_row_sql(tables, contracts, sql_problems, errors)
+    if errors.found:
+        raise ContractError("\n".join(errors.sentences(read)))
     return contracts
 
 
@@ -79,9 +86,9 @@ def rules_by_test(manifest: Mapping[str, Any], contracts: Mapping[str, TableCont
     """
     tables = _tables(manifest, "")
     found = {}
-    for name, asked in _asked(manifest, tables, Mistakes()).items():
+    for name, declared in _declared_rules(manifest, tables, ErrorCollector()).items():
         rules = {_subject(rule): rule.name for rule in contracts[name].rules}
-        found.update({one.test: (name, rules[_subject(one.rule)]) for one in asked if one.test is not None})
+        found.update({one.test: (name, rules[_subject(one.rule)]) for one in declared if one.test is not None})
     return found
 
 
@@ -105,10 +112,12 @@ def _sources(by_id: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
     return {uid: visit(uid) for uid in by_id}
 
 
-def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes) -> dict[str, list[Asked]]:
+def _declared_rules(
+    manifest: Mapping[str, Any], tables: list[Table], errors: ErrorCollector
+) -> dict[str, list[DeclaredRule]]:
     """Return the rules that tests and constraints declare, by table."""
     by_name = {table.name: table for table in tables}
-    asked = {table.name: asked_by_constraints(table, mistakes) for table in tables}
+    declared = {table.name: rules_of_constraints(table, errors) for table in tables}
     names = names_of(tables)
     for test in manifest["nodes"].values():
         if test["resource_type"] != "test" or not test.get("test_metadata"):
@@ -116,10 +125,10 @@ def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes)
         name = tested_table(test, names)
         if name is None or name not in by_name:  # a seed or snapshot, which has no contract
             continue
-        one = asked_by_test(test, by_name[name], mistakes)
+        one = rule_of_test(test, by_name[name], errors)
         if one is not None:
-            asked[name].append(one)
-    return asked
+            declared[name].append(one)
+    return declared
 
 
 _Subject = tuple[str, frozenset[str]]
@@ -130,14 +139,14 @@ def _subject(rule: Rule) -> _Subject:
     return rule.kind, frozenset(rule.columns)
 
 
-def _contract(table: Table, asked: list[Asked], mistakes: Mistakes) -> TableContract:
-    meta = mistakes.check_meta(TableMeta, meta_of(table.node), table, what=f"table '{table.name}'")
-    _check_columns_are_there(table, meta.key, asked, mistakes)
-    rules = _one_a_subject(table, asked, mistakes)
+def _contract(table: Table, declared: list[DeclaredRule], errors: ErrorCollector) -> TableContract:
+    meta = errors.check_meta(TableMeta, meta_of(table.node), table, what=f"table '{table.name}'")
+    _check_columns_are_there(table, meta.key, declared, errors)
+    rules = _one_a_subject(table, declared, errors)
     groups = [one.rule.columns for (kind, columns), one in rules.items() if kind == "unique" and len(columns) > 1]
     contract = TableContract(
         name=table.name,
-        columns=tuple(_column(table, node, rules, mistakes) for node in table.columns.values()),
+        columns=tuple(_column(table, node, rules, errors) for node in table.columns.values()),
         description=_one_line(table.node.get("description")),
         key=meta.key,
         unique_together=tuple(group for group in groups if {*group} != {*meta.key}),
@@ -146,21 +155,21 @@ def _contract(table: Table, asked: list[Asked], mistakes: Mistakes) -> TableCont
         owner=meta.owner,
         where=table.path,
     )
-    _check_times(table, contract, mistakes)
+    _check_times(table, contract, errors)
     warning = {subject for subject, one in rules.items() if not one.rule.is_blocking}
     return replace(contract, warnings=frozenset(rule.name for rule in contract.rules if _subject(rule) in warning))
 
 
-def _one_a_subject(table: Table, asked: list[Asked], mistakes: Mistakes) -> dict[_Subject, Asked]:
+def _one_a_subject(table: Table, declared: list[DeclaredRule], errors: ErrorCollector) -> dict[_Subject, DeclaredRule]:
     """Return the declared rules, one for each subject. A rule blocks unless all its declarations warn."""
-    found: dict[_Subject, Asked] = {}
-    for one in asked:
+    found: dict[_Subject, DeclaredRule] = {}
+    for one in declared:
         subject = _subject(one.rule)
         before = found.setdefault(subject, one)
         if before is one:
             continue
         if (before.test and one.test) or before.rule.relationship != one.rule.relationship:
-            mistakes.add(
+            errors.add(
                 one.place,
                 f"{quoted(one.rule.columns)} of table '{table.name}' has '{before.rule.name}' and '{one.rule.name}', "
                 "which are the same rule; remove one.",
@@ -170,18 +179,18 @@ def _one_a_subject(table: Table, asked: list[Asked], mistakes: Mistakes) -> dict
     return found
 
 
-def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes: Mistakes) -> Column:
+def _column(table: Table, node: Node, rules: Mapping[_Subject, DeclaredRule], errors: ErrorCollector) -> Column:
     name = str(node["name"])
     what = f"column '{name}' of table '{table.name}'"
     loc = ("columns", name)
-    meta = mistakes.check_meta(ColumnMeta, meta_of(node), table, *loc, what=what)
+    meta = errors.check_meta(ColumnMeta, meta_of(node), table, *loc, what=what)
     given = node.get("data_type")
     dtype = DTYPES.get(str(given or "").lower())
     if dtype is None:
         has = "no data_type" if given is None else f"data_type {given!r}"
         is_decimal = str(given or "").lower().startswith(("decimal", "numeric"))
         hint = f"; {_NO_DECIMAL}" if is_decimal else near(str(given or ""), [*DTYPES])
-        mistakes.add(table.place(*loc, "data_type"), f"{what} has {has}; expected one of {', '.join(DTYPES)}{hint}.")
+        errors.add(table.place(*loc, "data_type"), f"{what} has {has}; expected one of {', '.join(DTYPES)}{hint}.")
     its = {kind: one for (kind, columns), one in rules.items() if columns == {name}}
     values, bounds, points = (
         its[kind].rule if kind in its else None for kind in ("accepted_values", "range", "relationship")
@@ -205,20 +214,20 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
         expression=meta.expression,
         is_nan_missing=meta.nan == "missing",
     )
-    for sentence, place in _column_mistakes(table, column, its, is_typed=dtype is not None):
-        mistakes.add(place, f"{what} {sentence}.")
+    for sentence, place in _column_errors(table, column, its, is_typed=dtype is not None):
+        errors.add(place, f"{what} {sentence}.")
     return column
 
 
-def _column_mistakes(
-    table: Table, column: Column, asked: Mapping[str, Asked], *, is_typed: bool
+def _column_errors(
+    table: Table, column: Column, declared: Mapping[str, DeclaredRule], *, is_typed: bool
 ) -> Iterator[tuple[str, YamlPlace]]:
     """Yield what is wrong with one column, and where it is written."""
     low, high = column.minimum, column.maximum
     if low is not None and high is not None and low > high:
-        yield f"has a reversed range: minimum {low} is above maximum {high}; swap them", asked["range"].place
-    if "range" in asked and is_typed and not column.dtype.is_numeric():
-        yield f"has a range, but is {column.dtype}; expected a number", asked["range"].place
+        yield f"has a reversed range: minimum {low} is above maximum {high}; swap them", declared["range"].place
+    if "range" in declared and is_typed and not column.dtype.is_numeric():
+        yield f"has a range, but is {column.dtype}; expected a number", declared["range"].place
 
     def at(*loc: str) -> YamlPlace:
         return table.place("columns", column.name, *loc)
@@ -238,23 +247,25 @@ def _column_mistakes(
         what, none = _MOMENTS[column.name]
         if is_typed and column.dtype != pl.Datetime("us"):
             yield f"is {column.dtype}; expected a timestamp: {what}", at("data_type")
-        if "not_null" in asked:
-            yield f"is never missing; expected a nullable column: {none}", asked["not_null"].place
+        if "not_null" in declared:
+            yield f"is never missing; expected a nullable column: {none}", declared["not_null"].place
 
 
-def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Asked], mistakes: Mistakes) -> None:
+def _check_columns_are_there(
+    table: Table, key: tuple[str, ...], declared: list[DeclaredRule], errors: ErrorCollector
+) -> None:
     there = [*table.columns]
     for name in key:
         if name not in there:
-            mistakes.add(
+            errors.add(
                 table.place("meta", "key"),
                 f"table '{table.name}' has key '{name}', which is not one of its columns; expected some of "
                 f"{', '.join(there)}{near(name, there)}.",
             )
-    for one in asked:
+    for one in declared:
         for name in one.rule.columns:
             if name not in there:
-                mistakes.add(
+                errors.add(
                     one.place,
                     f"'{one.rule.name}' of table '{table.name}' names column '{name}', which is not one of its "
                     "columns; "
@@ -262,37 +273,37 @@ def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Ask
                 )
 
 
-def _check_times(table: Table, contract: TableContract, mistakes: Mistakes) -> None:
+def _check_times(table: Table, contract: TableContract, errors: ErrorCollector) -> None:
     for role in TIMES:
         names = [column.name for column in contract.with_role(role)]
         for name in names[1:]:
-            mistakes.add(
+            errors.add(
                 table.place("columns", name, "meta", "role"),
                 f"column '{name}' of table '{table.name}' has role '{role}', and so has column '{names[0]}'; "
                 "expected one; give the others the role context.",
             )
     if not table.is_source and contract.known_time is not None:
-        mistakes.add(
+        errors.add(
             table.place("meta", "known_time"),
             f"table '{table.name}' has meta 'known_time', which is only for sources; give a column the role "
             "known_time.",
         )
     if table.is_source and contract.known_time is None:
-        mistakes.add(
+        errors.add(
             table.place(),
             f"table '{table.name}' does not declare when its rows could first be known; expected meta known_time: SQL "
             "over "
             "the row (a UTC timestamp), or always for reference data.",
         )
     if table.is_source and table.is_by_day and RECEIVED_AT in contract.names and RECEIVED_AT not in contract.key:
-        mistakes.add(
+        errors.add(
             table.place("meta", "key"),
             f"table '{table.name}' stores later versions of a row (it has column '{RECEIVED_AT}'), but its key is "
             f"{quoted(contract.key)}; add '{RECEIVED_AT}' to it.",
         )
     if table.is_source and table.is_by_day and (RECEIVED_AT in contract.names) != (GONE_AT in contract.names):
         there, lacking = (RECEIVED_AT, GONE_AT) if RECEIVED_AT in contract.names else (GONE_AT, RECEIVED_AT)
-        mistakes.add(
+        errors.add(
             table.place("columns", there),
             f"table '{table.name}' has column '{there}', but no '{lacking}'; a table that stores later versions of a "
             f"row has both, so that readers can see what the source no longer has. Add {lacking} (timestamp).",
@@ -300,16 +311,16 @@ def _check_times(table: Table, contract: TableContract, mistakes: Mistakes) -> N
 
 
 def _check_relationships(
-    table: Table, asked: list[Asked], contracts: Mapping[str, TableContract], mistakes: Mistakes
+    table: Table, declared: list[DeclaredRule], contracts: Mapping[str, TableContract], errors: ErrorCollector
 ) -> None:
-    for one in asked:
+    for one in declared:
         other = one.rule.relationship
         if other is None or one.rule.columns[0] not in table.columns:
             continue
         what = f"column '{one.rule.columns[0]}' of table '{table.name}'"
         if other.table not in contracts:
             known = [*contracts]
-            mistakes.add(
+            errors.add(
                 one.place,
                 f"{what} points to table '{other.table}', which has no contract; expected one of "
                 f"{', '.join(known)}{near(other.table, known)}.",
@@ -317,7 +328,7 @@ def _check_relationships(
             continue
         there = contracts[other.table]
         if other.column not in there.names:
-            mistakes.add(
+            errors.add(
                 one.place,
                 f"{what} points to column '{other.column}' of table '{other.table}', which does not exist; "
                 f"expected one of {', '.join(there.names)}{near(other.column, there.names)}.",
@@ -325,7 +336,7 @@ def _check_relationships(
             continue
         mine, its = contracts[table.name].column(one.rule.columns[0]).dtype, there.column(other.column).dtype
         if mine != its and pl.Null() not in (mine, its):
-            mistakes.add(
+            errors.add(
                 one.place,
                 f"{what} is {mine}, but points to '{other.column}' of table '{other.table}', which is {its}; "
                 "expected the same type; cast one of them.",

@@ -15,7 +15,7 @@ from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import ALWAYS, TableContract
 
 if TYPE_CHECKING:
-    from ml_assets.contracts.dbt_yaml import Mistakes, Table, YamlPlace
+    from ml_assets.contracts.dbt_yaml import ErrorCollector, Table, YamlPlace
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ SqlProblems = Callable[[Sequence[RowSql]], Sequence[SqlProblem | None]]
 
 
 def check_row_sql(
-    tables: Sequence[Table], contracts: Mapping[str, TableContract], sql_problems: SqlProblems, mistakes: Mistakes
+    tables: Sequence[Table], contracts: Mapping[str, TableContract], sql_problems: SqlProblems, errors: ErrorCollector
 ) -> None:
     """Report the expressions of the sources that are not valid."""
-    asked = [one for table in tables if table.is_source for one in _asked(table, contracts[table.name])]
-    for one, problem in zip(asked, sql_problems(asked), strict=True):
+    expressions = [one for table in tables if table.is_source for one in _expressions(table, contracts[table.name])]
+    for one, problem in zip(expressions, sql_problems(expressions), strict=True):
         if problem is not None:
-            mistakes.add(one.place, f"{one.what} {_clause(one, problem, contracts[one.table])}.")
+            errors.add(one.place, f"{one.what} {_clause(one, problem, contracts[one.table])}.")
 
 
-def _asked(table: Table, contract: TableContract) -> Iterator[RowSql]:
+def _expressions(table: Table, contract: TableContract) -> Iterator[RowSql]:
     names = {name.lower() for name in contract.names}
     if pl.Null() in contract.schema.values() or len(names) < len(contract.names):  # reported separately
         return

@@ -117,7 +117,7 @@ def _property(column: Column) -> dict[str, JsonValue]:
         kinds.append("null")
         values = None if values is None else [*values, None]
     low, high = _ends(column)
-    said: Mapping[str, JsonValue] = {
+    facets: Mapping[str, JsonValue] = {
         "description": column.description or None,
         "format": {pl.Date: "date", pl.Datetime: "date-time"}.get(column.dtype.base_type()),
         "enum": values,
@@ -126,7 +126,7 @@ def _property(column: Column) -> dict[str, JsonValue]:
         "x-unit": column.unit,
         "x-pii": True if column.is_pii else None,
     }
-    return {"type": kinds if len(kinds) > 1 else kinds[0], **{k: v for k, v in said.items() if v is not None}}
+    return {"type": kinds if len(kinds) > 1 else kinds[0], **{k: v for k, v in facets.items() if v is not None}}
 
 
 def _json_type(dtype: pl.DataType) -> str:

@@ -92,12 +92,12 @@ def _permissions(api: Api) -> Iterator[Finding]:
     for group, resource, verbs in NEEDED:
         name, _, sub = resource.partition("/")
         for verb in verbs:
-            asked = {
+            attributes = {
                 "namespace": api.namespace, "verb": verb, "group": group, "resource": name, "subresource": sub,
             }  # fmt: skip
             review = {
                 "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": asked},
+                "spec": {"resourceAttributes": attributes},
             }  # fmt: skip
             answer = api.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
             if not answer["status"].get("allowed"):

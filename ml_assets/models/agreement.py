@@ -70,7 +70,7 @@ _Problems = Iterator[tuple[_Loc, str]]
 
 def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
     wanted, outcomes, measured = model.features, model.labels, model.evaluation
-    asked: list[tuple[_Loc, Sequence[str | None], TableContract]] = [
+    named: list[tuple[_Loc, Sequence[str | None], TableContract]] = [
         (("features", "key"), wanted.key, features),
         (("features", "event_time"), [wanted.event_time], features),
         (("features", "prediction_time"), [wanted.prediction_time], features),
@@ -83,7 +83,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
         (("labels", "known_time"), [outcomes.known_time], labels_table),
         (("labels", "reason"), [outcomes.reason], labels_table),
     ]
-    for loc, columns, table in asked:
+    for loc, columns, table in named:
         for column in columns:
             if column is not None and column not in table.names:
                 hint = near(column, table.names)

@@ -52,7 +52,7 @@ def with_tuning_in_run_pod(plan: ModelPlan) -> ModelPlan:
     """
     if plan.declaration.tuning.workers == 1:
         return plan
-    compute = {name: asked for name, asked in plan.declaration.compute.items() if name != "tuning"}
+    compute = {name: one for name, one in plan.declaration.compute.items() if name != "tuning"}
     return replace(plan, declaration=plan.declaration.model_copy(update={"compute": compute}))
 
 

@@ -112,10 +112,10 @@ def search(
     Without a clock, the declared limit in seconds is ignored, because the number of trials within it varies. The other
     arguments are those of `tune`.
     """
-    asked = search_settings(plan, importances, trials=trials, first=first)
+    settings = search_settings(plan, importances, trials=trials, first=first)
     return tune(
         training_set,
-        asked.model_copy(update={"device": device_of(plan).device}),
+        settings.model_copy(update={"device": device_of(plan).device}),
         previous=previous,
         seconds=None if clock is None else plan.declaration.tuning.seconds,
         clock=clock,

@@ -63,7 +63,7 @@ def _roots(function: object) -> Iterator[_Root]:
 
 def _reached(roots: tuple[_Root, ...]) -> dict[Key, Definition]:
     found: dict[Key, Definition] = {}
-    asked: set[str] = set()
+    looked_up: set[str] = set()
     waiting: dict[str, list[Key]] = {}
     seen: set[Key] = set()
     queue: list[tuple[Key, int, bool]] = [(key, line, False) for key, line in roots]
@@ -83,12 +83,12 @@ def _reached(roots: tuple[_Root, ...]) -> dict[Key, Definition]:
             continue  # an alias: its types count, its text does not
         found[key] = one
         queue += [(it, 0, False) for it in (*one.uses, (key[0], ON_IMPORT))]
-        for name in one.attributes - asked:
-            asked.add(name)
+        for name in one.attributes - looked_up:
+            looked_up.add(name)
             queue += [(it, 0, False) for it in waiting.pop(name, ())]
         for name in one.methods:
             method = key[0], f"{key[1]}.{name}"
-            if name in asked:
+            if name in looked_up:
                 queue.append((method, 0, False))
             else:
                 waiting.setdefault(name, []).append(method)

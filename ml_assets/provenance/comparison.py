@@ -26,7 +26,7 @@ def artifact_differences(one: tuple[Lake, Manifest], other: tuple[Lake, Manifest
     found += [f"{name} is missing in the first" for name in sorted(theirs.keys() - mine.keys())]
     for name in sorted(mine.keys() & theirs.keys()):
         if mine[name].digest != theirs[name].digest:
-            found += [f"{name}: {said}" for said in _of_file(name, _bytes(one, name), _bytes(other, name))]
+            found += [f"{name}: {difference}" for difference in _of_file(name, _bytes(one, name), _bytes(other, name))]
     return found or [f"versions {one[1].version[:12]} and {other[1].version[:12]} of equal files"]
 
 

@@ -221,12 +221,12 @@ def _failed(
     with lake.pool(len(runs)) as each:
         read = each(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
     for run, (records, failures) in zip(runs, read, strict=True):
-        told = {(it.step, it.attempt) for it in failures}
+        reported = {(it.step, it.attempt) for it in failures}
         attempts = [(it.step, it.attempt, it.failed_at, it.cost) for it in failures]
         attempts += [
             (it.step, it.attempt, it.started_at, None)
             for it in records
-            if (it.step, it.attempt) not in told and (run, it.step, it.attempt) not in done
+            if (it.step, it.attempt) not in reported and (run, it.step, it.attempt) not in done
         ]
         assets = {(it.step, it.attempt): it.assets for it in records}
         for step, attempt, at, cost in attempts:
@@ -255,14 +255,14 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
     except MissingArtifactError:
         return None
     try:
-        said = _Costing.model_validate_json(text)
+        costing = _Costing.model_validate_json(text)
     except ValidationError as error:
         raise CorruptArtifactError(
             f"{path} contains no cost: it is not a manifest. Restore the original file."
         ) from error
     if (problem := seal_problem(text)) is not None:
         raise CorruptArtifactError(f"{path} is not the original manifest: {problem}.")
-    return said
+    return costing
 
 
 def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:

@@ -80,14 +80,14 @@ class Lineage:
 
     def of(self, roots: Iterable[Key]) -> "Lineage":
         """Return the part of a backward lineage that belongs to some of its artifacts."""
-        asked = [key for key in dict.fromkeys(roots) if key in self.nodes]
-        found = dict.fromkeys(asked)
-        waiting = [*asked]
+        requested = [key for key in dict.fromkeys(roots) if key in self.nodes]
+        found = dict.fromkeys(requested)
+        waiting = [*requested]
         while waiting:
             new = [key for key in self.inputs(self.nodes[waiting.pop()]) if key not in found]
             found |= dict.fromkeys(new)
             waiting += new
-        return Lineage(tuple(asked), {key: self.nodes[key] for key in found})
+        return Lineage(tuple(requested), {key: self.nodes[key] for key in found})
 
 
 def key_of(ref: ArtifactRef) -> Key:
@@ -130,10 +130,10 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
     Raises:
         LakeError: the lake cannot be read.
     """
-    asked = [key_of(ref) for ref in roots]
+    requested = [key_of(ref) for ref in roots]
     found: dict[Key, dict[str, Node]] = {}
     names: dict[Key, tuple[str, list[str]]] = {}
-    wave: set[tuple[Key, int]] = {(key, LATEST) for key in asked}
+    wave: set[tuple[Key, int]] = {(key, LATEST) for key in requested}
     while wave:
         _list(lake, {key for key, _ in wave} - names.keys(), names)
         wanted = {(key, known_manifest(names[key][1], number)) for key, number in wave}
@@ -145,7 +145,9 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
             found.setdefault(key, {})[name] = node
             for made in node.makings:
                 wave.update((key_of(ref), number) for ref, number in made.numbered_inputs)
-    return Lineage(tuple(dict.fromkeys(asked)), {key: merge_nodes([*nodes.values()]) for key, nodes in found.items()})
+    return Lineage(
+        tuple(dict.fromkeys(requested)), {key: merge_nodes([*nodes.values()]) for key, nodes in found.items()}
+    )
 
 
 def last_manifest(lake: Manifests, ref: ArtifactRef) -> Manifest:

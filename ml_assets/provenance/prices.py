@@ -62,7 +62,7 @@ def read_prices() -> Prices | None:
             raise SettingsError(
                 f"{path} has an alias (*name), which is not allowed in a price table; write the value itself."
             )
-        said = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{PRICES} names {path}, which cannot be read ({getattr(error, 'strerror', None) or 'no UTF-8'}). Mount "
@@ -73,21 +73,21 @@ def read_prices() -> Prices | None:
         line = mark.line + 1 if mark else 1
         raise SettingsError(f"{path}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
     try:
-        return Prices.model_validate(said)
+        return Prices.model_validate(content)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {mistake}" for mistake in _mistakes(error))) from error
+        raise SettingsError("\n".join(f"{path}: {one}" for one in _errors(error))) from error
 
 
-def _mistakes(error: ValidationError) -> list[str]:
-    told = []
+def _errors(error: ValidationError) -> list[str]:
+    sentences = []
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"])
         known = ", ".join(Prices.model_fields)
-        told.append(
+        sentences.append(
             {
                 "missing": f"{field} is missing; give it.",
                 "extra_forbidden": f"there is no '{field}'; expected some of {known}.",
                 "model_type": f"expected fields {known}, got {type(problem['input']).__name__}.",
             }.get(problem["type"], f"{field}: {problem['msg']}, got {problem['input']!r}.")
         )
-    return [*dict.fromkeys(told)]
+    return [*dict.fromkeys(sentences)]

@@ -93,8 +93,8 @@ def narrowed(record: StepRecord, partition: str | None) -> StepRecord:
     if partition is None:
         return record
     if record.partitions is None or partition not in partitions_of(record):
-        asked = "no partition" if record.partitions is None else " to ".join(dict.fromkeys(record.partitions))
-        raise DataError(f"the step {record.step} of run {record.run_id} covers {asked}, not '{partition}'.")
+        covered = "no partition" if record.partitions is None else " to ".join(dict.fromkeys(record.partitions))
+        raise DataError(f"the step {record.step} of run {record.run_id} covers {covered}, not '{partition}'.")
     return record.model_copy(update={"partitions": (partition, partition)})
 
 
@@ -144,8 +144,8 @@ def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
 
 def _cause_of(error: DagsterMaxRetriesExceededError) -> BaseException:
     """Return the error of the last attempt of a step with a retry policy, instead of Dagster's own error."""
-    asked = error.__context__
-    return (asked.__cause__ if asked is not None else None) or error
+    cause = error.__context__
+    return (cause.__cause__ if cause is not None else None) or error
 
 
 def _config(record: StepRecord) -> dict[str, Any]:

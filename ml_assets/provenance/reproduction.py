@@ -143,10 +143,12 @@ class Recorded:
             DataError: an artifact is no longer in the lake, or its manifest cannot be read.
         """
         gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "kept"]
-        said = [f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone]
-        if said:
-            more = f"; and {len(said) - _SHOWN} more." if len(said) > _SHOWN else "."
-            raise DataError(f"{self.ref} cannot be trained again: {'; '.join(said[:_SHOWN])}{more}")
+        problems = [
+            f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone
+        ]
+        if problems:
+            more = f"; and {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else "."
+            raise DataError(f"{self.ref} cannot be trained again: {'; '.join(problems[:_SHOWN])}{more}")
 
     @property
     def manifest(self) -> Manifest:
@@ -166,8 +168,8 @@ class Recorded:
 
     def inexact(self, start: From) -> str | None:
         """Return what makes the training inexact; None if bytes must be equal."""
-        told = [self._inexact_training(), self._inexact_search() if start == "raw" else None]
-        return " and ".join(one for one in told if one) or None
+        causes = [self._inexact_training(), self._inexact_search() if start == "raw" else None]
+        return " and ".join(one for one in causes if one) or None
 
     def _inexact_search(self) -> str | None:
         """Return whether several workers searched. Which of them ends a trial first decides what is tried next."""
@@ -180,9 +182,9 @@ class Recorded:
         if not isinstance(training, Mapping):
             return None
         device, workers = made.get("trained_on", training["device"]), training["workers"]
-        told = [] if device == "cpu" else [f"device '{device}'"]
-        told += [] if workers == 1 else [f"{workers} workers"]
-        return " and ".join(told) or None
+        causes = [] if device == "cpu" else [f"device '{device}'"]
+        causes += [] if workers == 1 else [f"{workers} workers"]
+        return " and ".join(causes) or None
 
     def _last(self, ref: ArtifactRef) -> Manifest:
         node = self.lineage.nodes[key_of(ref)]
@@ -264,22 +266,22 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Asset
         mine = {key: ref for (name, key), ref in lake.made.items() if name == asset and (asset, key) in then}
         if not mine:
             continue
-        said = {}
+        problems = {}
         for key, ref in mine.items():
             was = max(then[asset, key], key=_place_in_order).last
             if was is None or ref.version in {node.key[2] for node in then[asset, key]}:
                 continue
             if found_other := artifact_differences((lake, lake.manifest(ref)), (source, was)):
-                said[key] = [f"{key}: {one}" if key else one for one in found_other]
+                problems[key] = [f"{key}: {one}" if key else one for one in found_other]
         alone = next(iter(mine.values())) if len(mine) == 1 else None
         found.append(
             AssetOutcome(
                 asset=asset,
                 artifacts=len(mine),
-                equal=len(mine) - len(said),
+                equal=len(mine) - len(problems),
                 then=then[asset, alone.partition or ""][-1].key[2] if alone else None,
                 now=alone.version if alone else None,
-                differences=tuple(one for lines in [*said.values()][:_SHOWN] for one in lines),
+                differences=tuple(one for lines in [*problems.values()][:_SHOWN] for one in lines),
             )
         )
     return tuple(found)

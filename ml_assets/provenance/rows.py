@@ -63,8 +63,8 @@ def _made(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:
 
 
 def _reasons(manifest: Manifest) -> Counter[str]:
-    told = manifest.parameters.get(LEFT_OUT)
-    counts = told.items() if isinstance(told, Mapping) else ()
+    left_out = manifest.parameters.get(LEFT_OUT)
+    counts = left_out.items() if isinstance(left_out, Mapping) else ()
     return Counter({reason: rows for reason, rows in counts if isinstance(rows, int)})
 
 

@@ -175,11 +175,11 @@ def land_rows(
     before = {} if is_versioned else _rows_before(lake, asset, rows.keys() - {*came.absent})
     landings = {}
     for part, source in rows.items():
-        stood = _all_versions(standing.get(part))
+        landed = _all_versions(standing.get(part))
         if part in came.absent:
-            landings[part] = Landing(source if stood is None else _with_columns_of(stood, source))
+            landings[part] = Landing(source if landed is None else _with_columns_of(landed, source))
         elif is_versioned:
-            landings[part] = keep_versions(source, stood, key=contract.key, received_at=at)
+            landings[part] = keep_versions(source, landed, key=contract.key, received_at=at)
         else:
             landings[part] = Landing(source, before.get(part), source.height)
     made = _whole({part: landing.rows for part, landing in landings.items()}, contract)
@@ -226,10 +226,10 @@ def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[st
     return found
 
 
-def _with_columns_of(stood: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
+def _with_columns_of(landed: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
     """Return unchanged rows with the columns that the source has added since."""
-    return retyped(stood, source.schema).with_columns(
-        pl.lit(None, dtype).alias(name) for name, dtype in source.schema.items() if name not in stood.columns
+    return retyped(landed, source.schema).with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in source.schema.items() if name not in landed.columns
     )
 
 
@@ -271,9 +271,9 @@ def _all_versions(standing: Sequence[tuple[ArtifactRef, pl.DataFrame]] | None) -
 
 def _made_from(lake: Lake, standing: _Standing, parts: Mapping[str, pl.DataFrame]) -> Iterator[ArtifactRef]:
     """Yield the artifacts that the new rows include. An unchanged day retains its lineage."""
-    for part, stood in standing.items():
-        ref, rows = stood[0]
-        yield from lake.manifest(ref).inputs if rows.equals(parts[part]) else [it for it, _ in stood]
+    for part, landed in standing.items():
+        ref, rows = landed[0]
+        yield from lake.manifest(ref).inputs if rows.equals(parts[part]) else [it for it, _ in landed]
 
 
 def _parts(rows: pl.DataFrame, partitions: Sequence[str]) -> dict[str, pl.DataFrame]:

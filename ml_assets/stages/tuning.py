@@ -103,9 +103,9 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
 
         previous = study.trials()
         if declared.tuning.workers > 1:
-            asked = search_settings(plan, importances, trials=config.trials, first=config.first)
+            settings = search_settings(plan, importances, trials=config.trials, first=config.first)
             together = SharedSearch(plan, context, study.lake, study.identity)
-            result, facts = together.run(training_set, asked, previous=previous, on_trial=on_trial)
+            result, facts = together.run(training_set, settings, previous=previous, on_trial=on_trial)
         else:
             result = search(
                 plan, training_set, importances, trials=config.trials, first=config.first, previous=previous,

@@ -73,7 +73,7 @@ def golden(name: str) -> str:
     return (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_before_a_drift_nothing_asks_and_what_is_missing_is_reported(
+def test_without_drift_nothing_requests_a_retraining_and_missing_facts_are_reported(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for day in range(6):
@@ -82,7 +82,7 @@ def test_before_a_drift_nothing_asks_and_what_is_missing_is_reported(
     assert golden("quiet") == said(capsys)
 
 
-def test_what_cannot_be_judged_is_reported_as_such_and_asks_for_nothing(
+def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(6):
@@ -97,7 +97,7 @@ def test_what_cannot_be_judged_is_reported_as_such_and_asks_for_nothing(
     assert "Drift is not judged" in it.said or "Performance is not judged" in it.said
 
 
-def test_a_drift_that_asks_is_reported_and_then_what_holds_it_back(
+def test_drift_that_requests_a_retraining_is_reported_with_what_postpones_it(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for day in range(6):
@@ -111,7 +111,7 @@ def test_a_drift_that_asks_is_reported_and_then_what_holds_it_back(
     assert golden("cool_down") == said(capsys)
 
 
-def test_a_new_champion_is_reported_beside_the_one_before(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_champion_is_reported_with_its_predecessor(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     first = it.champion
     it.serve(it.train(it.day - timedelta(days=1), rounds=2))
     for auc in (0.772, 0.771, 0.769, 0.77, 0.768):
@@ -131,7 +131,9 @@ def test_a_program_reads_the_same_as_json(it: World, capsys: pytest.CaptureFixtu
     assert {"name", "sees", "decides", "otherwise"} == told["answers"][0].keys()
 
 
-def test_without_a_champion_it_says_what_to_do_and_ends_with_1(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_champion_the_command_explains_what_to_do_and_ends_with_1(
+    it: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
@@ -195,7 +197,7 @@ def test_what_the_last_tick_requested_is_reported_with_its_days_and_what_became_
     ticked(it, TickStatus.SUCCESS, run_ids=[run.run_id])
 
     *_, asked, what = said(capsys).splitlines()
-    assert "  ml_assets_drift           2025-11-21 04:40 UTC: asked for" == asked
+    assert "  ml_assets_drift           2025-11-21 04:40 UTC: requested" == asked
     assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
 
 

@@ -84,7 +84,9 @@ class Deployment:
 
     def cancel(self, run_id: str) -> None:
         """Cancel a run as the UI does."""
-        self.server._ask("mutation Cancel($run: String!) { terminateRun(runId: $run) { __typename } }", {"run": run_id})
+        self.server._post(
+            "mutation Cancel($run: String!) { terminateRun(runId: $run) { __typename } }", {"run": run_id}
+        )
 
     def ended(self, run_id: str) -> tuple[bool, list[ServerEvent]]:
         """Return whether a run ended well, once it has ended, and what was told of it."""
@@ -119,7 +121,7 @@ def run(it: Deployment, undisturbed: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("take", [Deployment.delete, Deployment.evict])
-def test_a_step_whose_pod_is_taken_away_is_tried_again_and_the_same_model_comes_out(
+def test_a_step_whose_pod_is_evicted_is_retried_and_gives_the_same_model(
     it: Deployment, undisturbed: str, run: str, take: Callable[[Deployment, str], None]
 ) -> None:
     take(it, it.step_pod(run, "tuning"))
@@ -131,7 +133,7 @@ def test_a_step_whose_pod_is_taken_away_is_tried_again_and_the_same_model_comes_
     assert undisturbed == it.version()
 
 
-def test_a_run_whose_pod_is_taken_away_goes_on_in_another_and_the_same_model_comes_out(
+def test_a_run_whose_pod_is_evicted_continues_in_another_and_gives_the_same_model(
     it: Deployment, undisturbed: str, run: str
 ) -> None:
     first = it.run_pod(run)

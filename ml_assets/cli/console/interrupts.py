@@ -38,7 +38,7 @@ class Interrupts:
     def __init__(self) -> None:
         """Prepare, without installing a handler."""
         self.signal: int | None = None
-        self._hearing, self._ending = threading.Lock(), threading.Lock()
+        self._receiving, self._ending = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
         """Install the handler, and use one folder for the temporary files of this process and its children.
@@ -50,10 +50,10 @@ class Interrupts:
         locked(Path(self._folder))  # until the process ends
         remove_abandoned()
         tempfile.tempdir = os.environ["TMPDIR"] = self._folder
-        self._heard, self._told = socket.socketpair()
-        for end in (self._heard, self._told):
+        self._receiver, self._sender = socket.socketpair()
+        for end in (self._receiver, self._sender):
             end.setblocking(False)
-        signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:  # SIGINT too, because background jobs of a shell ignore it
             signal.signal(number, signal.default_int_handler)
         threading.Thread(target=self._listen, daemon=True).start()
@@ -67,7 +67,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # polars and Python each raise one for the same signal
         except KeyboardInterrupt as second:
             error = second
-        self._hear()  # the other thread may not have run yet
+        self._receive()  # the other thread may not have run yet
         if self.signal is not None or isinstance(error, KeyboardInterrupt):
             self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -88,17 +88,17 @@ class Interrupts:
         until = None
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
-            is_over = not select.select([self._heard], [], [], left)[0]
+            is_over = not select.select([self._receiver], [], [], left)[0]
             is_first = until is None
-            if (self._hear() and not is_first) or is_over:
+            if (self._receive() and not is_first) or is_over:
                 self.end()
             if self.signal is not None and is_first:
                 until = time.monotonic() + GRACE_SECONDS
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         """Record the signals that have arrived; return whether there were any."""
-        with self._hearing, suppress(BlockingIOError):
-            numbers = [number for number in self._heard.recv(64) if number in _SIGNALS]
+        with self._receiving, suppress(BlockingIOError):
+            numbers = [number for number in self._receiver.recv(64) if number in _SIGNALS]
             self.signal = self.signal or next(iter(numbers), None)
             return bool(numbers)
         return False

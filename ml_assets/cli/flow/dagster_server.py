@@ -114,7 +114,7 @@ class DagsterServer:
             ServerError: the server cannot be reached, does not know the assets, or refuses the run.
         """
         keys = [{"path": [*path]} for path in assets]
-        nodes = self._ask(_HOME, {"keys": keys})["assetNodes"]
+        nodes = self._post(_HOME, {"keys": keys})["assetNodes"]
         if len(nodes) < len(keys):
             raise ServerError(
                 f"{self.url} knows {len(nodes)} of the {len(keys)} requested assets, such as {'/'.join(assets[0])}; "
@@ -131,10 +131,10 @@ class DagsterServer:
             "runConfigData": run_config,
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
-        answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
+        answer = self._post(_LAUNCH, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
-            said = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
-            raise ServerError(f"{self.url} refused the run ({answer['__typename']}): {said}")
+            message = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
+            raise ServerError(f"{self.url} refused the run ({answer['__typename']}): {message}")
         return str(answer["run"]["runId"])
 
     def follow(self, run_id: str) -> Iterator[ServerEvent | bool]:
@@ -144,10 +144,10 @@ class DagsterServer:
             ServerError: the server is unavailable for too long, or does not know the run.
         """
         cursor, lost = None, None
-        began, is_queued_told = time.monotonic(), False
+        began, is_queue_reported = time.monotonic(), False
         while True:
             try:
-                answer = self._ask(_FOLLOW, {"run": run_id, "cursor": cursor, "limit": _AT_ONCE})
+                answer = self._post(_FOLLOW, {"run": run_id, "cursor": cursor, "limit": _AT_ONCE})
             except _UnreachableError:
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > _LOST_SECONDS:
@@ -159,25 +159,25 @@ class DagsterServer:
             for part in (run, logs):
                 if part["__typename"] not in {"Run", "EventConnection"}:
                     raise ServerError(f"{self.url} cannot read run {run_id}: {part.get('message')}")
-            yield from (_told(event) for event in logs["events"])
+            yield from (_server_event(event) for event in logs["events"])
             cursor = logs["cursor"]
             if logs["hasMore"]:
                 continue
             if run["status"] in {"SUCCESS", "FAILURE", "CANCELED"}:
                 yield run["status"] == "SUCCESS"
                 return
-            if run["status"] == "QUEUED" and not is_queued_told and time.monotonic() - began > _QUEUED_SECONDS:
+            if run["status"] == "QUEUED" and not is_queue_reported and time.monotonic() - began > _QUEUED_SECONDS:
                 yield ServerEvent(
                     QUEUED, "", "INFO", "still queued: a daemon starts it when the concurrency limits allow"
                 )
-                is_queued_told = True
+                is_queue_reported = True
             time.sleep(self._poll_seconds)
 
     def page(self, run_id: str) -> str:
         """Return the address of a run in the UI."""
         return f"{self.url}/runs/{run_id}"
 
-    def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
             answer = self._session.post(
                 f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=_TIMEOUT,
@@ -196,15 +196,15 @@ class DagsterServer:
         if answer.status_code >= 500:
             raise _UnreachableError(f"{self.url} cannot answer now (HTTP {answer.status_code}).")
         try:
-            said = answer.json()
+            body = answer.json()
         except requests.JSONDecodeError as error:
             raise ServerError(
                 f"{self.url}/graphql did not answer with JSON (HTTP {answer.status_code}); expected "
                 "Dagster's webserver there."
             ) from error
-        if said.get("errors"):
-            raise ServerError(f"{self.url} cannot answer: {said['errors'][0].get('message', said['errors'][0])}")
-        data: dict[str, Any] = said["data"]
+        if body.get("errors"):
+            raise ServerError(f"{self.url} cannot answer: {body['errors'][0].get('message', body['errors'][0])}")
+        data: dict[str, Any] = body["data"]
         return data
 
 
@@ -212,7 +212,7 @@ class _UnreachableError(ServerError):
     """The server does not answer now; it may answer later."""
 
 
-def _told(event: Mapping[str, Any]) -> ServerEvent:
+def _server_event(event: Mapping[str, Any]) -> ServerEvent:
     error = event.get("error")
     while error and str(error.get("className", "")).startswith("Dagster") and error.get("cause"):
         error = error["cause"]

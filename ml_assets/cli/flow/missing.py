@@ -30,11 +30,11 @@ def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Par
     Raises:
         SourceError: a folder cannot be listed.
     """
-    asked = {*keys}
+    requested = {*keys}
     found: Partitions = {}
     for name, table in ((name, table) for raw in declared.raw for name, table in raw.tables.items()):
         key = dg.AssetKey(["raw", name])
-        if table.files is not None and key in asked:
+        if table.files is not None and key in requested:
             listed = list_files(DayPattern.of(table.files), lake.access).days
             found[key] = {*map(str, listed), *lake.partitions(key.to_user_string())}
     return found

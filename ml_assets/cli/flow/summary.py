@@ -211,13 +211,13 @@ def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrapped(f"precision, recall and lift: of {point}")
 
 
-def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> list[str]:
+def leak_lines(model: str, proven: Sequence[str], printed: Sequence[str] = ()) -> list[str]:
     """Return the first lines of the summary if leaks are proven, which block training and promotion.
 
     Args:
         model: the model.
         proven: the leaks, as sentences.
-        told: the errors that the run has printed. Leaks in them are not printed again.
+        printed: the errors that the run has printed. Leaks in them are not printed again.
     """
     if not proven:
         return []
@@ -225,7 +225,7 @@ def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> l
     count = counted(len(proven), "proven leak")
     return [
         f"LEAK: {model} has {count}; nothing is published or promoted.",
-        *(f"- {it}" for it in proven if not any(it in error for error in told)),
+        *(f"- {it}" for it in proven if not any(it in error for error in printed)),
         f"Correct the tables or the known times and run again; the run tests these days again. {otherwise}",
     ]
 

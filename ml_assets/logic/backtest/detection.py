@@ -133,8 +133,8 @@ def count_false_alarms(
         days=days,
         judged=sum(day.state != "not judged" for day in drift),
         over=sum(day.is_over for day in drift),
-        asked_by_drift=sum(asks_by_drift(population, drift)),
-        asked_by_performance=sum(asks_by_performance(population, performance)),
+        asked_by_drift=sum(drift_requests(population, drift)),
+        asked_by_performance=sum(performance_requests(population, performance)),
     )
 
 
@@ -175,8 +175,8 @@ def _trial(
     counted = FIRST + timedelta(days=QUIET + lead)
     before, after = (_metric_since(population, frame, counted) for frame in (stream, hurt))
     cost = None if before is None or after is None else population.metric.gain(before, after)
-    by_drift = asks_by_drift(population, drift)[QUIET:]
-    return cost, any(by_drift), any(asks_by_performance(population, performance)[QUIET:])
+    by_drift = drift_requests(population, drift)[QUIET:]
+    return cost, any(by_drift), any(performance_requests(population, performance)[QUIET:])
 
 
 def put_in(population: Population, stream: pl.DataFrame, injection: Injection) -> pl.DataFrame:
@@ -257,12 +257,12 @@ def _metric_since(population: Population, stream: pl.DataFrame, day: date) -> fl
     return float(np.mean(there)) if there else None
 
 
-def asks_by_drift(population: Population, days: Sequence[DriftSummary]) -> list[bool]:
+def drift_requests(population: Population, days: Sequence[DriftSummary]) -> list[bool]:
     """Return for each day whether drift requests a retraining, with what is known by its end."""
     return [drift_finding(seen, population.serving, population.rules).is_over for seen in _so_far(days)]
 
 
-def asks_by_performance(population: Population, days: Sequence[PerformanceSummary]) -> list[bool]:
+def performance_requests(population: Population, days: Sequence[PerformanceSummary]) -> list[bool]:
     """Return for each day whether performance requests a retraining, with what is known by its end."""
     return [
         performance_finding(seen, population.serving, population.rules, population.metric).is_over

@@ -249,15 +249,15 @@ def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: 
         if decision.is_held:
             life.held[day] = decision.sentence
         return
-    asked = decision.asks
+    finding = decision.asks
     life.history.append(
         Retraining(
-            model=SIMULATED, as_of=day, number=decision.number, cause=asked.cause, sentence=asked.sentence,
-            figures=asked.figures, champion=life.champion.serving.version,
+            model=SIMULATED, as_of=day, number=decision.number, cause=finding.cause, sentence=finding.sentence,
+            figures=finding.figures, champion=life.champion.serving.version,
             asked_at=datetime.combine(day, time(), UTC), asked_by=SIMULATED,
         )
     )  # fmt: skip
-    _train(world, life, day, asked.cause, asked.sentence)
+    _train(world, life, day, finding.cause, finding.sentence)
 
 
 def _since(life: Life[M], day: date) -> date:

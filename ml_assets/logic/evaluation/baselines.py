@@ -135,7 +135,7 @@ def _shallow_tree(
         "num_threads": threads,
         "verbosity": -1,
     }
-    asked = to_matrix(encode(rows, features, vocabularies, "missing"))
+    encoded = to_matrix(encode(rows, features, vocabularies, "missing"))
     predicted = np.empty((rows.height, outcomes.shape[1]))
     for output in range(outcomes.shape[1]):
         if labels[:, output].min() == labels[:, output].max():
@@ -144,7 +144,7 @@ def _shallow_tree(
         dataset.set_label(labels[:, output] - prior[output])  # LightGBM stores labels as float32
         with THREADS.exactly(threads):
             tree = lgb.train(parameters, dataset, num_boost_round=1)
-            predicted[:, output] = tree.predict(asked, num_threads=threads) + prior[output]
+            predicted[:, output] = tree.predict(encoded, num_threads=threads) + prior[output]
     if summary.task == "regression":
         return predicted
     # A leaf without positives does not prove a rate of 0: half a row is added.

@@ -131,8 +131,8 @@ def _thin(progress: Vector) -> NDArray[np.int64]:
     """Return at most `CURVE_POINTS` positions, evenly spaced along an increasing progress, including both ends."""
     if len(progress) <= CURVE_POINTS:
         return np.arange(len(progress))
-    asked = np.linspace(progress[0], progress[-1], CURVE_POINTS - 1)
-    return np.unique(np.append(np.searchsorted(progress, asked, side="left"), len(progress) - 1)).astype(np.int64)
+    positions = np.linspace(progress[0], progress[-1], CURVE_POINTS - 1)
+    return np.unique(np.append(np.searchsorted(progress, positions, side="left"), len(progress) - 1)).astype(np.int64)
 
 
 def _histogram(scores: Vector, low: float, high: float) -> pl.DataFrame:

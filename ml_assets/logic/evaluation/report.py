@@ -207,8 +207,10 @@ def _scores_of_opponents(
 ) -> dict[str, Vector]:
     """Return the scores of champion and anchor, if they have any; each version once."""
     is_same = champion is not None and anchor is not None and champion.version == anchor.version
-    asked = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
-    return {who: scores_of(it.scores, rows, summary) for who, it in asked if it is not None and it.scores is not None}
+    requested = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
+    return {
+        who: scores_of(it.scores, rows, summary) for who, it in requested if it is not None and it.scores is not None
+    }
 
 
 def _no_calibration() -> pl.DataFrame:

@@ -92,11 +92,11 @@ def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame
     NaN, which is above no limit.
     """
     names, found = table["feature"].to_list(), []
-    told: list[list[str]] = [[] for _ in names]
+    reasons: list[list[str]] = [[] for _ in names]
     for rule in _rules(table, limits):
         for place in np.flatnonzero(rule.is_over).tolist():
             sentence = rule.words.format(*(f"{round(float(figure[place]), 3)}" for figure in rule.shown))
-            told[place].append(sentence)
+            reasons[place].append(sentence)
             found.append(
                 BrokenLimit(
                     rule=rule.name, feature=names[place], figure=float(rule.figure[place]), limit=rule.limit,
@@ -108,8 +108,8 @@ def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame
     judged = table.hstack(
         [
             pl.Series("weighted_excess_psi", weighted, nan_to_null=True),
-            pl.Series("is_over", [bool(sentences) for sentences in told]),
-            pl.Series("reason", ["; ".join(sentences) for sentences in told]),
+            pl.Series("is_over", [bool(sentences) for sentences in reasons]),
+            pl.Series("reason", ["; ".join(sentences) for sentences in reasons]),
         ]
     )
     return judged, tuple(sorted(found, key=lambda it: order[it.feature]))

@@ -112,7 +112,7 @@ def _events(events: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
 
 
 def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield days in a row on which something was held back as one line, with what was said on the last."""
+    """Yield days in a row on which something was held back as one line, with the sentence of the last day."""
     rows = held.sort("day").to_dicts()
     span: dict[str, Any] | None = None
     for row in rows:
@@ -135,8 +135,8 @@ def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
     when = "anew at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
     yield "features and parameters", f"chosen {when}, within the declared budget"
     yield "features" if not summary.is_tuned else "features, last", ", ".join(summary.features)
-    told = ", ".join(f"{name} {_plain(value)}" for name, value in summary.parameters.items())
-    yield "parameters" if not summary.is_tuned else "parameters, last", f"{told}; {summary.rounds} rounds"
+    values = ", ".join(f"{name} {_plain(value)}" for name, value in summary.parameters.items())
+    yield "parameters" if not summary.is_tuned else "parameters, last", f"{values}; {summary.rounds} rounds"
     yield "when it asks", ", ".join(f"{name} {_plain(value)}" for name, value in summary.rules.items())
     yield "took", f"{summary.seconds:,.0f} s"
 
@@ -156,8 +156,8 @@ def _signed(value: float) -> str:
 
 def _verdicts(result: PolicyResult) -> str:
     """Return what came of the fits, in words."""
-    told = [f"{result.promotions} promoted", f"{result.refusals} refused"] if result.fits else ["–"]
-    return ", ".join(told + ([f"{result.rollbacks} rolled back"] if result.rollbacks else []))
+    words = [f"{result.promotions} promoted", f"{result.refusals} refused"] if result.fits else ["–"]
+    return ", ".join(words + ([f"{result.rollbacks} rolled back"] if result.rollbacks else []))
 
 
 def _environment() -> Environment:

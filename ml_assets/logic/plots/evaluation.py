@@ -120,8 +120,8 @@ def calibration_plot(evaluation: Evaluation) -> str:
     wanted = ("score_mean", "truth_mean", "low", "high", "rows")
     bins = rows_with(evaluation.calibration, wanted, "evaluation (calibration)").sort("score_mean")
     have_scores = evaluation.curves.filter(pl.col("curve") == "score_histogram").sort("x")
-    told = bins.drop_nulls(["low", "high"])
-    inside = told.filter(pl.col("score_mean").is_between(pl.col("low"), pl.col("high"))).height
+    with_interval = bins.drop_nulls(["low", "high"])
+    inside = with_interval.filter(pl.col("score_mean").is_between(pl.col("low"), pl.col("high"))).height
     measured = summary.metrics.get("calibration_error")
     if measured is not None:
         title = f"Calibration error {interval(measured)}"
@@ -129,19 +129,19 @@ def calibration_plot(evaluation: Evaluation) -> str:
         title = f"Calibration error {number(summary.calibration_error)}"
     else:
         title = "Calibration"
-    title += f"; in {inside} of {told.height} bins the score is within the 95 % interval of the truth"
-    if without := bins.height - told.height:
+    title += f"; in {inside} of {with_interval.height} bins the score is within the 95 % interval of the truth"
+    if without := bins.height - with_interval.height:
         title += f"; {without} without an interval"
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1]})
-        said, true = as_floats(bins["score_mean"]), as_floats(bins["truth_mean"])
-        reach = min(1.0, 1.06 * max(*said, *as_floats(bins["high"].fill_null(0)), 0.05))
+        predicted, true = as_floats(bins["score_mean"]), as_floats(bins["truth_mean"])
+        reach = min(1.0, 1.06 * max(*predicted, *as_floats(bins["high"].fill_null(0)), 0.05))
         top.plot([0, reach], [0, reach], color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
         down = (bins["truth_mean"] - bins["low"]).clip(lower_bound=0)
         up = (bins["high"] - bins["truth_mean"]).clip(lower_bound=0)
-        top.errorbar(said, true, yerr=[as_floats(down), as_floats(up)], fmt="none", ecolor=SKY, elinewidth=1.4)
-        top.plot(said, true, "o-", color=BLUE, markersize=4, linewidth=1)
+        top.errorbar(predicted, true, yerr=[as_floats(down), as_floats(up)], fmt="none", ecolor=SKY, elinewidth=1.4)
+        top.plot(predicted, true, "o-", color=BLUE, markersize=4, linewidth=1)
         top.text(0.98 * reach, 0.04 * reach, "dashed: perfect calibration", color=MUTED, fontsize=8, ha="right")
         top.set_ylabel("actual share")
         top.set_xlim(0, reach)
@@ -150,7 +150,7 @@ def calibration_plot(evaluation: Evaluation) -> str:
         if have_scores.height:
             _histogram(bottom, have_scores)
         else:
-            bottom.bar(said, bins["rows"].to_list(), width=0.6 * reach / bins.height, color=FAINT)
+            bottom.bar(predicted, bins["rows"].to_list(), width=0.6 * reach / bins.height, color=FAINT)
         bottom.set_ylabel("rows")
         bottom.set_xlabel("score (predicted probability)")
         light_grid(bottom, "y")
@@ -198,10 +198,10 @@ def predicted_actual_plot(evaluation: Evaluation) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        said, true = as_floats(bins["x"]), as_floats(bins["y"])
-        ends = [min(*said, *true), max(*said, *true)]
+        predicted, true = as_floats(bins["x"]), as_floats(bins["y"])
+        ends = [min(*predicted, *true), max(*predicted, *true)]
         axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
-        axes.plot(said, true, "o-", color=BLUE, markersize=4, linewidth=1)
+        axes.plot(predicted, true, "o-", color=BLUE, markersize=4, linewidth=1)
         axes.set_xlabel("mean predicted value in the bin")
         axes.set_ylabel("mean actual value in the bin")
         light_grid(axes, "both")
@@ -245,9 +245,9 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
     place = {at: index for index, at in enumerate(kept)}
     title = f"{right:,} of {rows:,} test rows ({share(right / rows if rows else None)}) are on the diagonal"
     grid = np.zeros((len(kept), len(kept)))
-    for true, said, count in counts.select("x", "y", "threshold").drop_nulls().iter_rows():
-        if true in place and said in place:
-            grid[place[true], place[said]] += count
+    for true, predicted, count in counts.select("x", "y", "threshold").drop_nulls().iter_rows():
+        if true in place and predicted in place:
+            grid[place[true], place[predicted]] += count
     of_class = dict(by_class.select("x", "threshold").iter_rows())
 
     def draw(figure: Figure) -> None:

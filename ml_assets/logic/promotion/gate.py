@@ -282,7 +282,7 @@ def _ends(difference: Interval, against: str) -> dict[str, float]:
     return {f"difference to {against}, low": difference.low, f"difference to {against}, high": difference.high}
 
 
-def _told(comparison: Comparison) -> str:
+def _comparison_words(comparison: Comparison) -> str:
     difference = comparison.difference
     return (
         f"{comparison.metric} {comparison.challenger:z.4f} against {comparison.other:z.4f}, difference "
@@ -306,7 +306,7 @@ def _beats_baseline(comparison: Comparison, attempt: Attempt) -> GateRule:
     if bound is None:
         return GateRule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
     verb = "Beats" if bound > 0 else "Is not shown to beat"
-    sentence = f"{verb} {who}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
+    sentence = f"{verb} {who}: {_comparison_words(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
     figures |= {f"difference to {name}, bound": bound, **attempt.figures}
     return GateRule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
 
@@ -419,7 +419,7 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         is_worse = difference.high is not None and difference.high < -margin
         verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
         verdict += f" than {who} by more than the margin of {margin:g}"
-    sentence = f"{verdict}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
+    sentence = f"{verdict}: {_comparison_words(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
     return GateRule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
 
 
@@ -448,10 +448,10 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> GateRule:
         sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
         if judged.height:
             worst = judged.sort("difference").row(0, named=True)
-            sentence += f"; the lowest difference is that of {_told_slice(worst, metric)}"
+            sentence += f"; the lowest difference is that of {_slice_words(worst, metric)}"
     else:
-        told = "; ".join(_told_slice(row, metric) for row in failing.iter_rows(named=True))
-        sentence = f"Worse than the champion by more than {margin:g} on {told}"
+        listed = "; ".join(_slice_words(row, metric) for row in failing.iter_rows(named=True))
+        sentence = f"Worse than the champion by more than {margin:g} on {listed}"
     if judged.height:
         sentence += (
             f". The worst of {judged.height} is judged {confidence_words(1 - level)}, the others by Holm's "
@@ -477,7 +477,7 @@ def _slice_figures(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _told_slice(row: Mapping[str, Any], metric: str) -> str:
+def _slice_words(row: Mapping[str, Any], metric: str) -> str:
     return (
         f"{_name(row)} ({row['rows']:,} rows of {row['clusters']} {row['unit']}: {metric} {row['score']:z.4f} against "
         f"{row['champion_score']:z.4f}, {row['difference']:+z.4f} "

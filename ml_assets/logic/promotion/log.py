@@ -163,8 +163,8 @@ def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContrac
         inputs: The current contract of all features.
     """
     spec = model.spec
-    asked = [("task", spec.task, task), ("target", spec.target, target)]
-    against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in asked if was != now]
+    differences = [("task", spec.task, task), ("target", spec.target, target)]
+    against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in differences if was != now]
     against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
     if model.contract is None:
         gone = [feature.name for feature in spec.features if feature.name not in inputs.names]
@@ -204,7 +204,7 @@ def entry_of(
         action=action,
         champion=version,
         challenger=version,
-        reasons=(why, _said(judged)),
+        reasons=(why, _verdict_sentence(judged)),
         is_anchor=action == "promote" and (approved is None or approved.is_anchor),
         cause=judged.cause if judged is not None and action == "promote" else None,
         evaluation_version=None if judged is None else judged.evaluation_version,
@@ -214,7 +214,7 @@ def entry_of(
     )
 
 
-def _said(judged: Promotion | None) -> str:
+def _verdict_sentence(judged: Promotion | None) -> str:
     if judged is None:
         return "The gate has not judged it."
     verb = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "passed"}[judged.action]

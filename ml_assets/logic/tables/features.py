@@ -17,7 +17,7 @@ from ml_assets.contracts.words import counted
 from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem
 
 DAY: Final = "day"
-_MEND: Final = (
+_FIX: Final = (
     "If such a value is wrong, give the source's column a range in its contract (in_range), name the value in "
     "null_values, or make it null in the table's SQL. If it is an identifier, mark the column categorical. If all "
     "values are large, subtract a constant in the SQL."
@@ -95,7 +95,7 @@ def _inexact_values(
             value = redacted(name, row[name], personal)
             yield (
                 f"feature '{name}' {inexact_words(beyond.height, frame.height)}, such as {value} where "
-                f"{key_words(row, key, personal)}. {_MEND}"
+                f"{key_words(row, key, personal)}. {_FIX}"
             )
 
 

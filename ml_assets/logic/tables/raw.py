@@ -227,14 +227,14 @@ def keep_versions(
     ours = [name for name in rows.columns if name not in (*shared, RECEIVED_AT, GONE_AT)]
     seen = source.select(*shared, *ours).unique(shared, keep="first", maintain_order=True)
     is_gone = pl.col(_ROW).is_in(gone[_ROW].implode())
-    stood = (
+    landed = (
         standing.with_columns(pl.when(is_gone).then(pl.lit(received_at, _MOMENT)).otherwise(GONE_AT).alias(GONE_AT))
         .select(dict.fromkeys([*shared, RECEIVED_AT, GONE_AT]).keys())
         .join(seen, on=shared, how="left", nulls_equal=True, maintain_order="left")
     )
     corrected = fresh.join(newest, on=identity, how="semi", nulls_equal=True).height
     return Landing(
-        rows=pl.concat([stood.select(rows.columns), fresh]),
+        rows=pl.concat([landed.select(rows.columns), fresh]),
         before=current.height,
         now=rows.height,
         late=fresh.height - corrected,

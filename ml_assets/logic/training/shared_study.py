@@ -111,12 +111,12 @@ def work(
     """
     from optuna.trial import TrialState
 
-    worker, heard, sign = _Worker(trials, study), clock(), None
+    worker, last_beat, sign = _Worker(trials, study), clock(), None
     while True:
         attributes = study.user_attrs
         if attributes.get(BEATS) != sign:
-            heard, sign = clock(), attributes.get(BEATS)
-        if attributes.get(CLOSED) or clock() - heard >= patience:
+            last_beat, sign = clock(), attributes.get(BEATS)
+        if attributes.get(CLOSED) or clock() - last_beat >= patience:
             return worker.ran
         if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             worker.run_one()

@@ -331,9 +331,9 @@ def _without(environments: Mapping[str, Stat], named: Iterable[str | None]) -> d
 def _alerts(listed: Mapping[str, Stat]) -> dict[str, dict[str, Stat]]:
     found: dict[str, dict[str, Stat]] = {}
     for relative, stat in listed.items():
-        told = _ALERT.fullmatch(relative)
-        if told is not None and f"open/{told[2]}.json" not in listed:
-            found.setdefault(told[1], {})[f"alerts/{relative}"] = stat
+        alert = _ALERT.fullmatch(relative)
+        if alert is not None and f"open/{alert[2]}.json" not in listed:
+            found.setdefault(alert[1], {})[f"alerts/{relative}"] = stat
     return found
 
 

@@ -230,7 +230,7 @@ class _Reign(NamedTuple):
         ended_at: None for the current champion.
     """
 
-    said: str
+    reason: str
     ended_at: datetime | None
 
 
@@ -253,18 +253,18 @@ class _Log:
                 began = None
                 continue
             began = entry if began is None or began.champion != version else began
-            said = f"champion {version[:12]} of {model}, {_day(began.decided_at)} (entry {began.number})"
+            reason = f"champion {version[:12]} of {model}, {_day(began.decided_at)} (entry {began.number})"
             # A slow clock must not make a period end before it began.
             clock = None if after is None else max(after.decided_at, entry.decided_at, clock or after.decided_at)
             reigns.pop(version, None)
-            reigns[version] = _Reign(said, clock) if after else _Reign(f"{said}, serving", None)
+            reigns[version] = _Reign(reason, clock) if after else _Reign(f"{reason}, serving", None)
         return cls(model, entries, dict(reversed(reigns.items())))
 
     def served(self, policy: Policy) -> Iterator[_Root]:
         """Yield all champions that are not to be forgotten, with their evaluations."""
         for version, reign in self.reigns.items():
             if not self._is_over(version, reign, policy):
-                yield from self._model(version, reign.said)
+                yield from self._model(version, reign.reason)
         for entry in self.entries:
             if not self._is_turned_down(entry) and entry.challenger not in self.reigns:
                 yield from self._model(entry.challenger, f"named by entry {entry.number} of {self.model}")
@@ -273,32 +273,32 @@ class _Log:
         """Yield the champions whose lineage is given up, with their evaluations."""
         for version, reign in self.reigns.items():
             if self._is_over(version, reign, policy):
-                yield from self._model(version, f"{reign.said}, without its lineage")
+                yield from self._model(version, f"{reign.reason}, without its lineage")
 
     def refused(self, policy: Policy) -> Iterator[_Root]:
         """Yield the challengers that were rejected within the window, with their evaluations."""
         for entry in self.entries:
             if self._is_turned_down(entry) and entry.decided_at > policy.since:
-                said = f"rejected challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
-                yield self._at("model", entry.challenger), said
-                yield self._at("evaluation", entry.evaluation_version), said
+                reason = f"rejected challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
+                yield self._at("model", entry.challenger), reason
+                yield self._at("evaluation", entry.evaluation_version), reason
 
     def evidence(self) -> Iterator[_Root]:
         """Yield every evaluation on which a decision was based."""
         for entry in self.entries:
-            said = f"evidence of entry {entry.number} of {self.model}, without its lineage"
-            yield self._at("evaluation", entry.evaluation_version), said
+            reason = f"evidence of entry {entry.number} of {self.model}, without its lineage"
+            yield self._at("evaluation", entry.evaluation_version), reason
 
     def _is_over(self, version: str, reign: _Reign, policy: Policy) -> bool:
         if not policy.forget_champions or reign.ended_at is None or version == policy.anchor_of(self.entries):
             return False
         return reign.ended_at <= policy.since
 
-    def _model(self, version: str, said: str) -> Iterator[_Root]:
-        yield self._at("model", version), said
+    def _model(self, version: str, reason: str) -> Iterator[_Root]:
+        yield self._at("model", version), reason
         for entry in self.entries:
             if entry.challenger == version and entry.action != "refuse":
-                yield self._at("evaluation", entry.evaluation_version), said
+                yield self._at("evaluation", entry.evaluation_version), reason
 
     def _is_turned_down(self, entry: Promotion) -> bool:
         """Return whether a challenger was rejected, or waited for approval until another one did."""

@@ -1,1 +1,1 @@
-"""Traces: finds what was asked for, collects its lineage, and shows it as text, JSON or a page."""
+"""Traces: finds the requested artifact, collects its lineage, and shows it as text, JSON or a page."""

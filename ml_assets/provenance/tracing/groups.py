@@ -75,8 +75,8 @@ class ArtifactGroup:
 
     def differences(self) -> dict[str, dict[str, list[Node]]]:
         """Return the facts in which its artifacts differ, with the artifacts of each value."""
-        told = {name: self.by(fact) for name, fact in DIFFERENCES.items()}
-        return {name: values for name, values in told.items() if len(values) > 1}
+        by_fact = {name: self.by(fact) for name, fact in DIFFERENCES.items()}
+        return {name: values for name, values in by_fact.items() if len(values) > 1}
 
 
 def groups(lineage: Lineage) -> dict[str, ArtifactGroup]:

@@ -65,18 +65,18 @@ details { margin: 8px 0 0; } summary { cursor: pointer; color: var(--soft); }
 
 def render_page(trace: Trace) -> str:
     """Return the page as HTML."""
-    told = {node.key: text for node, text in trace.models()}
+    model_notes = {node.key: text for node, text in trace.models()}
     body = [f"<h1>{_text(trace.title)}</h1>", _facts(trace.facts.items())]
     problems = sections(trace)["problems"]
     body += [f'<p class="bad">{_text(cell)}</p>' for row in problems for cell in row]
     for number, part in enumerate(trace.parts):
         found = groups(part.lineage)
-        body += [f"<h2>{_text(part.heading.capitalize())}</h2>", _graph(number, part, found, told)]
+        body += [f"<h2>{_text(part.heading.capitalize())}</h2>", _graph(number, part, found, model_notes)]
     body += [_section(heading, rows) for heading, rows in sections(trace).items() if rows and heading != "problems"]
     body.append("<h2>Artifacts</h2>")
     for number, part in enumerate(trace.parts):
         for place, group in enumerate(groups(part.lineage).values()):
-            body += _details(f"{number}-{place}", group, told)
+            body += _details(f"{number}-{place}", group, model_notes)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -101,9 +101,9 @@ def _section(heading: str, rows: Sequence[tuple[str, ...]]) -> str:
     return f'<h2>{_text(heading.capitalize())}</h2>\n<div class="rows"><table>{body}</table></div>'
 
 
-def _graph(number: int, part: TracePart, found: Mapping[str, ArtifactGroup], told: Mapping[Key, str]) -> str:
+def _graph(number: int, part: TracePart, found: Mapping[str, ArtifactGroup], model_notes: Mapping[Key, str]) -> str:
     """Return a lineage's graph, raw to the left."""
-    lines = {asset: _lines(group, told) for asset, group in found.items()}
+    lines = {asset: _lines(group, model_notes) for asset, group in found.items()}
     sizes = {
         asset: (
             max(_NARROWEST, _LETTER * max(map(len, them)) + 2 * _PADDING + 4),
@@ -130,7 +130,7 @@ def _graph(number: int, part: TracePart, found: Mapping[str, ArtifactGroup], tol
     )
 
 
-def _lines(group: ArtifactGroup, told: Mapping[Key, str]) -> list[str]:
+def _lines(group: ArtifactGroup, model_notes: Mapping[Key, str]) -> list[str]:
     """Return the lines in an asset's box."""
     above, _, name = group.asset.rpartition("/")
     first, *rest = group.what.split(", ", 1)
@@ -141,7 +141,7 @@ def _lines(group: ArtifactGroup, told: Mapping[Key, str]) -> list[str]:
     )
     if group.rows is not None:
         lines.append(f"{group.rows:,} rows")
-    served = [told[node.key] for node in group.nodes if node.key in told]
+    served = [model_notes[node.key] for node in group.nodes if node.key in model_notes]
     if any(text.startswith("champion now") for text in served):
         lines.append("champion now")
     if group.bad:
@@ -180,15 +180,15 @@ def _class(number: int, count: int, is_bad: bool) -> str:  # noqa: FBT001 - as a
 def _curve(points: Sequence[tuple[float, float]]) -> str:
     """Return a curve that is level at the boxes and through the layers between them."""
     (x, y), *rest = points
-    said = [f"M{x:.1f} {y:.1f}"]
+    path = [f"M{x:.1f} {y:.1f}"]
     for to_x, to_y in rest:
         middle = (x + to_x) / 2
-        said.append(f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}")
+        path.append(f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}")
         x, y = to_x, to_y
-    return "".join(said)
+    return "".join(path)
 
 
-def _details(name: str, group: ArtifactGroup, told: Mapping[Key, str]) -> Iterator[str]:
+def _details(name: str, group: ArtifactGroup, model_notes: Mapping[Key, str]) -> Iterator[str]:
     """Yield an asset's section: what its artifacts have in common, then each artifact."""
     yield f'<h3 id="n{name}"><a href="#g{name}">{_text(group.asset)}</a></h3>'
     last = next((node.last for node in reversed(group.nodes) if node.last is not None), None)
@@ -203,7 +203,7 @@ def _details(name: str, group: ArtifactGroup, told: Mapping[Key, str]) -> Iterat
         }
         facts |= {key: str(value) for key, value in last.parameters.items() if value not in (None, {}, [])}
     yield _facts(facts.items())
-    yield from (f"<p{_bad(line)}>{_text(line)}</p>" for line in notes(group, told))
+    yield from (f"<p{_bad(line)}>{_text(line)}</p>" for line in notes(group, model_notes))
     yield f"<details><summary>{len(group.nodes):,} artifact{'s' if len(group.nodes) > 1 else ''}</summary>"
     yield '<div class="rows"><table><tr><th>Partition</th><th>Version</th><th>Made</th><th>Run</th><th>Code</th>'
     yield '<th class="number">Rows</th><th>State</th></tr>'

@@ -25,9 +25,9 @@ def render_text(trace: Trace, *, all_days: bool = False) -> str:
         all_days: whether every partition is listed.
     """
     lines = [trace.title, *(_aligned([*trace.facts.items()]) if trace.facts else ())]
-    told = {node.key: text for node, text in trace.models()}
+    model_notes = {node.key: text for node, text in trace.models()}
     for part in trace.parts:
-        lines += ["", part.heading, *_tree(part, told, all_days=all_days)]
+        lines += ["", part.heading, *_tree(part, model_notes, all_days=all_days)]
     for heading, section in sections(trace).items():
         lines += ["", heading, *_aligned(section)] if section else []
     return "\n".join(map(printable, lines)) + "\n"
@@ -40,7 +40,7 @@ def printable(line: str) -> str:
     )
 
 
-def _tree(part: TracePart, told: Mapping[Key, str], *, all_days: bool) -> Iterator[str]:
+def _tree(part: TracePart, model_notes: Mapping[Key, str], *, all_days: bool) -> Iterator[str]:
     """Yield the assets of a lineage. Each is expanded at its place nearest to a root, and only named at the others."""
     found = groups(part.lineage)
     home = _homes(part, found)
@@ -56,7 +56,7 @@ def _tree(part: TracePart, told: Mapping[Key, str], *, all_days: bool) -> Iterat
         group = found[asset]
         yield f"{branch + asset:<{width}}  {_line(group)}"
         bar = indent + ("│    " if group.next else "     ")
-        yield from (f"{bar}{line}" for line in notes(group, told, all_days=all_days))
+        yield from (f"{bar}{line}" for line in notes(group, model_notes, all_days=all_days))
         for name in reversed(children := sorted(group.next, key=lambda name: (home[name] == asset, name))):
             ends = name == children[-1]
             too_deep = len(indent) >= 3 * _DEEPEST
@@ -91,11 +91,11 @@ def _line(group: ArtifactGroup) -> str:
     return ", ".join(filter(None, [group.what, rows, code]))
 
 
-def notes(group: ArtifactGroup, told: Mapping[Key, str], *, all_days: bool = False) -> Iterator[str]:
+def notes(group: ArtifactGroup, model_notes: Mapping[Key, str], *, all_days: bool = False) -> Iterator[str]:
     """Yield notes about an asset: whether it was champion, differences between its days, and missing artifacts."""
-    models = [node for node in group.nodes if node.key in told]
+    models = [node for node in group.nodes if node.key in model_notes]
     for node in models:
-        yield f"{told[node.key]}" if len(models) == 1 else f"@{node.key[2][:12]} {told[node.key]}"
+        yield f"{model_notes[node.key]}" if len(models) == 1 else f"@{node.key[2][:12]} {model_notes[node.key]}"
     dbt = {str(node.last.parameters["dbt"]) for node in group.nodes if node.last and "dbt" in node.last.parameters}
     if any(name.rpartition(".")[2] != group.asset.rpartition("/")[2] for name in dbt):
         yield f"dbt {', '.join(sorted(dbt))}"
@@ -114,11 +114,11 @@ def notes(group: ArtifactGroup, told: Mapping[Key, str], *, all_days: bool = Fal
 
 
 def _values(values: Mapping[str, Sequence[Node]]) -> str:
-    told = []
+    parts = []
     for value, nodes in values.items():
         short = value if "(" in value else value[:12]  # a commit may be marked as dirty
-        told.append(f"{short or 'unknown'} ({ranges(node.key[1] or f'@{node.key[2][:12]}' for node in nodes)})")
-    return "; ".join(told[:_FEW]) + (f"; and {len(told) - _FEW} more" if len(told) > _FEW else "")
+        parts.append(f"{short or 'unknown'} ({ranges(node.key[1] or f'@{node.key[2][:12]}' for node in nodes)})")
+    return "; ".join(parts[:_FEW]) + (f"; and {len(parts) - _FEW} more" if len(parts) > _FEW else "")
 
 
 def _day(node: Node) -> str:
@@ -149,7 +149,7 @@ def sections(trace: Trace) -> dict[str, list[tuple[str, ...]]]:
 
 def _served(trace: Trace) -> Iterator[tuple[str, ...]]:
     """Yield the most important facts about a bad artifact: the models trained with it, and their predictions."""
-    yield from ((f"{node.asset}@{node.key[2][:12]}", told) for node, told in trace.models())
+    yield from ((f"{node.asset}@{node.key[2][:12]}", note) for node, note in trace.models())
     for part in trace.parts:
         found = groups(part.lineage)
         yield from ((asset, _line(group)) for asset, group in found.items() if asset.endswith("/predictions"))

@@ -56,7 +56,7 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
         LakeError: the lake cannot be read.
     """
     index = _index(lake)
-    asked = [key_of(ref) for ref in roots]
+    requested = [key_of(ref) for ref in roots]
     made: dict[tuple[Key, str], Node] = {}
 
     def read(key: Key, name: str) -> Node:
@@ -64,7 +64,7 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
             made[key, name] = read_node(lake, key, index.names[key][0], name)
         return made[key, name]
 
-    waiting = [(key, name) for key in asked for name in index.names.get(key, ("", []))[1]]
+    waiting = [(key, name) for key in requested for name in index.names.get(key, ("", []))[1]]
     touched = dict.fromkeys(waiting)
     while waiting:
         key, name = waiting.pop()
@@ -77,11 +77,11 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
             if key in read_as and known_manifest(names, read_as[key]) == name:
                 touched[reader] = None
                 waiting.append(reader)
-    nodes: dict[Key, list[Node]] = {key: [newest_node(lake, key)] for key in asked if key not in index.names}
+    nodes: dict[Key, list[Node]] = {key: [newest_node(lake, key)] for key in requested if key not in index.names}
     for key, name in touched:
         nodes.setdefault(key, []).append(read(key, name))
     return Lineage(
-        tuple(dict.fromkeys(asked)), {key: merge_nodes(them) for key, them in nodes.items()}, is_forward=True,
+        tuple(dict.fromkeys(requested)), {key: merge_nodes(them) for key, them in nodes.items()}, is_forward=True,
         problems=tuple(index.problems),
     )  # fmt: skip
 

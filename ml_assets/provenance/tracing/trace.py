@@ -149,8 +149,8 @@ def trace_of(
     nodes = {key: node for part in parts for key, node in part.lineage.nodes.items()}
     models = sorted({node.asset.removesuffix(_MODEL) for node in nodes.values() if node.asset.endswith(_MODEL)})
     logs = {model: read_champion_history(lake, model) for model in models}
-    asked = [key for part in parts for key in part.lineage.roots] if about is None else [about]
-    roots = [nodes[key] for key in dict.fromkeys(asked) if key in nodes]
+    requested = [key for part in parts for key in part.lineage.roots] if about is None else [about]
+    roots = [nodes[key] for key in dict.fromkeys(requested) if key in nodes]
     digests = dict.fromkeys(it.last.environment or "" for it in [*roots, *nodes.values()] if it.last is not None)
     found = {digest: trace_environment(lake, digest) for digest in digests}
     wrong = [*problems, *(line for log in logs.values() for line in log.problems)]

@@ -76,8 +76,8 @@ def _of_the_same_code(
     """Return the published days whose rows differ although all code behind them is the same."""
     asset = plan.asset("features").to_user_string()
     table = table_key(plan.declaration.features.table).to_user_string()
-    parts, stood = by_partition(rows, days, asset), lake.newest(asset, days)
-    other = {day: ref for day, ref in stood.items() if content_version(parts_of(parts[day])) != ref.version}
+    parts, published = by_partition(rows, days, asset), lake.newest(asset, days)
+    other = {day: ref for day, ref in published.items() if content_version(parts_of(parts[day])) != ref.version}
     now = lake.newest(table, [*other]) if other else {}
     same = []
     for day, ref in other.items():

@@ -150,7 +150,7 @@ class Rebuilding:
         later = moments_after([*known.values()], cuts.times[0])["at"]
         found = []
         for at in dict.fromkeys([*cuts.again, *chosen_times(cuts.times, later, cuts.count, random)]):
-            sample = Sample(cuts.day, at, cuts.rows.filter(pl.col(self._asked) <= at))
+            sample = Sample(cuts.day, at, cuts.rows.filter(pl.col(self._prediction_time) <= at))
             found.append((sample, self.differences(sample, self._in_another_future(sample, known, random))))
         return found
 
@@ -178,7 +178,7 @@ class Rebuilding:
         return tuple(difference.column for difference in found if difference.column is not None)
 
     @property
-    def _asked(self) -> str:
+    def _prediction_time(self) -> str:
         return self.plan.declaration.features.prediction_time
 
     def reach(self, day: date) -> Reach:
@@ -190,12 +190,12 @@ class Rebuilding:
         return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
 
     def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._asked) <= sample.at)
+        return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._prediction_time) <= sample.at)
 
     def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:
         """Return the differences between a sample's rows of the full build and other rows."""
         # The latest rows come first: their prediction time is the sample's, and a difference shows the first row.
-        rows = sample.rows.sort(self._asked, descending=True, maintain_order=True)
+        rows = sample.rows.sort(self._prediction_time, descending=True, maintain_order=True)
         return differences(rows, built, key=[*self.plan.key, DAY], columns=self.columns)
 
     def leaks(self, found: Sequence[tuple[Sample, tuple[Difference, ...]]]) -> tuple[Leak, ...]:
