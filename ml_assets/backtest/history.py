@@ -27,7 +27,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.days import end_of
 from ml_assets.logic.backtest.detection import Population
-from ml_assets.logic.backtest.simulation import GateJudgement, Life
+from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.metrics import Metric, Vector, find_metric
 from ml_assets.logic.evaluation.report import scores_of
@@ -327,32 +327,32 @@ class ModelHistory:
             rules=retraining_rules(declared),
         )
 
-    def scored(self, lives: Sequence[Life[BacktestModel]]) -> Scored:
+    def scored(self, states: Sequence[PolicyState[BacktestModel]]) -> Scored:
         """Return the scores of each policy on its days, with the labels that are known today."""
         declared, key = self.plan.declaration, list(self.plan.key)
         target, known_time = declared.labels.target, declared.labels.known_time
-        days = sorted(lives[0].served)
+        days = sorted(states[0].served)
         rows = pl.concat([self.rows(day).select(*key, DAY) for day in days])
         truth = rows.join(
             newest_known(self.labels, key, known_time).select(*key, target), on=key, how="left", maintain_order="left"
         )
         is_labelled = truth[target].is_not_null()
         classes = tuple(
-            sorted({name for life in lives for it in life.served.values() for name in it.model.spec.classes})
+            sorted({name for state in states for it in state.served.values() for name in it.model.spec.classes})
         )
         labelled = truth.filter(is_labelled)
         return Scored(
             days=labelled[DAY].to_numpy(),
             truth=target_vector(labelled, target=target, task=declared.task, classes=classes),
-            scores={life.policy: self._scores_of(life, days, classes)[is_labelled.to_numpy()] for life in lives},
+            scores={state.policy: self._scores_of(state, days, classes)[is_labelled.to_numpy()] for state in states},
             groups=groups_of(self.metric, labelled),
             unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
         )
 
-    def _scores_of(self, life: Life[BacktestModel], days: Sequence[date], classes: Sequence[str]) -> Vector:
+    def _scores_of(self, state: PolicyState[BacktestModel], days: Sequence[date], classes: Sequence[str]) -> Vector:
         """Return (rows,) scores, or (rows, classes); a class that a model does not know has score 0."""
         names = [f"score_{name}" for name in classes] or ["score"]
-        found = pl.concat([self.scores(life.served[day], day) for day in days], how="diagonal")
+        found = pl.concat([self.scores(state.served[day], day) for day in days], how="diagonal")
         values = found.select(
             pl.col(name).fill_null(0.0) if name in found.columns else pl.lit(0.0).alias(name) for name in names
         ).to_numpy()

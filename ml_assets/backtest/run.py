@@ -20,7 +20,7 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.backtest import simulation_report as report
 from ml_assets.logic.backtest.detection_report import OnDone, short_figures
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
-from ml_assets.logic.backtest.simulation import POLICIES, Life, Policy, Watching, live
+from ml_assets.logic.backtest.simulation import POLICIES, Policy, PolicyState, Watching, simulate
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.pages.simulation_page import page_of
 from ml_assets.logic.tables.labels import EVENT_DAY
@@ -33,7 +33,7 @@ WATCHED: Final = 56
 """Days on which the rules are tested. They are few enough that a year's drift does not affect them."""
 FEW: Final = 28
 """With fewer days, a stream drawn from every other day would repeat the same few."""
-Lives = Sequence[Life[BacktestModel]]
+PolicyStates = Sequence[PolicyState[BacktestModel]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run_backtest(
     lake: Lake,
     request: BacktestRequest,
     *,
-    on_day: Callable[[date, Lives, int], None] = lambda *_: None,
+    on_day: Callable[[date, PolicyStates, int], None] = lambda *_: None,
     on_rules: OnDone = lambda *_: None,
 ) -> ArtifactRef:
     """Run a backtest and store its result as an artifact of the lake.
@@ -97,19 +97,19 @@ def run_backtest(
     features, labels = injected(plan, features, labels, request.injections)
     declared = plan.declaration
     watch = declared.watch
-    lives: Lives = []
+    states: PolicyStates = []
     with ModelHistory(plan, features, labels, is_tuned=request.is_tuned) as past:
-        for day, lives in live(
+        for day, states in simulate(
             past, first=request.first, last=request.last, rules=retraining_rules(declared), policies=request.policies,
             watching=Watching(watch.days, watch.minimum_days, watch.margin),
         ):  # fmt: skip
-            on_day(day, lives, past.fits)
-    detection = measure_detection(past, lives[0], request, on_rules)
-    made = _report(plan, past, lives, detection, request, begun=begun)
+            on_day(day, states, past.fits)
+    detection = measure_detection(past, states[0], request, on_rules)
+    simulation = _report(plan, past, states, detection, request, begun=begun)
     manifest = lake.put(
-        plan.asset("simulation").to_user_string(), None, made,
-        Origin(inputs=reads, parameters=_parameters(request), seconds=made.summary.seconds,
-               code_version=code_version([live, ModelHistory, report.results, measure_detection])),
+        plan.asset("simulation").to_user_string(), None, simulation,
+        Origin(inputs=reads, parameters=_parameters(request), seconds=simulation.summary.seconds,
+               code_version=code_version([simulate, ModelHistory, report.results, measure_detection])),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
 
@@ -162,7 +162,7 @@ def _parameters(request: BacktestRequest) -> dict[str, Any]:
 
 
 def measure_detection(
-    past: ModelHistory, life: Life[BacktestModel], request: BacktestRequest, on_done: OnDone = lambda *_: None
+    past: ModelHistory, state: PolicyState[BacktestModel], request: BacktestRequest, on_done: OnDone = lambda *_: None
 ) -> Detection:
     """Return how reliably the rules detect a change, measured on streams drawn from the first days.
 
@@ -175,7 +175,7 @@ def measure_detection(
         [request.first + timedelta(days=WATCHED), request.chosen_until + timedelta(days=1)]
         + [it.first_day for it in request.injections]
     )
-    days = [day for day in sorted(life.served) if day < until]
+    days = [day for day in sorted(state.served) if day < until]
     if task != "binary":
         return Detection(why_not=f"Not measured: labels can be flipped only in a binary task; this one is {task}.")
     if len(days) < FEW:
@@ -184,31 +184,39 @@ def measure_detection(
         )
     try:
         return short_figures(
-            past.population(life.served[days[0]], days), seed=past.plan.declaration.seed, on_done=on_done
+            past.population(state.served[days[0]], days), seed=past.plan.declaration.seed, on_done=on_done
         )
     except DataError as error:
         return Detection(why_not=f"Not measured: {error}")
 
 
-def _choice(lives: Lives, scored: report.Scored, metric: Metric, request: BacktestRequest) -> tuple[PolicyResult, ...]:
+def _choice(
+    states: PolicyStates, scored: report.Scored, metric: Metric, request: BacktestRequest
+) -> tuple[PolicyResult, ...]:
     """Return the results of the policies on the days for choosing; none if the metric is not defined there."""
     try:
-        return report.results(lives, scored, metric, first=request.first, last=request.chosen_until)
+        return report.results(states, scored, metric, first=request.first, last=request.chosen_until)
     except DataError:
         return ()
 
 
 def _report(
-    plan: ModelPlan, past: ModelHistory, lives: Lives, detection: Detection, request: BacktestRequest, *, begun: float
+    plan: ModelPlan,
+    past: ModelHistory,
+    states: PolicyStates,
+    detection: Detection,
+    request: BacktestRequest,
+    *,
+    begun: float,
 ) -> Simulation:
     """Return the figures and the page of a backtest that started at a value of the machine's clock."""
-    declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
+    declared, metric, scored = plan.declaration, past.metric, past.scored(states)
     best = past.chosen.best
     reported_from = request.chosen_until + timedelta(days=1)
-    results = report.results(lives, scored, metric, first=reported_from, last=request.last)
-    choice = _choice(lives, scored, metric, request)
+    results = report.results(states, scored, metric, first=reported_from, last=request.last)
+    choice = _choice(states, scored, metric, request)
     chosen = report.choose(choice, metric)
-    weeks = report.weeks(lives, scored, metric)
+    weeks = report.weeks(states, scored, metric)
     summary = SimulationSummary(
         model=plan.name,
         task=declared.task,
@@ -236,13 +244,13 @@ def _report(
             reported=f"{reported_from} to {request.last}",
         ),
     )
-    made = Simulation(
+    simulation = Simulation(
         summary=summary,
         weeks=weeks,
-        events=report.events(lives),
-        held=report.held(lives),
-        turns=report.turns(lives, weeks, metric),
+        events=report.events(states),
+        held=report.held(states),
+        turns=report.turns(states, weeks, metric),
         html="",
         detection=detection,
     )
-    return page_of(made)
+    return page_of(simulation)

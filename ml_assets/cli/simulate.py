@@ -10,7 +10,7 @@ from ml_assets.contracts.words import counted
 if TYPE_CHECKING:
     from datetime import date
 
-    from ml_assets.backtest.run import BacktestRequest, Lives
+    from ml_assets.backtest.run import BacktestRequest, PolicyStates
     from ml_assets.contracts.artifacts import Interval
     from ml_assets.contracts.simulation import SimulationSummary
     from ml_assets.logic.backtest.simulation import Policy
@@ -47,8 +47,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ml_assets.assembly import Overrides
-    from ml_assets.backtest.run import PAGE, first_feature_day
-    from ml_assets.backtest.run import run_backtest as live_through
+    from ml_assets.backtest.run import PAGE, first_feature_day, run_backtest
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.flow import Flow, Span
     from ml_assets.cli.flow.project import (
@@ -79,7 +78,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
             progress.say("stopped; finished artifacts are stored, and the next run continues from there")
             return 3
     plan = ModelPlan.of(model, read_table_contracts())
-    ref = live_through(
+    ref = run_backtest(
         plan,
         lake,
         request,
@@ -155,7 +154,7 @@ class ProgressReporter:
         self.begun = progress.seconds()
         self.reported = 0
 
-    def __call__(self, day: "date", lives: "Lives", fits: int) -> None:
+    def __call__(self, day: "date", states: "PolicyStates", fits: int) -> None:
         """Report a day."""
         from ml_assets.logic.backtest.simulation_report import outcome
 
@@ -170,7 +169,7 @@ class ProgressReporter:
         if self.stream.isatty():
             overwrite(self.stream, f"{self.progress.seconds():7.1f} s  {line}", end="\n" if done == days else "")
             return
-        events = [it for life in lives for it in life.events if life.policy == "triggered"]
+        events = [it for state in states for it in state.events if state.policy == "triggered"]
         for event in events[self.reported :]:
             self.progress.say(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
         self.reported = len(events)

@@ -19,7 +19,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Origin
 from ml_assets.logic.backtest.detection import measure_power
 from ml_assets.logic.backtest.injection import Injection
-from ml_assets.logic.backtest.simulation import Life, Watching, live
+from ml_assets.logic.backtest.simulation import PolicyState, Watching, simulate
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances, search, train, training_set_as_of
@@ -96,9 +96,9 @@ def planned(task: str = "binary", **changes: Any) -> ModelPlan:
 
 def lived(
     past: ModelHistory, *, last: date = LAST, policies: tuple[Any, ...] = ("never", "triggered")
-) -> Mapping[str, Life[BacktestModel]]:
-    lives: list[Life[BacktestModel]] = []
-    for _, now in live(
+) -> Mapping[str, PolicyState[BacktestModel]]:
+    lives: list[PolicyState[BacktestModel]] = []
+    for _, now in simulate(
         past,
         first=FIRST,
         last=last,
@@ -110,12 +110,12 @@ def lived(
     return {life.policy: life for life in lives}
 
 
-def told(life: Life[BacktestModel]) -> list[tuple[object, ...]]:
+def told(life: PolicyState[BacktestModel]) -> list[tuple[object, ...]]:
     return [(it.day, it.cause, it.sentence, it.promoted, it.version, it.reasons) for it in life.events]
 
 
 @cache
-def whole() -> tuple[ModelHistory, Mapping[str, Life[BacktestModel]]]:
+def whole() -> tuple[ModelHistory, Mapping[str, PolicyState[BacktestModel]]]:
     past = ModelHistory(planned(), rows(), outcomes())
     return past, lived(past)
 

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, Interval, PerformanceSummary, Promotion
-from ml_assets.logic.backtest.simulation import GateJudgement, Life, Watching, live
+from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState, Watching, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.retraining import Rules, Serving
 from ml_assets.logic.promotion.log import left
@@ -101,9 +101,9 @@ class World:
         return 0.8 + 0.001 * (day.day % 3) - 0.1 * (fit.as_of in self.bad)
 
 
-def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, Life[Fit]]:
+def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, PolicyState[Fit]]:
     """Return the lives at the end of the last day."""
-    lives: list[Life[Fit]] = []
-    for _, now in live(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 5, 0.01), **options):
+    lives: list[PolicyState[Fit]] = []
+    for _, now in simulate(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 5, 0.01), **options):
         lives = now
     return {life.policy: life for life in lives}

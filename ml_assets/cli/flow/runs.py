@@ -79,7 +79,7 @@ class OnServer:
         try:
             for it in self.server.follow(run_id):
                 if isinstance(it, ServerEvent):
-                    self._tell(it, run_id)
+                    self._report(it, run_id)
                 else:
                     is_done = True
                     return it
@@ -88,7 +88,7 @@ class OnServer:
                 self.progress.say(f"the run continues: {self.server.page(run_id)}")
         return False
 
-    def _tell(self, it: ServerEvent, run_id: str) -> None:
+    def _report(self, it: ServerEvent, run_id: str) -> None:
         step = asset_of_step(it.step)
         if it.kind == "ExecutionStepStartEvent":
             self.progress.say(f"{step} …")

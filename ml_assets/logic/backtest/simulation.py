@@ -126,7 +126,7 @@ class SimulatedEvent:
 
 
 @dataclass
-class Life(Generic[M]):
+class PolicyState(Generic[M]):
     """The state of a backtest under one policy.
 
     Attributes:
@@ -179,7 +179,7 @@ class Life(Generic[M]):
         )  # fmt: skip
 
 
-def live(
+def simulate(
     world: World[M],
     *,
     first: date,
@@ -187,7 +187,7 @@ def live(
     rules: Rules,
     watching: Watching,
     policies: Sequence[Policy] = POLICIES,
-) -> Iterator[tuple[date, list[Life[M]]]]:
+) -> Iterator[tuple[date, list[PolicyState[M]]]]:
     """Backtest the days under all policies; yield each day with the state of each policy at its end.
 
     All policies begin with the model trained as of the day before the first, which the gate does not judge. The
@@ -206,17 +206,17 @@ def live(
     start = world.train(first - timedelta(days=1), None)
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     world.expect([day for day in days if any(_is_due(policy, day, first) for policy in policies)])
-    lives: list[Life[M]] = [Life(policy, start) for policy in policies]
-    for life in lives:
-        life.decide(start.serving.as_of, "promote", start, GateJudgement(promote=True, reasons=("It is the first.",)))
+    states: list[PolicyState[M]] = [PolicyState(policy, start) for policy in policies]
+    for state in states:
+        state.decide(start.serving.as_of, "promote", start, GateJudgement(promote=True, reasons=("It is the first.",)))
     for day in days:
-        for life in lives:
-            life.served[day] = life.champion
-            if life.policy == "triggered":
-                _watched(world, life, day, rules, watching)
-            elif _is_due(life.policy, day, first):
-                _train(world, life, day, "calendar", f"Scheduled {life.policy} retraining.")
-        yield day, lives
+        for state in states:
+            state.served[day] = state.champion
+            if state.policy == "triggered":
+                _watched(world, state, day, rules, watching)
+            elif _is_due(state.policy, day, first):
+                _train(world, state, day, "calendar", f"Scheduled {state.policy} retraining.")
+        yield day, states
 
 
 def _is_due(policy: Policy, day: date, first: date) -> bool:
@@ -225,45 +225,45 @@ def _is_due(policy: Policy, day: date, first: date) -> bool:
     return policy == "monthly" and (day + timedelta(days=1)).day == 1
 
 
-def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: Watching) -> None:
+def _watched(world: World[M], state: PolicyState[M], day: date, rules: Rules, watching: Watching) -> None:
     """Run the sensors of a day: first the watch, which may roll the champion back, then the retraining rules."""
-    life.drift.append(world.drift(life.champion, day, since=_since(life, day)))
+    state.drift.append(world.drift(state.champion, day, since=_since(state, day)))
     matured = day - timedelta(days=world.label_days)
-    if matured in life.served:
-        predicted_by = life.served[matured]
-        former = life.former if predicted_by.serving.version == life.champion.serving.version else None
-        life.performance.append(world.performance(predicted_by, matured, known_by=day, former=former))
-    since = [it for it in life.performance if it.day > life.champion.serving.as_of][-LOOKED_BACK:]
-    if _is_taken_back(world, life, since, day=day, rules=rules, watching=watching):
+    if matured in state.served:
+        predicted_by = state.served[matured]
+        former = state.former if predicted_by.serving.version == state.champion.serving.version else None
+        state.performance.append(world.performance(predicted_by, matured, known_by=day, former=former))
+    since = [it for it in state.performance if it.day > state.champion.serving.as_of][-LOOKED_BACK:]
+    if _is_rolled_back(world, state, since, day=day, rules=rules, watching=watching):
         return
     decision = decision_of(
-        life.drift,
+        state.drift,
         since,
         day,
-        champion=replace(life.champion.serving, refusals=life.refusals),
-        history=life.history,
+        champion=replace(state.champion.serving, refusals=state.refusals),
+        history=state.history,
         rules=rules,
         metric=world.metric,
     )
     if decision.asks is None:
         if decision.is_held:
-            life.held[day] = decision.sentence
+            state.held[day] = decision.sentence
         return
     finding = decision.asks
-    life.history.append(
+    state.history.append(
         Retraining(
             model=SIMULATED, as_of=day, number=decision.number, cause=finding.cause, sentence=finding.sentence,
-            figures=finding.figures, champion=life.champion.serving.version,
+            figures=finding.figures, champion=state.champion.serving.version,
             asked_at=datetime.combine(day, time(), UTC), asked_by=SIMULATED,
         )
     )  # fmt: skip
-    _train(world, life, day, finding.cause, finding.sentence)
+    _train(world, state, day, finding.cause, finding.sentence)
 
 
-def _since(life: Life[M], day: date) -> date:
+def _since(state: PolicyState[M], day: date) -> date:
     """Return the first day from which on the current champion has predicted without a break."""
-    while (before := life.served.get(day - timedelta(days=1))) is not None and (
-        before.serving.version == life.champion.serving.version
+    while (before := state.served.get(day - timedelta(days=1))) is not None and (
+        before.serving.version == state.champion.serving.version
     ):
         day -= timedelta(days=1)
     return day
@@ -289,41 +289,43 @@ def decision_of(
     return decide(findings, day=day, champion=champion, history=history, rules=rules)
 
 
-def _is_taken_back(
+def _is_rolled_back(
     world: World[M],
-    life: Life[M],
+    state: PolicyState[M],
     performance: Sequence[PerformanceSummary],
     *,
     day: date,
     rules: Rules,
     watching: Watching,
 ) -> bool:
-    if life.former is None or not watching.days:
+    if state.former is None or not watching.days:
         return False
     compared = compare_with_former(
-        performance, champion=life.champion.serving.version, metric=world.metric, watched=watching.days,
+        performance, champion=state.champion.serving.version, metric=world.metric, watched=watching.days,
         minimum=watching.minimum_days, margin=watching.margin, coverage=rules.minimum_coverage,
     )  # fmt: skip
     if compared.is_worse:
-        life.decide(day, "rollback", life.former, GateJudgement(promote=True, reasons=(compared.sentence,)))
-        life.former = None
-        life.events.append(
-            SimulatedEvent(day, life.policy, "watch", compared.sentence, True, life.champion.serving.version,
+        state.decide(day, "rollback", state.former, GateJudgement(promote=True, reasons=(compared.sentence,)))
+        state.former = None
+        state.events.append(
+            SimulatedEvent(day, state.policy, "watch", compared.sentence, True, state.champion.serving.version,
                   (compared.sentence,), 0.0)
         )  # fmt: skip
     elif compared.is_settled:
-        life.former = None
+        state.former = None
     return compared.is_worse
 
 
-def _train(world: World[M], life: Life[M], day: date, cause: Cause | Literal["calendar"], sentence: str) -> None:
-    challenger, before = world.train(day, life.champion), life.champion
-    verdict = world.judge(challenger, before, anchor=life.anchor, log=life.log)
+def _train(
+    world: World[M], state: PolicyState[M], day: date, cause: Cause | Literal["calendar"], sentence: str
+) -> None:
+    challenger, before = world.train(day, state.champion), state.champion
+    verdict = world.judge(challenger, before, anchor=state.anchor, log=state.log)
     if challenger.serving.version != before.serving.version:
-        life.decide(day, "promote" if verdict.promote else "refuse", challenger, verdict)
-    life.events.append(
-        SimulatedEvent(day, life.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
+        state.decide(day, "promote" if verdict.promote else "refuse", challenger, verdict)
+    state.events.append(
+        SimulatedEvent(day, state.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
               challenger.seconds)
     )  # fmt: skip
     if verdict.promote:
-        life.former = before
+        state.former = before

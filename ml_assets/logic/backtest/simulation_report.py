@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
 from ml_assets.contracts.words import counted
-from ml_assets.logic.backtest.simulation import WEEK, Life, SimulatedEvent
+from ml_assets.logic.backtest.simulation import WEEK, PolicyState, SimulatedEvent
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
 
@@ -78,7 +78,7 @@ class Scored:
 
 
 def results(
-    lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, first: date, last: date
+    states: Sequence[PolicyState[Any]], scored: Scored, metric: Metric, *, first: date, last: date
 ) -> tuple[PolicyResult, ...]:
     """Return the result of each policy over some days.
 
@@ -86,7 +86,7 @@ def results(
     them cancel in the gains.
 
     Args:
-        lives: the final states.
+        states: the final states.
         scored: the scores.
         metric: the deciding metric.
         first: the first day.
@@ -96,7 +96,7 @@ def results(
         DataError: the metric is not defined on the rows of these days.
     """
     scored = scored.of(first, last)
-    measures = {life.policy: scored.measure(metric, life.policy) for life in lives}
+    measures = {state.policy: scored.measure(metric, state.policy) for state in states}
     rows = len(scored.truth)
     clusters = Clusters.of_days(scored.days)
     left_out = leave_one_out(measures, clusters)
@@ -104,29 +104,29 @@ def results(
     base = exact.get(NEVER)
     weekly = metric.gain(exact[WEEKLY], base) if base is not None and WEEKLY in exact else 0.0
     found = []
-    for life in lives:
-        scores = scored.scores[life.policy]
+    for state in states:
+        scores = scored.scores[state.policy]
         evidence = clusters.evidence(metric, scored.truth, scores, scored.groups)
-        value, happened = exact[life.policy], [it for it in life.events if first <= it.day <= last]
+        value, happened = exact[state.policy], [it for it in state.events if first <= it.day <= last]
         fits = [it for it in happened if it.is_fit]
         gain = None
-        if base is not None and life.policy != NEVER:
+        if base is not None and state.policy != NEVER:
             gain = compare_models(
                 metric,
                 against=NEVER,
                 values=(value, base),
-                left_out=(left_out[life.policy], left_out[NEVER]),
+                left_out=(left_out[state.policy], left_out[NEVER]),
                 evidence=evidence,
             ).difference
         found.append(
             PolicyResult(
-                policy=life.policy,
+                policy=state.policy,
                 metric=interval_of(
                     metric,
                     scored.truth,
                     scores,
                     value=value,
-                    left_out=left_out[life.policy],
+                    left_out=left_out[state.policy],
                     evidence=evidence,
                 ),
                 gain=gain,
@@ -147,21 +147,21 @@ def choose(found: Sequence[PolicyResult], metric: Metric) -> str | None:
     return None if best is None else best.policy
 
 
-def weeks(lives: Sequence[Life[Any]], scored: Scored, metric: Metric) -> pl.DataFrame:
+def weeks(states: Sequence[PolicyState[Any]], scored: Scored, metric: Metric) -> pl.DataFrame:
     """Return the metric of each policy in each period of seven days; null if it is not defined on the rows."""
     records = []
-    for first, last in _weeks(lives[0]):
+    for first, last in _weeks(states[0]):
         part = scored.of(first, last)
-        for life in lives:
-            fits = [it for it in life.events if first <= it.day <= last and it.is_fit]
-            value = _value(metric, part, life.policy)
+        for state in states:
+            fits = [it for it in state.events if first <= it.day <= last and it.is_fit]
+            value = _value(metric, part, state.policy)
             promotions = sum(it.promoted for it in fits)
-            records.append((life.policy, first, last, len(part.truth), value, len(fits), promotions))
+            records.append((state.policy, first, last, len(part.truth), value, len(fits), promotions))
     return pl.DataFrame(records, schema=WEEKS, orient="row")
 
 
-def _weeks(life: Life[Any]) -> Iterator[tuple[date, date]]:
-    first, last = min(life.served), max(life.served)
+def _weeks(state: PolicyState[Any]) -> Iterator[tuple[date, date]]:
+    first, last = min(state.served), max(state.served)
     while first <= last:
         yield first, min(first + timedelta(days=WEEK - 1), last)
         first += timedelta(days=WEEK)
@@ -175,12 +175,12 @@ def _value(metric: Metric, scored: Scored, policy: str) -> float | None:
         return None
 
 
-def events(lives: Sequence[Life[Any]]) -> pl.DataFrame:
+def events(states: Sequence[PolicyState[Any]]) -> pl.DataFrame:
     """Return every retraining and rollback, by day."""
     records = [
         (it.day, it.policy, it.cause, outcome(it), it.sentence, it.version, list(it.reasons), round(it.seconds, 2))
-        for life in lives
-        for it in life.events
+        for state in states
+        for it in state.events
     ]
     return pl.DataFrame(records, schema=EVENTS, orient="row").sort("day", maintain_order=True)
 
@@ -192,56 +192,55 @@ def outcome(event: SimulatedEvent) -> str:
     return "promoted" if event.promoted else "refused"
 
 
-def held(lives: Sequence[Life[Any]]) -> pl.DataFrame:
+def held(states: Sequence[PolicyState[Any]]) -> pl.DataFrame:
     """Return the days on which a requested retraining was postponed."""
-    records = [(day, life.policy, sentence) for life in lives for day, sentence in life.held.items()]
+    records = [(day, state.policy, sentence) for state in states for day, sentence in state.held.items()]
     return pl.DataFrame(records, schema=HELD, orient="row")
 
 
-def turns(lives: Sequence[Life[Any]], measured: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+def turns(states: Sequence[PolicyState[Any]], measured: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     """Return by week where triggered retraining gained or lost against each other policy, the worst week first.
 
     Args:
-        lives: the final states.
+        states: the final states.
         measured: the output of `weeks`.
         metric: the metric; a gain above zero is better, for metrics of both directions.
     """
-    triggered = next((life for life in lives if life.policy == TRIGGERED), None)
+    triggered = next((state for state in states if state.policy == TRIGGERED), None)
     if triggered is None:
         return pl.DataFrame(schema=TURNS)
     records = []
     own = measured.filter(policy=TRIGGERED).drop_nulls("value")
-    for life in lives:
-        if life is triggered:
+    for state in states:
+        if state is triggered:
             continue
-        others = measured.filter(policy=life.policy).select("first_day", other="value").drop_nulls()
+        others = measured.filter(policy=state.policy).select("first_day", other="value").drop_nulls()
         wanted = own.join(others, on="first_day").select("first_day", "last_day", "rows", "value", "other")
         for first, last, rows, mine, theirs in wanted.iter_rows():
-            what_happened = _happened(triggered, life, first, last)
-            records.append((life.policy, first, last, rows, mine, theirs, metric.gain(mine, theirs), what_happened))
+            what_happened = _happened(triggered, state, first, last)
+            records.append((state.policy, first, last, rows, mine, theirs, metric.gain(mine, theirs), what_happened))
     return pl.DataFrame(records, schema=TURNS, orient="row").sort("against", "gain", "first_day")
 
 
-def _happened(life: Life[Any], other: Life[Any], first: date, last: date) -> str:
+def _happened(state: PolicyState[Any], other: PolicyState[Any], first: date, last: date) -> str:
     """Return the champions of a week, and which retrainings were requested, postponed, promoted or rejected."""
-    parts = [
-        f"champion trained as of {_served(life, first, last)}; with {other.policy}: as of {_served(other, first, last)}"
-    ]
+    compared = f"with {other.policy}: as of {_served(other, first, last)}"
+    parts = [f"champion trained as of {_served(state, first, last)}; {compared}"]
     parts += [
         f"{it.day}: retraining by {it.cause}, {outcome(it)}" if it.is_fit else f"{it.day}: rolled back"
-        for it in life.events
+        for it in state.events
         if first <= it.day <= last
     ]
-    waited = [day for day in life.held if first <= day <= last]
+    waited = [day for day in state.held if first <= day <= last]
     if waited:
         parts.append(f"postponed on {counted(len(waited), 'day')}")
     return "; ".join(parts)
 
 
-def _served(life: Life[Any], first: date, last: date) -> str:
+def _served(state: PolicyState[Any], first: date, last: date) -> str:
     """Return the as-of days of the models that were champion within some days."""
-    days = [day for day in sorted(life.served) if first <= day <= last]
-    return ", then ".join(dict.fromkeys(str(life.served[day].serving.as_of) for day in days))
+    days = [day for day in sorted(state.served) if first <= day <= last]
+    return ", then ".join(dict.fromkeys(str(state.served[day].serving.as_of) for day in days))
 
 
 def sentence_of(

@@ -1,7 +1,7 @@
-"""A simulated life as one page: what each policy came to, week by week, each retraining with its cause and verdict.
+"""The page of a backtest: the results of each policy, week by week, and each retraining with its cause and verdict.
 
-Nothing is measured here. The page needs neither a network nor a script, prints, and follows the reader's choice of
-light or dark.
+Nothing is measured here. The page needs neither a network nor a script, can be printed, and has a light and a dark
+style.
 """
 
 from __future__ import annotations
@@ -28,28 +28,31 @@ if TYPE_CHECKING:
 NEVER: Final = "never"
 TRIGGERED: Final = "triggered"
 SECTIONS: Final = (
-    ("policies", "What each policy came to"),
+    ("policies", "Results by policy"),
     ("weeks", "Week by week"),
     ("turns", "Where triggered gained or lost"),
     ("retrainings", "Each retraining"),
-    ("held", "What was held back"),
-    ("rules", "How far the rules can be trusted"),
-    ("how", "How it was simulated"),
+    ("held", "Postponed retrainings"),
+    ("rules", "Reliability of the rules"),
+    ("how", "Method"),
 )
 _WORST: Final = 6
 _BEST: Final = 4
 
 
-def page_of(made: Simulation) -> Simulation:
+def page_of(simulation: Simulation) -> Simulation:
     """Return the simulation with its page."""
     from markupsafe import Markup
 
-    summary = made.summary
+    summary = simulation.summary
     metric = find_metric(summary.metric, summary.task)
     policies = [it.policy for it in summary.policies]
-    plots = {"weeks": weeks_plot(made.weeks, made.events, metric), "fits": fits_plot(made.weeks, made.events)}
+    plots = {
+        "weeks": weeks_plot(simulation.weeks, simulation.events, metric),
+        "fits": fits_plot(simulation.weeks, simulation.events),
+    }
     if NEVER in policies and len(policies) > 1:
-        plots["gains"] = gains_plot(made.weeks, metric)
+        plots["gains"] = gains_plot(simulation.weeks, metric)
     page = (
         _environment()
         .from_string(TEMPLATE)
@@ -59,20 +62,20 @@ def page_of(made: Simulation) -> Simulation:
             sections=SECTIONS,
             summary=summary,
             tiles=[*_tiles(summary)],
-            turns=[*_turns(made.turns)],
-            own=_events(made.events, TRIGGERED),
-            calendars=[(name, _events(made.events, name)) for name in policies if name not in (NEVER, TRIGGERED)],
-            held=[*_spans(made.held)],
-            detection=made.detection,
+            turns=[*_turns(simulation.turns)],
+            own=_events(simulation.events, TRIGGERED),
+            calendars=[(name, _events(simulation.events, name)) for name in policies if name not in (NEVER, TRIGGERED)],
+            held=[*_spans(simulation.held)],
+            detection=simulation.detection,
             facts=[*_facts(summary)],
             reported_from=summary.chosen_until + timedelta(days=1),
         )
     )
-    return replace(made, html=f"{page.strip()}\n")
+    return replace(simulation, html=f"{page.strip()}\n")
 
 
 def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
-    """Yield the figures at the top: the policy that is looked at, and what it costs."""
+    """Yield the figures at the top: the shown policy, and what it costs."""
     by_policy = {it.policy: it for it in summary.policies}
     shown = by_policy.get(TRIGGERED, summary.policies[-1])
     on = f"best on {summary.first_day} to {summary.chosen_until}, which are not reported"
@@ -112,7 +115,7 @@ def _events(events: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
 
 
 def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield days in a row on which something was held back as one line, with the sentence of the last day."""
+    """Yield days in a row on which a retraining was postponed as one line, with the sentence of the last day."""
     rows = held.sort("day").to_dicts()
     span: dict[str, Any] | None = None
     for row in rows:
@@ -131,14 +134,14 @@ def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
     yield "days to choose on", f"{summary.first_day} to {summary.chosen_until}"
     reported = f"{summary.chosen_until + timedelta(days=1)} to {summary.last_day}"
     yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {summary.unlabelled:,} without a label"
-    yield "put into the data", "; ".join(summary.injections) or "nothing: the days as they were"
-    when = "anew at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
+    yield "injected", "; ".join(summary.injections) or "nothing"
+    when = "again at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
     yield "features and parameters", f"chosen {when}, within the declared budget"
     yield "features" if not summary.is_tuned else "features, last", ", ".join(summary.features)
     values = ", ".join(f"{name} {_plain(value)}" for name, value in summary.parameters.items())
     yield "parameters" if not summary.is_tuned else "parameters, last", f"{values}; {summary.rounds} rounds"
-    yield "when it asks", ", ".join(f"{name} {_plain(value)}" for name, value in summary.rules.items())
-    yield "took", f"{summary.seconds:,.0f} s"
+    yield "rules", ", ".join(f"{name} {_plain(value)}" for name, value in summary.rules.items())
+    yield "duration", f"{summary.seconds:,.0f} s"
 
 
 def _plain(value: object) -> str:
@@ -155,7 +158,7 @@ def _signed(value: float) -> str:
 
 
 def _verdicts(result: PolicyResult) -> str:
-    """Return what came of the fits, in words."""
+    """Return the verdicts on the trained models, as text."""
     words = [f"{result.promotions} promoted", f"{result.refusals} refused"] if result.fits else ["–"]
     return ", ".join(words + ([f"{result.rollbacks} rolled back"] if result.rollbacks else []))
 

@@ -1,6 +1,6 @@
-"""The page of a simulated life as text: what its style adds to the model card's, and its Jinja template.
+"""The Jinja template of the backtest page, and its additions to the style of the model card.
 
-What the page says is decided in `simulation_page`; nothing is computed here.
+The values come from `simulation_page`; nothing is computed here.
 """
 
 OWN_STYLE = """
@@ -8,16 +8,16 @@ OWN_STYLE = """
 nav li { break-inside: avoid; }
 td.day { white-space: nowrap; }
 td ul { margin: 0; padding-left: 1rem; } td li { margin: 0 0 .2rem; }
-tr.looked-at th { color: var(--accent); }
+tr.shown th { color: var(--accent); }
 details { margin: 0 0 1.1rem; } summary { cursor: pointer; color: var(--muted); margin: 0 0 .5rem; }
 td .badge { padding: .05rem .5rem; font-size: .75rem; white-space: nowrap; }
-@media (max-width: 34rem) { .said td:last-child, .said th:last-child { min-width: 20rem; } }
+@media (max-width: 34rem) { .sentences td:last-child, .sentences th:last-child { min-width: 20rem; } }
 """
 
 TEMPLATE = """
 {%- macro retrainings(rows) -%}
-<div class="scroll"><table class="said"><thead><tr><th>As of</th><th>Cause</th><th>Verdict</th>
-<th class="n">Fit</th><th>Facts, and what the gate said</th></tr></thead><tbody>
+<div class="scroll"><table class="sentences"><thead><tr><th>As of</th><th>Cause</th><th>Verdict</th>
+<th class="n">Fit</th><th>Facts and verdict</th></tr></thead><tbody>
 {%- for row in rows %}
 <tr><td class="day">{{ row.day }}</td><td>{{ row.cause }}</td>
 <td><span class="badge {{ "good" if row.outcome == "promoted" else "bad" }}">{{ row.outcome }}</span></td>
@@ -30,10 +30,10 @@ TEMPLATE = """
 {%- endmacro -%}
 {%- macro table_of(results) -%}
 <div class="scroll"><table><thead><tr><th>Policy</th><th class="n">{{ summary.metric | metric }}</th>
-<th class="n">Gain over never</th><th class="n">Of weekly's gain</th><th class="n">Fits</th><th class="n">They took</th>
-<th>Verdicts</th></tr></thead><tbody>
+<th class="n">Gain over never</th><th class="n">Of weekly's gain</th><th class="n">Fits</th>
+<th class="n">Time of fits</th><th>Verdicts</th></tr></thead><tbody>
 {%- for it in results %}
-<tr{% if it.policy == "triggered" %} class="looked-at"{% endif %}><th scope="row">{{ it.policy }}</th>
+<tr{% if it.policy == "triggered" %} class="shown"{% endif %}><th scope="row">{{ it.policy }}</th>
 <td class="n">{{ it.metric.value | fixed }}<span class="about">{{ it.metric.ends("z.4f") }}</span></td>
 <td class="n">{% if it.gain %}{{ it.gain.value | signed }}
 <span class="about">{{ it.gain.ends("+z.4f") }}</span>{% else %}–{% endif %}</td>
@@ -61,7 +61,7 @@ TEMPLATE = """
 <h1>{{ summary.model }}</h1>
 <p class="lead">{{ summary.sentence }}</p>
 {%- if summary.injections %}
-<p><span class="badge bad">put into the data: {{ summary.injections | join("; ") }}</span></p>
+<p><span class="badge bad">injected: {{ summary.injections | join("; ") }}</span></p>
 {%- endif %}
 <dl class="tiles">
 {%- for tile in tiles %}
@@ -73,16 +73,17 @@ TEMPLATE = """
 <ol>{% for id, title in sections %}<li><a href="#{{ id }}">{{ title }}</a></li>{% endfor %}</ol></nav>
 <main>
 
-<section>{{ head("policies", "What each policy came to") }}
-<p>All policies begin with the same model, and differ in nothing but when they train; the same gate judges every
-challenger. Measured on {{ summary.rows | number }} labelled predictions of {{ reported_from }} to
-{{ summary.last_day }}, each made by the champion of its day. Below each figure stands its 95 % interval, from whole
-days drawn again, the same for all policies.</p>
+<section>{{ head("policies", "Results by policy") }}
+<p>All policies start with the same model and differ only in when they train. The same gate judges every challenger.
+The figures are measured on {{ summary.rows | number }} labelled predictions of {{ reported_from }} to
+{{ summary.last_day }}, each by the champion of its day. Below each figure is its 95 % interval, from leaving out one
+day at a time, the same days for all policies.</p>
 {{ table_of(summary.policies) }}
 {%- if summary.choice %}
-<h3>On the days that the policy was chosen on</h3>
-<p>{{ summary.first_day }} to {{ summary.chosen_until }}. The best of several looks better than it is on the days that
-it was chosen by, so these figures are no estimate; nor are those above, if the rules were tuned by looking at them.</p>
+<h3>On the days on which the policy was chosen</h3>
+<p>{{ summary.first_day }} to {{ summary.chosen_until }}. The best of several policies looks better than it is on the
+days on which it was chosen, so these figures are biased. The figures above are biased too if the rules were tuned on
+them.</p>
 {{ table_of(summary.choice) }}
 {%- endif %}
 <figure>{{ plots.fits }}</figure>
@@ -97,7 +98,7 @@ it was chosen by, so these figures are no estimate; nor are those above, if the 
 {%- for against, lost, gained, rows in turns %}
 <h3>Against {{ against }}: {{ gained }} weeks better, {{ lost }} worse</h3>
 {%- if rows %}
-<div class="scroll"><table class="said"><thead><tr><th>Week from</th><th class="n">Triggered</th>
+<div class="scroll"><table class="sentences"><thead><tr><th>Week from</th><th class="n">Triggered</th>
 <th class="n">{{ against | capitalize }}</th><th class="n">Gain</th><th>What happened</th></tr></thead><tbody>
 {%- for row in rows %}
 <tr><td class="day">{{ row.first_day }}</td><td class="n">{{ row.value | fixed }}</td>
@@ -106,9 +107,9 @@ it was chosen by, so these figures are no estimate; nor are those above, if the 
 <td>{{ row.happened }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
-<p class="quiet">The worst weeks first, then the best; a week without a difference is neither.</p>
+<p class="quiet">The worst weeks come first, then the best. Weeks without a difference are omitted.</p>
 {%- endif %}
-{%- else %}<p class="missing">Triggered retraining was not simulated beside another policy.</p>
+{%- else %}<p class="missing">Triggered retraining was not compared with another policy.</p>
 {%- endfor %}
 </section>
 
@@ -116,7 +117,7 @@ it was chosen by, so these figures are no estimate; nor are those above, if the 
 {%- if own %}
 <h3>Triggered</h3>
 {{ retrainings(own) }}
-{%- else %}<p>Triggered retraining trained nothing.</p>{% endif %}
+{%- else %}<p>Triggered retraining trained no model.</p>{% endif %}
 {%- for policy, rows in calendars %}
 <details><summary>{{ policy | capitalize }}: {{ rows | length }} retrainings</summary>
 {{ retrainings(rows) }}
@@ -124,39 +125,38 @@ it was chosen by, so these figures are no estimate; nor are those above, if the 
 {%- endfor %}
 </section>
 
-<section>{{ head("held", "What was held back") }}
+<section>{{ head("held", "Postponed retrainings") }}
 {%- if held %}
-<div class="scroll"><table class="said"><thead><tr><th>Days</th><th class="n">How many</th>
-<th>On the last of them</th></tr></thead><tbody>
+<div class="scroll"><table class="sentences"><thead><tr><th>Days</th><th class="n">Number</th>
+<th>Reason on the last day</th></tr></thead><tbody>
 {%- for span in held %}
 <tr><td class="day">{{ span.first }}{% if span.days > 1 %} to {{ span.last }}{% endif %}</td>
 <td class="n">{{ span.days }}</td><td>{{ span.sentence }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
-{%- else %}<p>Nothing: whatever asked for a retraining got it.</p>{% endif %}
+{%- else %}<p>No retraining was postponed.</p>{% endif %}
 </section>
 
-<section>{{ head("rules", "How far the rules can be trusted") }}
+<section>{{ head("rules", "Reliability of the rules") }}
 {%- if detection.why_not %}
 <p>{{ detection.why_not }}</p>
 {%- else %}
-<p>The rules that asked above are tried on streams of their own, drawn with replacement from every other day of
-{{ detection.first_day }} to {{ detection.last_day }} as the first model scored them; what is usual was learned from the
-days between. Where nothing is put in, whatever asks is a false alarm;
-cool-downs do not count here.</p>
+<p>The rules are tested on streams of days, drawn with replacement from every second day of
+{{ detection.first_day }} to {{ detection.last_day }} as the first model scored them. The reference comes from the days
+in between. In a stream without an injected drift, each request is a false alarm. Cool-downs are ignored.</p>
 <div class="scroll"><table><thead><tr><th>False alarms</th><th class="n">Days</th><th class="n">Judged</th>
 <th class="n">Over a drift limit</th>
-<th class="n">Drift asked</th><th class="n">Performance asked</th></tr></thead><tbody>
+<th class="n">Requests by drift</th><th class="n">Requests by performance</th></tr></thead><tbody>
 {%- for how, it in detection.false_alarms.items() %}
 <tr><th scope="row">{{ "whole days drawn" if how == "days" else "rows drawn" }}</th><td class="n">{{ it.days }}</td>
 <td class="n">{{ it.judged }}</td><td class="n">{{ it.over }}</td><td class="n">{{ it.asked_by_drift }}</td>
 <td class="n">{{ it.asked_by_performance }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
-<p>Put in is one drift of each kind, in what matters most to the model; it is found if a rule asks within three days
-(performance: three days whose labels are known).</p>
-<div class="scroll"><table><thead><tr><th>Put in</th><th>Where</th><th class="n">Size</th>
-<th class="n">It costs of {{ summary.metric | metric }}</th><th class="n">Trials</th><th class="n">Found by drift</th>
+<p>One drift of each kind is injected into the most important columns. It is detected if a rule requests a retraining
+within three days (performance: within three days with known labels).</p>
+<div class="scroll"><table><thead><tr><th>Drift</th><th>Column</th><th class="n">Size</th>
+<th class="n">Loss of {{ summary.metric | metric }}</th><th class="n">Trials</th><th class="n">Detected by drift</th>
 <th class="n">By performance</th><th class="n">By either</th></tr></thead><tbody>
 {%- for it in detection.power %}
 <tr><th scope="row">{{ it.kind }}</th><td>{{ it.column }}</td><td class="n">{{ "%g" % it.size }}</td>
@@ -167,18 +167,19 @@ cool-downs do not count here.</p>
 {%- endif %}
 </section>
 
-<section>{{ head("how", "How it was simulated") }}
-<p>Each day is predicted by who serves. At its end the rules of the sensors look at its drift and at the labels known
-by then; a challenger is trained, in the windows of a retraining, on what was known by the end of the day, and judged by
-the gate; it serves from the next day on. The first days of a new champion are held against the one before. A fit's
-seconds are those of a CPU of this machine; importances, parameters and the evaluation are not in them
-{%- if summary.is_tuned %}, but for those that were chosen anew{% endif %}.</p>
+<section>{{ head("how", "Method") }}
+<p>The champion predicts each day. At the end of the day the rules of the sensors check its drift and the labels known
+by then. If they request a retraining, a challenger is trained on the data known by the end of the day, in the windows
+of a retraining, and judged by the gate. A promoted challenger predicts from the next day on. The first days of a new
+champion are compared with its predecessor. The seconds of a fit are CPU time of this machine, without importances,
+tuning and evaluation{% if summary.is_tuned %}, except for features and parameters that were chosen again{% endif %}.
+</p>
 <dl class="facts">
 {%- for name, value in facts %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor -%}
 </dl>
 </section>
 </main>
-<footer>Made by <code>ml-assets simulate {{ summary.model }} --from {{ summary.first_day }} --to
+<footer>Written by <code>ml-assets simulate {{ summary.model }} --from {{ summary.first_day }} --to
 {{ summary.last_day }} --choose-until {{ summary.chosen_until }}</code></footer>
 </div>
 </body>

@@ -223,7 +223,7 @@ def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: C
     return kept
 
 
-class _Reign(NamedTuple):
+class _Period(NamedTuple):
     """The last period in which a version was champion.
 
     Attributes:
@@ -240,12 +240,12 @@ class _Log:
 
     model: str
     entries: Sequence[Promotion]
-    reigns: Mapping[str, _Reign]
+    periods: Mapping[str, _Period]
 
     @classmethod
     def of(cls, model: str, entries: Sequence[Promotion]) -> "_Log":
         """Return the log with the period of each champion, starting with the current or last one."""
-        reigns: dict[str, _Reign] = {}
+        periods: dict[str, _Period] = {}
         began, clock = None, None
         for entry, after in zip(entries, [*entries[1:], None], strict=True):
             version = entry.champion
@@ -256,24 +256,24 @@ class _Log:
             reason = f"champion {version[:12]} of {model}, {_day(began.decided_at)} (entry {began.number})"
             # A slow clock must not make a period end before it began.
             clock = None if after is None else max(after.decided_at, entry.decided_at, clock or after.decided_at)
-            reigns.pop(version, None)
-            reigns[version] = _Reign(reason, clock) if after else _Reign(f"{reason}, serving", None)
-        return cls(model, entries, dict(reversed(reigns.items())))
+            periods.pop(version, None)
+            periods[version] = _Period(reason, clock) if after else _Period(f"{reason}, serving", None)
+        return cls(model, entries, dict(reversed(periods.items())))
 
     def served(self, policy: Policy) -> Iterator[_Root]:
         """Yield all champions that are not to be forgotten, with their evaluations."""
-        for version, reign in self.reigns.items():
-            if not self._is_over(version, reign, policy):
-                yield from self._model(version, reign.reason)
+        for version, period in self.periods.items():
+            if not self._is_over(version, period, policy):
+                yield from self._model(version, period.reason)
         for entry in self.entries:
-            if not self._is_turned_down(entry) and entry.challenger not in self.reigns:
+            if not self._is_turned_down(entry) and entry.challenger not in self.periods:
                 yield from self._model(entry.challenger, f"named by entry {entry.number} of {self.model}")
 
     def forgotten(self, policy: Policy) -> Iterator[_Root]:
         """Yield the champions whose lineage is given up, with their evaluations."""
-        for version, reign in self.reigns.items():
-            if self._is_over(version, reign, policy):
-                yield from self._model(version, f"{reign.reason}, without its lineage")
+        for version, period in self.periods.items():
+            if self._is_over(version, period, policy):
+                yield from self._model(version, f"{period.reason}, without its lineage")
 
     def refused(self, policy: Policy) -> Iterator[_Root]:
         """Yield the challengers that were rejected within the window, with their evaluations."""
@@ -289,10 +289,10 @@ class _Log:
             reason = f"evidence of entry {entry.number} of {self.model}, without its lineage"
             yield self._at("evaluation", entry.evaluation_version), reason
 
-    def _is_over(self, version: str, reign: _Reign, policy: Policy) -> bool:
-        if not policy.forget_champions or reign.ended_at is None or version == policy.anchor_of(self.entries):
+    def _is_over(self, version: str, period: _Period, policy: Policy) -> bool:
+        if not policy.forget_champions or period.ended_at is None or version == policy.anchor_of(self.entries):
             return False
-        return reign.ended_at <= policy.since
+        return period.ended_at <= policy.since
 
     def _model(self, version: str, reason: str) -> Iterator[_Root]:
         yield self._at("model", version), reason

@@ -53,11 +53,11 @@ class ChampionHistory:
 
     def since(self, moment: datetime) -> LoggedDecision | None:
         """Return the entry that made the champion of a moment; None if there was none."""
-        reigns = self._reigns([entry for entry in self.entries if entry.decided_at <= moment])
-        return reigns[-1][0] if reigns and reigns[-1][0].champion is not None else None
+        periods = self._periods([entry for entry in self.entries if entry.decided_at <= moment])
+        return periods[-1][0] if periods and periods[-1][0].champion is not None else None
 
     @staticmethod
-    def _reigns(entries: Sequence[LoggedDecision]) -> list[tuple[LoggedDecision, LoggedDecision | None]]:
+    def _periods(entries: Sequence[LoggedDecision]) -> list[tuple[LoggedDecision, LoggedDecision | None]]:
         """Return the entries that changed the champion, each with the next one."""
         changes = [
             entry
@@ -69,7 +69,7 @@ class ChampionHistory:
     def history_of(self, version: str) -> str:
         """Return what happened to a version, as a phrase."""
         phrases = []
-        for first, end in self._reigns(self.entries):
+        for first, end in self._periods(self.entries):
             if first.champion == version and end is None:
                 phrases.append(f"champion now, since {first.phrase}")
             elif first.champion == version and end is not None:

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.logic.backtest.simulation import Life
+from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.promotion.log import left
 from tests.logic.simulated import FIRST, LAST, RULES, Fit, World, day, lived
 
 some_days = st.frozensets(st.integers(0, 60).map(day), max_size=12)
 
 
-def summary(life: Life[Fit]) -> list[tuple[object, ...]]:
+def summary(life: PolicyState[Fit]) -> list[tuple[object, ...]]:
     return [(it.day, it.cause, it.promoted, it.version) for it in life.events]
 
 

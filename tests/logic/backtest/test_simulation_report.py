@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.contracts.simulation import Detection, FalseAlarms, PolicyResult, Power, Simulation, SimulationSummary
 from ml_assets.logic.backtest import simulation_report as report
-from ml_assets.logic.backtest.simulation import Life
+from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.pages.simulation_page import page_of
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "golden" / "simulation_page.txt"
 
 
 @cache
-def lives() -> tuple[Life[Fit], ...]:
+def lives() -> tuple[PolicyState[Fit], ...]:
     drifted = frozenset({day(10), day(11), day(30), day(31), day(32)})
     return tuple(lived(World(drifted=drifted, refused=frozenset({day(31)}), bad=frozenset({day(11)}))).values())
 
@@ -64,7 +64,7 @@ class Drawn(Page):
 
 
 def found(
-    some: tuple[Life[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
+    some: tuple[PolicyState[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
     to_day: date = LAST,
 ) -> tuple[PolicyResult, ...]:  # fmt: skip
     return report.results(some or lives(), scores or scored(), AUC, first=from_day, last=to_day)
