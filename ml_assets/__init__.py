@@ -1,4 +1,4 @@
-"""Declare a table and a target; get a model that trains, is judged, serves, is monitored and retrains.
+"""Declare a table and a target. Get a model that trains, proves itself, predicts, is monitored and retrains itself.
 
 The public names are imported when they are first used, so that importing the package costs nothing.
 """
