@@ -345,7 +345,7 @@ class Planner:
         missing: dict[tuple[Group, str], set[str]] = {}
         for key, partitions in self.lacking.items():
             for partition, roots in partitions.items():
-                for asset, day in roots:
+                for asset, day in sorted(roots):
                     days.setdefault((self.groups[key], asset), set()).add(partition)
                     missing.setdefault((self.groups[key], asset), set()).add(day)
         for (group, asset), its in days.items():

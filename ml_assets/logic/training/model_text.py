@@ -340,7 +340,7 @@ class _Trees:
         texts = [text or "" for text in self.fields[name]]
         if name in _RAGGED:
             texts = [" ".join(filter(None, text.split(" "))) for text in texts]
-        joined = "\n".join(["", *texts, ""]).encode().replace(b"inf", b"~")
+        joined = "\n".join(["", *texts, ""]).encode().replace(b"~", b"?").replace(b"inf", b"~")
         own = np.frombuffer(joined.translate(allowed.own), dtype=np.uint8)
         gaps = np.flatnonzero((own & _GAP) != 0)
         lines = np.flatnonzero(own[gaps] == _LINE_END)

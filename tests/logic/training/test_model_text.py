@@ -175,6 +175,15 @@ def test_children_must_form_a_tree() -> None:
     assert "left_child: '1  -1' is not a list of numbers" in problem(a_tree("1  -1", "-2 -3 -4"))
 
 
+def test_infinity_is_only_written_as_inf() -> None:
+    model = a_tree("1 2 -1", "-2 -3 -4")
+
+    assert checked(resized(model.replace("split_gain=1 1 1", "split_gain=1 1 inf")))
+    assert "split_gain: '1 1 ?' is not a list of numbers" in problem(
+        model.replace("split_gain=1 1 1", "split_gain=1 1 ~")
+    )
+
+
 def test_a_tree_deeper_than_shap_values_can_be_computed_is_refused() -> None:
     leaves = MAX_DEPTH + 2
     chain = {
