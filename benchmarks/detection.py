@@ -92,7 +92,7 @@ def main() -> None:
         for how, rows in DRAWS:
             found = count_false_alarms(population, days=200, how=how, seed=1, rows=rows)
             print(f"{name:<26}{how:<7}{rows or 'its own':<12}{found.over:<11}{found.judged:<8}"
-                  f"{found.asked_by_drift:<12}{found.asked_by_performance}", flush=True)  # fmt: skip
+                  f"{found.requested_by_drift:<12}{found.requested_by_performance}", flush=True)  # fmt: skip
     print(
         f"\n{'power of ' + str(arguments.trials) + ' trials':<34}{'span':<13}{'cost':<8}{'drift':<8}{'labels':<8}either"
     )

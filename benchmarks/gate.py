@@ -88,7 +88,7 @@ def measure(metric: str, setting: str, days: int, *, runs: int, seed: int) -> Ou
     random = np.random.default_rng([seed, list(TASKS).index(metric), SETTINGS.index(setting), days])
     compared = [dict(_compared(metric, setting, days, random)) for _ in range(runs)]
     truth = {who: fmean(run[who].difference.value for run in compared) for who in ("worse", "better")} | {"equal": 0.0}
-    decided = [(who, run[who]) for run in compared for who in ("equal", "worse") if run[who].error is not None]
+    decided = [(who, run[who]) for run in compared for who in ("equal", "worse") if run[who].standard_error is not None]
     covered = sum((it.difference.low or 0) <= truth[who] <= (it.difference.high or 0) for who, it in decided)
 
     def promoted(who: str, rule: ChampionRule, margin: float = 0.0) -> float:
@@ -249,7 +249,7 @@ def _entry(number: int, challenger: str, *, champion: str | None = None, **chang
     return Promotion.model_validate(
         {
             "number": number, "model": "simulated", "champion": champion, "challenger": challenger, "reasons": ("",),
-            "action": "promote" if champion == challenger else "refuse", "decided_by": GATE,
+            "action": "promote" if champion == challenger else "reject", "decided_by": GATE,
             "decided_at": datetime(2024, 1, 1, tzinfo=UTC), **changes,
         }
     )  # fmt: skip

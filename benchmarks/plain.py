@@ -109,7 +109,7 @@ def work(
     tuning = tune(
         data,
         Search(
-            features=importances.summary.kept,
+            features=importances.summary.selected,
             metric=declared.tuning_metric,
             trials=declared.tuning.trials,
             seed=declared.seed,
@@ -161,6 +161,7 @@ def work(
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,
+        last_seen_day=model.spec.last_seen_day,
         threads=threads,
     )
     evaluation_plots(evaluation, classes=data.summary.classes)

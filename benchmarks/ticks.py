@@ -161,7 +161,13 @@ def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
     """Return what a report says of a day on which nothing happened; nothing for other assets."""
     of = {"model": key.path[0], "model_version": VERSION, "day": day, "sentence": "as ever"}
     if key.path[-1] == "drift":
-        quiet = {"rows": 900, "weighted_excess_psi": 0.02, "score_excess_psi": 0.01, "is_over": False, "culprits": ()}
+        quiet = {
+            "rows": 900,
+            "weighted_excess_psi": 0.02,
+            "score_excess_psi": 0.01,
+            "is_over": False,
+            "drifted_features": (),
+        }
         summary = DriftSummary.model_validate({**of, **quiet, "first_day": day})
         return {"summaries.json": DriftSummaries(day=summary.day, versions=(summary,))}
     if key.path[-1] == "performance":
@@ -180,7 +186,7 @@ def _spec(model: str) -> ModelSpec:
     as_of = date.fromisoformat(AS_OF)
     return ModelSpec(
         model=model, task="binary", target="is_late", features=(), vocabularies={}, parameters={}, rounds=100,
-        as_of=as_of, trained_first_day=date(2013, 1, 1), trained_last_day=as_of, trained_until=as_of,
+        as_of=as_of, first_training_day=date(2013, 1, 1), last_training_day=as_of, last_tuning_day=as_of,
         training_rows=200_000,
         lightgbm_version="4.7.0",
     )  # fmt: skip

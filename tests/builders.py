@@ -3,6 +3,7 @@
 Expectations stay out; they stand in the tests.
 """
 
+import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def days(first: date, count: int) -> list[date]:
 def promotion(number: int, *, champion: str | None = "a" * 32, model: str = "flight_delay") -> Promotion:
     """Return an entry of the promotion log."""
     return Promotion(
-        number=number, model=model, action="promote" if champion else "refuse", champion=champion,
+        number=number, model=model, action="promote" if champion else "reject", champion=champion,
         challenger=champion or "b" * 32, reasons=("it is better",), decided_at=datetime(2026, 1, 1, tzinfo=UTC),
         decided_by="gate",
     )  # fmt: skip
@@ -111,7 +112,14 @@ class _Anything(BaseModel):
 
 def sealed(said: Mapping[str, Any]) -> bytes:
     """Return JSON that ends with a digest of itself, whatever it says."""
-    return seal(_Anything.model_validate({name: value for name, value in said.items() if name != "digest"}))
+    own = {name: value for name, value in said.items() if name not in {"format_version", "digest"}}
+    return seal(_Anything.model_validate(own))
+
+
+def of_newer_format(text: bytes) -> bytes:
+    """Return a sealed text as the next version of the format would write it."""
+    body, _, _ = text.replace(b'"format_version": 1', b'"format_version": 2', 1).rpartition(b',\n "digest": "')
+    return body + f',\n "digest": "{hashlib.blake2b(body, digest_size=16).hexdigest()}"\n}}\n'.encode()
 
 
 def overwrite(lake: Lake, path: str, data: bytes) -> None:

@@ -181,7 +181,7 @@ def _drift(ticks: Ticks, folder: Path) -> None:
         it.launch(requests)
         _look(ticks, it, "drift", "its run is under way", is_lost=True)
         it.end()
-        it.serve(it.train(it.day - timedelta(days=1), rounds=3), "refuse")
+        it.serve(it.train(it.day - timedelta(days=1), rounds=3), "reject")
         it.live(is_over=True)
         _look(ticks, it, "drift", "the challenger was refused a day ago")
         for _ in range(4):
@@ -249,7 +249,7 @@ def _alerts(ticks: Ticks, folder: Path) -> None:
         tick("a blocking check has failed")
         daemon.run(alerted.stock)
         tick("a run went well")
-        for action in ("promote", "refuse", "rollback", "wait"):
+        for action in ("promote", "reject", "rollback", "request_approval"):
             alerted.decide(daemon.lake, action)
             tick(f"the gate's entry '{action}'")
         alerted.ask(daemon.lake, 1)

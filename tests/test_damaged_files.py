@@ -131,13 +131,13 @@ def verdict(ref: ArtifactRef) -> ReproductionVerdict:
 def retraining(model: str) -> Retraining:
     return Retraining(
         model=model, as_of=date(2013, 1, 1), number=1, cause="drift", sentence="It has drifted.", champion="a" * 32,
-        asked_at=NOW, asked_by="drift",
+        requested_at=NOW, requested_by="drift",
     )  # fmt: skip
 
 
 def alerts() -> list[Alert]:
     return [
-        Alert(kind="run_failed", subject=model, title=model, body="It failed.", key=f"run/{model}", at=NOW)
+        Alert(kind="run_failed", subject=model, title=model, body="It failed.", key=f"run/{model}", occurred_at=NOW)
         for model in MODELS
     ]
 

@@ -120,7 +120,7 @@ def test_no_label_in_the_training_set_became_known_after_the_as_of_day(lake: Lak
     kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
 
     assert kept.rows.filter(pl.col(kept.summary.known_time) >= datetime(2013, 2, 11)).is_empty()  # noqa: DTZ001 - UTC
-    assert kept.summary.excluded
+    assert kept.summary.excluded_rows
 
 
 def test_the_first_challenger_that_beats_the_baselines_is_promoted_with_reasons(lake: Lake) -> None:
@@ -328,7 +328,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     page = lake.get(lake.find(f"{MODEL}/card"), Card).html
     span = Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10))
     summary = summary_text(summarize(declared.model(MODEL), lake, span, seconds=1.0))
-    assert ("refuse", None) == (rejected.action, rejected.champion)
+    assert ("reject", None) == (rejected.action, rejected.champion)
     assert ["there is no champion yet, so there are no predictions", "card: card"] == said[-2:]
     assert rejected.challenger in page
     assert "Rejected" in page

@@ -59,7 +59,7 @@ class Message:
     subject: str
     title: str
     body: str
-    at: datetime
+    occurred_at: datetime
     facts: Mapping[str, Any] = field(default_factory=dict)
     link: str | None = None
     is_repeat: bool = False
@@ -179,8 +179,9 @@ class Webhook:
         """Return the JSON document."""
         return {
             "id": message.id, "kind": message.kind, "severity": message.severity, "subject": message.subject,
-            "title": message.line, "body": _cut(message.body, _MOST_BODY), "at": message.at.isoformat(),
-            "facts": dict(message.facts), "link": message.link, "is_repeat": message.is_repeat,
+            "title": message.line, "body": _cut(message.body, _MOST_BODY),
+            "occurred_at": message.occurred_at.isoformat(), "facts": dict(message.facts), "link": message.link,
+            "is_repeat": message.is_repeat,
         }  # fmt: skip
 
     def send(self, message: Message) -> None:

@@ -50,8 +50,8 @@ class Taken(_Record):
     """The record of an alert; finally with the outcome for each channel."""
 
     alert: Alert
-    taken_at: AwareDatetime
-    channels: dict[str, Literal["sent", "given up"]] = {}
+    recorded_at: AwareDatetime
+    channels: dict[str, Literal["sent", "abandoned"]] = {}
 
 
 class Try(_Record):
@@ -64,20 +64,20 @@ class Try(_Record):
     alert: str
     channel: str
     number: int
-    at: AwareDatetime
+    attempted_at: AwareDatetime
     outcome: Literal["sent", "failed"] | None = None
     reason: str | None = None
     may_have_arrived: bool = False
 
     def is_over(self, now: datetime) -> bool:
         """Return whether no more attempts follow: it was sent, or this was the last attempt."""
-        is_alive = self.outcome is None and now - self.at < LOST_AFTER
+        is_alive = self.outcome is None and now - self.attempted_at < LOST_AFTER
         return self.outcome == "sent" or (self.number >= MOST_TRIES and not is_alive)
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the next attempt is due."""
         wait = LOST_AFTER if self.outcome is None else min(timedelta(seconds=30 * 2 ** (self.number - 1)), _LONGEST)
-        return not self.is_over(now) and now - self.at >= wait
+        return not self.is_over(now) and now - self.attempted_at >= wait
 
 
 _LONGEST: Final = timedelta(hours=1)
@@ -159,7 +159,7 @@ class Outbox:
         return [*new]
 
     def _taken(self, alert: Alert) -> Taken:
-        return Taken(alert=alert, taken_at=self.clock())
+        return Taken(alert=alert, recorded_at=self.clock())
 
     def _open(self, new: Sequence[str]) -> tuple[list[_Waiting], int]:
         """Return the pending alerts to process, and how many more are pending.
@@ -173,7 +173,7 @@ class Outbox:
         chosen = chosen[:_MOST_OPEN]
         with self.lake.pool(len(chosen)) as each:
             found = [it for it in each(self._waiting, chosen) if it is not None]
-        return sorted(found, key=lambda it: (it.alert.at, it.digest)), len(names) - len(found)
+        return sorted(found, key=lambda it: (it.alert.occurred_at, it.digest)), len(names) - len(found)
 
     def _waiting(self, digest: str) -> _Waiting | None:
         """Return a pending alert with the last attempt at each channel.
@@ -233,16 +233,16 @@ class Outbox:
         if not channel.is_limited:
             return [[it] for it in due]
         hour = now.replace(minute=0, second=0, microsecond=0)
-        late = [it for it in due if it.taken.taken_at < hour]
+        late = [it for it in due if it.taken.recorded_at < hour]
         together = [late[start : start + _MOST_TOGETHER] for start in range(0, len(late), _MOST_TOGETHER)]
-        return [*together, *([it] for it in due if it.taken.taken_at >= hour)]
+        return [*together, *([it] for it in due if it.taken.recorded_at >= hour)]
 
     def _claim(self, waiting: _Waiting, channel: Channel) -> bool:
         """Create the next attempt at a channel. If two processes try at once, one of them gets it."""
         last = waiting.tries.get(channel.name)
         mine = Try(
-            alert=waiting.digest, channel=channel.name, number=1 if last is None else last.number + 1, at=self.clock(),
-            may_have_arrived=_is_repeat(last),
+            alert=waiting.digest, channel=channel.name, number=1 if last is None else last.number + 1,
+            attempted_at=self.clock(), may_have_arrived=_is_repeat(last),
         )  # fmt: skip
         try:
             self.lake.create(self._try(waiting, mine), seal(mine))
@@ -266,7 +266,7 @@ class Outbox:
             mine = waiting.tries[channel.name]
             done = mine.model_copy(
                 update={
-                    "at": self.clock(), "outcome": outcome, "reason": reason,
+                    "attempted_at": self.clock(), "outcome": outcome, "reason": reason,
                     "may_have_arrived": may_have_arrived or mine.may_have_arrived,
                 }
             )  # fmt: skip
@@ -284,11 +284,11 @@ class Outbox:
             if any((last := it.tries.get(channel.name)) is None or not last.is_over(now) for channel in wanted):
                 left += 1
                 continue
-            ends: dict[str, Literal["sent", "given up"]] = {
-                channel.name: "sent" if it.tries[channel.name].outcome == "sent" else "given up" for channel in wanted
+            ends: dict[str, Literal["sent", "abandoned"]] = {
+                channel.name: "sent" if it.tries[channel.name].outcome == "sent" else "abandoned" for channel in wanted
             }
             for channel in wanted:
-                if ends[channel.name] == "given up":
+                if ends[channel.name] == "abandoned":
                     self.log.error(
                         f"alert channel {_shown(channel)} did not receive «{it.alert.title}» in {MOST_TRIES} attempts; "
                         "no more follow. Fix the channel. The alert is in the lake and in the log."
@@ -343,7 +343,8 @@ class Outbox:
             alert = claimed[0].alert
             return Message(
                 id=claimed[0].digest, kind=alert.kind, severity=alert.severity, subject=alert.subject,
-                title=alert.title, body=alert.body, at=alert.at, facts=alert.facts, is_repeat=is_repeat,
+                title=alert.title, body=alert.body, occurred_at=alert.occurred_at, facts=alert.facts,
+                is_repeat=is_repeat,
                 link=f"{self.base_url}{alert.link}" if self.base_url and alert.link else None,
             )  # fmt: skip
         alerts = [it.alert for it in claimed]
@@ -356,7 +357,8 @@ class Outbox:
             id=alert_digest("\n".join(it.digest for it in claimed)), kind="digest", severity=worst,
             subject=f"{len({alert.subject for alert in alerts})} subjects",
             title=f"{len(alerts)} alerts that were delayed: {alerts[0].title}, and {len(alerts) - 1} more",
-            body=f"{titles}{rest}", at=max(alert.at for alert in alerts), facts=dict(counts), is_repeat=is_repeat,
+            body=f"{titles}{rest}", occurred_at=max(alert.occurred_at for alert in alerts), facts=dict(counts),
+            is_repeat=is_repeat,
             link=f"{self.base_url}/runs" if self.base_url else None,
         )  # fmt: skip
 
@@ -408,7 +410,7 @@ def alert_digest(key: str) -> str:
 
 
 def _day(alert: Alert) -> str:
-    return f"{alert.at.astimezone(UTC):%Y-%m-%d}"
+    return f"{alert.occurred_at.astimezone(UTC):%Y-%m-%d}"
 
 
 def _fill(file: BinaryIO, data: bytes) -> None:

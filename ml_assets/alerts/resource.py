@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ml_assets.alerts.outbox import Delivery
 
 Kind = Literal[
-    "run_failed", "check_failed", "freshness_missed", "challenger_refused", "challenger_promoted", "challenger_waits",
-    "rolled_back", "quarantine_over", "retraining_asked", "over_budget",
+    "run_failed", "check_failed", "freshness_missed", "challenger_rejected", "challenger_promoted",
+    "challenger_pending", "rolled_back", "quarantine_over_limit", "retraining_requested", "over_budget",
 ]  # fmt: skip
 Severity = Literal["error", "warning", "info"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-USUAL: Final = frozenset(KINDS) - {"retraining_asked"}
+USUAL: Final = frozenset(KINDS) - {"retraining_requested"}
 PER_HOUR: Final = 20
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -60,14 +60,14 @@ class Alert:
     title: str
     body: str
     key: str
-    at: datetime
+    occurred_at: datetime
     facts: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     severity: Severity = "error"
     link: str | None = None
 
     def __post_init__(self) -> None:
-        if self.at.tzinfo is None:
-            raise ValueError(f"alert '{self.key}' has the time {self.at} without a time zone; expected UTC.")
+        if self.occurred_at.tzinfo is None:
+            raise ValueError(f"alert '{self.key}' has the time {self.occurred_at} without a time zone; expected UTC.")
 
     def rewritten(self, clean: Callable[[str], str]) -> "Alert":
         """Return the alert with all its texts rewritten."""
@@ -115,7 +115,7 @@ def _kinds(channel: str) -> Any:
     return Field(
         default=[],
         description=f"Kinds of alerts that {channel} receives. Default: ML_ASSETS_ALERT_{channel.upper()}_KINDS "
-        f"(separated by commas), or all but retraining_asked. Valid kinds: {', '.join(KINDS)}.",
+        f"(separated by commas), or all but retraining_requested. Valid kinds: {', '.join(KINDS)}.",
     )
 
 

@@ -39,8 +39,8 @@ _RETRAINING_RECORD = re.compile(r"([a-z0-9_]+)/(\d{4}-\d{2}-\d{2}\.\d{2}\.json)"
 
 _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
     "promote": ("challenger_promoted", "info", "{challenger} is the champion now"),
-    "refuse": ("challenger_refused", "warning", "challenger {challenger} was rejected"),
-    "wait": ("challenger_waits", "warning", "challenger {challenger} waits for approval"),
+    "reject": ("challenger_rejected", "warning", "challenger {challenger} was rejected"),
+    "request_approval": ("challenger_pending", "warning", "challenger {challenger} waits for approval"),
     "rollback": ("rolled_back", "error", "rolled back to {champion}"),
 }
 
@@ -217,7 +217,7 @@ def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
         body=f"{name} became stale at {at:%Y-%m-%d %H:%M} UTC. What it waits for is in the last tick of the "
         "sensor 'ml_assets_updates', on the Automation page, and in the output of: ml-assets explain MODEL",
         key=f"freshness/{name}/{at.isoformat()}",
-        at=at,
+        occurred_at=at,
         link=f"/assets/{'/'.join(key.path)}",
     )
 
@@ -277,12 +277,12 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
 def alert_of_retraining(record: Retraining) -> Alert:
     """Return the alert for a requested retraining."""
     return Alert(
-        kind="retraining_asked",
+        kind="retraining_requested",
         subject=record.model,
         title=f"{record.model} is trained again as of {record.as_of}: {record.cause}",
         body=record.sentence,
         key=f"retraining/{record.model}/{record.as_of}/{record.number}",
-        at=record.asked_at,
+        occurred_at=record.requested_at,
         facts=record.figures,
         severity="info",
     )
@@ -318,7 +318,7 @@ def alert_of_entry(entry: Promotion) -> Alert:
         title=f"{entry.model}: {outcome.format(challenger=entry.challenger[:12], champion=champion)}",
         body="\n".join([*entry.reasons, f"Decided by {entry.decided_by}. The champion is {champion}."]),
         key=f"promotion/{entry.model}/{entry.number}/{entry.decided_at.isoformat()}",
-        at=entry.decided_at,
+        occurred_at=entry.decided_at,
         facts={"entry": entry.number, **entry.figures},
         severity=severity,
         link=f"/assets/{entry.model}/champion",

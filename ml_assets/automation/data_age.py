@@ -98,7 +98,7 @@ def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, description: str
         title=description.removesuffix("."),
         body=f"{description} {wait}: ml-assets explain {limit.model or 'MODEL'}",
         key=f"age/{name}/{newest or 'none'}",
-        at=at,
+        occurred_at=at,
         facts={"newest day": newest or "none", "days allowed": limit.most},
         link=f"/assets/{'/'.join(key.path)}",
     )

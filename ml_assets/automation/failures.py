@@ -131,7 +131,7 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
         title=f"{title}{' (will be retried)' if will_retry else ''}",
         body="\n".join(part for part in (retry, *checks_failed[:20], message) if part),
         key=f"run/{run.run_id}/{step or ''}",
-        at=_ended(record),
+        occurred_at=_ended(record),
         facts=facts,
         severity="warning" if will_retry else "error",
         link=f"/runs/{run.run_id}",

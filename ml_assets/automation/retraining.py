@@ -342,7 +342,7 @@ def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
         body=f"{spending.sentence}. {does}; {spending.field} and budget.over are set in the declaration. To see the "
         f"costs: ml-assets cost {name} --month {month}",
         key=f"budget/{name}/{month}{'' if is_over else '/unknown'}",
-        at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
+        occurred_at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
         facts={"spent": spending.spent, "budget": spending.budget},
         severity="warning",
     )
@@ -362,8 +362,8 @@ def record_of(
         sentence=decision.asks.sentence,
         figures=decision.asks.figures,
         champion=loop.champion.version,
-        asked_at=now,
-        asked_by=by,
+        requested_at=now,
+        requested_by=by,
     )
 
 
@@ -395,7 +395,7 @@ def records_without_run(
     instance: dg.DagsterInstance, history: Sequence[Retraining], *, now: datetime
 ) -> list[Retraining]:
     """Return the records without a run. The daemon is about to submit them, or it stopped before it could."""
-    recent = [it for it in history if now - it.asked_at < FORGOTTEN]
+    recent = [it for it in history if now - it.requested_at < FORGOTTEN]
     there = runs_by_key(instance, [run_key_of(it) for it in recent])
     return [it for it in recent if run_key_of(it) not in there]
 
@@ -404,7 +404,7 @@ def pending_run(claimed: Sequence[Retraining]) -> str | None:
     """Return a phrase about records that have no run yet, or None if there are none."""
     if not claimed:
         return None
-    return f"the run that {claimed[-1].asked_by} requested as of {claimed[-1].as_of} is about to start"
+    return f"the run that {claimed[-1].requested_by} requested as of {claimed[-1].as_of} is about to start"
 
 
 def running_trainings(instance: dg.DagsterInstance, models: Sequence[ModelDeclaration]) -> dict[str, str]:

@@ -58,7 +58,7 @@ class BacktestRequest:
     choose_until: date | None = None
 
     @property
-    def chosen_until(self) -> date:
+    def selection_last_day(self) -> date:
         """The last of the days on which a policy is chosen."""
         return self.choose_until or self.first + timedelta(days=((self.last - self.first).days + 1) // 2 - 1)
 
@@ -177,17 +177,17 @@ def measure_detection(
     )
     days = [day for day in sorted(state.served) if day < until]
     if task != "binary":
-        return Detection(why_not=f"Not measured: labels can be flipped only in a binary task; this one is {task}.")
+        return Detection(reason=f"Not measured: labels can be flipped only in a binary task; this one is {task}.")
     if len(days) < FEW:
         return Detection(
-            why_not=f"Not measured: {len(days)} days without injected drift are too few; at least {FEW} are needed."
+            reason=f"Not measured: {len(days)} days without injected drift are too few; at least {FEW} are needed."
         )
     try:
         return short_figures(
             past.population(state.served[days[0]], days), seed=past.plan.declaration.seed, on_done=on_done
         )
     except DataError as error:
-        return Detection(why_not=f"Not measured: {error}")
+        return Detection(reason=f"Not measured: {error}")
 
 
 def _choice(

@@ -44,12 +44,12 @@ def show_champion(arguments: argparse.Namespace) -> int:
     if arguments.json:
         answer = {
             "model": model.name,
-            "on": None if day is None else str(day),
+            "day": None if day is None else str(day),
             "champion": None if since is None else since.champion,
-            "since": None if since is None else since.model_dump(mode="json"),
+            "promotion": None if since is None else since.model_dump(mode="json"),
             "anchor": anchor(entries),
-            "waits": None if waits is None else waits.model_dump(mode="json"),
-            "log": [entry.model_dump(mode="json") for entry in entries],
+            "pending": None if waits is None else waits.model_dump(mode="json"),
+            "entries": [entry.model_dump(mode="json") for entry in entries],
         }
         print(json.dumps(answer, indent=1))
     else:
@@ -70,7 +70,8 @@ def entry_lines(entry: "Promotion") -> Iterator[str]:
     from ml_assets.logic.promotion.log import GATE
 
     at = entry.decided_at.astimezone(UTC)
-    yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
+    action = entry.action.replace("_", " ")
+    yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
     if entry.cause is not None and entry.decided_by == GATE:
         yield f"      its training was requested by {entry.cause}"
     for reason in entry.reasons:

@@ -116,7 +116,7 @@ class LogChange:
         except (MissingArtifactError, PromotionConflictError) as error:
             return self.refuse(str(error))
         if self.as_json:
-            print(json.dumps({"entry": entry.model_dump(mode="json"), "refused": None}, indent=1))
+            print(json.dumps({"entry": entry.model_dump(mode="json"), "problem": None}, indent=1))
         else:
             print("\n".join(entry_lines(entry)))
             print(f"{self.model.name}: {version} is the champion now")
@@ -126,12 +126,12 @@ class LogChange:
         """Set the damaged log aside, and return the entry as the first of a new one."""
         folder, named = self.log.set_aside(entry.decided_at)
         note = f"The previous promotion log was damaged and was set aside in {folder}: {self.damage}."
-        return entry.model_copy(update={"reasons": (*entry.reasons, note), "gives_up": named})
+        return entry.model_copy(update={"reasons": (*entry.reasons, note), "replaced_entries": named})
 
     def refuse(self, sentence: str) -> int:
         """Print why nothing was changed, to standard error or as JSON."""
         if self.as_json:
-            print(json.dumps({"entry": None, "refused": sentence}, indent=1))
+            print(json.dumps({"entry": None, "problem": sentence}, indent=1))
         else:
             print(f"ml-assets: {self.model.name}: {sentence}", file=sys.stderr)
         return 1

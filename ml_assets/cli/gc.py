@@ -285,7 +285,8 @@ def _nothing(lake: "Lake", judgement: "RetentionDecision", asset: str, version: 
     if asset not in names:
         return f"there is no '{asset}' in {lake.url}" + (f"; did you mean '{near[0]}'?" if near else "")
     if re.fullmatch(r"[0-9a-f]{32}", version) and (removal := lake.removal(_ref(asset, partition, version))):
-        return f"{asset}@{version[:12]} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})"
+        by, on = removal.removed_by, f"{removal.removed_at:%Y-%m-%d}"
+        return f"{asset}@{version[:12]} was removed by {by} on {on} ({removal.reason})"
     what = f"{asset}[{partition}]" if partition else asset
     return f"{what} has no version that starts with '{version}'" if version else f"there is no {what} in {lake.url}"
 

@@ -135,7 +135,7 @@ def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool
 def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
     from ml_assets.logic.tables.quarantine import broken_counts
 
-    reasons = aside.manifest.parameters.get("refused")
+    reasons = aside.manifest.parameters.get("broken_rules")
     return {
         "table": aside.table,
         "day": aside.partition or None,

@@ -191,12 +191,12 @@ def summary_lines(summary: "SimulationSummary", page: str) -> Iterator[str]:
     from datetime import timedelta
 
     yield ""
-    reported = summary.chosen_until + timedelta(days=1)
+    reported = summary.selection_last_day + timedelta(days=1)
     yield f"{summary.model}, {reported} to {summary.last_day}: {counted(summary.rows, 'labelled prediction')}"
     if summary.unlabelled:
         yield f"left out: {counted(summary.unlabelled, 'prediction')} without a label"
     chosen = f"best was {summary.chosen}" if summary.chosen else "not judged: the metric is not defined on them"
-    yield f"chosen on {summary.first_day} to {summary.chosen_until}, which are not in the figures below: {chosen}"
+    yield f"chosen on {summary.first_day} to {summary.selection_last_day}, which are not in the figures below: {chosen}"
     if summary.injections:
         yield f"injected: {'; '.join(summary.injections)}"
     yield ""

@@ -50,7 +50,7 @@ class TrainingSetSummary(Record):
     """The frozen rows of a training: the as-of day, the windows, and which rows were excluded.
 
     Attributes:
-        excluded: rows of the features, by the reason why they were excluded.
+        excluded_rows: rows of the features, by the reason why they were excluded.
         labels_without_features: labels of days of the windows that match no row of the features.
     """
 
@@ -65,7 +65,7 @@ class TrainingSetSummary(Record):
     as_of: date
     features: tuple[Feature, ...]
     windows: tuple[Window, ...]
-    excluded: dict[str, int]
+    excluded_rows: dict[str, int]
     labels_without_features: int = 0
 
 
@@ -93,7 +93,7 @@ class ImportancesSummary(Record):
     score: float
     rows: int
     shuffles: int
-    kept: tuple[str, ...]
+    selected: tuple[str, ...]
     dropped: tuple[str, ...]
     folds: int
     rounds: int
@@ -140,8 +140,8 @@ class ModelSpec(Record):
     """Everything that is needed to score a row with the LightGBM text.
 
     Attributes:
-        trained_until: the last day of the rows that its parameters or rounds were chosen on, which is after the days it
-            was trained on.
+        last_tuning_day: the last day of the rows that its parameters or rounds were chosen on, which is after the days
+            it was trained on.
     """
 
     model: str
@@ -154,17 +154,17 @@ class ModelSpec(Record):
     parameters: dict[str, float | int | str | bool]
     rounds: int
     as_of: date
-    trained_first_day: date
-    trained_last_day: date
-    trained_until: date
+    first_training_day: date
+    last_training_day: date
+    last_tuning_day: date
     training_rows: int
     lightgbm_version: str
     weights: dict[str, float] = {}
 
     @property
-    def learned_until(self) -> date:
+    def last_seen_day(self) -> date:
         """The last day of the rows that the model was trained or tuned on."""
-        return max(self.trained_last_day, self.trained_until)
+        return max(self.last_training_day, self.last_tuning_day)
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ class Model:
     """A trained model as text, its spec, and the reference that drift is measured against.
 
     Attributes:
-        contract: contract of the features that were offered to it.
-        request: the JSON Schema of one row to score: the features that it reads.
+        contract: contract of the features that were offered to it; empty for a model that is not stored.
+        request: the JSON Schema of one row to score: the features that it reads; empty for a model that is not stored.
         importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
             a model that was not explained.
     """
@@ -181,8 +181,8 @@ class Model:
     booster: str
     spec: ModelSpec
     reference: pl.DataFrame
-    contract: ContractRecord | None = None
-    request: str | None = field(default=None, metadata={"file": "request.schema.json"})
+    contract: ContractRecord = field(default_factory=lambda: ContractRecord(name="", columns=()))
+    request: str = field(default="", metadata={"file": "request.schema.json"})
     importances: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
@@ -237,17 +237,17 @@ class GroupCount(Record):
     Attributes:
         column: the column whose values are the groups.
         measured: groups on which the metric is defined; each counts once, however many rows it has.
-        left_out: groups on which it is not defined, because one class is absent.
+        undefined: groups on which it is not defined, because one class is absent.
     """
 
     column: str
     measured: int
-    left_out: int
+    undefined: int
 
     @property
     def words(self) -> str:
         """The count as text for an operator."""
-        left = f"; {self.left_out:,} with a single class left out" if self.left_out else ""
+        left = f"; {self.undefined:,} with a single class left out" if self.undefined else ""
         return f"mean over {self.measured:,} values of {self.column}, each of which counts once{left}"
 
 
@@ -267,8 +267,9 @@ class Comparison(Record):
     Attributes:
         clusters: Number of days (or folds of rows) that were left out in turn.
         unit: What was left out in turn, in the plural.
-        error: Standard error of the difference; None if `difference` has no interval.
-        degrees: Degrees of freedom of Student's t, with which a bound of any confidence follows from the error.
+        standard_error: Standard error of the difference; None if `difference` has no interval.
+        degrees_of_freedom: Degrees of freedom of Student's t, with which a bound of any confidence follows from the
+            error.
         correlation: The correlation of neighbouring days that the error allows for.
     """
 
@@ -280,8 +281,8 @@ class Comparison(Record):
     rows: int
     clusters: int
     unit: str = "days"
-    error: float | None = None
-    degrees: int | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: int | None = None
     correlation: float = 0.0
 
 
@@ -291,8 +292,8 @@ class EvaluationSummary(Record):
     Attributes:
         against_anchor: None if the champion is the anchor, or if the anchor cannot score.
         test_days: the first and the last day of the measured rows.
-        learned_until: the last day that challenger, champion or anchor was trained or tuned on.
-        left_out: test rows up to that day, which are excluded.
+        last_seen_day: the last day that challenger, champion or anchor was trained or tuned on.
+        excluded_rows: test rows up to that day, which are excluded.
         seen_rows: test rows up to that day that were measured nevertheless, because too few other rows remained. If
             there are any, the challenger is not compared with champion and anchor.
         daily_loss: how far its days fell short of the expected metric; later days are compared with it.
@@ -317,8 +318,8 @@ class EvaluationSummary(Record):
     anchor_version: str | None = None
     anchor_cannot_score: str | None = None
     test_days: tuple[date, date] | None = None
-    learned_until: date | None = None
-    left_out: int = 0
+    last_seen_day: date
+    excluded_rows: int = 0
     seen_rows: int = 0
     calibration_error: float | None = None
     daily_loss: DailyLoss | None = None
@@ -348,7 +349,7 @@ class Promotion(Record):
     """One entry of the promotion log: the decision, its version, and why.
 
     Attributes:
-        action: `wait` means that a challenger passed the gate and waits for a person's approval.
+        action: `request_approval` means that a challenger passed the gate and waits for a person's approval.
         rules: all rules that the gate checked; a person's entry has none.
         is_anchor: whether the challenger becomes the anchor when it is promoted; see `logic.promotion.log.anchor`.
         anchor: the version that was the anchor when the gate judged.
@@ -359,14 +360,14 @@ class Promotion(Record):
         decided_at: with its time zone; stored in UTC.
         id: a random string for a person's decision, so that two equal decisions are distinct. The gate's entries have
             none, because a run makes only one.
-        previous: the digest of the entry before, which the log sets.
-        gives_up: only in the first entry of a log that a person began in place of a damaged one: the digests of the
-            damaged log's entries that manifests name.
+        previous_digest: the digest of the entry before, which the log sets.
+        replaced_entries: only in the first entry of a log that a person began in place of a damaged one: the digests of
+            the damaged log's entries that manifests name.
     """
 
     number: int
     model: str
-    action: Literal["promote", "refuse", "rollback", "wait"]
+    action: Literal["promote", "reject", "rollback", "request_approval"]
     champion: str | None
     challenger: str
     reasons: tuple[str, ...]
@@ -382,8 +383,8 @@ class Promotion(Record):
     decided_by: str
     run_id: str | None = None
     id: str | None = None
-    previous: str | None = None
-    gives_up: tuple[str, ...] = ()
+    previous_digest: str | None = None
+    replaced_entries: tuple[str, ...] = ()
 
 
 class FoundLeak(Record):
@@ -441,15 +442,15 @@ class DailyLoss(Record):
 
     Attributes:
         mean: over days; above zero is worse than expected.
-        deviation: standard deviation between days.
+        standard_deviation: standard deviation between days.
         days: number of days.
-        rows: labelled rows of a day, as a median.
+        rows_per_day: labelled rows of a day, as a median.
     """
 
     mean: float
-    deviation: float
+    standard_deviation: float
     days: int
-    rows: float
+    rows_per_day: float
 
 
 Cause = Literal["drift", "performance", "labels", "floor"]
@@ -461,7 +462,7 @@ class Retraining(Record):
     Attributes:
         number: among the retrainings with the same as-of day, from 1.
         champion: the champion at that time.
-        asked_by: the sensor or schedule that requested it.
+        requested_by: the sensor or schedule that requested it.
     """
 
     model: str
@@ -471,24 +472,24 @@ class Retraining(Record):
     sentence: str
     figures: dict[str, float] = {}
     champion: str
-    asked_at: datetime
-    asked_by: str
+    requested_at: datetime
+    requested_by: str
 
 
-class BrokenLimit(Record):
+class ExceededLimit(Record):
     """One limit that is exceeded by features or the score.
 
     Attributes:
-        figure: what was compared with the limit.
-        is_own: whether the limit applies to a single feature, not to the sum over all features.
+        value: what was compared with the limit.
+        is_of_feature: whether the limit applies to a single feature, not to the sum over all features.
     """
 
     rule: str
     feature: str
-    figure: float
+    value: float
     limit: float
     sentence: str
-    is_own: bool = True
+    is_of_feature: bool = True
 
 
 class DriftSummary(Record):
@@ -501,7 +502,7 @@ class DriftSummary(Record):
         rows: rows of all these days.
         weighted_excess_psi: sum over features of excess PSI times importance; None if there are too few rows to judge.
         score_excess_psi: the score's excess PSI; see `ml_assets.logic.monitoring.drift.measure_drift`.
-        broken: all limits that are exceeded.
+        exceeded: all limits that are exceeded.
     """
 
     model: str
@@ -512,8 +513,8 @@ class DriftSummary(Record):
     weighted_excess_psi: float | None
     score_excess_psi: float | None
     is_over: bool
-    culprits: tuple[str, ...]
-    broken: tuple[BrokenLimit, ...] = ()
+    drifted_features: tuple[str, ...]
+    exceeded: tuple[ExceededLimit, ...] = ()
     sentence: str
 
     @property
@@ -562,7 +563,7 @@ class DailyDrift:
         return None if summary is None else Drift(own, summary)
 
 
-class FormerPerformance(Record):
+class PreviousChampionPerformance(Record):
     """Metrics of the previous champion on the same labelled rows."""
 
     version: str
@@ -578,7 +579,8 @@ class PerformanceSummary(Record):
         measured: Each metric on the labelled rows, with its interval.
         expected: The metrics expected from the scores of all predictions.
         expected_labelled: The metrics expected from the scores of the labelled rows, with which `measured` is compared.
-        former: the metrics of the previous champion on the same rows; stored in the first days of a new champion.
+        previous_champion: the metrics of the previous champion on the same rows; stored in the first days of a new
+            champion.
     """
 
     model: str
@@ -593,7 +595,7 @@ class PerformanceSummary(Record):
     target_mean: float | None = None
     expected_target_mean: float | None = None
     unmeasured: dict[str, str] = {}
-    former: FormerPerformance | None = None
+    previous_champion: PreviousChampionPerformance | None = None
     sentence: str = ""
 
     @property

@@ -194,7 +194,7 @@ def importances_table() -> pa.DataFrameSchema:
             **_importances(),
             "stability": pa.Column(pl.Float64, _between("stability", 0, 1)),
             "beats_noise": pa.Column(pl.Boolean),
-            "kept": pa.Column(pl.Boolean),
+            "is_selected": pa.Column(pl.Boolean),
             "reason": pa.Column(pl.String, _rule("'reason' is given", lambda it: it != "")),
             "rank": _rank(),
         },

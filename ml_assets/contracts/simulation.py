@@ -34,7 +34,7 @@ class PolicyResult(Record):
     share_of_weekly: float | None = None
     fits: int
     promotions: int
-    refusals: int
+    rejections: int
     rollbacks: int
     seconds: float
 
@@ -45,7 +45,7 @@ class SimulationSummary(Record):
     The best of several policies looks better than it is on the days on which it was chosen.
 
     Attributes:
-        chosen_until: the last day on which the policy is chosen; the next day is the first that is reported.
+        selection_last_day: the last day on which the policy is chosen; the next day is the first that is reported.
         chosen: the policy with the best metric on those days; None if the metric is not defined on them.
         choice: the figures on which it was chosen.
         policies: the figures of the reported days.
@@ -60,7 +60,7 @@ class SimulationSummary(Record):
     task: Task
     metric: str
     first_day: date
-    chosen_until: date
+    selection_last_day: date
     last_day: date
     rows: int
     unlabelled: int = 0
@@ -87,8 +87,8 @@ class FalseAlarms(Record):
     days: int
     judged: int
     over: int
-    asked_by_drift: int
-    asked_by_performance: int
+    requested_by_drift: int
+    requested_by_performance: int
 
 
 class Power(Record):
@@ -123,14 +123,14 @@ class Detection(Record):
         last_day: the last of them.
         false_alarms: by how the stream was drawn.
         power: by drift.
-        why_not: a sentence; empty if it was measured.
+        reason: a sentence; empty if it was measured.
     """
 
     first_day: date | None = None
     last_day: date | None = None
     false_alarms: dict[How, FalseAlarms] = Field(default_factory=dict)
     power: tuple[Power, ...] = ()
-    why_not: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ def expected_files(kind: type) -> Iterator[tuple[str, str, type]]:
 
 
 def may_lack(kind: type, name: str) -> bool:
-    """Return whether an artifact may lack a part, as artifacts written before the part was introduced do."""
+    """Return whether an artifact may lack a part, as artifacts of a release without the part do."""
     return not _is_one_file(kind) and _fields(kind)[name] != _without_none(_fields(kind)[name])
 
 

@@ -20,6 +20,10 @@ class CorruptArtifactError(LakeError):
     """An artifact's files do not match its manifest, so it is not used."""
 
 
+class FormatVersionError(LakeError):
+    """A record was written by a newer release, in a format that this one cannot read."""
+
+
 class PromotionConflictError(LakeError):
     """Another process wrote the next entry of the promotion log first."""
 

@@ -22,7 +22,7 @@ from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_part
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
-from ml_assets.lake.manifest import CHANGED_ROWS, FILES, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
+from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, FILES, ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import beside
 from ml_assets.lake.resource import LakeResource, begin_step, record_step
 from ml_assets.lake.run_tags import range_of
@@ -338,9 +338,9 @@ def _refuse_gaps(
 
 def _left_out(context: dg.OutputContext) -> dict[str, JsonValue]:
     """Return the counts of rows that a step left out, from its output metadata."""
-    counts = context.output_metadata.get(LEFT_OUT)
+    counts = context.output_metadata.get(EXCLUDED_ROWS)
     if isinstance(counts, dg.JsonMetadataValue) and isinstance(counts.data, Mapping):
-        return {LEFT_OUT: dict(counts.data)}
+        return {EXCLUDED_ROWS: dict(counts.data)}
     return {}
 
 
@@ -351,9 +351,9 @@ def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonV
         by_day = facts.get(name)
         if isinstance(by_day, Mapping):
             own[name] = {day: it for day, it in by_day.items() if day == key}
-    left_out = facts.get(LEFT_OUT)
+    left_out = facts.get(EXCLUDED_ROWS)
     if isinstance(left_out, Mapping) and isinstance(left_out.get(key), Mapping):
-        own[LEFT_OUT] = left_out[key]
+        own[EXCLUDED_ROWS] = left_out[key]
     return {**facts, **own}
 
 

@@ -34,7 +34,7 @@ class Holder(BaseModel):
 
     host: str
     pid: int
-    since: AwareDatetime
+    acquired_at: AwareDatetime
     id: str
 
 
@@ -49,7 +49,7 @@ class Lock:
         """Prepare the lock. Nothing is written before the `with` block."""
         self.lake = lake
         self.folder = lake.path("locks", name)
-        self.holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, id=uuid.uuid4().hex)
+        self.holder = Holder(host=socket.gethostname(), pid=os.getpid(), acquired_at=now, id=uuid.uuid4().hex)
         self.path = ""
 
     def __enter__(self) -> Self:
@@ -106,10 +106,10 @@ class Lock:
             path = f"{self.folder}/{name}"
             if path == self.path or name.endswith(".part") or (held := self._read(path)) is None:
                 continue
-            if self.holder.since - held.since <= STALE:
+            if self.holder.acquired_at - held.acquired_at <= STALE:
                 raise LockedError(
-                    f"process {held.pid} on {held.host} has held the lock since {held.since:%Y-%m-%d %H:%M} UTC. Wait "
-                    f"for it. If it does not run any more, remove {path}; after a day that happens automatically."
+                    f"process {held.pid} on {held.host} has held the lock since {held.acquired_at:%Y-%m-%d %H:%M} UTC. "
+                    f"Wait for it. If it does not run any more, remove {path}; after a day that happens automatically."
                 )
             stale.append(path)
         return stale

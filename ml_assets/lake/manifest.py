@@ -5,18 +5,15 @@ Its text ends with a digest of itself, so that edits are noticed. Not here: find
 """
 
 import functools
-import re
 from datetime import datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ml_assets.lake.errors import CorruptArtifactError
-from ml_assets.lake.sealing import seal, seal_problem, unsealed
+from ml_assets.lake.sealing import check_version, seal, seal_problem, unsealed
 
-SCHEMA_VERSION: Final = 1
-"""The version of the manifest's format. The engine reads this and earlier versions."""
-LEFT_OUT: Final = "left_out"
+EXCLUDED_ROWS: Final = "excluded_rows"
 """The parameter with the counts, by reason, of rows that a step read but did not include in its output."""
 ROWS_READ: Final = "rows_read"
 """The parameter of a table with the row counts of its inputs for the same day."""
@@ -142,7 +139,6 @@ class Manifest(_Record):
         missing_days: by asset, the missing days of its direct and indirect inputs. Only if a declaration allows gaps.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
     asset: SafePath
     partition: SafePath | None = None
     version: Version
@@ -191,26 +187,15 @@ class Manifest(_Record):
         """Parse the text of a manifest.
 
         Raises:
-            CorruptArtifactError: it is not a manifest, was edited, or has a later version than this engine reads.
+            CorruptArtifactError: it is not a manifest, or was edited.
+            FormatVersionError: a newer release wrote it.
         """
-        if (version := _version(text)) > SCHEMA_VERSION:
-            raise CorruptArtifactError(
-                f"{where} is a manifest of version {version}, but the installed ml-assets reads versions up to "
-                f"{SCHEMA_VERSION}. Upgrade ml-assets."
-            )
-        body = unsealed(text)
-        if (problem := seal_problem(text)) is not None or body is None:
-            what = "a manifest" if body is None else "the manifest that was written"
-            raise CorruptArtifactError(f"{where} is not {what}: {problem}.")
+        if (problem := seal_problem(text)) is not None:
+            raise CorruptArtifactError(f"{where} is not a manifest as it was written: {problem}.")
+        check_version(text, where=where, what="a manifest")
         try:
-            return cls.model_validate_json(body)
+            return cls.model_validate_json(unsealed(text))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise CorruptArtifactError(f"{where} is not a manifest ({place}: {first['msg']}).") from error
-
-
-def _version(text: bytes) -> int:
-    """Return the version of a manifest's format; 0 if the text does not state one."""
-    found = re.search(rb'"schema_version": (\d{1,9})\b', text[:100])
-    return int(found[1]) if found else 0

@@ -31,8 +31,8 @@ class Removal(BaseModel):
 
     artifact: ArtifactRef
     removed_at: datetime
-    by: str
-    why: str
+    removed_by: str
+    reason: str
     bytes: int
 
 
@@ -327,7 +327,7 @@ class Manifests(Objects):
         removal = self.removal(ref)
         if removal is None:
             return f"{ref} has no manifest under {self.directory(ref)}, so it does not exist."
-        return f"{ref} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})."
+        return f"{ref} was removed by {removal.removed_by} on {removal.removed_at:%Y-%m-%d} ({removal.reason})."
 
     def folders(self) -> dict[str, dict[str, Stat]]:
         """Return the content of all version folders, by folder under `artifacts/` and name, from one listing.

@@ -77,11 +77,11 @@ class LogEntry(Sealable, Protocol):
         """The author of the decision."""
 
     @property
-    def previous(self) -> str | None:
+    def previous_digest(self) -> str | None:
         """The digest of the previous entry; None for the first entry."""
 
     @property
-    def gives_up(self) -> Sequence[str]:
+    def replaced_entries(self) -> Sequence[str]:
         """The digests of entries of a damaged log that this entry replaced."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
@@ -206,7 +206,7 @@ class PromotionLog(Generic[Entry]):
         if (problem := self._problem(entry, number)) is not None:
             raise LakeError(f"entry {number} of the promotion log of {self.model} cannot be written: {problem}.")
         previous = None if number == 1 else self._read(number - 1, None).digest
-        chained = entry.model_copy(update={"previous": previous})
+        chained = entry.model_copy(update={"previous_digest": previous})
         try:
             self.lake.create(self._path(number), seal(chained))
         except FileExistsError as error:
@@ -254,15 +254,17 @@ class PromotionLog(Generic[Entry]):
                 continue
             found[number] = it
             before = found.get(number - 1)
-            if number > 1 and before is not None and it.entry.previous != before.digest:
+            if number > 1 and before is not None and it.entry.previous_digest != before.digest:
                 problems.append(
-                    f"{self._path(number)} follows an entry with the digest {it.entry.previous}, but entry "
+                    f"{self._path(number)} follows an entry with the digest {it.entry.previous_digest}, but entry "
                     f"{number - 1} has {before.digest}: one of them was replaced"
                 )
-            elif number == 1 and it.entry.previous is not None:
-                problems.append(f"{self._path(1)} follows an entry with the digest {it.entry.previous}; expected none")
+            elif number == 1 and it.entry.previous_digest is not None:
+                problems.append(
+                    f"{self._path(1)} follows an entry with the digest {it.entry.previous_digest}; expected none"
+                )
         if manifests != 0:
-            given_up = {digest for it in found.values() for digest in it.entry.gives_up}
+            given_up = {digest for it in found.values() for digest in it.entry.replaced_entries}
             named = [it for it in self._named(manifests) if it[0].digest not in given_up]
             problems += self._not_as_named(found, last, named)
         head = Head(number=last, digest=found[last].digest) if last in found else None
@@ -360,11 +362,12 @@ class PromotionLog(Generic[Entry]):
     def _conflict_message(self, number: int) -> str:
         """Return the message for an author whose number was taken by another process."""
         won, entries = self._read(number, None).entry, self.entries()
+        action = won.action.replace("_", " ")
         count, champion = len(entries), entries[-1].champion
         since = f", and {count - number} more since" if count > number else ""
         return (
             f"entry {number} of the promotion log of {self.model} was written by {won.decided_by} meanwhile "
-            f"({won.action} {won.challenger[:12]}: {' '.join(won.reasons[:1])}){since}; the current champion is "
+            f"({action} {won.challenger[:12]}: {' '.join(won.reasons[:1])}){since}; the current champion is "
             f"{champion or 'none'}. Nothing was changed: check the log and decide again."
         )
 

@@ -10,7 +10,7 @@ records (see `ml_assets.lake.resource`).
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
@@ -39,7 +39,6 @@ class StepRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
     run_id: SafePath
     continues: tuple[SafePath, ...] = ()
     step: SafePath
@@ -78,7 +77,6 @@ class Failure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
     run_id: SafePath
     step: SafePath
     attempt: int = Field(ge=0)

@@ -54,9 +54,9 @@ def measure_challenger(
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
     opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
-    learned = [model.spec.learned_until] + ([] if champion is None else [champion.model.spec.learned_until])
+    learned = [model.spec.last_seen_day] + ([] if champion is None else [champion.model.spec.last_seen_day])
     if isinstance(anchor, Versioned) and opponents[1] is not None and opponents[1].scores is not None:
-        learned.append(anchor.model.spec.learned_until)
+        learned.append(anchor.model.spec.last_seen_day)
     return evaluate(
         rows=rows,
         scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
@@ -72,7 +72,7 @@ def measure_challenger(
         seed=declared.seed,
         champion=opponents[0],
         anchor=opponents[1],
-        learned_until=max(learned),
+        last_seen_day=max(learned),
         minimum_slice_rows=declared.gate.minimum_slice_rows,
         threads=declared.training.threads,
     )

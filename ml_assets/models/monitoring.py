@@ -182,9 +182,9 @@ def _serving(
     return Serving(
         version=version,
         as_of=spec.as_of,
-        learned_until=spec.learned_until,
+        last_seen_day=spec.last_seen_day,
         rows=spec.training_rows,
         daily_loss=None if judged is None else judged.daily_loss,
         promised=None if promised is None else promised.value,
-        refusals=refusals(entries, since),
+        rejections=rejections(entries, since),
     )

@@ -134,7 +134,7 @@ def search_settings(
     declared = plan.declaration
     settings = declared.tuning
     return Search(
-        features=importances.summary.kept,
+        features=importances.summary.selected,
         metric=declared.tuning_metric,
         trials=trials or settings.trials,
         seed=declared.seed,

@@ -25,7 +25,7 @@ from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, Cost
 from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.lake.order import MANIFEST_NAME
-from ml_assets.lake.sealing import seal_problem
+from ml_assets.lake.sealing import check_version, seal_problem
 from ml_assets.lake.steps import RUNS, failures_of, steps_of
 from ml_assets.provenance.prices import Prices
 
@@ -249,6 +249,7 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
 
     Raises:
         CorruptArtifactError: it is damaged or was edited.
+        FormatVersionError: a newer release wrote it.
     """
     try:
         text = lake.read(path, limit=MOST_BYTES)

@@ -211,7 +211,7 @@ def _removal(lake: Manifests, ref: ArtifactRef) -> str:
         note = lake.removal(ref)
     except CorruptArtifactError:
         return "the note with the reason is damaged"
-    return "" if note is None else f"by {note.by} on {note.removed_at:%Y-%m-%d} ({note.why})"
+    return "" if note is None else f"by {note.removed_by} on {note.removed_at:%Y-%m-%d} ({note.reason})"
 
 
 def merge_nodes(nodes: Sequence[Node]) -> Node:

@@ -88,7 +88,6 @@ class ReproductionVerdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
     model: SafePath
     version: Version
     start: From

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ml_assets.lake.manifest import LEFT_OUT, ROWS_READ, Manifest
+from ml_assets.lake.manifest import EXCLUDED_ROWS, ROWS_READ, Manifest
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
 
@@ -19,13 +19,13 @@ class Rows:
     Attributes:
         chains: for each requested artifact, the tables that it is built from row by row, the source first, with their
             rows.
-        left_out: by asset and reason, rows that were read and not passed on. For a source they are those of the whole
-            source when it was last landed.
+        excluded_rows: by asset and reason, rows that were read and not passed on. For a source they are those of the
+            whole source when it was last landed.
         empty: by source, days that were landed without a row.
     """
 
     chains: Sequence[Mapping[str, int]]
-    left_out: Mapping[str, Mapping[str, int]]
+    excluded_rows: Mapping[str, Mapping[str, int]]
     empty: Mapping[str, Sequence[str]]
 
 

@@ -32,9 +32,14 @@ from ml_assets.stages.asset import stage
 from ml_assets.stages.leak_test.findings import findings_behind
 
 CHECK: Final = "gate_accepts_the_challenger"
-WORDS: Final = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits for approval"}
+WORDS: Final = {
+    "promote": "promoted",
+    "reject": "rejected",
+    "rollback": "rolled back to",
+    "request_approval": "waits for approval",
+}
 
-Action = Literal["promote", "refuse", "rollback", "wait"]
+Action = Literal["promote", "reject", "rollback", "request_approval"]
 
 
 def champion(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -133,8 +138,8 @@ class _Case:
         """Return the next entry of the log for a verdict."""
         challenger = self.evaluation.summary.model_version
         is_by_person = verdict.waits or self.plan.declaration.gate.approval == "person"
-        let_in: Action = "wait" if is_by_person else "promote"
-        action: Action = let_in if verdict.promote else "refuse"
+        let_in: Action = "request_approval" if is_by_person else "promote"
+        action: Action = let_in if verdict.promote else "reject"
         return Promotion(
             number=len(entries) + 1,
             model=self.plan.name,
@@ -144,7 +149,7 @@ class _Case:
             reasons=verdict.reasons,
             rules=tuple(rule.record for rule in verdict.rules),
             figures=verdict.figures,
-            is_anchor=verdict.is_anchor and action != "refuse",
+            is_anchor=verdict.is_anchor and action != "reject",
             anchor=self.evaluation.summary.anchor_version,
             attempt=verdict.attempt,
             test_days=self.evaluation.summary.test_days,
@@ -163,7 +168,7 @@ def _check(plan: ModelPlan, entry: Promotion, verdict: Verdict) -> dg.AssetCheck
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=plan.asset("champion"),
-        passed=verdict.promote and entry.action != "wait",
+        passed=verdict.promote and entry.action != "request_approval",
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{entry.challenger[:12]} {_verdict_word(entry, verdict)}",
         metadata={"rules": _rules(verdict)},
@@ -171,7 +176,7 @@ def _check(plan: ModelPlan, entry: Promotion, verdict: Verdict) -> dg.AssetCheck
 
 
 def _verdict_word(entry: Promotion, verdict: Verdict) -> str:
-    return WORDS[entry.action] if verdict.promote else WORDS["refuse"]
+    return WORDS[entry.action] if verdict.promote else WORDS["reject"]
 
 
 def _rules(verdict: Verdict) -> dg.TableMetadataValue:
@@ -191,7 +196,7 @@ def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequen
     }
     if entry.cause is not None:
         metadata["cause"] = entry.cause
-    if entry.action == "wait":
+    if entry.action == "request_approval":
         metadata["to approve"] = f"ml-assets promote {plan.name} {entry.challenger[:12]} --why REASON"
     return metadata
 
@@ -211,9 +216,9 @@ def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | Non
     waits = waiting(entries)
     if entry.evaluation_version is None or not judged:
         return None
-    if judged[-1] == waits and entry.action == "wait":
+    if judged[-1] == waits and entry.action == "request_approval":
         return waits
-    return judged[-1] if entry.action == "refuse" and _decision(judged[-1]) == _decision(entry) else None
+    return judged[-1] if entry.action == "reject" and _decision(judged[-1]) == _decision(entry) else None
 
 
 def _decision(entry: Promotion) -> tuple[object, ...]:

@@ -98,9 +98,9 @@ def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetChe
         passed=summary.seen_rows == 0,
         metadata={
             "test rows": summary.rows,
-            "learned until": str(summary.learned_until),
+            "last seen day": str(summary.last_seen_day),
             "rows seen before": summary.seen_rows,
-            "rows left out": summary.left_out,
+            "excluded rows": summary.excluded_rows,
         },
         **common,
     )

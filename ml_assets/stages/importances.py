@@ -34,7 +34,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
             {
                 "plot": image(selection_plot(result), "each feature against noise"),
                 "folds": dg.MetadataValue.table([dg.TableRecord(row) for row in result.folds.to_dicts()]),
-                "kept": len(result.summary.kept),
+                "selected": len(result.summary.selected),
                 "dropped": ", ".join(result.summary.dropped) or "none",
                 result.summary.metric: result.summary.score,
             }

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import frames
-from ml_assets.lake.manifest import LEFT_OUT
+from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 from ml_assets.models.plan import ModelPlan, day_range, table_key
 from ml_assets.stages.asset import stage
@@ -61,7 +61,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             {
                 "rows": rows.height,
                 "without a label": rows[wanted.target].null_count(),
-                LEFT_OUT: dg.MetadataValue.json({day: left_out.get(day, {}) for day in context.partition_keys}),
+                EXCLUDED_ROWS: dg.MetadataValue.json({day: left_out.get(day, {}) for day in context.partition_keys}),
             }
         )
         return rows

@@ -19,7 +19,7 @@ from ml_assets.contracts.dbt_names import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.tables import DayColumns, RawTable
-from ml_assets.lake.manifest import CHANGED_ROWS, LEFT_OUT, ArtifactRef
+from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.quarantine import QUARANTINE, released_rows, releases
 from ml_assets.lake.store import Lake
 from ml_assets.landing.row_sql import with_columns
@@ -113,7 +113,7 @@ class Landed:
         found = {
             "days": len(self.landings),
             "empty days": sum(it.is_empty() for it in self.parts[ROWS].values()),
-            LEFT_OUT: dg.MetadataValue.json({**self.outside}),
+            EXCLUDED_ROWS: dg.MetadataValue.json({**self.outside}),
         }
         if self.moved is None:
             return found

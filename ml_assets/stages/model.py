@@ -43,7 +43,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
                 "features": len(spec.features),
                 "rounds": spec.rounds,
                 "training rows": spec.training_rows,
-                "trained on": f"{spec.trained_first_day} to {spec.trained_last_day}",
+                "trained on": f"{spec.first_training_day} to {spec.last_training_day}",
                 "size (kB)": round(len(result.booster) / 1000),
                 **fell_back,
             }

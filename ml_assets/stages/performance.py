@@ -108,7 +108,7 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
     found = []
     for it in own:
         model = serving[it.model_version]
-        learned = model.learned_until or model.as_of
+        learned = model.last_seen_day or model.as_of
         finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
         if it.day <= learned:
             sentence = f"Performance is not judged, because the model has learned from days up to {learned}."
@@ -143,5 +143,5 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, Dail
 
 
 def _former(summary: PerformanceSummary) -> dict[str, float]:
-    former = summary.former
+    former = summary.previous_champion
     return {} if former is None else {f"{name} of the former champion": it for name, it in former.metrics.items()}

@@ -17,7 +17,7 @@ from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import days_by_asset
-from ml_assets.lake.manifest import LEFT_OUT
+from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
@@ -103,7 +103,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
                 "as of": str(summary.as_of),
                 "windows": dg.MetadataValue.table(windows),
                 **{f"{w.split} rows": w.rows for w in summary.windows},
-                LEFT_OUT: dg.MetadataValue.json(summary.excluded),
+                EXCLUDED_ROWS: dg.MetadataValue.json(summary.excluded_rows),
                 "labels without features": summary.labels_without_features,
             },
         )

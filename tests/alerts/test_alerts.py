@@ -34,7 +34,7 @@ def alerts(lake: Path | str = "unused", **fields: Any) -> Alerts:
 def alert(**changes: Any) -> Alert:
     given: dict[str, Any] = {
         "kind": "run_failed", "subject": "shop/orders", "title": "shop/orders failed", "body": "It failed.",
-        "key": "run/1", "at": datetime(2026, 11, 21, tzinfo=UTC),
+        "key": "run/1", "occurred_at": datetime(2026, 11, 21, tzinfo=UTC),
     }  # fmt: skip
     return Alert(**{**given, **changes})
 
@@ -45,7 +45,7 @@ def alert(**changes: Any) -> Alert:
 def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_requested_retrainings() -> None:
     [log] = alerts().channels(LOG)
 
-    assert ("log", frozenset(KINDS) - {"retraining_asked"}) == (log.name, log.kinds)
+    assert ("log", frozenset(KINDS) - {"retraining_requested"}) == (log.name, log.kinds)
 
 
 def test_the_environment_sets_channels_up_and_what_is_declared_wins(environment: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_what_dagster_shows_of_the_resource_holds_no_secret(environment: pytest.
 
 def test_an_alert_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="alert 'run/1' has the time 2026-11-21 00:00:00 without a time zone"):
-        alert(at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
+        alert(occurred_at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
 
 
 def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_redacted() -> None:

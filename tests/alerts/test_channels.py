@@ -34,7 +34,7 @@ AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 def message(**changes: Any) -> Message:
     given: dict[str, Any] = {
         "id": "0" * 32, "kind": "run_failed", "severity": "error", "subject": "shop/orders",
-        "title": "shop/orders failed: <b> & co", "body": "It failed.\nMend it.", "at": AT,
+        "title": "shop/orders failed: <b> & co", "body": "It failed.\nMend it.", "occurred_at": AT,
         "facts": {"run": "r1", "rows": 3}, "link": "https://ui.example/runs/r1",
     }  # fmt: skip
     return Message(**{**given, **changes})
@@ -221,8 +221,9 @@ def test_a_webhook_gets_a_document_with_the_alert_and_the_token() -> None:
     assert ("Bearer a-token", "0" * 32) == (headers["Authorization"], headers["Idempotency-Key"])
     assert document == {
         "id": "0" * 32, "kind": "run_failed", "severity": "error", "subject": "shop/orders",
-        "title": "shop/orders failed: <b> & co", "body": "It failed.\nMend it.", "at": "2026-11-21T12:00:00+00:00",
-        "facts": {"run": "r1", "rows": 3}, "link": "https://ui.example/runs/r1", "is_repeat": False,
+        "title": "shop/orders failed: <b> & co", "body": "It failed.\nMend it.",
+        "occurred_at": "2026-11-21T12:00:00+00:00", "facts": {"run": "r1", "rows": 3},
+        "link": "https://ui.example/runs/r1", "is_repeat": False,
     }  # fmt: skip
 
 

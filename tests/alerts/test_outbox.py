@@ -80,7 +80,7 @@ def die(_: Message) -> None:
 
 def alert(name: str, **changes: Any) -> Alert:
     given: dict[str, Any] = {"kind": "run_failed", "subject": "shop/orders", "title": f"<{name}>", "body": "It failed."}
-    return Alert(**{**given, "key": f"run/{name}", "at": NOON, **changes})
+    return Alert(**{**given, "key": f"run/{name}", "occurred_at": NOON, **changes})
 
 
 def outbox(lake: Lake, *channels: Any, clock: Clock, per_hour: int = 20, base_url: str = "") -> Outbox:
@@ -258,14 +258,14 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
 
 def test_what_is_over_the_hours_limit_waits_for_the_next_hour_and_goes_out_as_one(folder: Lake) -> None:
     bell, clock = Bell(), Clock()
-    alerts = [alert(f"{n:02d}", at=NOON + timedelta(seconds=n)) for n in range(20)]
+    alerts = [alert(f"{n:02d}", occurred_at=NOON + timedelta(seconds=n)) for n in range(20)]
 
     now = outbox(folder, bell, clock=clock, per_hour=3).send(alerts)
     assert (20, 3, 17) == (now.new, now.sent, now.waiting)
     clock.pass_by(minutes=59)
     assert 17 == outbox(folder, bell, clock=clock, per_hour=3).send([]).waiting
     clock.pass_by(minutes=1)
-    later = outbox(folder, bell, clock=clock, per_hour=3).send([alert("new", at=clock.now)])
+    later = outbox(folder, bell, clock=clock, per_hour=3).send([alert("new", occurred_at=clock.now)])
 
     assert ["<00>", "<01>", "<02>"] == [it.title for it in bell.got[:3]]
     assert "17 alerts that were delayed: <03>, and 16 more" == bell.got[3].title

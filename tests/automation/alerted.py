@@ -100,7 +100,7 @@ def ask(lake: Lake, day: int, *, model: str = MODELS[0], number: int = 1, at: da
     """Note that a retraining was asked for, as the sensors do."""
     record = Retraining(
         model=model, as_of=date(2013, 3, day), number=number, cause="drift", sentence="2 of 3 days are over.",
-        figures={"days over": 2.0}, champion="a" * 32, asked_at=at or datetime.now(tz=UTC), asked_by="drift",
+        figures={"days over": 2.0}, champion="a" * 32, requested_at=at or datetime.now(tz=UTC), requested_by="drift",
     )  # fmt: skip
     assert retraining_log(lake, model).claim(record)
     return record

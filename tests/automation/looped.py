@@ -23,12 +23,12 @@ from ml_assets.contracts.artifacts import (
     DriftSummaries,
     DriftSummary,
     EvaluationSummary,
-    FormerPerformance,
     Interval,
     Model,
     ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
+    PreviousChampionPerformance,
     Promotion,
     Retraining,
 )
@@ -84,7 +84,7 @@ def spec(as_of: date, **fields: Any) -> ModelSpec:
     given: dict[str, Any] = {
         "model": MODEL, "task": "binary", "target": "is_late", "features": (), "vocabularies": {},
         "parameters": {"num_leaves": 31, "learning_rate": 0.1}, "rounds": 10, "as_of": as_of,
-        "trained_first_day": date(2013, 1, 1), "trained_last_day": as_of, "trained_until": as_of,
+        "first_training_day": date(2013, 1, 1), "last_training_day": as_of, "last_tuning_day": as_of,
         "training_rows": 10_000,
         "lightgbm_version": "4",
     }  # fmt: skip
@@ -138,14 +138,14 @@ class World:
         """Return the promotion log."""
         return PromotionLog(self.lake, self.name, Promotion)
 
-    def serve(self, version: str, action: Literal["promote", "refuse", "rollback"] = "promote") -> None:
+    def serve(self, version: str, action: Literal["promote", "reject", "rollback"] = "promote") -> None:
         """Add an entry to the log: by it a version serves, or is refused."""
         entries = self.log().entries()
         serving = entries[-1].champion if entries else None
         judged = put(self.lake, Evaluated(evaluation(version, self.name)), asset=f"{self.name}/evaluation").version
         entry = Promotion(
             number=len(entries) + 1, model=self.name, action=action, challenger=version, reasons=("it is so",),
-            champion=serving if action == "refuse" else version, evaluation_version=judged, decided_at=self.now,
+            champion=serving if action == "reject" else version, evaluation_version=judged, decided_at=self.now,
             decided_by="gate",
         )  # fmt: skip
         self.log().append(entry, number=entry.number)
@@ -165,7 +165,7 @@ class World:
         day, self.day = self.day, self.day + timedelta(days=1)
         drift = DriftSummary(
             model=self.name, model_version=self.champion, day=day, first_day=day, rows=rows, score_excess_psi=0.0,
-            weighted_excess_psi=None if rows < 200 else 0.3 if is_over else 0.01, is_over=is_over, culprits=(),
+            weighted_excess_psi=None if rows < 200 else 0.3 if is_over else 0.01, is_over=is_over, drifted_features=(),
             sentence="PSI.",
         )  # fmt: skip
         put(
@@ -180,11 +180,11 @@ class World:
 
     def measure(self, day: date, *, auc: float, former: tuple[str, float] | None = None, labelled: int = 900) -> None:
         """Keep what the labels of a day show."""
-        beside = None if former is None else FormerPerformance(version=former[0], metrics={METRIC: former[1]})
+        beside = None if former is None else PreviousChampionPerformance(version=former[0], metrics={METRIC: former[1]})
         performance = PerformanceSummary(
             model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
             measured={METRIC: Interval(value=auc, low=None, high=None)}, expected={METRIC: 0.8},
-            expected_labelled={METRIC: 0.8}, former=beside,
+            expected_labelled={METRIC: 0.8}, previous_champion=beside,
         )  # fmt: skip
         put(
             self.lake,
@@ -257,9 +257,10 @@ class World:
 def evaluation(version: str, model: str = MODEL) -> EvaluationSummary:
     """Return a report on a model whose days differ by 0.02."""
     return EvaluationSummary(
+        last_seen_day=date(2013, 9, 30),
         model=model, model_version=version, training_set_version="0" * 32, task="binary", metric=METRIC, rows=900,
         metrics={METRIC: Interval(value=0.8, low=0.7, high=0.9)}, baselines=(), against_baselines=(),
-        daily_loss=DailyLoss(mean=0.0, deviation=0.02, days=30, rows=100),
+        daily_loss=DailyLoss(mean=0.0, standard_deviation=0.02, days=30, rows_per_day=100),
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: He
     daemon.tick()
 
     [alert] = heard.alerts
-    assert ("quarantine_over", "raw/orders") == (alert.kind, alert.subject)
+    assert ("quarantine_over_limit", "raw/orders") == (alert.kind, alert.subject)
     assert alert.title.startswith("raw/orders: 33.33% of the rows ")
     assert alert.title.endswith("break rules; 10.00% may be quarantined.")
 
@@ -173,7 +173,7 @@ def test_an_asset_that_became_too_old_is_alerted_once_each_time(daemon: Daemon, 
 
     assert ["shop/stock is older than its freshness policy allows"] * 2 == [it.title for it in heard.alerts]
     assert ["/assets/shop/stock"] * 2 == [it.link for it in heard.alerts]
-    assert [now + timedelta(seconds=1), now + timedelta(seconds=4)] == [it.at for it in heard.alerts]
+    assert [now + timedelta(seconds=1), now + timedelta(seconds=4)] == [it.occurred_at for it in heard.alerts]
 
 
 def test_an_asset_that_was_too_old_long_before_is_not_reported(daemon: Daemon, heard: Heard) -> None:
@@ -188,18 +188,18 @@ def test_an_asset_that_was_too_old_long_before_is_not_reported(daemon: Daemon, h
 
 def test_what_was_decided_is_alerted_once_with_the_reasons(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
-    entries = [decide(daemon.lake, action) for action in ("promote", "refuse", "rollback", "wait")]
+    entries = [decide(daemon.lake, action) for action in ("promote", "reject", "rollback", "request_approval")]
     said = daemon.tick()
     daemon.tick()
 
     assert [
         ("challenger_promoted", "info", "flight_delay: cccccccccccc is the champion now"),
-        ("challenger_refused", "warning", "flight_delay: challenger cccccccccccc was rejected"),
+        ("challenger_rejected", "warning", "flight_delay: challenger cccccccccccc was rejected"),
         ("rolled_back", "error", "flight_delay: rolled back to aaaaaaaaaaaa"),
-        ("challenger_waits", "warning", "flight_delay: challenger cccccccccccc waits for approval"),
+        ("challenger_pending", "warning", "flight_delay: challenger cccccccccccc waits for approval"),
     ] == [(it.kind, it.severity, it.title) for it in heard.alerts]
     assert "it is better\nDecided by gate. The champion is aaaaaaaaaaaa." == heard.alerts[0].body
-    assert [entry.decided_at for entry in entries] == [it.at for it in heard.alerts]
+    assert [entry.decided_at for entry in entries] == [it.occurred_at for it in heard.alerts]
     assert "4 promotion entries and 0 retrainings looked at since" in said
 
 
@@ -209,10 +209,10 @@ def test_a_decision_whose_clock_was_behind_is_reported_and_a_copied_lake_alerts_
     now = datetime.now(tz=UTC)
     daemon.tick()
     decide(daemon.lake, "promote", at=now - timedelta(days=40))
-    decide(daemon.lake, "refuse", at=now - timedelta(hours=2))
+    decide(daemon.lake, "reject", at=now - timedelta(hours=2))
     daemon.tick()
 
-    assert ["challenger_refused"] == [it.kind for it in heard.alerts]
+    assert ["challenger_rejected"] == [it.kind for it in heard.alerts]
 
 
 def test_a_log_of_a_model_that_is_not_declared_is_not_read(daemon: Daemon, heard: Heard) -> None:
@@ -321,7 +321,7 @@ def test_over_any_events_and_ticks_each_is_alerted_once(
         acts: dict[str, Callable[[], Any]] = {
             "ask 0": lambda: ask(lake, next(days)), "ask 1": lambda: ask(lake, next(days), model=MODELS[1]),
             "decide 0": lambda: decide(lake, "promote", model=MODELS[0]),
-            "decide 1": lambda: decide(lake, "refuse", model=MODELS[1]),
+            "decide 1": lambda: decide(lake, "reject", model=MODELS[1]),
             "tick": one.tick, "lose": lambda: setattr(one, "cursor", None), "other daemon": other.tick,
         }  # fmt: skip
         for event in [*events, "tick"]:

@@ -17,10 +17,14 @@ def test_a_retraining_that_was_requested_is_alerted_once_with_its_cause(daemon: 
     daemon.tick()
 
     alert = heard.alerts[0]
-    assert ("retraining_asked", "info", "flight_delay is trained again as of 2013-03-07: drift") == (
+    assert ("retraining_requested", "info", "flight_delay is trained again as of 2013-03-07: drift") == (
         alert.kind, alert.severity, alert.title,
     )  # fmt: skip
-    assert ("2 of 3 days are over.", {"days over": 2.0}, first.asked_at) == (alert.body, alert.facts, alert.at)
+    assert ("2 of 3 days are over.", {"days over": 2.0}, first.requested_at) == (
+        alert.body,
+        alert.facts,
+        alert.occurred_at,
+    )
     assert "1 retraining looked at since" in said
     assert [
         "retraining/flight_delay/2013-03-07/1", "retraining/flight_delay/2013-03-07/2",

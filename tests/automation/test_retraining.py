@@ -85,7 +85,12 @@ def test_drift_requests_a_run_of_the_training_stages_as_of_the_newest_day(make: 
         "m__tuning": {"config": {"first": {"num_leaves": 31, "learning_rate": 0.1}, "trials": 5}},
     } == request.run_config["ops"]
     [record] = it.records()
-    assert (it.champion, "drift", "drift", BEGIN) == (record.champion, record.cause, record.asked_by, record.asked_at)
+    assert (it.champion, "drift", "drift", BEGIN) == (
+        record.champion,
+        record.cause,
+        record.requested_by,
+        record.requested_at,
+    )
     assert "2 of the last 3 judged days are over" in record.sentence
 
 
@@ -112,7 +117,7 @@ def test_the_maximum_age_requests_a_retraining_of_an_old_model(make: Make) -> No
     [request] = it.look_at_the_floor()
 
     assert ("floor", f"retraining/{MODEL}/2013-03-08/1") == (request.tags["ml_assets/cause"], request.run_key)
-    assert ["retraining_floor"] == [record.asked_by for record in it.records()]
+    assert ["retraining_floor"] == [record.requested_by for record in it.records()]
 
 
 def test_without_champion_or_predictions_the_tick_gives_that_reason(make: Make) -> None:
@@ -339,7 +344,7 @@ def test_each_rejected_challenger_doubles_the_cool_down(make: Make) -> None:
             asked.append(it.day - timedelta(days=1))
             it.launch(requests)
             it.end()
-            it.serve(it.train(asked[-1], rounds=len(asked)), "refuse")
+            it.serve(it.train(asked[-1], rounds=len(asked)), "reject")
         it.live(is_over=True)
 
     assert [date(2013, 3, 9), date(2013, 3, 13), date(2013, 3, 21)] == asked
@@ -349,7 +354,7 @@ def test_a_sensor_overtaken_by_another_as_of_another_day_requests_no_second_trai
     it = drifted(make)
     later = Retraining(
         model=MODEL, as_of=date(2013, 3, 10), number=1, cause="performance", sentence="It falls behind.", figures={},
-        champion=it.champion, asked_at=BEGIN, asked_by="performance",
+        champion=it.champion, requested_at=BEGIN, requested_by="performance",
     )  # fmt: skip
 
     def find(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:

@@ -49,7 +49,7 @@ class Life:
         assert not (requests and busy), "one is under way"
         for one in new:
             actions = [entry.action for entry in self.it.log().entries()]
-            since = max(n for n, action in enumerate(actions) if action != "refuse")
+            since = max(n for n, action in enumerate(actions) if action != "reject")
             refused = len(actions) - 1 - since + (actions[since] == "rollback")
             last = max([FIRST - timedelta(days=1), *(it.as_of for it in older)])
             assert (one.as_of - last).days >= self.rules.cool_down_days * 2 ** min(refused, 3)
@@ -94,7 +94,7 @@ class Life:
             self.it.now += TAKEN_OVER * 2
             self.it.launch(self.it.look(name), name)
         self.it.end()
-        recent = [it for it in self.it.records() if self.it.now - it.asked_at < FORGOTTEN]
+        recent = [it for it in self.it.records() if self.it.now - it.requested_at < FORGOTTEN]
         assert {key_of(it) for it in recent} <= {run.tags[RUN_KEY_TAG] for run in self.it.instance.get_runs()}
         loop = read_monitoring(self.it.lake, self.it.model)
         assert loop is not None
@@ -124,7 +124,7 @@ EVENTS: tuple[Callable[[Life], None], ...] = (
     lambda life: life.day(is_over=False),
     lambda life: life.labels(),
     lambda life: life.run_ends("promote"),
-    lambda life: life.run_ends("refuse"),
+    lambda life: life.run_ends("reject"),
     lambda life: life.run_ends("failure"),
     lambda life: life.launch_what_is_late(),
     lambda life: life.rollback(),

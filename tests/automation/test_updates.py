@@ -457,7 +457,7 @@ def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
             for name in "xyz"
         ] == titles
         assert {"freshness_missed"} == {alert.kind for alert in heard.alerts}
-        assert {datetime(2013, 1, 9, tzinfo=UTC)} == {alert.at for alert in heard.alerts}
+        assert {datetime(2013, 1, 9, tzinfo=UTC)} == {alert.occurred_at for alert in heard.alerts}
 
 
 def remove(found: World, ref: ArtifactRef) -> None:

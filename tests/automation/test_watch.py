@@ -100,7 +100,7 @@ def test_a_worse_champion_is_rolled_back_within_the_declared_days_with_a_record_
     )
     assert entry.figures["difference, at most"] < -0.01
 
-    it.serve(second, "refuse")
+    it.serve(second, "reject")
     worse(it, first)
     assert [] == it.look("watch", is_lost=True)
     assert "m: no new champion to watch" == it.said

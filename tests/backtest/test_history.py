@@ -249,8 +249,8 @@ def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path
     assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
     assert 2 * ((until - first_feature_day(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
     assert kept.html.startswith("<!doctype html>")
-    assert "5 days without injected drift are too few; at least 28 are needed" in kept.detection.why_not
-    assert FIRST + timedelta(days=4) == kept.summary.chosen_until
+    assert "5 days without injected drift are too few; at least 28 are needed" in kept.detection.reason
+    assert FIRST + timedelta(days=4) == kept.summary.selection_last_day
     reported = rows().filter(pl.col("day").is_between(FIRST + timedelta(days=5), until))
     known = outcomes().filter(pl.col("day") <= until)
     assert reported.join(known, on="order_id").height == kept.summary.rows == 4 * A_DAY
@@ -287,7 +287,7 @@ def test_if_the_rules_cannot_be_tested_the_reason_is_reported(
 
     found = measure_detection(past, life, BacktestRequest(FIRST, LAST, injections=injections))
 
-    assert why in found.why_not
+    assert why in found.reason
     assert () == found.power
 
 

@@ -106,7 +106,7 @@ def test_the_champion_is_shown_with_the_reasons(tmp_path: Path, capsys: pytest.C
     assert 0 == main(["champion", "flight_delay"])
     text = capsys.readouterr().out
     assert 0 == main(["champion", "flight_delay", "--json"])
-    values = json.loads(capsys.readouterr().out)["log"]
+    values = json.loads(capsys.readouterr().out)["entries"]
 
     assert text.splitlines()[-2].startswith(f"flight_delay: {'b' * 32} is the champion, since ")
     assert 2 == text.count("it is better")

@@ -32,8 +32,8 @@ MODELS = f"{MODEL}/model"
 Kept = tuple[str, str, str]
 SPEC = ModelSpec(
     model=MODEL, task="binary", target="is_late", features=(Feature(name="distance_miles", dtype="Int64"),),
-    vocabularies={}, parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
-    trained_last_day=date(2013, 8, 31), trained_until=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
+    vocabularies={}, parameters={}, rounds=1, as_of=date(2013, 10, 31), first_training_day=date(2013, 1, 1),
+    last_training_day=date(2013, 8, 31), last_tuning_day=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
 )  # fmt: skip
 
 
@@ -115,14 +115,19 @@ def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
         "      it is better\n"
         "   2  2026-01-02 03:00  promote   bbbbbbbbbbbb  by gate\n"
         "      it is better\n"
-        "   3  2026-01-01 00:00  refuse    cccccccccccc  by gate\n"
+        "   3  2026-01-01 00:00  reject    cccccccccccc  by gate\n"
         "      it is worse on JFK\n"
         f"flight_delay: {'b' * 32} is the champion, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
         f"flight_delay: {'a' * 32} is the anchor\n"
     )
     answer = told(capsys, "champion", MODEL, code=0)
-    assert (MODEL, None, "b" * 32, 2) == (answer["model"], answer["on"], answer["champion"], answer["since"]["number"])
-    assert [it.model_dump(mode="json") for it in log(lake).entries()] == answer["log"]
+    assert (MODEL, None, "b" * 32, 2) == (
+        answer["model"],
+        answer["day"],
+        answer["champion"],
+        answer["promotion"]["number"],
+    )
+    assert [it.model_dump(mode="json") for it in log(lake).entries()] == answer["entries"]
 
 
 def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +138,7 @@ def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.Ca
         "gate)"
     )
     answer = told(capsys, "champion", MODEL, "--on", "2026-01-02", code=0)
-    assert ("2026-01-02", "b" * 32, 2) == (answer["on"], answer["champion"], len(answer["log"]))
+    assert ("2026-01-02", "b" * 32, 2) == (answer["day"], answer["champion"], len(answer["entries"]))
     early = said(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)
     assert "flight_delay: no champion on 2025-12-31\n" == early
     assert None is told(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)["champion"]
@@ -159,18 +164,21 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
 ) -> None:
     one, two, _ = kept
     by_gate(lake, one)
-    waits = promotion(2, champion=one).model_copy(update={"action": "wait", "challenger": two, "cause": "drift"})
+    waits = promotion(2, champion=one).model_copy(
+        update={"action": "request_approval", "challenger": two, "cause": "drift"}
+    )
     log(lake).append(waits, number=2)
 
     printed = said(capsys, "champion", MODEL, code=0)
     assert (
-        f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      its training was requested by drift\n" in printed
+        f"   2  2026-01-01 00:00  request approval  {two[:12]}  by gate\n      its training was requested by drift\n"
+        in printed
     )
     assert printed.endswith(
         f"flight_delay: {two} waits for approval since 2026-01-01 00:00 UTC (entry 2); approve it with: "
         f"ml-assets promote flight_delay {two[:12]} --why REASON\n"
     )
-    assert two == told(capsys, "champion", MODEL, code=0)["waits"]["challenger"]
+    assert two == told(capsys, "champion", MODEL, code=0)["pending"]["challenger"]
     then = said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0)
     assert then.endswith(
         f"flight_delay: {two} was waiting at the end of 2026-01-01, since 2026-01-01 00:00 UTC (entry 2)\n"
@@ -182,7 +190,7 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
     assert "asked for" not in own  # what asked for the training is no reason of the person's
     assert ("promote", two, "drift", "sam") == (entry.action, entry.champion, entry.cause, entry.decided_by)
     assert ("looked at it", "The gate passed it in entry 2: it is better") == entry.reasons
-    assert None is told(capsys, "champion", MODEL, code=0)["waits"]
+    assert None is told(capsys, "champion", MODEL, code=0)["pending"]
 
 
 # ---------------------------------------------------------------- promote
@@ -200,7 +208,7 @@ def test_a_person_promotes_a_rejected_challenger_and_the_entry_records_both_deci
     entry = log(lake).entries()[-1]
     assert (3, "promote", two, two) == (entry.number, entry.action, entry.champion, entry.challenger)
     assert "sam" == entry.decided_by
-    assert ("JFK is closed this week", "The gate refused it in entry 2: it is worse on JFK") == entry.reasons
+    assert ("JFK is closed this week", "The gate rejected it in entry 2: it is worse on JFK") == entry.reasons
     assert before <= entry.decided_at <= datetime.now(tz=UTC)
     assert f"   3  {entry.decided_at:%Y-%m-%d %H:%M}  promote   {two[:12]}  by sam\n" in printed
     assert printed.endswith(f"flight_delay: {two} is the champion now\n")
@@ -216,7 +224,7 @@ def test_the_evidence_of_the_gate_and_the_name_given_go_into_the_entry(
 
     assert log(lake).entries()[-1].model_dump(mode="json") == answer["entry"]
     assert ("Ada L.", f"{1:032x}") == (answer["entry"]["decided_by"], answer["entry"]["evaluation_version"])
-    assert None is answer["refused"]
+    assert None is answer["problem"]
 
 
 def test_two_equal_decisions_are_distinguished(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +280,7 @@ def test_a_version_that_cannot_answer_what_is_declared_is_rejected_with_the_sent
     assert printed.endswith("Train it again for a new verdict of the gate: ml-assets run flight_delay.\n")
     refused = told(capsys, "promote", MODEL, version, "--why", "so", code=1)
     assert None is refused["entry"]
-    assert "is_cancelled" in refused["refused"]
+    assert "is_cancelled" in refused["problem"]
     assert [] == log(lake).entries()
 
 

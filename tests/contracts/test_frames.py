@@ -70,7 +70,7 @@ def importances() -> pl.DataFrame:
         {
             "feature": ["x", "noise"], "gain": [9.0, 1.0], "gain_share": [0.9, 0.1], "permutation": [0.5, -0.1],
             "permutation_std": [0.1, 0.1], "shap": [1.0, 0.0], "shap_share": [1.0, 0.0], "stability": [1.0, 0.0],
-            "beats_noise": [True, False], "kept": [True, False], "reason": ["beats", "noise"], "rank": [1, 2],
+            "beats_noise": [True, False], "is_selected": [True, False], "reason": ["beats", "noise"], "rank": [1, 2],
         }
     )  # fmt: skip
 

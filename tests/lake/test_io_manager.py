@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from ml_assets.lake.io_manager import LakeIOManager, by_partition, reads_of_day
-from ml_assets.lake.manifest import LEFT_OUT, ArtifactRef
+from ml_assets.lake.manifest import EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import Note, Study, dated, days, failure, frame, study
@@ -135,14 +135,14 @@ def test_rows_that_a_step_reports_as_left_out_are_in_the_manifest_of_their_day(t
     @dg.asset(**BY_DAY)
     def filtered(context: dg.AssetExecutionContext) -> pl.DataFrame:
         told = {"2013-01-01": {"too late": 2}, "2013-01-02": {}}
-        context.add_output_metadata({LEFT_OUT: dg.MetadataValue.json(told)})
+        context.add_output_metadata({EXCLUDED_ROWS: dg.MetadataValue.json(told)})
         return dated(date(2013, 1, 1), date(2013, 1, 2))
 
     materialize(tmp_path, filtered, over=("2013-01-01", "2013-01-02"))
 
     lake = Lake(str(tmp_path))
     assert [{"too late": 2}, {}] == [
-        lake.manifest(lake.find("filtered", day)).parameters[LEFT_OUT] for day in ("2013-01-01", "2013-01-02")
+        lake.manifest(lake.find("filtered", day)).parameters[EXCLUDED_ROWS] for day in ("2013-01-01", "2013-01-02")
     ]
 
 

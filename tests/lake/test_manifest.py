@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError
 from ml_assets.lake.manifest import ArtifactRef, Cost, FileEntry, Manifest, PodResources
+from tests.builders import of_newer_format
 
 MADE = Manifest(
     asset="shop/orders",
@@ -46,7 +47,7 @@ def test_its_text_is_json_that_ends_with_the_digest_of_the_preceding_fields() ->
 )
 def test_an_edited_manifest_is_named(edit: Callable[[bytes], bytes]) -> None:
     with pytest.raises(
-        CorruptArtifactError, match=r"here is not (a manifest|the manifest that was written): it was (edited|cut off)"
+        CorruptArtifactError, match=r"here is not a manifest as it was written: it was (edited|cut off)"
     ):
         Manifest.read(edit(MADE.text()), "here")
 
@@ -59,10 +60,10 @@ def test_a_truncated_manifest_is_named(length: int) -> None:
 
 def test_a_manifest_of_a_later_release_is_reported_as_such() -> None:
     with pytest.raises(
-        CorruptArtifactError,
-        match="here is a manifest of version 2, but the installed ml-assets reads versions up to 1",
+        FormatVersionError,
+        match="here is a manifest of format version 2, but the installed ml-assets reads versions up to 1",
     ):
-        Manifest.read(MADE.text().replace(b'"schema_version": 1', b'"schema_version": 2'), "here")
+        Manifest.read(of_newer_format(MADE.text()), "here")
 
 
 def test_a_step_with_several_artifacts_divides_its_seconds_and_not_its_memory() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.lake.errors import CorruptArtifactError, LakeError, PromotionConflictError
+from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, LakeError, PromotionConflictError
 from ml_assets.lake.promotion_log import LAST_NUMBER, PromotionLog, models_with_log, retry_on_conflict
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
-from tests.builders import frame, promotion, put
+from tests.builders import frame, of_newer_format, promotion, put
 
 PROMOTERS = 50
 
@@ -153,10 +153,18 @@ def filled(lake: Lake) -> Lake:
 def test_each_entry_carries_the_digest_of_the_one_before_and_ends_with_its_own(lake: Lake) -> None:
     entries = log(filled(lake)).entries()
 
-    assert [None, digest(lake, 1), digest(lake, 2)] == [it.previous for it in entries]
+    assert [None, digest(lake, 1), digest(lake, 2)] == [it.previous_digest for it in entries]
     text = lake.read(lake.path("promotions", "flight_delay", "000003.json"))
     body = text[: text.rindex(b',\n "digest"')]
     assert hashlib.blake2b(body, digest_size=16).hexdigest() == digest(lake, 3)
+
+
+def test_an_entry_of_a_newer_release_is_no_damage(lake: Lake) -> None:
+    path = filled(lake).path("promotions", "flight_delay", "000003.json")
+    write(lake, "000003.json", of_newer_format(lake.read(path)))
+
+    with pytest.raises(FormatVersionError, match=r"000003\.json is an entry of the promotion log of format version 2"):
+        log(lake).verified()
 
 
 def test_an_undamaged_log_is_verified(lake: Lake) -> None:
@@ -199,7 +207,7 @@ def of_another_lake(number: int) -> Callable[[Lake], None]:
         (deleted(1), r"000001\.json is missing: the log goes on to entry 3"),
         (resealed(2, champion="d" * 32), r"000003\.json follows .* digest \w{32}, but entry 2 has \w{32}: one of them"),
         (of_another_lake(1), r"000002\.json follows an entry with the digest \w{32}, but entry 1 has \w{32}"),
-        (resealed(1, previous="a" * 32), r"000001\.json follows an entry with the digest a{32}; expected none"),
+        (resealed(1, previous_digest="a" * 32), r"000001\.json follows an entry with the digest a{32}; expected none"),
         (lambda lake: write(lake, "notes.txt", b"hello"), r"notes\.txt does not belong there; expected"),
         (lambda lake: write(lake, "000000.json", b"{}"), r"000000\.json does not belong there"),
         (resealed(2, number=1), r"000002\.json is not the entry that its path says: it is entry 1 of flight_delay;"),
@@ -368,7 +376,7 @@ def test_a_new_log_gives_up_what_manifests_name_of_the_damaged_one_and_no_more(l
     edited(filled(lake))
 
     folder, named = log(lake).set_aside(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-    log(lake).append(entry(1, gives_up=named), number=1)
+    log(lake).append(entry(1, replaced_entries=named), number=1)
 
     assert 1 == len(log(lake).verified().entries)
     assert lake.path("set_aside", "promotions", "flight_delay", "20260102T030405Z") == folder
@@ -401,6 +409,6 @@ def test_setting_a_log_aside_can_be_repeated_after_it_was_killed(
         log(lake).verified()
 
     _, named = log(lake).set_aside(datetime(2026, 1, 3, tzinfo=UTC))
-    log(lake).append(entry(1, gives_up=named), number=1)
+    log(lake).append(entry(1, replaced_entries=named), number=1)
 
     assert 1 == len(log(lake).verified().entries)

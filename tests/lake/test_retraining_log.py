@@ -19,7 +19,7 @@ DAY = date(2013, 10, 31)
 def record(day: date = DAY, number: int = 1, by: str = "drift") -> Retraining:
     return Retraining(
         model="m", as_of=day, number=number, cause="drift", sentence="It has drifted.", champion="a" * 32,
-        asked_at=datetime(2026, 1, 1, tzinfo=UTC), asked_by=by,
+        requested_at=datetime(2026, 1, 1, tzinfo=UTC), requested_by=by,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_records_come_back_by_their_days_the_newest_of_them(log: RetrainingLog[R
 def test_a_day_and_number_can_be_claimed_once(log: RetrainingLog[Retraining]) -> None:
     assert log.claim(record())
     assert not log.claim(record(by="performance"))
-    assert ["drift"] == [one.asked_by for one in log.newest(9)]
+    assert ["drift"] == [one.requested_by for one in log.newest(9)]
 
 
 def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> None:
@@ -60,7 +60,7 @@ def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> 
     for thread in threads:
         thread.join()
 
-    assert won == [one.asked_by for one in log.newest(9)]
+    assert won == [one.requested_by for one in log.newest(9)]
     assert 1 == len(won)
 
 

@@ -4,6 +4,7 @@ Expectations stay out; they stand in the tests.
 """
 
 from collections.abc import Sequence
+from datetime import date
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -42,7 +43,7 @@ def comparison(
         difference=Interval(value=middle, low=low, high=high),
         rows=rows,
         clusters=DAYS,
-        **({"error": reach / student_quantile(0.975, DAYS - 1), "degrees": DAYS - 1} | more),
+        **({"standard_error": reach / student_quantile(0.975, DAYS - 1), "degrees_of_freedom": DAYS - 1} | more),
     )
 
 
@@ -105,6 +106,7 @@ def report(
         },
         "baselines": (),
         "against_baselines": baselines,
+        "last_seen_day": date(2013, 10, 31),
         "against_champion": champion,
         "champion_version": None if champion is None else "old",
     }
@@ -128,8 +130,8 @@ def slices(*rows: tuple[str, float, float], is_judged: bool = True) -> pl.DataFr
                 "difference": (low + high) / 2,
                 "difference_low": low,
                 "difference_high": high,
-                "difference_error": (high - low) / 2 / student_quantile(0.975, DAYS - 1),
-                "degrees": DAYS - 1,
+                "difference_standard_error": (high - low) / 2 / student_quantile(0.975, DAYS - 1),
+                "degrees_of_freedom": DAYS - 1,
                 "clusters": DAYS,
                 "unit": "days",
                 "is_judged": is_judged,

@@ -14,6 +14,7 @@ from ml_assets.contracts.artifacts import Evaluation, Feature, Task, TrainingSet
 from ml_assets.logic.evaluation.report import evaluate
 
 FIRST_DAY = dt.date(2013, 1, 1)
+BEFORE = FIRST_DAY - dt.timedelta(days=1)
 CLASSES = ("early", "on time", "late")
 DECLARED: dict[Task, str] = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}
 
@@ -34,7 +35,7 @@ def summary(task: Task = "binary") -> TrainingSetSummary:
             Feature(name="depot", dtype="String", is_categorical=True),
         ),
         windows=(),
-        excluded={},
+        excluded_rows={},
     )
 
 
@@ -98,6 +99,7 @@ def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> E
         "slices": ["depot"],
         "baseline_rates": [["depot"], ["depot", "is_express"]],
         "seed": 3,
+        "last_seen_day": BEFORE,
         "threads": 1,
     }
     if arguments["scores"] is None:

@@ -81,7 +81,7 @@ class World:
         assert since <= day
         return DriftSummary(
             model="parcels", model_version=champion.version, day=day, first_day=day, rows=1000,
-            weighted_excess_psi=0.3, score_excess_psi=0.1, is_over=day in self.drifted, culprits=(),
+            weighted_excess_psi=0.3, score_excess_psi=0.1, is_over=day in self.drifted, drifted_features=(),
             sentence=f"weighted excess PSI 0.3 of {day}.",
         )  # fmt: skip
 
@@ -89,11 +89,11 @@ class World:
         assert known_by == day + timedelta(days=self.label_days)
         before = None
         if former is not None:
-            before = FormerPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
+            before = PreviousChampionPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
         return PerformanceSummary(
             model="parcels", model_version=champion.version, day=day, predictions=100, labelled=self.labelled,
             measured={"roc_auc": Interval(value=self.quality(champion, day), low=None, high=None)}, expected={},
-            expected_labelled={}, former=before,
+            expected_labelled={}, previous_champion=before,
         )  # fmt: skip
 
     def quality(self, fit: Fit, day: date) -> float:

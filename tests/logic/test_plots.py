@@ -62,7 +62,7 @@ def importances(features: int = 3, name: str = "wind_gust") -> Importances:
             "shap_share": [0.6 / (at + 1) for at in range(features + 1)],
             "permutation": [0.02 / (at + 1) for at in range(features + 1)],
             "permutation_std": [0.001] * (features + 1),
-            "kept": [*[True] * features, False],
+            "is_selected": [*[True] * features, False],
             "rank": list(range(1, features + 2)),
         }
     )
@@ -71,7 +71,7 @@ def importances(features: int = 3, name: str = "wind_gust") -> Importances:
         score=0.7,
         rows=5_000,
         shuffles=2,
-        kept=tuple(names),
+        selected=tuple(names),
         dropped=("gone",),
         folds=3,
         rounds=60,
@@ -142,6 +142,7 @@ def evaluation(
     main = {"binary": "roc_auc", "regression": "rmse", "multiclass": "macro_f1"}[task]
     floats = ("score", "low", "high", "champion_score", "difference", "difference_low", "difference_high")
     summary = EvaluationSummary(
+        last_seen_day=date(2013, 9, 30),
         model="late",
         model_version="v1",
         training_set_version="t1",
@@ -211,7 +212,7 @@ def drift_day(at: int, *, is_over: bool = False) -> DriftSummary:
         weighted_excess_psi=0.01 * (at + 1),
         score_excess_psi=0.02,
         is_over=is_over,
-        culprits=(),
+        drifted_features=(),
         sentence="Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1.",
     )
 
@@ -500,9 +501,9 @@ def test_days_on_the_axis_are_few_and_in_order(days: int) -> None:
 
 def test_missing_columns_are_all_named() -> None:
     broken = importances()
-    broken = Importances(broken.table.drop("kept", "rank"), broken.folds, broken.summary)
+    broken = Importances(broken.table.drop("is_selected", "rank"), broken.folds, broken.summary)
 
-    with pytest.raises(ContractError, match=r"columns 'rank', 'kept' of artifact 'importances' are missing"):
+    with pytest.raises(ContractError, match=r"columns 'rank', 'is_selected' of artifact 'importances' are missing"):
         selection_plot(broken)
 
 

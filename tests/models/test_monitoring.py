@@ -39,21 +39,21 @@ def test_the_champion_is_read_with_the_daily_losses_of_its_evaluation(it: World)
         champion.version, champion.as_of, champion.rows, champion.promised,
     )  # fmt: skip
     assert champion.daily_loss is not None
-    assert 0.02 == champion.daily_loss.deviation
-    assert 0 == champion.refusals
+    assert 0.02 == champion.daily_loss.standard_deviation
+    assert 0 == champion.rejections
 
 
 def test_rejected_challengers_and_a_rollback_are_counted_since_the_champion_was_promoted(it: World) -> None:
     first = it.champion
-    it.serve(it.train(FIRST), "refuse")
+    it.serve(it.train(FIRST), "reject")
     second = it.train(FIRST, rounds=2)
-    assert (1, None) == (read(it).champion.refusals, read(it).former)
+    assert (1, None) == (read(it).champion.rejections, read(it).former)
     it.serve(second)
-    assert (0, first) == (read(it).champion.refusals, read(it).former)
+    assert (0, first) == (read(it).champion.rejections, read(it).former)
     it.serve(first, "rollback")
-    assert (1, None) == (read(it).champion.refusals, read(it).former)
-    it.serve(it.train(FIRST, rounds=3), "refuse")
-    assert 2 == read(it).champion.refusals
+    assert (1, None) == (read(it).champion.rejections, read(it).former)
+    it.serve(it.train(FIRST, rounds=3), "reject")
+    assert 2 == read(it).champion.rejections
 
 
 def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_requested(

@@ -17,7 +17,7 @@ from ml_assets.lake.promotion_log import TRIES, PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Origin
 from ml_assets.logic.evaluation.serving_cost import example_row
-from ml_assets.logic.promotion.log import anchor, entry_of, refusals, serving_since, waiting
+from ml_assets.logic.promotion.log import anchor, entry_of, rejections, serving_since, waiting
 from ml_assets.models.champions import Champion, champion_model
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.champion import champion, serving_costs
@@ -101,7 +101,7 @@ def test_a_challenger_below_the_gate_is_rejected_with_reasons_and_there_is_no_ch
     strict = plan_with(**STRICT)
     entry, told = gate.judge(strict)
 
-    assert ("refuse", None) == (entry.action, entry.champion)
+    assert ("reject", None) == (entry.action, entry.champion)
     assert entry.reasons
     assert ("rejected", "none") == (told["verdict"], told["champion"])
     assert (False, dg.AssetCheckSeverity.WARN) == (told["check"].passed, told["check"].severity)
@@ -116,7 +116,7 @@ def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
 
     entry, _ = gate.judge(strict, **as_compared(output.value.summary))
 
-    assert (2, "refuse", champion) == (entry.number, entry.action, entry.champion)
+    assert (2, "reject", champion) == (entry.number, entry.action, entry.champion)
     found = champion_model(gate.lake.open(), strict)
     assert isinstance(found, Champion)
     assert champion == found.version
@@ -168,8 +168,8 @@ def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_ref
 
     assert [2] * 4 == [entry.number for entry in judged]
     entries = gate.entries(strict)
-    assert ["promote", "refuse"] == [it.action for it in entries]
-    assert 1 == refusals(entries, serving_since(entries))
+    assert ["promote", "reject"] == [it.action for it in entries]
+    assert 1 == rejections(entries, serving_since(entries))
 
 
 def test_a_flow_that_loses_the_race_for_an_entry_decides_anew_on_the_new_log(
@@ -186,7 +186,7 @@ def test_a_flow_that_loses_the_race_for_an_entry_decides_anew_on_the_new_log(
     monkeypatch.setattr(PromotionLog, "append", lose_twice)
     entry, _ = gate.judge(plan)
 
-    assert (3, "refuse", gate.version) == (entry.number, entry.action, entry.challenger)
+    assert (3, "reject", gate.version) == (entry.number, entry.action, entry.challenger)
 
 
 def test_a_flow_that_always_loses_the_race_gives_up_with_the_reason(
@@ -226,7 +226,7 @@ def test_every_rule_is_in_the_record_and_a_row_of_a_table_in_the_web_ui(gate: Ga
 def test_a_model_that_costs_more_than_declared_is_rejected(gate: Gate, limit: str, name: str) -> None:
     entry, told = gate.judge(plan_with(**{limit: 1e-6}))
 
-    assert "refuse" == entry.action
+    assert "reject" == entry.action
     assert [name] == [rule.name for rule in entry.rules if not rule.holds]
     assert "above the declared 1e-06" in entry.reasons[0]
     assert any(figure.startswith(f"{name}, ") for figure in told)
@@ -254,7 +254,7 @@ def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_rejected(gat
     other = tuple(replace(it, unit="lb") if it.name == "weight kg" else it for it in FEATURES.columns)
     entry, _ = gate.judge(plan_with(replace(FEATURES, columns=other)))
 
-    assert "refuse" == entry.action
+    assert "reject" == entry.action
     assert ["contract"] == [rule.name for rule in entry.rules if not rule.holds]
     assert "'weight kg'" in entry.reasons[0]
 
@@ -263,7 +263,7 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     trained: Trained, gate: Gate, plan: ModelPlan
 ) -> None:
     test = next(window for window in trained.training_set.summary.windows if window.split == "test")
-    late = {"trained_until": test.last_day - timedelta(days=1)}
+    late = {"last_tuning_day": test.last_day - timedelta(days=1)}
     greedy = replace(trained.model, spec=trained.model.spec.model_copy(update=late))
     there = gate.lake.open()
     version = there.put("returns/model", None, greedy, Origin()).version
@@ -275,16 +275,16 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
 
     assert None is summary.against_champion
     assert 9 * 40 == summary.seen_rows
-    assert ("refuse", version) == (entry.action, entry.champion)
+    assert ("reject", version) == (entry.action, entry.champion)
     assert ["unseen"] == [rule.name for rule in entry.rules if not rule.holds]
 
 
 def test_a_trained_model_records_the_last_day_that_it_was_trained_on(trained: Trained) -> None:
     days = {window.split: (window.first_day, window.last_day) for window in trained.training_set.summary.windows}
 
-    assert days["validation"][1] == trained.model.spec.trained_until == trained.model.spec.learned_until
-    assert trained.evaluation.summary.learned_until == trained.model.spec.learned_until < days["test"][0]
-    assert 0 == trained.evaluation.summary.left_out
+    assert days["validation"][1] == trained.model.spec.last_tuning_day == trained.model.spec.last_seen_day
+    assert trained.evaluation.summary.last_seen_day == trained.model.spec.last_seen_day < days["test"][0]
+    assert 0 == trained.evaluation.summary.excluded_rows
 
 
 def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
@@ -400,7 +400,7 @@ def test_if_a_person_approves_a_passing_challenger_is_pending_and_the_champion_u
     plan = plan_with(**BY_A_PERSON)
     entry, told = gate.judge(plan)
 
-    assert ("wait", None, gate.version) == (entry.action, entry.champion, entry.challenger)
+    assert ("request_approval", None, gate.version) == (entry.action, entry.champion, entry.challenger)
     assert entry == waiting(gate.entries(plan))
     assert "waits for approval" == told["verdict"]
     assert not told["check"].passed
@@ -408,7 +408,7 @@ def test_if_a_person_approves_a_passing_challenger_is_pending_and_the_champion_u
     assert None is champion_model(gate.lake.open(), plan)
 
 
-@pytest.mark.parametrize(("acknowledged", "action"), [((), "wait"), (("items",), "promote")])
+@pytest.mark.parametrize(("acknowledged", "action"), [((), "request_approval"), (("items",), "promote")])
 def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges_it(
     gate: Gate, acknowledged: tuple[str, ...], action: str
 ) -> None:
@@ -424,13 +424,13 @@ def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges
     )
 
     assert action == entry.action
-    assert ("column 'items' alone explains 80.0%" in " ".join(entry.reasons)) == (action == "wait")
+    assert ("column 'items' alone explains 80.0%" in " ".join(entry.reasons)) == (action == "request_approval")
 
 
 def test_what_fails_does_not_wait(gate: Gate) -> None:
     entry, _ = gate.judge(plan_with(**BY_A_PERSON, **STRICT))
 
-    assert "refuse" == entry.action
+    assert "reject" == entry.action
 
 
 def test_who_waits_is_judged_again_without_a_second_entry_unless_it_fails_by_now(gate: Gate) -> None:
@@ -440,7 +440,7 @@ def test_who_waits_is_judged_again_without_a_second_entry_unless_it_fails_by_now
     refused, _ = gate.judge(plan_with(**BY_A_PERSON, **STRICT))
 
     assert first == again
-    assert (2, "refuse") == (refused.number, refused.action)
+    assert (2, "reject") == (refused.number, refused.action)
     assert None is waiting(gate.entries(plan))
 
 
@@ -452,7 +452,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
 
     entry, _ = replace(gate, version=version).judge(plan, against_baselines=())
 
-    assert (2, "wait", version) == (entry.number, entry.action, entry.challenger)
+    assert (2, "request_approval", version) == (entry.number, entry.action, entry.challenger)
     assert entry == waiting(gate.entries(plan))
 
 

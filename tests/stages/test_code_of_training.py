@@ -167,7 +167,7 @@ def test_after_changed_code_has_trained_a_rejected_challenger_nothing_is_stale(
 
     last = promotions(shop.lake, "returns").last()
     assert last is not None
-    assert ("refuse", before) == (last.action, serving(shop.lake, "returns"))
+    assert ("reject", before) == (last.action, serving(shop.lake, "returns"))
     assert {} == shop.stale((*TRAINING, *MONITORING, *CARD))
     assert set() == shop.stale_in_dagster()
     assert [] == shop.run()

@@ -305,7 +305,7 @@ def test_rejected_days_are_stored_with_the_rules_they_break_and_the_previous_ver
     kept = there.get(ref, pl.DataFrame)
     assert A_DAY == kept.height
     assert [["shop is one of a, b, c"]] == kept.filter(pl.col("broken_rules").list.len() > 0)["broken_rules"].to_list()
-    assert "rule 'shop is one of a, b, c'" in str(there.manifest(ref).parameters["refused"])
+    assert "rule 'shop is one of a, b, c'" in str(there.manifest(ref).parameters["broken_rules"])
 
 
 def test_features_without_a_declared_column_are_refused(
@@ -558,7 +558,7 @@ def test_features_with_signal_are_selected_and_those_without_rank_below(trained:
     ranked = trained.importances.table.sort("rank")["feature"].to_list()
 
     assert "items" == ranked[0]
-    assert "items" in trained.importances.summary.kept
+    assert "items" in trained.importances.summary.selected
     assert {*trained.tuning.best.features} <= {"shop", "items", "weight kg"}
 
 
@@ -856,6 +856,6 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
     assert "weight kg" in trained.importances.table["feature"].to_list()
     assert "weight kg" in trained.model.importances["feature"].to_list()
     assert "weight kg" in scored["features"].struct.fields
-    assert "weight kg" in drifted.summary.culprits
+    assert "weight kg" in drifted.summary.drifted_features
     assert "weight kg" in page
     assert "weight%20kg" not in page

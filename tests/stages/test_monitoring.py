@@ -179,7 +179,7 @@ def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_bro
     found, check = measured(shop, predictions, EVE, LAST)
 
     assert ["within the limits", "over the limits"] == [summary_of(found, day).state for day in (EVE, LAST)]
-    assert "items" in summary_of(found).culprits
+    assert "items" in summary_of(found).drifted_features
     assert "Over the limits on 1 of 2 days; within the limits on 1 of 2 days." == check.description
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
     [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
@@ -276,7 +276,7 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
 def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own_days_count(
     shop: Shop,
 ) -> None:
-    usual, learned = shop.trained.evaluation.summary.daily_loss, shop.trained.model.spec.learned_until
+    usual, learned = shop.trained.evaluation.summary.daily_loss, shop.trained.model.spec.last_seen_day
     assert usual is not None
     days = [learned + timedelta(days=number) for number in (1, 2, 3)]
     calm, worse, other = (
@@ -318,7 +318,7 @@ def test_performance_as_promised_passes(shop: Shop) -> None:
 
 
 def test_days_that_a_model_has_learned_from_do_not_judge_it(shop: Shop) -> None:
-    learned = shop.trained.model.spec.learned_until
+    learned = shop.trained.model.spec.last_seen_day
 
     _, check = performed(shop, label_rows(), learned)
 

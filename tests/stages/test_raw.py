@@ -171,7 +171,7 @@ def test_rows_of_no_declared_day_are_counted_in_check_manifest_and_log(
         "declaration."
     )
     assert (False, dg.AssetCheckSeverity.WARN, told) == (check.passed, check.severity, check.metadata["finding"].value)
-    left_out = shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).parameters["left_out"]
+    left_out = shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).parameters["excluded_rows"]
     assert {"before the first declared day 2024-01-01": 1, "after the last declared day 2024-01-31": 2} == left_out
     assert f"orders: {told}" in [event.message for event in instance.all_logs(result.run_id)]
 

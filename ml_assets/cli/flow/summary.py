@@ -60,14 +60,15 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "sentence": leaks.sentence,
             "assumed_known_times": [it.sentence for it in leaks.known_times if not it.is_observed],
         },
-        "left_out": dict(training_set.summary.excluded),
+        "excluded_rows": dict(training_set.summary.excluded_rows),
         "labels_without_features": training_set.summary.labels_without_features,
         "sources": {
-            "rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out, "empty_days": behind.empty,
+            "rows": [dict(chain) for chain in behind.chains], "excluded_rows": behind.excluded_rows,
+            "empty_days": behind.empty,
         },
         "missing_days": missing_days_of(lake, name, days),
         "features": {
-            "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
+            "selected": len(importances.summary.selected), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
         },
         "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
@@ -153,7 +154,11 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"{summary['model']} as of {summary['as_of']}",
         "",
         f"  rows         {rows}",
-        *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        *(
+            f"               left out: {count:,} {reason}"
+            for reason, count in summary["excluded_rows"].items()
+            if count
+        ),
         *sources_lines(summary),
         *(f"  missing      {stage} built without {missing}" for stage, missing in summary["missing_days"].items()),
         *_leaks(summary["leaks"]),
@@ -169,7 +174,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     if verdict is None:
         lines.append("  gate         no verdict yet")
     else:
-        word = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits"}[
+        word = {"promote": "promoted", "reject": "rejected", "rollback": "rolled back to", "request_approval": "waits"}[
             verdict["action"]
         ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
@@ -194,7 +199,7 @@ def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     for chain in summary["sources"]["rows"]:
         yield from _wrapped(" → ".join(f"{asset} {rows:,}" for asset, rows in chain.items()), first)
         first = " " * 15
-    for asset, reasons in summary["sources"]["left_out"].items():
+    for asset, reasons in summary["sources"]["excluded_rows"].items():
         counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
         yield from _wrapped(f"left out of {asset}: {counts}")
     for asset, days in summary["sources"]["empty_days"].items():

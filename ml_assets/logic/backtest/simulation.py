@@ -24,7 +24,7 @@ from ml_assets.logic.monitoring.retraining import (
     labels_finding,
     performance_finding,
 )
-from ml_assets.logic.promotion.log import anchor, refusals, serving_since
+from ml_assets.logic.promotion.log import anchor, rejections, serving_since
 from ml_assets.logic.promotion.watch import compare_with_former
 
 Policy = Literal["never", "monthly", "weekly", "triggered"]
@@ -153,9 +153,9 @@ class PolicyState(Generic[M]):
     performance: list[PerformanceSummary] = field(default_factory=list)
 
     @property
-    def refusals(self) -> int:
+    def rejections(self) -> int:
         """Number of rejected challengers, counted as the sensors do."""
-        return refusals(self.log, serving_since(self.log))
+        return rejections(self.log, serving_since(self.log))
 
     @property
     def anchor(self) -> M:
@@ -167,7 +167,7 @@ class PolicyState(Generic[M]):
         self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: GateJudgement
     ) -> None:
         """Add an entry to the log, and change the champion unless the challenger is rejected."""
-        if action != "refuse":
+        if action != "reject":
             self.champion = self.models[model.serving.version] = model
         self.log.append(
             Promotion(

@@ -133,7 +133,7 @@ def results(
                 share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,
                 fits=len(fits),
                 promotions=sum(it.promoted for it in fits),
-                refusals=sum(not it.promoted for it in fits),
+                rejections=sum(not it.promoted for it in fits),
                 rollbacks=len(happened) - len(fits),
                 seconds=round(sum(it.seconds for it in fits), 1),
             )
@@ -189,7 +189,7 @@ def outcome(event: SimulatedEvent) -> str:
     """Return the result of a retraining or a rollback, in one or two words."""
     if not event.is_fit:
         return "rolled back"
-    return "promoted" if event.promoted else "refused"
+    return "promoted" if event.promoted else "rejected"
 
 
 def held(states: Sequence[PolicyState[Any]]) -> pl.DataFrame:

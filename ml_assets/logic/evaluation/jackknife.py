@@ -312,17 +312,19 @@ def compare_models(
         rows=len(evidence.clusters.index),
         clusters=evidence.count,
         unit=evidence.clusters.unit,
-        error=found.error,
-        degrees=found.degrees,
+        standard_error=found.error,
+        degrees_of_freedom=found.degrees,
         correlation=found.correlation,
     )
 
 
 def lower_bound(comparison: Comparison, level: float = LEVEL) -> float | None:
     """Return the one-sided lower bound of the true difference at a confidence; None if there is none."""
-    if comparison.error is None or comparison.degrees is None:
+    if comparison.standard_error is None or comparison.degrees_of_freedom is None:
         return None
-    return comparison.difference.value - student_quantile(level, comparison.degrees) * comparison.error
+    return (
+        comparison.difference.value - student_quantile(level, comparison.degrees_of_freedom) * comparison.standard_error
+    )
 
 
 def p_value(difference: float, error: float, degrees: int) -> float:

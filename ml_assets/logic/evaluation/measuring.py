@@ -64,7 +64,7 @@ class Frozen:
             return None
         alone = Groups(self.metric.prepare, self.truth, scores, self.groups).alone
         measured = int(np.isfinite(alone).sum())
-        return GroupCount(column=column, measured=measured, left_out=len(alone) - measured)
+        return GroupCount(column=column, measured=measured, undefined=len(alone) - measured)
 
     def measure(self, metric: Metric, scores: Vector) -> Measure:
         """Return a metric of some scores as a function of row weights."""

@@ -64,9 +64,9 @@ def evaluate(
     slices: Sequence[str],
     baseline_rates: Sequence[Sequence[str]],
     seed: int,
+    last_seen_day: date,
     champion: Opponent | None = None,
     anchor: Opponent | None = None,
-    learned_until: date | None = None,
     operating_point: OperatingPoint | None = None,
     minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
@@ -96,7 +96,7 @@ def evaluate(
         seed: Seed of the tree baseline.
         champion: The current champion, if there is one.
         anchor: The anchor (see `promotion.log.anchor`). It is not measured twice if it is the champion.
-        learned_until: The last day that challenger, champion or anchor was trained or tuned on.
+        last_seen_day: The last day that challenger, champion or anchor was trained or tuned on.
         operating_point: Where precision, recall and lift are measured.
         minimum_slice_rows: A smaller slice is reported but not judged.
         threads: Threads of the tree baseline.
@@ -108,7 +108,7 @@ def evaluate(
     _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
-    is_seen = _is_seen(frozen, learned_until)
+    is_seen = _is_seen(frozen, last_seen_day)
     seen, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
     if seen and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
         seen, seen_rows, opponents = 0, seen, {}
@@ -151,8 +151,8 @@ def evaluate(
         anchor_version=None if anchor is None else anchor.version,
         anchor_cannot_score=None if anchor is None else anchor.cannot_score,
         test_days=(frozen.days.min().item(), frozen.days.max().item()),
-        learned_until=learned_until,
-        left_out=seen,
+        last_seen_day=last_seen_day,
+        excluded_rows=seen,
         seen_rows=seen_rows,
         calibration_error=None if calibration_error is None else calibration_error.value,
         daily_loss=daily_loss(
@@ -222,11 +222,9 @@ def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> 
     return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows))
 
 
-def _is_seen(frozen: Frozen, learned_until: date | None) -> NDArray[np.bool_]:
+def _is_seen(frozen: Frozen, last_seen_day: date) -> NDArray[np.bool_]:
     """Return which rows are from days that a model was trained or tuned on."""
-    if learned_until is None:
-        return np.zeros(len(frozen.days), dtype=np.bool_)
-    return frozen.days <= np.datetime64(learned_until)
+    return frozen.days <= np.datetime64(last_seen_day)
 
 
 def _check(

@@ -33,8 +33,8 @@ SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "difference": pl.Float64(),
     "difference_low": pl.Float64(),
     "difference_high": pl.Float64(),
-    "difference_error": pl.Float64(),
-    "degrees": pl.Int64(),
+    "difference_standard_error": pl.Float64(),
+    "degrees_of_freedom": pl.Int64(),
     "clusters": pl.Int64(),
     "unit": pl.String(),
     "is_judged": pl.Boolean(),
@@ -119,8 +119,8 @@ def _slice(
                 "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
                 "difference_low": compared.difference.low if compared and is_declared else None,
                 "difference_high": compared.difference.high if compared and is_declared else None,
-                "difference_error": compared.error if compared and is_declared else None,
-                "degrees": compared.degrees if compared and is_declared else None,
+                "difference_standard_error": compared.standard_error if compared and is_declared else None,
+                "degrees_of_freedom": compared.degrees_of_freedom if compared and is_declared else None,
                 "clusters": evidence.count if evidence and is_declared else None,
                 "unit": evidence.clusters.unit if evidence and is_declared else None,
                 "is_judged": not reason,
@@ -153,7 +153,7 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
         Rows of `slices`, the worst first, with `p_value`.
     """
     judged = comparable(slices, metric)
-    figures = judged.select("difference", "difference_error", "degrees").iter_rows()
+    figures = judged.select("difference", "difference_standard_error", "degrees_of_freedom").iter_rows()
     p_values = [p_value(difference + margin, error, degrees) for difference, error, degrees in figures]
     is_rejected = pl.col("p_value") <= SLICE_ERROR_RATE / (pl.len() - pl.int_range(pl.len()))
     return (
@@ -170,4 +170,6 @@ def slice_level(count: int) -> float:
 
 def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Return the slices that can be compared with the champion, one row each."""
-    return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_error").is_not_null())
+    return slices.filter(
+        pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_standard_error").is_not_null()
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import BrokenLimit, DriftSummary
+from ml_assets.contracts.artifacts import DriftSummary, ExceededLimit
 from ml_assets.logic.monitoring.distances import Vector
 
 MOST_DAYS: Final = 92
@@ -38,7 +38,7 @@ class DriftLimits:
         minimum_rows: With fewer rows, nothing is judged.
         pool_days: Days that are judged together, at most, until they have `minimum_rows`.
         feature_excess_psi: Limit of one feature's excess PSI, times the ratio of its weight to the average weight. It
-            finds one broken feature among many, which hardly changes the sum.
+            finds one exceeded feature among many, which hardly changes the sum.
     """
 
     weighted_excess_psi: float
@@ -73,7 +73,7 @@ class _Rule:
     Attributes:
         figure: (columns,) what is compared with the limit.
         words: the finding, with a placeholder for each of `shown`.
-        is_own: whether the limit applies to a single feature.
+        is_of_feature: whether the limit applies to a single feature.
     """
 
     name: str
@@ -82,7 +82,7 @@ class _Rule:
     is_over: NDArray[np.bool_]
     words: str
     shown: Sequence[Vector]
-    is_own: bool = True
+    is_of_feature: bool = True
 
 
 def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame, tuple[BrokenLimit, ...]]:
@@ -98,9 +98,9 @@ def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame
             sentence = rule.words.format(*(f"{round(float(figure[place]), 3)}" for figure in rule.shown))
             reasons[place].append(sentence)
             found.append(
-                BrokenLimit(
-                    rule=rule.name, feature=names[place], figure=float(rule.figure[place]), limit=rule.limit,
-                    sentence=sentence, is_own=rule.is_own,
+                ExceededLimit(
+                    rule=rule.name, feature=names[place], value=float(rule.figure[place]), limit=rule.limit,
+                    sentence=sentence, is_of_feature=rule.is_of_feature,
                 )
             )  # fmt: skip
     order = {name: place for place, name in enumerate(names)}
@@ -136,7 +136,7 @@ def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
         "weighted excess PSI of all features", limits.weighted_excess_psi, totals,
         (total > limits.weighted_excess_psi) & (carried > 0) & (carried.cumsum() - carried < total / 2),
         f"accounts for {{}} of the weighted excess PSI {{}}, over {limits.weighted_excess_psi:g}", [weighted, totals],
-        is_own=False,
+        is_of_feature=False,
     )  # fmt: skip
     yield _Rule(
         "excess PSI of a feature beside its weight", limits.feature_excess_psi, excess * beside_average,
@@ -157,7 +157,7 @@ def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
 
 def summarise(
     table: pl.DataFrame,
-    broken: tuple[BrokenLimit, ...],
+    exceeded: tuple[ExceededLimit, ...],
     limits: DriftLimits,
     *,
     model: str,
@@ -172,7 +172,7 @@ def summarise(
     if limits.has_enough(rows):
         weighted = math.fsum(feature["weighted_excess_psi"] for feature in features)
         score = next((column["excess_psi"] for column in columns if column["kind"] == "score"), None)
-        sentence = "; ".join(_sentences(features, broken, limits, period, weighted=weighted, score=score))
+        sentence = "; ".join(_sentences(features, exceeded, limits, period, weighted=weighted, score=score))
     else:
         sentence = (
             f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.minimum_rows:,} are needed"
@@ -186,9 +186,9 @@ def summarise(
         rows=rows,
         weighted_excess_psi=weighted,
         score_excess_psi=score,
-        is_over=bool(broken),
-        culprits=tuple(column["feature"] for column in columns if column["is_over"]),
-        broken=broken,
+        is_over=bool(exceeded),
+        drifted_features=tuple(column["feature"] for column in columns if column["is_over"]),
+        exceeded=exceeded,
         sentence=f"{sentence}.",
     )
 
@@ -202,7 +202,7 @@ def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
 
 def _sentences(
     features: Sequence[Mapping[str, Any]],
-    broken: Sequence[BrokenLimit],
+    exceeded: Sequence[ExceededLimit],
     limits: DriftLimits,
     period: Period,
     *,
@@ -215,8 +215,8 @@ def _sentences(
         yield f"the score's excess PSI {score:.3f} is {_side(score, limits.score_excess_psi)}"
     names = {feature["feature"] for feature in features}
     own: dict[str, list[str]] = {}
-    for it in broken:
-        if it.is_own and it.feature in names:
+    for it in exceeded:
+        if it.is_of_feature and it.feature in names:
             own.setdefault(it.feature, []).append(it.sentence)
     listed = [f"{name}: {'; '.join(sentences)}" for name, sentences in own.items()]
     yield from listed[:_LISTED]

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import (
     DailyLoss,
     DailyPerformance,
-    FormerPerformance,
     Interval,
     Performance,
     PerformanceSummaries,
     PerformanceSummary,
+    PreviousChampionPerformance,
     Task,
 )
 from ml_assets.contracts.errors import ContractError, DataError
@@ -163,9 +163,9 @@ def measure_performance(
             expected_labelled=expected_labelled,
             target_mean=None if task == "multiclass" else _mean(truth),
             expected_target_mean=None if task == "multiclass" else _mean(scores),
-            former=None
+            previous_champion=None
             if former is None
-            else FormerPerformance(
+            else PreviousChampionPerformance(
                 version=former[0],
                 metrics=_defined(chosen, labelled, truth, _scores(labelled, task, classes, prefix=_FORMER)),
             ),
@@ -219,7 +219,9 @@ def daily_loss(
     if len(losses) < 2:
         return None
     deviation = float(np.std(losses, ddof=1))
-    return DailyLoss(mean=float(np.mean(losses)), deviation=deviation, days=len(losses), rows=float(np.median(rows)))
+    return DailyLoss(
+        mean=float(np.mean(losses)), standard_deviation=deviation, days=len(losses), rows_per_day=float(np.median(rows))
+    )
 
 
 def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:

@@ -100,8 +100,6 @@ def input_changes(model: Model, now: TableContract) -> tuple[ContractChange, ...
         model: The model.
         now: The current contract of all features.
     """
-    if model.contract is None:
-        return ()
     trained = model.contract.contract()
     inputs = {feature.name for feature in model.spec.features}
     read = [name for name in trained.names if name in inputs]

@@ -56,10 +56,10 @@ class Serving:
         daily_loss: how far the days of its test window fell short of the expected metric; None if that was not
             measured.
         promised: the deciding metric on its test window.
-        refusals: challengers that the gate has rejected since its promotion, and rollbacks; see
-            `promotion.log.refusals`.
+        rejections: challengers that the gate has rejected since its promotion, and rollbacks; see
+            `promotion.log.rejections`.
         taken_back: the newest day that was predicted by the version that was rolled back to it; None if there is none.
-        learned_until: the last day that it was trained or tuned on; None if only `as_of` is known.
+        last_seen_day: the last day that it was trained or tuned on; None if only `as_of` is known.
     """
 
     version: str
@@ -67,9 +67,9 @@ class Serving:
     rows: int
     daily_loss: DailyLoss | None
     promised: float | None
-    refusals: int = 0
+    rejections: int = 0
     taken_back: date | None = None
-    learned_until: date | None = None
+    last_seen_day: date | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def performance_finding(
     usual = champion.daily_loss
     expected = [(it, it.expected_labelled.get(metric.name, champion.promised)) for it in matured]
     promises = [(it, promised) for it, promised in expected if promised is not None]
-    if not promises or usual is None or usual.deviation <= 0:
+    if not promises or usual is None or usual.standard_deviation <= 0:
         why, change = "no day has enough labels", "days with labels"
         if own:
             why = f"none of {counted(len(own), 'day')} has enough labels"
@@ -204,7 +204,7 @@ def performance_finding(
     for it, promised in promises:
         losses.append(metric.gain(promised, it.metrics[metric.name]))
         # A day with far fewer rows than those of the test window deviates more by chance alone.
-        deviation = usual.deviation * math.sqrt(max(1.0, usual.rows / it.labelled))
+        deviation = usual.standard_deviation * math.sqrt(max(1.0, usual.rows_per_day / it.labelled))
         total = max(0.0, total + min((losses[-1] - usual.mean) / deviation, MOST) - SLACK)
     is_over = total > rules.performance_limit
     newest = matured[-1]
@@ -333,7 +333,7 @@ def decide(
     same_day = [it for it in history if it.as_of == day]
     last = last_training(champion, history)
     since = max(last, champion.taken_back or last)
-    wait = rules.cool_down_days * 2 ** min(champion.refusals, DOUBLINGS)
+    wait = rules.cool_down_days * 2 ** min(champion.rejections, DOUBLINGS)
     if len(same_day) >= rules.per_day:
         done = counted(len(same_day), "retraining")
         held = f"{asking.sentence} It is postponed: {done} as of {day}, and per_day allows {rules.per_day}."
@@ -350,8 +350,8 @@ def decide(
     return RetrainingDecision(asking, asking.sentence, number=len(same_day) + 1)
 
 
-def _doubled(refusals: int) -> str:
+def _doubled(rejections: int) -> str:
     """Return how often the cool-down is doubled for rejected challengers, of which there is at least one."""
-    times = min(refusals, DOUBLINGS)
+    times = min(rejections, DOUBLINGS)
     often = {1: "once", 2: "twice"}.get(times, f"{times} times")
-    return f"doubled {often} for {counted(refusals, 'rejected challenger')}"
+    return f"doubled {often} for {counted(rejections, 'rejected challenger')}"

@@ -194,14 +194,14 @@ def _status(card: CardInput) -> _Status:
     entry = card.promotion
     if entry is None:
         return _Status("Not judged yet", "")
-    if entry.action == "wait" and card.serving != entry.challenger:
+    if entry.action == "request_approval" and card.serving != entry.challenger:
         return _Status("Waits for approval", "")
     if card.serving is not None and card.version is not None:
         if card.serving == card.version:
             return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
-        if entry.action != "refuse":
+        if entry.action != "reject":
             return _Status("A former champion", "")
-    if entry.action == "refuse":
+    if entry.action == "reject":
         return _Status("Rejected" if entry.champion is None else "Rejected: the champion does not change", "bad")
     return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
 
@@ -209,9 +209,12 @@ def _status(card: CardInput) -> _Status:
 def _verdict(entry: Promotion | None) -> str:
     if entry is None:
         return ""
-    return {"promote": "Promoted", "refuse": "Rejected", "rollback": "Rolled back to", "wait": "Waits for approval"}[
-        entry.action
-    ]
+    return {
+        "promote": "Promoted",
+        "reject": "Rejected",
+        "rollback": "Rolled back to",
+        "request_approval": "Waits for approval",
+    }[entry.action]
 
 
 def _encoding(model: ModelSpec | None) -> str:

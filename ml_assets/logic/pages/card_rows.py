@@ -134,7 +134,7 @@ def about_rows(card: CardInput) -> list[tuple[str, str]]:
 def _trained_on(model: ModelSpec | None) -> str:
     if model is None:
         return "not trained yet"
-    return f"{model.training_rows:,} rows of {days((model.trained_first_day, model.trained_last_day))}"
+    return f"{model.training_rows:,} rows of {days((model.first_training_day, model.last_training_day))}"
 
 
 def feature_rows(card: CardInput) -> list[FeatureRow]:
@@ -161,7 +161,7 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
             is_categorical=feature.is_categorical,
             shap_share=part,
             permutation=_number(row.get("permutation")),
-            kept=bool(selected["kept"]) if selected else in_model,
+            kept=bool(selected["is_selected"]) if selected else in_model,
             reason=str(selected.get("reason") or ""),
             width=round(100 * part / most) if part and most else 0,
         )
@@ -175,7 +175,7 @@ def features_sentence(card: CardInput) -> str:
     if card.importances is None:
         return "The features' selection is not recorded."
     summary = card.importances.summary
-    sentence = f"Selected: {len(summary.kept)}; dropped: {len(summary.dropped)}."
+    sentence = f"Selected: {len(summary.selected)}; dropped: {len(summary.dropped)}."
     if not card.model_importances.is_empty():
         sentence += " Shares of mean |SHAP| and permutation importance are those of this model, on validation rows."
     return sentence

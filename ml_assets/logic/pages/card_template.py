@@ -235,9 +235,9 @@ acknowledges:</p>
 {%- endfor %}
 </tbody></table></div>
 <h3>Excluded rows</h3>
-{%- if card.training_set.excluded %}
+{%- if card.training_set.excluded_rows %}
 <div class="scroll"><table class="narrow"><thead><tr><th>Reason</th><th class="n">Rows</th></tr></thead><tbody>
-{%- for reason, rows in card.training_set.excluded.items() %}
+{%- for reason, rows in card.training_set.excluded_rows.items() %}
 <tr><td>{{ reason }}</td><td class="n">{{ rows | number }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
@@ -433,8 +433,8 @@ on {{ card.tuning.best.features | length }} features.</p>
 {%- if drift_summary %}
 <p>{{ drift_states[:1] | upper }}{{ drift_states[1:] }}.</p>
 {% if "drift" not in plots %}<p>{{ drift_summary.sentence[:1] | upper }}{{ drift_summary.sentence[1:] }}</p>{% endif %}
-{%- if drift_summary.culprits %}
-<p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.culprits | codes }}.</p>{% endif %}
+{%- if drift_summary.drifted_features %}
+<p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.drifted_features | codes }}.</p>{% endif %}
 {{ plot("drift_history") }}{{ plot("drift") }}
 <p class="about">PSI is the sum of (q − p) ln(q / p) over the tenths or categories of the training data. p and q are
 the shares of training rows and of the day's rows in each. Excess PSI is the PSI, less what sampling error alone

@@ -62,16 +62,16 @@ def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSum
     """Return the days of the measured test rows, as text; empty if unknown."""
     for window in training_set.windows if training_set else ():
         if window.split == "test":
-            until = evaluation.learned_until if evaluation is not None and evaluation.left_out else None
+            until = evaluation.last_seen_day if evaluation is not None and evaluation.excluded_rows else None
             return f" of {days((window.first_day if until is None else until + timedelta(days=1), window.last_day))}"
     return ""
 
 
 def left_out(evaluation: EvaluationSummary | None) -> str:
     """Return how many test rows are excluded, and why; empty if there are none."""
-    if evaluation is None or not evaluation.left_out:
+    if evaluation is None or not evaluation.excluded_rows:
         return ""
-    count = evaluation.left_out
+    count = evaluation.excluded_rows
     return f"; {count:,} rows of earlier days are excluded, because a compared model was trained or tuned on them"
 
 

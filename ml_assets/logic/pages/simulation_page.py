@@ -68,7 +68,7 @@ def page_of(simulation: Simulation) -> Simulation:
             held=[*_spans(simulation.held)],
             detection=simulation.detection,
             facts=[*_facts(summary)],
-            reported_from=summary.chosen_until + timedelta(days=1),
+            reported_from=summary.selection_last_day + timedelta(days=1),
         )
     )
     return replace(simulation, html=f"{page.strip()}\n")
@@ -78,7 +78,7 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
     """Yield the figures at the top: the shown policy, and what it costs."""
     by_policy = {it.policy: it for it in summary.policies}
     shown = by_policy.get(TRIGGERED, summary.policies[-1])
-    on = f"best on {summary.first_day} to {summary.chosen_until}, which are not reported"
+    on = f"best on {summary.first_day} to {summary.selection_last_day}, which are not reported"
     yield {"name": "chosen policy", "figure": summary.chosen or "not judged", "aside": on}
     yield {
         "name": f"{metric_name(summary.metric)}, {shown.policy}",
@@ -92,7 +92,7 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
         yield {
             "name": "of weekly's gain",
             "figure": f"{shown.share_of_weekly:.0%}",
-            "aside": f"of {summary.chosen_until + timedelta(days=1)} to {summary.last_day}",
+            "aside": f"of {summary.selection_last_day + timedelta(days=1)} to {summary.last_day}",
         }
     weekly = by_policy.get("weekly")
     aside = f"weekly retraining: {weekly.fits}" if weekly is not None and weekly is not shown else "after the first"
@@ -131,8 +131,8 @@ def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
-    yield "days to choose on", f"{summary.first_day} to {summary.chosen_until}"
-    reported = f"{summary.chosen_until + timedelta(days=1)} to {summary.last_day}"
+    yield "days to choose on", f"{summary.first_day} to {summary.selection_last_day}"
+    reported = f"{summary.selection_last_day + timedelta(days=1)} to {summary.last_day}"
     yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {summary.unlabelled:,} without a label"
     yield "injected", "; ".join(summary.injections) or "nothing"
     when = "again at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"

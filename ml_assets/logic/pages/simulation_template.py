@@ -149,8 +149,8 @@ in between. In a stream without an injected drift, each request is a false alarm
 <th class="n">Requests by drift</th><th class="n">Requests by performance</th></tr></thead><tbody>
 {%- for how, it in detection.false_alarms.items() %}
 <tr><th scope="row">{{ "whole days drawn" if how == "days" else "rows drawn" }}</th><td class="n">{{ it.days }}</td>
-<td class="n">{{ it.judged }}</td><td class="n">{{ it.over }}</td><td class="n">{{ it.asked_by_drift }}</td>
-<td class="n">{{ it.asked_by_performance }}</td></tr>
+<td class="n">{{ it.judged }}</td><td class="n">{{ it.over }}</td><td class="n">{{ it.requested_by_drift }}</td>
+<td class="n">{{ it.requested_by_performance }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
 <p>One drift of each kind is injected into the most important columns. It is detected if a rule requests a retraining

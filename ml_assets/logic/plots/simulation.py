@@ -63,7 +63,7 @@ def weeks_plot(weeks: pl.DataFrame, events: pl.DataFrame, metric: Metric) -> str
         light_grid(top, "both")
         for outcome, colour, filled in (
             ("promoted", BLUE, True),
-            ("refused", BLUE, False),
+            ("rejected", BLUE, False),
             ("rolled back", VERMILLION, True),
         ):
             days = own.filter(pl.col("outcome") == outcome)["day"].to_list()

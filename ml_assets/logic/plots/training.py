@@ -65,18 +65,18 @@ def selection_plot(importances: Importances) -> str:
     Noise is what the table holds and the summary neither keeps nor drops.
     """
     summary = importances.summary
-    table = rows_with(importances.table, (*_BARS, "kept"), "importances").sort("rank", "feature")
-    decided = (*summary.kept, *summary.dropped)
+    table = rows_with(importances.table, (*_BARS, "is_selected"), "importances").sort("rank", "feature")
+    decided = (*summary.selected, *summary.dropped)
     is_noise = ~pl.col("feature").is_in(decided)
     noise = table.filter(is_noise)
     shown = pl.concat([table.filter(~is_noise).head(FEATURES), noise])
     colours = [
         FAINT if name not in decided else BLUE if kept else ORANGE
-        for name, kept in shown.select("feature", "kept").iter_rows()
+        for name, kept in shown.select("feature", "is_selected").iter_rows()
     ]
     keys = [("selected", BLUE), ("dropped", ORANGE)] + ([("injected noise", FAINT)] if noise.height else [])
     return _bars(
-        "selection", f"{len(summary.kept)} of {len(decided)} features are selected", shown, colours, summary.metric,
+        "selection", f"{len(summary.selected)} of {len(decided)} features are selected", shown, colours, summary.metric,
         more=table.height - shown.height, keys=keys, lines=noise["permutation"].drop_nulls().to_list(),
     )  # fmt: skip
 

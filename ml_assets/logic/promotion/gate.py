@@ -161,7 +161,7 @@ def judge(
     rules = [
         *_leak_rules(leaks),
         _enough_rows(evaluation, minimum_rows),
-        *_unseen(evaluation),
+        _unseen(evaluation),
         *_answers(cannot_answer),
         *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
         *(_within_bound(evaluation, name, limit) for name, limit in (bounds or {}).items()),
@@ -233,17 +233,17 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[GateRule, ...]:
     who = "the challenger"
     if evaluation.champion_version is not None:
         who = "the challenger, the champion or the anchor"
-    figures = {"rows left out": float(evaluation.left_out), "rows seen before": float(evaluation.seen_rows)}
+    figures = {"excluded rows": float(evaluation.excluded_rows), "rows seen before": float(evaluation.seen_rows)}
     if evaluation.seen_rows:
         sentence = (
             f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows are from days up to {until}, which were "
             f"used to train or tune {who}, and the other rows are too few. Use a later as-of day, or a longer "
             "test_days."
         )
-    elif evaluation.left_out:
+    elif evaluation.excluded_rows:
         sentence = (
-            f"{evaluation.left_out:,} test rows from days up to {until} are excluded, because they were used to train "
-            f"or tune {who}; {evaluation.rows:,} rows remain."
+            f"{evaluation.excluded_rows:,} test rows from days up to {until} are excluded, because they were used to "
+            f"train or tune {who}; {evaluation.rows:,} rows remain."
         )
     else:
         sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
@@ -403,7 +403,7 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
     if bound is None:
         return GateRule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
     figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
-    if role == "champion" and difference.value == comparison.error == 0:
+    if role == "champion" and difference.value == comparison.standard_error == 0:
         sentence = (
             f"The challenger does not differ from {who}: {comparison.metric} is equal whichever of the "
             f"{comparison.clusters} {comparison.unit} is left out."

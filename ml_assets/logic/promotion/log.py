@@ -110,7 +110,7 @@ def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tup
     return [*tried, (challenger, test_days)].index((challenger, test_days)) + 1
 
 
-def refusals(entries: Sequence[Promotion], since: Promotion | None) -> int:
+def rejections(entries: Sequence[Promotion], since: Promotion | None) -> int:
     """Return how many challengers the gate has rejected since an entry. A rollback also counts as one.
 
     A challenger counts once, however often it was judged: two runs at the same time must not double a cool-down.
@@ -121,7 +121,7 @@ def refusals(entries: Sequence[Promotion], since: Promotion | None) -> int:
     """
     if since is None:
         return 0
-    rejected = {it.challenger for it in entries if it.number > since.number and it.action == "refuse"}
+    rejected = {it.challenger for it in entries if it.number > since.number and it.action == "reject"}
     return len(rejected) + (since.action == "rollback")
 
 
@@ -145,7 +145,7 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
     """
     waits, champion = None, None
     for entry in entries:
-        if entry.action == "wait":
+        if entry.action == "request_approval":
             waits = entry
         elif entry.champion != champion or (waits is not None and entry.challenger == waits.challenger):
             waits = None
@@ -166,9 +166,6 @@ def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContrac
     differences = [("task", spec.task, task), ("target", spec.target, target)]
     against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in differences if was != now]
     against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
-    if model.contract is None:
-        gone = [feature.name for feature in spec.features if feature.name not in inputs.names]
-        against += [f"column '{name}' of table '{inputs.name}' no longer exists; the model reads it." for name in gone]
     return tuple(against)
 
 
@@ -217,5 +214,7 @@ def entry_of(
 def _verdict_sentence(judged: Promotion | None) -> str:
     if judged is None:
         return "The gate has not judged it."
-    verb = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "passed"}[judged.action]
+    verb = {"promote": "promoted", "reject": "rejected", "rollback": "rolled back to", "request_approval": "passed"}[
+        judged.action
+    ]
     return f"The gate {verb} it in entry {judged.number}: {' '.join(judged.reasons)}"

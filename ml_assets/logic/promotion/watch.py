@@ -85,11 +85,15 @@ def compare_with_former(
         coverage: share of a day's predictions that must have a label before the day is used.
     """
     pairs = [
-        (it.day, it.former.version, metric.gain(it.metrics[metric.name], it.former.metrics[metric.name]))
+        (
+            it.day,
+            it.previous_champion.version,
+            metric.gain(it.metrics[metric.name], it.previous_champion.metrics[metric.name]),
+        )
         for it in sorted(days, key=lambda it: it.day)
         if it.model_version == champion
-        and it.former is not None
-        and metric.name in it.former.metrics
+        and it.previous_champion is not None
+        and metric.name in it.previous_champion.metrics
         and is_matured(it, metric, coverage)
     ][:watched]
     is_settled = len(pairs) >= watched

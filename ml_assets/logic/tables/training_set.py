@@ -198,7 +198,7 @@ def assemble_training_set(
             as_of=as_of,
             features=tuple(feature_list),
             windows=_describe_windows(rows, windows, target=target, task=task),
-            excluded=_count_excluded(joined, outside=int(total.item()) - frame.height),
+            excluded_rows=_count_excluded(joined, outside=int(total.item()) - frame.height),
             labels_without_features=without_features,
         ),
     )

@@ -53,7 +53,7 @@ _SCHEMA: Final = pl.Schema(
         "shap_share": pl.Float64,
         "stability": pl.Float64,
         "beats_noise": pl.Boolean,
-        "kept": pl.Boolean,
+        "is_selected": pl.Boolean,
         "reason": pl.String,
         "rank": pl.Int64,
     }
@@ -176,7 +176,7 @@ def measure_importances(
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
     table = _table(compared, shap, is_constant=is_constant)
-    kept = set(table.filter("kept").get_column("feature"))
+    kept = set(table.filter("is_selected").get_column("feature"))
     names = [feature.name for feature in summary.features]
     return Importances(
         table=table,
@@ -186,7 +186,7 @@ def measure_importances(
             score=score,
             rows=len(held.target),
             shuffles=repeats,
-            kept=tuple(name for name in names if name in kept),
+            selected=tuple(name for name in names if name in kept),
             dropped=tuple(name for name in names if name not in kept),
             folds=folds,
             rounds=ROUNDS,
@@ -315,7 +315,7 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
             stability=beats / folds,
             beats_noise=stays,
             # If no feature beats noise, all are used: the gate rejects a model without signal.
-            kept=stays | (~stays.any() & ~is_noise),
+            is_selected=stays | (~stays.any() & ~is_noise),
             reason=pl.when(is_noise)
             .then(pl.format("injected noise, the strongest of {}", kind.replace_strict(COPIES)))
             .when(~stays.any())

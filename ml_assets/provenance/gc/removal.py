@@ -53,14 +53,14 @@ class _Journal(BaseModel):
     Attributes:
         versions: the folders of artifacts.
         leftovers: folders that were not artifacts. Their data may be incomplete.
-        is_sure: whether nothing can be restored, because data is being deleted.
+        is_irreversible: whether nothing can be restored, because data is being deleted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     versions: tuple[SafePath, ...]
     leftovers: tuple[SafePath, ...]
-    is_sure: bool = False
+    is_irreversible: bool = False
 
     @property
     def folders(self) -> list[tuple[str, bool]]:
@@ -115,7 +115,11 @@ def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -
     """
     if _manifests(lake, lake.directory(ref)):
         raise DataError(f"{ref} has a manifest, so it is not lost; nothing was given up.")
-    _put(lake, f"{lake.folder_left(ref)}/{NOTE}", Removal(artifact=ref, removed_at=now, by=by, why=why, bytes=0))
+    _put(
+        lake,
+        f"{lake.folder_left(ref)}/{NOTE}",
+        Removal(artifact=ref, removed_at=now, removed_by=by, reason=why, bytes=0),
+    )
 
 
 def recover(lake: Lake, say: Callable[[str], None]) -> None:
@@ -132,7 +136,8 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
         return
     fix = f"Restore it; if that is impossible, restore what is needed from {lake.path(TRASH)}, then remove the rest."
     journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
-    say(f"a removal of {len(journal.folders)} folders was killed; it is {'completed' if journal.is_sure else 'undone'}")
+    outcome = "completed" if journal.is_irreversible else "undone"
+    say(f"a removal of {len(journal.folders)} folders was killed; it is {outcome}")
     _end(lake, journal)
     _refuse_trash(lake)
 
@@ -166,7 +171,9 @@ def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[
         retired = _each(lake, lambda version: _retire(lake, version, now), judgement.removed)
         left = _each(lake, lambda folder: folder if _is_left(lake, folder, now) else None, journal.leftovers)
         sure = _Journal(
-            versions=tuple(filter(None, retired)), leftovers=tuple(folder for folder in left if folder), is_sure=True
+            versions=tuple(filter(None, retired)),
+            leftovers=tuple(folder for folder in left if folder),
+            is_irreversible=True,
         )
         _each(lake, lambda it: _set_aside(lake, it[0]), sure.folders)
         say(f"{len(sure.folders)} folders are set aside")
@@ -188,7 +195,7 @@ def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[
 
 def _end(lake: Lake, journal: _Journal) -> list[str]:
     """Undo a removal or, if it is sure, complete it; return the folders that are gone."""
-    end = _delete if journal.is_sure else _restore
+    end = _delete if journal.is_irreversible else _restore
     gone = _each(lake, lambda it: end(lake, *it), journal.folders)
     _prune_under(lake, TRASH, before=None)
     lake.remove(lake.path(TRASH, _JOURNAL))
@@ -204,7 +211,7 @@ def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
     if set(_manifests(lake, folder)) != {made.name for made in version.made}:
         return None
     left = lake.folder_left(ref)
-    note = Removal(artifact=ref, removed_at=now, by="gc", why=WHY, bytes=version.bytes)
+    note = Removal(artifact=ref, removed_at=now, removed_by="gc", reason=WHY, bytes=version.bytes)
     _put(lake, f"{left}/{NOTE}", note)
     for made in version.made:
         lake.move(f"{folder}/{made.name}", f"{left}/{made.name}")

@@ -302,8 +302,8 @@ class _Log:
 
     def _is_turned_down(self, entry: Promotion) -> bool:
         """Return whether a challenger was rejected, or waited for approval until another one did."""
-        waits = max((it.number for it in self.entries if it.action == "wait"), default=None)
-        return entry.action == "refuse" or (entry.action == "wait" and entry.number != waits)
+        waits = max((it.number for it in self.entries if it.action == "request_approval"), default=None)
+        return entry.action == "reject" or (entry.action == "request_approval" and entry.number != waits)
 
     def _at(self, stage: str, version: str | None) -> Key:
         return f"{self.model}/{stage}", "", version or ""

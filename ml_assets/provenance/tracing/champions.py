@@ -28,14 +28,14 @@ class LoggedDecision(BaseModel):
     reasons: tuple[str, ...] = ()
     decided_at: AwareDatetime
     decided_by: str
-    previous: str | None = None
-    gives_up: tuple[str, ...] = ()
+    previous_digest: str | None = None
+    replaced_entries: tuple[str, ...] = ()
 
     @property
     def phrase(self) -> str:
         """The time, action and person of the decision, as a phrase."""
         when = f"{self.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-        return f"{when} UTC (entry {self.number}, {self.action} by {self.decided_by})"
+        return f"{when} UTC (entry {self.number}, {self.action.replace('_', ' ')} by {self.decided_by})"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
 from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.lake.order import MANIFEST_NAME
-from ml_assets.lake.sealing import seal_problem
+from ml_assets.lake.sealing import FORMAT_VERSION, seal_problem
 from ml_assets.provenance.lineage import (
     Key,
     Lineage,
@@ -27,7 +27,10 @@ from ml_assets.provenance.lineage import (
     ref_of,
 )
 
-_HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
+_HEAD = re.compile(
+    rb'\{\n "format_version": %d,\n "asset": "([^"]+)",\n'
+    rb' "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n' % FORMAT_VERSION
+)
 _HEAD_BYTES = 4096
 _VERSIONS = re.compile(rb'"version": "([0-9a-f]{32})"')
 _VERSION = re.compile(r"[0-9a-f]{32}")
@@ -132,7 +135,7 @@ def _read_names(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]]
     try:
         text = lake.read(path, limit=MOST_BYTES)
         head = _HEAD.search(text, 0, _HEAD_BYTES)
-        # It is old or damaged, or contains escaped letters.
+        # It is damaged or newer than this engine, or contains escaped letters.
         if head is None or seal_problem(text) is not None or b"\\" in text:
             whole = Manifest.read(text, path)
             key, versions = key_of(whole.ref), [ref.version.encode() for ref in whole.inputs]

@@ -145,7 +145,7 @@ def reject(
     found = {day for finding in report.blocking for day in finding.partitions}
     everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape concerns every day
     making = Origin(
-        inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
+        inputs=inputs, run_id=run_id, parameters={"broken_rules": [report.sentence(it) for it in report.blocking]}
     )
     broken = {day: rows for day, rows in days.items() if everywhere or day in found}
     marked = rejected_rows(pl.concat(broken.values()), report, others=others)

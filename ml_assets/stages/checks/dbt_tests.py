@@ -206,7 +206,7 @@ class CheckedProject:
         name = self.nodes[model]["name"]
         refused = built.files(f"{name}{REJECTED}")
         if refused:
-            making = Origin(run_id=run_id, parameters={"refused": [built.failed.get(model, "")]})
+            making = Origin(run_id=run_id, parameters={"broken_rules": [built.failed.get(model, "")]})
             rows = {day: pl.read_parquet(path) for day, path in refused.items()}
             store_rejected(lake, table_name(self.nodes[model]), rows, making)
             return [*refused]

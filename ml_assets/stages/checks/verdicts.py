@@ -28,7 +28,7 @@ _LISTED: Final = 100
 """The most findings that a check lists. It counts all of them."""
 _COLUMNS: Final = pl.Schema(
     {
-        "partition": pl.String, "state": pl.String, "rule": pl.String, "figure": pl.Float64, "limit": pl.Float64,
+        "partition": pl.String, "state": pl.String, "rule": pl.String, "value": pl.Float64, "limit": pl.Float64,
         "rows": pl.Int64, "finding": pl.String, "model_version": pl.String,
     }
 )  # fmt: skip
@@ -118,9 +118,9 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
         for it in day.versions:
             of: _Record = record | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
             records += [
-                of | {"rule": broken.rule, "figure": broken.figure, "limit": broken.limit,
-                      "finding": f"{broken.feature}: {broken.sentence}"}
-                for broken in it.broken
+                of | {"rule": exceeded.rule, "value": exceeded.value, "limit": exceeded.limit,
+                      "finding": f"{exceeded.feature}: {exceeded.sentence}"}
+                for exceeded in it.exceeded
             ]  # fmt: skip
             if it.state == "not judged":
                 records.append(of | _too_few(it.rows, it.sentence, limits))
@@ -132,7 +132,7 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
 
 
 def _too_few(rows: int, finding: str, limits: DriftLimits) -> _Record:
-    return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "finding": finding}
+    return {"rule": "minimum_rows", "value": float(rows), "limit": float(limits.minimum_rows), "finding": finding}
 
 
 def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
@@ -159,12 +159,12 @@ def performance_result(
             if it.state == "over the limits":
                 limit = rules.performance_limit or 0.0
                 records.append(
-                    of | {"rule": "CUSUM of lost performance", "figure": it.finding.figures["cusum"], "limit": limit}
+                    of | {"rule": "CUSUM of lost performance", "value": it.finding.figures["cusum"], "limit": limit}
                 )
             elif it.state == "not judged":
                 wanted = rules.minimum_coverage * (it.summary.predictions - it.summary.without_label)
                 records.append(
-                    of | {"rule": "minimum_coverage", "figure": float(it.summary.labelled), "limit": wanted,
+                    of | {"rule": "minimum_coverage", "value": float(it.summary.labelled), "limit": wanted,
                           "finding": f"{it.summary.sentence} {it.finding.sentence}"}
                 )  # fmt: skip
         if not versions:

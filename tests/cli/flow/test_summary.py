@@ -20,7 +20,8 @@ def drift(day: str, *, rows: int = 24, excess: float | None = None) -> DailyDrif
     at = date.fromisoformat(day)
     summary = DriftSummary(
         model="demand", model_version="v", day=at, first_day=at, rows=rows, weighted_excess_psi=excess,
-        score_excess_psi=excess, is_over=excess is not None and excess > 0.1, culprits=(), sentence=f"drift of {day}.",
+        score_excess_psi=excess, is_over=excess is not None and excess > 0.1, drifted_features=(),
+        sentence=f"drift of {day}.",
     )  # fmt: skip
     return DailyDrift(pl.DataFrame(), DriftSummaries(day=at, versions=(summary,)))
 
@@ -71,7 +72,7 @@ def test_the_summary_lists_the_missing_days_of_materialized_assets(tmp_path: Pat
 
 def test_the_summary_lists_days_of_a_source_without_rows() -> None:
     empty = {"raw/orders": ["2024-01-02", "2024-01-05", "2024-01-06"]}
-    sources = {"rows": [], "left_out": {}, "empty_days": empty}
+    sources = {"rows": [], "excluded_rows": {}, "empty_days": empty}
 
     assert ["raw/orders has no rows on 3 days: 2024-01-02, 2024-01-05 to 2024-01-06"] == [
         line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources})

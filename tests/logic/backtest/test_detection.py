@@ -70,8 +70,8 @@ def test_200_days_of_one_distribution_request_at_most_two_retrainings(how: str) 
     found = count_false_alarms(population(), days=200, how=how, seed=1)  # type: ignore[arg-type]
 
     assert found.days == 200
-    assert found.asked_by_drift <= 2
-    assert found.asked_by_performance <= 2
+    assert found.requested_by_drift <= 2
+    assert found.requested_by_performance <= 2
 
 
 @pytest.mark.parametrize(

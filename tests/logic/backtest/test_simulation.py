@@ -37,7 +37,7 @@ def test_each_policy_has_a_promotion_log_of_its_own_by_which_the_gate_judges() -
     lives = lived(World(refused=frozenset({day(13)})))
     first = Fit(FIRST - timedelta(days=1))
 
-    assert ["promote", "promote", "refuse", "promote"] == [it.action for it in lives["weekly"].log][:4]
+    assert ["promote", "promote", "reject", "promote"] == [it.action for it in lives["weekly"].log][:4]
     assert [1, 2, 3] == [it.number for it in lives["monthly"].log]
     assert first != lives["weekly"].champion
     assert {first} == {life.anchor for life in lives.values()}
@@ -76,7 +76,7 @@ def test_a_champion_that_proves_worse_is_rolled_back_and_does_not_return() -> No
     assert Fit(FIRST - timedelta(days=1)) == triggered.champion
     assert {Fit(day(11))} == {triggered.served[it] for it in (day(12), taken_back.day)}
     assert Fit(day(11)) not in [triggered.served[it] for it in triggered.served if it > taken_back.day]
-    assert 1 == triggered.refusals
+    assert 1 == triggered.rejections
 
 
 def test_a_champion_is_watched_on_days_with_enough_labels_alone_as_the_sensor_does() -> None:

@@ -47,7 +47,7 @@ def scored() -> Scored:
 TRIED = Detection(
     first_day=day(0),
     last_day=day(27),
-    false_alarms={"days": FalseAlarms(days=200, judged=200, over=7, asked_by_drift=1, asked_by_performance=2)},
+    false_alarms={"days": FalseAlarms(days=200, judged=200, over=7, requested_by_drift=1, requested_by_performance=2)},
     power=(
         Power(
             kind="unit", column="distance_miles", size=0.1, cost=0.0312, trials=10, by_drift=9, by_performance=4,
@@ -75,13 +75,13 @@ def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
 
 
 @cache
-def made(why_not: str = "", **changes: Any) -> Simulation:
+def made(reason: str = "", **changes: Any) -> Simulation:
     results, choice = found(from_day=UNTIL + timedelta(days=1)), found(to_day=UNTIL)
     chosen = report.choose(choice, AUC)
     weeks = report.weeks(lives(), scored(), AUC)
     given: dict[str, Any] = {
         "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
-        "chosen_until": UNTIL, "chosen": chosen, "choice": choice,
+        "selection_last_day": UNTIL, "chosen": chosen, "choice": choice,
         "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
         "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
         "sentence": said(results, chosen),
@@ -94,7 +94,7 @@ def made(why_not: str = "", **changes: Any) -> Simulation:
             held=report.held(lives()),
             turns=report.turns(lives(), weeks, AUC),
             html="",
-            detection=Detection(why_not=why_not) if why_not else TRIED,
+            detection=Detection(reason=reason) if reason else TRIED,
         )
     )
 
@@ -149,11 +149,11 @@ def test_what_was_trained_is_counted_once_by_what_came_of_it() -> None:
     by_policy = {it.policy: it for it in found()}
     never, weekly, triggered = by_policy["never"], by_policy["weekly"], by_policy["triggered"]
 
-    assert (0, 0, 0, 0) == (never.fits, never.promotions, never.refusals, 0)
-    assert (8, 8, 0, 16.0) == (weekly.fits, weekly.promotions, weekly.refusals, weekly.seconds)
+    assert (0, 0, 0, 0) == (never.fits, never.promotions, never.rejections, 0)
+    assert (8, 8, 0, 16.0) == (weekly.fits, weekly.promotions, weekly.rejections, weekly.seconds)
     assert (triggered.fits, 1, 1) == (
-        triggered.promotions + triggered.refusals,
-        triggered.refusals,
+        triggered.promotions + triggered.rejections,
+        triggered.rejections,
         triggered.rollbacks,
     )
 
@@ -216,7 +216,7 @@ def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() ->
 def test_the_page_lists_each_retraining_with_cause_verdict_and_reasons() -> None:
     html = made().html
 
-    for said in ("2 of the last 3 judged days", "promoted", "refused", "rolled back", "because", f"{day(11)}"):
+    for said in ("2 of the last 3 judged days", "promoted", "rejected", "rolled back", "because", f"{day(11)}"):
         assert said in html
 
 

@@ -98,10 +98,10 @@ def test_the_error_is_that_of_leaving_out_each_day_and_counting_again(
     whole = lead(days >= 0)
     error = (19 / 20 * sum((lead(days != day) - whole) ** 2 for day in range(20))) ** 0.5
     assert pytest.approx(whole) == found.difference.value
-    assert pytest.approx(error) == found.error
+    assert pytest.approx(error) == found.standard_error
     assert pytest.approx([whole - T19 * error, whole + T19 * error]) == [found.difference.low, found.difference.high]
     assert ("champion", name, 240, 20, "days", 19) == (
-        found.against, found.metric, found.rows, found.clusters, found.unit, found.degrees
+        found.against, found.metric, found.rows, found.clusters, found.unit, found.degrees_of_freedom
     )  # fmt: skip
 
 
@@ -125,7 +125,12 @@ def test_with_fewer_than_five_days_there_is_no_interval_and_the_reason_is_given(
     assert Interval(value=AUC.function(truth, scores), low=None, high=None, reason=reason) == interval(
         AUC, truth, scores, few
     )
-    assert (reason, None, None, None) == (found.difference.reason, found.error, found.degrees, lower_bound(found))
+    assert (reason, None, None, None) == (
+        found.difference.reason,
+        found.standard_error,
+        found.degrees_of_freedom,
+        lower_bound(found),
+    )
 
 
 def test_a_metric_that_needs_one_day_has_no_interval() -> None:
@@ -189,7 +194,7 @@ def test_a_score_does_not_differ_from_itself(grid: np.ndarray, name: str) -> Non
     same = compared(METRICS[name], truth, grid / 12, grid / 12, Clusters.of_days(np.arange(len(grid)) % 5))
 
     assert (0, 0, 0, 0, 0) == (
-        same.difference.low, same.difference.value, same.difference.high, same.error, lower_bound(same)
+        same.difference.low, same.difference.value, same.difference.high, same.standard_error, lower_bound(same)
     )  # fmt: skip
 
 
@@ -201,7 +206,9 @@ def test_swapping_the_sides_turns_the_difference_around(name: str) -> None:
     forth, back = compared(METRICS[name], truth, good, bad, days), compared(METRICS[name], truth, bad, good, days)
 
     assert forth.difference.value > 0
-    assert [forth.difference.low, forth.error] == pytest.approx([-(back.difference.high or 0), back.error])
+    assert [forth.difference.low, forth.standard_error] == pytest.approx(
+        [-(back.difference.high or 0), back.standard_error]
+    )
 
 
 def test_pairing_narrows_the_interval_of_a_difference() -> None:
@@ -212,9 +219,9 @@ def test_pairing_narrows_the_interval_of_a_difference() -> None:
     )
     paired, alone = compared(AUC, truth, scores, nearly, days), interval(AUC, truth, scores, days)
 
-    assert paired.error is not None
+    assert paired.standard_error is not None
     assert alone.low is not None
-    assert 4 * paired.error < (alone.value - alone.low) / T19
+    assert 4 * paired.standard_error < (alone.value - alone.low) / T19
 
 
 def test_an_interval_is_within_the_range_of_the_metric() -> None:
@@ -316,7 +323,7 @@ def test_equal_models_seldom_win_where_few_of_the_days_have_both_classes(metric:
         compared(metric, *rare_days(30, telling, seed), Clusters.of_days(days), groups=days) for seed in range(runs)
     ]
 
-    assert {telling - 1} == {it.degrees for it in found}
+    assert {telling - 1} == {it.degrees_of_freedom for it in found}
     assert sum((lower_bound(it, 0.975) or 0) > 0 for it in found) <= 0.045 * runs
     assert sum((it.difference.low or 0) <= 0 <= (it.difference.high or 0) for it in found) >= 0.93 * runs
 
@@ -340,8 +347,8 @@ def test_an_interval_within_days_is_that_of_the_days_on_which_it_is_defined() ->
         groups=days[has_both],
     )  # fmt: skip
 
-    assert [alone.difference.low, alone.error, alone.degrees] == pytest.approx(
-        [found.difference.low, found.error, found.degrees]
+    assert [alone.difference.low, alone.standard_error, alone.degrees_of_freedom] == pytest.approx(
+        [found.difference.low, found.standard_error, found.degrees_of_freedom]
     )
 
 
@@ -377,14 +384,18 @@ def test_the_calibration_error_of_a_calibrated_model_is_sampling_alone_and_its_i
 def test_the_bound_and_the_p_value_agree() -> None:
     truth, good = noisy_scores(600, seed=4)
     found = compared(AUC, truth, good, noisy_scores(600, seed=4, skill=0.8)[1], Clusters.of_days(np.arange(600) % 20))
-    assert found.error is not None
-    assert found.degrees is not None
+    assert found.standard_error is not None
+    assert found.degrees_of_freedom is not None
 
     bound = lower_bound(found, 0.99)
 
     assert bound is not None
-    assert pytest.approx(found.difference.value - 2.539483 * found.error) == bound  # Student's 99 % of 19 degrees
-    assert pytest.approx(0.01) == 1 - p_value(found.difference.value - bound, found.error, found.degrees)
+    assert (
+        pytest.approx(found.difference.value - 2.539483 * found.standard_error) == bound
+    )  # Student's 99 % of 19 degrees
+    assert pytest.approx(0.01) == 1 - p_value(
+        found.difference.value - bound, found.standard_error, found.degrees_of_freedom
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ml_assets.logic.evaluation.metrics import METRICS, metrics_of
 from ml_assets.logic.evaluation.report import Opponent, scores_of
 from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from tests.logic.gate import jackknife_error
-from tests.logic.parcels import DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
+from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
@@ -150,7 +150,7 @@ def test_on_fewer_than_five_days_every_figure_is_shown_and_none_has_an_interval(
     assert {metric.name for metric in metrics_of("binary")} == set(report.metrics)
     assert {(None, None, it) for it in reasons} == {(it.low, it.high, it.reason) for it in report.metrics.values()}
     compared = [*report.against_baselines, report.against_champion]
-    assert {(reason, 4, None)} == {(it.difference.reason, it.clusters, it.error) for it in compared if it}
+    assert {(reason, 4, None)} == {(it.difference.reason, it.clusters, it.standard_error) for it in compared if it}
     slices = result.slices.filter(pl.col("metric") == "roc_auc", pl.col("rows") > 200)
     assert (2, {reason}) == (slices["score"].drop_nulls().len(), set(slices["reason"]))
     assert not slices["is_judged"].any()
@@ -230,7 +230,7 @@ def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> Non
     test = parcels(1_500, seed=2)
     until = FIRST_DAY + dt.timedelta(days=4)
     later = test["day"] > until
-    cut = against_champion(learned_until=until)
+    cut = against_champion(last_seen_day=until)
     alone = against_champion(
         rows=test.filter(later),
         scores=scores(test).filter(later),
@@ -238,8 +238,8 @@ def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> Non
     )
 
     assert (until + dt.timedelta(days=1), test["day"].max()) == cut.summary.test_days
-    assert (375, 0, until) == (cut.summary.left_out, cut.summary.seen_rows, cut.summary.learned_until)
-    assert alone.summary == cut.summary.model_copy(update={"left_out": 0, "learned_until": None})
+    assert (375, 0, until) == (cut.summary.excluded_rows, cut.summary.seen_rows, cut.summary.last_seen_day)
+    assert alone.summary == cut.summary.model_copy(update={"excluded_rows": 0, "last_seen_day": BEFORE})
     assert alone.slices.equals(cut.slices)
     assert alone.curves.equals(cut.curves)
 
@@ -250,18 +250,16 @@ def test_rows_that_a_model_was_trained_on_are_not_used_to_compare_it(days: int) 
     report = result.summary
 
     assert (None, "old", 1_500, 0) == (
-        report.against_champion, report.champion_version, report.rows, report.left_out
+        report.against_champion, report.champion_version, report.rows, report.excluded_rows
     )  # fmt: skip
     assert min(days, 20) * 75 == report.seen_rows
     assert result.slices["difference"].null_count() == result.slices.height
 
 
 def test_learning_that_ended_before_the_first_row_leaves_nothing_out() -> None:
-    before = FIRST_DAY - dt.timedelta(days=1)
-    report = against_champion(learned_until=before).summary
+    report = against_champion(last_seen_day=BEFORE).summary
 
-    assert (0, 0, 1_500) == (report.left_out, report.seen_rows, report.rows)
-    assert report == against_champion().summary.model_copy(update={"learned_until": before})
+    assert (0, 0, 1_500) == (report.excluded_rows, report.seen_rows, report.rows)
 
 
 def test_the_declared_metric_must_be_defined_on_the_rows() -> None:

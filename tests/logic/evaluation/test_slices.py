@@ -47,7 +47,7 @@ def test_a_slice_with_positives_on_four_days_is_not_judged_and_the_reason_counts
         assert "cannot decide with 4 days that have both classes; at least 5 are needed" == south["reason"]
         assert (False, None, None) == (south["is_judged"], south["low"], south["difference_low"])
         north = slices.row(by_predicate=pl.col("value") == "north", named=True)
-        assert (19, 20, "days") == (north["degrees"], north["clusters"], north["unit"])
+        assert (19, 20, "days") == (north["degrees_of_freedom"], north["clusters"], north["unit"])
 
 
 def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:
@@ -123,7 +123,7 @@ def test_a_challenger_worse_by_the_margin_everywhere_fails_on_any_slice_in_at_mo
         daily = random.normal(-0.01, 0.02, (count, days))
         means, errors = daily.mean(axis=1), daily.std(axis=1, ddof=1) / days**0.5
         frame = slices(*((f"{number}", it, it) for number, it in enumerate(means))).with_columns(
-            difference_error=errors, degrees=pl.lit(days - 1)
+            difference_standard_error=errors, degrees_of_freedom=pl.lit(days - 1)
         )
         refused += not failing_slices(frame, metric="roc_auc", margin=0.01).is_empty()
 

@@ -114,7 +114,7 @@ def test_the_evaluation_shows_both_and_judges_by_the_one_within_days() -> None:
 
     assert pytest.approx(fmean(by_day(rows, given))) == report.metrics["roc_auc within day"].value
     assert pytest.approx(auc(rows["target"].to_list(), given.to_list())) == report.metrics["roc_auc"].value
-    assert GroupCount(column="day", measured=20, left_out=1) == report.groups
+    assert GroupCount(column="day", measured=20, undefined=1) == report.groups
     assert {"roc_auc within day"} == {each.metric for each in report.against_baselines}
     assert 0.5 == report.baselines[0].metrics["roc_auc within day"]
     north = rows["depot"] == "north"
@@ -139,8 +139,8 @@ def test_champion_and_challenger_are_compared_within_the_same_days() -> None:
     reach = 2.093024 * error  # Student's 97.5 % of 19 degrees of freedom
     low, high = differences.mean() - reach, differences.mean() + reach
     assert pytest.approx((low, high)) == (compared.difference.low, compared.difference.high)
-    assert pytest.approx(error) == compared.error
-    assert (19, 20, "days") == (compared.degrees, compared.clusters, compared.unit)
+    assert pytest.approx(error) == compared.standard_error
+    assert (19, 20, "days") == (compared.degrees_of_freedom, compared.clusters, compared.unit)
 
 
 def test_what_a_day_is_promised_and_lost_within_groups_is_that_of_its_rows() -> None:

@@ -340,7 +340,7 @@ def test_a_quiet_day_is_under_every_limit_and_reports_its_figures() -> None:
     drift = measure(two_features(10_000, 1), two_features(1_000, 2), wind=0.7, rain=0.3)
 
     assert not drift.summary.is_over
-    assert drift.summary.culprits == ()
+    assert drift.summary.drifted_features == ()
     assert drift.summary.sentence.startswith("weighted excess PSI 0.00")
     assert f"of {DAY} is not over 0.1; the score's excess PSI 0.0" in drift.summary.sentence
 
@@ -357,11 +357,11 @@ def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not(
 
     heavy, light = measure(reference, day, wind=0.9, rain=0.1), measure(reference, day, wind=0.1, rain=0.9)
 
-    assert heavy.summary.culprits == ("wind",)
+    assert heavy.summary.drifted_features == ("wind",)
     assert "of the weighted excess PSI" in str(row(heavy, "wind")["reason"])
     assert "is over 0.1" in heavy.summary.sentence
     assert "highest: wind (excess PSI 0." in heavy.summary.sentence
-    assert light.summary.culprits == ()
+    assert light.summary.drifted_features == ()
 
 
 def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
@@ -373,7 +373,7 @@ def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
 
     assert drift.summary.weighted_excess_psi is not None
     assert drift.summary.weighted_excess_psi < LIMITS.weighted_excess_psi
-    assert drift.summary.culprits == ("x7",)
+    assert drift.summary.drifted_features == ("x7",)
     assert "x7: excess PSI 6." in drift.summary.sentence
     assert "times 1.0, its weight relative to the average, is over 2" in drift.summary.sentence
 
@@ -382,7 +382,7 @@ def test_drift_of_the_score_alone_exceeds_the_limit_of_the_day() -> None:
     day = two_features(1_000, 2).with_columns(score=pl.col("score") ** 3)
     drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
 
-    assert drift.summary.culprits == ("score",)
+    assert drift.summary.drifted_features == ("score",)
     assert drift.summary.score_excess_psi == row(drift, "score")["excess_psi"]
     assert row(drift, "score")["weight"] is None
 
@@ -393,7 +393,7 @@ def test_the_day_is_over_where_a_row_is() -> None:
         over = drift.table.filter("is_over")
 
         assert drift.summary.is_over == (over.height > 0)
-        assert set(drift.summary.culprits) == set(over["feature"])
+        assert set(drift.summary.drifted_features) == set(over["feature"])
         assert (over["reason"] != "").all()
 
 

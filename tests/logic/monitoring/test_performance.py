@@ -71,8 +71,8 @@ def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_s
     assert {"roc_auc within shop": 0.5, "roc_auc": 0.75} == {
         name: round(value, 12) for name, value in measured.summary.metrics.items()
     }
-    assert measured.summary.former is not None
-    assert measured.summary.metrics == measured.summary.former.metrics
+    assert measured.summary.previous_champion is not None
+    assert measured.summary.metrics == measured.summary.previous_champion.metrics
     each = [expected_metric(METRICS["roc_auc"], np.array(it)) for it in ([0.9, 0.05], [0.2, 0.1, 0.5])]
     assert sum(it for it in each if it) / 2 == pytest.approx(measured.summary.expected["roc_auc within shop"])
     assert "; roc_auc within shop 0.500 (no interval: " in measured.summary.sentence

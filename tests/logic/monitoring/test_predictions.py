@@ -31,9 +31,9 @@ SPEC = ModelSpec(
     parameters={},
     rounds=1,
     as_of=date(2013, 10, 31),
-    trained_first_day=date(2013, 1, 1),
-    trained_last_day=date(2013, 8, 31),
-    trained_until=date(2013, 9, 30),
+    first_training_day=date(2013, 1, 1),
+    last_training_day=date(2013, 8, 31),
+    last_tuning_day=date(2013, 9, 30),
     training_rows=1,
     lightgbm_version="4.7.0",
 )
@@ -175,8 +175,8 @@ def features(**columns: Column | None) -> TableContract:
     return TableContract("flight_features", tuple(column for column in (told | columns).values() if column))
 
 
-def trained_with(contract: TableContract | None) -> Model:
-    return Model("", SPEC, pl.DataFrame(), None if contract is None else ContractRecord.of(contract))
+def trained_with(contract: TableContract) -> Model:
+    return Model("", SPEC, pl.DataFrame(), ContractRecord.of(contract))
 
 
 @pytest.mark.parametrize(("task", "target"), [("binary", "is_cancelled"), ("regression", SPEC.target)])

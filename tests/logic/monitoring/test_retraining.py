@@ -27,7 +27,9 @@ RULES = Rules(
     drift_days=2, of_days=3, performance_limit=LIMIT, minimum_coverage=0.8, label_growth=None, floor_days=None,
     cool_down_days=7, per_day=1,
 )  # fmt: skip
-CHAMPION = Serving("v1", FIRST, 1_000, DailyLoss(mean=0.01, deviation=0.05, days=14, rows=100), promised=0.7)
+CHAMPION = Serving(
+    "v1", FIRST, 1_000, DailyLoss(mean=0.01, standard_deviation=0.05, days=14, rows_per_day=100), promised=0.7
+)
 
 
 def drifted(*days: bool | None) -> list[DriftSummary]:
@@ -36,7 +38,7 @@ def drifted(*days: bool | None) -> list[DriftSummary]:
         DriftSummary(
             model="late", model_version="v1", day=FIRST + timedelta(days=number),
             first_day=FIRST + timedelta(days=number), rows=900, score_excess_psi=None, is_over=bool(is_over),
-            weighted_excess_psi=None if is_over is None else 0.3 * is_over, culprits=(), sentence="",
+            weighted_excess_psi=None if is_over is None else 0.3 * is_over, drifted_features=(), sentence="",
         )
         for number, is_over in enumerate(days)
     ]  # fmt: skip
@@ -49,7 +51,9 @@ def after_falls(falls: Sequence[float], *, labelled: int = 900, version: str = "
     days = [
         PerformanceSummary(
             model="late", model_version=version, day=FIRST + timedelta(days=number), predictions=900, labelled=labelled,
-            measured={"roc_auc": Interval(value=0.7 - usual.mean - fall * usual.deviation, low=None, high=None)},
+            measured={
+                "roc_auc": Interval(value=0.7 - usual.mean - fall * usual.standard_deviation, low=None, high=None)
+            },
             expected={"roc_auc": 0.9}, expected_labelled={"roc_auc": 0.7},
         )
         for number, fall in enumerate(falls)
@@ -132,7 +136,7 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
 
 
 @pytest.mark.parametrize(
-    ("refusals", "said"),
+    ("rejections", "said"),
     [
         (0, "the cool-down is 7 days."),
         (1, "the cool-down is 14 days, doubled once for 1 rejected challenger."),

@@ -114,7 +114,7 @@ def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = N
                 split="test", first_day=date(2013, 11, 1), last_day=date(2013, 12, 31), rows=52431, target_mean=0.25
             ),
         ),
-        excluded={"cancelled": 8255} if excluded is None else excluded,
+        excluded_rows={"cancelled": 8255} if excluded is None else excluded,
     )
 
 
@@ -128,9 +128,9 @@ def model() -> ModelSpec:
         parameters={"learning_rate": 0.0831234567, "num_leaves": 63},
         rounds=214,
         as_of=date(2013, 12, 31),
-        trained_first_day=date(2013, 1, 1),
-        trained_last_day=date(2013, 9, 30),
-        trained_until=date(2013, 10, 31),
+        first_training_day=date(2013, 1, 1),
+        last_training_day=date(2013, 9, 30),
+        last_tuning_day=date(2013, 10, 31),
         training_rows=246113,
         lightgbm_version="4.7.0",
     )
@@ -144,7 +144,7 @@ def importances(feature: str = "wind_gust") -> Importances:
             "shap_share": [0.654, 0.01, 0.002],
             "permutation": [0.0321, -0.00003, 0.0004],
             "permutation_std": [0.001, 0.001, 0.001],
-            "kept": [True, False, False],
+            "is_selected": [True, False, False],
             "reason": ["beats noise in 3 of 3 folds", "beats noise in 1 of 3 folds", "injected noise"],
             "rank": [1, 2, 3],
         }
@@ -154,7 +154,7 @@ def importances(feature: str = "wind_gust") -> Importances:
         score=0.7412,
         rows=5_000,
         shuffles=2,
-        kept=(feature,),
+        selected=(feature,),
         dropped=("humid",),
         folds=3,
         rounds=60,
@@ -199,6 +199,7 @@ def comparison(against: str, low: float, high: float) -> Comparison:
 
 def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_value: str = "UA") -> Evaluation:
     summary = EvaluationSummary(
+        last_seen_day=date(2013, 9, 30),
         model="late",
         model_version="v2",
         training_set_version="t1",
@@ -215,7 +216,7 @@ def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_v
         against_champion=comparison("champion", *champion) if champion else None,
         champion_version="v1" if champion else None,
     )
-    floats = ("champion_score", "difference", "difference_low", "difference_high", "difference_error")
+    floats = ("champion_score", "difference", "difference_low", "difference_high", "difference_standard_error")
     slices = pl.DataFrame(
         {
             "column": ["carrier", "carrier"],
@@ -230,7 +231,7 @@ def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_v
             "difference": [0.0055, None],
             "difference_low": [0.0012, None],
             "difference_high": [0.0098, None],
-            "difference_error": [0.0022, None],
+            "difference_standard_error": [0.0022, None],
             "clusters": [28, None],
             "unit": ["days", None],
             "is_judged": [True, False],
@@ -258,7 +259,7 @@ def promotion(action: str = "promote", reasons: tuple[str, ...] = ("ROC AUC is a
             "number": 7,
             "model": "late",
             "action": action,
-            "champion": "v1" if action == "refuse" else "v2",
+            "champion": "v1" if action == "reject" else "v2",
             "challenger": "v2",
             "reasons": reasons,
             "figures": {"margin": 0.005, "attempt": 1.0, "rows": 12_000.0},
@@ -278,7 +279,7 @@ def drift_day(day: int = 31, psi: float = 0.092) -> DriftSummary:
         weighted_excess_psi=psi,
         score_excess_psi=0.05,
         is_over=True,
-        culprits=("wind_gust",),
+        drifted_features=("wind_gust",),
         sentence=f"Weighted excess PSI {psi} on 2013-12-{day} is over 0.09.",
     )
 
@@ -525,7 +526,7 @@ def test_a_metric_within_days_is_shown_next_to_the_one_over_all_rows_and_with_th
                 name: Interval(value=0.6741, low=0.667, high=0.6812),
                 "lift": Interval(value=2.151, low=2.09, high=2.21),
             },
-            "groups": GroupCount(column="day", measured=60, left_out=1),
+            "groups": GroupCount(column="day", measured=60, undefined=1),
             "operating_point": OperatingPoint(top_share=0.1, within="day"),
         }
     )
@@ -592,10 +593,10 @@ def test_without_a_champion_the_card_states_it() -> None:
     [
         ({}, "Champion since entry 7, 2014-01-01"),
         ({"promotion": None}, "Not judged yet"),
-        ({"promotion": promotion("refuse"), "serving": "v1"}, "Rejected: the champion does not change"),
-        ({"promotion": promotion("refuse"), "serving": None}, "Rejected: the champion does not change"),
+        ({"promotion": promotion("reject"), "serving": "v1"}, "Rejected: the champion does not change"),
+        ({"promotion": promotion("reject"), "serving": None}, "Rejected: the champion does not change"),
         ({"serving": "v3"}, "A former champion"),
-        ({"promotion": promotion("wait"), "serving": "v1"}, "Waits for approval"),
+        ({"promotion": promotion("request_approval"), "serving": "v1"}, "Waits for approval"),
         ({"serving": None}, "Champion since entry 7, 2014-01-01"),
     ],
 )
@@ -608,7 +609,7 @@ def test_the_verdict_shows_every_rule_as_a_row_and_the_cause_of_the_retraining()
         RuleRecord(name="rows", holds=True, sentence="Measured on 930 rows."),
         RuleRecord(name="champion", holds=False, sentence="May be worse than <v1>."),
     )
-    entry = promotion("refuse").model_copy(update={"rules": rules, "cause": "drift"})
+    entry = promotion("reject").model_copy(update={"rules": rules, "cause": "drift"})
     seen = Page(render_card(lean(promotion=entry))).sections["gate"]
 
     assert "The training was requested by drift." in seen
@@ -679,7 +680,7 @@ def test_a_frame_without_its_columns_is_refused_by_name() -> None:
 
 
 def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learned_from() -> None:
-    report = evaluation().summary.model_copy(update={"learned_until": date(2013, 11, 10), "left_out": 9_035})
+    report = evaluation().summary.model_copy(update={"last_seen_day": date(2013, 11, 10), "excluded_rows": 9_035})
 
     assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)
     assert " of 2013-11-01 to 2013-12-31" == measured_days(training_set(), evaluation().summary)

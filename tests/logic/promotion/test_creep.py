@@ -16,7 +16,7 @@ MARGIN: Final = 0.005
 
 def apart(difference: float, error: float = 1e-4) -> Comparison:
     """A difference that is known with a small standard error."""
-    return comparison(difference - 2.093 * error, difference + 2.093 * error, value=difference, error=error)
+    return comparison(difference - 2.093 * error, difference + 2.093 * error, value=difference, standard_error=error)
 
 
 def judged(
@@ -104,7 +104,7 @@ def test_the_confidence_rises_with_each_attempt_and_the_error_rates_of_all_sum_t
 
 def test_a_later_attempt_needs_more_evidence_and_reports_its_number() -> None:
     # Quantiles of Student's t with 19 degrees of freedom, as R's qt gives them: 2.0930 at 97.5 %, 2.6251 at 99.17 %.
-    close = comparison(-0.009, 0.009, value=0.0, error=0.0021)
+    close = comparison(-0.009, 0.009, value=0.0, standard_error=0.0021)
     first, second = judged(close, anchor_version="old"), judged(close, anchor_version="old", attempt=2)
 
     assert (True, 1) == (first.promote, first.attempt)
@@ -116,14 +116,14 @@ def test_a_later_attempt_needs_more_evidence_and_reports_its_number() -> None:
 
 
 def test_baselines_are_beaten_at_the_confidence_of_the_attempt_too() -> None:
-    close = comparison(-0.009, 0.009, value=0.005, error=0.0021, against="constant")
+    close = comparison(-0.009, 0.009, value=0.005, standard_error=0.0021, against="constant")
 
     assert [True, False] == [judge(report(baselines=(close,)), margin=0.0, attempt=Attempt(k)).promote for k in (1, 2)]
 
 
 def test_what_cannot_be_decided_is_no_attempt() -> None:
     unknown = Interval(value=0.01, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
-    few = comparison(0.0, 0.0, error=None, degrees=None).model_copy(update={"difference": unknown})
+    few = comparison(0.0, 0.0, standard_error=None, degrees_of_freedom=None).model_copy(update={"difference": unknown})
     verdict = judge(report(baselines=(few,), champion=few), margin=MARGIN)
 
     assert (False, None) == (verdict.promote, verdict.attempt)
@@ -149,7 +149,7 @@ def generations(steps: list[float], *, start: float) -> list[float]:
         promote = verdict is None or verdict.promote
         log.append(
             Promotion(
-                number=len(log) + 1, model="late", action="promote" if promote else "refuse",
+                number=len(log) + 1, model="late", action="promote" if promote else "reject",
                 champion=version if promote else log[-1].champion, challenger=version, reasons=("because",),
                 is_anchor=verdict is not None and verdict.is_anchor, attempt=None if verdict is None else 1,
                 test_days=days, decided_at=datetime(2014, 1, 1, tzinfo=UTC), decided_by=GATE,

@@ -148,7 +148,7 @@ def test_with_too_few_days_nothing_is_decided_and_the_gate_states_how_many_are_e
 
 def test_a_figure_without_an_interval_satisfies_no_bound_and_beats_no_baseline() -> None:
     unknown = Interval(value=0.03, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
-    baseline = comparison(0.1, 0.2, against="constant", error=None, degrees=None).model_copy(
+    baseline = comparison(0.1, 0.2, against="constant", standard_error=None, degrees_of_freedom=None).model_copy(
         update={"difference": unknown}
     )
     verdict = judge(
@@ -207,7 +207,7 @@ def test_all_failures_and_nothing_else_are_reported_at_once() -> None:
         "champion",
         "slices",
     ]
-    assert tuple(rule.sentence for rule in verdict.rules) == verdict.reasons
+    assert tuple(rule.sentence for rule in verdict.rules if not rule.holds) == verdict.reasons
 
 
 def test_a_promotion_reports_every_rule_with_its_figures() -> None:
@@ -306,7 +306,7 @@ def test_rows_that_neither_model_was_trained_on_are_reported_as_such() -> None:
 
 
 def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> None:
-    evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
+    evaluation = report(champion=comparison(0.01, 0.03), last_seen_day=SEEN, excluded_rows=400)
     verdict = judge(evaluation, margin=0.0)
     sentence = (
         "400 test rows from days up to 2013-10-31 are excluded, because they were used to train or tune the "
@@ -316,7 +316,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
 
     assert verdict.promote
     assert sentence in verdict.reasons
-    assert 400 == verdict.figures["rows left out"]
+    assert 400 == verdict.figures["excluded rows"]
     assert not judge(evaluation, margin=0.0, minimum_rows=1_001).promote
 
 

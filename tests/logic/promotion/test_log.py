@@ -18,14 +18,14 @@ from ml_assets.logic.promotion.log import (
     cannot_answer,
     entry_of,
     left,
-    refusals,
+    rejections,
     serving_since,
     standing,
     waiting,
 )
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
-Step = tuple[Literal["promote", "refuse", "rollback", "wait"], str | None]
+Step = tuple[Literal["promote", "reject", "rollback", "request_approval"], str | None]
 
 
 def log(*steps: Step, by: str = "gate", cause: str | None = None) -> list[Promotion]:
@@ -52,10 +52,10 @@ def promotions(versions: str) -> list[Step]:
     ("steps", "since"),
     [
         ([], None),
-        ([("refuse", None)], None),
-        ([("refuse", None), ("promote", "a")], 2),
-        ([("promote", "a"), ("refuse", "a"), ("refuse", "a")], 1),
-        ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("refuse", "a")], 3),
+        ([("reject", None)], None),
+        ([("reject", None), ("promote", "a")], 2),
+        ([("promote", "a"), ("reject", "a"), ("reject", "a")], 1),
+        ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("reject", "a")], 3),
     ],
 )
 def test_a_champion_is_champion_since_the_entry_that_promoted_it(steps: list[Step], since: int | None) -> None:
@@ -71,14 +71,14 @@ def test_a_champion_is_champion_since_the_entry_that_promoted_it(steps: list[Ste
     ("steps", "waits"),
     [
         ([], None),
-        ([("wait", None)], 1),
-        ([("promote", "a"), ("wait", "a")], 2),
-        ([("promote", "a"), ("wait", "a"), ("wait", "a")], 3),
-        ([("promote", "a"), ("wait", "a"), ("refuse", "a")], None),
-        ([("promote", "a"), ("wait", "a"), ("promote", "x")], None),
-        ([("promote", "a"), ("wait", "a"), ("promote", "b")], None),
-        ([*promotions("ab"), ("wait", "b"), ("rollback", "a")], None),
-        ([*promotions("ab"), ("rollback", "a"), ("wait", "a")], 4),
+        ([("request_approval", None)], 1),
+        ([("promote", "a"), ("request_approval", "a")], 2),
+        ([("promote", "a"), ("request_approval", "a"), ("request_approval", "a")], 3),
+        ([("promote", "a"), ("request_approval", "a"), ("reject", "a")], None),
+        ([("promote", "a"), ("request_approval", "a"), ("promote", "x")], None),
+        ([("promote", "a"), ("request_approval", "a"), ("promote", "b")], None),
+        ([*promotions("ab"), ("request_approval", "b"), ("rollback", "a")], None),
+        ([*promotions("ab"), ("rollback", "a"), ("request_approval", "a")], 4),
     ],
 )
 def test_a_challenger_is_pending_until_it_is_approved_judged_again_or_another_is_champion(
@@ -90,14 +90,14 @@ def test_a_challenger_is_pending_until_it_is_approved_judged_again_or_another_is
 
 
 def test_the_refusal_of_another_challenger_leaves_who_waits_waiting() -> None:
-    entries = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))
+    entries = log(("promote", "a"), ("request_approval", "a"), ("reject", "a"))
     other = [*entries[:2], entries[2].model_copy(update={"challenger": "y"})]
 
     assert entries[1] == waiting(other)
 
 
 def test_who_waits_has_not_served() -> None:
-    entries = log(("promote", "a"), ("wait", "a"))
+    entries = log(("promote", "a"), ("request_approval", "a"))
 
     assert ("a",) == standing(entries)
     assert frozenset() == left(entries)
@@ -118,9 +118,9 @@ def test_a_version_that_was_rolled_back_is_excluded_until_it_is_promoted_again()
     ("steps", "expected"),
     [
         ([], ""),
-        ([("refuse", None)], ""),
+        ([("reject", None)], ""),
         (promotions("ab"), "ab"),
-        ([("promote", "a"), ("refuse", "a"), ("promote", "b")], "ab"),
+        ([("promote", "a"), ("reject", "a"), ("promote", "b")], "ab"),
         ([*promotions("abc"), ("rollback", "b")], "ab"),
         ([*promotions("abc"), ("rollback", "a")], "a"),
         ([*promotions("ab"), ("rollback", "a"), ("promote", "c")], "ac"),
@@ -181,22 +181,22 @@ def test_the_anchor_is_the_last_champion_that_was_better_and_a_rollback_brings_b
 
 
 def test_neither_a_rejection_nor_a_challenger_that_waits_moves_the_anchor() -> None:
-    better = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))[1:]
+    better = log(("promote", "a"), ("request_approval", "a"), ("reject", "a"))[1:]
 
     assert "a" == anchor([*log(("promote", "a")), *(it.model_copy(update={"is_anchor": True}) for it in better)])
-    assert None is anchor(log(("refuse", None), ("wait", None)))
+    assert None is anchor(log(("reject", None), ("request_approval", None)))
 
 
 @pytest.mark.parametrize(("is_better", "expected"), [(True, "x"), (False, "a")])
 def test_a_person_who_approves_a_challenger_leaves_what_the_gate_found_of_it(*, is_better: bool, expected: str) -> None:
-    first, waits = log(("promote", "a"), ("wait", "a"))
+    first, waits = log(("promote", "a"), ("request_approval", "a"))
     entries = [first, waits.model_copy(update={"is_anchor": is_better})]
 
     assert expected == anchor([*entries, person(entries, "x")])
 
 
 def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() -> None:
-    entries = log(("promote", "a"), ("refuse", "a"))
+    entries = log(("promote", "a"), ("reject", "a"))
 
     assert "x" == anchor([*entries, person(entries, "x")])
 
@@ -205,14 +205,14 @@ def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() ->
 
 
 def test_a_challenger_that_was_rejected_twice_counts_once_and_a_rollback_counts_too() -> None:
-    refused = log(("promote", "a"), ("refuse", "a"), ("refuse", "a"))
+    refused = log(("promote", "a"), ("reject", "a"), ("reject", "a"))
     other = refused[2].model_copy(update={"number": 4, "challenger": "y"})
-    back = log(*promotions("ab"), ("rollback", "a"), ("refuse", "a"))
+    back = log(*promotions("ab"), ("rollback", "a"), ("reject", "a"))
 
     assert [0, 1, 2, 2] == [
-        refusals(entries, serving_since(entries)) for entries in (refused[:1], refused, [*refused, other], back)
+        rejections(entries, serving_since(entries)) for entries in (refused[:1], refused, [*refused, other], back)
     ]
-    assert 0 == refusals([], None)
+    assert 0 == rejections([], None)
 
 
 # ---------------------------------------------------------------- attempts
@@ -227,7 +227,7 @@ def tried(entry: Promotion, challenger: str, days: tuple[date, date], *, attempt
 
 
 def test_attempts_are_the_challengers_since_the_last_promotion_whose_test_days_overlap() -> None:
-    first, *refused = log(("promote", "a"), *[("refuse", "a")] * 4)
+    first, *refused = log(("promote", "a"), *[("reject", "a")] * 4)
     entries = [
         tried(first, "a", APRIL),
         tried(refused[0], "x", APRIL),
@@ -243,14 +243,14 @@ def test_attempts_are_the_challengers_since_the_last_promotion_whose_test_days_o
 
 
 def test_a_challenger_judged_again_is_the_same_attempt_on_the_same_days_and_another_one_on_others() -> None:
-    entries = [tried(it, who, APRIL) for it, who in zip(log(*[("refuse", None)] * 3), "xyx", strict=True)]
+    entries = [tried(it, who, APRIL) for it, who in zip(log(*[("reject", None)] * 3), "xyx", strict=True)]
 
     assert [1, 2, 3] == [attempt_number(entries, who, APRIL) for who in "xyz"]
     assert 3 == attempt_number(entries, "x", LATE_APRIL)
 
 
 def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None:
-    first, refused, back, again = log(("promote", "a"), ("refuse", "a"), ("rollback", "b"), ("promote", "c"))
+    first, refused, back, again = log(("promote", "a"), ("reject", "a"), ("rollback", "b"), ("promote", "c"))
     entries = [first, tried(refused, "x", APRIL), back, again]
 
     assert 2 == attempt_number(entries[:3], "new", APRIL)
@@ -261,15 +261,15 @@ def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None
 
 SPEC = ModelSpec(
     model="late", task="binary", target="is_late", features=(Feature(name="wind", dtype="Float64"),), vocabularies={},
-    parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
-    trained_last_day=date(2013, 8, 31), trained_until=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
+    parameters={}, rounds=1, as_of=date(2013, 10, 31), first_training_day=date(2013, 1, 1),
+    last_training_day=date(2013, 8, 31), last_tuning_day=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
 )  # fmt: skip
 WIND = Column("wind", pl.Float64(), role="feature", unit="mph")
 NOW = TableContract("weather", (WIND, Column("rain", pl.Float64(), role="feature")))
 
 
-def trained(with_contract: TableContract | None = NOW) -> Model:
-    return Model("", SPEC, pl.DataFrame(), None if with_contract is None else ContractRecord.of(with_contract))
+def trained() -> Model:
+    return Model("", SPEC, pl.DataFrame(), ContractRecord.of(NOW))
 
 
 def answers(model: Model, inputs: TableContract, *, target: str = "is_late") -> tuple[str, ...]:
@@ -281,7 +281,6 @@ def test_a_model_of_the_same_contract_can_predict_even_with_additional_columns()
 
     assert () == answers(trained(), NOW)
     assert () == answers(trained(), replace(NOW, columns=(*NOW.columns, new)))
-    assert () == answers(trained(None), NOW)
 
 
 def test_every_incompatible_change_is_reported() -> None:
@@ -295,8 +294,7 @@ def test_every_incompatible_change_is_reported() -> None:
 def test_a_removed_column_is_reported_even_for_a_model_without_a_contract() -> None:
     none = TableContract("weather", NOW.columns[1:])
 
-    for model in (trained(), trained(None)):
-        assert ("column 'wind' of table 'weather' no longer exists; the model reads it.",) == answers(model, none)
+    assert ("column 'wind' of table 'weather' no longer exists; the model reads it.",) == answers(trained(), none)
 
 
 def test_a_model_that_answers_another_question_cannot_serve() -> None:
@@ -328,7 +326,7 @@ def test_an_entry_repeats_the_last_verdict_of_the_gate_and_names_its_evidence() 
     refused = person(log(("promote", "a"), ("refuse", "a"), ("refuse", "a")), "x")
     promoted = person(log(*promotions("ab")), "a")
 
-    assert ("it is needed", "The gate refused it in entry 3: reason 3") == refused.reasons
+    assert ("it is needed", "The gate rejected it in entry 3: reason 3") == refused.reasons
     assert "evaluation 3" == refused.evaluation_version
     assert ("it is needed", "The gate promoted it in entry 1: reason 1") == promoted.reasons
     assert "evaluation 1" == promoted.evaluation_version

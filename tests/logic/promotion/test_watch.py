@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import FormerPerformance, Interval, PerformanceSummary, Promotion
+from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance, Promotion
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
 from tests.logic.gate import jackknife_error
@@ -23,7 +23,7 @@ def day(
         "model": "m", "model_version": "new", "day": FIRST + timedelta(days=number), "predictions": 100,
         "labelled": 100, "expected": {}, "expected_labelled": {},
         "measured": {name: Interval(value=value, low=None, high=None) for name, value in measured.items()},
-        "former": None if former is None else FormerPerformance(version="old", metrics={"roc_auc": former}),
+        "previous_champion": former and PreviousChampionPerformance(version="old", metrics={"roc_auc": former}),
     }  # fmt: skip
     return PerformanceSummary.model_validate({**given, **fields})
 
@@ -119,7 +119,7 @@ def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone
 def test_a_loss_is_worse_where_it_is_higher() -> None:
     days = [
         day(n, 0, None, metrics={"rmse": 20.0 + n / 10}).model_copy(
-            update={"former": FormerPerformance(version="old", metrics={"rmse": 10.0})}
+            update={"previous_champion": PreviousChampionPerformance(version="old", metrics={"rmse": 10.0})}
         )
         for n in range(5)
     ]
@@ -147,7 +147,7 @@ def log(*decided: tuple[str, str]) -> list[Promotion]:
         ([], None),
         ([("promote", "a")], None),
         ([("promote", "a"), ("promote", "b")], "a"),
-        ([("promote", "a"), ("promote", "b"), ("refuse", "b")], "a"),
+        ([("promote", "a"), ("promote", "b"), ("reject", "b")], "a"),
         ([("promote", "a"), ("promote", "b"), ("rollback", "a")], None),
         ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("promote", "c")], "a"),
         ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("promote", "b")], None),

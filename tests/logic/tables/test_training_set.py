@@ -102,14 +102,14 @@ def test_labels_of_the_windows_that_no_features_are_about_are_counted() -> None:
 def test_a_label_known_after_the_as_of_day_does_not_exist() -> None:
     training = assemble(outcomes=labels(after=timedelta(hours=12)))
 
-    assert training.summary.excluded[NOT_KNOWN] == 4
+    assert training.summary.excluded_rows[NOT_KNOWN] == 4
     assert training.part("test").get_column("day").max() == date(2013, 1, 9)
 
 
 def test_a_label_known_in_the_last_microsecond_of_the_as_of_day_counts() -> None:
     training = assemble(outcomes=labels(after=timedelta(hours=11, minutes=59, seconds=59, microseconds=999_999)))
 
-    assert training.summary.excluded[NOT_KNOWN] == 0
+    assert training.summary.excluded_rows[NOT_KNOWN] == 0
 
 
 def test_outcomes_without_a_label_are_counted_by_their_reason() -> None:
@@ -120,7 +120,7 @@ def test_outcomes_without_a_label_are_counted_by_their_reason() -> None:
         reason=pl.when(cancelled).then(pl.lit("cancelled")),
     )
 
-    excluded = assemble(outcomes=outcomes).summary.excluded
+    excluded = assemble(outcomes=outcomes).summary.excluded_rows
 
     assert excluded == {NOT_KNOWN: 0, "no label: cancelled": 2, "no label: it is null": 1, PURGED: 0, OUTSIDE: 0}
 
@@ -128,7 +128,7 @@ def test_outcomes_without_a_label_are_counted_by_their_reason() -> None:
 def test_labels_need_no_reason_column() -> None:
     outcomes = labels().drop("reason").with_columns(late=pl.when(pl.col("id") > 0).then("late"))
 
-    assert assemble(outcomes=outcomes).summary.excluded["no label: it is null"] == 1
+    assert assemble(outcomes=outcomes).summary.excluded_rows["no label: it is null"] == 1
 
 
 def test_a_label_known_at_the_first_prediction_of_the_next_window_is_purged() -> None:
@@ -136,14 +136,14 @@ def test_a_label_known_at_the_first_prediction_of_the_next_window_is_purged() ->
     at_prediction = assemble(outcomes=labels(after=timedelta(hours=22)))
     just_before = assemble(outcomes=labels(after=timedelta(hours=21, minutes=59)))
 
-    assert (at_prediction.summary.excluded[PURGED], just_before.summary.excluded[PURGED]) == (8, 0)
+    assert (at_prediction.summary.excluded_rows[PURGED], just_before.summary.excluded_rows[PURGED]) == (8, 0)
     assert at_prediction.part("train").get_column("day").max() == date(2013, 1, 4)
 
 
 def test_days_before_train_and_after_the_as_of_day_are_outside() -> None:
     training = assemble(features(days=12), labels(days=12), train_days=3)
 
-    assert training.summary.excluded[OUTSIDE] == 4 * (2 + 2)
+    assert training.summary.excluded_rows[OUTSIDE] == 4 * (2 + 2)
     assert training.rows.get_column("day").min() == date(2013, 1, 3)
 
 
@@ -233,12 +233,12 @@ def test_a_corrected_label_counts_from_the_day_it_is_known_and_not_before() -> N
 def test_a_label_corrected_to_none_is_left_out_and_counted() -> None:
     training = assemble(outcomes=corrected(late=None), validation_days=1, test_days=4)
 
-    assert training.summary.excluded["no label: it is null"] == 1
+    assert training.summary.excluded_rows["no label: it is null"] == 1
     assert training.rows.filter(id=25).is_empty()
 
 
 def test_a_label_corrected_after_the_next_window_began_is_purged() -> None:
-    assert assemble(outcomes=corrected(), validation_days=2, test_days=2).summary.excluded[PURGED] == 1
+    assert assemble(outcomes=corrected(), validation_days=2, test_days=2).summary.excluded_rows[PURGED] == 1
 
 
 def test_a_repeated_label_from_after_the_as_of_day_does_not_matter_yet() -> None:
@@ -388,7 +388,7 @@ def test_every_row_is_included_or_counted_and_no_window_contains_later_rows(dela
         for split in ("validation", "test")
     }
 
-    assert training.rows.height + sum(training.summary.excluded.values()) == 40
+    assert training.rows.height + sum(training.summary.excluded_rows.values()) == 40
     assert training.part("train").get_column("known_at").max() < first["validation"]
     assert training.part("validation").get_column("known_at").max() < first["test"]
 
@@ -397,7 +397,7 @@ def test_the_as_of_day_ends_in_the_declared_zone() -> None:
     outcomes = labels().with_columns(pl.lit(datetime(2013, 1, 10, 23)).alias("known_at"))  # noqa: DTZ001
 
     def known(zone: str) -> int:
-        found = assemble(outcomes=outcomes.tail(4).vstack(labels().head(36)), timezone=zone).summary.excluded
+        found = assemble(outcomes=outcomes.tail(4).vstack(labels().head(36)), timezone=zone).summary.excluded_rows
         return 4 - found[NOT_KNOWN]
 
     assert [4, 0, 4] == [known(zone) for zone in ("UTC", "Europe/Zurich", "America/New_York")]

@@ -20,7 +20,7 @@ COLUMNS = [
     "shap_share",
     "stability",
     "beats_noise",
-    "kept",
+    "is_selected",
     "reason",
     "rank",
 ]
@@ -70,7 +70,7 @@ def training(
             as_of=date(2013, 12, 31),
             features=tuple(feature for feature in features if feature.name != drop),
             windows=(window,),
-            excluded={},
+            excluded_rows={},
         ),
     )
 
@@ -88,7 +88,7 @@ def row(result: Importances, feature: str) -> dict[str, object]:
 def test_features_with_signal_are_selected_and_those_without_are_dropped(task: Task) -> None:
     result = measured(task)
 
-    assert result.summary.kept == ("strong", "weak", "useful")
+    assert result.summary.selected == ("strong", "weak", "useful")
     assert result.summary.dropped == ("nothing", "constant", "useless")
 
 
@@ -126,7 +126,7 @@ def test_each_feature_has_its_reason() -> None:
 def test_noise_is_never_selected() -> None:
     noise = measured().table.filter(pl.col("feature").str.starts_with("noise_"))
 
-    assert noise.select(pl.col("kept", "beats_noise").any()).row(0) == (False, False)
+    assert noise.select(pl.col("is_selected", "beats_noise").any()).row(0) == (False, False)
 
 
 def test_equal_seeds_give_equal_tables_with_any_number_of_threads() -> None:
@@ -150,7 +150,7 @@ def test_without_categorical_features_there_is_no_categorical_noise() -> None:
     result = measured(data=training(categorical=False))
 
     assert "noise_categorical" not in result.table["feature"].to_list()
-    assert result.summary.kept == ("strong", "weak")
+    assert result.summary.selected == ("strong", "weak")
 
 
 def test_a_feature_whose_effect_reverses_in_each_block_is_dropped() -> None:
@@ -199,12 +199,12 @@ def test_what_cannot_be_cut_is_refused(changes: dict[str, int]) -> None:
 
 def test_the_selection_follows_from_the_figures_that_are_stored_of_each_fold() -> None:
     result = measure_importances(training(), seed=1, metric="roc_auc", threads=1, folds=3)
-    beaten = dict.fromkeys((*result.summary.kept, *result.summary.dropped), 0)
+    beaten = dict.fromkeys((*result.summary.selected, *result.summary.dropped), 0)
     for row in result.folds.iter_rows(named=True):
         margin = 2 * row["standard_error"]
         is_above = row["gain"] > row["noise_gain"] or row["permutation"] > row["noise_permutation"] + margin
         is_harmful = row["permutation"] < row["noise_harm"] - margin
         beaten[row["feature"]] += row["gain"] > 0 and is_above and not is_harmful
 
-    assert {"strong", "weak", "useful"} <= {*result.summary.kept}
-    assert [name for name, times in beaten.items() if 2 * times >= 3] == [*result.summary.kept]
+    assert {"strong", "weak", "useful"} <= {*result.summary.selected}
+    assert [name for name, times in beaten.items() if 2 * times >= 3] == [*result.summary.selected]

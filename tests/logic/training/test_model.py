@@ -64,7 +64,7 @@ def training(task: Task = "binary", rows: int = 1200) -> TrainingSet:
             as_of=date(2013, 12, 31),
             features=FEATURES,
             windows=(Window(split="train", rows=table.filter(pl.col("split") == "train").height, **window),),
-            excluded={},
+            excluded_rows={},
         ),
     )
 

@@ -52,7 +52,7 @@ def training(task: Task = "binary", rows: int = 1500) -> TrainingSet:
             as_of=date(2013, 12, 31),
             features=(*features, Feature(name="carrier", dtype="String", is_categorical=True)),
             windows=(Window(split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=900),),
-            excluded={},
+            excluded_rows={},
         ),
     )
 

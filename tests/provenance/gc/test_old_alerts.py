@@ -37,7 +37,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def tell(lake: Lake, bell: Bell, key: str, days: float) -> None:
     """Send an alert of something that happened some days ago, then."""
-    alert = Alert(kind="run_failed", subject="m", title=key, body="Why.", key=key, at=ago(days))
+    alert = Alert(kind="run_failed", subject="m", title=key, body="Why.", key=key, occurred_at=ago(days))
     log = logging.getLogger("ml_assets.alerts")
     Outbox(lake, [bell], Redactor([], {}), 20, "", log, clock=lambda: ago(days)).send([alert])
     for path in files_of(lake, "alerts"):

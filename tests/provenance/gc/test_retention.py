@@ -169,7 +169,7 @@ def test_champions_before_the_cutoff_are_kept_with_their_evaluations_only(lake: 
 def test_the_current_champion_is_never_forgotten(lake: Lake) -> None:
     served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
     decide(lake, 1, 899, served)
-    decide(lake, 2, 700, newer, action="refuse", champion=served["model"].version)
+    decide(lake, 2, 700, newer, action="reject", champion=served["model"].version)
 
     assert set() == gone(lake, forget=True)
 
@@ -178,8 +178,8 @@ def test_the_evidence_of_a_challenger_that_was_rejected_long_ago_is_kept(lake: L
     served, refused, _, newest = (trained(lake, n, ago) for n, ago in ((1, 900), (2, 200), (9, 120), (3, 50)))
     champion = served["model"].version
     decide(lake, 1, 899, served)
-    decide(lake, 2, 199, refused, action="refuse", champion=champion)
-    decide(lake, 3, 49, newest, action="refuse", champion=champion)
+    decide(lake, 2, 199, refused, action="reject", champion=champion)
+    decide(lake, 3, 49, newest, action="reject", champion=champion)
 
     assert keys(refused["raw"], refused["training_set"], refused["model"]) == gone(lake)
     assert set() == gone(lake, days=300)
@@ -189,8 +189,8 @@ def test_of_pending_challengers_only_the_newest_is_kept(lake: Lake) -> None:
     served, before, newest = trained(lake, 1, 900), trained(lake, 2, 200), trained(lake, 3, 150)
     champion = served["model"].version
     decide(lake, 1, 899, served)
-    decide(lake, 2, 199, before, action="wait", champion=champion)
-    decide(lake, 3, 149, newest, action="wait", champion=champion)
+    decide(lake, 2, 199, before, action="request_approval", champion=champion)
+    decide(lake, 3, 149, newest, action="request_approval", champion=champion)
 
     assert keys(before["raw"], before["training_set"], before["model"]) == gone(lake)
 
@@ -271,7 +271,7 @@ def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) 
 
     with pytest.raises(
         CorruptArtifactError,
-        match=r"are unknown: .*manifest-\S+ is not the manifest that was written: it was edited",
+        match=r"are unknown: .*manifest-\S+ is not a manifest as it was written: it was edited",
     ):
         collected(lake)
     assert before == files_of(lake)
