@@ -268,7 +268,7 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
             continue
         # As with promotions: old records of a copied lake cause no alerts.
         oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
-        new = [it for it in records if record_name(it) > before and it.asked_at > oldest]
+        new = [it for it in records if record_name(it) > before and it.requested_at > oldest]
         seen.newest_records[model] = newest[model]
         seen.retrainings += len(new)
         seen.alerts += [alert_of_retraining(it) for it in new]

@@ -113,7 +113,7 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
     kind: Kind = "check_failed" if checks else "run_failed"
     title = f"{subject} failed: {_first_sentence(message)}"
     if over := TOO_MANY_BROKEN.search(message):
-        kind, title = "quarantine_over", f"{subject}: {over[0]}"
+        kind, title = "quarantine_over_limit", f"{subject}: {over[0]}"
     elif checks:
         names = [check.check_name for check in checks]
         title = f"{subject}: {len(names)} blocking check{'s' * (len(names) > 1)} failed ({', '.join(names[:3])})"

@@ -263,12 +263,13 @@ def _request_retraining(
 ) -> None:
     declared, loop, claimed = found
     name = declared.name
-    unstarted = [it for it in claimed if it.asked_by in MAKES_GOOD[by] and now - it.asked_at > TAKEN_OVER]
+    unstarted = [it for it in claimed if it.requested_by in MAKES_GOOD[by] and now - it.requested_at > TAKEN_OVER]
     if unstarted and not busy:
         tick.requests.append(run_request(lake, declared, unstarted[0]))
         tick.waiting.add(name)
+        by_whom = unstarted[0].requested_by
         tick.lines.append(
-            f"{name}: requested again as of {unstarted[0].as_of}; the request of {unstarted[0].asked_by} started no run"
+            f"{name}: requested again as of {unstarted[0].as_of}; the request of {by_whom} started no run"
         )
         return
     busy = busy or pending_run(claimed)

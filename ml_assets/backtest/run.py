@@ -157,7 +157,7 @@ def _parameters(request: BacktestRequest) -> dict[str, Any]:
     return {
         "first_day": str(request.first), "last_day": str(request.last), "policies": list(request.policies),
         "is_tuned": request.is_tuned, "injections": [str(it) for it in request.injections],
-        "chosen_until": str(request.chosen_until),
+        "selection_last_day": str(request.selection_last_day),
     }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def measure_detection(
     """
     task = past.plan.declaration.task
     until = min(
-        [request.first + timedelta(days=WATCHED), request.chosen_until + timedelta(days=1)]
+        [request.first + timedelta(days=WATCHED), request.selection_last_day + timedelta(days=1)]
         + [it.first_day for it in request.injections]
     )
     days = [day for day in sorted(state.served) if day < until]
@@ -195,7 +195,7 @@ def _choice(
 ) -> tuple[PolicyResult, ...]:
     """Return the results of the policies on the days for choosing; none if the metric is not defined there."""
     try:
-        return report.results(states, scored, metric, first=request.first, last=request.chosen_until)
+        return report.results(states, scored, metric, first=request.first, last=request.selection_last_day)
     except DataError:
         return ()
 
@@ -212,7 +212,7 @@ def _report(
     """Return the figures and the page of a backtest that started at a value of the machine's clock."""
     declared, metric, scored = plan.declaration, past.metric, past.scored(states)
     best = past.chosen.best
-    reported_from = request.chosen_until + timedelta(days=1)
+    reported_from = request.selection_last_day + timedelta(days=1)
     results = report.results(states, scored, metric, first=reported_from, last=request.last)
     choice = _choice(states, scored, metric, request)
     chosen = report.choose(choice, metric)
@@ -222,7 +222,7 @@ def _report(
         task=declared.task,
         metric=metric.name,
         first_day=request.first,
-        chosen_until=request.chosen_until,
+        selection_last_day=request.selection_last_day,
         last_day=request.last,
         rows=len(scored.of(reported_from, request.last).truth),
         unlabelled=len(scored.of(reported_from, request.last).unlabelled),
@@ -240,7 +240,7 @@ def _report(
             results,
             metric,
             chosen=chosen,
-            chosen_on=f"{request.first} to {request.chosen_until}",
+            chosen_on=f"{request.first} to {request.selection_last_day}",
             reported=f"{reported_from} to {request.last}",
         ),
     )

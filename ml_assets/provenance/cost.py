@@ -263,6 +263,7 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
         ) from error
     if (problem := seal_problem(text)) is not None:
         raise CorruptArtifactError(f"{path} is not the original manifest: {problem}.")
+    check_version(text, where=path, what="a manifest")
     return costing
 
 

@@ -63,7 +63,7 @@ def _made(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:
 
 
 def _reasons(manifest: Manifest) -> Counter[str]:
-    left_out = manifest.parameters.get(LEFT_OUT)
+    left_out = manifest.parameters.get(EXCLUDED_ROWS)
     counts = left_out.items() if isinstance(left_out, Mapping) else ()
     return Counter({reason: rows for reason, rows in counts if isinstance(rows, int)})
 

@@ -133,8 +133,8 @@ def count_false_alarms(
         days=days,
         judged=sum(day.state != "not judged" for day in drift),
         over=sum(day.is_over for day in drift),
-        asked_by_drift=sum(drift_requests(population, drift)),
-        asked_by_performance=sum(performance_requests(population, performance)),
+        requested_by_drift=sum(drift_requests(population, drift)),
+        requested_by_performance=sum(performance_requests(population, performance)),
     )
 
 

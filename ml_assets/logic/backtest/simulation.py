@@ -164,7 +164,7 @@ class PolicyState(Generic[M]):
         return self.champion if version is None else self.models[version]
 
     def decide(
-        self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: GateJudgement
+        self, day: date, action: Literal["promote", "reject", "rollback"], model: M, judgement: GateJudgement
     ) -> None:
         """Add an entry to the log, and change the champion unless the challenger is rejected."""
         if action != "reject":
@@ -240,7 +240,7 @@ def _watched(world: World[M], state: PolicyState[M], day: date, rules: Rules, wa
         state.drift,
         since,
         day,
-        champion=replace(state.champion.serving, refusals=state.refusals),
+        champion=replace(state.champion.serving, rejections=state.rejections),
         history=state.history,
         rules=rules,
         metric=world.metric,
@@ -254,7 +254,7 @@ def _watched(world: World[M], state: PolicyState[M], day: date, rules: Rules, wa
         Retraining(
             model=SIMULATED, as_of=day, number=decision.number, cause=finding.cause, sentence=finding.sentence,
             figures=finding.figures, champion=state.champion.serving.version,
-            asked_at=datetime.combine(day, time(), UTC), asked_by=SIMULATED,
+            requested_at=datetime.combine(day, time(), UTC), requested_by=SIMULATED,
         )
     )  # fmt: skip
     _train(world, state, day, finding.cause, finding.sentence)
@@ -322,7 +322,7 @@ def _train(
     challenger, before = world.train(day, state.champion), state.champion
     verdict = world.judge(challenger, before, anchor=state.anchor, log=state.log)
     if challenger.serving.version != before.serving.version:
-        state.decide(day, "promote" if verdict.promote else "refuse", challenger, verdict)
+        state.decide(day, "promote" if verdict.promote else "reject", challenger, verdict)
     state.events.append(
         SimulatedEvent(day, state.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
               challenger.seconds)

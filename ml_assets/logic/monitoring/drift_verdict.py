@@ -85,7 +85,7 @@ class _Rule:
     is_of_feature: bool = True
 
 
-def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame, tuple[BrokenLimit, ...]]:
+def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame, tuple[ExceededLimit, ...]]:
     """Return the measured table with the verdict on each row, and which limits are exceeded.
 
     This uses numpy: for the forty rows of a day, starting polars' threads costs ten times the computation. Null becomes

@@ -341,7 +341,7 @@ def decide(
     if (day - since).days < wait:
         until = since + timedelta(days=wait)
         began = f"the last training is as of {last}" if since == last else f"a champion was rolled back on {since}"
-        refused = f", {_doubled(champion.refusals)}" if champion.refusals else ""
+        refused = f", {_doubled(champion.rejections)}" if champion.rejections else ""
         return RetrainingDecision(
             None,
             f"{asking.sentence} It is postponed until {until}: {began}, and the cool-down is {wait} days{refused}.",

@@ -159,7 +159,7 @@ def _signed(value: float) -> str:
 
 def _verdicts(result: PolicyResult) -> str:
     """Return the verdicts on the trained models, as text."""
-    words = [f"{result.promotions} promoted", f"{result.refusals} refused"] if result.fits else ["–"]
+    words = [f"{result.promotions} promoted", f"{result.rejections} refused"] if result.fits else ["–"]
     return ", ".join(words + ([f"{result.rollbacks} rolled back"] if result.rollbacks else []))
 
 

@@ -81,9 +81,9 @@ day at a time, the same days for all policies.</p>
 {{ table_of(summary.policies) }}
 {%- if summary.choice %}
 <h3>On the days on which the policy was chosen</h3>
-<p>{{ summary.first_day }} to {{ summary.chosen_until }}. The best of several policies looks better than it is on the
-days on which it was chosen, so these figures are biased. The figures above are biased too if the rules were tuned on
-them.</p>
+<p>{{ summary.first_day }} to {{ summary.selection_last_day }}. The best of several policies looks better than it is on
+the days on which it was chosen, so these figures are biased. The figures above are biased too if the rules were tuned
+on them.</p>
 {{ table_of(summary.choice) }}
 {%- endif %}
 <figure>{{ plots.fits }}</figure>
@@ -138,8 +138,8 @@ them.</p>
 </section>
 
 <section>{{ head("rules", "Reliability of the rules") }}
-{%- if detection.why_not %}
-<p>{{ detection.why_not }}</p>
+{%- if detection.reason %}
+<p>{{ detection.reason }}</p>
 {%- else %}
 <p>The rules are tested on streams of days, drawn with replacement from every second day of
 {{ detection.first_day }} to {{ detection.last_day }} as the first model scored them. The reference comes from the days
@@ -180,7 +180,7 @@ tuning and evaluation{% if summary.is_tuned %}, except for features and paramete
 </section>
 </main>
 <footer>Written by <code>ml-assets simulate {{ summary.model }} --from {{ summary.first_day }} --to
-{{ summary.last_day }} --choose-until {{ summary.chosen_until }}</code></footer>
+{{ summary.last_day }} --choose-until {{ summary.selection_last_day }}</code></footer>
 </div>
 </body>
 </html>

@@ -225,11 +225,9 @@ def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> GateRule:
     )
 
 
-def _unseen(evaluation: EvaluationSummary) -> tuple[GateRule, ...]:
-    """Return the rule that the rows are new to all compared models; no rule if the last day of training is unknown."""
-    until = evaluation.learned_until
-    if until is None:
-        return ()
+def _unseen(evaluation: EvaluationSummary) -> GateRule:
+    """Return the rule that the rows are new to all compared models."""
+    until = evaluation.last_seen_day
     who = "the challenger"
     if evaluation.champion_version is not None:
         who = "the challenger, the champion or the anchor"
@@ -247,7 +245,7 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[GateRule, ...]:
         )
     else:
         sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
-    return (GateRule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures),)
+    return GateRule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures)
 
 
 def _answers(cannot: Sequence[str] | None) -> tuple[GateRule, ...]:

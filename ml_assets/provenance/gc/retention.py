@@ -297,7 +297,7 @@ class _Log:
     def _model(self, version: str, reason: str) -> Iterator[_Root]:
         yield self._at("model", version), reason
         for entry in self.entries:
-            if entry.challenger == version and entry.action != "refuse":
+            if entry.challenger == version and entry.action != "reject":
                 yield self._at("evaluation", entry.evaluation_version), reason
 
     def _is_turned_down(self, entry: Promotion) -> bool:

@@ -145,9 +145,9 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
         (9, "the cool-down is 56 days, doubled 3 times for 9 rejected challengers."),
     ],
 )
-def test_a_postponed_request_reports_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:
+def test_a_postponed_request_reports_how_often_the_cool_down_was_doubled(rejections: int, said: str) -> None:
     asking = RetrainingFinding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
-    champion = replace(CHAMPION, refusals=refusals)
+    champion = replace(CHAMPION, rejections=rejections)
 
     found = decide([asking], day=FIRST + timedelta(days=1), champion=champion, history=[], rules=RULES)
 

@@ -297,7 +297,7 @@ SEEN = date(2013, 10, 31)
 
 
 def test_rows_that_neither_model_was_trained_on_are_reported_as_such() -> None:
-    verdict = judge(report(learned_until=SEEN), margin=0.0)
+    verdict = judge(report(last_seen_day=SEEN), margin=0.0)
 
     assert verdict.promote
     assert "None of these rows was used to train or tune the challenger; the last day that was used is 2013-10-31." in (
@@ -321,7 +321,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
 
 
 def test_without_enough_unseen_rows_no_challenger_is_promoted_and_the_fix_is_reported() -> None:
-    verdict = judge(report(champion_version="old", learned_until=SEEN, seen_rows=900), margin=0.0)
+    verdict = judge(report(champion_version="old", last_seen_day=SEEN, seen_rows=900), margin=0.0)
 
     assert not verdict.promote
     assert verdict.reasons == (

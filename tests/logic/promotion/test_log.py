@@ -323,7 +323,7 @@ def test_an_entry_has_the_next_number_the_reason_the_author_and_the_time() -> No
 
 
 def test_an_entry_repeats_the_last_verdict_of_the_gate_and_names_its_evidence() -> None:
-    refused = person(log(("promote", "a"), ("refuse", "a"), ("refuse", "a")), "x")
+    refused = person(log(("promote", "a"), ("reject", "a"), ("reject", "a")), "x")
     promoted = person(log(*promotions("ab")), "a")
 
     assert ("it is needed", "The gate rejected it in entry 3: reason 3") == refused.reasons
@@ -333,7 +333,7 @@ def test_an_entry_repeats_the_last_verdict_of_the_gate_and_names_its_evidence() 
 
 
 def test_approving_a_pending_challenger_records_that_the_gate_passed_it_and_its_cause() -> None:
-    entries = log(("promote", "a"), ("wait", "a"), cause="drift")
+    entries = log(("promote", "a"), ("request_approval", "a"), cause="drift")
     entry = person(entries, "x")
 
     assert ("it is needed", "The gate passed it in entry 2: reason 2") == entry.reasons
