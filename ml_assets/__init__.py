@@ -28,7 +28,7 @@ _MODULES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever a public name stands for
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - public names have any type
     if name not in _MODULES:
         raise AttributeError(f"module 'ml_assets' has no attribute '{name}'")
     return getattr(importlib.import_module(f"ml_assets.{_MODULES[name]}"), name)

@@ -4,7 +4,7 @@ Not here: what causes an alert (see `ml_assets.automation.alerts`), and the chan
 outbox.
 
     alerts/open/<digest>.json              a pending alert; removed when every channel is done with it
-    alerts/<day>/<digest>.json             the alert's record, created exclusively; finally says which channels got it
+    alerts/<day>/<digest>.json             the alert's record, created exclusively; lists the channels that got it
     alerts/<day>/<digest>/<channel>-01.json  one attempt at a channel: created exclusively before, updated after
     alerts/rate/<channel>/<hour>/01.json   counts one message of an hour, created exclusively
 """
@@ -380,7 +380,7 @@ class Outbox:
         what = "the record of an attempt to send an alert"
         found = unseal(self.lake.read(path, limit=_MOST_BYTES), Try, where=path, what=what, fix=_FIX)
         if (found.alert, _name_of_try(found)) != (digest, path.rpartition("/")[2]):
-            raise CorruptArtifactError(f"{path} is {what}, but of another one than its path says. {_FIX}")
+            raise CorruptArtifactError(f"{path} is {what}, but its path names another one. {_FIX}")
         return found
 
 
@@ -400,7 +400,7 @@ def read_taken(lake: Objects, path: str) -> Taken:
     what = "the record of an alert"
     taken = unseal(lake.read(path, limit=_MOST_BYTES), Taken, where=path, what=what, fix=_FIX)
     if f"{alert_digest(taken.alert.key)}.json" != path.rpartition("/")[2]:
-        raise CorruptArtifactError(f"{path} is {what}, but of another one than its path says. {_FIX}")
+        raise CorruptArtifactError(f"{path} is {what}, but its path names another one. {_FIX}")
     return taken
 
 

@@ -100,7 +100,7 @@ class _Seen:
             f"{_counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be sent "
             f"again; {_counted(self.new_runs, 'failed run')}{more}, {_counted(self.changes, 'change')} of freshness, "
             f"{_counted(self.entries, 'promotion entry', 'promotion entries')} and "
-            f"{_counted(self.retrainings, 'retraining')} looked at since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
+            f"{_counted(self.retrainings, 'retraining')} read since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
         )
         failed = [f"Channel {channel} failed: {reason}." for channel, reason in delivery.failures.items()]
         return " ".join([summary, *failed, *self.problems])

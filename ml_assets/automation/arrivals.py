@@ -211,7 +211,7 @@ def _look(
         look.requests.append(
             _request(table, {day: marks[day] for day in days}, corrected, [again.get(it) for it in days])
         )
-        look.lines.append(f"asks for {look.requests[-1].tags[WHAT]}.")
+        look.lines.append(f"requests {look.requests[-1].tags[WHAT]}.")
     if ranges[room:]:
         look.lines.append(f"{len(ranges[room:])} more ranges of days are requested at the next tick.")
     return look

@@ -30,7 +30,7 @@ _TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dag
 
 @dataclass(frozen=True)
 class OwnRuns:
-    """Tells the engine's runs from those of a host project in the same Dagster instance.
+    """Distinguishes the engine's runs from those of a host project in the same Dagster instance.
 
     Attributes:
         graph: the assets of the sensor's code location, which may hold a host's too.

@@ -138,7 +138,7 @@ def tick(
     repository = context.repository_def
     if repository is None:
         raise dg.DagsterInvariantViolationError(
-            "the sensor 'ml_assets_updates' needs the repository whose assets it asks for."
+            "the sensor 'ml_assets_updates' needs the repository whose assets it requests."
         )
     look = _Tick(context, repository.asset_graph, declared, lake, yesterday)
     look.open_what_changed()
@@ -213,7 +213,7 @@ class _Tick:
             self.opened.setdefault(key, set()).update(days)
 
     def _open_what_is_new_within(self) -> None:
-        """Open the days that have come into the look-back since the last tick."""
+        """Open the days that have entered the look-back since the last tick."""
         newest = {key.to_user_string(): day for key, day in self.newest.items()}
         before = self.before
         if not before.day or (newest, str(self.yesterday), self.count) == (before.newest, before.day, before.days):
@@ -413,7 +413,7 @@ class _Tick:
             if days is not None and newest < str(min(self.yesterday, days[1])):
                 ended.setdefault(newest, []).append(key.to_user_string())
         for newest, names in sorted(ended.items()):
-            yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has come."
+            yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has landed."
 
     def cursor(self) -> UpdatesCursor:
         """Return the cursor for the next tick."""

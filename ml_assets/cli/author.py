@@ -1,4 +1,4 @@
-"""Reads who makes a decision, and why, from the command line."""
+"""Reads the author of a decision, and the reason, from the command line."""
 
 import getpass
 

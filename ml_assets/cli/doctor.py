@@ -1,4 +1,4 @@
-"""`ml-assets doctor`: checks everything that the project depends on, and says how to fix problems."""
+"""`ml-assets doctor`: checks everything that the project depends on, and explains how to fix problems."""
 
 import argparse
 from collections.abc import Sequence

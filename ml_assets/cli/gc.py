@@ -1,4 +1,4 @@
-"""`ml-assets gc`: shows what is no longer needed and why the rest stays, and removes it."""
+"""`ml-assets gc`: shows what is no longer needed and why the rest is kept, and removes it."""
 
 import argparse
 import re
@@ -25,14 +25,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command = commands.add_parser("gc", help="show what is no longer needed, and remove it")
     command.add_argument(
         "--keep-days", type=int, default=90, metavar="N",
-        help="keep what was materialized or needed within N days (default 90); at least an hour, a day for what runs "
-        "use, and three days for sent alerts",
+        help="keep what was materialized or needed within N days (default 90); at least an hour, a day for inputs of "
+        "runs, and three days for sent alerts",
     )  # fmt: skip
     command.add_argument(
         "--forget-champions", action="store_true",
-        help="give up the inputs of champions from before that time; the models and their evaluations stay",
+        help="give up the inputs of champions from before that time; the models and their evaluations are kept",
     )  # fmt: skip
-    command.add_argument("--explain", metavar="ASSET[@VERSION]", help="only show why an artifact stays or goes")
+    command.add_argument(
+        "--explain", metavar="ASSET[@VERSION]", help="only show why an artifact is kept or would be removed"
+    )
     command.add_argument(
         "--give-up", metavar="ASSET@VERSION",
         help="record that an artifact without a manifest is lost, so that its absence no longer blocks the collection",
@@ -118,7 +120,7 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
 def _print(
     judgement: "RetentionDecision", removed: "Removed | None", url: str, folders: Sequence[str], *, as_json: bool
 ) -> None:
-    """Print what stays and what goes by asset, with sizes, and the temporary folders of killed processes."""
+    """Print what is kept and what is removed by asset, with sizes, and the temporary folders of killed processes."""
     import json
 
     assets = _assets(judgement)
@@ -153,7 +155,7 @@ def _lines(
 ) -> Iterator[str]:
     """Yield the lines of the answer, the largest saving first."""
     width = max([len("asset"), *(len(one["asset"]) for one in assets)])
-    yield f"{'asset':<{width}}  {'stay':>7} {'size':>9}  {'go':>7} {'size':>9}  stay mostly for"
+    yield f"{'asset':<{width}}  {'kept':>7} {'size':>9}  {'removed':>7} {'size':>9}  main reason for keeping"
     for one in sorted(assets, key=lambda one: (-one["removed"]["bytes"], -one["kept"]["bytes"], one["asset"])):
         kept, gone, held = one["kept"], one["removed"], one["held_by"]
         why = f"{held[0]['root']} ({held[0]['versions']} of {kept['versions']})" if held else ""
@@ -174,7 +176,7 @@ def _lines(
         yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Run it with --yes to remove it."
         return
     for folder in removed.returned:
-        yield f"{folder} stays: a run has materialized it again"
+        yield f"{folder} is kept: a run has materialized it again"
     folders = counted(len(removed.folders), "folder")
     yield f"{_size(removed.bytes)} freed, {folders} removed; the manifests of what is gone are under removed/"
 
@@ -185,11 +187,11 @@ def _findings(judgement: "RetentionDecision") -> Iterator[str]:
         for problem in version.damaged:
             yield f"damaged: {version.folder}/{problem}. Materialize {version.key[0]} again, or restore it."
     for path in judgement.census.strays[:_SHOWN]:
-        yield f"{path} stays: it is not a file of this project"
+        yield f"{path} is kept: it is not a file of this project"
 
 
 def _assets(judgement: "RetentionDecision") -> list[dict[str, Any]]:
-    """Return, by asset, what stays, what goes, and the main reason for what stays."""
+    """Return, by asset, what is kept, what is removed, and the main reason for what is kept."""
     from collections import Counter
 
     versions = judgement.census.versions
@@ -250,7 +252,7 @@ def _explain(lake: "Lake", judgement: "RetentionDecision", arguments: argparse.N
     for answer in answers[:_SHOWN]:
         print("\n".join(_explanation(answer)))
     if len(answers) > _SHOWN:
-        print(f"and {len(answers) - _SHOWN} more; say which with {asset}@VERSION or --partition, or see --json")
+        print(f"and {len(answers) - _SHOWN} more; choose one with {asset}@VERSION or --partition, or see --json")
     return 0
 
 
@@ -270,7 +272,7 @@ def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
 
 
 def _explanation(answer: Mapping[str, Any]) -> Iterator[str]:
-    verdict = f"stays: {answer['root']}" if answer["stays"] else "goes: nothing needs it"
+    verdict = f"is kept: {answer['root']}" if answer["stays"] else "can be removed: nothing needs it"
     yield f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}"
     for one in answer["path"][1:]:
         yield f"    read by {one}"

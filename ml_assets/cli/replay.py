@@ -81,11 +81,11 @@ def _list_steps(source: "Lake", run_id: str) -> int:
     from ml_assets.provenance.replay import originals
 
     for one in sorted(steps_of(source, run_id), key=lambda record: record.started_at):
-        made = len(originals(source, one))
+        stored = len(originals(source, one))
         days = f" {' to '.join(dict.fromkeys(one.partitions))}" if one.partitions else ""
         print(
             f"{one.started_at:%H:%M:%S}  attempt {one.attempt}  {', '.join(one.assets)}{days}: "
-            + (f"made {counted(made, 'artifact')}" if made else "did not finish")
+            + (f"stored {counted(stored, 'artifact')}" if stored else "did not finish")
         )
     return 0
 

@@ -103,9 +103,9 @@ def _artifacts(arguments: argparse.Namespace) -> "Trace":
         table, day = (*arguments.raw, None)[:2]
         target = Target.of_raw(lake, table, day)
     if arguments.forward or arguments.raw is not None:
-        part = TracePart("went into", forward(lake, target.refs))
+        part = TracePart("downstream", forward(lake, target.refs))
     else:
-        part = TracePart("made from", backward(lake, target.refs))
+        part = TracePart("upstream", backward(lake, target.refs))
     return trace_of(lake, target.title, [part])
 
 

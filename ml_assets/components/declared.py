@@ -35,7 +35,7 @@ class _Declared(dg.Component, Generic[D]):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """Return what the YAML's attributes may say."""
+        """Return the type of the YAML's attributes."""
         return cls.kind
 
     @classmethod

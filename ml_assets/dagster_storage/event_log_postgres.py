@@ -89,7 +89,7 @@ class BatchingPostgresEventLogStorage(EventLogByDay, PostgresEventLogStorage):
     ) -> Iterator[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
         """Insert events, and yield them with their ids.
 
-        The insert is committed first, as in Dagster's class. Otherwise a sensor that asks for events after the newest
+        The insert is committed first, as in Dagster's class. Otherwise a sensor that requests events after the newest
         id it knows would miss events with lower ids from a transaction that commits later.
         """
         ids = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)

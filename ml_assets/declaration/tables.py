@@ -65,7 +65,7 @@ class RawTable(Part):
     )
     null_values: tuple[str, ...] = Field(
         default=("",),
-        description="Texts that stand for a missing value. If `NaN`, `inf` or `-inf` is named, the number in Parquet "
+        description="Texts that mean a missing value. If `NaN`, `inf` or `-inf` is named, the number in Parquet "
         "files is a missing value too.",
     )
     csv: CsvDialect = Field(

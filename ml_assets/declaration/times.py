@@ -71,7 +71,7 @@ def later(cron: str, minutes: int) -> str:
     """Return a cron whose times come so many minutes later.
 
     Raises:
-        ValueError: its fields cannot say that: it has no fixed minute and hour, or midnight comes in between.
+        ValueError: its fields cannot express that: it has no fixed minute and hour, or midnight comes in between.
     """
     minute, hour, *days = cron.split()
     if minute.isdigit() and hour.isdigit():

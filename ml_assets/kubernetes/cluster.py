@@ -113,7 +113,7 @@ class Cluster:
         return [*_json(answer)["items"]]
 
     def _last_of_deleted(self, job_name: str) -> list[Object]:
-        """Return the events that say why a job's pods were deleted. The names of these pods are no longer known."""
+        """Return the events about the deletion of a job's pods. The names of these pods are no longer known."""
         events = [
             it for reason in sorted(DELETED) for it in self._events_where(f"involvedObject.kind=Pod,reason={reason}")
         ]

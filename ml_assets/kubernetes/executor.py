@@ -1,6 +1,6 @@
 """The executor of the code location: steps share the run's process, and in a cluster some get their own pod.
 
-A declaration's `compute` says what a pod gets. Kubernetes is imported only where it is the launcher.
+A declaration's `compute` defines the resources of a pod. Kubernetes is imported only where it is the launcher.
 """
 
 import sys

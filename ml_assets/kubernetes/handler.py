@@ -1,4 +1,4 @@
-"""Starts each step where its tags say: in a pod by dagster-k8s, or on a thread of the run's own process.
+"""Starts each step where its tags define: in a pod by dagster-k8s, or on a thread of the run's own process.
 
 Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`). The loop over the steps is Dagster's.
 """

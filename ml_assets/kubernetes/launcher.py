@@ -103,7 +103,7 @@ class PodLauncher(K8sRunLauncher):
         if health.status in {WorkerStatus.RUNNING, WorkerStatus.SUCCESS}:
             return health
         # If the cluster does not respond, this raises, and Dagster's monitor tries again later. No response does not
-        # mean that the run is dead.
+        # mean that the run has failed.
         seen = self._cluster(run).look(self._present_job(run), start=timedelta())
         if seen.diagnosis is None and not seen.is_over:
             # Its pod is terminating and lets a running step finish. Another pod would run that step twice.

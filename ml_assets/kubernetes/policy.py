@@ -72,7 +72,7 @@ class PodPolicy:
         return None
 
     def no_retry_message(self, kind: Kind) -> str:
-        """Return why a step is not retried, and how to change that; '' if the diagnosis already says so."""
+        """Return why a step is not retried, and how to change that; '' if the diagnosis already contains it."""
         if kind == "PodLost":
             return f"Its {self.retries} retries are used up; raise 'retries' of the stage's compute."
         if kind == "PodOutOfMemory" and self.memory_ceiling is not None:

@@ -184,7 +184,7 @@ class Objects:
     def _cannot(self, verb: str, path: str, error: OSError) -> str:
         reason = f"cannot {verb} {path}: {error.strerror or type(error).__name__}."
         if self.protocol != "file":
-            return reason  # the reason already says how to fix it
+            return reason  # the reason already contains the fix
         if hint := advice(reason):
             return f"{reason} {hint}"
         return f"{reason} Check that the lake {self.url} exists and is writable for this user."

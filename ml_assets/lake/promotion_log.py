@@ -311,7 +311,7 @@ class PromotionLog(Generic[Entry]):
         text = self.lake.read(path, limit=MOST_BYTES, known=stat)
         entry = unseal(text, self.kind, where=path, what="an entry of the promotion log", fix="")
         if (problem := self._problem(entry, number)) is not None:
-            raise CorruptArtifactError(f"{path} is not the entry that its path says: {problem}.")
+            raise CorruptArtifactError(f"{path} is not the entry that its path names: {problem}.")
         return _Read(entry, digest_of_seal(text))
 
     def _problem(self, entry: Entry, number: int) -> str | None:

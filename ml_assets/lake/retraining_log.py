@@ -96,6 +96,6 @@ class RetrainingLog(Generic[R]):
         if (record.model, record_name(record)) != (self.model, name):
             raise CorruptArtifactError(
                 f"{path} is the record of a retraining of {record.model} as of {record.as_of}, number {record.number}; "
-                f"expected the record that its path says. {RESTORE}"
+                f"expected the record that its path names. {RESTORE}"
             )
         return record

@@ -130,7 +130,7 @@ def _records(lake: Manifests, run_id: str, suffix: str, kind: type[_Record], wha
         if (record.run_id, record.step, str(record.attempt)) != (run_id, step, file.removesuffix(suffix).split("-")[0]):
             raise CorruptArtifactError(
                 f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected the record "
-                f"that its path says. {RESTORE}"
+                f"that its path names. {RESTORE}"
             )
         yield record
 

@@ -60,7 +60,7 @@ class DayPattern:
         """Parse a pattern.
 
         Raises:
-            ValueError: it is not a pattern. The message says what is expected.
+            ValueError: it is not a pattern. The message names what is expected.
         """
         is_s3 = text.startswith(_S3)
         path = text.removeprefix(_S3)

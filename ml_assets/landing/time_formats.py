@@ -41,7 +41,7 @@ def format_regex(text: str) -> str:
     """Return a regular expression for texts of a format, with a group for each directive.
 
     Raises:
-        ValueError: it is not a format. The message says what is expected.
+        ValueError: it is not a format. The message names what is expected.
     """
     pieces = re.findall(r"%.?|[^%]+", text, flags=re.DOTALL)
     if "%y" in pieces:

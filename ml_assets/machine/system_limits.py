@@ -33,7 +33,7 @@ def allow_files() -> str:
 
 
 def advice(message: str) -> str:
-    """Return how to fix the system error in a message; '' if there is none, or if the message already says how."""
+    """Return how to fix the system error in a message; '' if there is none, or if the message already contains it."""
     for pattern, sentence in _KINDS:
         if pattern.search(message):
             found = sentence()

@@ -268,7 +268,7 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
                 here, there = ("by day", "whole") if table.is_by_day else ("whole", "by day")
                 setting = "'partitioned: day' in its meta"
                 yield (
-                    f"{place}: source '{name}' is landed {here} ('by' or 'files' decides it), but its contract says "
+                    f"{place}: source '{name}' is landed {here} ('by' or 'files' decides it), but its contract is "
                     f"{there}: {'add' if table.is_by_day else 'remove'} {setting}{_see(contract)}."
                 )
 

@@ -148,6 +148,6 @@ def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
     if champion is None:
         raise DataError(
             f"model '{plan.name}' has no champion, so it cannot predict. Materialize "
-            f"{plan.name}/champion; if the gate rejected the challenger, its card says why."
+            f"{plan.name}/champion; if the gate rejected the challenger, see its card for the reasons."
         )
     return champion

@@ -45,7 +45,7 @@ class Group:
 
 
 def is_managed(graph: AssetGraph, key: dg.AssetKey) -> bool:
-    """Return whether an asset is one of the engine's; a host project's may stand in the same graph."""
+    """Return whether an asset is one of the engine's; a host project's may be in the same graph."""
     return MANAGED[0] in graph.get(key).tags
 
 

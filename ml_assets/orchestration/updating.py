@@ -88,7 +88,7 @@ class Waiting:
         days: its days; none if it has no days.
         why: what it waits for, as a phrase.
         lack: the missing asset; '' if it waits for something else.
-        missing: the missing days of that asset; '' stands for an asset without days.
+        missing: the missing days of that asset; '' for an asset without days.
     """
 
     group: Group

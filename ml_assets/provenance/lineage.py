@@ -19,7 +19,7 @@ Key = tuple[str, str, str]
 State = Literal["kept", "removed", "missing", "corrupt"]
 
 LATEST: Final = 0
-"""Stands for the number of an artifact's newest manifest."""
+"""The number that means an artifact's newest manifest."""
 _MANY = 64
 
 

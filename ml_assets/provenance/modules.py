@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 ALL: Final = "*"
-"""Stands for everything in a module."""
+"""The name that means everything in a module."""
 ON_IMPORT: Final = "<import>"
-"""Stands for the code that runs on import, apart from assignments."""
+"""The name that means the code that runs on import, apart from assignments."""
 STORAGE: Final = tuple(
     f"ml_assets.{name}"
     for name in (

@@ -138,7 +138,7 @@ class _Reader:
                 self.read(node)
         is_class = any(isinstance(node, ast.ClassDef) for node in nodes)
         if not is_class and not any(isinstance(node, FUNCTIONS) for node in nodes):
-            for node in nodes:  # an alias in an annotation stands for its types
+            for node in nodes:  # an alias in an annotation means its types
                 self._type(getattr(node, "value", None))
         return self._definition(name, is_class=is_class)
 

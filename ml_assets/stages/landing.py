@@ -134,7 +134,7 @@ class Landed:
         if gone:
             yield (
                 f"the source no longer has {counted(sum(gone.values()), 'row')} on {counted(len(gone), 'day')}, the "
-                f"first on {next(iter(gone))}; moved to another day: {self.moved}. The lake keeps them, with {GONE_AT}."
+                f"first on {next(iter(gone))}; moved to another day: {self.moved}. The lake has them, with {GONE_AT}."
             )
 
 

@@ -200,7 +200,7 @@ def test_what_was_decided_is_alerted_once_with_the_reasons(daemon: Daemon, heard
     ] == [(it.kind, it.severity, it.title) for it in heard.alerts]
     assert "it is better\nDecided by gate. The champion is aaaaaaaaaaaa." == heard.alerts[0].body
     assert [entry.decided_at for entry in entries] == [it.occurred_at for it in heard.alerts]
-    assert "4 promotion entries and 0 retrainings looked at since" in said
+    assert "4 promotion entries and 0 retrainings read since" in said
 
 
 def test_a_decision_whose_clock_was_behind_is_reported_and_a_copied_lake_alerts_nothing_old(

@@ -25,7 +25,7 @@ def test_a_retraining_that_was_requested_is_alerted_once_with_its_cause(daemon: 
         alert.facts,
         alert.occurred_at,
     )
-    assert "1 retraining looked at since" in said
+    assert "1 retraining read since" in said
     assert [
         "retraining/flight_delay/2013-03-07/1", "retraining/flight_delay/2013-03-07/2",
         "retraining/flight_minutes/2013-03-08/1",
@@ -42,7 +42,7 @@ def test_with_the_cursor_lost_no_retraining_is_alerted_twice_and_a_copied_lake_a
     said = daemon.tick()
 
     assert ["retraining/flight_delay/2013-03-07/1"] == [it.key for it in heard.alerts]
-    assert "1 retraining looked at" in said
+    assert "1 retraining read" in said
 
 
 def test_a_file_that_is_no_record_hides_none_that_comes_later(daemon: Daemon, heard: Heard) -> None:

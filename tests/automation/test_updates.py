@@ -190,7 +190,7 @@ def test_a_day_waits_for_all_of_its_sources_and_names_the_missing_ones(flown_wor
     flown_world.launch(requests)
     flown_world.settle()
     assert f"tables ({DAYS[4]}): waits for raw/b of {DAYS[4]}, which is missing" in flown_world.said
-    assert f"raw/b: no day after {DAYS[3]} has come." in flown_world.said
+    assert f"raw/b: no day after {DAYS[3]} has landed." in flown_world.said
 
 
 def test_what_waits_is_reported_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
@@ -198,7 +198,7 @@ def test_what_waits_is_reported_by_the_source_that_has_not_come_and_only_for_day
 ) -> None:
     with world_over(begun, tmp_path) as found:
         found.look(lost=True)
-        assert f"raw/a, raw/b: no day after {DAYS[3]} has come." in found.said
+        assert f"raw/a, raw/b: no day after {DAYS[3]} has landed." in found.said
 
         found.land("a", DAYS[6], "one")
         found.land("b", DAYS[6], "one")

@@ -52,7 +52,7 @@ def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
 
     said = capsys.readouterr()
     lines = [line.split() for line in said.out.splitlines()]
-    assert ["asset", "stay", "size", "go", "size", "stay", "mostly", "for"] == lines[0]
+    assert ["asset", "kept", "size", "removed", "size", "main", "reason", "for", "keeping"] == lines[0]
     model = next(line for line in lines if line[0] == "flight_delay/model")
     assert ["1", "1"] == [model[1], model[4]]
     why = f"champion {champion['model'].version[:12]} of flight_delay, {ago(299):%Y-%m-%d} (entry 1), serving (1 of 1)"

@@ -122,10 +122,10 @@ def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
     run = failed(lake, monkeypatch)
     days = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
 
-    assert ["attempt 0  numbers: made 1 artifact", "attempt 0  doubled: did not finish"] == [
+    assert ["attempt 0  numbers: stored 1 artifact", "attempt 0  doubled: did not finish"] == [
         line.split("  ", 1)[1] for line in said(capsys, run[:8], code=0).splitlines()
     ]
-    assert "daily 2013-01-02 to 2013-01-04: made 3 artifacts\n" in said(capsys, days, code=0)
+    assert "daily 2013-01-02 to 2013-01-04: stored 3 artifacts\n" in said(capsys, days, code=0)
 
 
 @pytest.mark.parametrize(

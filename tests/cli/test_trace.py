@@ -24,11 +24,11 @@ from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 
 TREE = """\
 shop/model@{model}, the newest, because there is no champion
-  made         2026-11-01 03:09:00 UTC by run run-2
+  created      2026-11-01 03:09:00 UTC by run run-2
   code         code-model at commit cccccccccccc
   environment  eeeeeeeeeeee: Python 3.11.7 on Linux, 2 distributions
 
-made from
+upstream
 shop/model                  @{model}, code code-mod
 │    never champion or judged
 └─ shop/training_set        @{training}, 20 rows, code code-g_s
@@ -294,7 +294,7 @@ def test_a_prediction_is_found_by_its_key_with_who_served_and_its_day_alone(
     said = capsys.readouterr().out
     assert said.startswith(f"prediction {model}/a/1\n")
     assert "  score             0.1\n" in said
-    assert f"  served by         shop/model@{model[:12]}, champion now, since " in said
+    assert f"  scored by         shop/model@{model[:12]}, champion now, since " in said
     assert "  features          price 7.5, weight -\n" in said
     rows, by = said.split("scored from\n")[1].split("by the model\n")
     assert "2026-10-01 @" in rows
@@ -320,9 +320,9 @@ def test_of_a_row_scored_twice_the_newest_is_traced_and_the_other_named(
     exact = capsys.readouterr().out
 
     assert newest.startswith(f"prediction {second}/d/3\n")
-    assert f"  made before       0.2 by {first[:12]} on " in newest
+    assert f"  earlier           0.2 by {first[:12]} on " in newest
     assert exact.startswith(f"prediction {first}/d/3\n")
-    assert "made before" not in exact
+    assert "earlier" not in exact
 
 
 def test_an_unknown_prediction_ends_with_2_and_shows_an_example_key(

@@ -210,7 +210,7 @@ def of_another_lake(number: int) -> Callable[[Lake], None]:
         (resealed(1, previous_digest="a" * 32), r"000001\.json follows an entry with the digest a{32}; expected none"),
         (lambda lake: write(lake, "notes.txt", b"hello"), r"notes\.txt does not belong there; expected"),
         (lambda lake: write(lake, "000000.json", b"{}"), r"000000\.json does not belong there"),
-        (resealed(2, number=1), r"000002\.json is not the entry that its path says: it is entry 1 of flight_delay;"),
+        (resealed(2, number=1), r"000002\.json is not the entry that its path names: it is entry 1 of flight_delay;"),
         (resealed(2, model="other"), r"it is entry 2 of other; expected entry 2 of flight_delay"),
         (resealed(2, decided_at=datetime(2026, 1, 1)), "without a time zone; expected UTC"),  # noqa: DTZ001 - see there
         (lambda lake: write(lake, "000001.json", b" " * (2**20 + 1)), r"000001\.json has 1,048,577 bytes; expected at"),

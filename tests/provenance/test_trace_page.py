@@ -47,7 +47,7 @@ class Page(HTMLParser):
 def page(chronicle: Chronicle, *, of: str = "shop/model", on: bool = False) -> str:
     root = next(ref for ref in chronicle.made if ref.asset == of)
     lineage = (forward if on else backward)(chronicle.lake, [root])
-    return render_page(trace_of(chronicle.lake, str(root), [TracePart("went into" if on else "made from", lineage)]))
+    return render_page(trace_of(chronicle.lake, str(root), [TracePart("downstream" if on else "upstream", lineage)]))
 
 
 def test_every_asset_has_a_box_and_a_section_that_link_to_each_other(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_environment_that_is_no_digest_is_never_a_path(tmp_path: Path) -> Non
     chronicle = Chronicle(tmp_path / "lake")
     model = chronicle.make("shop/model", environment="../../outside")
 
-    trace = trace_of(chronicle.lake, "x", [TracePart("made from", backward(chronicle.lake, [model]))])
+    trace = trace_of(chronicle.lake, "x", [TracePart("upstream", backward(chronicle.lake, [model]))])
 
     assert "not a digest" == trace.environments["../../outside"].phrase
 
@@ -118,7 +118,7 @@ def test_a_chain_of_thousand_assets_is_drawn_and_printed_without_recursion(tmp_p
     last = chronicle.make("a/n0")
     for number in range(1, 1_100):
         last = chronicle.make(f"a/n{number}", None, [last])
-    trace = trace_of(chronicle.lake, "x", [TracePart("made from", backward(chronicle.lake, [last]))])
+    trace = trace_of(chronicle.lake, "x", [TracePart("upstream", backward(chronicle.lake, [last]))])
 
     assert 1_100 == render_page(trace).count('id="box-')
     assert max(map(len, render_text(trace).splitlines())) < 300

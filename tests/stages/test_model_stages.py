@@ -521,7 +521,7 @@ UNTESTED = r"Not tested for leaks: 50 of 50 days of features\. Materialize them 
 
 @pytest.mark.parametrize(
     ("noted", "leaks", "message"),
-    [(TESTED, (), None), (TESTED, (LEAK,), r"column 'items' knows\. Correct what makes"), ({}, (), UNTESTED)],
+    [(TESTED, (), None), (TESTED, (LEAK,), r"column 'items' knows\. Correct the SQL of"), ({}, (), UNTESTED)],
     ids=["tested", "a proven leak", "published while the test was off"],
 )
 def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test(

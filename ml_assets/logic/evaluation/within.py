@@ -1,6 +1,6 @@
 """Compute a metric inside each group of rows, for instance each day, and average it over the groups.
 
-It shows how well a model ranks the rows of one day. It does not reward telling a good day from a bad one.
+It shows how well a model ranks the rows of one day. It does not reward distinguishing a good day from a bad one.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def fits_plot(weeks: pl.DataFrame, events: pl.DataFrame) -> str:
 
 
 def _line(axes: Axes, rows: pl.DataFrame, policy: str, column: str) -> None:
-    """Draw one policy; the one that is looked at lies on top."""
+    """Draw one policy; the highlighted one is on top."""
     is_strong = policy == _STRONG
     x = [day.toordinal() for day in rows["first_day"]]
     y = [math.nan if value is None else value for value in rows[column]]

@@ -1,7 +1,4 @@
-"""Plots of what training looked at: importances and the trials of a study.
-
-Measuring stays out.
-"""
+"""Plots of training: importances and the trials of a study. Not here: how they are measured."""
 
 from __future__ import annotations
 
@@ -60,9 +57,9 @@ def importance_plot(importances: pl.DataFrame, metric: str) -> str:
 
 
 def selection_plot(importances: Importances) -> str:
-    """Draw the figures by which features were selected, beside the injected noise; the 25 first by rank.
+    """Draw the figures by which features were selected, with the injected noise; the first 25 by rank.
 
-    Noise is what the table holds and the summary neither keeps nor drops.
+    Noise is the columns of the table that the summary lists neither as selected nor as dropped.
     """
     summary = importances.summary
     table = rows_with(importances.table, (*_BARS, "is_selected"), "importances").sort("rank", "feature")

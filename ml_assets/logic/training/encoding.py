@@ -28,7 +28,7 @@ _WIDE: Final = frozenset({pl.Int64, pl.UInt64, pl.Int128})
 def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
     """Return why a column cannot be this feature, or None.
 
-    LightGBM's Arrow reader aborts the whole process on text, dates and decimals, so this check comes before it.
+    LightGBM's Arrow reader aborts the whole process on text, dates and decimals, so this check runs first.
     """
     if dtype == pl.Null:
         return None

@@ -106,7 +106,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, *allowed: str) -> _Pairs:
-        """Return the allowed pairs. `9` stands for any digit; a line begins and ends as a blank does, or is empty."""
+        """Return the allowed pairs. `9` means any digit; a line begins and ends as a blank does, or is empty."""
         place = {character: number for number, some in enumerate(_CLASSES) for character in some}
         own, following = bytearray(256), bytearray(256)
         for character, number in place.items():

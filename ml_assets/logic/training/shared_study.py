@@ -102,7 +102,7 @@ def work(
         study: The coordinator's study.
         clock: Seconds on a monotonic clock.
         sleep: Waits for a number of seconds.
-        patience: Seconds without a sign of life after which the coordinator is considered dead, and the work is done.
+        patience: Seconds without a sign of life after which the coordinator is considered lost, and the work is done.
         poll: Seconds between polls if no trial is queued.
 
     Raises:
@@ -163,7 +163,7 @@ class _Worker:
     def _give_a_sign(self, trial: Trial) -> None:
         """Mark the trial as started, but not before it has sent a heartbeat.
 
-        Optuna sends the first heartbeat in a thread, at its own time, and never notices a trial that died before.
+        Optuna sends the first heartbeat in a thread, and never notices a trial whose worker crashed before that.
         """
         record = getattr(self._study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no other way
         if record is not None:
@@ -205,7 +205,7 @@ def _count(found: Sequence[FrozenTrial], state: str) -> int:
 
 
 class _Silent:
-    """Finds trials that were fetched by a worker which died before it started them.
+    """Finds trials that were fetched by a worker that crashed before it started them.
 
     Optuna's heartbeat only covers trials that have sent one.
     """

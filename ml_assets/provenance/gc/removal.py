@@ -84,7 +84,7 @@ class Removed:
 
 
 def look(lake: Lake, policy: Policy) -> RetentionDecision:
-    """Return what stays and what goes, without changing anything.
+    """Return what is kept and what would be removed, without changing anything.
 
     Raises:
         CorruptArtifactError: something is damaged or missing, so its inputs are unknown.

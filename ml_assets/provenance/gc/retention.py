@@ -80,11 +80,11 @@ class Hold(NamedTuple):
 
 @dataclass(frozen=True)
 class RetentionDecision:
-    """What stays and what goes.
+    """What is kept and what is removed.
 
     Attributes:
         removed: artifacts, dependents before their inputs.
-        loose: what else goes, by kind, then by path with its bytes.
+        loose: what else is removed, by kind, then by path with its bytes.
     """
 
     policy: Policy
@@ -110,7 +110,7 @@ class RetentionDecision:
 
 
 def decide_retention(census: Census, policy: Policy) -> RetentionDecision:
-    """Return what of a lake stays and what goes.
+    """Return what of a lake is kept and what is removed.
 
     Raises:
         CorruptArtifactError: something that is needed is missing, so its inputs are unknown.
@@ -350,15 +350,18 @@ def _recent(census: Census, policy: Policy) -> Iterator[_Root]:
     for key, version in census.versions.items():
         for made in version.made:
             if made.run_id in runs:
-                yield key, _removal_notes(runs[made.run_id])
+                yield key, _run_words(runs[made.run_id])
             elif made.at > policy.since:
-                yield key, f"run {made.run_id[:8]} of {_day(made.at)}" if made.run_id else f"made on {_day(made.at)}"
+                yield (
+                    key,
+                    f"run {made.run_id[:8]} of {_day(made.at)}" if made.run_id else f"materialized on {_day(made.at)}",
+                )
     for step in steps:
         for ref in step.inputs:
-            yield key_of(ref), _removal_notes(step)
+            yield key_of(ref), _run_words(step)
 
 
-def _removal_notes(step: StepRecord) -> str:
+def _run_words(step: StepRecord) -> str:
     return f"run {step.run_id[:8]} of {_day(step.started_at)}"
 
 

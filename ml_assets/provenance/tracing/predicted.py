@@ -105,11 +105,11 @@ def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Seq
     elif entry.champion != version:
         who += f"; the champion then was {(entry.champion or 'none')[:12]}, since {entry.phrase}"
     facts = {name: _value(value) for name, value in row.items() if name not in {ID, FEATURES}}
-    facts |= {"served by": f"{it.model}/model@{version[:12]}, {who}"}
+    facts |= {"scored by": f"{it.model}/model@{version[:12]}, {who}"}
     if isinstance(row.get(FEATURES), dict):
         facts["features"] = ", ".join(f"{name} {_value(value)}" for name, value in row[FEATURES].items())
     if others:
-        facts["made before"] = "; ".join(
+        facts["earlier"] = "; ".join(
             f"{_value(other.row.get('score'))} by {str(other.row.get('model_version', ''))[:12]} on "
             f"{other.manifest.created_at:%Y-%m-%d %H:%M}"
             for other in reversed(others)

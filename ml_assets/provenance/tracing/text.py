@@ -100,7 +100,7 @@ def notes(group: ArtifactGroup, model_notes: Mapping[Key, str], *, all_days: boo
     if any(name.rpartition(".")[2] != group.asset.rpartition("/")[2] for name in dbt):
         yield f"dbt {', '.join(sorted(dbt))}"
     if group.reads_itself:
-        yield "made from earlier versions of itself too"
+        yield "reads earlier versions of itself"
     for name, values in group.differences().items():
         yield f"{len(values)} {name}s: {_values(values)}"
     for node in group.bad[:_FEW]:

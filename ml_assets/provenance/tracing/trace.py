@@ -165,7 +165,7 @@ def _facts(roots: Sequence[Node], environments: Mapping[str, TraceEnvironment]) 
     run = "outside of a run" if made.run_id is None else f"by run {made.run_id}"
     step = "" if made.step is None else f", step {made.step}"
     return {
-        "made": f"{made.created_at:%Y-%m-%d %H:%M:%S} UTC{took} {run}{step}",
+        "created": f"{made.created_at:%Y-%m-%d %H:%M:%S} UTC{took} {run}{step}",
         "code": f"{made.code_version or 'unknown'} at commit {commit_of(made) or 'unknown'}",
         "environment": f"{(made.environment or 'unknown')[:12]}: {environments[made.environment or ''].phrase}",
     }

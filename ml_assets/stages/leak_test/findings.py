@@ -84,7 +84,7 @@ def refuse_leaks(model: str, findings: LeakFindings) -> None:
     """
     if findings.proven or (findings.is_tested and findings.untested):
         raise ContractError(
-            f"{model} is not trained. {findings.sentence} Correct what makes these columns, then materialize the "
+            f"{model} is not trained. {findings.sentence} Correct the SQL of these columns, then materialize the "
             f"features again: ml-assets run {model}. Where the known_time of a source was wrong, correct it and test "
             f"again: ml-assets leaktest {model}."
         )
