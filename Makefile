@@ -15,7 +15,9 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory --jobs 2 pytest lint
 
+# The sources are compiled again, because each process that a test starts would otherwise compile what has changed.
 pytest: $(VENV)/.dev
+	$(BIN)/python -m compileall -q -j 2 definitions.py ml_assets resources sensors
 	$(BIN)/pytest -n 3 -q
 
 lint: $(VENV)/.dev

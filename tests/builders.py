@@ -30,6 +30,7 @@ from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake, Origin
+from tests.event_logs import ephemeral_instance
 from tests.flights import DEFS, build
 
 DAY = date(2013, 1, 1)
@@ -222,7 +223,7 @@ class Project:
 def project(lake: LakeResource, declared: Declared, **building: Any) -> Iterator[Project]:
     """Give a code location whose runs are forgotten afterwards."""
     progress = Progress(io.StringIO())
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         defs = build(lake=lake, declared=declared, loggers=progress.loggers(), **building)
         yield Project(declared, lake, defs, instance, progress.stream)
 

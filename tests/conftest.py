@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,10 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from ml_assets.lake.store import Lake
+
+# Containers often set PYTHONDONTWRITEBYTECODE. Each of pytest's workers would then rewrite the assertions of all tests
+# again, 7 s of CPU, and each process that a test starts would compile the engine again, 1 s.
+sys.dont_write_bytecode = False
 
 # As the command sets it: LightGBM's threads otherwise spin while they wait for a busy core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -26,6 +26,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.automation import alerted, arriving, looped, updated
 from tests.builders import flights_declared, frame, put
+from tests.event_logs import ephemeral_instance
 
 Facts = dict[str, Any]
 _OF_THIS_RUN: Final = (
@@ -104,7 +105,7 @@ def _alert(alert: Alert) -> Facts:
 
 
 def _arrivals(ticks: Ticks, folder: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         shop = arriving.Landing(folder / "in", LakeResource(url=str(folder / "lake")), instance)
 
         def look(state: str) -> None:
@@ -234,7 +235,7 @@ def _floor(ticks: Ticks, folder: Path) -> None:
 
 
 def _alerts(ticks: Ticks, folder: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance, _heard() as heard:
+    with ephemeral_instance() as instance, _heard() as heard:
         daemon = alerted.Daemon(instance, Lake(str(folder)))
 
         def tick(state: str) -> None:

@@ -30,6 +30,7 @@ from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import days, flights_declared, put
+from tests.event_logs import ephemeral_instance
 from tests.flights import DBT_PROJECT
 
 DAY = date(2013, 1, 12)
@@ -234,7 +235,7 @@ def test_features_with_a_leak_are_not_published_and_the_finding_is_stored(
     rows = leaky_rows.with_columns(pl.col("weather_age_minutes").clip(60))  # weather of the future breaks its range
 
     with (
-        dg.DagsterInstance.ephemeral() as instance,
+        ephemeral_instance() as instance,
         dg.build_asset_context(partition_key=str(DAY), instance=instance) as context,
         pytest.raises(ContractError, match=r"Nothing was published\. Build these columns only from what is known"),
     ):

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from ml_assets.alerts.outbox import Outbox
 from ml_assets.lake.store import Lake
 from tests.automation.alerted import Daemon, Heard
+from tests.event_logs import ephemeral_instance
 
 
 @pytest.fixture
@@ -29,5 +29,5 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield Daemon(instance, Lake(str(tmp_path / "lake")))

@@ -41,6 +41,7 @@ from ml_assets.models.monitoring import retraining_log
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
 from tests.builders import flights_declared, put
+from tests.event_logs import ephemeral_instance
 
 MODEL: Final = "m"
 METRIC: Final = "roc_auc within day"  # what the example declares
@@ -280,5 +281,5 @@ def beside(it: World, project: Declared, name: str) -> World:
 @contextmanager
 def world(root: Path, project: Declared | None = None) -> Iterator[World]:
     """Give a world whose instance is forgotten afterwards."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield World(root, instance, project or declared())

@@ -27,6 +27,7 @@ from ml_assets.logic.tables.quarantine import audit
 from ml_assets.names import MANAGED
 from tests.automation.alerted import DEFS, MODELS, NOTHING, Daemon, Heard, ask, decide, orders, sales, stock
 from tests.builders import overwrite
+from tests.event_logs import ephemeral_instance
 
 # ---------------------------------------------------------------- runs
 
@@ -298,7 +299,7 @@ def test_a_lake_that_is_down_fails_the_tick_and_the_next_tick_alerts(
 @pytest.fixture(scope="module")
 def quiet() -> Iterator[dg.DagsterInstance]:
     """An instance in which nothing ever runs."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield instance
 
 

@@ -27,11 +27,12 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.listing import FILES, file_facts, list_files
 from tests.automation.arriving import FIRST, Landing, check_asked_once, days_of, drain, failed_days, said
 from tests.builders import put
+from tests.event_logs import ephemeral_instance
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as one:
+    with ephemeral_instance() as one:
         yield one
 
 
@@ -86,7 +87,7 @@ def test_content_that_comes_back_is_requested_again(landing: Landing) -> None:
 
 
 def test_a_table_with_a_quarantine_is_requested_together_with_it(tmp_path: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         shop = Landing(tmp_path / "in", LakeResource(url=str(tmp_path / "lake")), instance, {"quarantine": 0.5})
         shop.write(0, 1, -1)
         [run] = shop.tick()

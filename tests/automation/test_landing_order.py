@@ -23,6 +23,7 @@ from ml_assets.stages.tables import tables
 from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import put
+from tests.event_logs import ephemeral_instance
 from tests.stages.shop_dbt import FILES, dbt_project, orders
 
 FIRST = date(2024, 1, 1)
@@ -131,7 +132,7 @@ def shop_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def instances() -> Iterator[Sequence[dg.DagsterInstance]]:
-    with dg.DagsterInstance.ephemeral() as one, dg.DagsterInstance.ephemeral() as other:
+    with ephemeral_instance() as one, ephemeral_instance() as other:
         yield one, other
 
 

@@ -19,6 +19,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.provenance.reproduction import AssetOutcome, ReproductionVerdict, store_verdict
 from ml_assets.stages.checks.reproduction import CHECK, reproduction_check
 from tests.builders import failure, frame, promotion, put
+from tests.event_logs import ephemeral_instance
 
 MODEL = "flight_delay"
 
@@ -86,7 +87,7 @@ def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, 
         decided_at=datetime(2026, 11, 22, tzinfo=UTC),
     )  # fmt: skip
     store_verdict(Lake(str(with_champion(tmp_path))), verdict)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         reproduced(tmp_path, instance)
         key = dg.AssetCheckKey(dg.AssetKey([MODEL, "champion"]), CHECK)
         records = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
@@ -97,7 +98,7 @@ def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, 
 def test_a_champion_that_was_never_reproduced_has_no_result_and_does_not_pass(tmp_path: Path) -> None:
     checks = reproduction_check(MODEL)
     lake = LakeResource(url=str(with_champion(tmp_path)))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         job = dg.Definitions(
             asset_checks=[checks], resources={"ml_assets_lake": lake}
         ).resolve_implicit_global_asset_job_def()

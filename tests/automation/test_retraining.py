@@ -31,6 +31,7 @@ from ml_assets.models.monitoring import MonitoringState
 from ml_assets.orchestration.groups import TRAINING
 from tests.automation.looped import BEGIN, MODEL, World, beside, declared, world
 from tests.builders import frame, put
+from tests.event_logs import ephemeral_instance
 
 KEY = f"retraining/{MODEL}/2013-03-09/1"
 Make = Callable[..., World]
@@ -228,7 +229,7 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
     models = tuple(declared().models[0].model_copy(update={"name": name}) for name in "abc")
     sensor, lake = drift_sensor(Declared(models=models)), LakeResource(url=str(tmp_path))
     repository, cursor, told = dg.Definitions().get_repository_def(), None, []
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         for _ in range(3):
             with dg.build_sensor_context(
                 instance=instance, repository_def=repository, cursor=cursor,

@@ -33,6 +33,7 @@ from ml_assets.orchestration.groups import artifacts_beside, on_card, update_gro
 from ml_assets.orchestration.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
 from ml_assets.stages.checks.data_age import data_age_checks
 from tests.builders import Note, flights_declared, promotion, put
+from tests.event_logs import ephemeral_instance
 
 MODEL: Final = "m"
 DAYS: Final = tuple(f"2013-01-{n:02}" for n in range(1, 9))
@@ -231,5 +232,5 @@ class World:
 @contextmanager
 def world(root: Path, **options: Any) -> Iterator[World]:
     """Give a world whose instance is forgotten afterwards."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield World(root, instance, **options)

@@ -16,6 +16,7 @@ from ml_assets.lake.manifest import EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import Note, Study, dated, days, failure, frame, study
+from tests.event_logs import ephemeral_instance
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06")
 FIRST = date(2013, 1, 1)
@@ -36,7 +37,7 @@ def materialize(
         resources={"io_manager": LakeIOManager(lake=resource), "ml_assets_lake": resource},
         executor=dg.in_process_executor,
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         return defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
             asset_selection=None if only is None else [dg.AssetKey(name) for name in only],

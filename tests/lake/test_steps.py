@@ -21,6 +21,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.steps import StepRecord, find_run, last_attempt, recorded_runs, steps_of, store_step
 from ml_assets.lake.store import Lake
 from tests.builders import dated, frame, sealed
+from tests.event_logs import ephemeral_instance
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BY_DAY: dict[str, Any] = {
@@ -50,7 +51,7 @@ def materialize(
     days = {} if over is None else {"dagster/asset_partition_range_start": over[0],
                                     "dagster/asset_partition_range_end": over[1]}  # fmt: skip
     ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         return (
             shop(LakeResource(url=str(lake)), *assets)
             .resolve_implicit_global_asset_job_def()

@@ -19,6 +19,7 @@ from ml_assets.lake.store import Lake, Step
 from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
 from ml_assets.provenance.prices import Prices
 from tests.builders import frame, overwrite, put
+from tests.event_logs import ephemeral_instance
 from tests.publications import newest_manifest, newest_name
 
 PRICES = Prices(currency="CHF", cpu_hour=2.0, memory_gib_hour=1.0, gpu_hour={"NVIDIA-L4": 10.0})
@@ -150,7 +151,7 @@ def test_a_failed_attempt_of_a_step_leaves_what_it_took(tmp_path: Path) -> None:
         time.sleep(0.05)
         raise ValueError("never works")
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         dg.materialize([fails], resources={"ml_assets_lake": place}, instance=instance, raise_on_error=False)
 
     [row] = rows_of(spending(Lake(place.url)), PRICES)

@@ -32,6 +32,7 @@ from ml_assets.provenance.replay import (
     scratch_of,
 )
 from tests.builders import dated, files_of, flights_declared, frame, put
+from tests.event_logs import ephemeral_instance
 from tests.flights import build
 from tests.lake.test_steps import BY_DAY, Limit, materialize, numbers, record, shop
 from tests.stages.test_raw import FIRST, LAST, ORDERS, ROWS, VERSIONED, Landings
@@ -309,7 +310,7 @@ def test_outputs_of_other_steps_and_runs_are_not_compared(tmp_path: Path) -> Non
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as one:
+    with ephemeral_instance() as one:
         yield one
 
 

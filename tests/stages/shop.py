@@ -16,6 +16,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Evaluation, Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.model import ModelDeclaration
+from tests.event_logs import ephemeral_instance
 
 FIRST = date(2024, 1, 1)
 DAYS = 50
@@ -113,7 +114,7 @@ def context_of(first: date | None = None, last: date | None = None) -> Any:
     Dagster's context for direct calls knows no metadata of one partition, so it is taken here.
     """
     days = None if first is None else dg.PartitionKeyRange(str(first), str(last or first))
-    instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
+    instance = OPEN.enter_context(ephemeral_instance())
     context: Any = OPEN.enter_context(dg.build_asset_context(partition_key_range=days, instance=instance))
     told: dict[str | None, dict[str, object]] = {}
 

@@ -24,6 +24,7 @@ from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.leak_test.findings import LONE
 from tests.builders import promotion
+from tests.event_logs import ephemeral_instance
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, declaration
 
 
@@ -42,7 +43,7 @@ class Gate:
         summary = self.trained.evaluation.summary.model_copy(update={"model_version": self.version, **changes})
         opened = self.lake.open()
         kept = opened.put("returns/evaluation", None, replace(self.trained.evaluation, summary=summary), Origin())
-        instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
+        instance = OPEN.enter_context(ephemeral_instance())
         context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
         read: Evaluation = opened.get(kept.ref, Evaluation)
         check, output = champion(plan)(context, read, ml_assets_lake=self.lake)

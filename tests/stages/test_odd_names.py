@@ -3,11 +3,11 @@
 from datetime import date
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 
 from ml_assets.lake.store import Lake
 from tests.builders import failure
+from tests.event_logs import ephemeral_instance
 from tests.stages.shop_dbt import FIRST, SECOND, Shop, dbt_project
 
 FILES = {
@@ -64,7 +64,7 @@ def rows(*values: tuple[float, float, int], day: str = FIRST) -> pl.DataFrame:
 
 
 def test_columns_with_any_name_are_built_tested_and_quarantined(tmp_path: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         shop = Shop(dbt_project(tmp_path / "dbt", FILES), Lake(str(tmp_path / "lake")), instance)
         shop.land(first=rows((1.0, 0.5, 1), (2.0, 1.5, 2)), second=rows(day=SECOND))
         built = shop.build("orders")

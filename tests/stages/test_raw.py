@@ -27,6 +27,7 @@ from ml_assets.stages import raw
 from ml_assets.stages.landing import _all_versions
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from tests.builders import failure, put
+from tests.event_logs import ephemeral_instance
 
 ORDERS = TableContract(
     "raw/orders",
@@ -111,7 +112,7 @@ class Landings:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as one:
+    with ephemeral_instance() as one:
         yield one
 
 
@@ -403,7 +404,7 @@ def test_two_concurrent_landings_of_a_day_store_the_corrections_of_both(
             if len(attempts) == 1:  # both have read what stands, and the other one publishes first
                 theirs = "day,order,n\n2024-01-01,1,5\n2024-01-01,2,8\n"
                 with ThreadPoolExecutor(1) as pool:
-                    with dg.DagsterInstance.ephemeral() as elsewhere:
+                    with ephemeral_instance() as elsewhere:
                         other.instance = elsewhere
                         assert pool.submit(other.land, theirs, at="2024-01-01T09:00").result().success
         return landed

@@ -20,6 +20,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.raw import raw_tables
 from tests.builders import failure
+from tests.event_logs import ephemeral_instance
 
 ORDERS = TableContract(
     "raw/orders", (Column("day", pl.Date()), Column("n", pl.Int64(), minimum=0)), where="_sources.yml"
@@ -80,7 +81,7 @@ class Inbox:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as one:
+    with ephemeral_instance() as one:
         yield one
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.cli.flow.left_runs import PROCESS, end_left_runs, this_process
+from tests.event_logs import ephemeral_instance
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told apart by /proc")
@@ -24,7 +25,7 @@ def test_runs_of_ended_processes_of_this_machine_are_canceled_and_no_others() ->
         "this": this_process(),
         "elsewhere": f"not-{socket.gethostname()}/1/1",
     }
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         runs = {
             name: instance.add_run(dg.DagsterRun(job_name="a", status=dg.DagsterRunStatus.STARTED, tags={PROCESS: tag}))
             for name, tag in tags.items()

@@ -16,6 +16,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.checks.data_age import CHECK, AgeLimit, age_limits, data_age_checks, newest_day_of
 from tests.builders import flights_declared, frame, put
+from tests.event_logs import ephemeral_instance
 
 KEY = dg.AssetKey(["tables", "orders"])
 YEAR = Days(first=date(2026, 1, 1))
@@ -35,7 +36,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
+    with ephemeral_instance() as found:
         yield found
 
 

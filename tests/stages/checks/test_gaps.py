@@ -7,6 +7,7 @@ import dagster as dg
 from ml_assets.lake.resource import LakeResource
 from ml_assets.stages.checks.gaps import gap_checks
 from tests.builders import Note, flights_declared, put
+from tests.event_logs import ephemeral_instance
 
 MODEL = "flight_delay"
 
@@ -37,7 +38,7 @@ def test_missing_days_are_a_warning_until_they_are_landed(tmp_path: Path) -> Non
         put(lake.connect(), Note(text=day), asset=f"{MODEL}/predictions", partition=day, missing_days=missing)
 
     def result(first: str, last: str) -> dg.AssetCheckEvaluation:
-        with dg.DagsterInstance.ephemeral() as instance:
+        with ephemeral_instance() as instance:
             run = dg.Definitions(
                 asset_checks=[check], resources={"ml_assets_lake": lake}
             ).resolve_implicit_global_asset_job_def()

@@ -13,6 +13,7 @@ from ml_assets.contracts.errors import ContractError
 from ml_assets.lake.quarantine import release, set_aside
 from ml_assets.lake.store import Lake
 from tests.builders import failure, put
+from tests.event_logs import ephemeral_instance
 from tests.stages.shop_dbt import FIRST, SECOND, Shop, dbt_project, orders
 
 GOOD = ((1, "a", 5.0), (2, "b", 6.0))
@@ -27,7 +28,7 @@ def shop_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(shop_project: Path, tmp_path: Path) -> Iterator[Shop]:
     lake = Lake(str(tmp_path))
     put(lake, pl.DataFrame({"shop": ["a", "b"]}), asset="tables/shops")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield Shop(shop_project, lake, instance)
 
 
