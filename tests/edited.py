@@ -16,8 +16,9 @@ PART_INVERTED = {"ml_assets__contracts__artifacts": ('pl.col("split") == split',
 
 def forget() -> None:
     """Let modules be read again."""
-    for one in (syntax.definition, modules.module_of, modules.path_of, modules.template_digests, modules.is_ours):
+    for one in (modules.is_ours, modules.module_of, modules.path_of, modules.resolve, modules.template_digests):
         one.cache_clear()
+    syntax.definition.cache_clear()
     importlib.import_module("ml_assets.provenance.code")._version.cache_clear()
 
 

@@ -150,6 +150,7 @@ def module_of(name: str) -> Module | None:
     return None if path is None else Module(name, path, ast.parse(path.read_bytes(), str(path)))
 
 
+@functools.cache
 def resolve(key: Key) -> Key | None:
     """Return where a name is defined, through imports; None if that is neither the engine nor the project."""
     for _ in range(20):

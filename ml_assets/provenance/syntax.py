@@ -7,10 +7,10 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ml_assets.provenance import modules
 from ml_assets.provenance.modules import (
@@ -40,6 +40,7 @@ _CALLED_BY_NAME: Final = {
 _QUIET_BASES: Final = {"ABC", "BaseModel", "Config", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum",
                        "TypedDict", "object"}  # fmt: skip
 """Foreign base classes that call no methods of a subclass, apart from special methods and validators."""
+_LEAVES: Final = (ast.Constant, ast.expr_context)
 _MODULE: Final = "<module>"
 """Replaces a module that is used as a value: its definitions count, its name does not."""
 
@@ -225,36 +226,22 @@ class _Reader:
     def _type(self, node: ast.AST | None) -> None:
         """Record what an annotation refers to. Its text does not count."""
         for it in ast.walk(node) if node is not None else ():
-            if isinstance(it, ast.Name | ast.Attribute) and (found := self._target(it)) and found[1]:
-                self.types.add(found)
-            elif (
-                isinstance(it, ast.Constant) and isinstance(it.value, str) and re.fullmatch(r"[\w.\[\], |]+", it.value)
-            ):
-                try:
-                    self._type(ast.parse(it.value, mode="eval"))
-                except SyntaxError:
-                    continue  # a literal rather than a type
+            if isinstance(it, ast.Name | ast.Attribute):
+                if (found := self._target(it)) and found[1]:
+                    self.types.add(found)
+            elif isinstance(it, ast.Constant) and isinstance(it.value, str):
+                self._type(_parsed(it.value))
 
     # ------------------------------------------------------------ text
 
     def read(self, node: ast.AST) -> None:
         """Write one node."""
-        special = getattr(self, f"_on_{type(node).__name__}", None)
-        if special is not None:
-            special(node)
-            return
-        if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
-            self._comprehension(node)
-            return
-        if isinstance(node, (*FUNCTIONS, ast.Lambda)):
-            self._function(node)
-            return
-        self._fields(node)
+        self._WRITERS.get(type(node), _Reader._fields)(self, node)
 
     def _fields(self, node: ast.AST) -> None:
         self.parts.append(f"{type(node).__name__}(")
-        for name, value in ast.iter_fields(node):
-            if name not in _SKIPPED and value is not None and value != []:
+        for name in node._fields:
+            if name not in _SKIPPED and (value := getattr(node, name, None)) is not None and value != []:
                 self.parts.append(f"{name}=")
                 self._value(value)
         self.parts.append(")")
@@ -272,13 +259,13 @@ class _Reader:
         else:
             self.parts.append(repr(value))
 
-    def _on_Name(self, node: ast.Name) -> None:  # noqa: N802 - named for the node
+    def _name(self, node: ast.Name) -> None:
         text, found = self._lookup(node.id)
         if found is not None:
             self.uses.add(found if found[1] else (found[0], ALL))
         self.parts.append(f"{text} ")
 
-    def _on_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802 - as above
+    def _attribute(self, node: ast.Attribute) -> None:
         found = self._target(node)
         if found is not None:
             self.uses.add(found if found[1] else (found[0], ALL))
@@ -288,12 +275,12 @@ class _Reader:
         self.read(node.value)
         self.parts.append(f".{node.attr} ")
 
-    def _on_Call(self, node: ast.Call) -> None:  # noqa: N802 - as above
+    def _call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name) and self._lookup(node.func.id)[0] == "pydantic.Field":
             node = ast.Call(node.func, node.args, [it for it in node.keywords if it.arg not in _FIELD_TEXTS])
         self._fields(node)
 
-    def _on_Constant(self, node: ast.Constant) -> None:  # noqa: N802 - as above
+    def _constant(self, node: ast.Constant) -> None:
         self.parts.append(f"{node.value!r} ")
         if isinstance(node.value, str):
             if TEMPLATE.fullmatch(node.value):
@@ -301,7 +288,7 @@ class _Reader:
             elif node.value.isidentifier():
                 self.attributes.add(node.value)  # as in `getattr`
 
-    def _on_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802 - as above
+    def _joined_str(self, node: ast.JoinedStr) -> None:
         self.parts.append("f(")
         text = ""
         for value in node.values:  # Python versions split the text between braces differently
@@ -313,7 +300,7 @@ class _Reader:
             text = ""
         self.parts.append(f"{text!r})")
 
-    def _on_Set(self, node: ast.Set) -> None:  # noqa: N802 - as above
+    def _set(self, node: ast.Set) -> None:
         before, self.parts = self.parts, []
         written = []
         for it in node.elts:
@@ -322,12 +309,12 @@ class _Reader:
             self.parts = []
         self.parts = [*before, "{", *sorted(written), "}"]
 
-    def _on_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802 - as above
+    def _ann_assign(self, node: ast.AnnAssign) -> None:
         self._type(node.annotation)
         if node.value is not None:
             self.read(ast.Assign(targets=[node.target], value=node.value))
 
-    def _on_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802 - as above
+    def _class_def(self, node: ast.ClassDef) -> None:
         self._class(node, is_whole=True)
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
@@ -379,6 +366,36 @@ class _Reader:
         name = inner.attr if isinstance(inner, ast.Attribute) else getattr(inner, "id", "")
         return self._target(inner) is not None or name in _QUIET_BASES or name.endswith(("Error", "Exception"))
 
+    _WRITERS: ClassVar[Mapping[type[ast.AST], Callable[["_Reader", Any], None]]] = {
+        ast.AnnAssign: _ann_assign,
+        ast.AsyncFunctionDef: _function,
+        ast.Attribute: _attribute,
+        ast.Call: _call,
+        ast.ClassDef: _class_def,
+        ast.Constant: _constant,
+        ast.DictComp: _comprehension,
+        ast.FunctionDef: _function,
+        ast.GeneratorExp: _comprehension,
+        ast.JoinedStr: _joined_str,
+        ast.Lambda: _function,
+        ast.ListComp: _comprehension,
+        ast.Name: _name,
+        ast.Set: _set,
+        ast.SetComp: _comprehension,
+    }
+    """How nodes are written. All others are written field by field."""
+
+
+@functools.cache
+def _parsed(text: str) -> ast.Expression | None:
+    """Return a text in an annotation as a type; None if it is a literal rather than a type."""
+    if not re.fullmatch(r"[\w.\[\], |]+", text):
+        return None
+    try:
+        return ast.parse(text, mode="eval")
+    except SyntaxError:
+        return None
+
 
 def _runs_unasked(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Return whether Python or a library may run a method that no code calls by name."""
@@ -395,6 +412,17 @@ def _arguments(node: _Scope) -> list[ast.arg]:
         *given.posonlyargs, *given.args, *([given.vararg] if given.vararg else []), *given.kwonlyargs,
         *([given.kwarg] if given.kwarg else []),
     ]  # fmt: skip
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes below a node, without those that bind no name and have no node below them: most nodes."""
+    for field in node._fields:
+        value = getattr(node, field, None)
+        for it in value if isinstance(value, list) else (value,):
+            if isinstance(it, ast.AST) and not (
+                isinstance(it, _LEAVES) or (isinstance(it, ast.Name) and isinstance(it.ctx, ast.Load))
+            ):
+                yield it
 
 
 def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
@@ -426,5 +454,5 @@ def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
                 names.setdefault(name, None)
             case ast.Global():
                 outside.update(it.names)
-        waiting.extend(ast.iter_child_nodes(it))
+        waiting.extend(_children(it))
     return {name: target for name, target in names.items() if name not in outside}
