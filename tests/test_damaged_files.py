@@ -238,7 +238,7 @@ def test_garbage_collection_does_not_begin_over_a_damaged_lock_or_journal(tmp_pa
         collect(lake, Policy(NOW), lambda _: None)
 
 
-def test_what_a_lost_journal_leaves_in_the_trash_is_named(tmp_path: Path) -> None:
+def test_files_left_in_the_trash_by_a_lost_journal_are_named(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     lake.create(lake.path("trash", "artifacts", "raw", "a", "a" * 32, "data.parquet"), b"data")
 

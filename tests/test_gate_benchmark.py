@@ -11,7 +11,7 @@ from ml_assets.logic.evaluation.metrics import METRICS
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_metric_without_each_day_is_what_leaving_its_rows_out_gives(name: str) -> None:
+def test_a_metric_without_each_day_equals_the_metric_without_its_rows(name: str) -> None:
     random = np.random.default_rng(1)
     truth, scores = random.integers(0, 2, (7, 50)).astype(float), random.normal(size=(7, 50))
     chances = 1 / (1 + np.exp(1 - scores)) if name == "log_loss" else scores

@@ -39,15 +39,15 @@ def graph(location: Any) -> AssetGraph:
     return location.resolve_asset_graph()
 
 
-def test_assets_have_the_parents_checks_partitions_and_settings_that_are_written_down(graph: AssetGraph) -> None:
+def test_parents_checks_partitions_and_settings_of_assets_equal_the_golden_file(graph: AssetGraph) -> None:
     check_golden("graph.json", as_json(assets_in(graph)))
 
 
-def test_jobs_sensors_schedules_and_resources_are_those_that_are_written_down(location: Any) -> None:
+def test_jobs_sensors_schedules_and_resources_equal_the_golden_file(location: Any) -> None:
     check_golden("automation.json", as_json(automation_in(location)))
 
 
-def test_every_asset_has_the_code_version_that_is_written_down(graph: AssetGraph) -> None:
+def test_code_versions_of_assets_equal_the_golden_file(graph: AssetGraph) -> None:
     """A moved or renamed module changes none of them, nor does another version of Python."""
     check_golden("code_versions.json", as_json(code_versions_in(graph)))
 
@@ -72,15 +72,13 @@ def compiled(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFacto
     return {it["unique_id"]: it["compiled_code"].replace(str(folder), "SCRATCH") for it in results}
 
 
-def test_dbt_compiles_the_models_that_are_written_down(
-    compiled: Mapping[str, str], manifest: Mapping[str, Any]
-) -> None:
+def test_compiled_dbt_models_equal_the_golden_file(compiled: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
     names = {key: node["name"] for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
 
     check_golden("compiled_models.sql", _listed({names[key]: compiled[key] for key in names}))
 
 
-def test_dbt_compiles_the_tests_that_are_written_down(compiled: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
+def test_compiled_dbt_tests_equal_the_golden_file(compiled: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
     nodes = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "test"}
     names = {key: _test_name(node, manifest) for key, node in nodes.items()}
 
@@ -116,7 +114,7 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
     return recorded_ticks(tmp_path_factory.mktemp("ticks"))
 
 
-def test_sensors_and_schedules_request_what_is_written_down(ticks: Ticks) -> None:
+def test_requests_of_sensors_and_schedules_equal_the_golden_file(ticks: Ticks) -> None:
     check_golden("ticks.json", as_json(ticks.requested))
 
 
@@ -183,21 +181,21 @@ def same_processor() -> None:
         pytest.skip(f"floats may differ in their last bits from those that are written down: {'; '.join(different)}")
 
 
-def test_raw_data_tables_features_and_labels_have_the_versions_that_are_written_down(flow: Mapping[str, Any]) -> None:
+def test_versions_of_raw_data_tables_features_and_labels_equal_the_golden_file(flow: Mapping[str, Any]) -> None:
     found = {asset: days for asset, days in versions(flow).items() if asset.startswith(EXACT)}
 
     check_golden("flow_tables.json", as_json(found))
 
 
 @pytest.mark.usefixtures("same_processor")
-def test_what_is_trained_scored_and_monitored_has_the_versions_that_are_written_down(flow: Mapping[str, Any]) -> None:
+def test_versions_of_models_predictions_and_monitoring_equal_the_golden_file(flow: Mapping[str, Any]) -> None:
     found = {asset: days for asset, days in versions(flow).items() if not asset.startswith((*EXACT, *WITH_TIMES))}
 
     check_golden("flow_models.json", as_json(found))
 
 
 @pytest.mark.usefixtures("same_processor")
-def test_the_gate_decides_what_is_written_down(flow: Mapping[str, Any]) -> None:
+def test_decisions_of_the_gate_equal_the_golden_file(flow: Mapping[str, Any]) -> None:
     """The reasons are sentences, which stand on the card."""
     log = [{name: value for name, value in entry.items() if name != "reasons"} for entry in flow["log"]]
 

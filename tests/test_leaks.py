@@ -201,7 +201,7 @@ def test_a_correction_applied_to_the_past_is_caught_with_the_day_it_was_received
     assert CORRECTED_AT == leak.cause.key[RECEIVED_AT]
 
 
-def test_columns_that_hold_only_what_was_known_are_not_blamed(leaks: Mapping[str, Leak]) -> None:
+def test_point_in_time_correct_columns_are_not_reported(leaks: Mapping[str, Leak]) -> None:
     innocent = {"carrier", "distance_miles", "prediction_at", "origin_overdue_24h", "flight_number_arrivals_28d"}
 
     assert None not in leaks

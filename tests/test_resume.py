@@ -117,7 +117,7 @@ def test_dagsters_re_execution_continues_with_the_artifacts_of_the_failed_run(
     assert (failed.run_id,) == last_attempt(lake, resumed.run_id, "summed").continues
 
 
-def test_a_run_that_failed_twice_goes_on_with_both(
+def test_a_run_that_failed_twice_continues_with_the_artifacts_of_both(
     lake: Lake, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -184,7 +184,7 @@ def plan(flow: Flow, model: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_the_command_goes_on_from_a_failed_step(
+def test_the_command_continues_from_a_failed_step(
     own_flown: Path, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake(str(own_flown))

@@ -48,7 +48,9 @@ def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_req
     assert ("log", frozenset(KINDS) - {"retraining_requested"}) == (log.name, log.kinds)
 
 
-def test_the_environment_sets_channels_up_and_what_is_declared_wins(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_configures_channels_and_declared_values_take_precedence(
+    environment: pytest.MonkeyPatch,
+) -> None:
     for name, value in {
         "WEBHOOK_URL": URL, "WEBHOOK_TOKEN": "the-token-itself", "WEBHOOK_KINDS": "run_failed, rolled_back",
         "SLACK_URL": URL, "SMTP_HOST": "mail.example", "SMTP_PORT": "2525", "SMTP_USER": "robot",
@@ -91,7 +93,7 @@ def test_a_secret_in_place_of_its_variables_name_is_refused_without_telling_it()
         ("BASE_URL", "https://dagster.example/a b", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named_with_what_was_expected(
+def test_an_invalid_setting_is_named_with_the_expected_values(
     tmp_path: Path, environment: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     environment.setenv(f"ML_ASSETS_ALERT_{name}", value)
@@ -109,7 +111,7 @@ def test_every_setting_is_described_with_its_environment_variable() -> None:
         assert variable in said, name
 
 
-def test_what_dagster_shows_of_the_resource_holds_no_secret(environment: pytest.MonkeyPatch) -> None:
+def test_dagsters_view_of_the_resource_contains_no_secret(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ML_ASSETS_ALERT_WEBHOOK_URL", URL)
     environment.setenv("ML_ASSETS_ALERT_SMTP_PASSWORD", "hush-hush")
     resource = alerts()
@@ -176,7 +178,7 @@ def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
     assert 1 == len(caplog.messages)
 
 
-def test_what_waits_is_sent_without_anything_new(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+def test_pending_alerts_are_sent_without_new_ones(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ML_ASSETS_ALERT_WEBHOOK_URL", "http://localhost:1/x")
 
     assert 1 == alerts(tmp_path).send(alert()).waiting

@@ -227,7 +227,7 @@ def test_a_webhook_gets_a_document_with_the_alert_and_the_token() -> None:
     }  # fmt: skip
 
 
-def test_slack_gets_a_line_and_blocks_with_what_it_would_read_as_markup_escaped() -> None:
+def test_slack_gets_a_line_and_blocks_with_escaped_markup() -> None:
     with web() as heard:
         Slack(ALL, heard.url, "ML_ASSETS_ALERT_SLACK_URL").send(message(body="<!channel>"))
 
@@ -241,7 +241,7 @@ def test_slack_gets_a_line_and_blocks_with_what_it_would_read_as_markup_escaped(
     assert "run: r1 · rows: 3" == context["elements"][0]["text"]
 
 
-def test_what_slack_would_refuse_as_too_long_is_cut() -> None:
+def test_texts_over_slacks_limits_are_cut() -> None:
     with web() as heard:
         Slack(ALL, heard.url, "X").send(message(title="t" * 1000, body="b" * 9000, facts={"f": "x" * 9000}))
 
@@ -323,7 +323,7 @@ def test_a_trusted_certificate_is_accepted(served: ssl.SSLContext) -> None:
     ["ftp://host/x", "file:///etc/passwd", "hooks.example/x", "https://", "https://h/a b", "https://h:99999/x",
      "https://[::1/x", "https://user:pw@host/x", "https://hé/x", "https://h/\n"],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused_without_telling_it(url: str) -> None:
+def test_an_invalid_address_is_rejected_without_being_shown(url: str) -> None:
     with pytest.raises(AlertSettingsError, match="ML_ASSETS_ALERT_WEBHOOK_URL is not a URL") as caught:
         webhook(url)
 
@@ -338,7 +338,7 @@ def test_a_token_that_no_header_may_have_is_refused_without_telling_it() -> None
     assert "a-token" not in str(caught.value)
 
 
-def test_neither_address_nor_token_nor_password_show_in_what_a_channel_prints() -> None:
+def test_the_repr_of_a_channel_shows_neither_address_nor_token_nor_password() -> None:
     shown = repr(
         [webhook(f"https://hooks.example/services/{HIDDEN}", token="a-token"), email(25, user="u", password="hush")]
     )

@@ -168,7 +168,7 @@ def test_a_failure_is_logged_with_the_channel_and_its_host(folder: Lake, caplog:
     assert [logging.ERROR] == [it.levelno for it in caplog.records]
 
 
-def test_tries_come_more_and_more_seldom_and_in_the_end_the_alert_is_given_up_loudly(
+def test_attempts_are_repeated_with_growing_waits_and_a_final_failure_is_reported(
     folder: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
     tried: list[datetime] = []
@@ -256,7 +256,7 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
 # ---------------------------------------------------------------- the hour's limit
 
 
-def test_what_is_over_the_hours_limit_waits_for_the_next_hour_and_goes_out_as_one(folder: Lake) -> None:
+def test_alerts_over_the_hourly_limit_are_sent_in_one_message_in_the_next_hour(folder: Lake) -> None:
     bell, clock = Bell(), Clock()
     alerts = [alert(f"{n:02d}", occurred_at=NOON + timedelta(seconds=n)) for n in range(20)]
 
@@ -275,7 +275,7 @@ def test_what_is_over_the_hours_limit_waits_for_the_next_hour_and_goes_out_as_on
     assert (18, 0) == (later.sent, later.waiting)
 
 
-def test_a_single_alert_that_had_to_wait_goes_out_as_it_is(folder: Lake) -> None:
+def test_a_single_delayed_alert_is_sent_unchanged(folder: Lake) -> None:
     bell, clock = Bell(), Clock()
 
     outbox(folder, bell, clock=clock, per_hour=1).send([alert("a"), alert("b")])
@@ -307,7 +307,7 @@ def test_messages_of_past_hours_are_not_counted_for_ever(folder: Lake) -> None:
     assert {"2026-11-21T14", "2026-11-21T15", "2026-11-21T16"} == hours
 
 
-def test_at_most_so_many_messages_go_out_in_an_hour_from_ticks_at_once(folder: Lake) -> None:
+def test_concurrent_ticks_respect_the_hourly_limit(folder: Lake) -> None:
     bell, clock, start = Bell(), Clock(), Barrier(6, timeout=30)
 
     def tick(number: int) -> None:

@@ -187,7 +187,7 @@ def test_an_asset_that_was_too_old_long_before_is_not_reported(daemon: Daemon, h
 # ---------------------------------------------------------------- promotions
 
 
-def test_what_was_decided_is_alerted_once_with_the_reasons(daemon: Daemon, heard: Heard) -> None:
+def test_each_decision_is_alerted_once_with_its_reasons(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
     entries = [decide(daemon.lake, action) for action in ("promote", "reject", "rollback", "request_approval")]
     said = daemon.tick()

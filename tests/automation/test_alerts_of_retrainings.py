@@ -45,7 +45,7 @@ def test_with_the_cursor_lost_no_retraining_is_alerted_twice_and_a_copied_lake_a
     assert "1 retraining read" in said
 
 
-def test_a_file_that_is_no_record_hides_none_that_comes_later(daemon: Daemon, heard: Heard) -> None:
+def test_an_invalid_file_does_not_hide_later_records(daemon: Daemon, heard: Heard) -> None:
     ask(daemon.lake, 6, at=datetime.now(tz=UTC) - timedelta(days=40))
     Path(daemon.lake.path("retrainings", MODELS[0], "2013-03-08.txt")).write_bytes(b"a person's note")
     daemon.tick()

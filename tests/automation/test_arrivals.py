@@ -78,7 +78,7 @@ def test_a_corrected_late_and_out_of_order_day_is_requested_and_nothing_else(lan
     assert {"2024-01-01": [9], "2024-01-04": [3], "2024-01-05": [5]} == landing.landed()
 
 
-def test_content_that_comes_back_is_requested_again(landing: Landing) -> None:
+def test_content_that_returns_is_requested_again(landing: Landing) -> None:
     for numbers in ([1], [2], [1], [2], [1]):
         landing.write(0, *numbers)
         [run] = landing.tick(is_lost=True)
@@ -146,7 +146,7 @@ def test_a_day_that_was_landed_and_is_no_longer_in_the_lake_is_landed_again(land
     assert [] == landing.tick()
 
 
-def test_what_cannot_be_landed_is_reported_and_stops_nothing(landing: Landing) -> None:
+def test_files_that_cannot_be_landed_are_reported_and_do_not_stop_others(landing: Landing) -> None:
     landing.write("2024-02-31", 1)
     landing.write("latest", 1)
     landing.write("2023-12-31", 1)

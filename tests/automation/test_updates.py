@@ -193,9 +193,7 @@ def test_a_day_waits_for_all_of_its_sources_and_names_the_missing_ones(flown_wor
     assert f"raw/b: no day after {DAYS[3]} has landed." in flown_world.said
 
 
-def test_what_waits_is_reported_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
-    begun: Path, tmp_path: Path
-) -> None:
+def test_waiting_days_are_reported_by_the_source_that_has_not_landed_them(begun: Path, tmp_path: Path) -> None:
     with world_over(begun, tmp_path) as found:
         found.look(lost=True)
         assert f"raw/a, raw/b: no day after {DAYS[3]} has landed." in found.said
@@ -324,7 +322,7 @@ def test_a_training_holds_up_no_predictions(flown_world: World) -> None:
 # ---------------------------------------------------------------- never twice
 
 
-def test_what_is_requested_twice_has_the_same_keys_with_a_cursor_and_without(flown_world: World) -> None:
+def test_repeated_requests_have_the_same_run_keys_with_and_without_a_cursor(flown_world: World) -> None:
     flown_world.land("a", DAYS[2], "other")
     cursor = flown_world.cursor
     first = [request.run_key for request in flown_world.look()]
@@ -377,7 +375,9 @@ def test_at_most_so_many_runs_are_requested_at_once_and_the_others_next(
     assert [f"updates/tables/{DAYS[0]}", f"updates/tables/{DAYS[3]}"] == flown_world.settle()[:2]
 
 
-def test_a_look_that_is_cut_off_goes_on_at_the_next_tick(flown_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_over_the_limit_of_a_tick_continues_at_the_next(
+    flown_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(updates, "MOST_LOOKS", 8)
     flown_world.land("a", DAYS[3], "other")
 
@@ -427,7 +427,7 @@ def test_an_asset_that_is_not_fresh_for_lack_of_data_is_reported_and_not_request
     assert "the freshness of m/labels fails." in flown_world.said
 
 
-def test_old_data_is_reported_until_a_new_day_comes_which_is_requested_with_its_cause(
+def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_cause(
     begun: Path, tmp_path: Path
 ) -> None:
     with world_over(begun, tmp_path, data_days=3) as found:
@@ -577,7 +577,7 @@ def in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
         min_size=len(LANDED), max_size=len(LANDED),
     ),
 )  # fmt: skip
-def test_days_that_are_landed_in_any_order_with_restarts_between_end_as_if_they_had_come_in_order(
+def test_the_order_of_landing_and_restarts_does_not_change_the_result(
     in_order: dict[str, dict[str, str]], order: list[tuple[str, str]], between: list[str]
 ) -> None:
     with TemporaryDirectory() as folder, world(Path(folder), digits=12) as found:

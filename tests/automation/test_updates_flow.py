@@ -73,7 +73,7 @@ def test_after_the_run_command_the_sensor_has_nothing_to_request(whole: Project)
     assert [] == kept_up(whole)
 
 
-def test_a_late_raw_day_is_followed_from_the_tables_to_its_performance_and_gives_what_it_gave_before(
+def test_a_late_raw_day_updates_everything_from_tables_to_performance_with_equal_results(
     whole: Project,
 ) -> None:
     day_before = str(date.fromisoformat(PREDICTED) - timedelta(days=1))

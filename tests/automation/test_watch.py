@@ -190,7 +190,7 @@ def test_where_another_decided_in_between_nothing_is_rolled_back(it: World, plan
     assert ["promote"] * 3 == [entry.action for entry in it.log().entries()]
 
 
-def test_a_version_that_is_gone_is_not_gone_back_to(it: World, plan_of: PlanOf) -> None:
+def test_a_removed_version_is_not_rolled_back_to(it: World, plan_of: PlanOf) -> None:
     first, _ = promoted(it)
     worse(it, first)
     [request] = it.look("watch")
@@ -266,7 +266,7 @@ def with_two_that_score(it: World, tree: str) -> str:
     return first
 
 
-def test_the_drill_scores_the_newest_day_with_who_would_serve_and_writes_nothing(
+def test_the_drill_scores_the_newest_day_with_the_former_champion_and_writes_nothing(
     it: World, plan_of: PlanOf, tree: str
 ) -> None:
     first = with_two_that_score(it, tree)
@@ -294,7 +294,7 @@ def test_the_drill_fails_where_the_newest_day_cannot_be_scored(it: World, plan_o
     assert "distance_miles" in wrong
 
 
-def test_the_drill_fails_where_who_would_serve_answers_something_else(it: World, plan_of: PlanOf) -> None:
+def test_the_drill_fails_if_the_former_champion_gives_other_scores(it: World, plan_of: PlanOf) -> None:
     it.serve(it.train(it.day, task="regression"))
     it.serve(it.train(it.day, rounds=3))
 

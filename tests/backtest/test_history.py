@@ -206,7 +206,7 @@ def test_other_tasks_live_too(task: str) -> None:
     assert len(scored.truth) == len(scored.scores["triggered"]) == A_DAY * ((until - FIRST).days + 1)
 
 
-def test_tuned_anew_each_retraining_begins_with_the_champions_parameters() -> None:
+def test_with_tuning_each_retraining_begins_with_the_champions_parameters() -> None:
     asked = planned(tuning={"trials": 2, "max_rounds": 20, "early_stopping_rounds": 5})
     past = ModelHistory(asked, rows(), outcomes(), is_tuned=True)
     first = past.train(FIRST - timedelta(days=1), None)
@@ -256,7 +256,7 @@ def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path
     assert reported.join(known, on="order_id").height == kept.summary.rows == 4 * A_DAY
 
 
-def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() -> None:
+def test_the_rules_are_tested_on_the_first_days_and_detect_injected_drifts() -> None:
     past, lives = whole()
     days = [FIRST + timedelta(days=n) for n in range(14)]
     population = past.population(lives["never"].served[FIRST], days)

@@ -52,7 +52,7 @@ def test_a_person_reads_a_table_for_each_model_and_month(capsys: pytest.CaptureF
     assert GOLDEN.read_text(encoding="utf-8") == said(capsys)
 
 
-def test_a_program_reads_what_was_used_requested_and_charged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_used_requested_and_charged_hours(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(said(capsys, "flight_delay", "--month", "2013-04", "--json"))
 
     features, model = told["stages"]
@@ -79,7 +79,7 @@ def test_a_month_without_runs_ends_with_1(capsys: pytest.CaptureFixture[str]) ->
     assert "there were no runs, so there are no costs\n" == said(capsys, "--month", "2012-01", code=1)
 
 
-def test_a_month_that_is_none_and_a_model_that_is_none_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_month_and_an_unknown_model_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "--month", "2013-13", code=2)
     assert 2 == main(["cost", "flight_dely"])
 

@@ -51,7 +51,7 @@ def test_the_exit_code_shows_whether_something_is_wrong(
     assert ("fix: Ask." in said) == (state != "ok")
 
 
-def test_the_doctor_comes_also_where_production_misses_settings(
+def test_doctor_runs_even_if_production_settings_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_PROFILE", "production")

@@ -142,7 +142,7 @@ def test_without_a_champion_the_command_explains_what_to_do_and_ends_with_1(
     )
 
 
-def test_data_that_has_not_come_is_reported_with_what_waits_for_it(
+def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
     it: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it.live()
@@ -152,7 +152,7 @@ def test_data_that_has_not_come_is_reported_with_what_waits_for_it(
     assert f"\nblocked\n  {sentence}\n" in said(capsys)
 
 
-def test_a_proven_leak_is_what_blocks_training(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_proven_leak_is_reported_as_blocking_training(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     it.live()
     found = FoundLeak(column="rain", day=date(2013, 1, 5), at=datetime(2013, 1, 5), sentence="'rain' is a leak.")  # noqa: DTZ001
     put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))
@@ -187,7 +187,7 @@ def test_the_last_ticks_of_the_daemon_are_reported(it: World, capsys: pytest.Cap
     )
 
 
-def test_what_the_last_tick_requested_is_reported_with_its_days_and_what_became_of_it(
+def test_the_runs_of_the_last_tick_are_reported_with_days_and_status(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = {"dagster/asset_partition_range_start": "2013-05-01", "dagster/asset_partition_range_end": "2013-05-03"}
@@ -210,7 +210,7 @@ def test_why_the_last_tick_failed_is_reported(it: World, capsys: pytest.CaptureF
     )
 
 
-def test_a_budget_that_is_spent_is_reported_and_what_it_holds_back(
+def test_a_spent_budget_is_reported_with_what_it_postpones(
     it: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     budget = BudgetSettings(cpu_hours_per_month=1, over="block")

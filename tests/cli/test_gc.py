@@ -63,7 +63,7 @@ def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
     assert before == files_of(lake)
 
 
-def test_folders_that_killed_processes_left_on_this_machine_go_too(
+def test_folders_that_killed_processes_left_on_this_machine_are_removed_too(
     lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served(lake)
@@ -80,7 +80,9 @@ def test_folders_that_killed_processes_left_on_this_machine_go_too(
     assert not folder.exists()
 
 
-def test_what_is_needed_and_lost_stops_it_until_it_is_given_up(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     champion, newer = trained(lake, 2, 300), trained(lake, 3, 200)
     decide(lake, 1, 299, champion)
     decide(lake, 2, 199, newer)
@@ -103,9 +105,7 @@ def test_what_is_needed_and_lost_stops_it_until_it_is_given_up(lake: Lake, capsy
 
 
 @pytest.mark.parametrize("naming", NAMED_BY)
-def test_a_promotion_log_that_is_gone_as_a_whole_stops_it(
-    naming: str, lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     champion = served(lake)
     head = PromotionLog(lake, "flight_delay", Promotion).verified().head
     assert head is not None
@@ -171,7 +171,7 @@ def test_explain_shows_which_root_needs_an_artifact_and_the_path_to_it(
     assert stays[champion["raw"].version]
 
 
-def test_it_explains_what_is_not_there(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     old = trained(lake, 1, 400)["model"]
     served(lake)
     assert 0 == main(["gc", "--yes"])
@@ -190,7 +190,7 @@ def test_it_explains_what_is_not_there(lake: Lake, capsys: pytest.CaptureFixture
         assert (asked[0], True) == (answer["asked"], answer["problem"].startswith(said))
 
 
-def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     champion = served(lake)
     with Lock(lake, "gc", now=NOW):
         assert 1 == main(["gc", "--yes"])

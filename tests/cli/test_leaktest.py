@@ -198,7 +198,7 @@ def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         ([], "there are no features of 'flight_delay' to test; materialize them first: ml-assets run flight_delay"),
     ],
 )
-def test_what_cannot_be_tested_ends_with_2_and_the_reason(
+def test_an_untestable_model_ends_with_2_and_the_reason(
     given: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == main(["leaktest", "flight_delay", *given])
@@ -209,7 +209,7 @@ def test_what_cannot_be_tested_ends_with_2_and_the_reason(
 
 
 @pytest.mark.parametrize("count", ["0", "many"])
-def test_a_number_of_samples_that_is_none_is_wrong_usage(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_number_of_samples_is_wrong_usage(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["leaktest", "flight_delay", "--samples", count])
 

@@ -86,7 +86,7 @@ def test_an_unknown_model_ends_with_2_and_a_suggestion(capsys: pytest.CaptureFix
     assert "Traceback" not in said.err
 
 
-def test_a_day_that_is_none_ends_with_2(manifest: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_day_ends_with_2(manifest: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert manifest
     assert 2 == main(["run", "flight_delay", "--as-of", "2013-02-30"])
 

@@ -130,7 +130,7 @@ def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
     assert [it.model_dump(mode="json") for it in log(lake).entries()] == answer["entries"]
 
 
-def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_champion_of_a_day_is_the_champion_at_its_end(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     by_gate(lake, "a" * 32, "b" * 32)
 
     assert said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0).splitlines()[-1] == (
@@ -152,7 +152,7 @@ def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.Ca
         ("9999-12-31", "--on 9999-12-31 is in the future; expected a day up to 20"),
     ],
 )
-def test_a_day_that_is_none_or_still_to_come_ends_with_2(
+def test_an_invalid_or_future_day_ends_with_2(
     lake: Lake, day: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lake.url
@@ -214,7 +214,7 @@ def test_a_person_promotes_a_rejected_challenger_and_the_entry_records_both_deci
     assert printed.endswith(f"flight_delay: {two} is the champion now\n")
 
 
-def test_the_evidence_of_the_gate_and_the_name_given_go_into_the_entry(
+def test_the_entry_contains_the_gates_evidence_and_the_given_name(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two, _ = kept
@@ -264,7 +264,7 @@ def test_the_current_champion_is_not_promoted_again(lake: Lake, kept: Kept, caps
     assert 1 == len(log(lake).entries())
 
 
-def test_a_version_that_cannot_answer_what_is_declared_is_rejected_with_the_sentences(
+def test_a_version_that_contradicts_the_declaration_is_rejected_with_the_reasons(
     lake: Lake, inputs: TableContract, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tuple(replace(it, unit="km") if it.name == "distance_miles" else it for it in inputs.columns)
@@ -368,7 +368,7 @@ def test_a_decision_that_lost_to_a_concurrent_one_changes_nothing_and_names_the_
 # ---------------------------------------------------------------- rollback
 
 
-def test_each_rollback_goes_further_back_and_the_last_has_nowhere_to_go(
+def test_each_rollback_goes_further_back_and_fails_without_an_earlier_champion(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two, three = kept
@@ -386,9 +386,7 @@ def test_each_rollback_goes_further_back_and_the_last_has_nowhere_to_go(
     assert f"{2:032x}" == entries[3].evaluation_version
 
 
-def test_a_rollback_goes_to_any_version_that_served_before_if_it_is_named(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rollback_can_name_any_former_champion(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     one, two, three = kept
     by_gate(lake, one, two, refused=three)
 

@@ -116,7 +116,7 @@ def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, capsys: pyte
     assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is not the record of a step" in capsys.readouterr().err
 
 
-def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
+def test_the_steps_of_a_run_are_listed_with_their_results(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = failed(lake, monkeypatch)
@@ -137,7 +137,7 @@ def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
         (["{run}", "numbers", "--keep", "{lake}"], "--keep {lake} is not empty; name a new folder"),
     ],
 )
-def test_what_cannot_be_replayed_ends_with_2(
+def test_a_step_that_cannot_be_replayed_ends_with_2(
     lake: Lake, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     run = materialized(lake, "numbers")
@@ -285,7 +285,9 @@ def test_a_launch_configuration_is_written_instead_of_a_replay(
 # ---------------------------------------------------------------- the code of then
 
 
-def test_changed_code_goes_on_in_the_code_of_then(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_is_replayed_with_the_original_code(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str | None, list[str], dict[str, Any]]] = []
 
     def run_at(commit: str | None, command: list[str], **options: Any) -> int:
@@ -327,7 +329,7 @@ def test_changed_code_is_named_if_the_current_code_is_used(
 # ---------------------------------------------------------------- nothing replayed is promoted
 
 
-def test_what_only_a_scratch_lake_has_cannot_be_promoted(
+def test_a_version_in_a_scratch_lake_cannot_be_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))

@@ -168,7 +168,7 @@ def test_a_tampered_input_is_named_and_the_model_gets_no_verdict(
     assert [] == verdicts(lake)
 
 
-def test_an_input_that_is_gone_is_named_before_anything_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_input_is_named_before_anything_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     ref = lake.find(f"{MODEL}/labels", "2013-01-20")
     newest_manifest(lake, ref).unlink()
 
@@ -187,7 +187,7 @@ def test_an_input_that_is_gone_is_named_before_anything_runs(lake: Lake, capsys:
         ("flight_dely", "there is no model 'flight_dely'"),
     ],
 )
-def test_what_cannot_be_reproduced_ends_with_2(
+def test_a_model_that_cannot_be_reproduced_ends_with_2(
     declare: Declare, capsys: pytest.CaptureFixture[str], named: str, message: str
 ) -> None:
     assert 2 == main(["reproduce", named])

@@ -109,7 +109,7 @@ def test_json_contains_the_summary_and_the_injections(capsys: pytest.CaptureFixt
         ([*SPAN, "--inject", "melt:dest"], "injection 'melt:dest' has 2 parts between colons"),
     ],
 )
-def test_what_cannot_be_backtested_ends_with_2_and_a_sentence(
+def test_an_invalid_backtest_ends_with_2_and_a_message(
     given: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == main(["simulate", "flight_delay", *given])
@@ -144,7 +144,7 @@ def test_a_terminal_sees_one_line_that_changes_day_by_day() -> None:
     assert "61 of 61 days, 8 fits, 0 s left" in said.splitlines()[-1]
 
 
-def test_a_pipe_sees_what_triggered_retraining_does_and_each_month() -> None:
+def test_in_a_pipe_progress_shows_triggered_retrainings_and_each_month() -> None:
     said = telling(io.StringIO(), drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}))
 
     lines = [line.split(" s  ", 1)[1] for line in said.splitlines()]

@@ -284,7 +284,7 @@ def predicted(chronicle: Chronicle) -> Chronicle:
     return chronicle
 
 
-def test_a_prediction_is_found_by_its_key_with_who_served_and_its_day_alone(
+def test_a_prediction_is_found_by_its_key_with_the_champion_of_its_day(
     predicted: Chronicle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = the(predicted, "shop/model").version
@@ -303,7 +303,9 @@ def test_a_prediction_is_found_by_its_key_with_who_served_and_its_day_alone(
 
 
 @pytest.mark.parametrize("key", ["b/c/2", "b%2Fc/2"])
-def test_a_key_may_hold_what_joins_keys(predicted: Chronicle, capsys: pytest.CaptureFixture[str], key: str) -> None:
+def test_a_key_may_contain_the_separator_of_keys(
+    predicted: Chronicle, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
     assert 0 == main(["trace", "--prediction", key, "--model", "shop", "--day", "2026-10-01"])
 
     assert "  shop              b/c\n" in capsys.readouterr().out

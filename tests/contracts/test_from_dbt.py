@@ -300,7 +300,7 @@ def test_a_config_that_changes_the_meaning_of_a_test_is_reported(key: str) -> No
     ] == told
 
 
-def test_what_has_no_translation_may_be_left_to_dbt_alone() -> None:
+def test_a_test_without_a_translation_can_be_enforced_by_dbt_only() -> None:
     alone = {"meta": {"enforced_by": "dbt"}, "where": "a > 1"}
     nodes = project(model(column("a")), rule("not_null", "a", alone), rule("looks_nice", "a", alone))
 
@@ -499,7 +499,7 @@ BIKES = source(column("a")) | {"unique_id": "source.shop.raw.bikes", "name": "bi
     ],
     ids=["of no parent", "too short", "none", "negative"],
 )  # fmt: skip
-def test_a_look_back_that_does_not_fit_what_the_model_reads_is_refused(table: dict[str, Any], told: list[str]) -> None:
+def test_a_look_back_that_contradicts_the_models_reads_is_rejected(table: dict[str, Any], told: list[str]) -> None:
     assert told == mistakes(table, sources=(BIKES,))
 
 

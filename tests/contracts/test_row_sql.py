@@ -49,7 +49,7 @@ def test_sql_that_works_over_the_columns_of_a_source_is_accepted(sql: str) -> No
     assert told(expression=sql) == []
 
 
-def test_a_known_time_may_name_what_landing_computes_and_an_expression_may_not() -> None:
+def test_a_known_time_may_use_computed_columns_and_an_expression_may_not() -> None:
     assert told(known_time="later") == []
 
     (refusal,) = told(expression="LATER")

@@ -62,7 +62,7 @@ def test_dates_that_do_not_exist_are_found() -> None:
 
 
 @pytest.mark.parametrize(("text", "line"), [("a: 1\n\tb: 2", 2), ("a: 1\nb: [1, 2\n", 3), ("a: 1\nb: \x07", 2)])
-def test_what_is_not_yaml_is_reported_with_its_line(text: str, line: int) -> None:
+def test_invalid_yaml_is_reported_with_its_line(text: str, line: int) -> None:
     [(at, why)] = told(text)
 
     assert line == at

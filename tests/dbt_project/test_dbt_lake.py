@@ -78,7 +78,7 @@ def test_a_connection_of_dbt_has_the_settings_of_every_connection(
 
 
 @pytest.mark.parametrize("where", ["config_options", "settings"])
-def test_a_profile_that_sets_what_results_depend_on_is_rejected(where: str) -> None:
+def test_a_profile_with_settings_that_change_results_is_rejected(where: str) -> None:
     credentials = DuckDBCredentials(**{where: {"timezone": "Asia/Kolkata", "memory_limit": "1GB"}})
 
     with pytest.raises(DbtRuntimeError, match=r"the dbt profile sets timezone, .* Remove them from 'config_options'"):

@@ -236,7 +236,7 @@ def test_every_scheduled_flight_has_one_row_of_features_and_one_outcome(range_bu
         assert late.null_count() == outcomes.filter(pl.col("outcome") != "arrived").height
 
 
-def test_every_windowed_feature_is_what_its_definition_gives_from_the_raw_files(range_build: Run) -> None:
+def test_every_windowed_feature_equals_its_definition_on_the_raw_files(range_build: Run) -> None:
     """500 flights, 28 features each, against a loop over the raw rows that shares no code with the project."""
     flights = csv("flights.csv.zip").filter(
         pl.date("year", "month", "day").is_between(FIRST, LAST), pl.date("year", "month", "day") != WITHOUT_FLIGHTS

@@ -90,7 +90,7 @@ def test_each_field_has_a_description_that_is_a_sentence() -> None:
         ("attributes.evaluation.baselines", [["shop"], ["shop", "weekday"]]),
     ],
 )
-def test_what_a_declaration_may_contain_conforms(path: str, value: object) -> None:
+def test_valid_declarations_conform_to_the_schema(path: str, value: object) -> None:
     assert [] == errors(with_value(path, value))
 
 

@@ -145,7 +145,7 @@ def test_the_last_user_is_a_number_the_one_that_the_values_name(target: str) -> 
 
 
 @pytest.mark.parametrize("target", ["base", "gpu"])
-def test_what_runs_has_one_package_from_debian_and_no_tools_to_build_with(target: str) -> None:
+def test_the_final_image_has_one_debian_package_and_no_build_tools(target: str) -> None:
     ran = [command for stage in chain(target) for command in commands(stage)]
     installed = [command.split()[2:] for command in ran if command.startswith("apt-get install")]
 

@@ -111,7 +111,7 @@ def test_every_workload_has_requests_and_a_limit_of_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_what_a_workload_writes_goes_to_volumes(name: str) -> None:
+def test_workloads_write_to_volumes_only(name: str) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in WORKLOADS[name]["volumeMounts"]}
 
     assert {"/tmp", VALUES["global"]["dagsterHome"]} == {*mounts} - {ACCOUNT}  # noqa: S108 - the path inside a pod
@@ -125,7 +125,7 @@ def test_the_code_location_has_an_empty_folder_where_the_chart_mounts_a_token() 
     assert {"name": "no-token", "emptyDir": {"sizeLimit": "1Mi"}} == volumes[mounted[ACCOUNT]]
 
 
-def test_what_a_run_writes_goes_to_volumes(run_pod: Mapping[str, Any]) -> None:
+def test_runs_write_to_volumes_only(run_pod: Mapping[str, Any]) -> None:
     spec = run_pod["spec"]["template"]["spec"]
     mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
 
@@ -268,13 +268,13 @@ def test_the_queue_is_polled_each_second_and_its_limits_are_those_of_the_pools(
     assert {"default_limit": 4, "granularity": "run"} == config["concurrency"]["pools"]
 
 
-def test_the_daemon_has_what_the_doctor_looks_for_there() -> None:
+def test_the_daemon_has_the_settings_that_doctor_checks() -> None:
     daemon = VALUES["dagsterDaemon"]
 
     assert (CODE["envConfigMaps"], CODE["envSecrets"]) == (daemon["envConfigMaps"], daemon["envSecrets"])
 
 
-def test_lost_runs_go_on_and_failures_of_the_code_are_not_tried_again() -> None:
+def test_lost_runs_are_resumed_and_failures_of_the_code_are_not_retried() -> None:
     daemon = VALUES["dagsterDaemon"]
 
     assert daemon["runMonitoring"]["enabled"]

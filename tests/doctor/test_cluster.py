@@ -58,7 +58,7 @@ def test_without_a_configured_cluster_there_is_no_finding_about_it(tmp_path: Pat
     assert [] == [*cluster(str(tmp_path), ())]
 
 
-def test_what_a_secret_holds_is_never_fetched(home: Path) -> None:
+def test_the_content_of_a_secret_is_never_fetched(home: Path) -> None:
     double = Pretended(named=ALL)
 
     found(home, double)
@@ -76,7 +76,7 @@ def test_objects_that_the_launcher_names_and_do_not_exist_are_reported(home: Pat
     assert "launcher names certificates, s3, missing in ml" in told["secrets"].text
 
 
-def test_what_this_account_may_not_look_at_is_no_failure(home: Path) -> None:
+def test_objects_that_this_account_may_not_read_are_no_failure(home: Path) -> None:
     double = Pretended(named=ALL, forbidden=("/api/v1/namespaces/ml/secrets/", "/api/v1/nodes"))
 
     told = found(home, double, GpuNeed("m/model", 1))
@@ -84,7 +84,7 @@ def test_what_this_account_may_not_look_at_is_no_failure(home: Path) -> None:
     assert ("warning", "ok", "warning") == tuple(told[kind].state for kind in ("secrets", "config maps", "gpu"))
 
 
-def test_what_this_account_may_not_look_at_is_there_if_pods_that_name_it_run(home: Path) -> None:
+def test_an_unreadable_object_exists_if_pods_that_name_it_run(home: Path) -> None:
     spec = {
         "serviceAccountName": "dagster",
         "volumes": [{"configMap": {"name": "instance"}}, {"secret": {"secretName": "certificates"}}, {"emptyDir": {}}],

@@ -58,9 +58,7 @@ def test_an_order_that_is_whole_is_counted(lake: Lake) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_the_order_is_named(
-    lake: Lake, harm: Callable[[Lake], object], state: str, words: str
-) -> None:
+def test_errors_in_the_order_are_named(lake: Lake, harm: Callable[[Lake], object], state: str, words: str) -> None:
     harm(lake)
 
     said = found(lake)

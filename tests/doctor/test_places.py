@@ -217,7 +217,7 @@ def test_a_dbt_project_without_the_package_of_this_engine_is_reported(tmp_path: 
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e8, "wrong"), (1e9, "warning"), (1e11, "ok")])
-def test_little_room_is_warned_of_and_none_is_wrong(
+def test_little_free_space_is_a_warning_and_none_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, state: str
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))

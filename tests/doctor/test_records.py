@@ -46,7 +46,7 @@ def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(
     assert damaged.fix.startswith(f"Restore what was written in {lake.path('promotions', 'shop')}, from a backup")
 
 
-def test_a_log_that_is_gone_as_a_whole_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
+def test_a_missing_log_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
     head = PromotionLog(lake, "shop", Promotion).verified().head
     assert head is not None
     put(lake, frame(1), asset="shop/predictions", partition="2013-01-01", parameters={"promotion": head.model_dump()})

@@ -108,7 +108,9 @@ def test_a_pod_that_still_ends_is_waited_for() -> None:
     [("no-image", 10), ("no-gpu", 10), ("invalid-image", 1), ("never-pulled", 1), ("no-secret", 1), ("no-volume", 1),
      ("no-account", 1)],
 )  # fmt: skip
-def test_what_may_yet_start_gets_the_declared_time_and_what_cannot_a_minute(which: str, grace: float) -> None:
+def test_a_pod_that_may_still_start_gets_the_declared_time_and_one_that_cannot_gets_a_minute(
+    which: str, grace: float
+) -> None:
     assert diagnosis(which, after=grace - 0.1) is None
     assert diagnosis(which, after=grace + 0.1) is not None
 

@@ -89,7 +89,7 @@ def test_memory_grows_up_to_its_ceiling_and_then_the_failure_names_the_limit_to_
     assert "That is the ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi." in failure
 
 
-def test_a_pod_lost_more_often_than_declared_fails_its_step_and_what_comes_after_is_not_run(shop: Shop) -> None:
+def test_a_pod_lost_more_often_than_declared_fails_its_step_and_later_steps_are_not_run(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [deleted] * 5
 
     run = shop.work(shop.create("tuning", "model"))

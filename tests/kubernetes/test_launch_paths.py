@@ -154,7 +154,7 @@ OTHERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", [*Compute.model_fields])
-def test_every_declared_field_reaches_the_pod_or_what_is_done_about_it(field: str) -> None:
+def test_every_declared_field_reaches_the_pod_or_the_retry_policy(field: str) -> None:
     changed = Compute.model_validate({**TUNING.model_dump(), field: OTHERS[field]})
     before, after = pod_tags(TUNING), pod_tags(changed)
 

@@ -29,7 +29,7 @@ def memory(container: dict[str, Any]) -> tuple[str, str]:
     return container["resources"]["requests"]["memory"], container["resources"]["limits"]["memory"]
 
 
-def test_the_launcher_takes_what_dagsters_takes_and_a_ceiling() -> None:
+def test_the_launcher_accepts_dagsters_configuration_and_a_ceiling() -> None:
     assert {*K8sRunLauncher.config_type(), "run_memory_ceiling"} == {*PodLauncher.config_type()}
 
 

@@ -6,7 +6,7 @@ import time
 from ml_assets.kubernetes.local import LocalSteps
 
 
-def test_who_waits_is_woken_by_each_step_that_ends_also_by_one_that_ended_before() -> None:
+def test_a_waiter_is_woken_by_each_ended_step_even_one_that_ended_before() -> None:
     steps, go_on = LocalSteps(), threading.Event()
     steps.start("first", lambda: None)
     steps.start("second", lambda: go_on.wait() and None)

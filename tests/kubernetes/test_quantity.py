@@ -19,7 +19,7 @@ def test_an_amount_of_cpu_is_so_many_cores(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["two", "", "-1Gi", "4 Gi", "4gb", "1e3", "500m"])
-def test_what_is_no_memory_is_refused(text: str) -> None:
+def test_an_invalid_memory_quantity_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a value such as"):
         bytes_of(text)
 
@@ -56,7 +56,7 @@ def test_retries_for_lost_pods_and_for_memory_are_counted_separately_and_a_lost_
 
 
 @pytest.mark.parametrize("kind", ["PodNotStarted", "PodDiskFull", "PodPastDeadline", "PodFailed"])
-def test_what_would_end_the_same_way_is_not_tried_again(kind: str) -> None:
+def test_a_permanent_failure_is_not_retried(kind: str) -> None:
     policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5)
     assert policy.retry_message(kind, []) is None  # type: ignore[arg-type]
 

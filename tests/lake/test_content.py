@@ -55,7 +55,7 @@ def version(artifact: object) -> str:
 
 @settings(max_examples=40)
 @given(FRAMES)
-def test_a_frame_comes_back_as_it_went_in_and_has_the_same_version(frame: pl.DataFrame) -> None:
+def test_a_frame_is_read_back_unchanged_with_the_same_version(frame: pl.DataFrame) -> None:
     back = through_files(frame, pl.DataFrame)
 
     assert_frame_equal(frame, back)
@@ -64,7 +64,7 @@ def test_a_frame_comes_back_as_it_went_in_and_has_the_same_version(frame: pl.Dat
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])), story=st.text(st.characters(exclude_categories=["Cs"])),
        amount=st.floats(allow_nan=False, allow_infinity=False))  # fmt: skip
-def test_an_artifact_of_several_parts_comes_back_as_it_went_in(text: str, story: str, amount: float) -> None:
+def test_an_artifact_of_several_parts_is_read_back_unchanged(text: str, story: str, amount: float) -> None:
     kept = Study(frame(1, 2), Note(text=text, amount=amount), story)
     back = through_files(kept, Study)
 
@@ -279,7 +279,7 @@ def test_a_part_can_name_its_own_file() -> None:
     assert Page("x") == through_files(Page("x"), Page)
 
 
-def test_a_part_that_may_be_none_has_no_file_then() -> None:
+def test_an_optional_part_that_is_none_has_no_file() -> None:
     @dataclass(frozen=True)
     class Page:
         html: str

@@ -20,7 +20,7 @@ def cost_of(lake: Lake, asset: str, partition: str | None = None) -> Cost:
     return cost
 
 
-def test_the_days_of_a_step_share_what_it_took_so_that_their_sum_is_the_steps(tmp_path: Path) -> None:
+def test_the_costs_of_the_days_of_a_step_add_up_to_the_cost_of_the_step(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def slow(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> pl.DataFrame:
         ml_assets_lake.open()
@@ -39,7 +39,7 @@ def test_the_days_of_a_step_share_what_it_took_so_that_their_sum_is_the_steps(tm
     assert sum(it.seconds for it in costs) >= 0.2
 
 
-def test_what_an_attempt_that_failed_took_is_in_no_other_steps_cost(tmp_path: Path) -> None:
+def test_the_cost_of_a_failed_attempt_is_in_no_other_step(tmp_path: Path) -> None:
     @dg.asset
     def fails(ml_assets_lake: LakeResource) -> pl.DataFrame:
         ml_assets_lake.open()

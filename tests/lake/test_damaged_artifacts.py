@@ -33,7 +33,7 @@ def test_a_damaged_file_is_named_and_not_used(lake: Lake, name: str, damage: str
         lake.get(ref, Study)
 
 
-def test_what_was_checked_is_what_is_read_though_the_file_is_replaced_in_between(
+def test_the_checked_bytes_are_read_even_if_the_file_is_replaced_in_between(
     folder: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = put(folder, study()).ref

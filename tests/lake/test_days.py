@@ -23,7 +23,7 @@ def test_an_allowed_gap_is_a_day_before_its_own_and_nothing_else() -> None:
     )
 
 
-def test_a_day_after_its_own_may_still_come() -> None:
+def test_a_day_after_the_newest_may_still_land() -> None:
     assert Gaps({}, {}) == gaps_of("2013-01-05", {"m/labels": ["2013-01-05", "2013-01-06"]},
                                    {"m/labels": ["2013-01-05"]}, allow_gaps=False)  # fmt: skip
 
@@ -57,7 +57,7 @@ def test_a_run_covers_days_that_are_due_or_may_be_materialized_again_for_each_of
     assert [] == runs(x="")
 
 
-def test_what_several_lack_is_listed_once_and_in_order() -> None:
+def test_days_missing_for_several_assets_are_listed_once_and_in_order() -> None:
     found = merge_days([{"b": ["2013-01-02"], "a": ["2013-01-01"]}, {"b": ["2013-01-01", "2013-01-02"]}, {"c": []}])
 
     assert {"a": ("2013-01-01",), "b": ("2013-01-01", "2013-01-02")} == found

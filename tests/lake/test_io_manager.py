@@ -175,7 +175,7 @@ def test_a_day_without_rows_is_an_empty_artifact_with_the_schema(tmp_path: Path)
     assert_frame_equal(dated().clear(), lake.get(lake.find("sparse", "2013-01-02"), pl.DataFrame))
 
 
-def test_days_of_another_kind_than_frames_come_as_a_mapping(tmp_path: Path) -> None:
+def test_days_of_other_types_than_frames_are_loaded_as_a_mapping(tmp_path: Path) -> None:
     assert materialize(tmp_path, daily, noted, over=("2013-01-01", "2013-01-03")).success
     assert materialize(tmp_path, daily, noted, gathered, only=["gathered"]).success
 
@@ -233,7 +233,7 @@ def test_the_inputs_of_each_day_are_only_the_days_that_it_read(tmp_path: Path) -
     } == read
 
 
-def test_a_day_of_a_range_reads_what_its_window_reaches_and_all_that_has_no_days() -> None:
+def test_a_day_of_a_range_reads_the_days_of_its_window_and_unpartitioned_inputs() -> None:
     refs = [ArtifactRef(asset="t", partition=str(day), version="0" * 32) for day in days(FIRST, 5)]
     whole = ArtifactRef(asset="w", version="0" * 32)
     other = ArtifactRef(asset="o", partition="2013-01-01", version="0" * 32)
@@ -373,7 +373,7 @@ def test_days_that_may_be_read_are_not_missing_where_they_are_not_there_but_the_
     assert "daily of 2013-01-03 is missing" in message_of(failed)
 
 
-def test_what_was_read_for_one_day_of_a_run_is_an_input_of_that_day_alone(tmp_path: Path) -> None:
+def test_an_artifact_read_for_one_day_of_a_run_is_an_input_of_that_day_only(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, ml_assets_lake: LakeResource) -> dict[str, Note]:
         for day in context.partition_keys:
@@ -453,7 +453,7 @@ def zz_sound(numbers: pl.DataFrame) -> pl.DataFrame:
     return numbers
 
 
-def test_what_a_failed_step_read_is_not_the_lineage_of_the_next(tmp_path: Path) -> None:
+def test_the_reads_of_a_failed_step_are_not_in_the_lineage_of_the_next(tmp_path: Path) -> None:
     materialize(tmp_path, numbers, broken, zeros, zz_sound)
 
     lake = Lake(str(tmp_path))
@@ -462,7 +462,7 @@ def test_what_a_failed_step_read_is_not_the_lineage_of_the_next(tmp_path: Path) 
     assert ((lake.find("numbers"),), {}) == (with_input.inputs, with_input.parameters)
 
 
-def test_what_a_failed_run_read_is_not_the_lineage_of_the_next_run(tmp_path: Path) -> None:
+def test_the_reads_of_a_failed_run_are_not_in_the_lineage_of_the_next_run(tmp_path: Path) -> None:
     materialize(tmp_path, numbers, broken)
 
     materialize(tmp_path, numbers)

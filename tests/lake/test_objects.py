@@ -87,7 +87,7 @@ def test_a_removed_object_is_no_more(lake: Objects) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing/here", "folder"])
-def test_what_is_not_there_is_missing_for_every_operation(lake: Objects, name: str) -> None:
+def test_a_missing_object_is_reported_by_every_operation(lake: Objects, name: str) -> None:
     put(lake, "folder/x")
     path = lake.path(name)
     for operation in (lake.read, lake.stat, lake.size):
@@ -184,7 +184,7 @@ def known(lake: Objects, path: str) -> Stat:
     return lake.list_each([folder])[folder][name]
 
 
-def test_what_was_written_or_read_here_is_not_fetched_again(
+def test_objects_written_or_read_here_are_not_fetched_again(
     s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = f"objects-{os.getpid()}-{next(_numbers)}"
@@ -204,7 +204,7 @@ def test_what_was_written_or_read_here_is_not_fetched_again(
     assert ["get_object"] == asked
 
 
-def test_an_object_that_has_changed_is_fetched_anew(s3: Callable[[str], Mapping[str, Any]]) -> None:
+def test_an_object_that_has_changed_is_fetched_again(s3: Callable[[str], Mapping[str, Any]]) -> None:
     bucket = f"objects-{os.getpid()}-{next(_numbers)}"
     lake, other = Objects(f"s3://{bucket}", s3(bucket)), Objects(f"s3://{bucket}", s3(bucket))
     path = put(lake, "a/data", b"first")
@@ -216,7 +216,7 @@ def test_an_object_that_has_changed_is_fetched_anew(s3: Callable[[str], Mapping[
 
 
 @pytest.mark.parametrize(("most", "data"), [(3, b"data"), (LARGEST * 2, b"0" * (LARGEST + 1))])
-def test_what_there_is_no_room_for_is_read_where_it_is(
+def test_objects_larger_than_the_free_space_are_read_remotely(
     s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch, most: int, data: bytes
 ) -> None:
     copies = Copies(most)
@@ -253,7 +253,7 @@ def test_copies_that_cannot_be_cached_are_reported_once_and_not_needed(
     assert 1 == sum("caching is off" in record.message for record in caplog.records)
 
 
-def test_copies_go_with_the_process_and_not_with_a_child_of_it(tmp_path: Path) -> None:
+def test_copies_are_removed_with_the_process_and_not_with_its_children(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True).stdout.split()
 
     assert ["True", "True"] == said[1:]
@@ -525,7 +525,7 @@ def test_an_address_that_cannot_be_is_refused_without_echoing_a_secret(
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_what_is_shown_of_a_lake_holds_no_credential() -> None:
+def test_the_repr_of_a_lake_contains_no_credential() -> None:
     lake = Objects("s3://bucket/lake", {"key": "AKIA", "secret": "s3cr3t", "token": "t0k3n", "profile": "theirs"})
 
     assert "Objects(s3://bucket/lake)" == repr(lake)

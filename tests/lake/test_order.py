@@ -76,7 +76,7 @@ def rows_in(lake: Lake) -> list[int]:
 
 
 @pytest.mark.parametrize("off", [YEAR, -YEAR])
-def test_what_is_published_last_is_current_after_a_clock_was_a_year_off(lake: Lake, off: timedelta) -> None:
+def test_the_last_published_version_is_current_even_if_a_clock_was_a_year_off(lake: Lake, off: timedelta) -> None:
     with clock(off):
         put(lake, frame(1))
     later = put(lake, frame(2))
@@ -169,9 +169,7 @@ def test_the_order_is_read_only_for_partitions_with_several_versions(
 
 
 @pytest.mark.parametrize("part", ["/manifest-", "/order/"])
-def test_what_a_writer_did_not_publish_before_it_ended_is_not_current_and_the_next_time_is(
-    lake: Lake, part: str
-) -> None:
+def test_an_artifact_that_was_not_published_is_not_current_until_it_is(lake: Lake, part: str) -> None:
     before = put(lake, frame(1))
     with killed_before(part):
         put(lake, frame(2))
@@ -202,7 +200,7 @@ def test_of_two_unpublished_versions_neither_is_current_and_the_next_published_o
     assert {"": put(lake, frame(1)).ref} == lake.newest(ASSET)
 
 
-def test_a_writer_that_is_stopped_anywhere_leaves_what_was_current_or_its_own(tmp_path: Path) -> None:
+def test_a_writer_that_is_stopped_at_any_point_leaves_the_previous_or_its_own_version_current(tmp_path: Path) -> None:
     n, is_over, seen = 0, False, set()
     while not is_over:
         n += 1
@@ -240,7 +238,7 @@ def test_threads_that_publish_the_same_at_once_agree(lake: Lake) -> None:
     assert {it.run_id: it.number for it in made} == {it.run_id: it.number for it in lake.manifests(made[0].ref)}
 
 
-def test_no_row_is_lost_by_threads_that_each_add_one_to_what_they_read(lake: Lake) -> None:
+def test_no_row_is_lost_by_threads_that_each_append_one(lake: Lake) -> None:
     with ThreadPoolExecutor(6) as pool:
         [*pool.map(lambda n: add(lake, n), range(6))]
 
@@ -253,7 +251,7 @@ def _add_many(url: str, options: Mapping[str, Any], rows: range) -> None:
         add(lake, row)
 
 
-def test_no_row_is_lost_by_processes_that_each_add_some_to_what_they_read(lake: Lake) -> None:
+def test_no_row_is_lost_by_processes_that_each_append_some(lake: Lake) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_add_many, args=(lake.url, lake.options, range(n, n + 5))) for n in (0, 5)]
     for writer in writers:
@@ -277,7 +275,7 @@ def test_an_artifact_of_an_older_input_is_rejected_before_anything_is_written(fo
     assert before == files_of(folder)
 
 
-def test_who_loses_the_race_at_the_last_moment_leaves_nothing_that_counts(lake: Lake) -> None:
+def test_the_loser_of_a_race_leaves_no_current_version(lake: Lake) -> None:
     other, theirs, create = Lake(lake.url, lake.options), [], Lake.create
 
     def overtaken(it: Lake, path: str, data: bytes) -> str | None:
@@ -307,7 +305,7 @@ def test_a_lake_whose_records_were_lost_is_not_guessed_at(folder: Lake) -> None:
         folder.newest(ASSET)
 
 
-def test_a_current_version_that_is_gone_is_named_and_not_replaced_by_an_older_one(folder: Lake) -> None:
+def test_a_missing_current_version_is_named_and_not_replaced_by_an_older_one(folder: Lake) -> None:
     for n in (1, 2, 3):
         last = put(folder, frame(n))
     newest_manifest(folder, last.ref).unlink()

@@ -48,7 +48,7 @@ def test_an_empty_log_has_no_last_entry(lake: Lake) -> None:
     assert [] == log(lake).entries()
 
 
-def test_entries_come_back_in_the_order_they_were_added(lake: Lake) -> None:
+def test_entries_are_read_in_the_order_they_were_added(lake: Lake) -> None:
     added = [log(lake).append(promotion(n, champion="abc"[n - 1] * 32), number=n) for n in (1, 2, 3)]
 
     assert added == log(lake).entries()
@@ -238,7 +238,7 @@ def test_a_damaged_log_is_neither_read_nor_decided_on_and_the_entry_is_named(
     ids=["the newest entry cut off", "the newest entry replaced", "the whole log gone"],
 )  # fmt: skip
 @pytest.mark.parametrize("asset", ["predictions", "champion", "evaluation"])
-def test_a_log_that_lost_what_a_manifest_names_is_not_decided_on(
+def test_a_log_without_an_entry_that_a_manifest_names_is_not_extended(
     lake: Lake, damage: Callable[[Lake], None], message: str, asset: str
 ) -> None:
     filled(lake)
@@ -302,7 +302,7 @@ def test_an_entry_of_another_place_is_not_written(tmp_path: Path, changes: dict[
     assert [] == log(lake).entries()
 
 
-def test_what_is_still_being_written_is_not_there_yet(lake: Lake) -> None:
+def test_an_entry_is_not_visible_while_it_is_written(lake: Lake) -> None:
     first = log(lake).append(promotion(1), number=1)
     write(lake, "000002.json.1f2e3d4c.part", b'{"numb')
 
@@ -327,7 +327,7 @@ def test_a_log_that_cannot_be_written_is_reported_with_its_path() -> None:
 # ---------------------------------------------------------------- who served when
 
 
-def test_the_log_before_a_moment_ends_with_what_was_decided_before_it(lake: Lake) -> None:
+def test_the_log_as_of_a_moment_ends_with_the_last_decision_before_it(lake: Lake) -> None:
     east = timezone(timedelta(hours=2))
     moments = [
         datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC),
@@ -372,7 +372,7 @@ def test_each_concurrent_decision_is_repeated_until_it_has_its_own_number(lake: 
 # ---------------------------------------------------------------- a new log in place of a damaged one
 
 
-def test_a_new_log_gives_up_what_manifests_name_of_the_damaged_one_and_no_more(lake: Lake) -> None:
+def test_a_new_log_gives_up_exactly_the_entries_of_the_damaged_one(lake: Lake) -> None:
     edited(filled(lake))
 
     folder, named = log(lake).set_aside(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))

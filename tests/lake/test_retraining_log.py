@@ -32,7 +32,7 @@ def test_an_empty_log_has_no_records(log: RetrainingLog[Retraining]) -> None:
     assert [] == log.newest(5)
 
 
-def test_records_come_back_by_their_days_the_newest_of_them(log: RetrainingLog[Retraining]) -> None:
+def test_the_newest_records_are_read_by_day(log: RetrainingLog[Retraining]) -> None:
     there = [record(date(2013, 9, 30)), record(), record(number=2), record(date(2013, 11, 1))]
     for one in reversed(there):
         assert log.claim(one)
@@ -74,7 +74,7 @@ def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> 
         ),
     ],
 )
-def test_what_is_no_record_is_named(log: RetrainingLog[Retraining], data: bytes, said: str) -> None:
+def test_an_invalid_record_is_named(log: RetrainingLog[Retraining], data: bytes, said: str) -> None:
     log.claim(record())
     overwrite(log.lake, log.lake.path("retrainings", "m", "2013-10-31.01.json"), data)
 

@@ -359,7 +359,7 @@ def test_explicit_settings_equal_those_of_s3fs(s3: S3) -> None:
     assert Access.of(options) == Access.of(ours)
 
 
-def test_a_session_token_goes_with_every_request_of_ours_and_of_polars(faulty: tuple[FaultyS3, Objects]) -> None:
+def test_a_session_token_is_sent_with_every_request_of_ours_and_of_polars(faulty: tuple[FaultyS3, Objects]) -> None:
     proxy, lake = faulty
     theirs = Objects(lake.url, {**lake.options, "token": "t0k3n"})
     put(theirs, "a.parquet", parquet())
@@ -399,7 +399,7 @@ def test_polars_reads_through_faults(faulty: tuple[FaultyS3, Objects]) -> None:
     assert 5 == proxy.injected.total()
 
 
-def test_polars_gives_up_a_server_that_is_gone(faulty: tuple[FaultyS3, Objects]) -> None:
+def test_polars_gives_up_an_unreachable_server(faulty: tuple[FaultyS3, Objects]) -> None:
     proxy, lake = faulty
     options = lake.polars_options()
     proxy.gone()

@@ -56,7 +56,7 @@ def objects(lake: Lake) -> dict[str, bytes]:
 # ---------------------------------------------------------------- what is current
 
 
-def test_what_is_current_is_what_was_current_at_the_moment(source: Lake, tmp_path: Path) -> None:
+def test_the_current_artifacts_are_those_of_the_moment(source: Lake, tmp_path: Path) -> None:
     first = put(source, frame(1), asset=ASSET, partition=DAY).ref
     second = put(source, frame(2), asset=ASSET, partition=DAY).ref
     moment = now()
@@ -75,9 +75,7 @@ def test_what_is_current_is_what_was_current_at_the_moment(source: Lake, tmp_pat
         then.find(ASSET, "2013-01-02")
 
 
-def test_what_was_published_before_by_a_clock_that_was_ahead_had_been_published_by_then(
-    source: Lake, tmp_path: Path
-) -> None:
+def test_an_earlier_publication_by_a_fast_clock_counts_as_published(source: Lake, tmp_path: Path) -> None:
     with clock(timedelta(days=365)):
         ahead = put(source, frame(1))
     later = put(source, frame(2))
@@ -164,7 +162,7 @@ def test_only_requested_files_are_fetched(source: Lake, tmp_path: Path) -> None:
     assert "wanted" == lake.get(wanted.ref, Study).note.text
 
 
-def test_an_artifact_comes_with_the_manifest_that_it_had_at_the_moment(source: Lake, tmp_path: Path) -> None:
+def test_an_artifact_has_the_manifest_of_the_moment(source: Lake, tmp_path: Path) -> None:
     first = put(source, frame(1), run_id="first")
     moment = now()
     put(source, frame(1), run_id="second")
@@ -229,7 +227,7 @@ def test_an_artifact_that_is_damaged_in_the_other_lake_is_named_there(source: La
     assert [] == [name for name in lake.tree(lake.url) if "manifest" in name]
 
 
-def test_an_artifact_whose_file_is_gone_is_named(folder: Lake, tmp_path: Path) -> None:
+def test_an_artifact_with_a_missing_file_is_named(folder: Lake, tmp_path: Path) -> None:
     made = put(folder, frame(1))
     (Path(folder.directory(made.ref)) / made.files[0].name).unlink()
 
@@ -237,7 +235,7 @@ def test_an_artifact_whose_file_is_gone_is_named(folder: Lake, tmp_path: Path) -
         scratch(folder, tmp_path).find(ASSET)
 
 
-def test_a_pinned_artifact_that_is_gone_is_named(folder: Lake, tmp_path: Path) -> None:
+def test_a_missing_pinned_artifact_is_named(folder: Lake, tmp_path: Path) -> None:
     gone = ArtifactRef(asset=ASSET, version="a" * 32)
 
     with pytest.raises(MissingArtifactError, match=r"shop/orders@aaaaaaaaaaaa has no manifest"):

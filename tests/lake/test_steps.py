@@ -106,7 +106,7 @@ def summed(daily: pl.LazyFrame) -> pl.DataFrame:
 # ---------------------------------------------------------------- when it is written
 
 
-def test_a_step_that_fails_leaves_what_it_was_given(tmp_path: Path) -> None:
+def test_a_step_that_fails_leaves_the_record_of_its_inputs(tmp_path: Path) -> None:
     tags = {"ml_assets/cause": "a test", "ml_assets/model": "shop", "mine": "is not kept"}
 
     failed = materialize(tmp_path, numbers, broken, config={"broken": {"most": 5}}, tags=tags)
@@ -273,7 +273,7 @@ def test_an_asset_of_no_step_is_reported_with_the_assets_of_the_run(tmp_path: Pa
         ),
     ],
 )
-def test_what_is_no_record_is_named(tmp_path: Path, change: Callable[[Any], bytes], message: str) -> None:
+def test_an_invalid_record_is_named(tmp_path: Path, change: Callable[[Any], bytes], message: str) -> None:
     lake = Lake(str(tmp_path))
     store_step(lake, record())
     path = tmp_path / "runs" / "run-1" / "orders" / "0.json"

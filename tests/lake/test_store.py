@@ -25,7 +25,7 @@ def void(_: object) -> None:
 # ---------------------------------------------------------------- plain objects
 
 
-def test_an_object_comes_back_as_it_was_written(lake: Lake) -> None:
+def test_an_object_is_read_back_unchanged(lake: Lake) -> None:
     size, digest = lake.write(lake.path("a", "b.txt"), lambda file: void(file.write(b"hello")))
 
     assert b"hello" == lake.read(lake.path("a", "b.txt"))
@@ -411,7 +411,7 @@ def test_every_version_of_a_partition_is_listed_with_each_materialization(lake: 
     assert made[:1] + made[2:] == lake.manifests(made[0].ref)
 
 
-def test_what_was_read_before_can_be_counted_among_the_reads_of_a_step(lake: Lake) -> None:
+def test_earlier_reads_can_be_added_to_the_reads_of_a_step(lake: Lake) -> None:
     ref = put(lake, frame(1)).ref
     lake.get(ref, pl.DataFrame, is_input=False)
     lake.note_reads([ref])

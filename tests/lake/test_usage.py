@@ -26,7 +26,7 @@ def touched(mebibytes: int) -> bytearray:
     return bytearray(b"x") * (mebibytes * MIB)
 
 
-def test_cpu_of_the_process_and_of_what_it_waited_for_is_counted_once() -> None:
+def test_cpu_of_the_process_and_its_children_is_counted_once() -> None:
     meter = Meter()
     exec(BUSY)  # noqa: S102 - the same work as the child's
     own = meter.take().cpu_seconds
@@ -98,7 +98,7 @@ def in_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return limit
 
 
-def test_a_step_with_a_pod_of_its_own_was_given_what_is_declared(in_pod: Path) -> None:
+def test_a_step_with_its_own_pod_has_the_declared_resources(in_pod: Path) -> None:
     assert in_pod.exists()
     assert PodResources(cpu=1.5, memory_bytes=2 * 2**30, gpus=2, gpu_type="NVIDIA-H100-80GB-HBM3") == pod_resources(
         pod_tags.pod_tags(OWN)

@@ -96,12 +96,12 @@ def test_a_text_for_missing_values_is_recognized_quoted_or_not() -> None:
         ("a,b\n1,2\n".encode("utf-16-le"), "line 1 has a NUL byte"),
     ],
 )
-def test_what_is_not_csv_is_refused_with_the_line(text: str | bytes, message: str) -> None:
+def test_invalid_csv_is_rejected_with_the_line(text: str | bytes, message: str) -> None:
     with pytest.raises(CsvError, match=message):
         rows(text)
 
 
-def test_an_escape_before_what_needs_none_is_refused() -> None:
+def test_an_unnecessary_escape_is_rejected() -> None:
     with pytest.raises(CsvError, match="line 3 has an escape before an ordinary character"):
         rows("a,b\n1,\\\\\n2,\\N\n", escape="\\")
 
@@ -156,7 +156,7 @@ def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
         ({"date_format": "%d.%m"}, "expected a year"),
     ],
 )
-def test_a_dialect_that_is_none_is_refused(dialect: dict[str, str], message: str) -> None:
+def test_an_invalid_dialect_is_rejected(dialect: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CsvDialect.model_validate(dialect)
 
@@ -186,7 +186,7 @@ TABLES = st.integers(1, 3).flatmap(
     ),
     block=st.integers(1, 40),
 )
-def test_what_pythons_writer_writes_is_read_back_as_it_was_or_refused(
+def test_output_of_pythons_csv_writer_is_read_back_unchanged_or_rejected(
     table: list[list[str]], dialect: dict[str, Any], writing: dict[str, Any], block: int
 ) -> None:
     if any("\r" in value for row in table for value in row):
@@ -217,7 +217,7 @@ def test_what_pythons_writer_writes_is_read_back_as_it_was_or_refused(
 
 
 @given(table=TABLES, delimiter=st.sampled_from(",;\t|"), ending=st.sampled_from(["\n", "\r\n"]))
-def test_what_follows_rfc_4180_is_never_refused(table: list[list[str]], delimiter: str, ending: str) -> None:
+def test_valid_rfc_4180_is_never_rejected(table: list[list[str]], delimiter: str, ending: str) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator=ending)
     width = len(table[0]) if table else 2

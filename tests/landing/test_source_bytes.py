@@ -85,7 +85,7 @@ def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "has more than 8,388,608 bytes, half of this machine's memory. Split it." in str(error.value)
 
 
-def test_a_file_that_comes_at_a_usual_pace_is_read_whole() -> None:
+def test_a_file_that_arrives_at_a_usual_pace_is_read_completely() -> None:
     text = b"n\n" + b"1234567\n" * 500_000
 
     with serving(lambda: [text[:1000], text[1000:]], length=len(text)) as url:

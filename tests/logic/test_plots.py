@@ -318,7 +318,7 @@ def test_baselines_are_drawn_next_to_the_model_with_their_figures() -> None:
     assert "constant  0.500" in shown
 
 
-def test_the_selection_names_what_is_selected_and_marks_the_noise() -> None:
+def test_the_selection_plot_names_selected_features_and_marks_the_noise() -> None:
     svg = selection_plot(importances())
 
     assert title(svg) == "3 of 4 features are selected"

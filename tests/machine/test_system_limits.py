@@ -38,7 +38,7 @@ SAYS = {
         (errno.ENOMEM, "memory"),
     ],
 )  # fmt: skip
-def test_what_the_system_refuses_has_advice_of_its_own(number: int, kind: str) -> None:
+def test_each_system_error_has_its_own_advice(number: int, kind: str) -> None:
     error = OSError(number, os.strerror(number), "/a/file")
 
     assert advice(f"OSError: {error}").startswith(SAYS[kind])

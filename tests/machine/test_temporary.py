@@ -53,7 +53,7 @@ def age(folder: Path, seconds: float) -> None:
         os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_a_folder_is_empty_and_goes_at_the_end_even_of_a_failure(place: Path) -> None:
+def test_a_folder_is_empty_and_removed_at_the_end_even_after_a_failure(place: Path) -> None:
     def fail() -> None:
         with temporary_folder("test") as folder:
             assert [] == [*folder.iterdir()]
@@ -65,7 +65,9 @@ def test_a_folder_is_empty_and_goes_at_the_end_even_of_a_failure(place: Path) ->
     assert [] == [*place.iterdir()]
 
 
-def test_the_folder_of_a_killed_process_goes_after_the_grace_period_and_that_of_a_living_one_never(place: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed_after_the_grace_period_and_that_of_a_running_one_never(
+    place: Path,
+) -> None:
     with other_process(place) as (process, folder):
         age(folder, 10 * GRACE_SECONDS)
         assert [] == remove_abandoned()
@@ -83,7 +85,7 @@ def test_the_folder_of_a_killed_process_goes_after_the_grace_period_and_that_of_
             assert not folder.exists()
 
 
-def test_only_what_was_last_written_counts_for_the_age_of_a_folder(place: Path) -> None:
+def test_the_age_of_a_folder_counts_from_its_last_write(place: Path) -> None:
     folder = place / f"{PREFIX}test-x"
     folder.mkdir()
     (folder / "young").write_bytes(b"")

@@ -156,7 +156,7 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          "out.")),
     ],
 )  # fmt: skip
-def test_what_a_table_does_not_have_or_cannot_be_is_reported_with_both_places(
+def test_columns_that_a_table_lacks_or_has_with_another_type_are_reported_with_both_places(
     tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
     found = problems(tmp_path, MODEL.replace(old, new))

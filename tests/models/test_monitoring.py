@@ -96,7 +96,7 @@ def test_days_that_the_champion_was_trained_on_are_ignored(it: World) -> None:
     assert days[3:] == [one.day for one in read(it).performance]
 
 
-def test_an_evaluation_that_is_gone_is_reported(it: World) -> None:
+def test_a_missing_evaluation_is_reported(it: World) -> None:
     version = it.log().entries()[-1].evaluation_version
     for path in (Path(it.lake.url) / "artifacts" / "m" / "evaluation" / str(version)).iterdir():
         path.unlink()

@@ -63,7 +63,7 @@ def test_an_error_in_a_worker_fails_the_step_with_its_message(
         found.run()
 
 
-def test_the_compute_of_a_search_goes_to_its_workers_and_its_step_runs_in_the_runs_pod() -> None:
+def test_the_compute_of_a_search_applies_to_its_workers_and_its_step_runs_in_the_runs_pod() -> None:
     contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
     compute = {"tuning": {"cpu": "2"}, "model": {"cpu": "1"}}
     several = ModelPlan.of(declaration(tuning={"workers": 2}, compute=compute), contracts)

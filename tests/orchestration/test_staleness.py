@@ -61,7 +61,7 @@ def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
     ]  # fmt: skip
 
 
-def test_who_reads_a_day_is_the_other_way_round_of_what_a_day_reads() -> None:
+def test_the_readers_of_a_day_are_the_inverse_of_the_days_that_a_day_reads() -> None:
     wide = dg.TimeWindowPartitionMapping(start_offset=-28, allow_nonexistent_upstream_partitions=True)
     ahead = dg.TimeWindowPartitionMapping(end_offset=1, allow_nonexistent_upstream_partitions=True)
     child, parent = dg.AssetKey("child"), dg.AssetKey("parent")
@@ -74,7 +74,7 @@ def test_who_reads_a_day_is_the_other_way_round_of_what_a_day_reads() -> None:
     assert readers_of(graph_of(), dg.AssetKey("beside"), dg.AssetKey("summary"), "") is None
 
 
-def test_what_has_no_partitions_reads_all_there_are_and_is_read_as_one() -> None:
+def test_an_unpartitioned_asset_reads_all_partitions_and_is_read_as_one() -> None:
     assert reads_of(graph_of(), dg.AssetKey("summary"), dg.AssetKey("parent"), "") is None
     assert reads_of(graph_of(), dg.AssetKey("beside"), dg.AssetKey("summary"), "2013-01-05") == [""]
 

@@ -92,7 +92,7 @@ def test_events_that_follow_each_other_share_a_connection(
         assert not opened
 
 
-def test_the_connection_is_closed_when_no_more_events_come_and_opened_again_when_some_do(
+def test_an_idle_connection_is_closed_and_opened_again_for_new_events(
     postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

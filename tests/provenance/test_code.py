@@ -209,14 +209,16 @@ def test_renaming_a_module_does_not_change_the_version(version: Versioned, old: 
 
 
 @pytest.mark.parametrize(("old", "new"), [("x - 1", "x - 2"), ("scale = 3", "scale = 4"), ("step(x) *", "step(x) +")])
-def test_what_a_factory_gave_its_function_counts(version: Versioned, old: str, new: str) -> None:
+def test_values_that_a_factory_passed_to_its_function_change_the_version(
+    version: Versioned, old: str, new: str
+) -> None:
     def made(module: types.ModuleType) -> object:
         return functools.partial(module.factory(module.remembered))
 
     assert version(root=made) != version(old, new, root=made)
 
 
-def test_a_template_that_code_names_counts_with_what_it_includes(tmp_path: Path, version: Versioned) -> None:
+def test_a_named_template_and_its_includes_change_the_version(tmp_path: Path, version: Versioned) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "page.html").write_text('{% include "part.html" %}')
     part = tmp_path / "templates" / "part.html"

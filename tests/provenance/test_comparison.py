@@ -56,7 +56,7 @@ def test_equal_artifacts_differ_in_nothing(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_differs_is_reported_by_file(tmp_path: Path, one: object, other: object, said: list[str]) -> None:
+def test_differences_are_reported_by_file(tmp_path: Path, one: object, other: object, said: list[str]) -> None:
     assert said == artifact_differences(*pair(tmp_path, one, other))
 
 
@@ -81,7 +81,7 @@ def test_members_that_are_deep_or_many_are_reported_with_their_place(tmp_path: P
     assert 6 == len(found)
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     one, (lake, made) = pair(tmp_path, pl.DataFrame({"day": [date(2013, 1, 1)]}), pl.DataFrame({"day": [date.max]}))
     Path(f"{lake.directory(made.ref)}/data.parquet").unlink()
 

@@ -82,14 +82,14 @@ def test_an_owner_and_a_month_leave_the_rest_out(lake: Lake) -> None:
     assert [("shop/model", MAY)] == [(it.asset, it.at) for it in found]
 
 
-def test_what_was_written_before_the_month_is_not_even_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifests_from_before_the_month_are_not_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     spend(lake, "shop/model", datetime.now(tz=UTC))
     monkeypatch.setattr(Lake, "read", mock.Mock(side_effect=AssertionError("read")))
 
     assert [] == [*spending(lake, month="2999-01")]
 
 
-def test_what_was_removed_since_was_spent_all_the_same(lake: Lake) -> None:
+def test_the_cost_of_removed_artifacts_is_included(lake: Lake) -> None:
     made = spend(lake, "shop/model")
     name = newest_name(lake, made.ref)
     lake.move(f"{lake.directory(made.ref)}/{name}", f"{lake.folder_left(made.ref)}/{name}")
@@ -142,7 +142,7 @@ def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> 
     assert 2 == len([*spending(lake, owner="shop", month="2013-04")])
 
 
-def test_a_failed_attempt_of_a_step_leaves_what_it_took(tmp_path: Path) -> None:
+def test_the_cost_of_a_failed_attempt_is_included(tmp_path: Path) -> None:
     place = LakeResource(url=str(tmp_path / "lake"))
 
     @dg.asset(hooks={RECORD}, retry_policy=dg.RetryPolicy(max_retries=1), key=["shop", "model"])

@@ -109,7 +109,7 @@ def damage(path: Path) -> None:
         (lambda folder: next(folder.iterdir()).write_bytes(b"\xff\xfe"), "corrupt", "is not a manifest"),
     ],
 )
-def test_what_cannot_be_read_is_reported_and_does_not_end_the_trace(
+def test_unreadable_manifests_are_reported_and_do_not_end_the_trace(
     tmp_path: Path, harm: Callable[[Path], Any], state: str, said: str
 ) -> None:
     chronicle = shop(tmp_path)

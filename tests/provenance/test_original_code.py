@@ -99,7 +99,7 @@ def test_a_damaged_record_of_an_environment_and_that_of_another_are_named(tmp_pa
         environment_differences(lake, digest)
 
 
-def test_changed_and_gone_code_is_named_by_asset() -> None:
+def test_changed_and_removed_code_is_named_by_asset() -> None:
     was = {"raw/a": "1", "raw/b": "1", "raw/c": None, "raw/d": "1", "raw/e": None}
     now = {"raw/a": "1", "raw/b": "2", "raw/c": "3", "raw/e": None, "raw/f": "9"}
 
@@ -113,7 +113,7 @@ def test_changed_and_gone_code_is_named_by_asset() -> None:
 # ---------------------------------------------------------------- the code of then
 
 
-def test_a_worktree_has_the_code_of_its_commit_and_is_gone_afterwards(repository: Path) -> None:
+def test_a_worktree_has_the_code_of_its_commit_and_is_removed_afterwards(repository: Path) -> None:
     first = git(repository, "rev-parse", "HEAD~1")
 
     with worktree(repository, first) as code:
@@ -127,7 +127,7 @@ def test_a_worktree_has_the_code_of_its_commit_and_is_gone_afterwards(repository
     assert "" == git(repository, "status", "--porcelain")
 
 
-def test_a_worktree_is_gone_after_an_error_too(repository: Path) -> None:
+def test_a_worktree_is_removed_after_an_error_too(repository: Path) -> None:
     with pytest.raises(ZeroDivisionError), worktree(repository, git(repository, "rev-parse", "HEAD")) as code:
         raise ZeroDivisionError
 
@@ -143,14 +143,12 @@ def test_a_worktree_is_gone_after_an_error_too(repository: Path) -> None:
         ("--help", r"commit --help is not in the repository"),
     ],
 )
-def test_a_commit_that_cannot_be_had_is_reported_with_what_to_do(
-    repository: Path, commit: str | None, message: str
-) -> None:
+def test_an_unavailable_commit_is_reported_with_a_fix(repository: Path, commit: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message), worktree(repository, commit):
         pass
 
 
-def test_what_is_no_repository_has_no_code_of_then(tmp_path: Path) -> None:
+def test_without_a_repository_there_is_no_original_code(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is not in the repository at"), worktree(tmp_path, "a" * 40):
         pass
 

@@ -126,7 +126,7 @@ def test_later_artifacts_do_not_change_a_replay(tmp_path: Path, asset: dg.Assets
     assert before == files_of(Lake(str(lake)))
 
 
-def test_a_failed_step_that_reads_in_its_body_sees_what_was_current_when_it_began(tmp_path: Path) -> None:
+def test_a_failed_step_that_reads_in_its_body_sees_the_artifacts_of_its_start(tmp_path: Path) -> None:
     lake, seen = tmp_path / "lake", []
 
     @dg.asset(deps=["numbers"])
@@ -234,7 +234,7 @@ def test_a_failed_step_fails_at_the_same_line_and_succeeds_once_it_is_fixed(tmp_
     assert [1] == scratch.get(scratch.made["inverse", ""], pl.DataFrame)["n"].to_list()
 
 
-def test_a_step_with_a_retry_policy_raises_what_its_code_raised(tmp_path: Path) -> None:
+def test_a_step_with_a_retry_policy_raises_the_error_of_its_code(tmp_path: Path) -> None:
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
     def stubborn(numbers: pl.DataFrame) -> pl.DataFrame:
         raise LookupError("whenever it is tried")

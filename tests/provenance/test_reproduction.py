@@ -127,7 +127,7 @@ def test_a_model_without_exactly_one_training_set_is_rejected(tmp_path: Path, co
         recorded(chronicle, model, "training_set")
 
 
-def test_what_is_gone_is_named_if_it_is_needed(tmp_path: Path) -> None:
+def test_missing_artifacts_are_named_if_they_are_needed(tmp_path: Path) -> None:
     chronicle, model = whole(tmp_path)
     for day in DAYS:
         shutil.rmtree(chronicle.folder(the(chronicle, "raw/orders", day)))
@@ -153,7 +153,7 @@ def test_the_training_sets_inputs_are_needed_from_wherever_one_starts(tmp_path: 
             recorded(chronicle, model, start)
 
 
-def test_of_much_that_is_gone_three_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_of_many_missing_artifacts_three_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path)
     gone = [ArtifactRef(asset="shop/features", partition=f"2026-10-0{n}", version="a" * 32) for n in range(1, 6)]
     training = chronicle.make("shop/training_set", None, gone)

@@ -173,7 +173,7 @@ def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_ref
     assert 1 == rejections(entries, serving_since(entries))
 
 
-def test_a_flow_that_loses_the_race_for_an_entry_decides_anew_on_the_new_log(
+def test_a_flow_that_loses_the_race_for_an_entry_decides_again_on_the_new_log(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_with(**STRICT)
@@ -251,7 +251,7 @@ def test_costs_are_measured_on_a_row_of_every_feature(trained: Trained, plan: Mo
     assert min(latency.value, size.value) > 0
 
 
-def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_rejected(gate: Gate) -> None:
+def test_a_challenger_that_contradicts_the_current_declaration_is_rejected(gate: Gate) -> None:
     other = tuple(replace(it, unit="lb") if it.name == "weight kg" else it for it in FEATURES.columns)
     entry, _ = gate.judge(plan_with(replace(FEATURES, columns=other)))
 
@@ -336,9 +336,7 @@ def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan
     } == gate.lake.open().take_notes()
 
 
-def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
-    gate: Gate, plan: ModelPlan, trained: Trained
-) -> None:
+def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
     with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
 
     *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
@@ -428,13 +426,13 @@ def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges
     assert ("column 'items' alone explains 80.0%" in " ".join(entry.reasons)) == (action == "request_approval")
 
 
-def test_what_fails_does_not_wait(gate: Gate) -> None:
+def test_a_failing_challenger_is_not_pending(gate: Gate) -> None:
     entry, _ = gate.judge(plan_with(**BY_A_PERSON, **STRICT))
 
     assert "reject" == entry.action
 
 
-def test_who_waits_is_judged_again_without_a_second_entry_unless_it_fails_by_now(gate: Gate) -> None:
+def test_a_pending_challenger_is_judged_again_without_a_second_entry_unless_it_now_fails(gate: Gate) -> None:
     plan = plan_with(**BY_A_PERSON)
     first, _ = gate.judge(plan)
     again, _ = gate.judge(plan)
@@ -475,7 +473,7 @@ def test_an_approved_champion_is_unchanged_when_its_evaluation_is_judged_again(
     assert [entry, let_in] == gate.entries(plan)
 
 
-def test_who_waits_is_promoted_once_the_gate_decides_alone(gate: Gate, plan: ModelPlan) -> None:
+def test_a_pending_challenger_is_promoted_when_approval_is_no_longer_required(gate: Gate, plan: ModelPlan) -> None:
     gate.judge(plan_with(**BY_A_PERSON))
     entry, _ = gate.judge(plan)
 

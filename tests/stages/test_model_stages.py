@@ -375,7 +375,7 @@ def test_without_declared_expectations_there_are_no_such_checks(rows: pl.DataFra
     assert not [it for it in results(plan, rows, lake) if "days_before" in getattr(it, "check_name", "")]
 
 
-def test_features_that_differ_from_what_the_same_code_published_are_reported(
+def test_features_that_differ_from_those_published_by_the_same_code_are_reported(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     published(plan, lake, rows)
@@ -562,7 +562,7 @@ def test_features_with_signal_are_selected_and_those_without_rank_below(trained:
     assert {*trained.tuning.best.features} <= {"shop", "items", "weight kg"}
 
 
-def test_the_model_learns_what_there_is_to_learn(trained: Trained) -> None:
+def test_the_model_learns_the_signal(trained: Trained) -> None:
     auc = trained.evaluation.summary.metrics["roc_auc"]
 
     assert 0.75 < auc.value < 1
@@ -750,7 +750,7 @@ def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_n
     assert None is judged.summary.against_champion
 
 
-def test_what_the_champion_does_not_read_may_change(
+def test_columns_that_the_champion_does_not_read_may_change(
     rows: pl.DataFrame, trained: Trained, lake: LakeResource, with_model: tuple[Lake, str]
 ) -> None:
     there, version = with_model

@@ -113,7 +113,7 @@ def test_the_manifest_names_each_file_with_size_and_digest(inbox: Inbox) -> None
     assert path.stat().st_mtime_ns // 1000 == round(datetime.fromisoformat(file["modified_at"]).timestamp() * 1e6)
 
 
-def test_files_are_read_as_what_their_content_is(inbox: Inbox) -> None:
+def test_files_are_read_by_the_format_of_their_content(inbox: Inbox) -> None:
     text = day_of(FIRST, 1)
     inbox.write(f"{FIRST}-1.csv", text)
     (inbox.folder / f"{FIRST}-2.csv").write_bytes(gzip.compress(text.replace(",1", ",2").encode()))
@@ -151,7 +151,7 @@ def test_files_are_read_as_their_dialect_is_declared_and_a_changed_one_is_seen(
     } == manifest.parameters["reading"]  # fmt: skip
 
 
-def test_formats_of_columns_that_are_none_or_have_no_time_are_refused_at_load(tmp_path: Path) -> None:
+def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_load(tmp_path: Path) -> None:
     declared = RawDeclaration.model_validate(
         {
             "days": {"first": FIRST},
@@ -246,7 +246,7 @@ def test_days_of_a_range_without_a_file_are_reported_and_unchanged(inbox: Inbox)
     assert (stood, facts) == (inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND])
 
 
-def test_a_day_of_a_range_that_never_came_is_not_landed_as_one_without_rows(inbox: Inbox) -> None:
+def test_a_day_of_a_range_without_a_file_is_not_landed_as_an_empty_day(inbox: Inbox) -> None:
     for day in (FIRST, THIRD):
         inbox.write(f"{day}.csv", day_of(day, 1))
 

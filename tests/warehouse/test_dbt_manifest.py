@@ -35,7 +35,7 @@ def test_a_moved_file_is_another_project(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["target/compiled.sql", "logs/dbt.md", "models/notes.txt"])
-def test_what_dbt_writes_itself_does_not_change_the_project(tmp_path: Path, name: str) -> None:
+def test_files_written_by_dbt_do_not_change_the_digest_of_the_project(tmp_path: Path, name: str) -> None:
     before = dbt.project_digest(project(tmp_path))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("changed")

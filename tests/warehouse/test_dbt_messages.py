@@ -17,7 +17,7 @@ LINES = [
 ]
 
 
-def test_values_of_rows_are_left_out_with_the_lines_that_go_on_about_them() -> None:
+def test_values_of_rows_are_removed_with_their_continuation_lines() -> None:
     said: list[str] = []
     heard = DbtOutput(said.append, hides=True)
     for line in LINES:

@@ -90,9 +90,7 @@ def test_a_child_is_forked_from_a_process_without_threads_and_leaves_with_its_wo
     assert (shop.target / RESULTS).exists()
 
 
-def test_what_dbt_reads_of_project_profile_and_environment_is_read_again_once_it_changed(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_of_project_profile_and_environment_are_read_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     (shop.folder / "target").mkdir()
     with Dbt(shop.folder) as dbt:
         assert 0 == dbt.parse(shop.folder / "target", print)
@@ -228,7 +226,7 @@ def test_where_there_is_no_fork_a_process_of_its_own_does_the_same(
     assert "No dbt_project.yml found" in "\n".join(said)
 
 
-def test_what_dbt_took_is_counted_here_with_the_start_of_its_server_for_the_first_and_for_no_other(
+def test_the_usage_of_dbt_is_counted_and_the_start_of_its_server_only_for_the_first_call(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _SERVER.close()

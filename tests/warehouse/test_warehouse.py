@@ -157,7 +157,7 @@ def test_a_whole_table_cannot_read_one_by_day(lake: Lake) -> None:
         bound(lake, "totals", over=None)
 
 
-def test_what_a_test_compares_with_is_read_too_where_dbt_runs_the_test(lake: Lake) -> None:
+def test_tables_that_a_dbt_test_compares_with_are_read_too(lake: Lake) -> None:
     tests = {
         uid: {"resource_type": "test", "depends_on": {"nodes": [*read]}}
         for uid, read in {
@@ -214,7 +214,7 @@ def test_a_dbt_that_cannot_start_is_reported_with_its_output(tmp_path: Path, lak
     assert is_linked(project)  # the engine's dbt package, before dbt is started
 
 
-def test_tables_share_what_dbt_took_by_its_seconds_and_their_days_equally(tmp_path: Path) -> None:
+def test_the_cost_of_dbt_is_divided_by_the_seconds_of_tables_and_equally_among_their_days(tmp_path: Path) -> None:
     whole = Cost(seconds=12.0, cpu_seconds=8.0, peak_memory_bytes=100)
     build = Build({"a": 3.0, "b": 1.0}, (), {}, tmp_path, ("a", "b"), cost=whole)
 

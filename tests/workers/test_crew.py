@@ -39,7 +39,7 @@ def test_all_are_started_and_ended() -> None:
     assert 1 == place.closed
 
 
-def test_one_that_is_lost_is_replaced_as_often_as_declared_and_then_the_others_go_on() -> None:
+def test_a_lost_worker_is_replaced_as_often_as_declared_and_then_the_others_continue() -> None:
     place, said = Pretended(), list[str]()
 
     with Crew(place, 2, policy=MORE, log=said.append) as crew:
@@ -89,7 +89,7 @@ def test_one_that_ends_before_the_work_is_done_counts_as_lost() -> None:
     assert ["worker 0: It ended before the work was finished. It is retried unchanged, retry 1 of 1."] == said
 
 
-def test_what_has_been_started_is_ended_when_another_cannot_be() -> None:
+def test_started_workers_are_stopped_if_another_cannot_start() -> None:
     place = Pretended()
     place.start = lambda *_: (_ for _ in ()).throw(OSError("no more processes"))  # type: ignore[method-assign]
 

@@ -68,7 +68,7 @@ def test_a_worker_gets_the_settings_of_a_steps_pod_and_the_resources_of_its_stag
     assert "pw-1234" not in json.dumps(shop.cluster.created)
 
 
-def test_workers_are_found_as_steps_are_when_their_run_is_cancelled_and_are_gone_afterwards(shop: Shop) -> None:
+def test_workers_of_a_cancelled_run_are_found_as_steps_are_and_deleted(shop: Shop) -> None:
     with crew(shop, [], 2, pytest.fail):
         labels = [job["metadata"]["labels"] for job in shop.cluster.created]
 
@@ -101,7 +101,7 @@ def test_a_fault_ends_the_step_with_the_pods_last_lines(shop: Shop) -> None:
     assert ["Failed"] == [job["status"]["conditions"][0]["type"] for job in shop.cluster.jobs.values()]
 
 
-def test_the_others_go_on_without_one_that_cannot_be_started(shop: Shop) -> None:
+def test_the_other_workers_continue_without_one_that_cannot_start(shop: Shop) -> None:
     said: list[str] = []
 
     with crew(shop, [works, stays("never-pulled")], 2, said.append) as at_work:
@@ -123,7 +123,7 @@ def test_a_rejected_job_is_reported_with_the_clusters_message(shop: Shop) -> Non
         at_work.check()
 
 
-def test_what_a_lost_run_pod_left_behind_is_ended_before_the_next_attempt(shop: Shop) -> None:
+def test_workers_of_a_lost_run_pod_are_stopped_before_the_next_attempt(shop: Shop) -> None:
     shop.cluster.fates["tuning"] = [works] * 3
     run, other = shop.create("tuning"), shop.create("tuning")
     mine, anothers = pods(shop, run), pods(shop, other)
@@ -138,7 +138,7 @@ def test_what_a_lost_run_pod_left_behind_is_ended_before_the_next_attempt(shop: 
     assert 1 == len(shop.cluster.jobs.keys() - left_behind) == len(shop.cluster.jobs)
 
 
-def test_without_a_compute_of_its_own_a_worker_gets_what_the_runs_pod_has(shop: Shop) -> None:
+def test_without_its_own_compute_a_worker_has_the_resources_of_the_runs_pod(shop: Shop) -> None:
     with crew(shop, [], 1, pytest.fail, Compute.model_validate({})):
         pass
 

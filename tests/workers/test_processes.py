@@ -53,7 +53,7 @@ def test_a_failed_worker_is_reported_with_its_last_lines(tmp_path: Path) -> None
     assert "No module named there_is_no_such_module" in found.sentence
 
 
-def test_closing_ends_what_runs_with_all_its_children(tmp_path: Path) -> None:
+def test_closing_ends_running_workers_with_all_their_children(tmp_path: Path) -> None:
     place = process(tmp_path, "timeit", "-n", "1", "-s", "import subprocess",
                     "subprocess.run(['sleep', '99'])")  # fmt: skip
     mine = psutil.Process(place._running[0].pid)

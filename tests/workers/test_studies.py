@@ -27,7 +27,9 @@ def test_the_database_is_the_one_that_is_set(given: str, expected: str | None, m
 
 
 @pytest.mark.parametrize("given", ["mysql://me:pw-1234@db/studies", "me:pw-1234@db", "postgresql://me:pw-1234@db"])
-def test_what_is_no_postgres_is_refused_without_being_shown(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_not_postgres_is_rejected_without_being_shown(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(STUDIES, given)
 
     with pytest.raises(SettingsError, match="is not a Postgres database; expected postgresql://") as caught:

@@ -43,7 +43,7 @@ def test_control_characters_and_marks_of_direction_are_escaped_and_nothing_else(
     assert escaped("Zürich → 東京\t1\n") == "Zürich → 東京\t1\n"
 
 
-def test_a_line_may_be_written_over_and_what_is_in_it_is_escaped() -> None:
+def test_a_line_can_be_overwritten_and_its_content_is_escaped() -> None:
     raw = io.BytesIO()
     stream = EscapingStream(raw, "utf-8")
 
@@ -53,7 +53,7 @@ def test_a_line_may_be_written_over_and_what_is_in_it_is_escaped() -> None:
     assert raw.getvalue() == rb"day \x1b 1".join([b"\r", b"\x1b[Kdone"]) + b"\\x07\n"
 
 
-def test_a_command_prints_no_control_character_of_what_it_was_given() -> None:
+def test_a_command_prints_no_control_character_from_its_arguments() -> None:
     """As a process, because tests that call `main` have a stream of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "ml_assets.cli.main", "quarantine", f"raw/{HOSTILE.replace(chr(0), '')}"],
@@ -69,7 +69,7 @@ def test_a_command_prints_no_control_character_of_what_it_was_given() -> None:
     ("gone", "code", "expected"),
     [("stdout", 0, 141), ("stdout", 1, 141), ("stdout", 3, 3), ("stderr", 0, 0), ("stderr", 1, 1)],
 )
-def test_a_command_whose_reader_has_gone_does_its_work_and_ends_without_a_traceback(
+def test_a_command_with_a_closed_pipe_finishes_its_work_and_ends_without_a_traceback(
     gone: Literal["stdout", "stderr"], code: int, expected: int, tmp_path: Path
 ) -> None:
     other: Literal["stdout", "stderr"] = "stderr" if gone == "stdout" else "stdout"

@@ -135,7 +135,7 @@ def test_a_step_that_fails_is_reported_with_its_own_error_and_the_run_did_not_en
     assert ["ValueError: no water at 7 m"] == [it.error for it in told if it.kind == "ExecutionStepFailureEvent"]
 
 
-def test_assets_that_the_server_does_not_know_and_configuration_that_is_none_are_refused(url: str) -> None:
+def test_unknown_assets_and_invalid_configuration_are_rejected(url: str) -> None:
     server = DagsterServer(url)
 
     with pytest.raises(ServerError, match="knows 1 of the 2 requested assets, such as m/rows; expected all"):

@@ -48,7 +48,7 @@ def test_a_run_is_rejected_before_it_begins_with_the_days_that_have_no_file(tmp_
         made(tmp_path, table=True, model=False, absent=DAYS[2])
 
 
-def test_where_gaps_are_allowed_a_run_goes_on_without_the_missing_days(tmp_path: Path) -> None:
+def test_a_run_continues_without_missing_days_if_gaps_are_allowed(tmp_path: Path) -> None:
     left = [day for day in FIRST if day != DAYS[2]]
 
     found = made(tmp_path, table=True, model=True, absent=DAYS[2])
@@ -82,7 +82,7 @@ def test_a_run_ends_with_the_newest_day_of_the_data_and_not_with_the_last_declar
     assert Span(date(2013, 1, 30), date(2013, 1, 17), date(2013, 1, 30)) == span
 
 
-def test_a_day_has_come_where_it_was_landed_or_its_file_is_there(tmp_path: Path) -> None:
+def test_a_day_exists_if_it_was_landed_or_its_file_exists(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / f"{DAYS[1]}.csv").write_text("n\n1\n", encoding="utf-8")

@@ -85,7 +85,9 @@ def test_when_following_stops_the_user_learns_that_the_run_continues() -> None:
     assert "the run continues: http://dagster:3000/runs/0123456789" in said.getvalue()
 
 
-def test_in_production_runs_go_to_a_server_and_a_missing_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_production_runs_are_launched_on_a_server_and_a_missing_one_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
 
     with pytest.raises(SettingsError, match="expected --server URL or ML_ASSETS_SERVER"):

@@ -96,7 +96,7 @@ def test_a_unit_change_multiplies_and_integers_remain_integers() -> None:
     ]
 
 
-def test_a_stuck_sensor_gives_the_last_value_before_it_got_stuck_even_where_none_was() -> None:
+def test_a_stuck_sensor_repeats_the_last_value_before_the_drift_even_for_missing_values() -> None:
     frame = table()
     last = frame.filter(pl.col("day") < FIRST)["miles"].drop_nulls()[-1]
 
@@ -163,7 +163,7 @@ def test_a_pattern_names_several_columns_at_once() -> None:
         ("unit:miles:2013-06-01:2:-1", "has the seed -1"),
     ],
 )
-def test_text_that_is_no_injection_is_refused_with_what_was_expected(text: str, said: str) -> None:
+def test_an_invalid_injection_is_rejected_with_the_expected_form(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         Injection.parse(text)
 

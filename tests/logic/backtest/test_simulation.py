@@ -93,7 +93,7 @@ def test_labels_of_all_days_since_the_training_count() -> None:
     assert [(day(66), "labels")] == [(it.day, it.cause) for it in triggered.events]
 
 
-def test_only_who_is_triggered_is_watched() -> None:
+def test_only_the_triggered_policy_has_a_watch() -> None:
     lives = lived(World(bad=frozenset(day(n) for n in range(61))))
 
     assert [] == [it for name in ("weekly", "monthly") for it in lives[name].events if not it.is_fit]

@@ -145,7 +145,7 @@ def test_equal_policies_gain_the_same_and_nothing_of_each_other() -> None:
     assert [0.0] == report.turns(lives(), report.weeks(lives(), same, AUC), AUC)["gain"].unique().to_list()
 
 
-def test_what_was_trained_is_counted_once_by_what_came_of_it() -> None:
+def test_each_trained_model_is_counted_once_by_its_verdict() -> None:
     by_policy = {it.policy: it for it in found()}
     never, weekly, triggered = by_policy["never"], by_policy["weekly"], by_policy["triggered"]
 
@@ -202,7 +202,7 @@ def test_the_page_has_the_structure_that_is_written_down() -> None:
     assert GOLDEN.read_text(encoding="utf-8") == "\n".join(outline) + "\n"
 
 
-def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() -> None:
+def test_the_page_needs_neither_network_nor_script_and_closes_its_elements() -> None:
     html = made(model=EVIL, injections=(EVIL,)).html
     read = Drawn(html)
 

@@ -44,7 +44,7 @@ def verdict(*, is_equal: bool, now: float | None = None) -> ReproductionVerdict:
         ({"training": {"device": "cuda"}, "trained_on": "cpu", "fell_back": "no driver"}, None),
     ],
 )
-def test_bytes_are_claimed_of_what_was_trained_by_one_process_on_a_cpu(
+def test_equal_bytes_are_required_of_models_trained_by_one_process_on_a_cpu(
     parameters: dict[str, Any], expected: str | None, tmp_path: Path
 ) -> None:
     assert expected == recorded(tmp_path, **parameters).inexact("training_set")

@@ -142,7 +142,7 @@ def test_a_metric_that_needs_one_day_has_no_interval() -> None:
     assert "cannot decide with 1 days that have both classes; at least 5 are needed" == found.reason
 
 
-def test_days_may_come_in_any_order_and_in_any_number() -> None:
+def test_days_may_have_any_order_and_number() -> None:
     days = np.array(["2024-03-02", "2024-03-01", "2024-03-02", "2024-01-09"], dtype="datetime64[D]")
     many = Clusters.of_days(np.arange(1_000)[::-1])
 
@@ -413,5 +413,5 @@ def test_no_confidence_below_one_is_written_as_100_percent(confidence: float, wo
 
 
 @pytest.mark.parametrize(("difference", "expected"), [(-0.1, 0.0), (0.0, 1.0), (0.1, 1.0)])
-def test_a_difference_without_any_error_is_what_it_is(difference: float, expected: float) -> None:
+def test_a_difference_without_an_error_is_taken_as_exact(difference: float, expected: float) -> None:
     assert expected == p_value(difference, 0.0, 7)

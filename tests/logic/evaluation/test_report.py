@@ -17,7 +17,7 @@ from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-def test_every_metric_of_the_task_comes_with_an_interval_around_it(task: Task) -> None:
+def test_every_metric_of_the_task_has_an_interval(task: Task) -> None:
     report = evaluation(task).summary
 
     assert {metric.name for metric in metrics_of(task)} == set(report.metrics)

@@ -73,7 +73,7 @@ def test_where_rows_of_a_group_weigh_differently_it_is_measured_again() -> None:
     assert pytest.approx((1 * 0.0 + 1 * 1.0) / 2) == WITHIN_DAY.measure(truth, given, groups)(weights)
 
 
-def test_an_interval_within_days_comes_from_the_days_own_values() -> None:
+def test_an_interval_within_days_is_computed_from_the_values_of_the_days() -> None:
     rows = parcels(2_000, seed=5, days=40)
     given, days = scores(rows)["score"], rows["day"].rank("dense").to_numpy()
     alone, clusters = by_day(rows, given), Clusters.of_days(days)
@@ -143,7 +143,7 @@ def test_champion_and_challenger_are_compared_within_the_same_days() -> None:
     assert (19, 20, "days") == (compared.degrees_of_freedom, compared.clusters, compared.unit)
 
 
-def test_what_a_day_is_promised_and_lost_within_groups_is_that_of_its_rows() -> None:
+def test_expectation_and_loss_of_a_day_within_groups_are_those_of_its_rows() -> None:
     rows = parcels(1_000, seed=4, days=10)
     truth, given = rows["target"].cast(pl.Float64).to_numpy(), scores(rows)["score"].to_numpy()
     days, number = rows["day"].to_numpy(), rows["day"].rank("dense").to_numpy()

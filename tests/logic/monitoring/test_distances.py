@@ -135,7 +135,7 @@ def textbook(reference: list[int], day: list[int]) -> float:
     return sum((b - a) * math.log(b / a) for a, b in pairs)
 
 
-def test_psi_of_three_bins_is_what_a_hand_calculation_gives() -> None:
+def test_psi_of_three_bins_equals_a_hand_calculation() -> None:
     # (0.4 - 0.5) ln(0.4 / 0.5) + (0.3 - 0.3) ln 1 + (0.3 - 0.2) ln(0.3 / 0.2) = 0.0223144 + 0 + 0.0405465
     assert psi(np.array([50, 30, 20]), np.array([40, 30, 30])) == pytest.approx(0.0628609, abs=1e-7)
 

@@ -61,7 +61,7 @@ def test_metrics_are_those_of_the_labelled_rows() -> None:
     assert measured.summary.expected_target_mean == pytest.approx(0.55)
 
 
-def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_sentence() -> None:
+def test_a_metric_within_groups_is_named_with_its_groups_and_first_in_the_sentence() -> None:
     given = predictions([0.9, 0.05, 0.2, 0.1, 0.5], shop=["a", "a", "b", "b", "b"])
     known = labels({0: True, 1: False, 2: False, 3: True, 4: None})
 
@@ -119,7 +119,7 @@ def test_a_metric_that_one_class_does_not_define_is_absent_with_its_reason() -> 
     assert measured.summary.metrics["brier"] == pytest.approx(0.085)
 
 
-def test_before_labels_come_there_is_an_expectation_and_no_metric() -> None:
+def test_before_labels_are_known_there_is_an_expectation_and_no_metric() -> None:
     measured = measure(predictions([0.1, 0.4, 0.8]), labels({}))
 
     assert measured.summary.metrics == {}
@@ -176,7 +176,7 @@ def simulated(scores: np.ndarray, metric: str, draws: int) -> float:
     ("metric", "tolerance"),
     [("roc_auc", 0.005), ("average_precision", 0.005), ("log_loss", 0.005), ("brier", 0.003), ("accuracy", 0.005)],
 )
-def test_what_is_expected_is_what_calibrated_scores_come_to(metric: str, tolerance: float) -> None:
+def test_the_expectation_equals_the_metric_of_calibrated_scores(metric: str, tolerance: float) -> None:
     scores = np.random.default_rng(2).beta(1.5, 5, 400)
 
     assert expected_metric(METRICS[metric], scores) == pytest.approx(simulated(scores, metric, 1_000), abs=tolerance)
@@ -195,7 +195,7 @@ def test_the_expected_auc_is_the_share_of_expected_pairs_in_the_right_order(give
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.sampled_from(metrics_of("binary")))
 @example([0.0, 5e-324], METRICS["roc_auc"])
-def test_an_expectation_is_a_figure_its_metric_can_take_or_none(given: list[float], metric: Metric) -> None:
+def test_an_expectation_is_within_the_range_of_its_metric_or_none(given: list[float], metric: Metric) -> None:
     value = expected_metric(metric, np.array(given))
     most = np.log(2) if metric.name == "log_loss" else 1
 
@@ -217,7 +217,7 @@ def test_the_expectation_of_the_labelled_rows_is_reported_with_that_of_all() -> 
     assert row(measured, "brier")["expected_labelled"] == pytest.approx(0.25)
 
 
-def test_the_sentence_compares_the_metric_with_what_was_expected_of_the_same_rows() -> None:
+def test_the_sentence_compares_the_metric_with_the_expectation_of_the_same_rows() -> None:
     # Labelled: 0.8 and 0.2, in the right order with a weight of 0.8 x 0.8 and in the wrong one with 0.2 x 0.2.
     # With 0.5, which has no label: right 0.64 + 0.4 + 0.4, wrong 0.04 + 0.1 + 0.1.
     summary = measure(predictions([0.8, 0.2, 0.5]), labels({0: True, 1: False}), metrics=["roc_auc"]).summary

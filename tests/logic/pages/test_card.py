@@ -679,7 +679,7 @@ def test_a_frame_without_its_columns_is_refused_by_name() -> None:
         render_card(card(evaluation=broken))
 
 
-def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learned_from() -> None:
+def test_the_measured_days_and_rows_exclude_those_that_the_model_was_trained_on() -> None:
     report = evaluation().summary.model_copy(update={"last_seen_day": date(2013, 11, 10), "excluded_rows": 9_035})
 
     assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)

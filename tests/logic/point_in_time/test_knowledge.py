@@ -85,7 +85,7 @@ def test_a_value_is_not_known_before_its_row() -> None:
     assert [] == weights(parcels((5, 2, None)), Moment(at(4)))
 
 
-def test_a_time_that_is_missing_has_not_come_yet() -> None:
+def test_a_missing_time_is_in_the_future() -> None:
     table = parcels((1, None, None))
 
     assert [(0, None)] == weights(table, Moment(at(10_000)))
@@ -131,7 +131,7 @@ rows_of_parcels = st.lists(st.tuples(hours, st.none() | hours, st.none() | hours
 
 
 @given(rows_of_parcels, hours, hours)
-def test_what_is_known_is_never_forgotten(rows: Sequence[Parcel], one: int, other: int) -> None:
+def test_known_rows_remain_known(rows: Sequence[Parcel], one: int, other: int) -> None:
     earlier, later = sorted((one, other))
     table = parcels(*rows)
     before, after = dict(weights(table, Moment(at(earlier)))), dict(weights(table, Moment(at(later))))
@@ -142,7 +142,7 @@ def test_what_is_known_is_never_forgotten(rows: Sequence[Parcel], one: int, othe
 
 @settings(max_examples=40)
 @given(rows_of_parcels, rows_of_parcels, hours)
-def test_events_reveal_one_after_the_other_what_is_left_to_know(
+def test_events_reveal_the_remaining_rows_one_after_the_other(
     one: Sequence[Parcel], other: Sequence[Parcel], asked: int
 ) -> None:
     tables = [parcels(*one), parcels(*other)]

@@ -149,7 +149,7 @@ def test_a_value_that_changed_after_publication_is_reported_with_both_values() -
     assert "column 'x' of row key=2 was 0.2 when it was published and is now 0.5." == change.sentence
 
 
-def test_a_row_that_is_gone_is_a_change_and_a_new_one_is_none() -> None:
+def test_a_removed_row_is_a_change_and_a_new_one_is_not() -> None:
     found = changed_after_known(frame((2, 0.2, "b"), (3, 0.3, "c")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
 
     assert ["row key=1 was published before and no longer exists."] == [change.sentence for change in found]

@@ -75,7 +75,7 @@ def test_where_the_champion_cannot_score_the_anchor_still_decides(to_anchor: flo
     assert (promote, False) == (verdict.promote, verdict.is_anchor)
 
 
-def test_where_neither_can_score_the_baselines_decide_and_a_new_anchor_begins() -> None:
+def test_if_neither_champion_nor_anchor_can_score_the_baselines_decide_and_the_challenger_becomes_anchor() -> None:
     gone = "column 'wind' is gone."
     verdict = judged(None, champion_cannot_score=gone, anchor_cannot_score=gone)
 
@@ -121,7 +121,7 @@ def test_baselines_are_beaten_at_the_confidence_of_the_attempt_too() -> None:
     assert [True, False] == [judge(report(baselines=(close,)), margin=0.0, attempt=Attempt(k)).promote for k in (1, 2)]
 
 
-def test_what_cannot_be_decided_is_no_attempt() -> None:
+def test_an_undecided_comparison_is_no_attempt() -> None:
     unknown = Interval(value=0.01, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
     few = comparison(0.0, 0.0, standard_error=None, degrees_of_freedom=None).model_copy(update={"difference": unknown})
     verdict = judge(report(baselines=(few,), champion=few), margin=MARGIN)

@@ -169,7 +169,7 @@ def test_a_rejection_distinguishes_a_worse_challenger_from_an_uncertain_one() ->
     assert uncertain.reasons[0].startswith("May be worse than champion old")
 
 
-def test_a_version_that_was_rolled_back_from_comes_back_by_a_person_only() -> None:
+def test_only_a_person_can_promote_a_version_that_was_rolled_back() -> None:
     verdict = judge(report(), margin=0.0, was_left=True)
 
     assert not verdict.promote
@@ -275,7 +275,7 @@ def test_a_figure_beyond_its_bound_by_noise_is_reported_as_such() -> None:
     assert f"{figures} significantly above the declared ceiling of 0.01." == said(0.01)
 
 
-def test_a_bound_on_what_was_not_measured_is_an_error() -> None:
+def test_a_bound_on_an_unmeasured_metric_is_an_error() -> None:
     with pytest.raises(DataError, match="has a limit for 'brier', which its evaluation does not have; it has roc_auc"):
         judge(report(), margin=0.0, bounds={"brier": 0.2})
 
@@ -336,7 +336,7 @@ def test_without_enough_unseen_rows_no_challenger_is_promoted_and_the_fix_is_rep
 # ---------------------------------------------------------------- contract, latency, size
 
 
-def test_a_challenger_that_cannot_answer_what_is_declared_is_refused() -> None:
+def test_a_challenger_that_contradicts_the_declaration_is_rejected() -> None:
     verdict = judge(report(), margin=0.0, cannot_answer=("its task is binary; the declaration has regression.",))
 
     assert not verdict.promote
@@ -431,7 +431,7 @@ def test_the_gate_accepts_no_copy_of_the_champion_and_judges_a_copy_of_the_chall
 
 
 @given(figures, figures, figures, st.floats(0, 0.1))
-def test_who_is_superior_is_not_inferior_at_the_same_figures(
+def test_a_superior_challenger_is_also_non_inferior_with_the_same_figures(
     one: float, other: float, bound: float, margin: float
 ) -> None:
     evaluation = report(champion=comparison(min(one, other), max(one, other), bound=bound))

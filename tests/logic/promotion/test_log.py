@@ -89,14 +89,14 @@ def test_a_challenger_is_pending_until_it_is_approved_judged_again_or_another_is
     assert waits == (None if entry is None else entry.number)
 
 
-def test_the_refusal_of_another_challenger_leaves_who_waits_waiting() -> None:
+def test_rejecting_another_challenger_leaves_a_pending_one_pending() -> None:
     entries = log(("promote", "a"), ("request_approval", "a"), ("reject", "a"))
     other = [*entries[:2], entries[2].model_copy(update={"challenger": "y"})]
 
     assert entries[1] == waiting(other)
 
 
-def test_who_waits_has_not_served() -> None:
+def test_a_pending_challenger_was_never_champion() -> None:
     entries = log(("promote", "a"), ("request_approval", "a"))
 
     assert ("a",) == standing(entries)
@@ -129,12 +129,14 @@ def test_a_version_that_was_rolled_back_is_excluded_until_it_is_promoted_again()
         (promotions("aba"), "aba"),
     ],
 )
-def test_what_was_rolled_back_from_is_passed_over_unless_it_came_back(steps: list[Step], expected: str) -> None:
+def test_a_version_that_was_rolled_back_is_skipped_unless_it_was_promoted_again(
+    steps: list[Step], expected: str
+) -> None:
     assert tuple(expected) == standing(log(*steps))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["promote", "rollback"]), st.sampled_from("abcd")), max_size=12))
-def test_rollbacks_in_a_row_go_ever_further_back_until_there_is_nothing(steps: list[Step]) -> None:
+def test_consecutive_rollbacks_go_further_back_until_there_is_no_champion_left(steps: list[Step]) -> None:
     before = standing(log(*steps))
     while len(before) > 1:
         steps = [*steps, ("rollback", before[-2])]
@@ -180,7 +182,7 @@ def test_the_anchor_is_the_last_champion_that_was_better_and_a_rollback_brings_b
     assert expected == anchor(anchored(steps))
 
 
-def test_neither_a_rejection_nor_a_challenger_that_waits_moves_the_anchor() -> None:
+def test_neither_a_rejection_nor_a_pending_challenger_changes_the_anchor() -> None:
     better = log(("promote", "a"), ("request_approval", "a"), ("reject", "a"))[1:]
 
     assert "a" == anchor([*log(("promote", "a")), *(it.model_copy(update={"is_anchor": True}) for it in better)])
@@ -188,14 +190,14 @@ def test_neither_a_rejection_nor_a_challenger_that_waits_moves_the_anchor() -> N
 
 
 @pytest.mark.parametrize(("is_better", "expected"), [(True, "x"), (False, "a")])
-def test_a_person_who_approves_a_challenger_leaves_what_the_gate_found_of_it(*, is_better: bool, expected: str) -> None:
+def test_an_approval_keeps_the_gates_decision_about_the_anchor(*, is_better: bool, expected: str) -> None:
     first, waits = log(("promote", "a"), ("request_approval", "a"))
     entries = [first, waits.model_copy(update={"is_anchor": is_better})]
 
     assert expected == anchor([*entries, person(entries, "x")])
 
 
-def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() -> None:
+def test_promoting_a_rejected_challenger_makes_it_the_anchor() -> None:
     entries = log(("promote", "a"), ("reject", "a"))
 
     assert "x" == anchor([*entries, person(entries, "x")])
@@ -249,7 +251,7 @@ def test_a_challenger_judged_again_is_the_same_attempt_on_the_same_days_and_anot
     assert 3 == attempt_number(entries, "x", LATE_APRIL)
 
 
-def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None:
+def test_a_rollback_does_not_reset_the_count_and_a_promotion_does() -> None:
     first, refused, back, again = log(("promote", "a"), ("reject", "a"), ("rollback", "b"), ("promote", "c"))
     entries = [first, tried(refused, "x", APRIL), back, again]
 

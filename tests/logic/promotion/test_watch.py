@@ -37,7 +37,7 @@ def compared(
     )
 
 
-def test_a_champion_that_is_worse_every_day_is_worse_with_figures_and_the_version_to_go_back_to() -> None:
+def test_a_champion_that_is_worse_every_day_is_reported_with_figures_and_the_former_version() -> None:
     found = compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)])
 
     assert (True, False, "old") == (found.is_worse, found.is_settled, found.former)

@@ -147,7 +147,7 @@ def test_a_wider_margin_reports_less() -> None:
     assert () == judge(odd, margin=2.0)
 
 
-def test_few_rows_may_differ_by_what_chance_does() -> None:
+def test_few_rows_may_differ_by_chance() -> None:
     small = pl.concat(a_day(day, rows=10, missing=0) for day in PAST)
 
     assert () == judge(a_day(TODAY, rows=10, missing=3), small)

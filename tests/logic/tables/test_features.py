@@ -109,7 +109,7 @@ def test_a_key_of_several_columns_may_repeat_in_each_of_them() -> None:
     assert select(table(id=[1, 1]), key=("id", "day")).height == 2
 
 
-def test_a_whole_number_that_no_double_holds_is_refused_with_its_row_and_what_helps() -> None:
+def test_an_integer_that_no_double_represents_is_rejected_with_its_row_and_a_fix() -> None:
     frame = table(wind=[9 * 10**18, 3])
 
     with pytest.raises(ContractError) as error:

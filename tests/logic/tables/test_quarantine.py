@@ -72,7 +72,7 @@ def test_rows_with_a_duplicate_key_are_not_quarantined() -> None:
     assert ["order is unique"] == [it.rule.name for it in found.report.blocking]
 
 
-def test_uniqueness_counts_among_the_rows_that_go_on() -> None:
+def test_uniqueness_is_checked_among_the_published_rows() -> None:
     found = held(orders(("a", 1, 1.0), ("a", 1, -1.0)), share=0.5)
 
     assert () == found.report.blocking
@@ -103,7 +103,7 @@ def test_released_rows_are_still_unique_or_nothing() -> None:
     assert ["order is unique"] == [it.rule.name for it in held(rows, released=rows.head(1).drop("day")).report.blocking]
 
 
-def test_when_a_released_row_came_plays_no_part() -> None:
+def test_a_release_does_not_depend_on_the_time_a_row_was_received() -> None:
     contract = replace(CONTRACT, columns=(*CONTRACT.columns, Column("received_at", pl.Datetime("us"))))
     rows = orders(("a", 2, -1.0)).with_columns(received_at=pl.lit(datetime(2024, 1, 2), pl.Datetime("us")))  # noqa: DTZ001
     earlier = rows.drop("day").with_columns(received_at=pl.lit(datetime(2024, 1, 1), pl.Datetime("us")))  # noqa: DTZ001

@@ -81,7 +81,7 @@ def test_the_order_of_a_source_plays_no_part(first: Orders, second: Orders, data
     assert_frame_equal(landed(first, second)[-1].rows, landed(first, shuffled)[-1].rows, check_row_order=False)
 
 
-def test_late_corrected_and_gone_rows_are_counted() -> None:
+def test_late_corrected_and_removed_rows_are_counted() -> None:
     landing = landed({1: 10, 2: 20, 3: 30}, {1: 10, 2: 21, 4: 40})[-1]
 
     assert (1, 1, 1) == (landing.late, landing.corrected, landing.gone)
@@ -91,7 +91,7 @@ def test_late_corrected_and_gone_rows_are_counted() -> None:
     assert (3, 3) == (landing.before, landing.now)
 
 
-def test_a_row_that_comes_back_after_it_was_gone_is_a_new_version() -> None:
+def test_a_row_that_returns_after_its_removal_is_a_new_version() -> None:
     landing = landed({1: 5, 2: 6}, {2: 6}, {1: 5, 2: 6})[-1]
 
     assert [(1, 5, None, SECOND), (2, 6, None, None), (1, 5, THIRD, None)] == landing.rows.select(
@@ -144,7 +144,7 @@ def test_a_source_that_contradicts_or_repeats_a_stored_row_shows_the_key_twice_f
     assert (0, 2, 0, 1) == (once.late, once.corrected, once.gone, once.repeated)
 
 
-def test_a_row_that_moved_to_another_day_is_gone_there_and_counted_once() -> None:
+def test_a_row_that_moved_to_another_day_is_removed_from_the_first_and_counted_once() -> None:
     monday, tuesday = orders({1: 5, 2: 6}), orders({3: 7})
     before = {day: keep_versions(it, None, key=KEY, received_at=FIRST).rows
               for day, it in {"mon": monday, "tue": tuesday}.items()}  # fmt: skip
@@ -160,12 +160,12 @@ def test_a_row_that_moved_to_another_day_is_gone_there_and_counted_once() -> Non
     )
 
 
-def test_a_source_with_a_column_gone_at_of_its_own_is_refused() -> None:
+def test_a_source_with_its_own_column_gone_at_is_rejected() -> None:
     with pytest.raises(DataError, match="the source has a column 'gone_at', which landing adds; rename it"):
         keep_versions(orders({1: 5}).with_columns(gone_at=FIRST), None, key=KEY, received_at=FIRST)
 
 
-def test_a_value_that_comes_back_is_a_correction_of_the_correction() -> None:
+def test_a_value_that_returns_is_a_correction_of_the_correction() -> None:
     rows = landed({1: 5}, {1: 6}, {1: 5})[-1].rows
     assert [(1, 5, None), (1, 6, SECOND), (1, 5, THIRD)] == rows.drop("gone_at").rows()
 
@@ -325,7 +325,7 @@ def test_a_column_without_stored_values_takes_any_type() -> None:
     assert [(1, None, None), (1, "a", THIRD)] == rows.drop("gone_at").rows()
 
 
-def test_a_source_that_shares_no_column_with_what_is_stored_is_refused() -> None:
+def test_a_source_without_a_column_of_the_stored_rows_is_rejected() -> None:
     with pytest.raises(DataError, match=r"no column of the source was stored .*; land it in a new raw table"):
         keep_versions(pl.DataFrame({"shop": [1]}), orders({1: 5}), key=["shop"], received_at=THIRD)
 

@@ -32,7 +32,7 @@ def test_each_row_names_the_rules_it_breaks_itself() -> None:
     ] == broken(rows)
 
 
-def test_rows_that_share_what_is_unique_name_that_rule_and_missing_keys_do_not() -> None:
+def test_duplicate_rows_name_the_uniqueness_rule_and_missing_keys_do_not() -> None:
     rows = pl.DataFrame({"id": [1, 1, None, None], "shop": ["a", "b", "b", "b"], "items": [1, 1, 2, 2]})
     together = "shop and items are unique together"
 

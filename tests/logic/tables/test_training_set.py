@@ -230,7 +230,7 @@ def test_a_corrected_label_counts_from_the_day_it_is_known_and_not_before() -> N
     assert label_of_row_25(after) == (True, CORRECTED_AT)
 
 
-def test_a_label_corrected_to_none_is_left_out_and_counted() -> None:
+def test_a_label_corrected_to_null_is_excluded_and_counted() -> None:
     training = assemble(outcomes=corrected(late=None), validation_days=1, test_days=4)
 
     assert training.summary.excluded_rows["no label: it is null"] == 1
@@ -318,7 +318,7 @@ def test_a_label_whose_known_time_is_null_may_come_from_the_future() -> None:
 
 
 @pytest.mark.parametrize("name", ["late", "known_at"])
-def test_what_no_prediction_can_know_is_no_feature(name: str) -> None:
+def test_columns_known_after_the_prediction_time_are_no_features(name: str) -> None:
     with pytest.raises(DataError, match=f"feature '{name}' is also"):
         assemble(feature_list=[WIND, Feature(name=name, dtype="Float64")])
 
@@ -335,7 +335,7 @@ def test_a_window_of_no_day_is_refused() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(delays=st.lists(st.integers(0, 120), min_size=40, max_size=40), as_of=st.integers(6, 9))
-def test_what_becomes_known_or_happens_later_never_changes_the_training_set(delays: list[int], as_of: int) -> None:
+def test_later_events_and_knowledge_never_change_the_training_set(delays: list[int], as_of: int) -> None:
     outcomes = labels().with_columns(known_at=pl.col("known_at") + pl.duration(hours=pl.Series(delays)))
     day = DAY_ONE + timedelta(days=as_of)
     end = datetime(day.year, day.month, day.day, tzinfo=UTC).replace(tzinfo=None) + timedelta(days=1)

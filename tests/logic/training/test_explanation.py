@@ -44,7 +44,7 @@ def test_gain_and_mean_absolute_shap_are_those_of_the_challengers_own_trees() ->
         assert pytest.approx(shap[row["feature"]] / sum(shap.values())) == row["shap_share"]
 
 
-def test_permutation_importance_is_what_the_deciding_metric_loses() -> None:
+def test_permutation_importance_is_the_loss_of_the_deciding_metric() -> None:
     frozen = training("regression", categorical=False)
     model = explained(frozen)
     table = permuted(model, frozen, metric="rmse", seed=1, threads=1, repeats=20)

@@ -176,7 +176,7 @@ def test_validation_rows_decide_the_score_and_test_rows_are_never_used() -> None
     assert 0.9 < result.summary.score < 1
 
 
-def test_samples_bound_what_is_fitted_and_explained() -> None:
+def test_samples_limit_the_fitted_and_explained_rows() -> None:
     result = measured(fit_rows=800, rows=400, explained_rows=50)
 
     assert (result.summary.rows, result.summary.rows_explained) == (400, 50)
@@ -192,7 +192,7 @@ def test_each_fold_is_reported() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"folds": 0}, {"repeats": 1}, {"folds": 2000}])
-def test_what_cannot_be_cut_is_refused(changes: dict[str, int]) -> None:
+def test_rows_that_cannot_be_split_into_folds_are_rejected(changes: dict[str, int]) -> None:
     with pytest.raises(DataError, match="importances of model 'flight_delay' got"):
         measured(**changes)
 

@@ -121,7 +121,7 @@ def test_validation_rows_do_not_touch_the_model() -> None:
 @pytest.mark.parametrize(
     ("task", "metric", "bar"), [("binary", "roc_auc", 0.95), ("regression", "r2", 0.7), ("multiclass", "accuracy", 0.8)]
 )
-def test_each_task_learns_what_is_there(task: Task, metric: str, bar: float) -> None:
+def test_each_task_learns_the_signal(task: Task, metric: str, bar: float) -> None:
     data = training(task)
     rows = data.part("validation")
     model = trained(task, rounds=60)

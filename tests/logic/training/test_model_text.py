@@ -86,7 +86,7 @@ def edited(field: str, change: str, *, task: Task = "binary", kind: str = "plain
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-def test_what_lightgbm_writes_passes_and_scores_as_before(task: Task, kind: str) -> None:
+def test_texts_written_by_lightgbm_are_valid_and_give_the_same_scores(task: Task, kind: str) -> None:
     text, (matrix, _) = text_of(task, kind), rows()
 
     trees = checked(text, task)

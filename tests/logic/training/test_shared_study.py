@@ -47,7 +47,7 @@ def shared(
     return coordinate(trials, study, wait=wait or worker.run_one, **{"workers": 1, "clock": seconds(), **options})
 
 
-def test_workers_that_come_one_after_the_other_search_as_one_process_does() -> None:
+def test_consecutive_workers_search_as_one_process_does() -> None:
     alone = tune(training(), SEARCH.model_copy(update={"trials": 9}))
 
     together = shared(trials_of(trials=9))
@@ -148,7 +148,7 @@ def test_a_trial_that_was_not_assigned_does_not_count() -> None:
     assert TrialState.FAIL == study.trials[0].state
 
 
-def test_when_time_is_up_nothing_new_is_handed_out_and_what_runs_is_waited_for() -> None:
+def test_after_the_time_limit_no_trial_starts_and_running_ones_finish() -> None:
     found = shared(trials_of(trials=50), seconds=4.5)
 
     assert 1 < found.trials.height < 10

@@ -160,7 +160,7 @@ def test_a_longer_budget_only_adds_trials() -> None:
     assert longer.best.value >= first.best.value
 
 
-def test_a_study_that_goes_on_draws_what_it_would_have_drawn_in_one_go() -> None:
+def test_a_continued_study_draws_the_same_trials_as_an_uninterrupted_one() -> None:
     in_two = tuned(trials=9, previous=tuned(trials=3).trials).trials
 
     # Only pruning may differ: it compares curves, which the trials do not keep.

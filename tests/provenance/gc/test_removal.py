@@ -166,12 +166,12 @@ def test_a_removed_artifact_can_be_materialized_and_removed_again_and_each_remov
     assert ago(290) == lake.removed_manifest(ref).created_at
 
 
-def test_what_was_never_removed_has_no_manifest_left(lake: Lake) -> None:
+def test_an_artifact_without_a_removal_has_no_removal_manifest(lake: Lake) -> None:
     with pytest.raises(MissingArtifactError, match="never removed"):
         lake.removed_manifest(made(lake, "raw/a", 1, 1))
 
 
-def test_a_note_that_is_none_is_named(lake: Lake) -> None:
+def test_an_invalid_removal_note_is_named(lake: Lake) -> None:
     ref = made(lake, "raw/a", 1, 400)
     made(lake, "raw/a", 2, 300)
     collected(lake)
@@ -181,7 +181,7 @@ def test_a_note_that_is_none_is_named(lake: Lake) -> None:
         lake.manifest(ref)
 
 
-def test_left_overs_go_after_a_day_and_never_before(lake: Lake) -> None:
+def test_leftovers_are_removed_only_after_a_day(lake: Lake) -> None:
     old, young = made(lake, "raw/a", 1, 1), made(lake, "raw/b", 1, 1)
     leave(lake, old, days=1.1)
     leave(lake, young, days=0.9)
@@ -200,7 +200,7 @@ def test_left_overs_go_after_a_day_and_never_before(lake: Lake) -> None:
     assert [] == [*files_of(lake, lake.directory(old).removeprefix(f"{lake.url}/"))]
 
 
-def test_studies_records_and_environments_that_are_not_needed_go(lake: Lake) -> None:
+def test_studies_records_and_environments_that_are_not_needed_are_removed(lake: Lake) -> None:
     def age(path: Path, days: float) -> None:
         os.utime(path, (ago(days).timestamp(),) * 2)
 
@@ -240,7 +240,7 @@ def test_an_environment_that_only_a_removed_artifact_names_is_kept(lake: Lake) -
     assert environment.exists()
 
 
-def test_folders_that_are_empty_for_a_day_go(tmp_path: Path) -> None:
+def test_folders_that_are_empty_for_a_day_are_removed(tmp_path: Path) -> None:
     lake, (first, _) = worn(tmp_path)
     collected(lake)
     assert Path(lake.directory(first)).is_dir()
@@ -398,14 +398,14 @@ def test_the_owner_notices_that_its_lock_was_taken_over(lake: Lake) -> None:
         slow.check()
 
 
-def test_a_journal_that_is_none_ends_it(lake: Lake) -> None:
+def test_an_invalid_journal_stops_gc(lake: Lake) -> None:
     lake.create(lake.path("trash", "journal.json"), b"{}")
 
     with pytest.raises(CorruptArtifactError, match="is not the journal of a removal as it was written"):
         collected(lake)
 
 
-def test_on_s3_the_same_goes_and_unfinished_uploads_too(s3: Callable[[str], Mapping[str, Any]]) -> None:
+def test_on_s3_the_same_is_removed_and_unfinished_uploads_too(s3: Callable[[str], Mapping[str, Any]]) -> None:
     lake = Lake("s3://collected/lake", s3("collected"))
     refs = [put(lake, frame(n), asset="raw/a").ref for n in (1, 2)]
     kept = put(lake, frame(3), asset="raw/a").ref

@@ -111,7 +111,7 @@ def test_the_age_of_a_version_counts_from_its_last_materialization(lake: Lake) -
 
 
 @pytest.mark.parametrize(("first", "second", "goes"), [(-365, 300, False), (400, 900, True)])
-def test_what_was_published_last_is_current_though_a_clock_was_wrong(
+def test_the_last_published_version_is_current_even_if_a_clock_was_wrong(
     lake: Lake, first: float, second: float, *, goes: bool
 ) -> None:
     before, last = made(lake, "raw/flights", 1, first), made(lake, "raw/flights", 2, second)
@@ -255,7 +255,7 @@ def test_the_inputs_of_a_resumed_run_are_kept(lake: Lake) -> None:
     assert keys(parent) == gone(lake, days=0, now=NOW + timedelta(days=2))
 
 
-def test_what_is_younger_than_an_hour_never_counts_as_old(lake: Lake) -> None:
+def test_artifacts_younger_than_an_hour_never_count_as_old(lake: Lake) -> None:
     first = made(lake, "raw/a", 1, 50 / 1440)
     made(lake, "raw/a", 2, 40 / 1440)
 
@@ -263,7 +263,7 @@ def test_what_is_younger_than_an_hour_never_counts_as_old(lake: Lake) -> None:
     assert keys(first) == gone(lake, days=0, now=NOW + timedelta(minutes=30))
 
 
-def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) -> None:
+def test_an_unreadable_object_is_named_and_nothing_is_removed(lake: Lake) -> None:
     old, _ = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
     manifest = newest_manifest(lake, old)
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 1', b'"rows": 2'))
@@ -304,7 +304,7 @@ def test_a_cycle_of_inputs_ends_the_search(lake: Lake) -> None:
 # ---------------------------------------------------------------- what is missing or damaged
 
 
-def test_an_input_that_is_lost_stops_it_and_is_named_with_what_needs_it(lake: Lake) -> None:
+def test_a_lost_input_stops_gc_and_is_named_with_its_dependents(lake: Lake) -> None:
     lost = ArtifactRef(asset="raw/lost", version="0" * 32)
     b = made(lake, "raw/b", 1, 400, lost)
 
@@ -323,7 +323,7 @@ def test_an_input_that_was_removed_on_purpose_does_not_stop_it(lake: Lake) -> No
 
 @pytest.mark.parametrize("stage", ["raw", "training_set", "model", "evaluation"])
 @pytest.mark.parametrize("loss", ["the manifest", "the folder", "the manifest and the record of its publication"])
-def test_nothing_is_removed_where_the_manifest_of_what_a_champion_needs_is_missing(
+def test_nothing_is_removed_if_a_manifest_in_the_lineage_of_a_champion_is_missing(
     lake: Lake, stage: str, loss: str
 ) -> None:
     champion, newer = trained(lake, 1, 400), trained(lake, 2, 300)
@@ -344,7 +344,7 @@ def test_nothing_is_removed_where_the_manifest_of_what_a_champion_needs_is_missi
     assert before == files_of(lake)
 
 
-def test_nothing_is_removed_where_what_is_current_has_no_manifest(lake: Lake) -> None:
+def test_nothing_is_removed_if_a_current_artifact_has_no_manifest(lake: Lake) -> None:
     made(lake, "raw/a", 1, 400)
     current = made(lake, "raw/a", 2, 300)
     newest_manifest(lake, current).unlink()
@@ -388,7 +388,7 @@ def test_foreign_objects_and_incomplete_folders_are_kept_and_stop_nothing(lake: 
     assert 5 == len([path for path, data in files_of(lake).items() if data == b"of a person"])
 
 
-def test_data_that_is_gone_or_has_another_size_is_named(lake: Lake) -> None:
+def test_data_that_is_missing_or_has_another_size_is_named(lake: Lake) -> None:
     whole, cut, lost = (made(lake, f"raw/{name}", 1, 10) for name in ("whole", "cut", "lost"))
     Path(lake.directory(cut), "data.parquet").write_bytes(b"half")
     Path(lake.directory(lost), "data.parquet").unlink()

@@ -23,7 +23,7 @@ def checked(*, table: bool, model: bool) -> list[str]:
     return [key.to_user_string() for check in found for key in check.keys_by_input_name.values()]
 
 
-def test_what_gaps_can_reach_is_checked_and_nothing_else() -> None:
+def test_only_assets_downstream_of_allowed_gaps_are_checked() -> None:
     assert [] == checked(table=False, model=False)
     assert ["tables/a", f"{MODEL}/predictions"] == checked(table=True, model=False)
     assert [f"{MODEL}/{stage}" for stage in ("labels", "training_set", "predictions")] == checked(
