@@ -445,7 +445,7 @@ class _Tick:
 
 
 def _first_as_of(lake: Lake, model: str) -> date:
-    """Return the as-of day of a model's first champion, or of the first that garbage collection has left.
+    """Return the as-of day of the oldest champion of a model that garbage collection has not removed.
 
     Raises:
         MissingArtifactError: the current champion does not exist.

@@ -100,8 +100,8 @@ def cost_lines(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
     if total.unmeasured:
         what = counted(total.unmeasured, "artifact or attempt", "artifacts and attempts")
         yield (
-            f"not measured and not in it: {what}, written beside a step's own, or attempted by a step that was killed "
-            "or still runs"
+            f"not included, because the cost was not measured: {what} (stored in addition to a step's outputs, or by a "
+            "step that was killed or still runs)"
         )
 
 

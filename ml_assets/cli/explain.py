@@ -199,7 +199,7 @@ def answer_lines(
         yield answer.name
         yield f"  sees            {answer.sees}"
         yield f"  decides         {answer.decides}"
-        yield f"  otherwise with  {answer.otherwise}"
+        yield f"  changes with    {answer.otherwise}"
     if blocked:
         yield ""
         yield "blocked"

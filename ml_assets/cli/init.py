@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 RESERVED: Final = frozenset({"dbt", "dbt_duckdb", "ml_assets"})
-"""dbt packages that every project loads; two of one name exclude each other."""
+"""dbt packages that every project loads. dbt does not load two packages with the same name."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _LONGEST: Final = 40

@@ -172,8 +172,8 @@ class Model:
     """A trained model as text, its spec, and the reference that drift is measured against.
 
     Attributes:
-        contract: contract of the features that were offered to it; empty for a model that is not stored.
-        request: the JSON Schema of one row to score: the features that it reads; empty for a model that is not stored.
+        contract: the contract of all declared features, selected or not; empty for a model that is not stored.
+        request: the JSON Schema of one row to score; empty for a model that is not stored.
         importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
             a model that was not explained.
     """

@@ -12,8 +12,8 @@ class ImportancesSettings(Part):
 
     rows: Annotated[int, Field(ge=1_000, le=10_000_000)] = Field(
         default=20_000,
-        description="Validation rows, at most, that permutation importance is measured on; half as many on earlier "
-        "folds.",
+        description="Maximum number of validation rows on which permutation importance is measured. Earlier folds use "
+        "half as many.",
     )
     folds: Annotated[int, Field(ge=2, le=20)] = Field(
         default=3, description="Time folds that importances are measured on; the last one is the validation window."

@@ -43,7 +43,7 @@ class RetrainingSettings(Part):
         "the number.",
     )
     per_day: Annotated[int, Field(ge=1, le=24)] = Field(
-        default=1, description="Retrainings with the same as-of day, at most."
+        default=1, description="Maximum number of retrainings with the same as-of day."
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,

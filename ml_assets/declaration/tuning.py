@@ -29,7 +29,7 @@ class TuningSettings(Part):
         "result depends on the speed of the machine.",
     )
     max_rounds: Annotated[int, Field(ge=10, le=100_000)] = Field(
-        default=500, description="Boosting rounds of a trial, at most."
+        default=500, description="Maximum number of boosting rounds of a trial."
     )
     early_stopping_rounds: Annotated[int, Field(ge=5, le=100_000)] = Field(
         default=30,

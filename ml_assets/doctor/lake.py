@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ml_assets.contracts.words import counted
 from ml_assets.doctor.checks import Finding
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
@@ -58,7 +59,9 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
         yield Finding("promotion log", "wrong", str(error), _FIX)
         return
     if whole:
-        yield Finding("promotion log", "ok", f"{whole} are intact, with every entry that manifests name.")
+        yield Finding(
+            "promotion log", "ok", f"intact for {counted(whole, 'model')}, with every entry that manifests name."
+        )
 
 
 def _probe(lake: Objects) -> Iterator[Finding]:

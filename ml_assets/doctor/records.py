@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from ml_assets.alerts.outbox import read_taken
+from ml_assets.contracts.words import counted
 from ml_assets.doctor.checks import Finding
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, UnreachableLakeError
 from ml_assets.lake.manifest import MOST_BYTES
@@ -44,7 +45,7 @@ def _look(lake: Manifests) -> Iterator[Finding]:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         yield Finding("records", "wrong", f"{'; '.join(problems[:_SHOWN])}{more}", RESTORE)
     elif wanted:
-        yield Finding("records", "ok", f"{len(wanted):,} records beside artifacts are intact.")
+        yield Finding("records", "ok", f"intact: {counted(len(wanted), 'record')} beside artifacts.")
 
 
 def _read_run(lake: Manifests, run: str) -> None:

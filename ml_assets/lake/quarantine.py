@@ -100,7 +100,8 @@ def set_aside(lake: Lake, table: str | None = None) -> Iterator[SetAside]:
     known = _tables(lake)
     if table is not None and table not in known:
         raise MissingArtifactError(
-            f"no rows of '{table}' were ever set aside in {lake.url}, only of: {', '.join(known) or 'no table'}."
+            f"table '{table}' has no quarantined rows and no rejected days in {lake.url}; tables that have some: "
+            f"{', '.join(known) or 'none'}."
         )
     for name in [table] if table is not None else known:
         yield from _of_table(lake, name)

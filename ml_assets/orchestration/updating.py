@@ -340,7 +340,7 @@ class Planner:
         return key.to_user_string(), partition
 
     def _blocked(self) -> Iterator[Waiting]:
-        """Yield what waits for missing partitions, grouped by group and by the missing asset."""
+        """Yield the updates that wait for missing partitions: one for each group and missing asset."""
         days: dict[tuple[Group, str], set[str]] = {}
         missing: dict[tuple[Group, str], set[str]] = {}
         for key, partitions in self.lacking.items():

@@ -172,7 +172,7 @@ def newest_node(lake: Manifests, key: Key) -> Node:
 
 
 def known_manifest(names: Sequence[str], number: int) -> str:
-    """Return the manifest of a publication, else the last one before it, else the oldest; '' where there is none."""
+    """Return the manifest of a publication; if absent, of the one before, or the oldest; '' if none exist."""
     if len(names) <= 1:  # in nearly all cases
         return "".join(names)
     ordered = sorted(names, key=number_in)

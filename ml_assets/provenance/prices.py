@@ -85,7 +85,7 @@ def _errors(error: ValidationError) -> list[str]:
         known = ", ".join(Prices.model_fields)
         sentences.append(
             {
-                "missing": f"{field} is missing; give it.",
+                "missing": f"{field} is missing; add it.",
                 "extra_forbidden": f"there is no '{field}'; expected some of {known}.",
                 "model_type": f"expected fields {known}, got {type(problem['input']).__name__}.",
             }.get(problem["type"], f"{field}: {problem['msg']}, got {problem['input']!r}.")

@@ -48,7 +48,7 @@ class Compared:
 
 
 def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifest]:
-    """Return what a step materialized, by asset and partition: after a failure at most its rejected rows."""
+    """Return what a step materialized, by asset and partition. A failed step has at most rejected rows."""
     days = partitions_of(record)
     found: dict[tuple[str, str], Manifest] = {}
     for asset in (*record.assets, *(f"{asset}{REJECTED}" for asset in record.assets)):
@@ -115,8 +115,8 @@ def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
 def _is_own(ref: ArtifactRef, made: Mapping[tuple[str, str], Manifest]) -> bool:
     """Return whether an input belongs to a partition that the step materialized itself.
 
-    Tables that one step built from each other are built again. Unchanged raw rows retain their lineage, which names the
-    rows before them rather than those at the start of the step.
+    Such an input is not pinned. If it is a table, the replay builds it again. If it is a raw day that did not change,
+    its manifest names older rows than those at the start of the step.
     """
     return (ref.asset, ref.partition or "") in made
 

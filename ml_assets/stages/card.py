@@ -66,7 +66,7 @@ def _shown(plan: ModelPlan) -> dict[str, Any]:
 
 
 def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
-    """Return what the lake contains about a version, by its lineage rather than the newest artifacts."""
+    """Return what the lake contains about a version. Artifacts are found by its lineage, newest or not."""
     declared = plan.declaration
     made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
     sources = {ref.asset: ref for ref in made.inputs}

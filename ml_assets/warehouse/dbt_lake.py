@@ -210,7 +210,7 @@ class Plugin(BasePlugin):
         if not days:
             raise DbtRuntimeError(
                 f"model '{model}' is built by day, but the run's bindings contain no first_day and last_day. "
-                "Give the run its days, or exclude the model."
+                "Pass the days of the run, or exclude the model."
             )
         self._check_days(cursor, table, model, days)
         return days

@@ -143,7 +143,7 @@ def test_a_release_stores_the_rows_with_the_reason_once(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["raw/order"], "no rows of 'raw/order' were ever set aside in"),
+        (["raw/order"], "table 'raw/order' has no quarantined rows and no rejected days in"),
         (["raw/orders", "tomorrow"], "DAY is 'tomorrow'; expected a day such as 2013-12-31"),
         (["--release", "--why", "so"], "needs a TABLE (and perhaps a DAY), and --why"),
         (["raw/orders", "--release"], "needs a TABLE (and perhaps a DAY), and --why"),

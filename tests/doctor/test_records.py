@@ -29,10 +29,10 @@ def lake(tmp_path: Path) -> Lake:
 def test_whole_logs_and_records_are_counted(lake: Lake) -> None:
     resource = LakeResource(url=lake.url)
 
-    assert [("ok", "2 are intact, with every entry that manifests name.")] == [
+    assert [("ok", "intact for 2 models, with every entry that manifests name.")] == [
         (it.state, it.text) for it in promotion_logs(resource, Promotion)
     ]
-    assert [("ok", "2 records beside artifacts are intact.")] == [(it.state, it.text) for it in records(resource)]
+    assert [("ok", "intact: 2 records beside artifacts.")] == [(it.state, it.text) for it in records(resource)]
 
 
 def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(lake: Lake) -> None:
@@ -57,7 +57,7 @@ def test_a_missing_log_is_named_and_a_model_that_never_had_one_is_not(lake: Lake
 
     assert ("wrong", True) == (damaged.state, damaged.text.startswith("that of shop is damaged: "))
     assert f"{lake.path('promotions', 'shop', '000001.json')} is missing" in damaged.text
-    assert ("ok", "1 are intact, with every entry that manifests name.") == (whole.state, whole.text)
+    assert ("ok", "intact for 1 model, with every entry that manifests name.") == (whole.state, whole.text)
 
 
 def test_damaged_records_are_named(lake: Lake) -> None:

@@ -25,7 +25,7 @@
     {%- if found is none -%}
       {{ exceptions.raise_compiler_error(
         model.name ~ " uses the days of the run, but its bindings contain no first_day and last_day."
-        ~ " Give the run its days, or exclude models that are built by day."
+        ~ " Pass the days of the run, or exclude models that are built by day."
       ) }}
     {%- endif -%}
     date '{{ found }}'

@@ -165,7 +165,7 @@ def _agree(card: CardInput) -> None:
         if expected != got:
             raise DataError(
                 f"the evaluation given to the card of model '{card.name}' has {what} '{got}'; expected '{expected}'. "
-                "Give the evaluation of the same version."
+                "Pass the evaluation of the same version."
             )
 
 
@@ -265,10 +265,11 @@ def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None)
         return ""
     margin = None if promotion is None else promotion.figures.get("slice margin")
     return (
-        f"By Holm's rule the worst of the {judged} judged slices is tested at a level of {slice_level(judged):.2%} for "
-        f"being worse than the champion by more than the slice margin{'' if margin is None else f' of {margin:g}'}: a "
-        f"model that is worse by no more than that fails on any of them in at most {SLICE_ERROR_RATE:.0%} of cases. "
-        "Brackets and colours show 95 % intervals of each slice alone, without that rule and the margin."
+        f"A slice fails if it is shown to be worse than the champion by more than the slice margin"
+        f"{'' if margin is None else f' of {margin:g}'}. {judged} slices are judged together by Holm's rule: the worst "
+        f"one is tested at a level of {slice_level(judged):.2%}. A model that is within the margin on every slice "
+        f"fails in at most {SLICE_ERROR_RATE:.0%} of cases. Brackets and colours show the 95 % interval of each slice "
+        "alone."
     )
 
 

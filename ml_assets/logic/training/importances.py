@@ -249,7 +249,7 @@ def _numbers(
 
 
 def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> pl.DataFrame:
-    """Return one row for each column, including noise: its figures, those of the noise of its kind, and the result.
+    """Return one row for each column, including noise: its figures, those of the noise of its type, and the verdict.
 
     Args:
         fold: Its number, from 1.

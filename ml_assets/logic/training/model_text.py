@@ -128,7 +128,7 @@ _LONGEST: Final = 40
 """Maximum number of characters of a number; LightGBM writes at most 25."""
 
 _EXTREME: Final = re.compile(rb"e(?:\+?\d|-[3-9]|-\d\d)\d\d")
-"""From 1e100 on, and below 1e-299. Such numbers crash LightGBM in linear trees."""
+"""Matches numbers of at least 1e100 or below 1e-299, which crash LightGBM in linear trees."""
 
 _QUOTED: Final = 60
 """Maximum number of characters that a message quotes."""

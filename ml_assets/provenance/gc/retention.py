@@ -200,7 +200,7 @@ def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> d
 
 
 def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: Collection[Key]) -> dict[Key, Hold]:
-    """Return what is needed for the roots, each by the shortest path to the first root that needs it.
+    """Return everything that the roots need, each with the shortest path from the first root that needs it.
 
     Args:
         versions: all existing versions. Others are lost already.

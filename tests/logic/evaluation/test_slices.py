@@ -136,4 +136,4 @@ def test_the_worst_slice_is_tested_at_the_error_rate_divided_by_how_many_there_a
     sentence = judge(
         report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(*[("a", -0.01, 0.05)] * 20)
     ).reasons[-1]
-    assert "The worst of 20 is judged at 99.75 % confidence, the others by Holm's rule" in sentence
+    assert "by Holm's rule, the worst of 20 at 99.75 % confidence" in sentence

@@ -667,7 +667,7 @@ def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:
 
 @pytest.mark.parametrize("change", [{"version": "v9"}, {"name": "early"}, {"task": "regression"}])
 def test_an_evaluation_of_something_else_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(DataError, match=r"the evaluation given to the card .* expected '.*'\. Give the evaluation"):
+    with pytest.raises(DataError, match=r"the evaluation given to the card .* expected '.*'\. Pass the evaluation"):
         render_card(card(**change))
 
 
