@@ -56,10 +56,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 
 # Needs uv on the path. Two steps, so that the tools never move a run-time pin.
 lock:
-	uv pip compile pyproject.toml --extra k8s --extra postgres --group install --group flights --universal \
+	uv pip compile pyproject.toml --extra alerts --extra k8s --extra postgres --group install --group flights --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package pandas \
 	  -o requirements.lock
-	uv pip compile pyproject.toml --extra k8s --extra postgres --group install --group flights --group dev \
+	uv pip compile pyproject.toml --extra alerts --extra k8s --extra postgres --group install --group flights --group dev \
 	  --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --no-emit-package pandas -o requirements-dev.lock
 	{ echo '# What compiles the LightGBM of the gpu image; `make lock` writes it.'; \

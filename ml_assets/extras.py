@@ -4,6 +4,7 @@ import importlib.util
 from typing import Final
 
 PACKAGES: Final = {
+    "alerts": ("apprise",),
     "dask": ("dask", "distributed", "pandas", "sklearn"),
     "k8s": ("dagster_k8s", "kubernetes"),
     "postgres": ("dagster_postgres", "psycopg2"),

@@ -1,8 +1,8 @@
 """What this deployment runs on: its lake, IO manager, warehouse and alerts.
 
-The lake is the folder `.lake` on a laptop, and `ML_ASSETS_LAKE` (`s3://bucket/prefix`) in production. Alerts go through
-the channels whose `ML_ASSETS_ALERT_*` variables are set; without one, they are logged. dbt's profile
-(`dbt_project/profiles.yml`) names the warehouse.
+The lake is the folder `.lake` on a laptop, and `ML_ASSETS_LAKE` (`s3://bucket/prefix`) in production. Alerts go to
+the log and to the channels whose `ML_ASSETS_ALERT_URL_*` variables are set. dbt's profile (`dbt_project/profiles.yml`)
+names the warehouse.
 """
 
 from collections.abc import Mapping

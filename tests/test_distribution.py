@@ -26,6 +26,7 @@ ENGINE = ROOT / "ml_assets"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 EXTRA_OF = {
+    "ml_assets/alerts/channels.py": "alerts",
     "ml_assets/dagster_storage/event_log_postgres.py": "postgres",
     "ml_assets/doctor/instance.py": "postgres",
     "ml_assets/doctor/kubernetes_api.py": "k8s",

@@ -213,7 +213,7 @@ class Outbox:
                 self._release(slot)
                 continue
             try:
-                complaint = channel.send(self._message(mine, channel))
+                channel.send(self._message(mine, channel))
             except ChannelError as error:
                 reason = failures[channel.name] = self.redact(str(error))
                 self._record_outcome(mine, channel, "failed", reason, may_have_arrived=error.may_have_arrived)
@@ -224,8 +224,6 @@ class Outbox:
                 break  # the other alerts would fail the same way
             self._record_outcome(mine, channel, "sent")
             got |= {it.digest for it in mine}
-            if complaint is not None:
-                self.log.error(f"alert channel {_shown(channel)}: {self.redact(complaint)}.")
         return got
 
     def _groups(self, channel: Channel, due: Sequence[_Waiting], now: datetime) -> list[list[_Waiting]]:
@@ -423,4 +421,4 @@ def _is_repeat(last: Try | None) -> bool:
 
 
 def _shown(channel: Channel) -> str:
-    return f"{channel.name} at {channel.host}" if channel.host else channel.name
+    return f"{channel.name} ({channel.service})" if channel.service else channel.name

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import dagster as dg
 from pydantic import Field
@@ -33,6 +33,9 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 USUAL: Final = frozenset(KINDS) - {"retraining_requested"}
 PER_HOUR: Final = 20
 
+_PREFIX: Final = "ML_ASSETS_ALERT_"
+_URL: Final = f"{_PREFIX}URL_"
+_KINDS: Final = f"{_PREFIX}KINDS_"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|CREDENTIAL|(^|_)TOKEN(_|$)")
 
@@ -50,7 +53,7 @@ class Alert:
         title: one line.
         body: what happened and how to respond, in sentences.
         key: built from facts such as a run's id, so that every process computes the same key for the same event.
-        at: when the event happened, with its time zone; not when it was noticed.
+        occurred_at: when the event happened, with its time zone; not when it was noticed.
         facts: figures.
         link: the path in the web UI, such as `/runs/<id>`.
     """
@@ -103,26 +106,11 @@ def _is_place(name: str) -> bool:
     return name.endswith(("_FILE", "_PATH", "_DIR"))
 
 
-def _variable(name: str) -> Any:
-    return Field(
-        default=f"ML_ASSETS_ALERT_{name}",
-        description=f"Name of the environment variable that holds the {name.replace('_', ' ').lower()}. The value is "
-        "secret, so it cannot be set here: Dagster shows the configuration of a resource.",
-    )
-
-
-def _kinds(channel: str) -> Any:
-    return Field(
-        default=[],
-        description=f"Kinds of alerts that {channel} receives. Default: ML_ASSETS_ALERT_{channel.upper()}_KINDS "
-        f"(separated by commas), or all but retraining_requested. Valid kinds: {', '.join(KINDS)}.",
-    )
-
-
 class Alerts(dg.ConfigurableResource):
-    """Sends alerts through the log and those of webhook, Slack and e-mail that are configured.
+    """Sends alerts to the log, and to the channels whose URLs are in the environment.
 
-    Unset fields are read from the environment when the first alert is sent.
+    `ML_ASSETS_ALERT_URL_<CHANNEL>` holds the URL of one channel. It is secret, so it cannot be set here: Dagster shows
+    the configuration of a resource. Unset fields are read from the environment when the first alert is sent.
     """
 
     lake: LakeResource
@@ -130,30 +118,12 @@ class Alerts(dg.ConfigurableResource):
     per_hour: int = Field(
         default=0, ge=0, description="Most messages per hour and channel. Default: ML_ASSETS_ALERT_PER_HOUR, or 20."
     )
-    log_kinds: list[str] = _kinds("log")
-    webhook_url_variable: str = _variable("WEBHOOK_URL")
-    webhook_token_variable: str = _variable("WEBHOOK_TOKEN")
-    webhook_kinds: list[str] = _kinds("webhook")
-    slack_url_variable: str = _variable("SLACK_URL")
-    slack_kinds: list[str] = _kinds("slack")
-    smtp_host: str = Field(
-        default="", description="The mail server. Default: ML_ASSETS_ALERT_SMTP_HOST. If unset, no e-mail is sent."
+    kinds: dict[str, list[str]] = Field(
+        default={},
+        description="Kinds of alerts that a channel receives, by its name; the log is `log`. Default: "
+        "ML_ASSETS_ALERT_KINDS_<CHANNEL> (separated by commas), or all but retraining_requested. Valid kinds: "
+        f"{', '.join(KINDS)}.",
     )
-    smtp_port: int = Field(
-        default=0, ge=0, le=65535, description="Port. Default: ML_ASSETS_ALERT_SMTP_PORT, or that of the security."
-    )
-    smtp_security: str = Field(
-        default="", description="starttls, tls or plain. Default: ML_ASSETS_ALERT_SMTP_SECURITY, or starttls."
-    )
-    smtp_user: str = Field(
-        default="", description="User to log in as. Default: ML_ASSETS_ALERT_SMTP_USER. If unset, no login."
-    )
-    smtp_password_variable: str = _variable("SMTP_PASSWORD")
-    email_from: str = Field(default="", description="The sender's address. Default: ML_ASSETS_ALERT_EMAIL_FROM.")
-    email_to: list[str] = Field(
-        default=[], description="The receivers. Default: ML_ASSETS_ALERT_EMAIL_TO (separated by commas)."
-    )
-    email_kinds: list[str] = _kinds("email")
 
     def send(self, *alerts: Alert, log: logging.Logger | None = None) -> "Delivery":
         """Send alerts that were not sent yet, and those still pending.
@@ -187,28 +157,25 @@ class Alerts(dg.ConfigurableResource):
         Raises:
             AlertSettingsError: a channel's settings are not valid.
         """
-        from ml_assets.alerts.channels import Email, LogChannel, Slack, Webhook
+        from ml_assets.alerts.channels import AppriseChannel, LogChannel
 
-        found: list[Channel] = [LogChannel(self._wanted("LOG", self.log_kinds), log)]
-        if url := self._secret("webhook_url_variable"):
-            token = self._secret("webhook_token_variable")
-            found.append(Webhook(self._wanted("WEBHOOK", self.webhook_kinds), url, self.webhook_url_variable, token))
-        if url := self._secret("slack_url_variable"):
-            found.append(Slack(self._wanted("SLACK", self.slack_kinds), url, self.slack_url_variable))
-        if host := alert_setting("SMTP_HOST", self.smtp_host):
-            found.append(
-                Email(
-                    self._wanted("EMAIL", self.email_kinds),
-                    server=host,
-                    port=self._number("SMTP_PORT", self.smtp_port),
-                    security=alert_setting("SMTP_SECURITY", self.smtp_security) or "starttls",
-                    user=alert_setting("SMTP_USER", self.smtp_user),
-                    password=self._secret("smtp_password_variable"),
-                    sender=alert_setting("EMAIL_FROM", self.email_from),
-                    receivers=tuple(_listed("EMAIL_TO", self.email_to)),
-                )
+        urls = {
+            name.removeprefix(_URL): value.strip()
+            for name, value in sorted(os.environ.items()) if name.startswith(_URL) and value.strip()
+        }  # fmt: skip
+        settings = {f"{_PREFIX}PER_HOUR", f"{_PREFIX}BASE_URL", f"{_KINDS}LOG"}
+        settings |= {f"{prefix}{name}" for name in urls if _NAME.fullmatch(name) for prefix in (_URL, _KINDS)}
+        settings.discard(f"{_URL}LOG")  # the log has no URL
+        if odd := sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in settings):
+            raise AlertSettingsError(
+                f"{odd[0]} is not a setting of alerts; expected {_URL}<CHANNEL>, {_KINDS}<CHANNEL> for LOG or a "
+                f"channel with a URL, {_PREFIX}PER_HOUR or {_PREFIX}BASE_URL. A channel's name has capital letters, "
+                "digits and _."
             )
-        return found
+        return [
+            LogChannel(self._wanted("LOG"), log),
+            *(AppriseChannel(it.lower(), self._wanted(it), url, f"{_URL}{it}") for it, url in urls.items()),
+        ]
 
     def problems(self) -> Iterator[str]:
         """Yield the problems of the settings; of the channels only the first."""
@@ -222,25 +189,15 @@ class Alerts(dg.ConfigurableResource):
             except AlertSettingsError as error:
                 yield str(error)
 
-    def _secret(self, name: str) -> str:
-        """Return the value of the environment variable that a field names."""
-        variable: str = getattr(self, name)
-        if not _NAME.fullmatch(variable):
+    def _wanted(self, channel: str) -> frozenset[str]:
+        wanted = self.kinds.get(channel.lower()) or alert_setting(f"KINDS_{channel}").split(",")
+        found = frozenset(kind.strip() for kind in wanted if kind.strip())
+        if odd := sorted(found - set(KINDS)):
             raise AlertSettingsError(
-                f"'{name}' of the alerts is not the name of an environment variable; expected capital letters, digits "
-                "and _, such as ML_ASSETS_ALERT_WEBHOOK_URL. Put the secret into a variable, and its name here."
-            )
-        return os.environ.get(variable, "")
-
-    def _wanted(self, channel: str, declared: list[str]) -> frozenset[str]:
-        name = f"{channel}_KINDS"
-        wanted = frozenset(_listed(name, declared))
-        if odd := sorted(wanted - set(KINDS)):
-            raise AlertSettingsError(
-                f"ML_ASSETS_ALERT_{name} (or '{name.lower()}' of the alerts) contains {', '.join(odd)}; valid kinds "
+                f"{_KINDS}{channel} (or 'kinds' of the alerts) contains {', '.join(odd)}; valid kinds "
                 f"are {', '.join(KINDS)}."
             )
-        return wanted or USUAL
+        return found or USUAL
 
     def _number(self, name: str, declared: int) -> int:
         text = alert_setting(name, str(declared or "")) or "0"
@@ -256,11 +213,6 @@ class Alerts(dg.ConfigurableResource):
                 "http(s)://host/path without credentials."
             )
         return url
-
-
-def _listed(name: str, declared: list[str]) -> list[str]:
-    given = alert_setting(name, ",".join(declared))
-    return [part.strip() for part in given.split(",") if part.strip()]
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""The resource: what sets its channels up, that no secret is ever told, and that a whole alert goes out."""
+"""The resource: how its channels are configured, that no secret is shown, and that a whole alert is sent."""
 
 import json
 import logging
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ml_assets.alerts.channels import Email, Webhook
 from ml_assets.alerts.resource import KINDS, USUAL, Alert, Alerts, AlertSettingsError, Redactor
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 
-URL = "https://hooks.example/services/T000/B000/a-long-secret-part?key=another-secret"
+URL = "json://localhost:1/services/a-long-secret-part?+X-Key=another-secret"
+MAIL = "mailto://robot:hush-hush@localhost:1?from=a@example.com&to=b@example.com"
 LOG = logging.getLogger("ml_assets.alerts")
-HIDDEN = ("a-long-secret-part", "another-secret", "the-token-itself", "hush-hush")
+HIDDEN = ("a-long-secret-part", "another-secret", "hush-hush")
 
 
 @pytest.fixture(autouse=True)
@@ -48,45 +48,30 @@ def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_req
     assert ("log", frozenset(KINDS) - {"retraining_requested"}) == (log.name, log.kinds)
 
 
-def test_the_environment_configures_channels_and_declared_values_take_precedence(
+def test_each_url_of_the_environment_is_a_channel_and_declared_kinds_take_precedence(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in {
-        "WEBHOOK_URL": URL, "WEBHOOK_TOKEN": "the-token-itself", "WEBHOOK_KINDS": "run_failed, rolled_back",
-        "SLACK_URL": URL, "SMTP_HOST": "mail.example", "SMTP_PORT": "2525", "SMTP_USER": "robot",
-        "SMTP_PASSWORD": "hush-hush", "EMAIL_FROM": "a@example.com", "EMAIL_TO": "b@example.com, c@example.com",
-    }.items():  # fmt: skip
-        environment.setenv(f"ML_ASSETS_ALERT_{name}", value)
+    environment.setenv("ML_ASSETS_ALERT_URL_OPS", URL)
+    environment.setenv("ML_ASSETS_ALERT_URL_MAIL", MAIL)
+    environment.setenv("ML_ASSETS_ALERT_KINDS_OPS", "run_failed, rolled_back")
+    environment.setenv("ML_ASSETS_ALERT_KINDS_LOG", "rolled_back")
 
-    log, webhook, slack, email = alerts(smtp_port=465, smtp_security="tls", log_kinds=["run_failed"]).channels(LOG)
+    found = alerts(kinds={"log": ["run_failed"]}).channels(LOG)
 
-    assert isinstance(webhook, Webhook)
-    assert (URL, "the-token-itself") == (webhook.url, webhook.token)
-    assert [{"run_failed"}, {"run_failed", "rolled_back"}, USUAL, USUAL] == [
-        it.kinds for it in (log, webhook, slack, email)
-    ]
-    assert isinstance(email, Email)
-    assert ("mail.example:465", "tls", "robot", "hush-hush") == (email.host, email.security, email.user, email.password)
-    assert ("b@example.com", "c@example.com") == email.receivers
-
-
-def test_a_secret_is_read_from_the_variable_that_is_named(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("TEAM_HOOK", URL)
-
-    assert [URL] == [it.url for it in alerts(slack_url_variable="TEAM_HOOK").channels(LOG) if isinstance(it, Webhook)]
-
-
-def test_a_secret_in_place_of_its_variables_name_is_refused_without_telling_it() -> None:
-    with pytest.raises(AlertSettingsError, match="'webhook_url_variable' of the alerts is not the name of") as caught:
-        alerts(webhook_url_variable=URL).channels(LOG)
-
-    assert "a-long-secret-part" not in str(caught.value)
+    assert {"log": {"run_failed"}, "mail": USUAL, "ops": {"run_failed", "rolled_back"}} == {
+        it.name: it.kinds for it in found
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("LOG_KINDS", "run_failed,rain", "contains rain; valid kinds are run_failed, check_failed"),
+        ("KINDS_LOG", "run_failed,rain", "contains rain; valid kinds are run_failed, check_failed"),
+        ("URL_LOG", "json://localhost/x", "ML_ASSETS_ALERT_URL_LOG is not a setting of alerts; expected"),
+        ("URL_a-b", "json://localhost/x", "ML_ASSETS_ALERT_URL_a-b is not a setting of alerts; expected"),
+        ("KINDS_OPS", "run_failed", "ML_ASSETS_ALERT_KINDS_OPS is not a setting of alerts; expected"),
+        ("SLACK_URL", "slack://a/b/c", "ML_ASSETS_ALERT_SLACK_URL is not a setting of alerts; expected"),
+        ("URL_OPS", "nonsense", "ML_ASSETS_ALERT_URL_OPS is not a URL that Apprise can send to"),
         ("PER_HOUR", "many", "ML_ASSETS_ALERT_PER_HOUR is 'many'; expected a whole number"),
         ("BASE_URL", "dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
         ("BASE_URL", "https://user:pw@dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
@@ -102,18 +87,8 @@ def test_an_invalid_setting_is_named_with_the_expected_values(
         alerts(tmp_path).send(alert())
 
 
-def test_every_setting_is_described_with_its_environment_variable() -> None:
-    for name, described in Alerts.model_fields.items():
-        if name == "lake":
-            continue
-        said = f"{described.description} {described.default}"
-        variable = "ML_ASSETS_ALERT_" + name.upper().removesuffix("_VARIABLE")
-        assert variable in said, name
-
-
 def test_dagsters_view_of_the_resource_contains_no_secret(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("ML_ASSETS_ALERT_WEBHOOK_URL", URL)
-    environment.setenv("ML_ASSETS_ALERT_SMTP_PASSWORD", "hush-hush")
+    environment.setenv("ML_ASSETS_ALERT_URL_OPS", URL)
     resource = alerts()
 
     shown = f"{resource!r} {resource.model_dump_json()}"
@@ -148,23 +123,19 @@ def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
     tmp_path: Path, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    for name, value in {
-        "WEBHOOK_URL": "http://localhost:1/a-long-secret-part?key=another-secret", "WEBHOOK_TOKEN": "the-token-itself",
-        "SMTP_HOST": "localhost", "SMTP_PORT": "1", "SMTP_SECURITY": "plain", "SMTP_USER": "robot",
-        "SMTP_PASSWORD": "hush-hush", "EMAIL_FROM": "a@example.com", "EMAIL_TO": "b@example.com",
-    }.items():  # fmt: skip
-        environment.setenv(f"ML_ASSETS_ALERT_{name}", value)
+    environment.setenv("ML_ASSETS_ALERT_URL_OPS", URL)
+    environment.setenv("ML_ASSETS_ALERT_URL_MAIL", MAIL)
     told = " ".join(HIDDEN)
 
     delivery = alerts(tmp_path).send(alert(title=told, body=told, subject=told, facts={"said": told}))
 
     kept = [path.read_text() for path in tmp_path.rglob("*.json")]
-    assert {"webhook", "email"} == set(delivery.failures)
+    assert {"ops", "mail"} == set(delivery.failures)
     assert len(kept) >= 4
     for said in [*kept, caplog.text, str(delivery), *(str(it.__dict__) for it in caplog.records)]:
         assert not any(hidden in said for hidden in HIDDEN)
-    assert "alert channel webhook at localhost:1 failed: it cannot be reached" in caplog.text
-    assert "alert channel email at localhost:1 failed: no mail was sent" in caplog.text
+    assert "alert channel ops (JSON) failed: A Connection error occurred sending JSON notification" in caplog.text
+    assert "alert channel mail (E-Mail) failed: " in caplog.text
 
 
 def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
@@ -178,8 +149,8 @@ def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
     assert 1 == len(caplog.messages)
 
 
-def test_pending_alerts_are_sent_without_new_ones(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("ML_ASSETS_ALERT_WEBHOOK_URL", "http://localhost:1/x")
+def test_what_waits_is_sent_without_anything_new(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ML_ASSETS_ALERT_URL_OPS", "json://localhost:1/x")
 
     assert 1 == alerts(tmp_path).send(alert()).waiting
     again = alerts(tmp_path).send()

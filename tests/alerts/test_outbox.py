@@ -48,7 +48,7 @@ class Bell:
     name: str = "bell"
     kinds: frozenset[str] = frozenset(KINDS)
     is_limited: bool = True
-    host: str = "bell.example"
+    service: str = "Bell"
     secrets: tuple[str, ...] = ()
     got: list[Message] = field(default_factory=list)
     before: Callable[[Message], None] = lambda _: None
@@ -161,10 +161,10 @@ def test_a_channel_that_is_down_does_not_delay_the_others_and_gets_its_alerts_la
     assert not any(it.is_repeat for it in down.got)
 
 
-def test_a_failure_is_logged_with_the_channel_and_its_host(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_with_the_channel_and_its_service(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
     outbox(folder, Bell(before=refuse), clock=Clock()).send([alert("a")])
 
-    assert ["alert channel bell at bell.example failed: it answered 503. It is retried later."] == caplog.messages
+    assert ["alert channel bell (Bell) failed: it answered 503. It is retried later."] == caplog.messages
     assert [logging.ERROR] == [it.levelno for it in caplog.records]
 
 
@@ -189,7 +189,7 @@ def test_attempts_are_repeated_with_growing_waits_and_a_final_failure_is_reporte
     assert sorted(waits) == waits
     assert timedelta(hours=1) == waits[-1]
     assert [] == folder.names(folder.path("alerts", "open"))
-    assert f"bell at bell.example did not receive «<a>» in {MOST_TRIES} attempts; no more follow" in caplog.messages[-1]
+    assert f"bell (Bell) did not receive «<a>» in {MOST_TRIES} attempts; no more follow" in caplog.messages[-1]
 
 
 def test_an_alert_that_may_have_arrived_is_sent_again_with_the_same_id_and_marked_as_a_repeat(folder: Lake) -> None:

@@ -75,7 +75,7 @@ class Daemon:
         clock = None if self.at is None else lambda: self.at
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, definitions=self.defs,
-            resources={"ml_assets_alerts": Alerts(lake=resource, log_kinds=[*KINDS]), "ml_assets_lake": resource},
+            resources={"ml_assets_alerts": Alerts(lake=resource, kinds={"log": [*KINDS]}), "ml_assets_lake": resource},
         ) as context:  # fmt: skip
             result = alerts_sensor(DECLARED, clock=clock).evaluate_tick(context)
         self.cursor = result.cursor

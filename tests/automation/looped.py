@@ -106,7 +106,7 @@ class World:
         self.resource = LakeResource(url=str(root))
         self.resources = {
             "ml_assets_lake": self.resource,
-            "ml_assets_alerts": Alerts(lake=self.resource, log_kinds=[*KINDS]),
+            "ml_assets_alerts": Alerts(lake=self.resource, kinds={"log": [*KINDS]}),
         }
         self.lake: Lake = self.resource.connect()
         self.instance = instance

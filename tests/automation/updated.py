@@ -101,7 +101,7 @@ class World:
     ) -> None:  # fmt: skip
         self.lake = Lake(str(root))
         self.instance = instance
-        self.alerts = Alerts(lake=LakeResource(url=self.lake.url), log_kinds=[*KINDS])
+        self.alerts = Alerts(lake=LakeResource(url=self.lake.url), kinds={"log": [*KINDS]})
         whole = flights_declared()
         model = whole.models[0].model_copy(update={"name": MODEL})
         automation = AutomationDeclaration(updates=UpdatesSettings(days=days))

@@ -89,7 +89,7 @@ def test_all_missing_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPat
         ("AWS_ENDPOINT_URL_S3", "http://k:open-sesame@minio", "AWS_ENDPOINT_URL_S3 contains credentials"),
         ("DAGSTER_EVENT_BATCH_SIZE", "-1", "DAGSTER_EVENT_BATCH_SIZE is not a whole number"),
         ("ML_ASSETS_DBT_MEMORY", "much", "ML_ASSETS_DBT_MEMORY is not a size"),
-        ("ML_ASSETS_ALERT_WEBHOOK_URL", "open-sesame", "ML_ASSETS_ALERT_WEBHOOK_URL"),
+        ("ML_ASSETS_ALERT_URL_OPS", "open-sesame", "ML_ASSETS_ALERT_URL_OPS"),
     ],
 )
 def test_malformed_settings_are_reported_with_their_fix_and_without_secrets(

@@ -18,7 +18,7 @@ from tests.provenance.gc.test_retention import NOW, ago, collected, judged
 class Bell:
     """A channel that keeps what it got, unless it is down."""
 
-    name, kinds, is_limited, host, secrets = "bell", frozenset(KINDS), True, None, ()
+    name, kinds, is_limited, service, secrets = "bell", frozenset(KINDS), True, "", ()
 
     def __init__(self) -> None:
         self.got: list[str] = []
