@@ -169,7 +169,7 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
         )  # fmt: skip
         fitted = fit(
             data, features=[column.name for column in columns], parameters={"num_leaves": 31, "learning_rate": 0.1},
-            rounds=80, seed=1, threads=2, device="cpu", unseen="missing", reference=data.rows.clear(),
+            rounds=80, seed=1, threads=2, device="cpu", unseen_categories="missing", reference=data.rows.clear(),
         )  # fmt: skip
         spec, booster = fitted.spec, fitted.booster
         shares = contributions(booster, spec, data.part("train").gather_every(20))

@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve()
 BARS = {"evidently": {"seconds": 80, "cpu": 80, "megabytes": 5}, "nannyml": {"seconds": 8, "cpu": 8}}
 TOLD = {"ours": "`measure_drift`", "evidently": "Evidently, data drift preset", "nannyml": "NannyML, univariate drift"}
 LIMITS = DriftLimits(
-    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
 )
 Figures = dict[str, float]
 

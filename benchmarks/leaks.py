@@ -287,7 +287,7 @@ def _flights(random: np.random.Generator) -> Frames:
         asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in added}
         source = Source(str(table.file), asked, table.null_values)
         rows = source.frame(source.content())
-        if table.by is None:
+        if table.partition_by is None:
             found[name] = rows
             continue
         on = pl.date("year", "month", "day")

@@ -132,7 +132,7 @@ def work(
         seed=declared.seed,
         threads=threads,
         device=declared.training.device,
-        unseen=declared.training.unseen,
+        unseen_categories=declared.training.unseen_categories,
         reference=data.rows.clear(),
     )
     train = data.part("train")
@@ -170,7 +170,7 @@ def work(
     judge(
         evaluation.summary,
         margin=declared.gate.margin,
-        minimum_rows=declared.gate.minimum_rows,
+        min_rows=declared.gate.min_rows,
         bounds={},
         slices=evaluation.slices,
     )

@@ -157,7 +157,7 @@ def flights_declared(
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
         "evaluation": {**given["evaluation"], **of_task, "metric": metric, "baselines": [["origin", "dest"]]},
-        "gate": {"margin": 0.005, "minimum_rows": 500},
+        "gate": {"margin": 0.005, "min_rows": 500},
         "leak_test": {"samples": 0},
     }
     model = ModelDeclaration.model_validate({**given, **small, **changes})

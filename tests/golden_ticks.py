@@ -277,7 +277,7 @@ def _heard() -> Iterator[list[Alert]]:
 
 
 def _schedules(ticks: Ticks, folder: Path) -> None:
-    by_day = {"file": "orders.csv", "by": {"column": "day"}}
+    by_day = {"file": "orders.csv", "partition_by": {"column": "day"}}
     tables = {"orders": by_day, "returns": {**by_day, "quarantine": 0.1}, "shops": {"file": "shops.csv"}}
     raw = RawDeclaration.model_validate({"days": Days(first=date(2026, 1, 1), last=None), "tables": tables})
     declared = Declared(models=flights_declared().models, raw=(raw,))

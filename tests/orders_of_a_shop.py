@@ -113,16 +113,16 @@ def declared(file: Path, threads: int) -> Declared:
             "table": "order_features", "key": ["order_id"], "event_time": "ordered_at",
             "prediction_time": "prediction_at",
         },
-        "labels": {"table": "order_outcomes", "target": "is_returned", "known_time": "known_at", "wait_days": 1},
+        "labels": {"table": "order_outcomes", "target": "is_returned", "known_time": "known_at", "maturity_days": 1},
         "split": {"validation_days": 5, "test_days": 5},
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"trials": 2, "max_rounds": 100, "early_stopping_rounds": 5},
         "training": {"threads": threads},
-        "gate": {"minimum_rows": 50},
-        "drift": {"minimum_rows": 20},
+        "gate": {"min_rows": 50},
+        "drift": {"min_rows": 20},
         "leak_test": {"samples": 0},
     }  # fmt: skip
-    raw = {"days": SPAN, "tables": {"orders": {"file": str(file), "by": {"column": "ordered_at"}}}}
+    raw = {"days": SPAN, "tables": {"orders": {"file": str(file), "partition_by": {"column": "ordered_at"}}}}
     return Declared(
         models=(ModelDeclaration.model_validate(model),),
         raw=(RawDeclaration.model_validate(raw),),

@@ -104,8 +104,10 @@ def filled(root: Path) -> Filled:
         PromotionLog(lake, model, Promotion).append(entry, number=1)
         head = PromotionLog(lake, model, Promotion).verified().head
         for stage in ("evaluation", "features__leak_test", "predictions", "card"):
-            found.put(f"{model}/{stage}", ARTIFACTS[stage](n), parameters={"promotion": head and head.model_dump()})
-        store_step(lake, StepRecord(run_id=f"run-{n}", step="x", attempt=0, assets=("y",), started_at=NOW))
+            found.put(
+                f"{model}/{stage}", ARTIFACTS[stage](n), parameters={"promotion_log_entry": head and head.model_dump()}
+            )
+        store_step(lake, StepRecord(run_id=f"run-{n}", step="x", retry_number=0, assets=("y",), started_at=NOW))
         store_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
         write_frame(lake, lake.path("studies", model, f"{n:032d}.json"), frame(n))
         store_verdict(lake, verdict(refs["model"]))

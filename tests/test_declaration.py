@@ -40,7 +40,7 @@ attributes:
   tables:
     orders:
       file: data/orders.csv
-      by: {column: ordered_at}
+      partition_by: {column: ordered_at}
     shops: {file: data/shops.csv}
 """
 
@@ -179,9 +179,9 @@ def test_each_kind_of_declaration_has_its_type() -> None:
 
 
 def test_the_deadline_is_the_time_of_the_cron_plus_the_declared_delay() -> None:
-    assert "0 8 * * 1-5" == Freshness(cron="30 6 * * 1-5", by_minutes=90).deadline
-    assert "45 * * * *" == Freshness(cron="15 * * * *", by_minutes=30).deadline
-    assert Freshness(data_days=2).deadline is None
+    assert "0 8 * * 1-5" == Freshness(cron="30 6 * * 1-5", within_minutes=90).deadline
+    assert "45 * * * *" == Freshness(cron="15 * * * *", within_minutes=30).deadline
+    assert Freshness(data_lag_days=2).deadline is None
 
 
 def test_automation_is_declared_once(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
     found = model(with_lines("compute: {model: {cpu: 1.5}, tuning: {cpu: 2}, card: {}}")).compute
 
     assert ("1.5", "2", None) == (found["model"].cpu, found["tuning"].cpu, found["card"].cpu)
-    assert (10, 2) == (found["card"].start_minutes, found["card"].retries)
+    assert (10, 2) == (found["card"].start_timeout_minutes, found["card"].retries)
 
 
 # ---------------------------------------------------------------- what is wrong, with line, field and near name
@@ -233,8 +233,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (MODEL.replace("    target: is_returned\n", ""),
          ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
         (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
-         [("shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, reason, table, "
-          "target, wait_days (did you mean 'known_time'?).")]),
+         [("shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, maturity_days, "
+          "reason, table, target (did you mean 'known_time'?).")]),
         (MODEL.replace("name: returns", "name: Returns!"),
          ["shop/defs.yaml:3: name: ", "got 'Returns!'"]),
         (MODEL.replace("name: returns", "name: ../returns"),
@@ -247,8 +247,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:9: features.key: "]),
         (MODEL.replace("key: [order_id]", "key: [order_id, '']"),
          ["shop/defs.yaml:9: features.key.1: ", "got ''"]),
-        (MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: -1"),
-         ["shop/defs.yaml:16: labels.wait_days: ", "got -1"]),
+        (MODEL.replace("known_time: known_at", "known_time: known_at\n    maturity_days: -1"),
+         ["shop/defs.yaml:16: labels.maturity_days: ", "got -1"]),
         (with_lines("tuning: {trials: 0}"), ["shop/defs.yaml:16: tuning.trials: ", "got 0"]),
         (with_lines("tuning: {trails: 5}"), ["shop/defs.yaml:16: tuning.trails: ", "did you mean 'trials'?"]),
         (with_lines("tuning:", "  metric: roc_acu"),
@@ -270,27 +270,27 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("freshness: {predictions: {fail_hours: 3, warn_hours: 4}}"),
          ["shop/defs.yaml:16: freshness.predictions: warn_hours 4.0 must be below fail_hours 3.0"]),
         (with_lines("freshness: {labels: {}}"),
-         ["shop/defs.yaml:16: freshness.labels: give 'fail_hours', 'cron' or 'data_days'"]),
-        (with_lines("freshness: {labels: {cron: 0 6 * *, by_minutes: 5}}"),
+         ["shop/defs.yaml:16: freshness.labels: give 'fail_hours', 'cron' or 'data_lag_days'"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * *, within_minutes: 5}}"),
          ["shop/defs.yaml:16: freshness.labels.cron: expected a cron of five fields", "got '0 6 * *'"]),
-        (with_lines("freshness: {labels: {cron: 61 6 * * *, by_minutes: 5}}"),
+        (with_lines("freshness: {labels: {cron: 61 6 * * *, within_minutes: 5}}"),
          ["freshness.labels.cron: 61 in the cron's field '61' lies outside 0 to 59, got '61 6 * * *'."]),
-        (with_lines("freshness: {labels: {cron: 0 6 * * monday, by_minutes: 5}}"),
+        (with_lines("freshness: {labels: {cron: 0 6 * * monday, within_minutes: 5}}"),
          ["freshness.labels.cron: 'monday' in the cron's field 'monday' is no number; expected a number or one of"]),
-        (with_lines("freshness: {labels: {cron: 0 six * * *, by_minutes: 5}}"),
+        (with_lines("freshness: {labels: {cron: 0 six * * *, within_minutes: 5}}"),
          ["freshness.labels.cron: 'six' in the cron's field 'six' is no number; expected a number, got"]),
-        (with_lines("freshness: {labels: {cron: 0 6 * 5-2 *, by_minutes: 5}}"),
+        (with_lines("freshness: {labels: {cron: 0 6 * 5-2 *, within_minutes: 5}}"),
          ["freshness.labels.cron: '5-2' in the cron's field '5-2' ends before it begins"]),
-        (with_lines("freshness: {labels: {cron: 0 6 30 2 *, by_minutes: 5}}"),
+        (with_lines("freshness: {labels: {cron: 0 6 30 2 *, within_minutes: 5}}"),
          ["freshness.labels.cron: no month named has a day 30"]),
-        (with_lines("watch: {days: 2}"), ["shop/defs.yaml:16: watch: days 2 must not be below minimum_days 5"]),
-        (with_lines("freshness: {labels: {cron: 0 23 * * *, by_minutes: 90}}"),
+        (with_lines("watch: {days: 2}"), ["shop/defs.yaml:16: watch: days 2 must not be below min_days 5"]),
+        (with_lines("freshness: {labels: {cron: 0 23 * * *, within_minutes: 90}}"),
          ["freshness.labels: 90 minutes after '0 23 * * *' is no cron; give a fixed minute and hour"]),
         (with_lines("freshness: {labels: {cron: 0 6 * * *}}"),
-         ["shop/defs.yaml:16: freshness.labels: 'cron' and 'by_minutes' go together"]),
-        (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, fail_hours: 3}}"),
+         ["shop/defs.yaml:16: freshness.labels: 'cron' and 'within_minutes' go together"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * * *, within_minutes: 5, fail_hours: 3}}"),
          ["shop/defs.yaml:16: freshness.labels: give either 'fail_hours' or 'cron'; Dagster supports one policy"]),
-        (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, timezone: Mars}}"),
+        (with_lines("freshness: {labels: {cron: 0 6 * * *, within_minutes: 5, timezone: Mars}}"),
          ["shop/defs.yaml:16: freshness.labels.timezone: expected a time zone such as Europe/Zurich, got 'Mars'"]),
         (with_lines("compute:", "  model: {cpu: two}"),
          ["shop/defs.yaml:17: compute.model.cpu: ", "got 'two'"]),
@@ -350,7 +350,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("gate: {max_size_mb: 5}"),
          ["shop/defs.yaml:16: gate.max_size_mb: there is no such field", "did you mean 'max_size_mib'?"]),
         (with_lines("expectations: {days: 5}"),
-         ["shop/defs.yaml:16: expectations: minimum_days 7 must not be above days 5"]),
+         ["shop/defs.yaml:16: expectations: min_days 7 must not be above days 5"]),
         (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; remove one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; remove one."]),
@@ -364,13 +364,13 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         ("type: ml_assets.Model\nattributes: none\n", ["shop/defs.yaml:"]),
         (MODEL + "  bad: [1, 2\n", ["shop/defs.yaml:17: not YAML: "]),
         (MODEL + "\tbad: 1\n", ["shop/defs.yaml:16: not YAML: "]),
-        (RAW.replace("by: {column: ordered_at}", "by: {column: ordered_at, year: y}"),
-         ["shop/defs.yaml:7: tables.orders.by: give either 'column', or 'year', 'month' and 'day'"]),
-        (RAW.replace("by: {column: ordered_at}", "by: {year: y, month: m}"),
-         ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
+        (RAW.replace("partition_by: {column: ordered_at}", "partition_by: {column: ordered_at, year: y}"),
+         ["shop/defs.yaml:7: tables.orders.partition_by: give either 'column', or 'year', 'month' and 'day'"]),
+        (RAW.replace("partition_by: {column: ordered_at}", "partition_by: {year: y, month: m}"),
+         ["shop/defs.yaml:7: tables.orders.partition_by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
-         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, csv, description, file, "
-           "files, formats, may_shrink, null_values, quarantine, settle_seconds.")]),
+         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of csv, description, file, "
+           "files, formats, max_row_loss, null_values, partition_by, quarantine, settle_seconds.")]),
         (RAW.replace("      file: data/orders.csv\n", ""),
          ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      files: 'in/{day}.csv'"),
@@ -448,7 +448,9 @@ def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
 
 
 def test_files_by_day_need_no_day_columns() -> None:
-    text = RAW.replace("file: data/orders.csv\n      by: {column: ordered_at}", "files: 's3://in/{day:%Y/%m/%d}/*.csv'")
+    text = RAW.replace(
+        "file: data/orders.csv\n      partition_by: {column: ordered_at}", "files: 's3://in/{day:%Y/%m/%d}/*.csv'"
+    )
     found = read_declaration(text, where="shop/defs.yaml")
 
     assert isinstance(found, RawDeclaration)
@@ -521,14 +523,14 @@ def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
     assert "ml_assets.Model" == content["type"]
 
 
-@pytest.mark.parametrize("given", [{}, {"per_month": 10, "cpu_hours_per_month": 1}, {"over": "block"}])
+@pytest.mark.parametrize("given", [{}, {"per_month": 10, "cpu_hours_per_month": 1}, {"when_exceeded": "block"}])
 def test_a_budget_is_money_or_cpu_hours_and_not_both(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="give one of them"):
         BudgetSettings.model_validate(given)
 
 
 def test_a_budget_warns_unless_it_is_declared_to_block() -> None:
-    assert "warn" == BudgetSettings.model_validate({"per_month": 10}).over
+    assert "warn" == BudgetSettings.model_validate({"per_month": 10}).when_exceeded
 
 
 def test_days_end_in_their_zone_and_with_the_last_declared_one() -> None:

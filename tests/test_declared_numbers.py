@@ -59,7 +59,7 @@ def test_the_numbers_of_all_declarations_are_found() -> None:
     assert len(found) > 60
     assert (ModelDeclaration, "drift.weighted_excess_psi") in found
     assert (ModelDeclaration, "freshness.features.fail_hours") in found
-    assert (RawDeclaration, "tables.orders.may_shrink") in found
+    assert (RawDeclaration, "tables.orders.max_row_loss") in found
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
     before = log_of(Lake(str(own_flown)))
-    stricter = flights_declared(gate={"margin": 0.001, "minimum_rows": 600})
+    stricter = flights_declared(gate={"margin": 0.001, "min_rows": 600})
 
     with project(LakeResource(url=str(own_flown)), stricter, manifest=manifest) as whole:
         said = whole.run()
@@ -318,7 +318,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
     forget_promotions(own_flown)
-    declared = flights_declared(gate={"minimum_rows": 10_000_000})
+    declared = flights_declared(gate={"min_rows": 10_000_000})
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         said = whole.run()
@@ -398,7 +398,7 @@ def test_another_task_is_a_declaration_on_the_same_tables(
     tables = files_of(lake, "artifacts/tables")
 
     declared = flights_declared(
-        task=task, days=Days(first=date(2013, 1, 20), last=FLOWN.last), gate={"margin": 0.0, "minimum_rows": 100},
+        task=task, days=Days(first=date(2013, 1, 20), last=FLOWN.last), gate={"margin": 0.0, "min_rows": 100},
         tuning={"metric": metric, "trials": 1, "max_rounds": 10, "early_stopping_rounds": 5},
     )  # fmt: skip
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:

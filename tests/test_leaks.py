@@ -73,7 +73,7 @@ def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) 
         asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in ADDED}
         source = Source(str(table.file), asked, table.null_values)
         rows = source.frame(source.content())
-        if table.by is None:
+        if table.partition_by is None:
             put(lake, rows, asset=f"raw/{name}")
             continue
         added = [pl.lit(None, contract.column(column).dtype).alias(column) for column in ADDED]

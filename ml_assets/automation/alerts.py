@@ -53,7 +53,7 @@ class AlertsCursor(BaseModel):
         runs_at: the same for failed runs. One tick reads a limited number of them.
         runs: the runs after `runs_at`, or shortly before it, that have been read.
         entries: by model, the number of the last entry of its promotion log that has been read.
-        asked: by model, the name of the newest record of its retraining log that has been read.
+        retrainings: by model, the name of the newest record of its retraining log that has been read.
         freshness: the id of the last change of freshness that has been read, in Dagster's event log.
     """
 
@@ -63,7 +63,7 @@ class AlertsCursor(BaseModel):
     runs_at: AwareDatetime
     runs: tuple[str, ...] = ()
     entries: dict[str, int] | None = None
-    asked: dict[str, str] = {}
+    retrainings: dict[str, str] = {}
     freshness: int | None = None
 
 
@@ -90,7 +90,7 @@ class _Seen:
         """Return the cursor after this tick."""
         return AlertsCursor(
             at=self.now, runs_at=self.runs_at or self.now, runs=self.runs, entries=self.last_entries,
-            asked=self.newest_records, freshness=self.freshness,
+            retrainings=self.newest_records, freshness=self.freshness,
         )  # fmt: skip
 
     def sentence(self, delivery: Delivery) -> str:
@@ -250,7 +250,7 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
 
 def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake: Lake, models: Iterable[str]) -> None:
     """Read the retrainings requested since the last tick. One listing shows which models have new records."""
-    known = seen.cursor.asked
+    known = seen.cursor.retrainings
     newest: dict[str, str] = {}
     for found in filter(None, map(_RETRAINING_RECORD.fullmatch, lake.tree(lake.path("retrainings")))):
         newest[found[1]] = max(found[2], newest.get(found[1], ""))

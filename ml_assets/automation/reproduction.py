@@ -63,10 +63,10 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
     facts = {
         "version": verdict["version"],
         "seconds": verdict["seconds"],
-        "changed": dg.MetadataValue.json(verdict["changed"]),
+        "changes": dg.MetadataValue.json(verdict["changes"]),
         "outcomes": dg.MetadataValue.json(verdict["outcomes"]),
     }
-    if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("holds")):
+    if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("is_within_tolerance")):
         raise dg.Failure(f"{config.model} was not reproduced; a different model resulted.", metadata=facts)
     context.add_output_metadata(facts)
 

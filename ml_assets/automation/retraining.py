@@ -340,8 +340,8 @@ def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
         kind="over_budget",
         subject=name,
         title=f"{name}: {spending.sentence}" if is_over else f"{name}: its budget is not checked in {month}",
-        body=f"{spending.sentence}. {does}; {spending.field} and budget.over are set in the declaration. To see the "
-        f"costs: ml-assets cost {name} --month {month}",
+        body=f"{spending.sentence}. {does}; {spending.field} and budget.when_exceeded are set in the declaration. To "
+        f"see the costs: ml-assets cost {name} --month {month}",
         key=f"budget/{name}/{month}{'' if is_over else '/unknown'}",
         occurred_at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
         facts={"spent": spending.spent, "budget": spending.budget},

@@ -51,7 +51,7 @@ class RollbackConfig(dg.Config):
 
     model: str = Field(description="The declared model.")
     entry: int = Field(description="The entry that promoted the champion; if a later entry exists, nothing is done.")
-    why: str = Field(description="The finding of the watch.")
+    reason: str = Field(description="The finding of the watch.")
     figures: dict[str, float] = Field(default={}, description="Its figures.")
 
 
@@ -75,7 +75,7 @@ def rollback_job(plan_of: PlanOf) -> dg.JobDefinition:
             )
             return
         context.add_output_metadata(
-            {"champion": entry.challenger, "entry rolled back": config.entry, "why": config.why}
+            {"champion": entry.challenger, "entry rolled back": config.entry, "reason": config.reason}
         )
 
     @dg.job(name=ROLLBACK, description="Make the former champion the champion again.")
@@ -94,7 +94,7 @@ def _append_rollback(lake: Lake, plan: ModelPlan, config: RollbackConfig, run_id
         return None
     _check_that_it_can_serve(lake, plan, former)
     entry = entry_of(
-        entries, former, model=config.model, action="rollback", why=config.why, by=WATCH, at=datetime.now(tz=UTC),
+        entries, former, model=config.model, action="rollback", why=config.reason, by=WATCH, at=datetime.now(tz=UTC),
         entry_id=run_id,
     ).model_copy(update={"figures": config.figures, "run_id": run_id, "cause": WATCH})  # fmt: skip
     return log.append(entry, number=entry.number)
@@ -122,9 +122,9 @@ def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Watc
         champion=loop.champion.version,
         metric=find_metric(declared.metric, declared.task),
         watched=declared.watch.days,
-        minimum=declared.watch.minimum_days,
+        minimum=declared.watch.min_days,
         margin=declared.watch.margin,
-        coverage=declared.retraining.minimum_coverage,
+        coverage=declared.retraining.min_coverage,
     )
 
 
@@ -200,7 +200,7 @@ def _rollback_request(
     runs = runs_by_key(instance, keys)
     for key in keys:
         if key not in runs:
-            config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
+            config = {"model": model, "entry": loop.since.number, "reason": found.sentence, "figures": found.figures}
             run_config = {"ops": {ROLL_BACK: {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
         if runs[key].status not in FAILED:

@@ -134,7 +134,7 @@ class ModelHistory:
     @property
     def label_days(self) -> int:
         """The number of days after which the labels of a day are known."""
-        return self.plan.declaration.labels.wait_days
+        return self.plan.declaration.labels.maturity_days
 
     @property
     def chosen(self) -> Tuning:
@@ -253,7 +253,7 @@ class ModelHistory:
             one: self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=version) for one in days
         }
         first_day, rows = rows_of_period(
-            predicted, day, champion.version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+            predicted, day, champion.version, min_rows=limits.min_rows, most_days=limits.pool_days
         )
         return measure_drift(
             rows,

@@ -101,7 +101,7 @@ def run_backtest(
     with ModelHistory(plan, features, labels, is_tuned=request.is_tuned) as past:
         for day, states in simulate(
             past, first=request.first, last=request.last, rules=retraining_rules(declared), policies=request.policies,
-            watching=Watching(watch.days, watch.minimum_days, watch.margin),
+            watching=Watching(watch.days, watch.min_days, watch.margin),
         ):  # fmt: skip
             on_day(day, states, past.fits)
     detection = measure_detection(past, states[0], request, on_rules)

@@ -117,4 +117,4 @@ def _print_json(found: "Sequence[Finding]") -> None:
     from dataclasses import asdict
 
     well = all(one.state != "wrong" for one in found)
-    print(json.dumps({"is_well": well, "findings": [asdict(one) for one in found]}, indent=1))
+    print(json.dumps({"is_healthy": well, "findings": [asdict(one) for one in found]}, indent=1))

@@ -243,7 +243,7 @@ def _explain(lake: "Lake", judgement: "RetentionDecision", arguments: argparse.N
     ]
     if not found:
         why = _nothing(lake, judgement, asset, version, arguments.partition)
-        print(json.dumps({"asked": arguments.explain, "problem": why}, indent=1) if arguments.json else why)
+        print(json.dumps({"artifact": arguments.explain, "problem": why}, indent=1) if arguments.json else why)
         return 1
     answers = [_answer(judgement, key) for key in sorted(found)]
     if arguments.json:
@@ -263,7 +263,7 @@ def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
     return {
         "artifact": str(ref_of(key)),
         "version": key[2],
-        "made_at": version.made[-1].at.isoformat(timespec="seconds"),
+        "created_at": version.made[-1].at.isoformat(timespec="seconds"),
         "bytes": version.bytes,
         "stays": hold is not None,
         "root": None if hold is None else hold.root,

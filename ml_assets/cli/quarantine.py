@@ -105,7 +105,7 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
 
 
 def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:
-    return {"table": aside.table, "day": aside.partition or None, "rows": rows, "why": why}
+    return {"table": aside.table, "day": aside.partition or None, "rows": rows, "reason": why}
 
 
 def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool) -> None:
@@ -145,7 +145,7 @@ def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
         "rules": dict(sorted(broken_counts(broken).items())),
         "reason": "; ".join(map(str, reasons)) if isinstance(reasons, list) else "",
         "is_released": aside.is_released,
-        "made_at": aside.manifest.created_at.isoformat(timespec="seconds"),
+        "created_at": aside.manifest.created_at.isoformat(timespec="seconds"),
         "version": aside.ref.version,
     }
 

@@ -84,7 +84,7 @@ def _list_steps(source: "Lake", run_id: str) -> int:
         stored = len(originals(source, one))
         days = f" {' to '.join(dict.fromkeys(one.partitions))}" if one.partitions else ""
         print(
-            f"{one.started_at:%H:%M:%S}  attempt {one.attempt}  {', '.join(one.assets)}{days}: "
+            f"{one.started_at:%H:%M:%S}  attempt {one.retry_number}  {', '.join(one.assets)}{days}: "
             + (f"stored {counted(stored, 'artifact')}" if stored else "did not finish")
         )
     return 0
@@ -199,8 +199,8 @@ def _report(
     is_equal = error is None and bool(compared) and all(one.is_equal for one in compared)
     if arguments.json:
         answer = {
-            "run": record.run_id, "step": record.step, "attempt": record.attempt, "partitions": record.partitions,
-            "inputs": [str(ref) for ref in record.inputs], "changed": list(changed),
+            "run": record.run_id, "step": record.step, "retry_number": record.retry_number,
+            "partitions": record.partitions, "inputs": [str(ref) for ref in record.inputs], "changed": list(changed),
             "error": None if error is None else f"{type(error).__name__}: {error}",
             "is_equal": is_equal, "outputs": [_as_json(one) for one in compared],
             "scratch": lake.url if arguments.keep else None,
@@ -208,7 +208,7 @@ def _report(
         print(json.dumps(answer, indent=1))
         return 0 if is_equal else 1
     days = f" for {' to '.join(dict.fromkeys(record.partitions))}" if record.partitions else ""
-    print(f"{', '.join(record.assets)}{days}, run {record.run_id}, attempt {record.attempt}")
+    print(f"{', '.join(record.assets)}{days}, run {record.run_id}, attempt {record.retry_number}")
     print(f"  inputs   {len(record.inputs)} loaded before it began, {record.started_at:%Y-%m-%d %H:%M:%S} UTC")
     for line in _outcome_lines(compared):
         print(f"  {line}")

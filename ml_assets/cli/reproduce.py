@@ -76,12 +76,18 @@ def _report(arguments: argparse.Namespace, source: "Lake", verdict: "Reproductio
     if verdict.closeness is not None:
         print(f"  {verdict.closeness.sentence}")
     for one in verdict.outcomes:
-        hashes = f" {one.now[:12]}" if one.now else f" {one.equal:,} of {one.artifacts:,} days"
-        hashes += f", then {one.then[:12]}" if one.then and one.then != one.now else ""
+        hashes = (
+            f" {one.reproduced_version[:12]}" if one.reproduced_version else f" {one.equal:,} of {one.artifacts:,} days"
+        )
+        hashes += (
+            f", then {one.original_version[:12]}"
+            if one.original_version and one.original_version != one.reproduced_version
+            else ""
+        )
         print(f"  {'equal  ' if one.equal == one.artifacts else 'differs'}  {one.asset}{hashes}")
         for sentence in one.differences:
             print(f"             {sentence}")
-    for sentence in verdict.changed:
+    for sentence in verdict.changes:
         print(f"  changed  {sentence}")
     print(f"  verdict  {path}")
     print(f"{verdict.seconds} s")

@@ -150,7 +150,7 @@ class ModelSpec(Record):
     classes: tuple[str, ...] = ()
     features: tuple[Feature, ...]
     vocabularies: dict[str, tuple[str, ...]]
-    unseen: Unseen = "missing"
+    unseen_categories: Unseen = "missing"
     parameters: dict[str, float | int | str | bool]
     rounds: int
     as_of: date
@@ -424,8 +424,8 @@ class LeakTestRecord(Record):
     Attributes:
         samples: prediction times that were tested.
         leaks: leaks found, and leaks found earlier on days that were not tested again.
-        history: columns that are computed from other source rows than the prediction's own, for which a rebuild can
-            show whether they contain later data; None if that was not measured.
+        history_columns: columns that are computed from other source rows than the prediction's own, for which a rebuild
+            can show whether they contain later data; None if that was not measured.
         known_times: the declared known times of the source tables behind the features.
     """
 
@@ -433,7 +433,7 @@ class LeakTestRecord(Record):
     samples: int
     rows: int
     leaks: tuple[FoundLeak, ...]
-    history: tuple[str, ...] | None = None
+    history_columns: tuple[str, ...] | None = None
     known_times: tuple[KnownTime, ...] = ()
 
 

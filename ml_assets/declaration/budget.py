@@ -24,7 +24,7 @@ class BudgetSettings(Part):
     cpu_hours_per_month: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None, description="Budget in CPU hours as they are charged. Needs no prices."
     )
-    over: Literal["warn", "block"] = Field(
+    when_exceeded: Literal["warn", "block"] = Field(
         default="warn",
         description="What happens above the budget. `warn` sends one alert per month; `block` also requests no "
         "retraining until the next month.",

@@ -134,7 +134,7 @@ class Compute(Part):
         default=None,
         description="Minutes after which the pod is stopped, finished or not. Without it, there is no limit.",
     )
-    start_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = Field(
+    start_timeout_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = Field(
         default=10, description="Minutes that the pod may wait for a node and for its image."
     )
     retries: Annotated[int, Field(ge=0, le=20)] = Field(

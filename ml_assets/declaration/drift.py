@@ -31,7 +31,7 @@ class DriftSettings(Part):
     null_share_change: Share = Field(
         default=0.2, description="Limit of the change, up or down, of a feature's share of missing values."
     )
-    minimum_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+    min_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
         default=200, description="Rows that a day needs. With fewer, its drift is not judged."
     )
     pool_days: Annotated[int, Field(ge=1, le=92)] = Field(

@@ -16,7 +16,7 @@ class ExpectationsSettings(Part):
     days: Annotated[int, Field(ge=0, le=366)] = Field(
         default=28, description="Number of days before it that a day is compared with. 0 turns the comparison off."
     )
-    minimum_days: Annotated[int, Field(ge=2, le=366)] = Field(
+    min_days: Annotated[int, Field(ge=2, le=366)] = Field(
         default=7, description="Days that the comparison needs. With fewer, a day is not judged. At most `days`."
     )
     margin: Annotated[float, Field(ge=0, le=100)] = Field(
@@ -30,6 +30,6 @@ class ExpectationsSettings(Part):
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        if 0 < self.days < self.minimum_days:
-            raise ValueError(f"minimum_days {self.minimum_days} must not be above days {self.days}")
+        if 0 < self.days < self.min_days:
+            raise ValueError(f"min_days {self.min_days} must not be above days {self.days}")
         return self

@@ -21,15 +21,16 @@ class Freshness(Part):
         default=None, description="Hours without a materialization after which a warning is shown. Below `fail_hours`."
     )
     cron: Cron | None = Field(
-        default=None, description="Times when the inputs of the asset arrive, such as `0 6 * * *`. Needs `by_minutes`."
+        default=None,
+        description="Times when the inputs of the asset arrive, such as `0 6 * * *`. Needs `within_minutes`.",
     )
-    by_minutes: Annotated[int, Field(gt=0, lt=24 * 60)] | None = Field(
+    within_minutes: Annotated[int, Field(gt=0, lt=24 * 60)] | None = Field(
         default=None,
         description="Minutes after each time of `cron` by which the asset must have been materialized. The deadline "
         "must be before midnight.",
     )
     timezone: Timezone | None = Field(default=None, description="Time zone of `cron`. Without it, UTC.")
-    data_days: Annotated[int, Field(ge=0, le=3660)] | None = Field(
+    data_lag_days: Annotated[int, Field(ge=0, le=3660)] | None = Field(
         default=None,
         description="Days that the asset's newest partition, or the as-of day of the current champion, may be behind "
         "the newest day possible. The check `data_is_fresh` reports it.",
@@ -41,17 +42,17 @@ class Freshness(Part):
             raise ValueError(f"warn_hours {self.warn_hours} must be below fail_hours {self.fail_hours}")
         if self.cron is not None and self.fail_hours is not None:
             raise ValueError("give either 'fail_hours' or 'cron'; Dagster supports one policy per asset")
-        if (self.cron is None) != (self.by_minutes is None):
-            raise ValueError("'cron' and 'by_minutes' go together")
+        if (self.cron is None) != (self.within_minutes is None):
+            raise ValueError("'cron' and 'within_minutes' go together")
         if self.cron is None and self.timezone is not None:
             raise ValueError("'timezone' is the time zone of 'cron'; give 'cron' too")
-        if self.cron is None and self.fail_hours is None and self.data_days is None:
-            raise ValueError("give 'fail_hours', 'cron' or 'data_days'")
-        if self.cron is not None and self.by_minutes is not None:
-            later(self.cron, self.by_minutes)
+        if self.cron is None and self.fail_hours is None and self.data_lag_days is None:
+            raise ValueError("give 'fail_hours', 'cron' or 'data_lag_days'")
+        if self.cron is not None and self.within_minutes is not None:
+            later(self.cron, self.within_minutes)
         return self
 
     @property
     def deadline(self) -> str | None:
-        """The cron of the deadlines: `by_minutes` after the times of `cron`."""
-        return None if self.cron is None or self.by_minutes is None else later(self.cron, self.by_minutes)
+        """The cron of the deadlines: `within_minutes` after the times of `cron`."""
+        return None if self.cron is None or self.within_minutes is None else later(self.cron, self.within_minutes)

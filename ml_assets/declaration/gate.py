@@ -28,10 +28,10 @@ class GateSettings(Part):
         description="How much worse than the champion the challenger may be on a declared slice. At most 1 for metrics "
         "between 0 and 1.",
     )
-    minimum_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+    min_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
         default=500, description="Test rows that a promotion needs. With fewer, every challenger is rejected."
     )
-    minimum_slice_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+    min_slice_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
         default=200, description="Rows that a slice needs to be judged. A smaller slice is only reported."
     )
     max_calibration_error: Share | None = Field(

@@ -16,7 +16,7 @@ class LabelsFrom(Part):
     reason: ColumnName | None = Field(
         default=None, description="Column that states why a row has no label. Rows without a label are counted by it."
     )
-    wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+    maturity_days: Annotated[int, Field(ge=0, le=3660)] = Field(
         default=2,
         description="Days after the day of the event until which a label can become known. Corrections that arrive "
         "later are ignored.",

@@ -90,7 +90,7 @@ class ModelDeclaration(Declaration):
         description="Resources, by stage. A stage that is named here runs in its own pod; any other runs in the pod of "
         "its run.",
     )
-    days_a_run: Annotated[int, Field(ge=1, le=3660)] | None = Field(
+    days_per_run: Annotated[int, Field(ge=1, le=3660)] | None = Field(
         default=None,
         description="Days per run of a backfill; the runs start at the same time. Without it, a backfill is one run.",
     )

@@ -13,10 +13,10 @@ class RetrainingSettings(Part):
 
     drift_days: Annotated[int, Field(ge=1, le=31)] = Field(
         default=2,
-        description="Days above a drift limit, among the last `of_days` judged days, that cause a retraining. At most "
-        "`of_days`.",
+        description="Days above a drift limit, among the last `drift_window_days` judged days, that cause a "
+        "retraining. At most `drift_window_days`.",
     )
-    of_days: Annotated[int, Field(ge=1, le=31)] = Field(
+    drift_window_days: Annotated[int, Field(ge=1, le=31)] = Field(
         default=3, description="Number of the latest judged days that `drift_days` refers to."
     )
     performance_limit: Annotated[float, Field(gt=0, le=1000)] | None = Field(
@@ -24,7 +24,7 @@ class RetrainingSettings(Part):
         description="Limit of the CUSUM of the metric's shortfall from its expected value, in standard deviations of a "
         "day. `null`: performance causes no retraining.",
     )
-    minimum_coverage: Share = Field(
+    min_coverage: Share = Field(
         default=0.8,
         description="Share of a day's predictions that must have a label before the day's performance is used.",
     )
@@ -56,6 +56,8 @@ class RetrainingSettings(Part):
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        if self.drift_days > self.of_days:
-            raise ValueError(f"drift_days {self.drift_days} must not be above of_days {self.of_days}")
+        if self.drift_days > self.drift_window_days:
+            raise ValueError(
+                f"drift_days {self.drift_days} must not be above drift_window_days {self.drift_window_days}"
+            )
         return self

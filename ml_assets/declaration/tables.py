@@ -58,7 +58,7 @@ class RawTable(Part):
         description="For `files` in a folder: seconds that a file must have been unchanged before it is read. Objects "
         "on S3 are read at once.",
     )
-    by: DayColumns | None = Field(
+    partition_by: DayColumns | None = Field(
         default=None,
         description="Columns that state the day of a row. Without it, a `file` is landed as one table without days. "
         "Rows of `files` belong to the day in the file's name; a date column `day` must agree with it.",
@@ -83,7 +83,7 @@ class RawTable(Part):
         "it, one such row rejects the day.",
     )
 
-    may_shrink: Share = Field(
+    max_row_loss: Share = Field(
         default=0.5,
         description="Share of the rows of a day, or of a table without days, that may be missing when it is landed "
         "again. If more are missing, the landing is rejected. 1 accepts an empty file.",
@@ -98,7 +98,7 @@ class RawTable(Part):
     @property
     def is_by_day(self) -> bool:
         """Whether there is one artifact per day."""
-        return self.by is not None or self.files is not None
+        return self.partition_by is not None or self.files is not None
 
 
 class RawDeclaration(Declaration):

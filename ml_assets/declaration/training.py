@@ -11,7 +11,7 @@ from ml_assets.declaration.parts import Part
 class TrainingSettings(Part):
     """How the model is trained."""
 
-    unseen: Unseen = Field(
+    unseen_categories: Unseen = Field(
         default="missing",
         description="What happens to a category at prediction time that the training data did not have: it is "
         "treated as a missing value, or it is an error.",

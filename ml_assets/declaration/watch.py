@@ -16,9 +16,9 @@ class WatchSettings(Part):
 
     days: Annotated[int, Field(ge=0, le=366)] = Field(
         default=7,
-        description="Days with labels that are compared. 0 turns the watch off. Else at least `minimum_days`.",
+        description="Days with labels that are compared. 0 turns the watch off. Else at least `min_days`.",
     )
-    minimum_days: Annotated[int, Field(ge=5, le=366)] = Field(
+    min_days: Annotated[int, Field(ge=5, le=366)] = Field(
         default=5,
         description="Days that a decision needs. Below five, the test would not keep its stated error rate.",
     )
@@ -30,8 +30,8 @@ class WatchSettings(Part):
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:
-        if 0 < self.days < self.minimum_days:
+        if 0 < self.days < self.min_days:
             raise ValueError(
-                f"days {self.days} must not be below minimum_days {self.minimum_days}: nothing would ever be judged"
+                f"days {self.days} must not be below min_days {self.min_days}: nothing would ever be judged"
             )
         return self

@@ -25,13 +25,13 @@ class PodPolicy:
         memory: the memory of the first attempt.
         memory_ceiling: the most memory that a retry may get after an out-of-memory kill; None: no such retry.
         retries: how often a lost pod is replaced.
-        start_minutes: how long a pod may wait for an image or a node.
+        start_timeout_minutes: how long a pod may wait for an image or a node.
     """
 
     memory: str | None = None
     memory_ceiling: str | None = None
     retries: int = 2
-    start_minutes: float = 10
+    start_timeout_minutes: float = 10
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Self:
@@ -45,7 +45,7 @@ class PodPolicy:
     @property
     def start(self) -> timedelta:
         """How long a pod may wait for an image or a node."""
-        return timedelta(minutes=self.start_minutes)
+        return timedelta(minutes=self.start_timeout_minutes)
 
     def memory_after(self, before: Sequence[str]) -> str | None:
         """Return the memory of the next attempt, after attempts that ended for these reasons; None: as declared."""

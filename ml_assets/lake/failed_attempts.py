@@ -28,7 +28,7 @@ def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.Ho
     is_failed = any(event.event_type in _FAILED for event in events)
     if not is_failed or step is None or (step.run_id, step.name) != (context.run_id, context.step_key):
         return dg.HookExecutionResult(RECORD.name, is_skipped=True)
-    store_failure(lake, step.run_id, step.name, step.attempt, lake.meter.take())
+    store_failure(lake, step.run_id, step.name, step.retry_number, lake.meter.take())
     return dg.HookExecutionResult(RECORD.name, is_skipped=False)
 
 

@@ -131,7 +131,7 @@ class Manifest(_Record):
         number: the publication's number in its partition, from 1; see `ml_assets.lake.order`.
         created_at: for people. It orders nothing, because clocks differ.
         input_numbers: the publication number of each input, in the order of the inputs; 0 if unknown.
-        attempt: the number of earlier attempts of the step in this run.
+        retry_number: the number of earlier attempts of the step in this run.
         step: the step that produced it, whose record is under `runs/`.
         seconds: this artifact's share of the duration of its step's body.
         peak_memory_bytes: the peak memory of its step.
@@ -153,7 +153,7 @@ class Manifest(_Record):
     environment: str | None = None
     run_id: str | None = None
     step: str | None = None
-    attempt: int | None = None
+    retry_number: int | None = None
     rows: int | None = None
     columns: dict[str, str] | None = None
     seconds: float | None = None

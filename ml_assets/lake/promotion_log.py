@@ -30,7 +30,7 @@ MOST_BYTES: Final = 2**20
 PROMOTIONS: Final = "promotions"
 SET_ASIDE: Final = "set_aside"
 """The folder of damaged logs that a person replaced by a new one."""
-HEAD: Final = "promotion"
+HEAD: Final = "promotion_log_entry"
 """The parameter of a manifest with the newest entry at the time of its materialization."""
 NAMED_BY: Final = ("predictions", "champion", "evaluation")
 """The assets of a model whose manifests have that parameter."""

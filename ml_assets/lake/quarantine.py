@@ -69,7 +69,7 @@ def release(lake: Lake, aside: SetAside, *, why: str, by: str) -> Manifest:
     Raises:
         LakeError: the lake cannot be written.
     """
-    origin = Origin(inputs=(aside.ref,), parameters={"why": why, "by": by})
+    origin = Origin(inputs=(aside.ref,), parameters={"reason": why, "released_by": by})
     rows = aside.broken(lake).drop(BROKEN_RULES)
     return lake.put(f"{aside.table}{RELEASED}", aside.partition or None, rows, origin)
 

@@ -117,7 +117,7 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
             run_id=step.run_id,
             continues=lake.runs[1:],
             step=step.name,
-            attempt=step.attempt,
+            retry_number=step.retry_number,
             assets=tuple(key.to_user_string() for key in assets),
             partitions=range_of(run.tags) if any(layer.get(key).is_partitioned for key in assets) else None,
             config=dict(context.op_config) if isinstance(context.op_config, Mapping) else {},

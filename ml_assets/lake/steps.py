@@ -28,7 +28,7 @@ class StepRecord(BaseModel):
 
     Attributes:
         continues: the runs that this run continues, newest first.
-        attempt: the number of earlier attempts in this run.
+        retry_number: the number of earlier attempts in this run.
         assets: the step's assets.
         partitions: the first and the last requested partition; None if its assets have none.
         config: the run configuration of the step.
@@ -42,7 +42,7 @@ class StepRecord(BaseModel):
     run_id: SafePath
     continues: tuple[SafePath, ...] = ()
     step: SafePath
-    attempt: int = Field(ge=0)
+    retry_number: int = Field(ge=0)
     assets: tuple[SafePath, ...]
     partitions: tuple[SafePath, SafePath] | None = None
     config: dict[str, JsonValue] = {}
@@ -62,7 +62,7 @@ def store_step(lake: Manifests, record: StepRecord) -> None:
         LakeError: the lake cannot be written.
     """
     folder = lake.path(RUNS, record.run_id, record.step)
-    _create(lake, folder, record.attempt, ".json", seal(record))
+    _create(lake, folder, record.retry_number, ".json", seal(record))
 
 
 def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes) -> None:
@@ -79,7 +79,7 @@ class Failure(BaseModel):
 
     run_id: SafePath
     step: SafePath
-    attempt: int = Field(ge=0)
+    retry_number: int = Field(ge=0)
     failed_at: AwareDatetime
     cost: Cost
 
@@ -90,7 +90,7 @@ def store_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: C
     Raises:
         LakeError: the lake cannot be written.
     """
-    failure = Failure(run_id=run_id, step=step, attempt=attempt, failed_at=datetime.now(tz=UTC), cost=cost)
+    failure = Failure(run_id=run_id, step=step, retry_number=attempt, failed_at=datetime.now(tz=UTC), cost=cost)
     _create(lake, lake.path(RUNS, run_id, step), attempt, FAILED, seal(failure))
 
 
@@ -127,10 +127,14 @@ def _records(lake: Manifests, run_id: str, suffix: str, kind: type[_Record], wha
             continue
         path, (step, _, file) = f"{root}/{name}", name.rpartition("/")
         record = unseal(lake.read(path, limit=MOST_BYTES), kind, where=path, what=what)
-        if (record.run_id, record.step, str(record.attempt)) != (run_id, step, file.removesuffix(suffix).split("-")[0]):
+        if (record.run_id, record.step, str(record.retry_number)) != (
+            run_id,
+            step,
+            file.removesuffix(suffix).split("-")[0],
+        ):
             raise CorruptArtifactError(
-                f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected the record "
-                f"that its path names. {RESTORE}"
+                f"{path} is {what} {record.step}, attempt {record.retry_number} of run {record.run_id}; expected the "
+                f"record that its path names. {RESTORE}"
             )
         yield record
 
@@ -165,4 +169,4 @@ def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
         raise MissingArtifactError(
             f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was stored'}."
         )
-    return max(made, key=lambda record: (record.attempt, record.started_at))
+    return max(made, key=lambda record: (record.retry_number, record.started_at))

@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
     run_id: str
     name: str
-    attempt: int
+    retry_number: int
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Lake(Manifests):
             environment=self.environment(),
             run_id=origin.run_id,
             step=step.name if step else None,
-            attempt=step.attempt if step else None,
+            retry_number=step.retry_number if step else None,
             rows=None if table is None else table.height,
             columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
             seconds=None if origin.seconds is None else round(origin.seconds, 3),

@@ -268,8 +268,8 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
                 here, there = ("by day", "whole") if table.is_by_day else ("whole", "by day")
                 setting = "'partitioned: day' in its meta"
                 yield (
-                    f"{place}: source '{name}' is landed {here} ('by' or 'files' decides it), but its contract is "
-                    f"{there}: {'add' if table.is_by_day else 'remove'} {setting}{_see(contract)}."
+                    f"{place}: source '{name}' is landed {here} ('partition_by' or 'files' decides it), but its "
+                    f"contract is {there}: {'add' if table.is_by_day else 'remove'} {setting}{_see(contract)}."
                 )
 
 
@@ -317,9 +317,9 @@ def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
                 f"validation {split.validation_days}, test {split.test_days}), but the model has the {count} days "
                 f"{_span(days.first, days.last)} ({model.place('days')}). Shorten the windows, or widen the days."
             )
-    if model.labels.wait_days >= count:
+    if model.labels.maturity_days >= count:
         yield (
-            f"{model.place('labels', 'wait_days')}: labels need {model.labels.wait_days} days to become "
+            f"{model.place('labels', 'maturity_days')}: labels need {model.labels.maturity_days} days to become "
             f"known, but the model has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct "
             "one of them."
         )

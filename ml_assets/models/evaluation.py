@@ -73,7 +73,7 @@ def measure_challenger(
         champion=opponents[0],
         anchor=opponents[1],
         last_seen_day=max(learned),
-        minimum_slice_rows=declared.gate.minimum_slice_rows,
+        min_slice_rows=declared.gate.min_slice_rows,
         threads=declared.training.threads,
     )
 
@@ -141,7 +141,7 @@ def verdict_on(
         summary,
         rule=gate.rule,
         margin=gate.margin,
-        minimum_rows=gate.minimum_rows,
+        min_rows=gate.min_rows,
         bounds={} if ceiling is None else {"calibration_error": ceiling},
         slices=evaluation.slices,
         slice_margin=gate.slice_margin,

@@ -63,7 +63,7 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
         return None
     trained = champion.spec.as_of
     # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
-    last_day = trained + timedelta(days=declared.labels.wait_days + declared.watch.days)
+    last_day = trained + timedelta(days=declared.labels.maturity_days + declared.watch.days)
     return Former(version, former, serving, trained, last_day)
 
 

@@ -110,7 +110,7 @@ def read_monitoring(
         return None
     days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
     # Each period that counts may be as long as the number of days that are judged together.
-    looked_at = declared.retraining.of_days * declared.drift.pool_days + SMALL_DAYS
+    looked_at = declared.retraining.drift_window_days * declared.drift.pool_days + SMALL_DAYS
     drift = days["drift"][-looked_at:] if "drift" in kinds else []
     newest = max((day for found in days.values() for day in found[-1:]), default=None)
     champion = _serving(lake, declared, since, entries, version=since.champion)

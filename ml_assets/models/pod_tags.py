@@ -28,7 +28,7 @@ def _tags(text: str) -> Mapping[str, str]:
         memory=compute.memory,
         memory_ceiling=compute.memory_ceiling,
         retries=compute.retries,
-        start_minutes=compute.start_minutes,
+        start_timeout_minutes=compute.start_timeout_minutes,
     )
     return {POD: json.dumps(_config(compute)), POLICY: policy.text()}
 

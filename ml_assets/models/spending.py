@@ -54,4 +54,4 @@ def _prices() -> tuple[Prices | None, str]:
 def _beside(budget: BudgetSettings, month: str, spent: float | None, unit: str, why: str) -> Spending:
     field = "cpu_hours_per_month" if budget.per_month is None else "per_month"
     amount = budget.per_month or budget.cpu_hours_per_month or 0.0
-    return Spending(month, spent, amount, unit, f"budget.{field}", budget.over == "block", why)
+    return Spending(month, spent, amount, unit, f"budget.{field}", budget.when_exceeded == "block", why)

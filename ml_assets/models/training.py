@@ -191,7 +191,7 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
         seed=declared.seed,
         threads=declared.training.threads,
         device=device_of(plan).device,
-        unseen=declared.training.unseen,
+        unseen_categories=declared.training.unseen_categories,
         reference=training_set.rows.clear(),
         trainer=trainer,
     )
@@ -220,6 +220,6 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     rows = training_set.part("train")
     scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
-    days = number_periods(rows["day"], minimum_rows=drift.minimum_rows, most_days=drift.pool_days)
+    days = number_periods(rows["day"], min_rows=drift.min_rows, most_days=drift.pool_days)
     sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
     return replace(model, reference=sketch)

@@ -81,7 +81,7 @@ class _Costing(BaseModel):
     created_at: AwareDatetime
     run_id: str | None = None
     step: str | None = None
-    attempt: int | None = None
+    retry_number: int | None = None
     cost: Cost | None = None
 
 
@@ -192,7 +192,7 @@ def spending(lake: Manifests, *, owner: str | None = None, month: str | None = N
     with lake.pool(len(paths)) as each:
         found: Sequence[_Costing | None] = each(lambda path: _read(lake, path), paths)
     made = [it for it in found if it is not None]
-    done = {(it.run_id, it.step, it.attempt) for it in made}
+    done = {(it.run_id, it.step, it.retry_number) for it in made}
     spent = [Spent(it.asset, it.created_at, it.run_id, it.cost) for it in made]
     for one in (*spent, *_failed(lake, owner, since, done)):
         if month is None or one.month == month:
@@ -221,14 +221,14 @@ def _failed(
     with lake.pool(len(runs)) as each:
         read = each(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
     for run, (records, failures) in zip(runs, read, strict=True):
-        reported = {(it.step, it.attempt) for it in failures}
-        attempts = [(it.step, it.attempt, it.failed_at, it.cost) for it in failures]
+        reported = {(it.step, it.retry_number) for it in failures}
+        attempts = [(it.step, it.retry_number, it.failed_at, it.cost) for it in failures]
         attempts += [
-            (it.step, it.attempt, it.started_at, None)
+            (it.step, it.retry_number, it.started_at, None)
             for it in records
-            if (it.step, it.attempt) not in reported and (run, it.step, it.attempt) not in done
+            if (it.step, it.retry_number) not in reported and (run, it.step, it.retry_number) not in done
         ]
-        assets = {(it.step, it.attempt): it.assets for it in records}
+        assets = {(it.step, it.retry_number): it.assets for it in records}
         for step, attempt, at, cost in attempts:
             its = assets.get((step, attempt), ())
             for asset in its:

@@ -16,7 +16,7 @@ from ml_assets.lake.order import MANIFEST_NAME, number_in
 Key = tuple[str, str, str]
 """Asset, partition ('' if it has none), version. Comparison is ten times faster than for an `ArtifactRef`."""
 
-State = Literal["kept", "removed", "missing", "corrupt"]
+State = Literal["present", "removed", "missing", "corrupt"]
 
 LATEST: Final = 0
 """The number that means an artifact's newest manifest."""
@@ -72,7 +72,7 @@ class Lineage:
     @property
     def is_whole(self) -> bool:
         """Whether every manifest could be read. Artifacts that were removed on purpose do not count."""
-        return not self.problems and all(node.state in {"kept", "removed"} for node in self.nodes.values())
+        return not self.problems and all(node.state in {"present", "removed"} for node in self.nodes.values())
 
     def inputs(self, node: Node) -> Iterator[Key]:
         """Yield the inputs of a node that belong to this lineage."""
@@ -201,7 +201,7 @@ def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
     if key_of(manifest.ref) != key:
         return Node(key, "corrupt", problem=f"{path} describes {manifest.ref}, which is another artifact")
     if top == "artifacts":
-        return Node(key, "kept", (manifest,))
+        return Node(key, "present", (manifest,))
     return Node(key, "removed", (manifest,), _removal(lake, manifest.ref))
 
 

@@ -38,8 +38,8 @@ class AssetOutcome(BaseModel):
     asset: SafePath
     artifacts: int
     equal: int
-    then: Version | None = None
-    now: Version | None = None
+    original_version: Version | None = None
+    reproduced_version: Version | None = None
     differences: tuple[str, ...] = ()
 
 
@@ -56,23 +56,26 @@ class Closeness(BaseModel):
 
     trained_on: str
     metric: str
-    then: float
-    now: float
+    original: float
+    reproduced: float
     tolerance: float
-    holds: bool
+    is_within_tolerance: bool
 
     @classmethod
-    def of(cls, trained_on: str, metric: str, *, then: float, now: float) -> "Closeness":
+    def of(cls, trained_on: str, metric: str, *, original: float, reproduced: float) -> "Closeness":
         """Return the comparison of two values."""
-        holds = abs(now - then) <= TOLERANCE * abs(then)
-        return cls(trained_on=trained_on, metric=metric, then=then, now=now, tolerance=TOLERANCE, holds=holds)
+        is_within = abs(reproduced - original) <= TOLERANCE * abs(original)
+        return cls(
+            trained_on=trained_on, metric=metric, original=original, reproduced=reproduced, tolerance=TOLERANCE,
+            is_within_tolerance=is_within,
+        )  # fmt: skip
 
     @property
     def sentence(self) -> str:
         """The claim with its figures."""
         return (
             f"trained on {self.trained_on}, which never results in identical bytes: {self.metric} is "
-            f"{self.now:.5f}, was {self.then:.5f}; expected within {self.tolerance:.0%}"
+            f"{self.reproduced:.5f}, was {self.original:.5f}; expected within {self.tolerance:.0%}"
         )
 
 
@@ -83,7 +86,7 @@ class ReproductionVerdict(BaseModel):
         start: what it was rebuilt from: the inputs of its training set, or the raw tables.
         is_equal: whether the new model is identical, byte for byte.
         closeness: how close it is, if it need not be identical.
-        changed: what has changed since: packages, code, parameters.
+        changes: what has changed since: packages, code, parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +96,7 @@ class ReproductionVerdict(BaseModel):
     start: From
     is_equal: bool
     outcomes: tuple[AssetOutcome, ...]
-    changed: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     environment: str
     git_commit: str | None = None
     git_is_dirty: bool | None = None
@@ -104,7 +107,7 @@ class ReproductionVerdict(BaseModel):
     @property
     def is_reproduced(self) -> bool:
         """Whether the claim holds: equal bytes, or a difference within the tolerance."""
-        return self.is_equal or (self.closeness is not None and self.closeness.holds)
+        return self.is_equal or (self.closeness is not None and self.closeness.is_within_tolerance)
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Recorded:
         Raises:
             DataError: an artifact is no longer in the lake, or its manifest cannot be read.
         """
-        gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "kept"]
+        gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "present"]
         problems = [
             f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone
         ]
@@ -278,8 +281,8 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Asset
                 asset=asset,
                 artifacts=len(mine),
                 equal=len(mine) - len(problems),
-                then=then[asset, alone.partition or ""][-1].key[2] if alone else None,
-                now=alone.version if alone else None,
+                original_version=then[asset, alone.partition or ""][-1].key[2] if alone else None,
+                reproduced_version=alone.version if alone else None,
                 differences=tuple(one for lines in [*problems.values()][:_SHOWN] for one in lines),
             )
         )

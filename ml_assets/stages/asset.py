@@ -72,7 +72,7 @@ def stage(
                 code_version([*(body if isinstance(body, Sequence) else [body]), function]), plan.code_behind
             ),
             partitions_def=plan.partitions if by_day else None,
-            backfill_policy=_backfill_policy(declaration.days_a_run) if by_day else None,
+            backfill_policy=_backfill_policy(declaration.days_per_run) if by_day else None,
             pool=plan.name if by_day else None,
             hooks={RECORD},
             metadata=metadata,
@@ -86,9 +86,9 @@ def stage(
     return decorate
 
 
-def _backfill_policy(days_a_run: int | None) -> dg.BackfillPolicy:
+def _backfill_policy(days_per_run: int | None) -> dg.BackfillPolicy:
     """Return how a backfill over days is split into runs."""
-    return dg.BackfillPolicy.single_run() if days_a_run is None else dg.BackfillPolicy.multi_run(days_a_run)
+    return dg.BackfillPolicy.single_run() if days_per_run is None else dg.BackfillPolicy.multi_run(days_per_run)
 
 
 _SIGNATURES: dict[CodeType, inspect.Signature] = {}
@@ -157,10 +157,10 @@ def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
     """Return Dagster's policy for a declared freshness; none if only the age of the data is limited."""
     if freshness is None:
         return None
-    if freshness.deadline is not None and freshness.by_minutes is not None:
+    if freshness.deadline is not None and freshness.within_minutes is not None:
         return dg.FreshnessPolicy.cron(
             freshness.deadline,
-            lower_bound_delta=timedelta(minutes=freshness.by_minutes),
+            lower_bound_delta=timedelta(minutes=freshness.within_minutes),
             timezone=freshness.timezone or "UTC",
         )
     if freshness.fail_hours is None:

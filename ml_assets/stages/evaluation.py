@@ -28,7 +28,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "evaluation", measure_challenger, kinds={"polars", "lightgbm"}, parameters={
             "settings": declared.evaluation, "metric": declared.metric, "seed": declared.seed,
-            "minimum_slice_rows": declared.gate.minimum_slice_rows,
+            "min_slice_rows": declared.gate.min_slice_rows,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
         check_specs=[

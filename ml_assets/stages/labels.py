@@ -19,7 +19,9 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     A day reads the outcomes of the declared waiting days before it. Later corrections do not change the labels.
     """
     wanted, timezone = plan.declaration.labels, plan.declaration.days.timezone
-    mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
+    mapping = dg.TimeWindowPartitionMapping(
+        start_offset=-wanted.maturity_days, allow_nonexistent_upstream_partitions=True
+    )
 
     @stage(
         plan,
@@ -54,8 +56,8 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
         )  # fmt: skip
         frames.check_frames([rows], schema, personal=plan.personal)
         left_out = labels_left_out(
-            table, key=plan.key, known_time=wanted.known_time, days=day_range(context), wait_days=wanted.wait_days,
-            timezone=timezone,
+            table, key=plan.key, known_time=wanted.known_time, days=day_range(context),
+            maturity_days=wanted.maturity_days, timezone=timezone,
         )  # fmt: skip
         context.add_output_metadata(
             {

@@ -54,7 +54,7 @@ def landing_rules(table: RawTable) -> list[Rule]:
 
 def _is_cut(table: RawTable) -> bool:
     """Return whether one file holds all days."""
-    return table.file is not None and table.by is not None
+    return table.file is not None and table.partition_by is not None
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ class Landed:
 
 def day_columns(table: RawTable, contract: TableContract) -> DayColumns | None:
     """Return the columns that contain the day of a row: the declared ones, else a date column `day`."""
-    if table.by is None and contract.is_by_day and contract.schema.get(DAY) == pl.Date:
+    if table.partition_by is None and contract.is_by_day and contract.schema.get(DAY) == pl.Date:
         return DayColumns(column=DAY)
-    return table.by
+    return table.partition_by
 
 
 def with_day_columns(rows: pl.DataFrame, by: DayColumns, contract: TableContract) -> pl.DataFrame:
@@ -166,7 +166,7 @@ def land_rows(
     *,
     came: SourceContent,
     at: datetime,
-    may_shrink: float,
+    max_row_loss: float,
 ) -> Landed:
     """Merge a source's rows with their stored versions, compute missing columns, and validate the result."""
     asset, rows = key.to_user_string(), {part: nan_as_missing(it, contract) for part, it in came.rows.items()}
@@ -198,7 +198,7 @@ def land_rows(
     parts = {ROWS: _parts(seen.rows, [*rows])}
     if table.quarantine is not None:
         parts[ASIDE] = _parts(seen.quarantined, [*rows])
-    found = [_loss(asset, landings, may_shrink)]
+    found = [_loss(asset, landings, max_row_loss)]
     if _is_cut(table):
         found.append(outside_finding(asset, came.outside, rows=came.total))
     return Landed(
@@ -211,9 +211,9 @@ def land_rows(
     )
 
 
-def _loss(asset: str, landings: Mapping[str, Landing], may_shrink: float) -> RuleResult:
+def _loss(asset: str, landings: Mapping[str, Landing], max_row_loss: float) -> RuleResult:
     sizes = {part: (it.before, it.now) for part, it in landings.items() if it.before is not None}
-    return Loss(asset, may_shrink, sizes).finding
+    return Loss(asset, max_row_loss, sizes).finding
 
 
 def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[str, int]:

@@ -21,7 +21,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "model", train, kinds={"lightgbm"}, parameters={
             "training": declared.training, "seed": declared.seed, "metric": declared.overall_metric,
-            "pool_days": drift.pool_days, "pooled_rows": drift.minimum_rows if drift.pool_days > 1 else None,
+            "pool_days": drift.pool_days, "pooled_rows": drift.min_rows if drift.pool_days > 1 else None,
         },
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},
     )  # fmt: skip

@@ -28,7 +28,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
     asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=0, end_offset=declared.labels.wait_days, allow_nonexistent_upstream_partitions=True
+        start_offset=0, end_offset=declared.labels.maturity_days, allow_nonexistent_upstream_partitions=True
     )
 
     @stage(

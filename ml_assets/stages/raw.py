@@ -62,7 +62,7 @@ class LandingConfig(dg.Config):
     received_at: str | None = Field(
         None, description="UTC moment at which the rows count as received, for simulations; now if absent"
     )
-    may_shrink: float | None = Field(
+    max_row_loss: float | None = Field(
         None, ge=0, le=1, description="share of a partition's rows that may be lost; as declared if absent"
     )
 
@@ -108,7 +108,7 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
 def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield the problems of the columns that a declaration names, each with its field."""
-    days = () if table.by is None else table.by.columns.items()
+    days = () if table.partition_by is None else table.partition_by.columns.items()
     named = [(("by", field), column) for field, column in days]
     named += [(("formats", column), column) for column in table.formats]
     for field, name in named:
@@ -144,11 +144,11 @@ def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
 
 def newest_day_in(table: RawTable, contract: TableContract, timezone: str) -> date | None:
     """Return the newest day with rows in the single file of a raw table by day; None if there is none."""
-    if table.by is None:
+    if table.partition_by is None:
         return None
     source = source_of(table, contract, str(table.file))
-    rows = with_day_columns(source.frame(source.content()), table.by, contract)
-    newest: date | None = rows.select(day_of_row(table.by, contract, timezone).max()).item()
+    rows = with_day_columns(source.frame(source.content()), table.partition_by, contract)
+    newest: date | None = rows.select(day_of_row(table.partition_by, contract, timezone).max()).item()
     return newest
 
 
@@ -164,7 +164,7 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         came = _read_source(opened, key, table, contract, days, declared=declaration.days)
         landed = land_rows(
             opened, key, table, contract, came=came, at=config.moment(opened.now()),
-            may_shrink=table.may_shrink if config.may_shrink is None else config.may_shrink,
+            max_row_loss=table.max_row_loss if config.max_row_loss is None else config.max_row_loss,
         )  # fmt: skip
         yield from check_results(
             landed.audit.report, key, landed.audit.counts, partitions=context.partition_keys if days else ()
@@ -210,7 +210,7 @@ def _outs(
     }
     parameters = {
         "file": table.file or table.files,
-        "by": None if table.by is None else table.by.model_dump(),
+        "partition_by": None if table.partition_by is None else table.partition_by.model_dump(),
         "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
         "expressions": expressions(contract),
         "types": {column.name: str(column.dtype) for column in contract.columns},
@@ -250,11 +250,11 @@ def _read_source(
     content = source.content()
     facts: dict[str, JsonValue] = {"source": digest(content)}
     rows = source.frame(content)
-    if table.by is None or days is None:
+    if table.partition_by is None or days is None:
         return SourceContent({"": rows}, facts)
     cut = by_day(
-        with_day_columns(rows, table.by, contract),
-        day_of_row(table.by, contract, declared.timezone),
+        with_day_columns(rows, table.partition_by, contract),
+        day_of_row(table.partition_by, contract, declared.timezone),
         first=days[0],
         last=days[1],
         declared=(declared.first, declared.last),

@@ -43,7 +43,7 @@ def reproduced(lake: Path, instance: dg.DagsterInstance | None = None) -> dg.Exe
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the command says, in place of training for a minute; its own tests train."""
-    verdict = {"is_equal": True, "version": "a" * 32, "seconds": 1.0, "changed": [], "outcomes": []}
+    verdict = {"is_equal": True, "version": "a" * 32, "seconds": 1.0, "changes": [], "outcomes": []}
     calls: dict[str, Any] = {"verdict": verdict}
 
     def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":

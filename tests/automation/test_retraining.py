@@ -249,7 +249,7 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
 def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    it = drifted(make, per_day=2, cool_down_days=0)
+    it = drifted(make, max_per_day=2, cool_down_days=0)
     together, asked, claim = threading.Barrier(4), [], RetrainingLog.claim
 
     def claimed(log: RetrainingLog[Retraining], record: Retraining) -> bool:
@@ -318,7 +318,7 @@ def test_a_record_that_is_old_has_had_its_run_though_dagster_has_forgotten_it(ma
     it.now += FORGOTTEN
 
     assert [] == it.look()
-    assert "It is postponed: 1 retraining as of 2013-03-09, and per_day allows 1." in it.said
+    assert "It is postponed: 1 retraining as of 2013-03-09, and max_per_day allows 1." in it.said
 
 
 # ---------------------------------------------------------------- what holds back

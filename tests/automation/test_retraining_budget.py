@@ -19,7 +19,7 @@ HOURS = 2.0
 
 
 def with_budget(**budget: object) -> Declared:
-    model = declared({"cool_down_days": 0, "per_day": 9}).models[0]
+    model = declared({"cool_down_days": 0, "max_per_day": 9}).models[0]
     return Declared(models=(model.model_copy(update={"budget": BudgetSettings.model_validate(budget)}),))
 
 
@@ -41,7 +41,7 @@ def told(heard: Heard) -> list[Alert]:
 
 
 def test_over_a_budget_that_blocks_nothing_is_requested_until_it_is_raised(tmp_path: Path, heard: Heard) -> None:
-    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, over="block")) as one:
+    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, when_exceeded="block")) as one:
         it = drifted(one)
 
         assert [] == it.look()
@@ -57,7 +57,7 @@ def test_over_a_budget_that_blocks_nothing_is_requested_until_it_is_raised(tmp_p
         assert f"ml-assets cost {MODEL} --month {MONTH}" in alert.body
         assert [] == it.look(is_lost=True) == it.look("drift", is_lost=True)
         assert [alert] == told(heard)
-    with world(tmp_path, with_budget(cpu_hours_per_month=3, over="block")) as raised:
+    with world(tmp_path, with_budget(cpu_hours_per_month=3, when_exceeded="block")) as raised:
         raised.day, raised.now = it.day, it.now
         raised.live(is_over=True)
         assert [MODEL] == [request.tags["ml_assets/model"] for request in raised.look()]
@@ -74,7 +74,7 @@ def test_unmeasured_cost_counts_as_unknown_and_not_as_zero(tmp_path: Path, heard
 
 
 def test_a_new_month_begins_with_nothing_spent(tmp_path: Path) -> None:
-    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, over="block")) as one:
+    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, when_exceeded="block")) as one:
         it = drifted(one)
         it.now += timedelta(days=32)
 
@@ -98,7 +98,7 @@ def test_within_the_budget_nothing_is_alerted(tmp_path: Path, heard: Heard, monk
     table = tmp_path / "prices.yaml"
     table.write_text("{currency: CHF, cpu_hour: 2, memory_gib_hour: 0}")
     monkeypatch.setenv(PRICES, str(table))
-    with world(tmp_path / "lake", with_budget(per_month=4.01, over="block")) as one:
+    with world(tmp_path / "lake", with_budget(per_month=4.01, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
     assert [] == told(heard)
@@ -108,7 +108,7 @@ def test_money_without_prices_blocks_nothing_and_is_reported(
     tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PRICES, raising=False)
-    with world(tmp_path, with_budget(per_month=1, over="block")) as one:
+    with world(tmp_path, with_budget(per_month=1, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
     [alert] = told(heard)
@@ -120,7 +120,7 @@ def test_a_price_table_that_cannot_be_read_blocks_nothing_and_is_reported(
     tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRICES, str(tmp_path / "gone.yaml"))
-    with world(tmp_path, with_budget(per_month=1, over="block")) as one:
+    with world(tmp_path, with_budget(per_month=1, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
     assert "gone.yaml, which cannot be read" in told(heard)[0].body

@@ -84,7 +84,7 @@ class Life:
         assert len({*runs}) == len(runs)
         assert {*runs} <= {key_of(it) for it in self.it.records()}
         assert len(self.it.under_way()) <= 1
-        assert all(it.number <= self.rules.per_day for it in self.it.records())
+        assert all(it.number <= self.rules.max_per_day for it in self.it.records())
 
     def check_the_end(self) -> None:
         """In the end everything that asks is asked for, or said to be held; no record is left without a run."""
@@ -136,15 +136,15 @@ EVENTS: tuple[Callable[[Life], None], ...] = (
 @settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     cool_down=st.sampled_from([0, 0, 2]),
-    per_day=st.sampled_from([1, 2, 2]),
+    max_per_day=st.sampled_from([1, 2, 2]),
     floor=st.sampled_from([None, 1]),
     happens=st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from(LOOKS)), min_size=14, max_size=14),
 )
 def test_under_faults_no_retraining_is_requested_twice_concurrently_or_lost(
-    cool_down: int, per_day: int, floor: int | None,
+    cool_down: int, max_per_day: int, floor: int | None,
     happens: list[tuple[Callable[[Life], None], Callable[[Life], None]]],
 ) -> None:  # fmt: skip
-    given = {"cool_down_days": cool_down, "per_day": per_day, "floor_days": floor, "drift_days": 1,
+    given = {"cool_down_days": cool_down, "max_per_day": max_per_day, "floor_days": floor, "drift_days": 1,
              "performance_limit": 1.0}  # fmt: skip
     with TemporaryDirectory() as root, world(Path(root) / "lake", declared(given)) as it:
         life = Life(it)

@@ -28,7 +28,7 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
     own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declared = flights_declared(
-        retraining={"cool_down_days": 0, "drift_days": 1, "of_days": 1, "split": SPLIT, "trials": 3}
+        retraining={"cool_down_days": 0, "drift_days": 1, "drift_window_days": 1, "split": SPLIT, "trials": 3}
     )
     lake = Lake(str(own_flown))
     champion: Model = lake.get(lake.find(f"{MODEL}/model"), Model)

@@ -21,7 +21,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import failure, frame, put
 
-BY_DAY = {"file": "orders.csv", "by": {"column": "day"}}
+BY_DAY = {"file": "orders.csv", "partition_by": {"column": "day"}}
 
 
 def declared(last: date | None = None) -> Declared:

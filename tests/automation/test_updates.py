@@ -430,7 +430,7 @@ def test_an_asset_that_is_not_fresh_for_lack_of_data_is_reported_and_not_request
 def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_cause(
     begun: Path, tmp_path: Path
 ) -> None:
-    with world_over(begun, tmp_path, data_days=3) as found:
+    with world_over(begun, tmp_path, data_lag_days=3) as found:
         old = f"the data of tables/x is too old: newest day {DAYS[3]}, 4 days behind; at most 3 are allowed."
         assert [] == found.look()
         assert old in found.said
@@ -447,7 +447,7 @@ def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_
 def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
     begun: Path, tmp_path: Path, heard: Heard
 ) -> None:
-    with world_over(begun, tmp_path, data_days=3) as found:
+    with world_over(begun, tmp_path, data_lag_days=3) as found:
         found.look()
         found.look()
         found.look(lost=True)

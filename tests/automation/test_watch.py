@@ -25,7 +25,7 @@ PlanOf = Callable[[str], ModelPlan]
 
 @pytest.fixture
 def it(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "lake", declared({"drift_days": 1, "of_days": 1, "cool_down_days": 2})) as one:
+    with world(tmp_path / "lake", declared({"drift_days": 1, "drift_window_days": 1, "cool_down_days": 2})) as one:
         yield one
 
 

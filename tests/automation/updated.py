@@ -96,7 +96,7 @@ class World:
     """A lake and an instance; time passes between calls alone."""
 
     def __init__(
-        self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9, digits: int = 1,
+        self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_lag_days: int = 9, digits: int = 1,
         allow_gaps: bool = False,
     ) -> None:  # fmt: skip
         self.lake = Lake(str(root))
@@ -106,7 +106,7 @@ class World:
         model = whole.models[0].model_copy(update={"name": MODEL})
         automation = AutomationDeclaration(updates=UpdatesSettings(days=days))
         tables = TablesDeclaration(
-            days=Days(first=date(2013, 1, 1), last=YESTERDAY), freshness=Freshness(data_days=data_days)
+            days=Days(first=date(2013, 1, 1), last=YESTERDAY), freshness=Freshness(data_lag_days=data_lag_days)
         )
         self.declared = Declared(models=(model,), tables=(tables,), automation=automation)
         self.digits = digits

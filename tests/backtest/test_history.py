@@ -86,7 +86,7 @@ def planned(task: str = "binary", **changes: Any) -> ModelPlan:
     given = {
         "task": task, "days": {"first": BEGIN, "last": LAST}, "retraining": RETRAINING,
         "tuning": {"trials": 1, "max_rounds": 40, "early_stopping_rounds": 10},
-        "drift": {"minimum_rows": 20, "weighted_excess_psi": 0.5, "score_excess_psi": 0.5},
+        "drift": {"min_rows": 20, "weighted_excess_psi": 0.5, "score_excess_psi": 0.5},
     }  # fmt: skip
     dtype = {"binary": pl.Boolean(), "regression": pl.Float64(), "multiclass": pl.String()}[task]
     columns = tuple(replace(it, dtype=dtype) if it.name == "is_returned" else it for it in LABELS.columns)

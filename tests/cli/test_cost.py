@@ -58,7 +58,7 @@ def test_json_contains_used_requested_and_charged_hours(capsys: pytest.CaptureFi
     features, model = told["stages"]
     assert ("CHF", "features", "model") == (told["currency"], features["stage"], model["stage"])
     assert {"cpu": 0.15, "memory_gib": 0.2, "gpu": None} == model["hours"]["used"]
-    assert {"cpu": 0.4, "memory_gib": None, "gpu": 0.1} == model["hours"]["asked"]
+    assert {"cpu": 0.4, "memory_gib": None, "gpu": 0.1} == model["hours"]["requested"]
     assert {"cpu": 0.4, "memory_gib": 0.2, "gpu": 0.1} == model["hours"]["charged"]
     assert 4.252 == pytest.approx(model["money"])
     assert (1, 2) == (told["total"]["runs"], told["total"]["artifacts"])
@@ -91,7 +91,7 @@ def test_a_run_over_the_budget_warns_and_continues(
 ) -> None:
     assert manifest
     whole = flights_declared()
-    budget = BudgetSettings(cpu_hours_per_month=0.1, over="block")
+    budget = BudgetSettings(cpu_hours_per_month=0.1, when_exceeded="block")
     model = whole.models[0].model_copy(update={"budget": budget})
     lake.put("flight_delay/labels", "2013-01-01", frame(1), Origin(cost=COST))
     ran: list[bool] = []

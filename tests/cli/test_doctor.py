@@ -32,7 +32,7 @@ def test_every_dependency_is_checked(manifest: Mapping[str, object], capsys: pyt
         check for check, state in states.items() if state == "ok"
     }
     assert {"distributions", "libgomp", "disk", "memory"} <= set(states)
-    assert (code == 0) == answer["is_well"]
+    assert (code == 0) == answer["is_healthy"]
     assert "checking settings, python, " in said.err
 
 

@@ -213,7 +213,7 @@ def test_why_the_last_tick_failed_is_reported(it: World, capsys: pytest.CaptureF
 def test_a_spent_budget_is_reported_with_what_it_postpones(
     it: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    budget = BudgetSettings(cpu_hours_per_month=1, over="block")
+    budget = BudgetSettings(cpu_hours_per_month=1, when_exceeded="block")
     model = PROJECT.models[0].model_copy(update={"budget": budget})
     monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared(models=(model,)))
     put(it.lake, frame(1), asset=f"{MODEL}/training_set", cost=Cost(seconds=1.0, cpu_seconds=7200.0))

@@ -96,7 +96,7 @@ def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(
         assert 0 == main([*given, "--why", "the disk is broken"])
 
     assert 0 == main(["gc", "--yes"])
-    assert "the disk is broken" == lake.removal(champion["raw"]).why
+    assert "the disk is broken" == lake.removal(champion["raw"]).reason
     with pytest.raises(MissingArtifactError, match="the disk is broken"):
         lake.manifest(champion["raw"])
     model = champion["model"]
@@ -109,7 +109,7 @@ def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, capsys: pytes
     champion = served(lake)
     head = PromotionLog(lake, "flight_delay", Promotion).verified().head
     assert head is not None
-    named = {"promotion": head.model_dump()}
+    named = {"promotion_log_entry": head.model_dump()}
     made(lake, f"flight_delay/{naming}", 7, 200, champion["model"], parameters=named)
     shutil.rmtree(Path(lake.url) / "promotions")
     before = files_of(lake, "artifacts")
@@ -187,7 +187,7 @@ def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.
         assert capsys.readouterr().out.startswith(said)
         assert 1 == main(["gc", "--explain", *asked, "--json"])
         answer = json.loads(capsys.readouterr().out)
-        assert (asked[0], True) == (answer["asked"], answer["problem"].startswith(said))
+        assert (asked[0], True) == (answer["artifact"], answer["problem"].startswith(said))
 
 
 def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,7 @@ def test_after_a_second_training_the_champion_of_the_real_flow_is_still_traced_t
 
     assert len(removed.folders) >= 2
     assert before == backward(lake, [champion])
-    assert {"kept"} == {node.state for node in before.nodes.values()}
+    assert {"present"} == {node.state for node in before.nodes.values()}
     assert any(asset.startswith("raw/") for asset, _, _ in before.nodes)
     assert lake.get(champion, Model, is_input=False).spec.model == "flight_delay"
     assert all(hold.root for hold in judgement.kept.values())

@@ -24,7 +24,7 @@ type: ml_assets.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:
-    orders: {file: orders.csv, by: {column: day}, quarantine: 0.5}
+    orders: {file: orders.csv, partition_by: {column: day}, quarantine: 0.5}
     shops: {file: shops.csv}
 """
 
@@ -131,7 +131,7 @@ def test_a_release_stores_the_rows_with_the_reason_once(
     assert f"raw/orders {DAY}: 1 row passes from the next run on\n" == capsys.readouterr().out
     [ref] = releases(lake, "raw/orders")[DAY]
     assert [(-3,)] == lake.get(ref, pl.DataFrame).select("n").rows()
-    assert "they were returns" == lake.manifest(ref).parameters["why"]
+    assert "they were returns" == lake.manifest(ref).parameters["reason"]
     assert lake.manifest(ref).parameters["by"]
 
     assert 0 == main(["quarantine", "raw/orders"])

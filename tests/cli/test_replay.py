@@ -106,7 +106,7 @@ def test_runs_are_listed_oldest_first_with_their_artifacts(lake: Lake, capsys: p
 
 def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = materialized(lake, "numbers"), materialized(lake, "numbers")
-    edited(lake, bad, "numbers", attempt=-1)
+    edited(lake, bad, "numbers", retry_number=-1)
 
     text = said(capsys, code=0)
 

@@ -83,7 +83,7 @@ def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_is_stored(
     assert f"  equal    {MODEL}/training_set {lake.find(f'{MODEL}/training_set').version[:12]}\n" in text
     assert f"  equal    {MODEL}/model {version[:12]}\n" in text
     assert f"  verdict  {lake.url}/reproductions/{MODEL}/{version}/" in text
-    assert (True, "training_set", version, ()) == (verdict.is_equal, verdict.start, verdict.version, verdict.changed)
+    assert (True, "training_set", version, ()) == (verdict.is_equal, verdict.start, verdict.version, verdict.changes)
     assert [(f"{MODEL}/training_set", 1, 1), (f"{MODEL}/model", 1, 1)] == [
         (one.asset, one.artifacts, one.equal) for one in verdict.outcomes
     ]
@@ -106,7 +106,7 @@ def test_changed_packages_and_code_are_named_with_the_verdict(
     verdict = ReproductionVerdict.model_validate_json(capsys.readouterr().out)
     was = here.distributions["lightgbm"]
     assert (f"package lightgbm was {was}, is 9.9", f"the code of {MODEL}/model was {'0' * 16}, is {code}") == (
-        verdict.changed
+        verdict.changes
     )
     assert verdict.is_equal
     assert [verdict] == verdicts(lake)

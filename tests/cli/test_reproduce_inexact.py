@@ -46,7 +46,7 @@ def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_reported
         verdict.is_reproduced,
         verdict.closeness.metric,
     )
-    assert verdict.closeness.then != verdict.closeness.now
+    assert verdict.closeness.original != verdict.closeness.reproduced
 
     monkeypatch.setattr("ml_assets.provenance.reproduction.TOLERANCE", 0.0)
 

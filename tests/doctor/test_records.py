@@ -21,7 +21,9 @@ def lake(tmp_path: Path) -> Lake:
     found = Lake(str(tmp_path))
     for model in ("shop", "toys"):
         PromotionLog(found, model, Promotion).append(promotion(1, model=model), number=1)
-    store_step(found, StepRecord(run_id="run-1", step="x", attempt=0, assets=("y",), started_at=datetime.now(tz=UTC)))
+    store_step(
+        found, StepRecord(run_id="run-1", step="x", retry_number=0, assets=("y",), started_at=datetime.now(tz=UTC))
+    )
     found.environment()
     return found
 
@@ -49,7 +51,13 @@ def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(
 def test_a_missing_log_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
     head = PromotionLog(lake, "shop", Promotion).verified().head
     assert head is not None
-    put(lake, frame(1), asset="shop/predictions", partition="2013-01-01", parameters={"promotion": head.model_dump()})
+    put(
+        lake,
+        frame(1),
+        asset="shop/predictions",
+        partition="2013-01-01",
+        parameters={"promotion_log_entry": head.model_dump()},
+    )
     put(lake, frame(1), asset="cars/evaluation")
     shutil.rmtree(lake.path("promotions", "shop"))
 

@@ -18,7 +18,7 @@ TUNING = Compute.model_validate(
         "cpu": "1500m", "memory": "1Gi", "memory_ceiling": "3Gi", "gpu": 1, "gpu_type": "NVIDIA-H100-80GB-HBM3",
         "ephemeral_storage": "2Gi", "image": "shop:gpu", "node_selector": {"pool": "heavy"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "priority_class": "training", "deadline_minutes": 90, "start_minutes": 5, "retries": 1,
+        "priority_class": "training", "deadline_minutes": 90, "start_timeout_minutes": 5, "retries": 1,
     }
 )  # fmt: skip
 

@@ -148,7 +148,7 @@ def test_a_run_gets_the_pod_that_the_launcher_declares(shop: Shop) -> None:
 OTHERS: dict[str, Any] = {
     "cpu": "2", "memory": "2Gi", "memory_ceiling": "8Gi", "gpu": 2, "gpu_type": "A100", "gpu_resource": "amd.com/gpu",
     "ephemeral_storage": "9Gi", "image": "other:1", "node_selector": {"pool": "light"},
-    "tolerations": [{"operator": "Exists"}], "priority_class": "low", "deadline_minutes": 5, "start_minutes": 1,
+    "tolerations": [{"operator": "Exists"}], "priority_class": "low", "deadline_minutes": 5, "start_timeout_minutes": 1,
     "retries": 0,
 }  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_every_declared_field_reaches_the_pod_or_the_retry_policy(field: str) ->
     changed = Compute.model_validate({**TUNING.model_dump(), field: OTHERS[field]})
     before, after = pod_tags(TUNING), pod_tags(changed)
 
-    read_here = {"memory_ceiling", "start_minutes", "retries"}
+    read_here = {"memory_ceiling", "start_timeout_minutes", "retries"}
     assert (field in read_here) == (before[POD] == after[POD])
     assert (field in read_here | {"memory"}) == (PodPolicy.of(before) != PodPolicy.of(after))
 

@@ -62,6 +62,6 @@ def test_a_permanent_failure_is_not_retried(kind: str) -> None:
 
 
 def test_a_policy_survives_its_tag() -> None:
-    policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5, start_minutes=0.5)
+    policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5, start_timeout_minutes=0.5)
     assert policy == PodPolicy.of({"ml_assets/pod": policy.text()})
     assert PodPolicy() == PodPolicy.of({})

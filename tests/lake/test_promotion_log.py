@@ -139,7 +139,13 @@ def digest(lake: Lake, number: int) -> str:
 def made_under(lake: Lake, number: int, *, asset: str = "predictions", of: str | None = None) -> None:
     """Put an artifact whose manifest names the newest entry of its time."""
     head = {"number": number, "digest": of or digest(lake, number)}
-    put(lake, frame(number), asset=f"flight_delay/{asset}", partition="2013-01-01", parameters={"promotion": head})
+    put(
+        lake,
+        frame(number),
+        asset=f"flight_delay/{asset}",
+        partition="2013-01-01",
+        parameters={"promotion_log_entry": head},
+    )
 
 
 def filled(lake: Lake) -> Lake:

@@ -49,7 +49,7 @@ def test_every_release_counts_and_a_row_once(lake: Lake) -> None:
     assert [DAY] == [*refs]
     assert rows is not None
     assert [-3, -2, -1] == sorted(rows["n"])
-    assert {"first", "second"} == {lake.manifest(ref).parameters["why"] for ref in refs[DAY]}
+    assert {"first", "second"} == {lake.manifest(ref).parameters["reason"] for ref in refs[DAY]}
     assert () == lake.take_reads()
 
 

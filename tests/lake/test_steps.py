@@ -75,7 +75,7 @@ def records(lake: Path) -> list[StepRecord]:
 
 def record(run_id: str = "run-1", step: str = "orders", **fields: Any) -> StepRecord:
     """Return a record as small as one can be."""
-    given = {"attempt": 0, "assets": (step,), "started_at": datetime(2026, 11, 1, tzinfo=UTC)}
+    given = {"retry_number": 0, "assets": (step,), "started_at": datetime(2026, 11, 1, tzinfo=UTC)}
     return StepRecord(run_id=run_id, step=step, **{**given, **fields})
 
 
@@ -120,7 +120,7 @@ def test_a_step_that_fails_leaves_the_record_of_its_inputs(tmp_path: Path) -> No
         left.assets, left.partitions, left.config, left.code_versions,
     )  # fmt: skip
     assert {"ml_assets/cause": "a test", "ml_assets/model": "shop"} == left.tags
-    assert (failed.run_id, "broken", 0, ()) == (left.run_id, left.step, left.attempt, left.continues)
+    assert (failed.run_id, "broken", 0, ()) == (left.run_id, left.step, left.retry_number, left.continues)
     assert f"{left.environment}.json" in lake.names(lake.path("environments"))
     assert lake.manifest(lake.find("numbers")).created_at <= left.started_at
 
@@ -191,9 +191,9 @@ def test_each_attempt_of_a_step_that_is_tried_again_has_its_record(tmp_path: Pat
 
     lake = Lake(str(tmp_path))
     made = lake.manifest(lake.find("fails_once"))
-    assert [0, 1] == [one.attempt for one in records(tmp_path) if one.step == "fails_once"]
-    assert 1 == last_attempt(lake, result.run_id, "fails_once").attempt
-    assert (result.run_id, "fails_once", 1) == (made.run_id, made.step, made.attempt)
+    assert [0, 1] == [one.retry_number for one in records(tmp_path) if one.step == "fails_once"]
+    assert 1 == last_attempt(lake, result.run_id, "fails_once").retry_number
+    assert (result.run_id, "fails_once", 1) == (made.run_id, made.step, made.retry_number)
     assert (lake.find("numbers"),) == made.inputs
 
 
@@ -268,7 +268,7 @@ def test_an_asset_of_no_step_is_reported_with_the_assets_of_the_run(tmp_path: Pa
         ),
         (lambda said: sealed(said | {"step": "shops"}), r"is the record of a step shops, attempt 0 of run run-1; exp"),
         (
-            lambda said: sealed(said | {"attempt": 3}),
+            lambda said: sealed(said | {"retry_number": 3}),
             r"is the record of a step orders, attempt 3 of run run-1;",
         ),
     ],

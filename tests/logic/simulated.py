@@ -23,8 +23,8 @@ from ml_assets.logic.promotion.log import left
 FIRST: Final = date(2024, 3, 1)
 LAST: Final = date(2024, 4, 30)
 RULES: Final = Rules(
-    drift_days=2, of_days=3, performance_limit=None, minimum_coverage=0.8, label_growth=None, floor_days=None,
-    cool_down_days=5, per_day=1,
+    drift_days=2, drift_window_days=3, performance_limit=None, min_coverage=0.8, label_growth=None, floor_days=None,
+    cool_down_days=5, max_per_day=1,
 )  # fmt: skip
 
 

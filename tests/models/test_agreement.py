@@ -39,7 +39,7 @@ attributes:
   tables:
     orders:
       file: data/orders.csv
-      by: {column: day}
+      partition_by: {column: day}
     shops: {file: data/shops.csv}
 """
 TABLES = """\
@@ -255,8 +255,8 @@ def days(first: str, last: str = "") -> str:
         ({"model": MODEL + "  retraining: {split: {validation_days: 5, test_days: 1}}\n"},
          ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), so the gate would "
          "never promote a model; expected at least 5. Lengthen test_days.")),
-        ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: 182")},
-         ("model/defs.yaml:16: labels.wait_days: labels need 182 days to become known, but the model has 182 days, "
+        ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    maturity_days: 182")},
+         ("model/defs.yaml:16: labels.maturity_days: labels need 182 days to become known, but the model has 182 days, "
           "2024-01-01 "
          "to 2024-06-30 (model/defs.yaml:6: days). Correct one of them.")),
         ({"model": MODEL.replace("name: returns", "name: raw")},
@@ -266,15 +266,15 @@ def days(first: str, last: str = "") -> str:
         ({"tables2": TABLES},
          ("tables2/defs.yaml:3: days: the dbt project is also declared in tables/defs.yaml:3: days. Remove one "
          "declaration.")),
-        ({"raw2": RAW.replace("    orders:\n      file: data/orders.csv\n      by: {column: day}\n", "")},
+        ({"raw2": RAW.replace("    orders:\n      file: data/orders.csv\n      partition_by: {column: day}\n", "")},
          ("raw2/defs.yaml:5: tables.shops: source 'shops' is also declared in raw/defs.yaml:8: tables.shops. Remove "
          "one declaration.")),
-        ({"raw": RAW.replace("      by: {column: day}\n", "")},
-         ("raw/defs.yaml:5: tables.orders: source 'orders' is landed whole ('by' or 'files' decides it), but its "
-         "contract says by day: remove 'partitioned: day' in its meta; see models/_sources.yml.")),
+        ({"raw": RAW.replace("      partition_by: {column: day}\n", "")},
+         ("raw/defs.yaml:5: tables.orders: source 'orders' is landed whole ('partition_by' or 'files' decides it), but "
+         "its contract is by day: remove 'partitioned: day' in its meta; see models/_sources.yml.")),
         ({"raw": RAW.replace("shops: {file: data/shops.csv}", "shops: {files: 'data/{day}.csv'}")},
-         ("raw/defs.yaml:8: tables.shops: source 'shops' is landed by day ('by' or 'files' decides it), but its "
-         "contract says whole: add 'partitioned: day' in its meta.")),
+         ("raw/defs.yaml:8: tables.shops: source 'shops' is landed by day ('partition_by' or 'files' decides it), but "
+         "its contract is whole: add 'partitioned: day' in its meta.")),
     ],
 )  # fmt: skip
 def test_declarations_that_contradict_each_other_are_reported_with_both_places(
@@ -298,7 +298,7 @@ def test_all_that_is_wrong_in_all_declarations_is_reported_at_once(tmp_path: Pat
     project = declared(
         tmp_path,
         model=MODEL.replace("2024", "2014").replace("event_time: ordered_at", "event_time: day"),
-        raw=RAW.replace("by: {column: day}", "by: {column: dy}") + "    customers: {file: data/customers.csv}\n",
+        raw=RAW.replace("{column: day}", "{column: dy}") + "    customers: {file: data/customers.csv}\n",
         tables=TABLES + "  quarantine: {ordrs: 0.1}\n",
     )
 

@@ -117,14 +117,14 @@ def test_a_stage_without_any_measured_artifact_has_an_unknown_cost(lake: Lake) -
 
 
 def attempt(lake: Lake, number: int, at: datetime = APRIL, *, assets: tuple[str, ...] = ("shop/model",)) -> None:
-    record = StepRecord(run_id="run-1", step="shop__model", attempt=number, assets=assets, started_at=at)
+    record = StepRecord(run_id="run-1", step="shop__model", retry_number=number, assets=assets, started_at=at)
     store_step(lake, record)
 
 
 def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> None:
     for number in range(3):
         attempt(lake, number, assets=("shop/model", "shop/card"))
-    failed = Failure(run_id="run-1", step="shop__model", attempt=1, failed_at=MAY, cost=HOUR)
+    failed = Failure(run_id="run-1", step="shop__model", retry_number=1, failed_at=MAY, cost=HOUR)
     overwrite(lake, lake.path("runs/run-1/shop__model/1.failed"), seal(failed))
     lake.begin(Step("run-1", "shop__model", 2))
     spend(lake, "shop/model", MAY, run_id="run-1")

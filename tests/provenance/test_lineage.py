@@ -235,7 +235,7 @@ def test_all_removed_inputs_are_reported_as_missing(tmp_path: Path) -> None:
     found = backward(chronicle.lake, [model])
 
     assert 5_001 == len(found.nodes)
-    assert {"kept", "missing"} == {node.state for node in found.nodes.values()}
+    assert {"present", "missing"} == {node.state for node in found.nodes.values()}
 
 
 def test_on_s3_lineage_is_the_same(

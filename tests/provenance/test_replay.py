@@ -240,7 +240,7 @@ def test_a_step_with_a_retry_policy_raises_the_error_of_its_code(tmp_path: Path)
         raise LookupError("whenever it is tried")
 
     failed = materialize(tmp_path / "lake", numbers, stubborn)
-    assert 1 == last_attempt(Lake(str(tmp_path / "lake")), failed.run_id, "stubborn").attempt
+    assert 1 == last_attempt(Lake(str(tmp_path / "lake")), failed.run_id, "stubborn").retry_number
 
     with pytest.raises(LookupError, match="whenever it is tried"):
         replay(tmp_path, failed, "stubborn", numbers, stubborn)

@@ -192,14 +192,14 @@ def test_differences_are_reported_by_asset(tmp_path: Path) -> None:
 
     features, trained, again = outcomes(found, source, scratch)
     assert ("shop/features", 6, 1, None, None) == (
-        features.asset, features.artifacts, features.equal, features.then, features.now,
+        features.asset, features.artifacts, features.equal, features.original_version, features.reproduced_version,
     )  # fmt: skip
     assert [f"2026-10-0{n}: data.parquet: of 1 rows, n in 1, word in 1" for n in (2, 3, 4)] == [*features.differences]
     assert (1, 1, training.version, training.version, ()) == (
-        trained.artifacts, trained.equal, trained.then, trained.now, trained.differences,
+        trained.artifacts, trained.equal, trained.original_version, trained.reproduced_version, trained.differences,
     )  # fmt: skip
     assert ("shop/model", 0, model.version, new.version, ("data.parquet: of 1 rows, n in 1, word in 1",)) == (
-        again.asset, again.equal, again.then, again.now, again.differences,
+        again.asset, again.equal, again.original_version, again.reproduced_version, again.differences,
     )  # fmt: skip
 
 

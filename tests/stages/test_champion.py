@@ -62,7 +62,7 @@ def gate(lake: LakeResource, trained: Trained) -> Gate:
 
 
 def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
-    given = declaration(gate={"minimum_rows": 50, **rules})
+    given = declaration(gate={"min_rows": 50, **rules})
     return ModelPlan.of(given, {"order_features": features, "order_outcomes": LABELS})
 
 
@@ -81,7 +81,7 @@ def as_compared(summary: EvaluationSummary) -> dict[str, Any]:
     return {name: getattr(summary, name) for name in names}
 
 
-STRICT = {"minimum_rows": 10**6}
+STRICT = {"min_rows": 10**6}
 BY_A_PERSON = {"approval": "person"}
 
 
@@ -301,7 +301,7 @@ def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
 
 
 def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained, lake: LakeResource) -> None:
-    stage = evaluation(plan_with(minimum_slice_rows=50))
+    stage = evaluation(plan_with(min_slice_rows=50))
     *_, judged = stage(trained.training_set, trained.model, ml_assets_lake=lake)
     wide = judged.value
 
@@ -332,7 +332,7 @@ def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan
     assert {
         "champion": champion,
         "anchor": gate.version,
-        "promotion": head.model_dump(),
+        "promotion_log_entry": head.model_dump(),
     } == gate.lake.open().take_notes()
 
 
@@ -415,7 +415,7 @@ def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges
     training = gate.lake.open().put(
         "returns/training_set", None, gate.trained.training_set, Origin(parameters={LONE: [lone]})
     )
-    declared = declaration(leak_test={"samples": 0, "acknowledged": acknowledged}, gate={"minimum_rows": 50})
+    declared = declaration(leak_test={"samples": 0, "acknowledged": acknowledged}, gate={"min_rows": 50})
 
     entry, _ = gate.judge(
         ModelPlan.of(declared, {"order_features": FEATURES, "order_outcomes": LABELS}),

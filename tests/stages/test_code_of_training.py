@@ -160,7 +160,7 @@ def test_after_changed_code_has_trained_a_rejected_challenger_nothing_is_stale(
 ) -> None:
     old, _ = PART_INVERTED["ml_assets__contracts__artifacts"]
     with edited(ml_assets__contracts__artifacts=(old, old.replace("==", ">"))):
-        shop = made(gate={"minimum_rows": 10**6}, seed=7)
+        shop = made(gate={"min_rows": 10**6}, seed=7)
 
     before = serving(shop.lake, "returns")
     shop.run()

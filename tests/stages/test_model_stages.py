@@ -105,7 +105,7 @@ def test_by_day_stages_run_over_a_range_at_once(plan: ModelPlan) -> None:
 
 
 def test_a_backfill_is_cut_into_runs_of_the_declared_days(plan: ModelPlan) -> None:
-    cut = replace(plan, declaration=plan.declaration.model_copy(update={"days_a_run": 10}))
+    cut = replace(plan, declaration=plan.declaration.model_copy(update={"days_per_run": 10}))
     policies = {factory.__name__: factory(cut).backfill_policy for factory in STAGES}
 
     assert {"features", "labels", "predictions", "drift", "performance"} == {
@@ -844,7 +844,7 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
 
     [scored] = predicted(plan, lake, rows, LAST, LAST).values()
     limits = DriftLimits(
-        weighted_excess_psi=0.1, score_excess_psi=0.5, new_category_share=0.1, null_share_change=0.2, minimum_rows=20
+        weighted_excess_psi=0.1, score_excess_psi=0.5, new_category_share=0.1, null_share_change=0.2, min_rows=20
     )
     drifted = measure_drift(
         rows_of(rows, LAST).with_columns(score=scored["score"], **{"weight kg": pl.lit(99.0)}),

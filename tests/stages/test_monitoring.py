@@ -196,11 +196,11 @@ def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop:
     assert ["not judged", "not judged"] == [summary_of(found, day).state for day in (EVE, LAST)]
     assert "Not judged on 2 of 2 days." == check.description
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
-    assert [("minimum_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["figure"], it["limit"]) for it in findings(check)]
+    assert [("min_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["figure"], it["limit"]) for it in findings(check)]
 
 
 def test_days_of_too_few_rows_are_judged_together_where_that_is_declared(shop: Shop) -> None:
-    pooled = plan_of(drift={"minimum_rows": 20, "pool_days": 3})
+    pooled = plan_of(drift={"min_rows": 20, "pool_days": 3})
     days = [LAST - timedelta(days=number) for number in (3, 2, 1, 0)]
     predictions = shop.predicted(*days, by=shop.a, more_items=50, rows=8)
 
@@ -215,7 +215,7 @@ def test_days_of_too_few_rows_are_judged_together_where_that_is_declared(shop: S
 
 
 def test_days_that_another_model_predicted_are_never_judged_together_with_a_day(shop: Shop) -> None:
-    pooled = plan_of(drift={"minimum_rows": 20, "pool_days": 9})
+    pooled = plan_of(drift={"min_rows": 20, "pool_days": 9})
     others = [LAST - timedelta(days=number) for number in (3, 2)]
     predictions = pl.concat(
         [
@@ -268,7 +268,7 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
     assert "roc_auc" in summary.metrics
     assert not check.passed
     [listed] = findings(check)
-    assert ("not judged", "minimum_coverage", 20.0, 32.0) == (
+    assert ("not judged", "min_coverage", 20.0, 32.0) == (
         listed["state"], listed["rule"], listed["figure"], listed["limit"]
     )  # fmt: skip
 

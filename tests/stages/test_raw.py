@@ -71,7 +71,7 @@ class Landings:
         declared = {
             "owner": "team:shop",
             "days": {"first": FIRST, "last": "2024-01-31", "timezone": timezone},
-            "tables": {"orders": {"file": str(self.file), "by": {"column": "day"}, **table}},
+            "tables": {"orders": {"file": str(self.file), "partition_by": {"column": "day"}, **table}},
         }
         contracts = {"raw/orders": contract, "raw/shops": SHOPS}
         self.assets = raw_tables(RawDeclaration.model_validate(declared), contracts)
@@ -79,12 +79,12 @@ class Landings:
         self.instance = instance
 
     def land(
-        self, text: str, *, at: str | None = None, last: str = LAST, may_shrink: float | None = None
+        self, text: str, *, at: str | None = None, last: str = LAST, max_row_loss: float | None = None
     ) -> dg.ExecuteInProcessResult:
         """Land a source file for a range of days, as received at a moment; without days where `last` is empty."""
         self.file.write_text(text)
         lake = LakeResource(url=self.lake.url)
-        given = {"received_at": at, "may_shrink": may_shrink}
+        given = {"received_at": at, "max_row_loss": max_row_loss}
         config = {"ops": {"raw__orders": {"config": {name: it for name, it in given.items() if it is not None}}}}
         return dg.materialize(
             self.assets,
@@ -187,7 +187,7 @@ def test_a_day_that_loses_more_rows_than_declared_is_rejected(tmp_path: Path, in
     assert (
         "- rule 'no more rows are lost than declared' of table 'raw/orders' is broken: 2024-01-02 has 0 rows, 2 were "
         "landed before. At most 50% of a partition's rows may be lost. Correct the source; or, if it is right, run the "
-        "landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for 'orders'."
+        "landing with 'max_row_loss: 1' in its run configuration, or declare another 'max_row_loss' for 'orders'."
     ) in message
     assert ["2024-01-02"] == shop.lake.partitions("raw/orders__rejected")
     assert [("2024-01-02", "rejected", 0)] == [
@@ -209,7 +209,7 @@ def test_an_empty_file_replaces_nothing(
     assert "has 0 rows, 1 were landed before" in message
 
 
-@pytest.mark.parametrize(("declared", "config"), [({"may_shrink": 1}, {}), ({}, {"may_shrink": 1})])
+@pytest.mark.parametrize(("declared", "config"), [({"max_row_loss": 1}, {}), ({}, {"max_row_loss": 1})])
 def test_a_loss_that_the_declaration_or_the_run_allows_is_landed(
     tmp_path: Path, instance: dg.DagsterInstance, declared: dict[str, Any], config: dict[str, Any]
 ) -> None:
@@ -305,8 +305,8 @@ attributes:
         column: dey
     shops:
       files: "shops/{day}.csv"
-      by: {year: shop, month: shop, day: shop}
-    visits: {file: visits.csv, by: {column: n}}
+      partition_by: {year: shop, month: shop, day: shop}
+    visits: {file: visits.csv, partition_by: {column: n}}
 """
 
 

@@ -216,7 +216,7 @@ def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(
 
     assert (
         f"3 of 4 rows in {inbox.folder}/{FIRST}.csv are of 2 other days (2 of {SECOND}, 1 of {THIRD}); expected only "
-        f"{FIRST}. Correct the file, its name, or 'by' (if absent, a column 'day')."
+        f"{FIRST}. Correct the file, its name, or 'partition_by' (if absent, a column 'day')."
     ) in message
     assert [] == inbox.lake.partitions("raw/orders")
 

@@ -188,7 +188,7 @@ class Flow:
         newest = max(span.as_of, span.last)
         days = _keys(min(first, span.first), newest)
         # Performance reads the existing labels of later days, which must be up to date too.
-        later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.wait_days))
+        later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.maturity_days))
         labels = self._asset("labels")
         there = self.lake.newest(labels.to_user_string(), later) if later else {}
         return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}

@@ -60,7 +60,7 @@ def newest_day_of_data(
         dg.AssetKey(["raw", name]): table
         for raw in declared.raw
         for name, table in raw.tables.items()
-        if table.file is not None and table.by is not None and dg.AssetKey(["raw", name]) in needed
+        if table.file is not None and table.partition_by is not None and dg.AssetKey(["raw", name]) in needed
     }
     landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
     if whole and not any(lake.manifest(ref).rows for ref in landed):

@@ -129,7 +129,7 @@ class ModelRetraining:
             start=self.start,
             is_equal=is_equal,
             outcomes=found,
-            changed=tuple(changed),
+            changes=tuple(changed),
             environment=self.source.environment(),
             git_commit=git.commit,
             git_is_dirty=git.is_dirty,
@@ -150,7 +150,10 @@ class ModelRetraining:
         then = self.source.get(self.recorded.ref, Model, is_input=False)
         now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, is_input=False)
         return Closeness.of(
-            trained_on, metric, then=metric_on_test_rows(then, rows, metric), now=metric_on_test_rows(now, rows, metric)
+            trained_on,
+            metric,
+            original=metric_on_test_rows(then, rows, metric),
+            reproduced=metric_on_test_rows(now, rows, metric),
         )
 
     def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:

@@ -86,7 +86,7 @@ class Population:
     def known(self) -> Reference:
         """The reference that days are compared with."""
         rows = self.usual
-        days = number_periods(rows[DAY], minimum_rows=self.limits.minimum_rows, most_days=self.limits.pool_days)
+        days = number_periods(rows[DAY], min_rows=self.limits.min_rows, most_days=self.limits.pool_days)
         sketch = sketch_reference(rows, features=self.features, score=rows[SCORE], days=days)
         return Reference.of(sketch, model="watched")
 
@@ -206,9 +206,7 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
     drift, performance = [], []
     days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
     for day, rows in days.items():
-        first_day, judged = rows_of_period(
-            days, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
-        )
+        first_day, judged = rows_of_period(days, day, version, min_rows=limits.min_rows, most_days=limits.pool_days)
         drift.append(
             measure_drift(
                 judged, population.known, weights=population.weights, limits=limits, model="watched",

@@ -91,7 +91,7 @@ class Watching:
     """How the first days of a champion are compared with its predecessor; see `WatchSettings`."""
 
     days: int
-    minimum_days: int
+    min_days: int
     margin: float
 
 
@@ -302,7 +302,7 @@ def _is_rolled_back(
         return False
     compared = compare_with_former(
         performance, champion=state.champion.serving.version, metric=world.metric, watched=watching.days,
-        minimum=watching.minimum_days, margin=watching.margin, coverage=rules.minimum_coverage,
+        minimum=watching.min_days, margin=watching.margin, coverage=rules.min_coverage,
     )  # fmt: skip
     if compared.is_worse:
         state.decide(day, "rollback", state.former, GateJudgement(promote=True, reasons=(compared.sentence,)))

@@ -100,10 +100,10 @@ class Frozen:
             evidence=self.clusters.evidence(self.metric, self.truth, scores, self.groups),
         )
 
-    def why_too_few(self, minimum_rows: int) -> str:
+    def why_too_few(self, min_rows: int) -> str:
         """Return why there are too few rows to judge; empty if there are enough."""
-        if len(self.truth) < minimum_rows:
-            return f"{len(self.truth)} rows, fewer than {minimum_rows}"
+        if len(self.truth) < min_rows:
+            return f"{len(self.truth)} rows, fewer than {min_rows}"
         if self.summary.task == "binary":
             positives = int(self.truth.sum())
             for which, count in (("positives", positives), ("negatives", len(self.truth) - positives)):

@@ -68,7 +68,7 @@ def evaluate(
     champion: Opponent | None = None,
     anchor: Opponent | None = None,
     operating_point: OperatingPoint | None = None,
-    minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
+    min_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
 ) -> Evaluation:
     """Measure a challenger on frozen rows, with baselines, champion and anchor on the same rows.
@@ -98,7 +98,7 @@ def evaluate(
         anchor: The anchor (see `promotion.log.anchor`). It is not measured twice if it is the champion.
         last_seen_day: The last day that challenger, champion or anchor was trained or tuned on.
         operating_point: Where precision, recall and lift are measured.
-        minimum_slice_rows: A smaller slice is reported but not judged.
+        min_slice_rows: A smaller slice is reported but not judged.
         threads: Threads of the tree baseline.
 
     Raises:
@@ -163,9 +163,7 @@ def evaluate(
     )
     return Evaluation(
         summary=report,
-        slices=measure_slices(
-            frozen, rows, slices, challenger, opponents.get(CHAMPION), minimum_rows=minimum_slice_rows
-        ),
+        slices=measure_slices(frozen, rows, slices, challenger, opponents.get(CHAMPION), min_rows=min_slice_rows),
         curves=curves(frozen.truth, challenger, summary),
         calibration=calibration_bins(frozen, challenger) if summary.task == "binary" else _no_calibration(),
     )

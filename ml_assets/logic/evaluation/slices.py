@@ -49,7 +49,7 @@ def measure_slices(
     challenger: Vector,
     champion: Vector | None,
     *,
-    minimum_rows: int,
+    min_rows: int,
 ) -> pl.DataFrame:
     """Return one row for each slice and metric, with intervals for the deciding metric, which the gate uses.
 
@@ -61,7 +61,7 @@ def measure_slices(
         columns: Each value of each column becomes a slice.
         challenger: (rows,) or (rows, classes) scores.
         champion: Its scores of the same rows, if there is a champion to compare with.
-        minimum_rows: A smaller slice is reported but not judged.
+        min_rows: A smaller slice is reported but not judged.
     """
     records: list[dict[str, float | int | str | bool | None]] = []
     for column in columns:
@@ -77,14 +77,12 @@ def measure_slices(
             part = frozen.of(index)
             of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
             others = None if champion is None else champion[index]
-            records += [
-                {**of, **figures} for figures in _slice(part, challenger[index], others, minimum_rows=minimum_rows)
-            ]
+            records += [{**of, **figures} for figures in _slice(part, challenger[index], others, min_rows=min_rows)]
     return pl.DataFrame(records, schema=SLICES_SCHEMA)
 
 
 def _slice(
-    part: Frozen, challenger: Vector, champion: Vector | None, *, minimum_rows: int
+    part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int
 ) -> list[dict[str, float | str | bool | None]]:
     declared, rows = part.metric, len(part.truth)
     measures: dict[Key, Measure] = {}
@@ -97,7 +95,7 @@ def _slice(
     compared: Comparison | None = None
     evidence: Evidence | None = None
     own = (CHALLENGER, declared.name)
-    reason = part.why_too_few(minimum_rows) or _why_undefined(measures[own], rows)
+    reason = part.why_too_few(min_rows) or _why_undefined(measures[own], rows)
     if not reason:
         judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
         left_out = leave_one_out(judged, part.clusters)

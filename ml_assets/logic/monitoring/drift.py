@@ -195,7 +195,7 @@ def measure_day(
     found = []
     for version in versions_of(predictions, day):
         first_day, rows = rows_of_period(
-            predictions, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+            predictions, day, version, min_rows=limits.min_rows, most_days=limits.pool_days
         )
         known = watched(version)
         found.append(

@@ -35,8 +35,8 @@ class DriftLimits:
         score_excess_psi: Limit of the score's excess PSI.
         new_category_share: Limit of the share of a feature's rows with a category that the reference lacks.
         null_share_change: Limit of the change of a feature's share of missing values, up or down from the usual range.
-        minimum_rows: With fewer rows, nothing is judged.
-        pool_days: Days that are judged together, at most, until they have `minimum_rows`.
+        min_rows: With fewer rows, nothing is judged.
+        pool_days: Days that are judged together, at most, until they have `min_rows`.
         feature_excess_psi: Limit of one feature's excess PSI, times the ratio of its weight to the average weight. It
             finds one exceeded feature among many, which hardly changes the sum.
     """
@@ -45,13 +45,13 @@ class DriftLimits:
     score_excess_psi: float
     new_category_share: float
     null_share_change: float
-    minimum_rows: int
+    min_rows: int
     feature_excess_psi: float = 2.0
     pool_days: int = 1
 
     def has_enough(self, rows: int) -> bool:
         """Return whether this number of rows is enough to judge."""
-        return rows >= max(self.minimum_rows, 1)
+        return rows >= max(self.min_rows, 1)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def summarise(
         sentence = "; ".join(_sentences(features, exceeded, limits, period, weighted=weighted, score=score))
     else:
         sentence = (
-            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.minimum_rows:,} are needed"
+            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.min_rows:,} are needed"
             f"{_advice(rows, period, limits)}"
         )
     return DriftSummary(
@@ -196,7 +196,7 @@ def summarise(
 def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
     """Return how many days like these would be enough together; empty if that is more than the maximum."""
     days = (period.day - period.first_day).days + 1
-    wanted = math.ceil(limits.minimum_rows * days / rows) if rows else math.inf
+    wanted = math.ceil(limits.min_rows * days / rows) if rows else math.inf
     return f"; with drift.pool_days: {wanted}, this many days are judged together" if wanted <= MOST_DAYS else ""
 
 

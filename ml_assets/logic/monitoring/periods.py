@@ -9,7 +9,7 @@ import polars as pl
 
 
 def rows_of_period(
-    days: Mapping[date, pl.DataFrame], day: date, version: str, *, minimum_rows: int, most_days: int
+    days: Mapping[date, pl.DataFrame], day: date, version: str, *, min_rows: int, most_days: int
 ) -> tuple[date, pl.DataFrame]:
     """Return the rows that a model version predicted for a day, with those of days before until there are enough.
 
@@ -19,7 +19,7 @@ def rows_of_period(
         days: By day, its predictions with their `model_version`; models have different columns.
         day: The last day, which has predictions of the version.
         version: The version.
-        minimum_rows: Number of rows that are enough.
+        min_rows: Number of rows that are enough.
         most_days: Maximum number of days, including the last.
 
     Returns:
@@ -33,14 +33,14 @@ def rows_of_period(
         if predicted is None or predicted.is_empty():
             continue
         own = predicted.filter(pl.col("model_version") == version)
-        if own.is_empty() or (found and rows >= minimum_rows):
+        if own.is_empty() or (found and rows >= min_rows):
             break
         first, rows = at, rows + own.height
         found.append(own)
     return first, pl.concat(reversed(found))
 
 
-def number_periods(days: pl.Series, *, minimum_rows: int, most_days: int) -> pl.Series:
+def number_periods(days: pl.Series, *, min_rows: int, most_days: int) -> pl.Series:
     """Return the number of each row's period, from 0.
 
     A period is the next days that have enough rows together, at most `most_days`. Days that remain at the end belong to
@@ -49,10 +49,10 @@ def number_periods(days: pl.Series, *, minimum_rows: int, most_days: int) -> pl.
     counts = days.alias("day").value_counts(name="rows").sort("day")
     numbers, number, rows, length = [], 0, 0, 0
     for count in counts["rows"]:
-        if length and (rows >= minimum_rows or length == most_days):
+        if length and (rows >= min_rows or length == most_days):
             number, rows, length = number + 1, 0, 0
         numbers.append(number)
         rows, length = rows + count, length + 1
-    if number and rows < minimum_rows and length < most_days:
+    if number and rows < min_rows and length < most_days:
         numbers = [min(it, number - 1) for it in numbers]
     return days.replace_strict(counts["day"], pl.Series(numbers, dtype=pl.Int64))

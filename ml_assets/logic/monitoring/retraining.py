@@ -36,13 +36,13 @@ class Rules:
     """When a retraining is requested; see `RetrainingSettings` in `ml_assets.declaration.retraining`."""
 
     drift_days: int
-    of_days: int
+    drift_window_days: int
     performance_limit: float | None
-    minimum_coverage: float
+    min_coverage: float
     label_growth: float | None
     floor_days: int | None
     cool_down_days: int
-    per_day: int
+    max_per_day: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
         rules: the rules.
     """
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
-    judged = _apart([it for it in own if it.state != "not judged"])[-rules.of_days :]
+    judged = _apart([it for it in own if it.state != "not judged"])[-rules.drift_window_days :]
     over = [it for it in judged if it.is_over]
     is_over = len(over) >= rules.drift_days
     skipped = [it for it in own if it.state == "not judged" and (not judged or it.day > judged[0].day)]
@@ -139,9 +139,9 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     sentence += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
     missing = rules.drift_days - len(over)
     change = (
-        f"at most {rules.drift_days - 1} of the last {rules.of_days} days over"
+        f"at most {rules.drift_days - 1} of the last {rules.drift_window_days} days over"
         if is_over
-        else f"{missing} more day{'s' * (missing > 1)} over within {rules.of_days} days"
+        else f"{missing} more day{'s' * (missing > 1)} over within {rules.drift_window_days} days"
     )
     figures = {
         "days over": float(len(over)),
@@ -185,7 +185,7 @@ def performance_finding(
             "performance", is_over=False, day=None, sentence="Performance causes no retraining.", change="a limit"
         )
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
-    matured = [it for it in own if is_matured(it, metric, rules.minimum_coverage)]
+    matured = [it for it in own if is_matured(it, metric, rules.min_coverage)]
     waiting = len(own) - len(matured)
     usual = champion.daily_loss
     expected = [(it, it.expected_labelled.get(metric.name, champion.promised)) for it in matured]
@@ -334,9 +334,9 @@ def decide(
     last = last_training(champion, history)
     since = max(last, champion.taken_back or last)
     wait = rules.cool_down_days * 2 ** min(champion.rejections, DOUBLINGS)
-    if len(same_day) >= rules.per_day:
+    if len(same_day) >= rules.max_per_day:
         done = counted(len(same_day), "retraining")
-        held = f"{asking.sentence} It is postponed: {done} as of {day}, and per_day allows {rules.per_day}."
+        held = f"{asking.sentence} It is postponed: {done} as of {day}, and max_per_day allows {rules.max_per_day}."
         return RetrainingDecision(None, held, is_held=True)
     if (day - since).days < wait:
         until = since + timedelta(days=wait)

@@ -224,7 +224,7 @@ def _encoding(model: ModelSpec | None) -> str:
     words = "Missing values stay missing."
     if model.vocabularies:
         sizes = ", ".join(f"{name} ({len(values)})" for name, values in sorted(model.vocabularies.items()))
-        handled = "is treated as missing" if model.unseen == "missing" else "is an error"
+        handled = "is treated as missing" if model.unseen_categories == "missing" else "is an error"
         words += f" Categories known from training: {sizes}; an unseen one {handled}."
     return words
 

@@ -110,7 +110,7 @@ def judge(
     *,
     margin: float,
     rule: ChampionRule = "non_inferiority",
-    minimum_rows: int = 1,
+    min_rows: int = 1,
     bounds: Mapping[str, float] | None = None,
     slices: pl.DataFrame | None = None,
     slice_margin: float = 0.0,
@@ -138,7 +138,7 @@ def judge(
         margin: How much worse than the champion the challenger may be, or how much better it must be, in units of the
             deciding metric.
         rule: Which of the two.
-        minimum_rows: With fewer rows, no challenger is promoted.
+        min_rows: With fewer rows, no challenger is promoted.
         bounds: Absolute limits by metric: a lower limit if higher is better, otherwise an upper limit.
         slices: `Evaluation.slices`, if slices are checked; see `slices.failing_slices`.
         slice_margin: How much worse than the champion the challenger may be on a slice.
@@ -160,7 +160,7 @@ def judge(
         raise DataError(message)
     rules = [
         *_leak_rules(leaks),
-        _enough_rows(evaluation, minimum_rows),
+        _enough_rows(evaluation, min_rows),
         _unseen(evaluation),
         *_answers(cannot_answer),
         *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
@@ -214,14 +214,14 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
     )
 
 
-def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> GateRule:
-    enough = evaluation.rows >= minimum_rows
+def _enough_rows(evaluation: EvaluationSummary, min_rows: int) -> GateRule:
+    enough = evaluation.rows >= min_rows
     compared = "at least" if enough else "fewer than"
     return GateRule(
         name="rows",
         holds=enough,
-        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {minimum_rows:,} required.",
-        figures={"rows": float(evaluation.rows), "minimum_rows": float(minimum_rows)},
+        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {min_rows:,} required.",
+        figures={"rows": float(evaluation.rows), "min_rows": float(min_rows)},
     )
 
 
@@ -314,7 +314,7 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Gat
 
     Sampling error alone can put a figure beyond its limit. On 5,000 rows, the calibration error of a perfectly
     calibrated model is about 0.014, and more if days differ. If the value itself were compared, a limit near that
-    figure would reject good models at random. `minimum_rows` keeps the interval narrow.
+    figure would reject good models at random. `min_rows` keeps the interval narrow.
     """
     metric = find_metric(name, evaluation.task)
     if name not in evaluation.metrics:

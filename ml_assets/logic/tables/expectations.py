@@ -56,7 +56,7 @@ def surprises(
     columns: Sequence[str],
     categorical: Sequence[str],
     past_days: int = 28,
-    minimum_days: int = 7,
+    min_days: int = 7,
     margin: float = 0.5,
     day: str = "day",
 ) -> tuple[Surprise, ...]:
@@ -75,12 +75,12 @@ def surprises(
         columns: columns whose missing values are counted.
         categorical: columns whose categories are counted.
         past_days: number of calendar days to look back.
-        minimum_days: with fewer days to compare with, a day is not judged.
+        min_days: with fewer days to compare with, a day is not judged.
         margin: how far outside the range a figure may be, as a share of the range's width.
         day: the column with the day of a row.
     """
     known = _days({*days, *before})
-    windows = _windows(days, known, past_days=past_days, minimum_days=minimum_days)
+    windows = _windows(days, known, past_days=past_days, min_days=min_days)
     if windows.is_empty():
         return ()
     lazy = rows.lazy().rename({day: "day"}).filter(pl.col("day").is_in(windows["day"].unique().implode()))
@@ -100,10 +100,10 @@ def surprises(
 
 
 def days_not_judged(
-    days: Sequence[date], *, before: Sequence[date], past_days: int = 28, minimum_days: int = 7
+    days: Sequence[date], *, before: Sequence[date], past_days: int = 28, min_days: int = 7
 ) -> tuple[date, ...]:
     """Return the days that have too few days to compare with; arguments as in `surprises`."""
-    windows = _windows(days, _days({*days, *before}), past_days=past_days, minimum_days=minimum_days)
+    windows = _windows(days, _days({*days, *before}), past_days=past_days, min_days=min_days)
     return tuple(sorted(set(days) - set(windows["judged"])))
 
 
@@ -148,12 +148,12 @@ def report_of(
     return Report(contract, tuple(findings))
 
 
-def _windows(days: Sequence[date], known: pl.DataFrame, *, past_days: int, minimum_days: int) -> pl.DataFrame:
+def _windows(days: Sequence[date], known: pl.DataFrame, *, past_days: int, min_days: int) -> pl.DataFrame:
     """Return each day to judge (`judged`) with itself and each of the days that it is compared with (`day`)."""
     judged = pl.DataFrame({"judged": sorted(set(days))}, schema={"judged": pl.Date})
     first = pl.col("judged") - timedelta(days=past_days)
     windows = judged.join_where(known, pl.col("day") <= pl.col("judged"), pl.col("day") >= first)
-    return windows.filter(pl.len().over("judged") > minimum_days)
+    return windows.filter(pl.len().over("judged") > min_days)
 
 
 def _category_counts(lazy: pl.LazyFrame, name: str) -> pl.LazyFrame:

@@ -98,7 +98,7 @@ def labels_left_out(
     key: Sequence[str],
     known_time: str,
     days: tuple[date, date],
-    wait_days: int,
+    maturity_days: int,
     timezone: str = "UTC",
 ) -> dict[str, dict[str, int]]:
     """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
@@ -111,18 +111,18 @@ def labels_left_out(
         key: Columns that identify a prediction.
         known_time: The column with the time when the outcome could first be known, UTC without a zone.
         days: First and last day.
-        wait_days: Days that a label can take to become known. What becomes known later is never a label.
+        maturity_days: Days that a label can take to become known. What becomes known later is never a label.
         timezone: The time zone of the days.
     """
     marked = outcomes.with_columns(day_of_moment(pl.col(known_time), timezone).alias("__known_on"))
     never = pl.col("__known_on").is_null()
-    late = pl.col("__known_on") > pl.col(DAY) + pl.duration(days=wait_days)
+    late = pl.col("__known_on") > pl.col(DAY) + pl.duration(days=maturity_days)
     own = marked.filter(pl.col(DAY).is_between(*days)).group_by(DAY).agg(never.sum().alias("never"), late.sum())
     known = marked.filter(pl.col("__known_on").is_between(*days)).group_by("__known_on")
     again = known.agg((pl.len() - pl.struct(list(key)).n_unique()).alias("again"))
     reasons = {
         "not known yet": own.select(DAY, "never"),
-        f"known more than {wait_days} days later": own.select(DAY, "__known_on"),
+        f"known more than {maturity_days} days later": own.select(DAY, "__known_on"),
         "corrected on the same day": again,
     }
     found: dict[str, dict[str, int]] = {}

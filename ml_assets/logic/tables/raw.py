@@ -120,7 +120,7 @@ def check_of_day(
         days = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
             f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({days}); "
-            f"expected only {wanted}. Correct the file, its name, or 'by' (if absent, a column 'day')."
+            f"expected only {wanted}. Correct the file, its name, or 'partition_by' (if absent, a column 'day')."
         )
 
 
@@ -130,7 +130,9 @@ def _with_day(frame: pl.DataFrame, day: pl.Expr, personal: Collection[str]) -> p
     if lost:
         row = marked.filter(pl.col(PARTITION).is_null()).select(day.meta.root_names()).row(0, named=True)
         shown = ", ".join(f"{name}={redacted(name, value, personal)}" for name, value in row.items())
-        raise DataError(f"{lost} of {frame.height} rows have no day, for instance {shown}; correct the source or 'by'.")
+        raise DataError(
+            f"{lost} of {frame.height} rows have no day, for instance {shown}; correct the source or 'partition_by'."
+        )
     return marked
 
 
@@ -295,14 +297,16 @@ class Loss:
     """How many rows each partition loses in a landing, and how many it may lose."""
 
     table: str
-    may_shrink: float
+    max_row_loss: float
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def finding(self) -> RuleResult:
         """The finding of the rule about lost rows; a broken rule names the partitions and the field that allows it."""
         over = {
-            part: (before, now) for part, (before, now) in self.sizes.items() if before - now > self.may_shrink * before
+            part: (before, now)
+            for part, (before, now) in self.sizes.items()
+            if before - now > self.max_row_loss * before
         }
         shown = [
             f"{f'{part} has' if part else 'the source has'} {now:,} rows, {before:,} were landed before"
@@ -312,8 +316,9 @@ class Loss:
         name = self.table.rpartition("/")[2]
         detail = (
             f"rule '{KEEPS_ROWS.name}' of table '{self.table}' is broken: {'; '.join(shown[:3])}{more}. At most "
-            f"{self.may_shrink:.0%} of a partition's rows may be lost. Correct the source; or, if it is right, run the "
-            f"landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for '{name}'."
+            f"{self.max_row_loss:.0%} of a partition's rows may be lost. Correct the source; or, if it is right, run "
+            f"the landing with 'max_row_loss: 1' in its run configuration, or declare another 'max_row_loss' for "
+            f"'{name}'."
         )
         return RuleResult(
             KEEPS_ROWS,

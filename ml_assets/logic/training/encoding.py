@@ -84,7 +84,7 @@ def encode(
     frame: pl.DataFrame,
     features: Sequence[Feature],
     vocabularies: Mapping[str, Sequence[str]],
-    unseen: Unseen,
+    unseen_categories: Unseen,
     *,
     model: str = "",
 ) -> pl.DataFrame:
@@ -94,7 +94,7 @@ def encode(
         frame: Rows with at least the features' columns.
         features: The features, in this order.
         vocabularies: The categories of each categorical feature; a category's code is its position.
-        unseen: What happens to a category outside the vocabulary: it becomes missing, or it is an error.
+        unseen_categories: What happens to a category outside the vocabulary: it becomes missing, or it is an error.
         model: Name of the model, for messages.
 
     Returns:
@@ -123,7 +123,7 @@ def encode(
         else pl.col(feature.name).cast(pl.Float64)
         for feature in features
     )
-    if unseen == "error":
+    if unseen_categories == "error":
         _raise_unseen(frame, encoded, features, model)
     return encoded
 
@@ -168,7 +168,7 @@ def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence
     if problems:
         raise DataError(
             f"categories that model '{model}' has not seen in training: {'; '.join(problems)}. "
-            "Train again on rows that have them, or declare unseen: missing."
+            "Train again on rows that have them, or declare training.unseen_categories: missing."
         )
 
 

@@ -223,7 +223,7 @@ def fit(
     reference: pl.DataFrame,
     threads: int = 2,
     device: Device = "cpu",
-    unseen: Unseen = "missing",
+    unseen_categories: Unseen = "missing",
     on_round: OnRound | None = None,
     trainer: Trainer | None = None,
 ) -> Model:
@@ -240,7 +240,7 @@ def fit(
         reference: The sketch that drift is measured against, stored with the model.
         threads: The model does not depend on it and does not record it.
         device: Device that builds histograms; only "cpu" is deterministic.
-        unseen: What `predict` does with a category outside the vocabulary.
+        unseen_categories: What `predict` does with a category outside the vocabulary.
         on_round: Called after each round with its number, from 1, and the share of finished rounds.
         trainer: Trains instead of this process, and does not report rounds; see `distributed`.
 
@@ -278,7 +278,7 @@ def fit(
             classes=summary.classes,
             features=chosen,
             vocabularies=vocabularies,
-            unseen=unseen,
+            unseen_categories=unseen_categories,
             parameters={name: value for name, value in full.items() if name not in {*DERIVED, "num_threads"}},
             rounds=rounds,
             as_of=summary.as_of,
@@ -310,7 +310,7 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
         DataError: A category is unseen, if that is an error.
     """
     booster = load_booster(model_text, spec)
-    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
+    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
     scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     if spec.task != "multiclass":
         return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
@@ -339,7 +339,7 @@ def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, thre
         DataError: There are no rows.
     """
     booster = load_booster(model_text, spec)
-    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
+    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
     return pl.DataFrame(
         {
             "feature": [feature.name for feature in spec.features],

@@ -63,7 +63,7 @@ class ArtifactGroup:
     @property
     def bad(self) -> list[Node]:
         """The artifacts that are removed, missing or corrupt."""
-        return [node for node in self.nodes if node.state != "kept"]
+        return [node for node in self.nodes if node.state != "present"]
 
     def by(self, fact: Fact) -> dict[str, list[Node]]:
         """Return the artifacts by a fact of their newest relevant manifest; '' if it is not recorded."""

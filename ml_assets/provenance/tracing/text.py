@@ -126,7 +126,7 @@ def _day(node: Node) -> str:
     if node.last is None:
         return f"{where}  {node.state}"
     rows = "" if node.last.rows is None else f"  {node.last.rows:,} rows"
-    state = "" if node.state == "kept" else f"  {node.state}"
+    state = "" if node.state == "present" else f"  {node.state}"
     run = f"  run {node.last.run_id[:8]}" if node.last.run_id else ""
     code = f"  code {node.last.code_version or 'unknown'}"
     return f"{where}  {node.last.created_at:%Y-%m-%d %H:%M:%S}{run}{code}{rows}{state}"

@@ -209,7 +209,9 @@ def as_json(trace: Trace) -> dict[str, Any]:
         ],
         "nodes": [*map(_node, nodes.values())],
         "edges": sorted(links),
-        "models": [{"asset": node.asset, "version": node.key[2], "told": told} for node, told in trace.models()],
+        "models": [
+            {"asset": node.asset, "version": node.key[2], "history": history} for node, history in trace.models()
+        ],
         "promotions": {
             model: [entry.model_dump(mode="json") for entry in log.entries] for model, log in trace.logs.items()
         },

@@ -55,20 +55,20 @@ def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.Ass
     found: dict[dg.AssetKey, AgeLimit] = {}
     tables = [key for key in by_day if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE)]
     for project in declared.tables:
-        if project.freshness is not None and project.freshness.data_days is not None:
-            found |= {key: AgeLimit(project.days, project.freshness.data_days) for key in tables}
+        if project.freshness is not None and project.freshness.data_lag_days is not None:
+            found |= {key: AgeLimit(project.days, project.freshness.data_lag_days) for key in tables}
     landed = {key for key in by_day if key.path[0] == "raw"}
     for raw in declared.raw:
-        if raw.freshness is not None and raw.freshness.data_days is not None:
+        if raw.freshness is not None and raw.freshness.data_lag_days is not None:
             keys = [key for name in raw.tables if (key := dg.AssetKey(["raw", name])) in landed]
-            found |= {key: AgeLimit(raw.days, raw.freshness.data_days) for key in keys}
+            found |= {key: AgeLimit(raw.days, raw.freshness.data_lag_days) for key in keys}
     has_days = set(by_day)
     for model in declared.models:
         for stage, freshness in model.freshness.items():
             key = dg.AssetKey([model.name, stage])
-            if freshness.data_days is not None and (key in has_days or stage in _SERVING):
+            if freshness.data_lag_days is not None and (key in has_days or stage in _SERVING):
                 owner = "" if key in has_days else model.name
-                found[key] = AgeLimit(model.days, freshness.data_days, owner)
+                found[key] = AgeLimit(model.days, freshness.data_lag_days, owner)
     return found
 
 

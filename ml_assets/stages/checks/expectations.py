@@ -61,12 +61,12 @@ def compare_with_earlier_days(
         columns=[column.name for column in counted],
         categorical=[column.name for column in counted if column.is_categorical],
         past_days=settings.days,
-        minimum_days=settings.minimum_days,
+        min_days=settings.min_days,
         margin=settings.margin,
     )
     found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
-    skipped = days_not_judged(judged, before=before, past_days=settings.days, minimum_days=settings.minimum_days)
+    skipped = days_not_judged(judged, before=before, past_days=settings.days, min_days=settings.min_days)
     return report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
 
 

@@ -60,6 +60,6 @@ def reproduction_result(lake: Lake, model: str) -> dict[str, Any] | None:
             "reproduced at": verdict.decided_at.isoformat(timespec="seconds"),
             "seconds": verdict.seconds,
             **({"outcomes": dg.MetadataValue.table(rows)} if rows else {}),
-            **({"changed since": dg.MetadataValue.json([*verdict.changed])} if verdict.changed else {}),
+            **({"changed since": dg.MetadataValue.json([*verdict.changes])} if verdict.changes else {}),
         },
     }

@@ -132,7 +132,7 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
 
 
 def _too_few(rows: int, finding: str, limits: DriftLimits) -> _Record:
-    return {"rule": "minimum_rows", "value": float(rows), "limit": float(limits.minimum_rows), "finding": finding}
+    return {"rule": "min_rows", "value": float(rows), "limit": float(limits.min_rows), "finding": finding}
 
 
 def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
@@ -162,9 +162,9 @@ def performance_result(
                     of | {"rule": "CUSUM of lost performance", "value": it.finding.figures["cusum"], "limit": limit}
                 )
             elif it.state == "not judged":
-                wanted = rules.minimum_coverage * (it.summary.predictions - it.summary.without_label)
+                wanted = rules.min_coverage * (it.summary.predictions - it.summary.without_label)
                 records.append(
-                    of | {"rule": "minimum_coverage", "value": float(it.summary.labelled), "limit": wanted,
+                    of | {"rule": "min_coverage", "value": float(it.summary.labelled), "limit": wanted,
                           "finding": f"{it.summary.sentence} {it.finding.sentence}"}
                 )  # fmt: skip
         if not versions:

@@ -62,7 +62,7 @@ def findings_on(
         untested=sum(LEAK_TEST not in it.parameters for it in made),
         proven=tuple(leak.sentence for leak in record.leaks) if record else (),
         suspects=suspects(
-            lone, cuts=cuts, history=record.history if record else None, acknowledged=settings.acknowledged
+            lone, cuts=cuts, history=record.history_columns if record else None, acknowledged=settings.acknowledged
         ),
         known_times=record.known_times if record else (),
     )

@@ -130,13 +130,13 @@ class LeakReport:
             if not tested(leak.day) and (leak.column is None or leak.column in columns)
         ]
         found = [FoundLeak(column=it.column, day=it.day, at=it.at, sentence=it.sentence) for it in self.leaks]
-        history = self.history if self.history is not None or earlier is None else earlier.history
+        history = self.history if self.history is not None or earlier is None else earlier.history_columns
         return LeakTestRecord(
             model=self.model,
             samples=len(self.samples),
             rows=self.rows,
             leaks=(*found, *left),
-            history=history,
+            history_columns=history,
             known_times=(*self.assumed, *self.observed),
         )
 

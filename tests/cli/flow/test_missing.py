@@ -75,7 +75,7 @@ def test_a_run_ends_with_the_newest_day_of_the_data_and_not_with_the_last_declar
     assert date(2013, 1, 11) == newest(files)
     (tmp_path / "weather-2013-01-05.csv").write_text("", encoding="utf-8")
     assert date(2013, 1, 5) == newest(
-        {**files, "weather": {"file": None, "by": None, "files": f"{tmp_path}/weather-{{day}}.csv"}}
+        {**files, "weather": {"file": None, "partition_by": None, "files": f"{tmp_path}/weather-{{day}}.csv"}}
     )
     model = flights_declared().models[0]
     span = Span.of(model, as_of=None, first=None, last=None, newest_data=date(2013, 1, 30))

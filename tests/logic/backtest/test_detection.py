@@ -23,11 +23,11 @@ from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules
 
 RULES = Rules(
-    drift_days=2, of_days=3, performance_limit=4.0, minimum_coverage=0.8, label_growth=None, floor_days=None,
-    cool_down_days=0, per_day=1,
+    drift_days=2, drift_window_days=3, performance_limit=4.0, min_coverage=0.8, label_growth=None, floor_days=None,
+    cool_down_days=0, max_per_day=1,
 )  # fmt: skip
 LIMITS = DriftLimits(
-    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
 )
 
 

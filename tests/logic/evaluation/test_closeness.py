@@ -28,7 +28,7 @@ def verdict(*, is_equal: bool, now: float | None = None) -> ReproductionVerdict:
     return ReproductionVerdict(
         model="shop", version="a" * 32, start="training_set", is_equal=is_equal, outcomes=(), environment="e",
         seconds=1.0, decided_at=datetime(2026, 11, 1, tzinfo=UTC),
-        closeness=None if now is None else Closeness.of("device 'cuda'", "roc_auc", then=0.8, now=now),
+        closeness=None if now is None else Closeness.of("device 'cuda'", "roc_auc", original=0.8, reproduced=now),
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_the_message_has_the_claim_and_both_figures() -> None:
     assert (
         "trained on device 'cuda', which never results in identical bytes: roc_auc is 0.80100, was 0.80000; "
         "expected within 1%"
-    ) == Closeness.of("device 'cuda'", "roc_auc", then=0.8, now=0.801).sentence
+    ) == Closeness.of("device 'cuda'", "roc_auc", original=0.8, reproduced=0.801).sentence
 
 
 def test_a_verdict_from_before_there_were_tolerances_is_still_read() -> None:

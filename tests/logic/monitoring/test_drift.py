@@ -18,7 +18,7 @@ from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 
 LIMITS = DriftLimits(
-    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
 )
 DAY = date(2013, 11, 5)
 
@@ -398,7 +398,7 @@ def test_the_day_is_over_where_a_row_is() -> None:
 
 
 def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
-    limits = DriftLimits(**{**vars(LIMITS), "minimum_rows": 200})
+    limits = DriftLimits(**{**vars(LIMITS), "min_rows": 200})
     drift = measure(two_features(5_000, 1), two_features(199, 2, shift=9.0), limits=limits, wind=1.0)
 
     assert drift.summary.state == "not judged"

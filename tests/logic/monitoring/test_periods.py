@@ -38,7 +38,7 @@ def predicted(*rows: tuple[int, str, int]) -> dict[date, pl.DataFrame]:
 def test_a_day_with_too_few_rows_is_judged_with_days_of_its_model_before_it(
     rows: list[tuple[int, str, int]], first: int, count: int
 ) -> None:
-    begin, found = rows_of_period(predicted(*rows), day(2), "a", minimum_rows=20, most_days=3)
+    begin, found = rows_of_period(predicted(*rows), day(2), "a", min_rows=20, most_days=3)
 
     assert (day(first), count) == (begin, found.height)
     assert ["a"] == found["model_version"].unique().to_list()
@@ -58,7 +58,7 @@ def test_a_day_with_too_few_rows_is_judged_with_days_of_its_model_before_it(
 def test_days_of_a_reference_are_numbered_by_periods_of_enough_rows(counts: list[int], numbers: list[int]) -> None:
     days = pl.Series([day(at) for at, count in enumerate(counts) for _ in range(count)])
 
-    found = number_periods(days, minimum_rows=20, most_days=3)
+    found = number_periods(days, min_rows=20, most_days=3)
 
     assert numbers == [found[sum(counts[:at])] for at in range(len(counts))]
 
@@ -66,4 +66,4 @@ def test_days_of_a_reference_are_numbered_by_periods_of_enough_rows(counts: list
 def test_where_no_days_are_judged_together_each_is_a_period() -> None:
     days = pl.Series([day(0), day(1), day(1), day(5)])
 
-    assert [0, 1, 1, 2] == number_periods(days, minimum_rows=200, most_days=1).to_list()
+    assert [0, 1, 1, 2] == number_periods(days, min_rows=200, most_days=1).to_list()

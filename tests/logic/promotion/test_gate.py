@@ -195,7 +195,7 @@ def test_all_failures_and_nothing_else_are_reported_at_once() -> None:
     verdict = judge(
         evaluation,
         margin=0.01,
-        minimum_rows=2_000,
+        min_rows=2_000,
         bounds={"calibration_error": 0.01},
         slices=slices(("north", -0.2, -0.1)),
     )
@@ -317,7 +317,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     assert verdict.promote
     assert sentence in verdict.reasons
     assert 400 == verdict.figures["excluded rows"]
-    assert not judge(evaluation, margin=0.0, minimum_rows=1_001).promote
+    assert not judge(evaluation, margin=0.0, min_rows=1_001).promote
 
 
 def test_without_enough_unseen_rows_no_challenger_is_promoted_and_the_fix_is_reported() -> None:

@@ -160,7 +160,7 @@ def test_a_range_of_days_gives_the_findings_of_each_day_alone(rows: list[int], m
     frame = pl.concat(
         a_day(day, rows=rows[n] * 5, missing=missing[n], shops="aab"[n % 2 :] + "c") for n, day in enumerate(days)
     )
-    told = {"columns": ["weight_kg", "shop"], "categorical": ["shop"], "minimum_days": 3, "past_days": 4}
+    told = {"columns": ["weight_kg", "shop"], "categorical": ["shop"], "min_days": 3, "past_days": 4}
 
     at_once = surprises(frame, days[5:], before=days[:5], **told)  # type: ignore[arg-type]
     alone = [

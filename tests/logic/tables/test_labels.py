@@ -93,7 +93,7 @@ def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
 
     def left_out(last: int) -> dict[str, dict[str, int]]:
         days = (date(2013, 1, 1), date(2013, 1, last))
-        return labels_left_out(rows, key=("id",), known_time="known_at", days=days, wait_days=2)
+        return labels_left_out(rows, key=("id",), known_time="known_at", days=days, maturity_days=2)
 
     first = {"not known yet": 1}
     second = {"known more than 2 days later": 1, "corrected on the same day": 1}

@@ -234,13 +234,13 @@ def test_rows_of_no_declared_day_are_counted_by_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("may_shrink", "before", "now", "is_lost"),
+    ("max_row_loss", "before", "now", "is_lost"),
     [(0.5, 4, 2, False), (0.5, 4, 1, True), (0.5, 1, 0, True), (1, 4, 0, False), (0, 4, 3, True), (0.5, 0, 0, False)],
 )
 def test_a_partition_may_lose_the_declared_share_of_its_rows(
-    may_shrink: float, before: int, now: int, *, is_lost: bool
+    max_row_loss: float, before: int, now: int, *, is_lost: bool
 ) -> None:
-    finding = Loss("raw/orders", may_shrink, {"2024-01-01": (before, now)}).finding
+    finding = Loss("raw/orders", max_row_loss, {"2024-01-01": (before, now)}).finding
 
     assert is_lost is not finding.passed
 

@@ -180,7 +180,7 @@ def test_an_unseen_category_scores_as_a_missing_one() -> None:
 
 
 def test_an_unseen_category_is_refused_where_declared_but_a_missing_one_is_not() -> None:
-    model = trained(unseen="error")
+    model = trained(unseen_categories="error")
     rows = frame(3).with_columns(carrier=pl.Series(["ZZ", None, "AA"]))
 
     with pytest.raises(

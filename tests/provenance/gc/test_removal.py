@@ -148,7 +148,7 @@ def test_removed_artifacts_are_deleted_and_their_manifests_record_when_and_why(t
     assert f"{first} was removed by gc on {NOW:%Y-%m-%d} (nothing needed it)." == str(error.value)
     assert manifests[-1] == lake.removed_manifest(second) == last_manifest(lake, second)
     note = json.loads((Path(lake.folder_left(first)) / "removed.json").read_text())
-    assert ("gc", "nothing needed it", True) == (note["by"], note["why"], note["bytes"] > 0)
+    assert ("gc", "nothing needed it", True) == (note["removed_by"], note["reason"], note["bytes"] > 0)
     assert set() == {it.key for it in look(lake, Policy(NOW)).removed}
 
 
@@ -210,7 +210,7 @@ def test_studies_records_and_environments_that_are_not_needed_are_removed(lake: 
         age(Path(lake.path("studies", "m", f"{study}.json")), days)
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
         environment = {"environment": f"of-{run}"}
-        record = StepRecord(run_id=run, step="x", attempt=0, assets=("y",), started_at=ago(days), **environment)
+        record = StepRecord(run_id=run, step="x", retry_number=0, assets=("y",), started_at=ago(days), **environment)
         store_step(lake, record)
         age(Path(lake.path("runs", run, "x", "0.json")), days)
     for name in ("of-kept", "of-lost", "of-new", "of-nobody"):

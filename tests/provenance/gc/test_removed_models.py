@@ -57,7 +57,7 @@ def test_a_recent_run_of_a_deleted_model_does_not_stop_garbage_collection(lake: 
     store_step(
         lake,
         StepRecord(
-            run_id="run-9", step="flight_delay__model", attempt=0, assets=("flight_delay/model",),
+            run_id="run-9", step="flight_delay__model", retry_number=0, assets=("flight_delay/model",),
             inputs=(removed["training_set"],), started_at=ago(1),
         ),
     )  # fmt: skip

@@ -234,7 +234,9 @@ def test_all_outputs_and_inputs_of_a_recent_run_are_kept(lake: Lake) -> None:
     read, long_ago = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 1, 400, run_id="still-going")
     for asset in ("raw/a", "raw/b"):
         made(lake, asset, 2, 300)
-    record = StepRecord(run_id="still-going", step="x", attempt=0, assets=("y",), inputs=(read,), started_at=ago(0.5))
+    record = StepRecord(
+        run_id="still-going", step="x", retry_number=0, assets=("y",), inputs=(read,), started_at=ago(0.5)
+    )
     assert keys(read, long_ago) == gone(lake)
 
     store_step(lake, record)
@@ -248,7 +250,8 @@ def test_the_inputs_of_a_resumed_run_are_kept(lake: Lake) -> None:
     parent = made(lake, "raw/a", 1, 400, run_id="failed")
     made(lake, "raw/a", 2, 300)
     store_step(
-        lake, StepRecord(run_id="new", continues=("failed",), step="x", attempt=0, assets=("y",), started_at=ago(0.1))
+        lake,
+        StepRecord(run_id="new", continues=("failed",), step="x", retry_number=0, assets=("y",), started_at=ago(0.1)),
     )
 
     assert set() == gone(lake, days=0)

@@ -24,7 +24,7 @@ LIMIT = AgeLimit(YEAR, most=1)
 
 
 def declared() -> Declared:
-    return Declared(tables=(TablesDeclaration(days=YEAR, freshness=Freshness(data_days=1)),))
+    return Declared(tables=(TablesDeclaration(days=YEAR, freshness=Freshness(data_lag_days=1)),))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_age_of_data_is_the_distance_of_its_newest_day_from_the_newest_possi
 
 
 def test_a_declared_age_counts_for_all_tables_by_day_and_for_the_champion() -> None:
-    model = flights_declared(freshness={"champion": {"data_days": 30}, "card": {"data_days": 3}}).models[0]
+    model = flights_declared(freshness={"champion": {"data_lag_days": 30}, "card": {"data_lag_days": 3}}).models[0]
     found = age_limits(Declared(models=(model,), tables=declared().tables), [KEY, dg.AssetKey(["raw", "orders"])])
 
     assert {KEY: LIMIT, dg.AssetKey([model.name, "champion"]): AgeLimit(model.days, 30, model.name)} == found
