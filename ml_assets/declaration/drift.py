@@ -36,6 +36,6 @@ class DriftSettings(Part):
     )
     pool_days: Annotated[int, Field(ge=1, le=92)] = Field(
         default=1,
-        description="Maximum number of days that are judged together. Days are added until they have `minimum_rows`. "
+        description="Maximum number of days that are judged together. Days are added until they have `min_rows`. "
         "The reference is pooled in the same way.",
     )

@@ -11,7 +11,7 @@ from ml_assets.declaration.times import Cron, Timezone, later
 class Freshness(Part):
     """The maximum age of an asset: of its last materialization, by hours or by a cron, and of the data in it.
 
-    Declare at least one of `fail_hours`, `cron` and `data_days`; `fail_hours` and `cron` cannot be combined.
+    Declare at least one of `fail_hours`, `cron` and `data_lag_days`; `fail_hours` and `cron` cannot be combined.
     """
 
     fail_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = Field(

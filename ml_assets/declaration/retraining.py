@@ -42,7 +42,7 @@ class RetrainingSettings(Part):
         description="Days of data between two retrainings. Doubled after each rejected challenger, up to eight times "
         "the number.",
     )
-    per_day: Annotated[int, Field(ge=1, le=24)] = Field(
+    max_per_day: Annotated[int, Field(ge=1, le=24)] = Field(
         default=1, description="Maximum number of retrainings with the same as-of day."
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = Field(

@@ -288,7 +288,7 @@ def test_a_request_of_a_daemon_that_crashed_before_its_run_started_is_repeated(m
 
 
 def test_a_request_of_another_sensor_postpones_a_retraining_before_its_run_exists(make: Make) -> None:
-    it = make(cool_down_days=0, per_day=2)
+    it = make(cool_down_days=0, max_per_day=2)
     for _ in range(9):
         it.live(is_over=True, auc=0.7)
     asked = it.look("drift")
