@@ -20,7 +20,7 @@ from ml_assets.cli.main import parser
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
-from ml_assets.declaration.tables import RawTable
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.models.plan import ModelPlan
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.project_contracts import read_manifest
@@ -34,7 +34,7 @@ TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 README, CONTRIBUTING, CHANGELOG = (TEXTS[page] for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
 OWN_TABLE, COMMANDS = (TEXTS[f"docs/{page}.md"] for page in ("your-own-table", "commands"))
 README_LINES = 150
-WRITTEN_BY_THE_READER = {"defs/flight_minutes/defs.yaml"} | {
+WRITTEN_BY_THE_READER = {"defs/flight_minutes/defs.yaml", "dbt_project/models/_models.yml"} | {
     f"dbt_project/models/{name}.sql" for name in ("staging/stg_orders", "marts/order_features", "marts/order_outcomes")
 }
 
@@ -139,21 +139,24 @@ def test_the_readme_fits_on_few_screens_and_has_the_two_commands_of_the_clean_cl
 
 
 def test_the_second_model_of_the_own_table_page_fits_the_projects_tables(manifest: Mapping[str, Any]) -> None:
-    declaration = read_declaration(blocks(OWN_TABLE, "yaml")[4], where="your-own-table.md")
+    declaration = read_declaration(blocks(OWN_TABLE, "yaml")[5], where="your-own-table.md")
 
     assert isinstance(declaration, ModelDeclaration)
     plan = ModelPlan.of(declaration, contracts_from_dbt(manifest))
     assert plan.labels_table.column(declaration.labels.target).role == "label"
 
 
-def test_the_raw_table_of_the_own_table_page_is_valid() -> None:
-    declared = {name: RawTable.model_validate(it) for name, it in yaml.safe_load(blocks(OWN_TABLE, "yaml")[0]).items()}
+def test_the_raw_table_and_the_days_of_the_own_table_page_are_valid() -> None:
+    raw, tables = (read_declaration(blocks(OWN_TABLE, "yaml")[at], where="your-own-table.md") for at in (0, 2))
 
-    assert declared["orders"].csv.encoding == "windows-1252"
+    assert isinstance(raw, RawDeclaration)
+    assert isinstance(tables, TablesDeclaration)
+    assert raw.tables["orders"].csv.encoding == "windows-1252"
+    assert raw.days == tables.days
 
 
 def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path: Path) -> None:
-    _, sources, models, model, _ = blocks(OWN_TABLE, "yaml")
+    _, sources, _, models, model, _ = blocks(OWN_TABLE, "yaml")
     dbt = ROOT / "dbt_project"
     shutil.copy(dbt / "profiles.yml", tmp_path)
     shutil.copy(dbt / "dbt_project.yml", tmp_path)

@@ -87,6 +87,6 @@ def _clause(one: RowSql, problem: SqlProblem, contract: TableContract) -> str:
     if name is None:
         return f"{problem.reason}; got: {sql}"
     if name.lower() in map(str.lower, contract.names):
-        return f"{problem.reason}, which landing computes; write its expression in its place; got: {sql}"
+        return f"{problem.reason}, which landing computes; replace it by its expression; got: {sql}"
     expected = f"expected some of {', '.join(one.columns)}{near(name, [*one.columns])}"
     return f"{problem.reason}, which is not one of its columns; {expected}; got: {sql}"

@@ -109,7 +109,7 @@ class Objects:
         if protocol not in {"file", "s3"} or not place:
             raise LakeError(
                 f"the lake's address begins with '{protocol}://', which is not supported; expected a folder, or "
-                "s3://bucket/prefix (most object stores speak S3: set endpoint_url)."
+                "s3://bucket/prefix (for another object store with the S3 protocol, set AWS_ENDPOINT_URL)."
             )
         if protocol == "s3" and "@" in place:
             raise LakeError(

@@ -54,7 +54,7 @@ def test_a_known_time_may_use_computed_columns_and_an_expression_may_not() -> No
 
     (refusal,) = told(expression="LATER")
     assert refusal.endswith(
-        "names column 'LATER', which landing computes; write its expression in its place; got: LATER."
+        "names column 'LATER', which landing computes; replace it by its expression; got: LATER."
     )
 
 

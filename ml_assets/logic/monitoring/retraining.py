@@ -156,7 +156,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
 
 
 def _apart(days: Sequence[DriftSummary]) -> list[DriftSummary]:
-    """Return days without common rows, oldest first, including the newest."""
+    """Return judged days that share no rows, oldest first. The newest day is always among them."""
     found: list[DriftSummary] = []
     for it in reversed(days):
         if not found or it.day < found[-1].first_day:
