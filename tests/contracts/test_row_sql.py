@@ -53,9 +53,7 @@ def test_a_known_time_may_use_computed_columns_and_an_expression_may_not() -> No
     assert told(known_time="later") == []
 
     (refusal,) = told(expression="LATER")
-    assert refusal.endswith(
-        "names column 'LATER', which landing computes; replace it by its expression; got: LATER."
-    )
+    assert refusal.endswith("names column 'LATER', which landing computes; replace it by its expression; got: LATER.")
 
 
 @pytest.mark.parametrize(
