@@ -121,6 +121,8 @@ class Objects:
         self.access = Access.of(self.options)
         self.url = os.path.abspath(place) if protocol == "file" else url  # noqa: PTH100 - hot paths are text
         self.url = self.url.rstrip("/")
+        if protocol == "file" and os.path.isfile(self.url):  # noqa: PTH113 - as above
+            raise LakeError(f"the lake {self.url} is a file; expected a folder. Correct ML_ASSETS_LAKE.")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url})"

@@ -33,9 +33,14 @@ def prepare_manifest(project_dir: Path, problems: Callable[[str], Iterable[YamlP
         problems: finds problems of a YAML text that dbt would not find, or would report without a line.
 
     Raises:
-        WarehouseError: dbt cannot parse the project, a file is not UTF-8 or has a problem, or the package cannot be
-            linked.
+        WarehouseError: the project does not exist, dbt cannot parse it, a file is not UTF-8 or has a problem, or the
+            package cannot be linked.
     """
+    if not (project_dir / "dbt_project.yml").exists():
+        raise WarehouseError(
+            f"there is no dbt project in {project_dir}: dbt_project.yml is missing. Restore the folder, or "
+            "name another one as 'dbt_project' under [tool.ml-assets] in pyproject.toml."
+        )
     link_package(project_dir)
     target = project_dir / "target"
     stamp = target / "parsed_from"

@@ -506,6 +506,13 @@ def test_a_pool_gives_results_in_order(lake: Objects) -> None:
 # ---------------------------------------------------------------- where it is, and who asks
 
 
+def test_a_lake_must_be_a_folder_and_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "lake").write_text("notes")
+
+    with pytest.raises(LakeError, match=rf"the lake {tmp_path}/lake is a file; expected a folder"):
+        Objects(str(tmp_path / "lake"))
+
+
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [

@@ -53,6 +53,13 @@ def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, monkeypatch
     assert not dbt.prepare_manifest(tmp_path)
 
 
+def test_a_missing_dbt_project_is_named_with_its_folder_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match=rf"no dbt project in {tmp_path}/dbt_project: dbt_project\.yml is missing"):
+        dbt.prepare_manifest(tmp_path / "dbt_project")
+
+    assert [] == [*tmp_path.iterdir()]
+
+
 def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
