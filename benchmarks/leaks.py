@@ -133,7 +133,7 @@ def examine(name: str, folder: Path, cuts: int, seed: int) -> tuple[list[Outcome
     corpus = Corpus(project, manifest, lake, folder)
     rows, labels = (corpus.built(it, table) for it in (table.model.features.table, table.model.labels.table))
     report = leak_test(
-        plan, lake, project, samples=cuts, seed=seed, rows=rows, say=lambda it: print(it, file=sys.stderr)
+        plan, lake, project, samples=cuts, seed=seed, rows=rows, log=lambda it: print(it, file=sys.stderr)
     )
     proven = {leak.column or "(row)" for leak in report.leaks}
 

@@ -51,8 +51,8 @@ AutomationFactory = Callable[[Plans], Automation | Iterable[Automation]]
 """Returns sensors, schedules and their jobs for all declarations of a project."""
 
 TRAINED = (training_set, importances, tuning, model, evaluation)
-MADE_BY_CHAMPION = (predictions, drift, performance, card)
-STAGES = (features, labels, *TRAINED, champion, *MADE_BY_CHAMPION)
+AFTER_CHAMPION = (predictions, drift, performance, card)
+STAGES = (features, labels, *TRAINED, champion, *AFTER_CHAMPION)
 
 
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
@@ -63,8 +63,8 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     """
     trained = [factory(plan) for factory in TRAINED]
     judged = champion(_after(plan, trained))
-    made = [factory(_after(plan, [judged])) for factory in MADE_BY_CHAMPION]
-    return [features(plan), labels(plan), *trained, judged, *made]
+    assets = [factory(_after(plan, [judged])) for factory in AFTER_CHAMPION]
+    return [features(plan), labels(plan), *trained, judged, *assets]
 
 
 def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
@@ -255,11 +255,11 @@ def _automation(factories: Iterable[AutomationFactory], plans: Plans) -> Iterato
     Each covers all models. Dagster resolves every target on the whole asset graph, so one per model would be quadratic.
     """
     for factory in factories:
-        made = factory(plans)
-        if isinstance(made, Automation):
-            yield made
+        assets = factory(plans)
+        if isinstance(assets, Automation):
+            yield assets
         else:
-            yield from made
+            yield from assets
 
 
 @contextmanager

@@ -164,10 +164,10 @@ def remembered_dbt(memory: Path) -> Iterator[None]:
     """Let dbt answer what it was asked before from the first time: it reads files, and writes to scratch only."""
     real = Warehouse._run
 
-    def run(self: Warehouse, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
+    def run(self: Warehouse, folder: Path, names: Sequence[str], log: Callable[[str], None]) -> None:
         kept = memory / _asked(folder, names)
         if not kept.exists():
-            real(self, folder, names, say)
+            real(self, folder, names, log)
             unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
             shutil.copytree(folder / "out", unfinished / "out")
             (unfinished / "target").mkdir()

@@ -66,7 +66,7 @@ def compiled(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFacto
     said: list[str] = []
     with Dbt(DBT_PROJECT) as dbt:
         command = ["compile", "--select", "resource_type:model", "resource_type:test"]
-        code = dbt.build(command, bindings=folder / "bindings.json", target=folder, say=said.append)
+        code = dbt.build(command, bindings=folder / "bindings.json", target=folder, log=said.append)
     assert code == 0, "\n".join(said)
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["results"]
     return {it["unique_id"]: it["compiled_code"].replace(str(folder), "SCRATCH") for it in results}

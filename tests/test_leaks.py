@@ -258,7 +258,7 @@ def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> N
     put(lake, honest, asset="flight_delay/features", partition=str(DAY))
     said: list[str] = []
 
-    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=2, seed=5, say=said.append)
+    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=2, seed=5, log=said.append)
 
     assert () == report.leaks
     assert 2 == len({sample.at for sample in report.samples})

@@ -54,14 +54,14 @@ def changed_models(
         before = None
     if before is None:
         return _bounded(ModelsCursor(last=newest_number(context.instance)), models)
-    made, seen, _ = materialized_since(context.instance, ReadPosition(before.last, before.recent))
+    materialized, seen, _ = materialized_since(context.instance, ReadPosition(before.last, before.recent))
     in_turn = {models[(before.turn + n) % len(models)].name for n in range(min(IN_TURN, len(models)))}
     changed = [
         it
         for it in models
         if it.name in before.waiting
         or it.name in in_turn
-        or not made.keys().isdisjoint({dg.AssetKey([it.name, stage]), dg.AssetKey([it.name, "champion"])})
+        or not materialized.keys().isdisjoint({dg.AssetKey([it.name, stage]), dg.AssetKey([it.name, "champion"])})
     ]
     order = {name: number for number, name in enumerate(before.waiting)}
     changed.sort(key=lambda it: order.get(it.name, len(order)))

@@ -30,7 +30,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     looked_at = checks()
     names = ", ".join(check.name for check in looked_at)
-    Progress(sys.stderr).say(f"checking {names}; this takes {SECONDS:g} seconds at most")
+    Progress(sys.stderr).log(f"checking {names}; this takes {SECONDS:g} seconds at most")
     clean = Redactor((), os.environ)
     found = []
     for finding in examine(looked_at):

@@ -70,14 +70,14 @@ def gc(arguments: argparse.Namespace) -> int:
     policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions, anchor)
     if arguments.give_up:
         return _give_up(lake, arguments, policy.now)
-    say = Progress(sys.stderr).say
+    log = Progress(sys.stderr).log
     removed = None
     try:
         if arguments.explain:
             return _explain(lake, look(lake, policy), arguments)
-        say(f"reading all manifests of {lake.url}")
+        log(f"reading all manifests of {lake.url}")
         if arguments.yes:
-            judgement, removed = collect(lake, policy, say)
+            judgement, removed = collect(lake, policy, log)
         else:
             judgement = look(lake, policy)
     except (CorruptArtifactError, LockedError, UndoneError) as error:

@@ -52,7 +52,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     lake = LakeResource().open()
     report = leak_test(
         plan, lake, find_project().dbt, samples=arguments.samples, seed=arguments.seed,
-        days=(first, last) if arguments.first or arguments.last else None, say=progress.say,
+        days=(first, last) if arguments.first or arguments.last else None, log=progress.log,
     )  # fmt: skip
     store_report(lake, plan, report, lambda day: first <= day <= last)
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)

@@ -14,7 +14,7 @@ from ml_assets.provenance.original_code import worktree
 
 
 def run_original_code(
-    commit: str | None, command: Sequence[str], *, lake: str, was_dirty: bool | None, say: Callable[[str], None]
+    commit: str | None, command: Sequence[str], *, lake: str, was_dirty: bool | None, log: Callable[[str], None]
 ) -> int:
     """Run a command with the code of a commit in the same terminal, and return its exit code.
 
@@ -23,7 +23,7 @@ def run_original_code(
         command: its arguments, starting with the name of the command.
         lake: the lake that it uses.
         was_dirty: whether files differed from the commit.
-        say: called with messages for the user.
+        log: called with messages for the user.
 
     Raises:
         DataError: the commit is not available, or does not have the command.
@@ -33,9 +33,9 @@ def run_original_code(
             raise DataError(
                 f"commit {(commit or '')[:12]} is older than this command; use the current code: --code current."
             )
-        say(f"the code has changed since; using the code of commit {(commit or '')[:12]}")
+        log(f"the code has changed since; using the code of commit {(commit or '')[:12]}")
         if was_dirty:
-            say("some files differed from that commit; their content was not recorded")
+            log("some files differed from that commit; their content was not recorded")
         environment = {**os.environ, "PYTHONPATH": str(code), PROJECT: str(code), "ML_ASSETS_LAKE": lake}
         whole = [sys.executable, "-m", "ml_assets.cli.main", *command]
         return subprocess.run(whole, check=False, cwd=code, env=environment).returncode

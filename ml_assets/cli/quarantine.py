@@ -92,16 +92,16 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
     from ml_assets.lake.quarantine import release
 
     why, by, as_json = one_line(arguments.why, "--why"), author_of(arguments.by), arguments.json
-    made = [(it, release(lake, it, why=why, by=by)) for it in found if not it.is_released]
+    released = [(it, release(lake, it, why=why, by=by)) for it in found if not it.is_released]
     if as_json:
-        print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in made], indent=1))
-        return 0 if made else 1
-    for it, manifest in made:
+        print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in released], indent=1))
+        return 0 if released else 1
+    for it, manifest in released:
         which, rows = f"{it.table}{f' {it.partition}' if it.partition else ''}", manifest.rows or 0
         print(f"{which}: {counted(rows, 'row')} {'passes' if rows == 1 else 'pass'} from the next run on")
-    if not made:
+    if not released:
         print("these rows were released before; they pass from the next run on")
-    return 0 if made else 1
+    return 0 if released else 1
 
 
 def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:

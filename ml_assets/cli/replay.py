@@ -124,11 +124,11 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
         changed = code_differences(record.code_versions, now)
         if changed and arguments.code == "original":
             if record.git_commit is not None:
-                return _in_original_code(arguments, source, record, progress.say)
-            progress.say("no commit was recorded; using the current code")
+                return _in_original_code(arguments, source, record, progress.log)
+            progress.log("no commit was recorded; using the current code")
         others = environment_differences(source, record.environment)
         for sentence in [*changed, *others]:
-            progress.say(sentence)
+            progress.log(sentence)
         lake = scratch_of(source, wanted, folder)
         error = _run(defs.resolve_implicit_global_asset_job_def(), wanted, pdb=arguments.pdb)
         return _report(arguments, source, wanted, lake, error, changed=[*changed, *others])
@@ -147,7 +147,7 @@ def _empty(folder: str) -> "Path":
 
 
 def _in_original_code(
-    arguments: argparse.Namespace, source: "Lake", record: "StepRecord", say: "Callable[[str], None]"
+    arguments: argparse.Namespace, source: "Lake", record: "StepRecord", log: "Callable[[str], None]"
 ) -> int:
     """Replay in a scratch worktree of the commit that the step ran from."""
     from pathlib import Path
@@ -158,7 +158,7 @@ def _in_original_code(
     command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
     command += ["--partition", arguments.partition] if arguments.partition else []
     command += ["--keep", str(Path(arguments.keep).resolve())] if arguments.keep else []  # it runs elsewhere
-    return run_original_code(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, say=say)
+    return run_original_code(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, log=log)
 
 
 def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception | None:

@@ -42,21 +42,21 @@ def reproduce(arguments: argparse.Namespace) -> int:
     prepare()
     source = LakeResource().connect()
     recorded = recorded_model(source, arguments.model, arguments.start)
-    made = recorded.manifest
+    manifest = recorded.manifest
     with temporary_folder("reproduce") as folder:
         again = ModelRetraining(source, recorded, arguments.start, folder, progress)
-        changes = again.code_changes() if arguments.code == "original" and made.git_commit else []
+        changes = again.code_changes() if arguments.code == "original" and manifest.git_commit else []
         if changes:
             for sentence in changes:
-                progress.say(sentence)
+                progress.log(sentence)
             command = ["reproduce", f"{recorded.model}@{recorded.ref.version}", "--from", arguments.start]
             command += ["--code", "current", *(["--json"] if arguments.json else [])]
             return run_original_code(
-                made.git_commit, command, lake=source.url, was_dirty=made.git_is_dirty, say=progress.say
+                manifest.git_commit, command, lake=source.url, was_dirty=manifest.git_is_dirty, log=progress.log
             )
-        verdict = again.run(progress.say)
+        verdict = again.run(progress.log)
     if verdict is None:
-        progress.say("a step failed, so there is no verdict")
+        progress.log("a step failed, so there is no verdict")
         return 3
     return _report(arguments, source, verdict)
 

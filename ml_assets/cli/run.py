@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.stages.leak_test.findings import proven_leaks
 
     progress = Progress(sys.stderr, is_kept=True)
-    progress.say("preparing")
+    progress.log("preparing")
     prepare()
     declared = read_declarations()
     model = declared.model(arguments.model) if arguments.model else declared.only_model()
@@ -50,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     if spending is not None and (spending.is_over or spending.spent is None):
-        progress.say(f"{spending.sentence}; runs that a person starts are not held back")
+        progress.log(f"{spending.sentence}; runs that a person starts are not held back")
     with open_runs(arguments.server, defs, progress) as runs:
         flow = Flow(defs, declared, model, lake, runs)
-        if not flow.run(span, progress.say):
-            progress.say("stopped; finished artifacts are stored, and the next run continues from there")
+        if not flow.run(span, progress.log):
+            progress.log("stopped; finished artifacts are stored, and the next run continues from there")
             leaks = proven_leaks(flow.lake, model.name)
             if any(leak in error for leak in leaks for error in progress.errors):
                 found = {"model": model.name, "leaks": {"proven": list(leaks)}}

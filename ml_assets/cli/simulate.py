@@ -67,15 +67,15 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     model = declared.model(arguments.model)
     request = backtest_request(arguments)
     span = Span.of(model, as_of=None, first=str(request.first), last=str(request.last))
-    progress.say("preparing")
+    progress.log("preparing")
     prepare()
     lake = LakeResource().open()
     with open_instance() as found:
         defs = load_definitions(Overrides(loggers=progress.loggers()))
         flow = Flow(defs, declared, model, lake, InProcess(defs, found))
         wanted = Span(span.last, first_feature_day(model, span.first), span.last)
-        if not flow.make_inputs(wanted, progress.say):
-            progress.say("stopped; finished artifacts are stored, and the next run continues from there")
+        if not flow.materialize_inputs(wanted, progress.log):
+            progress.log("stopped; finished artifacts are stored, and the next run continues from there")
             return 3
     plan = ModelPlan.of(model, read_table_contracts())
     ref = run_backtest(
@@ -83,7 +83,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
         lake,
         request,
         on_day=ProgressReporter(sys.stderr, request, progress),
-        on_rules=lambda done, total: progress.say(f"rules tested: {done} of {total}"),
+        on_rules=lambda done, total: progress.log(f"rules tested: {done} of {total}"),
     )
     made: Simulation = lake.get(ref, Simulation, is_input=False)
     page = f"{lake.directory(ref)}/{PAGE}"
@@ -171,10 +171,10 @@ class ProgressReporter:
             return
         events = [it for state in states for it in state.events if state.policy == "triggered"]
         for event in events[self.reported :]:
-            self.progress.say(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
+            self.progress.log(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
         self.reported = len(events)
         if day.day == 1 or done == days:
-            self.progress.say(line)
+            self.progress.log(line)
 
 
 def _minutes(seconds: float) -> str:

@@ -124,23 +124,23 @@ def retyped(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
     DataError: a column has another type, which cannot represent its values exactly.
         DataError: a column has another type, and its values are no numbers that the new type holds exactly.
     """
-    made: list[pl.Series] = []
+    columns: list[pl.Series] = []
     for values in rows.select(name for name, dtype in rows.schema.items() if schema.get(name, dtype) != dtype):
         then, now = values.dtype, schema[values.name]
         if values.null_count() == values.len():
-            made.append(pl.Series(values.name, [None] * values.len(), now))
+            columns.append(pl.Series(values.name, [None] * values.len(), now))
             continue
         lost = values.len()
         if then.is_numeric() and now.is_numeric():
-            made.append(values.cast(now, strict=False))
-            lost = int(values.ne_missing(made[-1].cast(then, strict=False)).sum())
+            columns.append(values.cast(now, strict=False))
+            lost = int(values.ne_missing(columns[-1].cast(then, strict=False)).sum())
         if lost:
             raise DataError(
                 f"column '{values.name}' is stored as {sql_name(then)} and is now {sql_name(now)}; {lost} of "
                 f"{values.len()} stored values cannot be converted without loss. Declare {sql_name(then)} again, or "
                 "land the source in a new raw table."
             )
-    return rows.with_columns(made)
+    return rows.with_columns(columns)
 
 
 def _accepted(then: Column, now: Column) -> Iterator[_Difference]:

@@ -304,8 +304,8 @@ def _shown(broken: Mapping[str, pl.LazyFrame], partition: str | None) -> dict[st
     queries = [rows.head(SAMPLE_ROWS) for rows in broken.values()]
     if partition is not None:
         queries += [rows.group_by(partition).len(name=_LEN).sort(partition) for rows in broken.values()]
-    made = pl.collect_all(queries, engine="streaming")
-    samples, days = made[: len(broken)], made[len(broken) :] or [pl.DataFrame()] * len(broken)
+    results = pl.collect_all(queries, engine="streaming")
+    samples, days = results[: len(broken)], results[len(broken) :] or [pl.DataFrame()] * len(broken)
     return {
         name: (sample, {str(day): int(count) for day, count in counts.iter_rows()})
         for name, sample, counts in zip(broken, samples, days, strict=True)

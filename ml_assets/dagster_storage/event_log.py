@@ -181,15 +181,15 @@ def with_own_version(event: EventLogEntry) -> EventLogEntry:
     dagster_event = event.dagster_event
     if dagster_event is None or dagster_event.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
         return event
-    made = dagster_event.step_materialization_data.materialization
-    names = {CODE_VERSION_TAG: CODE} | ({} if made.partition is None else {DATA_VERSION_TAG: VERSION})
+    materialization = dagster_event.step_materialization_data.materialization
+    names = {CODE_VERSION_TAG: CODE} | ({} if materialization.partition is None else {DATA_VERSION_TAG: VERSION})
     tags = {
-        tag: str(made.metadata[name].value)
+        tag: str(materialization.metadata[name].value)
         for tag, name in names.items()
-        if name in made.metadata and tag in (made.tags or {})
+        if name in materialization.metadata and tag in (materialization.tags or {})
     }
     if not tags:
         return event
-    own = made._replace(tags={**(made.tags or {}), **tags})
+    own = materialization._replace(tags={**(materialization.tags or {}), **tags})
     data = dagster_event.step_materialization_data._replace(materialization=own)
     return event._replace(dagster_event=dagster_event._replace(event_specific_data=data))

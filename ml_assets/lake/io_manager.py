@@ -296,11 +296,11 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     found = [refs[key] for key in keys if key in refs]
     if not found:
         raise MissingArtifactError(f"{asset} has nothing for {span_of(keys)}; materialize those partitions first.")
-    made = [] if step is None else [node for node in _made_by(step) if node.is_partitioned]
-    own = range_of(step.dagster_run.tags) if step is not None and made else None
+    written = [] if step is None else [node for node in _made_by(step) if node.is_partitioned]
+    own = range_of(step.dagster_run.tags) if step is not None and written else None
     if own is not None:
-        allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in made)
-        needed = [it for it in keys if it >= own[0] or not any(OPTIONAL_LOOK_BACK in node.metadata for node in made)]
+        allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in written)
+        needed = [it for it in keys if it >= own[0] or not any(OPTIONAL_LOOK_BACK in node.metadata for node in written)]
         _refuse_gaps(lake, context, own, needed, refs, allow_gaps=allow_gaps)
     return found
 

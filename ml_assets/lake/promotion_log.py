@@ -396,8 +396,8 @@ def models_with_log(lake: Objects) -> list[str]:
 def _head_named(lake: Objects, path: str, stat: Stat) -> Head | None:
     """Return the entry that a manifest names; None if it names none, is damaged, or was removed after it was listed."""
     try:
-        made = Manifest.read(lake.read(path, limit=MOST_BYTES, known=stat), path)
-        return Head.model_validate(made.parameters[HEAD]) if HEAD in made.parameters else None
+        manifest = Manifest.read(lake.read(path, limit=MOST_BYTES, known=stat), path)
+        return Head.model_validate(manifest.parameters[HEAD]) if HEAD in manifest.parameters else None
     except (CorruptArtifactError, MissingArtifactError, ValidationError):
         return None
 

@@ -163,10 +163,10 @@ def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
         MissingArtifactError: no step of the run materializes it.
     """
     records = [*steps_of(lake, run_id)]
-    made = [record for record in records if asset in {*record.assets, record.step.replace("__", "/")}]
-    if not made:
+    matching = [record for record in records if asset in {*record.assets, record.step.replace("__", "/")}]
+    if not matching:
         known = sorted({name for record in records for name in record.assets})
         raise MissingArtifactError(
             f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was stored'}."
         )
-    return max(made, key=lambda record: (record.retry_number, record.started_at))
+    return max(matching, key=lambda record: (record.retry_number, record.started_at))

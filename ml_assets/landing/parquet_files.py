@@ -75,14 +75,14 @@ def columns_of(
         dtype, its = schema[name], table.column(name)
         if types.is_dictionary(its.type):
             its = its.cast(its.type.value_type)
-        column, made = _converted(its, dtype, formats.get(name), missing)
-        lost = None if made is None else column.is_not_null() & made.is_null()
-        if made is None or lost is None:
+        column, converted = _converted(its, dtype, formats.get(name), missing)
+        lost = None if converted is None else column.is_not_null() & converted.is_null()
+        if converted is None or lost is None:
             problems.append(f"'{name}' is {_sql(its.type)}, expected {sql_type(dtype)}")
         elif lost.any():
             problems.append(f"'{name}' is {_sql(its.type)}, and {_lost(column, lost, sql_type(dtype))}")
         else:
-            found.append(made.alias(name))
+            found.append(converted.alias(name))
     return pl.DataFrame(found), problems
 
 
@@ -172,15 +172,15 @@ def _widened(its: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return numbers as another type, with nulls for values that it cannot represent exactly."""
-    has, made = column.dtype, column.cast(dtype, strict=False)
+    has, converted = column.dtype, column.cast(dtype, strict=False)
     if has.is_float() and dtype.is_integer():
-        return _where((made.cast(has) == column) & (column.abs() <= most_exact(has)), made)
+        return _where((converted.cast(has) == column) & (column.abs() <= most_exact(has)), converted)
     if has.is_integer() and dtype.is_float():
         most = most_exact(dtype)
-        is_same = column.is_between(-most, most) | (made.cast(pl.Int128, strict=False) == column.cast(pl.Int128))
-        return _where(is_same, made)
-    is_same = made.cast(has, strict=False) == column
-    return _where(is_same & made.is_finite() if dtype.is_float() else is_same, made)
+        is_same = column.is_between(-most, most) | (converted.cast(pl.Int128, strict=False) == column.cast(pl.Int128))
+        return _where(is_same, converted)
+    is_same = converted.cast(has, strict=False) == column
+    return _where(is_same & converted.is_finite() if dtype.is_float() else is_same, converted)
 
 
 def _without_missing(column: pl.Series, missing: Collection[str]) -> pl.Series:
@@ -192,5 +192,5 @@ def _without_missing(column: pl.Series, missing: Collection[str]) -> pl.Series:
     return column.alias("it").to_frame().select(pl.when(~gone).then(pl.col("it"))).to_series()
 
 
-def _where(holds: pl.Series, made: pl.Series) -> pl.Series:
-    return pl.select(pl.when(holds).then(made)).to_series()
+def _where(holds: pl.Series, converted: pl.Series) -> pl.Series:
+    return pl.select(pl.when(holds).then(converted)).to_series()

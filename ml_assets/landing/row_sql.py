@@ -98,8 +98,8 @@ def _problems(engine: "DuckDBPyConnection", expressions: Sequence[Expression]) -
             yield None
 
 
-def _query(made: str) -> str:
-    return f'{_SELECT}{made} from rows order by "__row"'
+def _query(columns: str) -> str:
+    return f'{_SELECT}{columns} from rows order by "__row"'
 
 
 def _translated(error: Exception, sql: str) -> SqlProblem:
@@ -140,11 +140,11 @@ def with_columns(
 
     if not expressions:
         return frame
-    made = ", ".join(f"({sql}\n) as {identifier(name)}" for name, sql in expressions.items())
+    columns = ", ".join(f"({sql}\n) as {identifier(name)}" for name, sql in expressions.items())
     with connect() as engine:
         engine.register("rows", frame.with_row_index("__row").to_arrow())
         try:
-            found: pl.DataFrame = engine.sql(_query(made)).pl()
+            found: pl.DataFrame = engine.sql(_query(columns)).pl()
         except duckdb.Error as error:
             is_about_values = isinstance(error, duckdb.DataError | duckdb.InvalidInputException)
             is_hidden = bool(personal) and is_about_values

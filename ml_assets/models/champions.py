@@ -76,8 +76,8 @@ def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
     evaluation = plan.asset("evaluation").to_user_string()
     if evaluation not in lake.versions_read():
         return
-    made = lake.manifest(ArtifactRef(asset=evaluation, version=lake.versions_read()[evaluation]))
-    codes = {**code_behind(lake, model_ref(plan, version)), evaluation: made.code_version}
+    manifest = lake.manifest(ArtifactRef(asset=evaluation, version=lake.versions_read()[evaluation]))
+    codes = {**code_behind(lake, model_ref(plan, version)), evaluation: manifest.code_version}
     stages = [plan.asset(stage).to_user_string() for stage in TRAINING if stage != "champion"]
     lake.note(**{CODE_BEHIND: code_digest(codes.get(asset) for asset in stages)})
 

@@ -378,10 +378,10 @@ class Planner:
         facts: list[JsonValue] = []
         times = []
         reasons: dict[Reason, None] = {}
-        made = {"", *days}
+        covered = {"", *days}
         for key in assets:
             for partition, why in self.stale[key].items():
-                if partition not in made:
+                if partition not in covered:
                     continue
                 reasons[why] = None
                 if why == "parent":
@@ -389,7 +389,7 @@ class Planner:
                 inputs: list[JsonValue] = []
                 for parent, name in self.look.reads(key, partition):
                     ref = self.look.newest(parent).get(name)
-                    if ref is None or (parent in assets and name in self.stale.get(parent, {}) and name in made):
+                    if ref is None or (parent in assets and name in self.stale.get(parent, {}) and name in covered):
                         continue
                     manifest = self.look.manifest(ref)
                     inputs.append([str(ref), manifest.number])
@@ -411,8 +411,8 @@ class Planner:
 
     def _why_not(self, update: Update) -> str | None:
         """Return what an update waits for: a run, or an out-of-date input from outside its group."""
-        made = {"", *update.days}
-        parts = [(key, part) for key in update.assets for part in self.stale[key] if part in made]
+        covered = {"", *update.days}
+        parts = [(key, part) for key in update.assets for part in self.stale[key] if part in covered]
         for key, partition in parts:
             if (run := self.busy.get(key, {}).get(partition)) is not None:
                 return f"waits for run {run[:8]}, which is queued or in progress"
@@ -424,7 +424,7 @@ class Planner:
                 late = self._late(parent)
                 keys = reads_of(self.graph, key, parent, partition)
                 for name in sorted(late) if keys is None else [it for it in keys if it in late]:
-                    if parent not in update.assets or name not in made:
+                    if parent not in update.assets or name not in covered:
                         late_input = f"{parent.to_user_string()}{f' of {name}' if name else ''}"
                         return f"waits for {late_input}, which is also out of date"
         return None

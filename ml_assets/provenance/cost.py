@@ -191,9 +191,9 @@ def spending(lake: Manifests, *, owner: str | None = None, month: str | None = N
     paths = [*_written(lake, owner, since)]
     with lake.pool(len(paths)) as each:
         found: Sequence[_Costing | None] = each(lambda path: _read(lake, path), paths)
-    made = [it for it in found if it is not None]
-    done = {(it.run_id, it.step, it.retry_number) for it in made}
-    spent = [Spent(it.asset, it.created_at, it.run_id, it.cost) for it in made]
+    measured = [it for it in found if it is not None]
+    done = {(it.run_id, it.step, it.retry_number) for it in measured}
+    spent = [Spent(it.asset, it.created_at, it.run_id, it.cost) for it in measured]
     for one in (*spent, *_failed(lake, owner, since, done)):
         if month is None or one.month == month:
             yield one

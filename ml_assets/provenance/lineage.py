@@ -51,7 +51,7 @@ class Node:
     @property
     def inputs(self) -> list[Key]:
         """Its distinct inputs."""
-        return [*dict.fromkeys(key_of(ref) for made in self.makings for ref in made.inputs)]
+        return [*dict.fromkeys(key_of(ref) for manifest in self.makings for ref in manifest.inputs)]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
         wave = set()
         for (key, name), node in zip(new, read, strict=True):
             found.setdefault(key, {})[name] = node
-            for made in node.makings:
-                wave.update((key_of(ref), number) for ref, number in made.numbered_inputs)
+            for manifest in node.makings:
+                wave.update((key_of(ref), number) for ref, number in manifest.numbered_inputs)
     return Lineage(
         tuple(dict.fromkeys(requested)), {key: merge_nodes([*nodes.values()]) for key, nodes in found.items()}
     )
@@ -218,7 +218,7 @@ def merge_nodes(nodes: Sequence[Node]) -> Node:
     """Return one node for several manifests of an artifact."""
     if len(nodes) == 1:
         return nodes[0]
-    makings = sorted((made for node in nodes for made in node.makings), key=lambda made: made.number)
+    makings = sorted((manifest for node in nodes for manifest in node.makings), key=lambda manifest: manifest.number)
     worst = next((node for node in nodes if node.state == "corrupt"), nodes[0])
     return Node(worst.key, worst.state, tuple(makings), worst.problem)
 

@@ -104,21 +104,21 @@ def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
     The step's record names the inputs that Dagster loaded, and the manifests of its artifacts name the inputs that its
     body read. Everything else is as it was when the step began.
     """
-    made = originals(source, record)
-    pins = {ref for manifest in made.values() for ref in manifest.inputs if not _is_own(ref, made)}
+    stored = originals(source, record)
+    pins = {ref for manifest in stored.values() for ref in manifest.inputs if not _is_own(ref, stored)}
     lake = ScratchLake(folder, source, at=record.started_at, pins=[*pins, *record.inputs], continues=record.continues)
     for model in {asset.split("/")[0] for asset in record.assets}:
         lake.fetch_promotions(model)
     return lake
 
 
-def _is_own(ref: ArtifactRef, made: Mapping[tuple[str, str], Manifest]) -> bool:
+def _is_own(ref: ArtifactRef, stored: Mapping[tuple[str, str], Manifest]) -> bool:
     """Return whether an input belongs to a partition that the step materialized itself.
 
     Such an input is not pinned. If it is a table, the replay builds it again. If it is a raw day that did not change,
     its manifest names older rows than those at the start of the step.
     """
-    return (ref.asset, ref.partition or "") in made
+    return (ref.asset, ref.partition or "") in stored
 
 
 def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
@@ -155,10 +155,10 @@ def _config(record: StepRecord) -> dict[str, Any]:
 
 def compare_replay(source: Lake, record: StepRecord, lake: ScratchLake) -> tuple[Compared, ...]:
     """Return the artifacts of a replayed step with their originals."""
-    made = originals(source, record)
+    stored = originals(source, record)
     compared = []
-    for asset, partition in sorted({**made, **lake.made}):
-        ref, original = lake.made.get((asset, partition)), made.get((asset, partition))
+    for asset, partition in sorted({**stored, **lake.made}):
+        ref, original = lake.made.get((asset, partition)), stored.get((asset, partition))
         replayed = None if ref is None else lake.manifest(ref)
         found = artifact_differences((lake, replayed), (source, original)) if replayed and original else []
         found += _other_parameters(original, replayed) if found and replayed and original else []

@@ -38,25 +38,25 @@ def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
     empty = {}
     for asset in assets:
         chain = [*_chain(lake, asset, days)]
-        chains.append({name: sum(it.rows or 0 for it in made) for name, made in reversed(chain)})
-        for name, made in chain:
+        chains.append({name: sum(it.rows or 0 for it in manifests) for name, manifests in reversed(chain)})
+        for name, manifests in chain:
             left_out[name] = Counter()
-            for manifest in made[-1:] if name.startswith("raw/") else made:
+            for manifest in manifests[-1:] if name.startswith("raw/") else manifests:
                 left_out[name].update(_reasons(manifest))
         for name in _ancestors(lake, asset, days):
             seen.setdefault(name)
     for name in seen:
-        if name.startswith("raw/") and (made := _made(lake, name, days)):
-            left_out.setdefault(name, _reasons(made[-1]))
-            if none := sorted(it.partition for it in made if it.partition and not it.rows):
+        if name.startswith("raw/") and (manifests := _manifests(lake, name, days)):
+            left_out.setdefault(name, _reasons(manifests[-1]))
+            if none := sorted(it.partition for it in manifests if it.partition and not it.rows):
                 empty[name] = none
-        if quarantined := sum(it.rows or 0 for it in _made(lake, f"{name}{QUARANTINE}", days)):
+        if quarantined := sum(it.rows or 0 for it in _manifests(lake, f"{name}{QUARANTINE}", days)):
             left_out.setdefault(name, Counter())["quarantined"] = quarantined
     counts = {name: dict(its) for name, its in sorted(left_out.items()) if +its}
     return Rows(chains, counts, dict(sorted(empty.items())))
 
 
-def _made(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:
+def _manifests(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:
     """Return the manifests of an asset's days, or that of the whole asset."""
     refs = lake.newest(asset, days) or lake.newest(asset, [""])
     return [*lake.manifest_of_each([*refs.values()]).values()]
@@ -70,11 +70,11 @@ def _reasons(manifest: Manifest) -> Counter[str]:
 
 def _chain(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[tuple[str, list[Manifest]]]:
     seen = set[str]()
-    while asset not in seen and (made := _made(lake, asset, days)):
-        yield asset, made
+    while asset not in seen and (manifests := _manifests(lake, asset, days)):
+        yield asset, manifests
         seen.add(asset)
-        read = made[-1].parameters.get(ROWS_READ)
-        asset = next(iter(read if isinstance(read, Mapping) else _inputs(made[-1])), asset)
+        read = manifests[-1].parameters.get(ROWS_READ)
+        asset = next(iter(read if isinstance(read, Mapping) else _inputs(manifests[-1])), asset)
 
 
 def _inputs(manifest: Manifest) -> list[str]:
@@ -93,5 +93,5 @@ def _ancestors(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[str]:
             continue
         seen.add(name)
         yield name
-        if made := _made(lake, name, days[-1:]):
-            waiting += _inputs(made[-1])
+        if manifests := _manifests(lake, name, days[-1:]):
+            waiting += _inputs(manifests[-1])

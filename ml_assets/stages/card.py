@@ -68,8 +68,8 @@ def _shown(plan: ModelPlan) -> dict[str, Any]:
 def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
     """Return what the lake contains about a version. Artifacts are found by its lineage, newest or not."""
     declared = plan.declaration
-    made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
-    sources = {ref.asset: ref for ref in made.inputs}
+    manifest = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
+    sources = {ref.asset: ref for ref in manifest.inputs}
     training_set = _get(lake, plan, sources, "training_set", TrainingSet)
     tuning = _get(lake, plan, sources, "tuning", Tuning)
     promotion = _promotion(lake, plan, shown.version)
@@ -113,7 +113,7 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
         performance=performance,
         performance_metric=declared.metric,
         versions={f"{plan.name}/model": shown.version} | {name: ref.version for name, ref in sources.items()},
-        making=_making(made),
+        making=_making(manifest),
         written_at=promotion.decided_at.replace(tzinfo=None) if promotion else None,
     )
 

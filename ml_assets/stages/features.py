@@ -117,7 +117,7 @@ def _leak_tested(
     """
     if not plan.declaration.leak_test.samples:
         return
-    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, say=context.log.info)
+    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, log=context.log.info)
     days = set(context.partition_keys)
     store_report(lake, plan, report, lambda day: str(day) in days, run_id=context.op_execution_context.run_id)
     lake.note(leak_test=report.note)

@@ -182,13 +182,13 @@ def land_rows(
             landings[part] = keep_versions(source, landed, key=contract.key, received_at=at)
         else:
             landings[part] = Landing(source, before.get(part), source.height)
-    made = _whole({part: landing.rows for part, landing in landings.items()}, contract)
+    complete = _whole({part: landing.rows for part, landing in landings.items()}, contract)
     by = [PARTITION] if table.is_by_day else []
     let_pass = (
         [] if table.quarantine is None else [it for refs in releases(lake, asset, [*rows]).values() for it in refs]
     )
     seen = audit(
-        made.select(*contract.names, *by),
+        complete.select(*contract.names, *by),
         contract,
         partition=PARTITION if by else None,
         others=other_tables(lake, contract),
@@ -207,7 +207,7 @@ def land_rows(
         landings,
         inputs=[*_made_from(lake, standing, parts[ROWS]), *let_pass],
         outside=came.outside,
-        moved=moved_rows(made, key=contract.key, at=at) if is_versioned else None,
+        moved=moved_rows(complete, key=contract.key, at=at) if is_versioned else None,
     )
 
 

@@ -70,12 +70,12 @@ def _tables(name: str, declaration: TablesDeclaration, project: CheckedProject, 
         aside = project.quarantines(ml_assets_warehouse.lake.open(), chosen)
         first_days = _first_days(context, declaration, project)
         with (
-            _log_listener(context) as say,
+            _log_listener(context) as log,
             ml_assets_warehouse.build(
                 project.manifest,
                 chosen,
                 days,
-                say=say,
+                log=log,
                 quarantines=aside,
                 first_days=first_days,
                 threads=declaration.threads,
@@ -125,13 +125,13 @@ def _log_listener(context: dg.AssetExecutionContext) -> Iterator[Callable[[str],
     """
     lines: list[str] = []
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         lines.append(line)
         if _NEWS.search(line):
             context.log.info(line.split("  ", 1)[-1])
 
     try:
-        yield say
+        yield log
     finally:
         context.log.debug("\n".join(lines))
 

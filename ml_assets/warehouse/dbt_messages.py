@@ -23,13 +23,13 @@ class DbtOutput:
     """Passes on dbt's output line by line, and collects it.
 
     Args:
-        say: receives the lines.
+        log: receives the lines.
         hides: whether values of rows are removed.
     """
 
-    def __init__(self, say: Callable[[str], None], *, hides: bool) -> None:
+    def __init__(self, log: Callable[[str], None], *, hides: bool) -> None:
         self.lines: list[str] = []
-        self._say = say
+        self._log = log
         self._hides = hides
         self._is_hidden = False
 
@@ -41,4 +41,4 @@ class DbtOutput:
             shown = without_values(line)
             self._is_hidden, line = shown != line, shown
         self.lines.append(line)
-        self._say(line)
+        self._log(line)

@@ -89,38 +89,38 @@ class Dbt:
         if child is not None:
             child.end()
 
-    def parse(self, target: Path, say: Callable[[str], None]) -> int:
+    def parse(self, target: Path, log: Callable[[str], None]) -> int:
         """Parse the project, write dbt's manifest to a folder, and return dbt's exit code.
 
         Raises:
             WarehouseError: the process ended before the command finished.
         """
-        return self._do(["--quiet", "parse"], target, None, say)
+        return self._do(["--quiet", "parse"], target, None, log)
 
-    def build(self, command: Sequence[str], *, bindings: Path, target: Path, say: Callable[[str], None]) -> int:
+    def build(self, command: Sequence[str], *, bindings: Path, target: Path, log: Callable[[str], None]) -> int:
         """Run a command that builds models, and return dbt's exit code.
 
         Args:
             command: `run` or `build`, with its options.
             bindings: the file that `ml_assets.warehouse.dbt_lake` reads.
             target: the folder where `RESULTS` is written if dbt ran anything.
-            say: receives dbt's lines.
+            log: receives dbt's lines.
 
         Raises:
             WarehouseError: the process ended before the command finished.
         """
-        code = 0 if self._child else self._do(["--quiet", "--no-write-json", "parse"], target, None, say)
+        code = 0 if self._child else self._do(["--quiet", "--no-write-json", "parse"], target, None, log)
         if code:
             self.close()  # the project may be fixed before the next command
             return code
-        return self._do(["--no-write-json", *command], target, bindings, say)
+        return self._do(["--no-write-json", *command], target, bindings, log)
 
-    def _do(self, command: Sequence[str], target: Path, bindings: Path | None, say: Callable[[str], None]) -> int:
+    def _do(self, command: Sequence[str], target: Path, bindings: Path | None, log: Callable[[str], None]) -> int:
         output: list[str] = []
 
         def receive(line: str) -> None:
             output.append(line)
-            say(line)
+            log(line)
 
         job = {
             "arguments": [*command, *self._options, "--target-path", str(target), "--log-path", str(target)],
@@ -132,7 +132,7 @@ class Dbt:
         child = self._child = self._child or _SERVER.child(self._options)
         killed_before = kills()
         try:
-            code = child.ask(job, receive)
+            code = child.run_job(job, receive)
         except BaseException:
             self.close()  # otherwise the next command would read this command's output
             raise
@@ -157,7 +157,7 @@ class _Child:
     stdout: IO[str]
     process: "subprocess.Popen[bytes] | None"
 
-    def ask(self, job: dict[str, Any], say: Callable[[str], None]) -> int | None:
+    def run_job(self, job: dict[str, Any], log: Callable[[str], None]) -> int | None:
         """Run a job and return dbt's exit code; None if the process ended before."""
         try:
             self.stdin.write(json.dumps(job) + "\n")
@@ -167,7 +167,7 @@ class _Child:
         for line in self.stdout:
             text, is_end, answer = line.rstrip().partition("\0")
             if text or not is_end:
-                say(text)
+                log(text)
             if is_end:
                 code, cpu, peak = answer.split(" ")
                 note_child(cpu_seconds=float(cpu), peak_bytes=int(peak))
@@ -194,8 +194,8 @@ class _Server:
 
     def child(self, options: Sequence[str]) -> _Child:
         """Return a new child. The options name a project on which a new server warms up."""
-        reads, asks = os.pipe()
-        hears, says = os.pipe()
+        reads, to_server = os.pipe()
+        from_server, to_client = os.pipe()
         process = None
         try:
             if hasattr(os, "fork"):
@@ -203,14 +203,16 @@ class _Server:
                     if self._process is None or self._process.poll() is not None:
                         self._start(options)
                     with contextlib.suppress(BrokenPipeError):  # the first job fails and reports it
-                        socket.send_fds(self._control, [b"."], [reads, says])
+                        socket.send_fds(self._control, [b"."], [reads, to_client])
             else:
-                process = subprocess.Popen([sys.executable, *_COMMAND], stdin=reads, stdout=says, stderr=says)
+                process = subprocess.Popen([sys.executable, *_COMMAND], stdin=reads, stdout=to_client, stderr=to_client)
         finally:
             os.close(reads)
-            os.close(says)
+            os.close(to_client)
         return _Child(
-            os.fdopen(asks, "w", encoding="utf-8"), os.fdopen(hears, encoding="utf-8", errors="replace"), process
+            os.fdopen(to_server, "w", encoding="utf-8"),
+            os.fdopen(from_server, encoding="utf-8", errors="replace"),
+            process,
         )
 
     def _start(self, options: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ class Rebuilds:
         target, output = scratch / "target", list[str]()
         with self._dbt() as dbt:
             command = ["run", "--threads", "1", "--select", *names]
-            code = dbt.build(command, bindings=path, target=target, say=output.append)
+            code = dbt.build(command, bindings=path, target=target, log=output.append)
         if code:
             why = "\n".join(_broken(target / RESULTS) or output[-20:])
             why = without_values(why) if has_personal(self.nodes) else why

@@ -35,7 +35,7 @@ def failed_unit_tests(dbt_project: Path) -> list[str]:
         bindings.write_text(json.dumps(nothing), encoding="utf-8")
         lines: list[str] = []
         command = ("test", "--select", "test_type:unit")
-        code = dbt.build(command, bindings=bindings, target=folder, say=lines.append)
+        code = dbt.build(command, bindings=bindings, target=folder, log=lines.append)
         results = folder / RESULTS
         ran = json.loads(results.read_text(encoding="utf-8"))["results"] if results.exists() else []
     failed = [

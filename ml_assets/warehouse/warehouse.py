@@ -157,7 +157,7 @@ class Warehouse(dg.ConfigurableResource):
         models: Sequence[str],
         days: tuple[date, date] | None,
         *,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
         first_days: Mapping[str, date] | None = None,
         threads: int = 1,
@@ -168,7 +168,7 @@ class Warehouse(dg.ConfigurableResource):
             manifest: dbt's manifest.
             models: unique ids.
             days: the range; None for whole tables.
-            say: receives dbt's lines.
+            log: receives dbt's lines.
             quarantines: the quarantines of models that have one, by unique id.
             first_days: by unique id, the first declared day of a table by day. Earlier days do not count as missing.
             threads: cores that DuckDB uses for one model.
@@ -189,7 +189,7 @@ class Warehouse(dg.ConfigurableResource):
             bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             hides = has_personal(nodes)
-            self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(say, hides=hides))
+            self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(log, hides=hides))
             cost = lake.meter.take()
             result = _result(nodes, models, folder, scratch)
             if hides:
@@ -207,7 +207,7 @@ class Warehouse(dg.ConfigurableResource):
         ]  # fmt: skip
         link_package(Path(self.project_dir))
         with Dbt(Path(self.project_dir), self.target) as dbt:
-            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=output)
+            code = dbt.build(command, bindings=folder / "bindings.json", target=target, log=output)
         if not (target / RESULTS).exists():
             tail = "\n".join(output.lines[-20:])
             raise WarehouseError(f"dbt ended with exit code {code} without results. Its last lines:\n{tail}")
@@ -277,9 +277,9 @@ class Warehouse(dg.ConfigurableResource):
         cost = build.cost_of(model, len(wanted))
         nothing = None if cost is None else cost.share(1, of=0)
         quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", nothing) if aside else {}
-        made = put(node["name"], asset, cost)
-        published[model] = {key: m.ref for key, m in made.items()}
-        return made, quarantined
+        written = put(node["name"], asset, cost)
+        published[model] = {key: m.ref for key, m in written.items()}
+        return written, quarantined
 
 
 def quarantine_bindings(

@@ -43,7 +43,7 @@ def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
     asked: dict[str, Any] = {}
 
     def leak_test(*_: object, **given: Any) -> LeakReport:
-        given["say"]("sample 1 of 1")
+        given["log"]("sample 1 of 1")
         asked.update(given)
         return LeakReport("flight_delay", (SAMPLE,), leaks)
 
@@ -55,7 +55,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     """Let a run fail with an error."""
 
     def run(*_: object) -> bool:
-        told[0].say_failed("flight_delay__training_set", error, "0123456789")
+        told[0].log_failure("flight_delay__training_set", error, "0123456789")
         return False
 
     told: list[Progress] = []

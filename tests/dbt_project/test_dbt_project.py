@@ -169,7 +169,7 @@ def by(warm: Dbt, *arguments: str) -> Callable[[Path, Path], tuple[int, str]]:
 
     def start(target: Path, bindings: Path) -> tuple[int, str]:
         said: list[str] = []
-        code = warm.build(arguments, bindings=bindings, target=target, say=said.append)
+        code = warm.build(arguments, bindings=bindings, target=target, log=said.append)
         return code, "\n".join(said)
 
     return start

@@ -171,7 +171,7 @@ def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
     said: list[str] = []
 
     code = run_original_code(
-        first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, say=said.append
+        first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, log=said.append
     )
 
     arguments, lake, folder, which = json.loads(capfd.readouterr().out)
@@ -189,7 +189,7 @@ def test_a_commit_older_than_the_command_is_reported(repository: Path, monkeypat
     first = git(repository, "rev-parse", "HEAD~1")
 
     with pytest.raises(DataError, match=rf"commit {first[:12]} is older than this command; .*--code current"):
-        run_original_code(first, ["reproduce", "shop"], lake="lake", was_dirty=False, say=lambda _: None)
+        run_original_code(first, ["reproduce", "shop"], lake="lake", was_dirty=False, log=lambda _: None)
 
 
 def test_both_commands_name_files_that_run_at_looks_for() -> None:

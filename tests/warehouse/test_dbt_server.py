@@ -40,11 +40,11 @@ class Shop:
     target: Path
     said: list[str] = field(default_factory=list)
 
-    def build(self, model: str = "orders", *, by: Dbt | None = None, say: Callable[[str], None] | None = None) -> int:
+    def build(self, model: str = "orders", *, by: Dbt | None = None, log: Callable[[str], None] | None = None) -> int:
         with Dbt(self.folder) as dbt:
             self.said.clear()
             command = ["run", "--select", model]
-            return (by or dbt).build(command, bindings=self.folder, target=self.target, say=say or self.said.append)
+            return (by or dbt).build(command, bindings=self.folder, target=self.target, log=log or self.said.append)
 
     def made(self) -> list[str]:
         return [line.split(" created sql view model ")[1].split(" ")[0] for line in self.said if " created " in line]
@@ -154,7 +154,7 @@ def test_an_interrupted_command_leaves_no_dbt_behind_and_the_next_one_works(shop
 
     with Dbt(shop.folder) as dbt:
         with pytest.raises(KeyboardInterrupt):
-            shop.build("endless", by=dbt, say=interrupted)
+            shop.build("endless", by=dbt, log=interrupted)
         assert none_left()
         assert 0 == shop.build(by=dbt)
 
@@ -167,7 +167,7 @@ def test_a_killed_dbt_is_reported_with_its_output_and_the_next_one_works(shop: S
 
     with Dbt(shop.folder) as dbt:
         with pytest.raises(WarehouseError, match=r"ended before dbt did(.|\n)*Its last lines:(.|\n)*Running with dbt"):
-            shop.build("endless", by=dbt, say=kill)
+            shop.build("endless", by=dbt, log=kill)
         assert 0 == shop.build(by=dbt)
 
 
@@ -191,7 +191,7 @@ def as_the_kernel_does(line):
 
 with dbt_server.Dbt(Path({str(shop.folder)!r})) as dbt:
     dbt.build(["run", "--select", "endless"], bindings=Path({str(shop.folder)!r}), target=Path({str(shop.target)!r}),
-              say=as_the_kernel_does)
+              log=as_the_kernel_does)
 """
     environment = {**os.environ, "DAGSTER_RUN_JOB_NAME": "flight_delay"}
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)

@@ -207,7 +207,7 @@ def test_a_dbt_that_cannot_start_is_reported_with_its_output(tmp_path: Path, lak
         pytest.raises(
             WarehouseError, match=r"(?s)exit code 2 without results. Its last lines:.*No dbt_project.yml found"
         ),
-        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), say=lambda _: None),
+        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), log=lambda _: None),
     ):
         pytest.fail("nothing was built")
 

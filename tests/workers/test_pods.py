@@ -29,10 +29,10 @@ def pods(shop: Shop, run: dg.DagsterRun, compute: Compute = TUNING, *, attempt: 
     )  # fmt: skip
 
 
-def crew(shop: Shop, fates: Sequence[Fate], count: int, say: Callable[[str], None], compute: Compute = TUNING) -> Crew:
+def crew(shop: Shop, fates: Sequence[Fate], count: int, log: Callable[[str], None], compute: Compute = TUNING) -> Crew:
     shop.cluster.fates["tuning"] = [*fates, *[works] * 9]
     place = pods(shop, shop.create("tuning"), compute)
-    return Crew(place, count, policy=PodPolicy.of(pod_tags(compute)), log=say)
+    return Crew(place, count, policy=PodPolicy.of(pod_tags(compute)), log=log)
 
 
 def memory(job: dict[str, Any]) -> str:

@@ -28,18 +28,18 @@ class Progress:
         """Return the seconds since the start."""
         return time.perf_counter() - self.start
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Write one line."""
         print(f"{self.seconds():7.1f} s  {text}", file=self.stream, flush=True)
 
-    def say_failed(self, step: str, error: str, run_id: str) -> None:
+    def log_failure(self, step: str, error: str, run_id: str) -> None:
         """Write that a step failed, and how to replay it; add the error to `errors`."""
         self.errors.append(error)
-        self.say(f"{asset_of_step(step)} failed: {error}")
+        self.log(f"{asset_of_step(step)} failed: {error}")
         if hint := advice(error):
-            self.say(hint)
+            self.log(hint)
         if self.is_kept:
-            self.say(f"to debug it: ml-assets replay {run_id[:8]} {asset_of_step(step)} --pdb")
+            self.log(f"to debug it: ml-assets replay {run_id[:8]} {asset_of_step(step)} --pdb")
 
     def loggers(self) -> Mapping[str, dg.LoggerDefinition]:
         """Return Dagster's loggers for a run that reports here."""
@@ -69,21 +69,21 @@ class _Handler(logging.Handler):
         if event is not None:
             kind = event.event_type_value
             if kind == "STEP_START":
-                self.progress.say(f"{asset_of_step(step)} …")
+                self.progress.log(f"{asset_of_step(step)} …")
             elif kind == "STEP_FAILURE":
                 error = event.step_failure_data.error
                 while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
                 if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-                    self.progress.say(f"{asset_of_step(step)} interrupted")
+                    self.progress.log(f"{asset_of_step(step)} interrupted")
                     return
-                self.progress.say_failed(step, error.message.strip(), str(meta.get("run_id", "")))
+                self.progress.log_failure(step, error.message.strip(), str(meta.get("run_id", "")))
         elif record.levelno >= logging.INFO:
             message = str(
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
             )
             if not is_noise(message):
-                self.progress.say(f"{asset_of_step(step)}: {message}")
+                self.progress.log(f"{asset_of_step(step)}: {message}")
 
 
 def asset_of_step(step: str) -> str:

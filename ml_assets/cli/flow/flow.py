@@ -129,47 +129,47 @@ class Flow:
         self.given = given or {}
         self.landable: Mapping[dg.AssetKey, set[str]] = {}
 
-    def run(self, span: Span, say: Callable[[str], None]) -> bool:
+    def run(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize what is out of date; return False as soon as a run fails.
 
         If the gate rejected the first challenger, there are no predictions, but a card.
         """
         training = {self._asset(stage): [""] for stage in TRAINING}
-        made_from = self._made_from(span)
-        made = [{*keys} for keys in made_from["features and labels"].values()]
-        days = [day for day in _keys(span.first, span.last) if all(day in keys for keys in made)]
+        inputs = self._required_inputs(span)
+        complete = [{*keys} for keys in inputs["features and labels"].values()]
+        days = [day for day in _keys(span.first, span.last) if all(day in keys for keys in complete)]
         monitored = {self._asset(stage): days for stage in MONITORING}
-        if not self._groups({**made_from, "training": training}, span, say):
+        if not self._groups({**inputs, "training": training}, span, log):
             return False
         card = {self._asset(stage): [""] for stage in CARD}
         last = promotions(self.lake, self.model.name).last()
         if last is None or last.champion is None:
-            say("there is no champion yet, so there are no predictions")
-            return self._groups({"card": card}, span, say)
-        return self._groups({"monitoring": monitored, "card": card}, span, say)
+            log("there is no champion yet, so there are no predictions")
+            return self._groups({"card": card}, span, log)
+        return self._groups({"monitoring": monitored, "card": card}, span, log)
 
-    def make_inputs(self, span: Span, say: Callable[[str], None]) -> bool:
+    def materialize_inputs(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize features and labels that are out of date; return False as soon as a run fails."""
-        return self._groups(self._made_from(span), span, say)
+        return self._groups(self._required_inputs(span), span, log)
 
-    def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
+    def rebuild(self, span: Span, log: Callable[[str], None]) -> bool:
         """Rebuild a model and its inputs from the current raw tables; return False as soon as a run fails."""
         inputs = self._inputs(span)
         upstream = upstream_of(self.graph, inputs)
         tables = {key: keys for key, keys in upstream.items() if self.graph.get(key).parent_keys}
         training = {self._asset(stage): [""] for stage in TRAINING[: TRAINING.index("model") + 1]}
-        return self._groups({"tables": tables, "features and labels": inputs, "training": training}, span, say)
+        return self._groups({"tables": tables, "features and labels": inputs, "training": training}, span, log)
 
     def train_again(self, as_of: str) -> bool:
         """Build the training set and the model with the current importances and parameters; return False on failure."""
         training_set, trained = self._asset("training_set"), self._asset("model")
         assets = [training_set, trained]
-        return self.runs.make(assets, tags={}, run_config=self._config(assets, as_of))
+        return self.runs.create(assets, tags={}, run_config=self._config(assets, as_of))
 
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
 
-    def _made_from(self, span: Span) -> dict[str, _Wanted]:
+    def _required_inputs(self, span: Span) -> dict[str, _Wanted]:
         """Return features and labels with everything upstream, by group.
 
         Raises:
@@ -193,12 +193,12 @@ class Flow:
         there = self.lake.newest(labels.to_user_string(), later) if later else {}
         return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
 
-    def _groups(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+    def _groups(self, groups: Mapping[str, _Wanted], span: Span, log: Callable[[str], None]) -> bool:
         """Materialize groups in order; return False as soon as a run fails."""
         waiting = dict(groups)
         while waiting:
             together = {name: waiting.pop(name) for name in self._together(waiting)}
-            if not self._make(together, span, say):
+            if not self._update(together, span, log):
                 return False
         return True
 
@@ -217,19 +217,19 @@ class Flow:
             found.append(name)
         return found or [next(iter(waiting))]
 
-    def _make(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+    def _update(self, groups: Mapping[str, _Wanted], span: Span, log: Callable[[str], None]) -> bool:
         wanted = {key: keys for group in groups.values() for key, keys in group.items()}
         stale = self._out_of_date(wanted, span)
         for name in (name for name, group in groups.items() if not group.keys() & stale.keys()):
-            say(f"{name}: up to date")
+            log(f"{name}: up to date")
         if not stale:
             return True
         first = first_to_make(stale)
-        if not self._materialize(groups, first, span, say):
+        if not self._materialize(groups, first, span, log):
             return False
         is_all = first == {key: [*found] for key, found in stale.items()}
         rest = {} if is_all else self._out_of_date(wanted, span)
-        return not rest or self._materialize(groups, {key: [*found] for key, found in rest.items()}, span, say)
+        return not rest or self._materialize(groups, {key: [*found] for key, found in rest.items()}, span, log)
 
     def _out_of_date(
         self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
@@ -263,13 +263,13 @@ class Flow:
         return {**stale, features: again | stale.get(features, {})} if again else stale
 
     def _materialize(
-        self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, say: Callable[[str], None]
+        self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, log: Callable[[str], None]
     ) -> bool:
         for name, group in groups.items():
             if mine := {key: keys for key, keys in stale.items() if key in group}:
-                say(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
+                log(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
         return all(
-            self.runs.make(
+            self.runs.create(
                 with_quarantines(self.graph, assets),
                 tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
                 run_config=self._config(assets, str(span.as_of)),
@@ -282,7 +282,7 @@ class Flow:
         by_day = {key: set(keys) for key, keys in stale.items() if [*keys] != [""]}
         due = _days_of(stale)
         days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
-        there = {key: self._may_be_made(key, days) for key in by_day}
+        there = {key: self._is_materializable(key, days) for key in by_day}
         runs = [([*assets], its) for assets, its in split_into_runs(days, by_day, lambda key, day: day in there[key])]
         runs = runs or [([], ())]
         last = {self._asset(stage) for stage in (*TRAINING, *CARD)}
@@ -290,7 +290,7 @@ class Flow:
             runs[-1 if key in last else 0][0].append(key)
         return runs
 
-    def _may_be_made(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
+    def _is_materializable(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
         """Return the days that a run may include for an asset although they are up to date."""
         if self.graph.get(key).parent_keys:
             return set(self.lake.partitions(key.to_user_string()))

@@ -110,15 +110,15 @@ class ModelRetraining:
             return {}
         return {name: value for name, value in parameters.items() if name not in given}
 
-    def run(self, say: Callable[[str], None]) -> ReproductionVerdict | None:
+    def run(self, log: Callable[[str], None]) -> ReproductionVerdict | None:
         """Train again and return the verdict; None if a step failed, which is no verdict about the model."""
         began = time.perf_counter()
         changed = [*environment_differences(self.source, self.recorded.manifest.environment)]
         changed += self.code_changes()
         for sentence in changed:
-            say(sentence)
+            log(sentence)
         lake = self.recorded.scratch(self.source, self.start, self.folder)
-        if not self._train(lake, say):
+        if not self._train(lake, log):
             return None
         found = outcomes(self.recorded, self.source, lake)
         is_equal = any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found)
@@ -156,14 +156,14 @@ class ModelRetraining:
             reproduced=metric_on_test_rows(now, rows, metric),
         )
 
-    def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:
+    def _train(self, lake: Lake, log: Callable[[str], None]) -> bool:
         model = self.declared.model(self.recorded.model)
         as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
             flow = Flow(self.defs, self.declared, model, lake, InProcess(self.defs, instance), given=self.given)
             if self.start == "raw":
                 first, _ = self.recorded.days
-                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
+                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), log)
             return flow.train_again(as_of)
 
     def _as_of(self) -> str:

@@ -25,7 +25,7 @@ compute_logs.watch_orphans = log_watcher  # type: ignore[attr-defined] # its pat
 class Runs(Protocol):
     """Executes runs."""
 
-    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+    def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
         """Materialize assets in one run, and return whether it succeeded."""
         ...
 
@@ -45,7 +45,7 @@ class InProcess:
     def _job(self) -> dg.JobDefinition:
         return self.defs.resolve_implicit_global_asset_job_def()
 
-    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+    def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
         """Materialize assets in one run, and return whether it succeeded."""
         return self._job.execute_in_process(
             instance=self.instance,
@@ -67,14 +67,14 @@ class OnServer:
     server: DagsterServer
     progress: Progress
 
-    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+    def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
         """Materialize assets in one run, follow it, and return whether it succeeded.
 
         Raises:
             ServerError: the server refuses the run, or is unavailable for too long. The run then continues unobserved.
         """
         run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
-        self.progress.say(f"run {run_id[:8]}: {self.server.page(run_id)}")
+        self.progress.log(f"run {run_id[:8]}: {self.server.page(run_id)}")
         is_done = False
         try:
             for it in self.server.follow(run_id):
@@ -85,21 +85,21 @@ class OnServer:
                     return it
         finally:
             if not is_done:
-                self.progress.say(f"the run continues: {self.server.page(run_id)}")
+                self.progress.log(f"the run continues: {self.server.page(run_id)}")
         return False
 
     def _report(self, it: ServerEvent, run_id: str) -> None:
         step = asset_of_step(it.step)
         if it.kind == "ExecutionStepStartEvent":
-            self.progress.say(f"{step} …")
+            self.progress.log(f"{step} …")
         elif it.kind == "ExecutionStepFailureEvent":
-            self.progress.say_failed(it.step, it.error, run_id)
+            self.progress.log_failure(it.step, it.error, run_id)
         elif it.kind == "ExecutionStepUpForRetryEvent":
-            self.progress.say(f"{step} is retried: {it.error}")
+            self.progress.log(f"{step} is retried: {it.error}")
         elif it.kind == "RunFailureEvent" and (it.error or not it.step):
-            self.progress.say(it.error or it.message)
+            self.progress.log(it.error or it.message)
         elif it.kind == QUEUED or _is_for_people(it):
-            self.progress.say(f"{step}: {it.message}" if step else it.message)
+            self.progress.log(f"{step}: {it.message}" if step else it.message)
 
 
 def _is_for_people(it: ServerEvent) -> bool:

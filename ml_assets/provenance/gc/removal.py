@@ -92,7 +92,7 @@ def look(lake: Lake, policy: Policy) -> RetentionDecision:
     return decide_retention(take_census(lake, since=policy.at_work_since), policy)
 
 
-def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[RetentionDecision, Removed]:
+def collect(lake: Lake, policy: Policy, log: Callable[[str], None]) -> tuple[RetentionDecision, Removed]:
     """Remove what is not needed; return the decision and the result.
 
     Raises:
@@ -101,10 +101,10 @@ def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[Ret
         UndoneError: the champion changed during the removal.
     """
     with Lock(lake, "gc", now=policy.now) as lock:
-        recover(lake, say)
+        recover(lake, log)
         judgement = look(lake, policy)
-        say(f"{len(judgement.kept)} artifacts are needed, {len(judgement.removed)} are not")
-        return judgement, _remove(lake, judgement, lock, say)
+        log(f"{len(judgement.kept)} artifacts are needed, {len(judgement.removed)} are not")
+        return judgement, _remove(lake, judgement, lock, log)
 
 
 def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -> None:
@@ -122,7 +122,7 @@ def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -
     )
 
 
-def recover(lake: Lake, say: Callable[[str], None]) -> None:
+def recover(lake: Lake, log: Callable[[str], None]) -> None:
     """Undo a removal that was killed, or complete it if deletion had begun.
 
     Raises:
@@ -137,7 +137,7 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
     fix = f"Restore it; if that is impossible, restore what is needed from {lake.path(TRASH)}, then remove the rest."
     journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
     outcome = "completed" if journal.is_irreversible else "undone"
-    say(f"a removal of {len(journal.folders)} folders was killed; it is {outcome}")
+    log(f"a removal of {len(journal.folders)} folders was killed; it is {outcome}")
     _end(lake, journal)
     _refuse_trash(lake)
 
@@ -157,7 +157,7 @@ def _refuse_trash(lake: Lake) -> None:
         )
 
 
-def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[[str], None]) -> Removed:
+def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, log: Callable[[str], None]) -> Removed:
     now, census = judgement.policy.now, judgement.census
     sizes = {version.folder: version.bytes for version in judgement.removed}
     sizes |= {left.folder: left.bytes for left in judgement.leftovers}
@@ -176,7 +176,7 @@ def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[
             is_irreversible=True,
         )
         _each(lake, lambda it: _set_aside(lake, it[0]), sure.folders)
-        say(f"{len(sure.folders)} folders are set aside")
+        log(f"{len(sure.folders)} folders are set aside")
         lock.check()
         if named := sorted(_decided_since(lake, census).intersection(sure.versions)):
             _end(lake, journal)
@@ -187,7 +187,7 @@ def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[
             )
         _write(lake, sure)
         gone = _end(lake, sure)
-        say(f"{len(gone)} folders are removed")
+        log(f"{len(gone)} folders are removed")
     freed = sum(sizes[folder] for folder in gone) + _remove_loose(lake, judgement)
     _prune(lake, now)
     return Removed(frozenset(gone), freed, sorted(sizes.keys() - set(gone)))
@@ -208,13 +208,13 @@ def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
     The newest moves last, so that the artifact does not change until it is gone.
     """
     folder, ref = lake.path(version.folder), ref_of(version.key)
-    if set(_manifests(lake, folder)) != {made.name for made in version.made}:
+    if set(_manifests(lake, folder)) != {manifest.name for manifest in version.made}:
         return None
     left = lake.folder_left(ref)
     note = Removal(artifact=ref, removed_at=now, removed_by="gc", reason=WHY, bytes=version.bytes)
     _put(lake, f"{left}/{NOTE}", note)
-    for made in version.made:
-        lake.move(f"{folder}/{made.name}", f"{left}/{made.name}")
+    for manifest in version.made:
+        lake.move(f"{folder}/{manifest.name}", f"{left}/{manifest.name}")
     return version.folder
 
 

@@ -137,7 +137,7 @@ def decide_retention(census: Census, policy: Policy) -> RetentionDecision:
         kept=kept,
         removed=sorted(removed, key=lambda version: version.made[-1].at, reverse=True),
         leftovers=[left for left in census.leftovers if left.touched_at < policy.now - DAY],
-        loose=_loose(census, policy, runs={made.run_id for key in kept for made in census.versions[key].made}),
+        loose=_loose(census, policy, runs={manifest.run_id for key in kept for manifest in census.versions[key].made}),
         uploads=[upload for upload in census.uploads or () if upload.since < policy.now - DAY],
     )
 
@@ -150,10 +150,10 @@ def _refuse_missing(census: Census, roots: Mapping[Key, str], kept: Mapping[Key,
     """
     missing = {key: why for key, why in roots.items() if key[2] and _is_missing(census, key)}
     for key, hold in kept.items():
-        for made in census.versions[key].made:
+        for manifest in census.versions[key].made:
             missing |= {
                 source: f"{ref_of(key)} was built from it, and stays for: {hold.root}"
-                for source in made.inputs
+                for source in manifest.inputs
                 if _is_missing(census, source) and not hold.is_alone
             }
     if missing:
@@ -215,8 +215,8 @@ def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: C
             waiting.append(root)
         while waiting:
             key = waiting.popleft()
-            for made in versions[key].made:
-                for source in made.inputs:
+            for manifest in versions[key].made:
+                for source in manifest.inputs:
                     if source in versions and source not in kept and source not in ends:
                         kept[source] = Hold(why, key)
                         waiting.append(source)
@@ -323,20 +323,20 @@ def _current(census: Census, policy: Policy) -> Iterator[_Root]:
     """
     places: dict[tuple[str, str], list[tuple[Made, Key]]] = {}
     for key, version in census.versions.items():
-        places.setdefault(key[:2], []).extend((made, key) for made in version.made)
+        places.setdefault(key[:2], []).extend((manifest, key) for manifest in version.made)
     once: list[_Root] = []
     for (asset, partition), found in places.items():
         top = census.published.get((asset, partition), 0)
         found.sort(key=lambda it: it[0].number)
-        numbers = [made.number for made, _ in found]
+        numbers = [manifest.number for manifest, _ in found]
         # A slow clock must not make it end before it began.
-        clocks = [*accumulate((made.at for made, _ in found), max)]
+        clocks = [*accumulate((manifest.at for manifest, _ in found), max)]
         table = places.get((asset.removesuffix(REJECTED), partition), []) if asset.endswith(REJECTED) else []
-        for made, key in found:
-            later = bisect_right(numbers, made.number)
-            ended = [max(made.at, it.at) for it, _ in table if it.number > made.number_before]
+        for manifest, key in found:
+            later = bisect_right(numbers, manifest.number)
+            ended = [max(manifest.at, it.at) for it, _ in table if it.number > manifest.number_before]
             # An unpublished version is about to become current, and of two with the same number either may be current.
-            if not ended and (made.number >= top or later == len(numbers)):
+            if not ended and (manifest.number >= top or later == len(numbers)):
                 yield key, CURRENT
             elif (moment := min([*ended, *clocks[later : later + 1]])) > policy.since:
                 once.append((key, f"current until {_day(moment)}"))
@@ -348,13 +348,15 @@ def _recent(census: Census, policy: Policy) -> Iterator[_Root]:
     steps = [step for step in census.steps if step.started_at > policy.at_work_since]
     runs = {run: step for step in steps for run in (*step.continues, step.run_id)}
     for key, version in census.versions.items():
-        for made in version.made:
-            if made.run_id in runs:
-                yield key, _run_words(runs[made.run_id])
-            elif made.at > policy.since:
+        for manifest in version.made:
+            if manifest.run_id in runs:
+                yield key, _run_words(runs[manifest.run_id])
+            elif manifest.at > policy.since:
                 yield (
                     key,
-                    f"run {made.run_id[:8]} of {_day(made.at)}" if made.run_id else f"materialized on {_day(made.at)}",
+                    f"run {manifest.run_id[:8]} of {_day(manifest.at)}"
+                    if manifest.run_id
+                    else f"materialized on {_day(manifest.at)}",
                 )
     for step in steps:
         for ref in step.inputs:

@@ -20,10 +20,10 @@ _FEW = 3
 Fact = Callable[[Manifest], str | None]
 
 DIFFERENCES: Final[Mapping[str, Fact]] = {
-    "code": lambda made: made.code_version,
-    "commit": lambda made: commit_of(made),  # noqa: PLW0108 - it is defined below
-    "environment": lambda made: made.environment,
-    "run": lambda made: made.run_id,
+    "code": lambda manifest: manifest.code_version,
+    "commit": lambda manifest: commit_of(manifest),  # noqa: PLW0108 - it is defined below
+    "environment": lambda manifest: manifest.environment,
+    "run": lambda manifest: manifest.run_id,
 }
 """The facts in which the days of an asset may differ, besides their content."""
 
@@ -99,11 +99,11 @@ def groups(lineage: Lineage) -> dict[str, ArtifactGroup]:
     }
 
 
-def commit_of(made: Manifest) -> str | None:
+def commit_of(manifest: Manifest) -> str | None:
     """Return the commit of an artifact, and whether files differed from it."""
-    if made.git_commit is None:
+    if manifest.git_commit is None:
         return None
-    return f"{made.git_commit[:12]}{' (dirty)' if made.git_is_dirty else ''}"
+    return f"{manifest.git_commit[:12]}{' (dirty)' if manifest.git_is_dirty else ''}"
 
 
 def _by_partition_and_number(node: Node) -> tuple[str, int, str]:

@@ -86,9 +86,9 @@ def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int,
 
 
 def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Sequence[str]) -> Trace:
-    made, row = it.manifest, it.row
-    whole = backward(lake, [made.ref])
-    root = key_of(made.ref)
+    manifest, row = it.manifest, it.row
+    whole = backward(lake, [manifest.ref])
+    root = key_of(manifest.ref)
     inputs = [*whole.inputs(whole.nodes[root])]
     by = [key for key in inputs if key[0] == f"{it.model}/model"]
     rows = whole.of(key for key in inputs if key not in by)
@@ -97,7 +97,7 @@ def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Seq
         TracePart("by the model", whole.of(by)),
     ]
     log = read_champion_history(lake, it.model)
-    entry = log.since(made.created_at)
+    entry = log.since(manifest.created_at)
     version = str(row.get("model_version", ""))
     who = log.history_of(version)
     if entry is None:
@@ -114,7 +114,7 @@ def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Seq
             f"{other.manifest.created_at:%Y-%m-%d %H:%M}"
             for other in reversed(others)
         )
-    return trace_of(lake, f"prediction {row[ID]}", parts, facts=facts, problems=problems, about=key_of(made.ref))
+    return trace_of(lake, f"prediction {row[ID]}", parts, facts=facts, problems=problems, about=key_of(manifest.ref))
 
 
 def _value(value: object) -> str:

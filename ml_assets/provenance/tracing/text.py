@@ -83,10 +83,10 @@ def _depths(home: Mapping[str, str]) -> dict[str, int]:
 
 
 def _line(group: ArtifactGroup) -> str:
-    made = [node.last for node in group.nodes if node.last is not None]
-    codes = {it.code_version for it in made}
+    manifests = [node.last for node in group.nodes if node.last is not None]
+    codes = {it.code_version for it in manifests}
     rows = "" if group.rows is None else f"{group.rows:,} rows"
-    dbt = "dbt " if any("dbt" in it.parameters for it in made) else ""
+    dbt = "dbt " if any("dbt" in it.parameters for it in manifests) else ""
     code = f"{dbt}code {next(iter(codes)) or 'unknown'}"[: 17 if dbt else 13] if len(codes) == 1 else dbt.strip()
     return ", ".join(filter(None, [group.what, rows, code]))
 

@@ -159,15 +159,15 @@ def trace_of(
 
 def _facts(roots: Sequence[Node], environments: Mapping[str, TraceEnvironment]) -> dict[str, str]:
     """Return the facts about a single traced artifact. For several, the groups contain them."""
-    if len(roots) != 1 or (made := roots[0].last) is None:
+    if len(roots) != 1 or (manifest := roots[0].last) is None:
         return {}
-    took = "" if made.seconds is None else f" in {made.seconds:g} s"
-    run = "outside of a run" if made.run_id is None else f"by run {made.run_id}"
-    step = "" if made.step is None else f", step {made.step}"
+    took = "" if manifest.seconds is None else f" in {manifest.seconds:g} s"
+    run = "outside of a run" if manifest.run_id is None else f"by run {manifest.run_id}"
+    step = "" if manifest.step is None else f", step {manifest.step}"
     return {
-        "created": f"{made.created_at:%Y-%m-%d %H:%M:%S} UTC{took} {run}{step}",
-        "code": f"{made.code_version or 'unknown'} at commit {commit_of(made) or 'unknown'}",
-        "environment": f"{(made.environment or 'unknown')[:12]}: {environments[made.environment or ''].phrase}",
+        "created": f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC{took} {run}{step}",
+        "code": f"{manifest.code_version or 'unknown'} at commit {commit_of(manifest) or 'unknown'}",
+        "environment": f"{(manifest.environment or 'unknown')[:12]}: {environments[manifest.environment or ''].phrase}",
     }
 
 
@@ -236,7 +236,7 @@ def _node(node: Node) -> dict[str, Any]:
         "state": node.state,
         "problem": node.problem or None,
         "manifests": [
-            made.model_dump(mode="json", exclude={"asset", "partition", "version", "inputs", "columns"})
-            for made in node.makings
+            manifest.model_dump(mode="json", exclude={"asset", "partition", "version", "inputs", "columns"})
+            for manifest in node.makings
         ],
     }

@@ -82,8 +82,8 @@ def newest_day_of(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
 
 def as_of(lake: Lake, model: str, version: str) -> date:
     """Return the as-of day of a model."""
-    made = lake.manifest(ArtifactRef(asset=f"{model}/model", version=version))
-    trained_on = next(ref for ref in made.inputs if ref.asset == f"{model}/training_set")
+    manifest = lake.manifest(ArtifactRef(asset=f"{model}/model", version=version))
+    trained_on = next(ref for ref in manifest.inputs if ref.asset == f"{model}/training_set")
     return date.fromisoformat(str(lake.manifest(trained_on).parameters["as_of"]))
 
 

@@ -81,9 +81,9 @@ def _of_the_same_code(
     now = lake.newest(table, [*other]) if other else {}
     same = []
     for day, ref in other.items():
-        made = lake.manifest(ref)
-        read = [it for it in made.inputs if (it.asset, it.partition) == (table, day)]
-        if made.code_version == code_version and [code_behind(lake, it) for it in read] == [
+        manifest = lake.manifest(ref)
+        read = [it for it in manifest.inputs if (it.asset, it.partition) == (table, day)]
+        if manifest.code_version == code_version and [code_behind(lake, it) for it in read] == [
             code_behind(lake, it) for it in [now.get(day)] if it is not None
         ]:
             same.append(ref)

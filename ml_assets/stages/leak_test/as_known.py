@@ -133,7 +133,7 @@ class Rebuilding:
     rebuilds: Rebuilds
     pool: ThreadPoolExecutor
     workers: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
     @property
     def columns(self) -> list[str]:
@@ -161,7 +161,7 @@ class Rebuilding:
         try:
             return self._rebuilt(sample, future)
         except WarehouseError as error:  # values of two rows may not fit together, such as February 31
-            self.say(f"leak test: values after {sample.at} are only removed, not replaced: {error}")
+            self.log(f"leak test: values after {sample.at} are only removed, not replaced: {error}")
             return self.build(sample, known, Moment(sample.at))
 
     def made_of_other_rows(self, cuts: DayCuts) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ class Rebuilding:
         def search_at(sample: Sample) -> _Search:
             place = (sample.day, sample.at)
             if place not in searches:
-                self.say(f"leak test: searching for the cause of the differences at {sample.at}")
+                self.log(f"leak test: searching for the cause of the differences at {sample.at}")
                 searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
             return searches[place]
 

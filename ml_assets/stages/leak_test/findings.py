@@ -49,8 +49,8 @@ def findings_on(
         lone: features that alone predict the target almost perfectly.
     """
     settings = model.leak_test
-    made = lake.manifest_of_each(features).values() if settings.samples else ()
-    figures = {it.run_id: note for it in made if isinstance(note := it.parameters.get(LEAK_TEST), Mapping)}
+    manifests = lake.manifest_of_each(features).values() if settings.samples else ()
+    figures = {it.run_id: note for it in manifests if isinstance(note := it.parameters.get(LEAK_TEST), Mapping)}
     cuts = sum(int(str(note.get("samples", 0))) for note in figures.values())
     record = newest_record(lake, model.name)
     return LeakFindings(
@@ -59,7 +59,7 @@ def findings_on(
         cut_days=sum(int(str(note.get("sampled_days", 0))) for note in figures.values()),
         rows=sum(int(str(note.get("rows", 0))) for note in figures.values()),
         days=len(features),
-        untested=sum(LEAK_TEST not in it.parameters for it in made),
+        untested=sum(LEAK_TEST not in it.parameters for it in manifests),
         proven=tuple(leak.sentence for leak in record.leaks) if record else (),
         suspects=suspects(
             lone, cuts=cuts, history=record.history_columns if record else None, acknowledged=settings.acknowledged

@@ -202,7 +202,7 @@ def leak_test(
     seed: int | None = None,
     rows: pl.DataFrame | None = None,
     days: tuple[date, date] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> LeakReport:
     """Rebuild features without what became known after sampled prediction times, and compare them with the full build.
 
@@ -218,7 +218,7 @@ def leak_test(
         seed: for the choice; the model's if absent.
         rows: the full build; the features in the lake if absent.
         days: the days to choose from; all existing days if absent.
-        say: called with progress messages.
+        log: called with progress messages.
 
     Raises:
         DataError: there are no features, or source rows behind them are missing.
@@ -239,13 +239,13 @@ def leak_test(
         Rebuilds(project, manifest, folder, workers=workers, quarantines=aside) as rebuilds,
         ThreadPoolExecutor(workers) as pool,
     ):
-        test = Rebuilding(plan, sources, rebuilds, pool, workers, say)
+        test = Rebuilding(plan, sources, rebuilds, pool, workers, log)
         found = []
         for cuts, of_day in zip(chosen, pool.map(test.compare, chosen), strict=True):
             found += of_day
             columns = len({it.column for _, differing in of_day for it in differing})
             verdict = f"differences in {counted(columns, 'column')}" if columns else "no difference"
-            say(f"leak test: {cuts.day}, {counted(len(of_day), 'prediction time')}, {verdict}")
+            log(f"leak test: {cuts.day}, {counted(len(of_day), 'prediction time')}, {verdict}")
         return LeakReport(
             plan.name, tuple(sample for sample, _ in found), test.leaks(found), _history(test, chosen),
             assumed=tuple(it for it in times if not it.is_observed),
@@ -260,7 +260,7 @@ def _history(test: Rebuilding, chosen: Sequence[DayCuts]) -> tuple[str, ...] | N
     try:
         return test.made_of_other_rows(chosen[-1])
     except WarehouseError as error:  # a model may reject half of its rows; then no column counts as cleared
-        test.say(f"leak test: could not measure which columns are built from other rows: {error}")
+        test.log(f"leak test: could not measure which columns are built from other rows: {error}")
         return None
 
 

@@ -37,7 +37,9 @@ class Scripted(DagsterServer):
 def made(*told: ServerEvent | bool | ServerError) -> tuple[bool, str, Scripted]:
     said = io.StringIO()
     server = Scripted(told)
-    is_made = OnServer(server, Progress(said, is_kept=True)).make([MODEL], tags={"model": "m"}, run_config={"ops": {}})
+    is_made = OnServer(server, Progress(said, is_kept=True)).create(
+        [MODEL], tags={"model": "m"}, run_config={"ops": {}}
+    )
     return is_made, said.getvalue(), server
 
 
@@ -80,7 +82,7 @@ def test_when_following_stops_the_user_learns_that_the_run_continues() -> None:
     runs = OnServer(Scripted([ServerError("away")]), Progress(said))
 
     with pytest.raises(ServerError, match="away"):
-        runs.make([MODEL], tags={}, run_config={})
+        runs.create([MODEL], tags={}, run_config={})
 
     assert "the run continues: http://dagster:3000/runs/0123456789" in said.getvalue()
 
