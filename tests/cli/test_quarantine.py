@@ -132,7 +132,7 @@ def test_a_release_stores_the_rows_with_the_reason_once(
     [ref] = releases(lake, "raw/orders")[DAY]
     assert [(-3,)] == lake.get(ref, pl.DataFrame).select("n").rows()
     assert "they were returns" == lake.manifest(ref).parameters["reason"]
-    assert lake.manifest(ref).parameters["by"]
+    assert lake.manifest(ref).parameters["released_by"]
 
     assert 0 == main(["quarantine", "raw/orders"])
     assert capsys.readouterr().out.rstrip().endswith("; released")
