@@ -43,11 +43,22 @@ COMMANDS = (
 )  # fmt: skip
 
 
+class _Version(argparse.Action):
+    """Prints the installed release. Other commands do not read it, because that delays their start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata
+
+        print(f"ml-assets {importlib.metadata.version('ml-assets')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
     top = argparse.ArgumentParser(
         prog="ml-assets", description="Declare a table and a target; get a model that trains."
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the installed release")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add_to(commands)

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import re
@@ -74,6 +75,13 @@ def test_wrong_usage_ends_with_2_and_the_usage(arguments: list[str], capsys: pyt
 
     assert 2 == ended.value.code
     assert "usage: ml-assets" in capsys.readouterr().err
+
+
+def test_the_installed_release_is_printed_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+
+    assert (0, f"ml-assets {importlib.metadata.version('ml-assets')}\n") == (ended.value.code, capsys.readouterr().out)
 
 
 def test_an_unknown_model_ends_with_2_and_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
