@@ -246,7 +246,7 @@ def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> Non
 
 @pytest.mark.parametrize("days", [18, 19, 400])
 def test_rows_that_a_model_was_trained_on_are_not_used_to_compare_it(days: int) -> None:
-    result = against_champion(learned_until=FIRST_DAY + dt.timedelta(days=days - 1))
+    result = against_champion(last_seen_day=FIRST_DAY + dt.timedelta(days=days - 1))
     report = result.summary
 
     assert (None, "old", 1_500, 0) == (
