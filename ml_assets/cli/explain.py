@@ -119,9 +119,7 @@ def answers_of(
         decision = hold(decide_on(loop, model, [finding], busy=busy), spending)
         if decision.is_held:
             held = decision.sentence.removeprefix(f"{finding.sentence} ")
-            yield Answer(
-                finding.cause, finding.sentence, f"would request a retraining. {held}", "the end of what it waits for"
-            )
+            yield Answer(finding.cause, finding.sentence, f"would request a retraining. {held}", "the end of the wait")
         else:
             decides = "requests a retraining" if decision.asks else "requests nothing"
             decides = decides if finding.is_judged else "cannot judge, so it requests nothing"

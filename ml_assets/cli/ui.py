@@ -1,6 +1,7 @@
 """`ml-assets ui`: runs Dagster's webserver and daemon for this project."""
 
 import argparse
+import errno
 import os
 import signal
 import socket
@@ -9,6 +10,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Final
+
+_LAST_PORT: Final = 65_535
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,11 +24,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def ui(arguments: argparse.Namespace) -> int:
-    """Run the webserver and the daemon until one of them ends or the user stops them."""
+    """Run the webserver and the daemon until one of them ends or the user stops them.
+
+    Raises:
+        DataError: the address is in use or does not exist.
+    """
     from ml_assets.cli.flow.project import open_instance, prepare
     from ml_assets.project import find_project
 
     project = find_project()
+    _check_address(arguments.host, arguments.port)
     prepare()
     with open_instance():
         pass  # ends the runs of killed commands, for which the daemon would wait
@@ -64,6 +73,30 @@ def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
         [sys.executable, "-m", "dagster_webserver", *options, "--host", host, "--port", str(port)],
         [sys.executable, "-m", "dagster._daemon", "run", *options],
     ]
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address on which the webserver cannot listen. Otherwise it would report this only after loading."""
+    from ml_assets.contracts.errors import DataError
+
+    if not 0 < port <= _LAST_PORT:
+        raise DataError(f"--port is {port}; expected 1 to {_LAST_PORT}.")
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in places:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+    except OSError as error:
+        problem = (
+            f"the web UI cannot listen on {host}:{port}: {error.strerror or error}. Choose another --host or --port."
+        )
+        if error.errno == errno.EADDRINUSE:
+            problem = (
+                f"port {port} of {host} is in use by another process. End it, or choose another port, for instance: "
+                f"ml-assets ui --port {port % _LAST_PORT + 1}"
+            )
+        raise DataError(problem) from error
 
 
 def _is_served(host: str, port: int) -> bool:

@@ -141,7 +141,7 @@ def test_a_step_that_fails_ends_the_run_with_3_and_is_named(
 
     said = capsys.readouterr()
     assert "" == said.out
-    assert "raw/airlines failed: " in said.err
+    assert "raw/airlines failed: cannot write /proc/lake/" in said.err
     assert re.search(r"to debug it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", said.err)
     assert "stopped; finished artifacts are stored, and the next run continues from there" in said.err
 

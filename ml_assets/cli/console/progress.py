@@ -1,13 +1,17 @@
 """Prints the progress of a run: a line when each step starts, logs and ends."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Final, TextIO
 
 import dagster as dg
 
 from ml_assets.machine.system_limits import advice
+
+_OWN_ERROR: Final = re.compile(r"^ml_assets(\.\w+)+: ")
+"""The class of one of the engine's errors, whose message is complete without it."""
 
 
 class Progress:
@@ -77,7 +81,8 @@ class _Handler(logging.Handler):
                 if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                     self.progress.log(f"{asset_of_step(step)} interrupted")
                     return
-                self.progress.log_failure(step, error.message.strip(), str(meta.get("run_id", "")))
+                message = _OWN_ERROR.sub("", error.message.strip())
+                self.progress.log_failure(step, message, str(meta.get("run_id", "")))
         elif record.levelno >= logging.INFO:
             message = str(
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()

@@ -133,8 +133,8 @@ def inject_prior(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Change the number of positives, without changing the rows of either class.
 
-    Random rows of the class that becomes rarer are removed. None is repeated, so keys stay unique. A row without a
-    label counts as negative.
+    Random rows of the class that becomes rarer are removed. No row is repeated, so keys are still unique. A row without
+    a label counts as negative.
 
     Args:
         features: Rows with key and day.

@@ -130,8 +130,9 @@ from ml_assets.cli import main, ui
 from ml_assets.cli.flow import project
 
 project.prepare = lambda: None
-project.instance = nullcontext
+project.open_instance = nullcontext
 ui._commands = lambda *_: [[sys.executable, "-c", {LOADING!r}]] * 2
+ui._check_address = lambda *_: None
 sys.argv = ["ml-assets", "ui", "--port", "1"]
 sys.exit(main.main())
 """
