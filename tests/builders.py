@@ -112,7 +112,7 @@ class _Anything(BaseModel):
 
 
 def sealed(said: Mapping[str, Any]) -> bytes:
-    """Return JSON that ends with a digest of itself, whatever it says."""
+    """Return JSON that ends with its own digest."""
     own = {name: value for name, value in said.items() if name not in {"format_version", "digest"}}
     return seal(_Anything.model_validate(own))
 
@@ -124,7 +124,7 @@ def of_newer_format(text: bytes) -> bytes:
 
 
 def overwrite(lake: Lake, path: str, data: bytes) -> None:
-    """Write an object as the lake does, over what stood there."""
+    """Write an object as the lake does, and replace the existing one."""
 
     def fill(file: BinaryIO) -> None:
         file.write(data)
@@ -192,7 +192,7 @@ class Project:
         return Flow(self.defs, self.declared, self.model, self.lake.open(), InProcess(self.defs, self.instance))
 
     def run(self, *, as_of: str | None = None, first: str | None = None, last: str | None = None) -> list[str]:
-        """Run the whole flow as the command does, and return what it said.
+        """Run the whole flow as the command does, and return its output.
 
         Raises:
             AssertionError: a run failed.

@@ -32,7 +32,7 @@ KEPT: Final = "ML_ASSETS_ALL_FAULTS"
 for name in [it for it in os.environ if it.startswith(("ML_ASSETS_", "DAGSTER_HOME")) and it != KEPT]:
     del os.environ[name]
 
-# How long an example takes depends on who shares the cores; it says nothing about the code.
+# How long an example takes depends on other processes on the cores, not on the code.
 settings.register_profile("ml-assets", deadline=None)
 settings.load_profile("ml-assets")
 
@@ -81,7 +81,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each group of files to one worker, and all other tests to whoever is free."""
+    """Give each group of files to one worker, and all other tests to any free worker."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):

@@ -56,7 +56,7 @@ class FaultyS3:
 
     @property
     def endpoint(self) -> str:
-        """Where to ask."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
@@ -205,7 +205,7 @@ OPERATIONS: Final = ("make_folder", "open_new", "fill", "sync", "replace", "link
 
 
 class Stopped(BaseException):
-    """The process is dead; nothing that it would do afterwards happens."""
+    """The process has crashed; nothing that it would do afterwards happens."""
 
 
 class WatchedDisk:
@@ -241,7 +241,7 @@ class WatchedDisk:
 
 
 class FaultyDisk(WatchedDisk):
-    """A disk that counts what changes it, and at the n-th change does what it is told: by default, the process dies.
+    """A disk that counts its changes, and at the n-th one calls a function; by default the process crashes.
 
     A process that dies while it fills a file leaves half of it.
 

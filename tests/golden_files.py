@@ -23,7 +23,7 @@ _MOST_LINES: Final = 80
 
 
 def check_golden(name: str, found: str) -> None:
-    """Compare text with a golden file, or write the file where that is asked for.
+    """Compare text with a golden file, or write the file if requested.
 
     Raises:
         pytest.fail.Exception: they differ.

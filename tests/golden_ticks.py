@@ -57,7 +57,7 @@ class Ticks:
         self.said[state] = [_steady(said), *(_steady(f"{it.title}\n{it.body}") for it in alerts)]
 
     def messages(self) -> str:
-        """Return all that was said."""
+        """Return all messages."""
         return "\n".join(
             f"# {state}\n\n" + "\n\n".join(texts) + "\n" for state, texts in sorted(self.said.items()) if texts
         )

@@ -1,4 +1,4 @@
-"""Kills to test with: what a flow changes on a disk, and the folder as it stood after each change.
+"""Kills to test with: what a flow changes on a disk, and the folder as of each change.
 
 Expectations stay out; they stand in `tests.test_killed`. As a command it runs the flow and kills its own process:
 
@@ -45,13 +45,13 @@ MODEL: Final = "flight_delay"
 DAYS: Final = Days(first=date(2013, 1, 1), last=date(2013, 1, 11))
 PREDICTED: Final = "2013-01-11"
 WITH_TIMES: Final = (f"{MODEL}/champion", f"{MODEL}/card")
-"""What tells when it was made, and so has another version each time."""
+"""Artifacts that contain the time of their creation, and so have another version each time."""
 
 _OF_THIS_RUN: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?"  # a moment
     r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # a run
     r"|[0-9.]+ (s|MiB)</dd>"  # what it took
-    r"|[0-9a-f]{40}(, [a-z ]+)?"  # a commit: somebody may be at work on this checkout
+    r"|[0-9a-f]{40}(, [a-z ]+)?"  # a commit: this checkout may be edited meanwhile
 )
 
 
@@ -112,7 +112,7 @@ class Recorder(WatchedDisk):
 
 
 class Killed(Recorder):
-    """A disk on which the process dies at the n-th change of a kind, half done; nothing happens afterwards.
+    """A disk on which the process crashes during the n-th change of a kind; nothing happens afterwards.
 
         with Killed(lake, "link promotions/*"), pytest.raises(Stopped): ...
 
@@ -150,7 +150,7 @@ class Killed(Recorder):
 
 
 def folder_after(changes: Iterable[Change], root: Path, *, torn: str | None = None) -> Path:
-    """Make a lake as it stood after some changes, with half of the file `torn`; return its folder."""
+    """Create the lake as of some changes, with half of the file `torn`; return its folder."""
     root.mkdir(parents=True)
     for change in changes:
         change.do(root)
@@ -161,7 +161,7 @@ def folder_after(changes: Iterable[Change], root: Path, *, torn: str | None = No
 
 @contextlib.contextmanager
 def remembered_dbt(memory: Path) -> Iterator[None]:
-    """Let dbt answer what it was asked before from the first time: it reads files, and writes to scratch only."""
+    """Answer repeated dbt builds from the first one: dbt reads files, and writes to scratch only."""
     real = Warehouse._run
 
     def run(self: Warehouse, folder: Path, names: Sequence[str], log: Callable[[str], None]) -> None:
@@ -183,7 +183,7 @@ def remembered_dbt(memory: Path) -> Iterator[None]:
 
 
 def _asked(folder: Path, names: Sequence[str]) -> str:
-    """Return the digest of all that dbt is asked, files by their bytes."""
+    """Return the digest of all arguments of a dbt build, files by their bytes."""
     bindings = json.loads((folder / "bindings.json").read_text(encoding="utf-8"))
     for tables in (bindings["sources"], bindings["models"]):
         for files in tables.values():
@@ -208,7 +208,7 @@ def small_sources(folder: Path) -> None:
         rows = pl.read_csv(io.BytesIO(text), infer_schema=False)
         rows = rows.filter(pl.col("month") == "1", pl.col("day").is_in(wanted))
         if table == "flights":
-            # No number comes twice, so that the history of a flight tells no baseline whether it will be late.
+            # No number repeats, so the history of a flight gives no baseline whether it will be late.
             number = pl.col("flight").cast(pl.Int64) + 10_000 * pl.col("day").cast(pl.Int64)
             rows = rows.with_columns(delay.alias("arr_delay"), number.cast(pl.String).alias("flight"))
         rows.write_csv(folder / f"{table}.csv")
@@ -240,7 +240,7 @@ class Undisturbed:
         return flow_over(lake, self.sources, self.memory)
 
     def run(self, lake: Path) -> list[str]:
-        """Run the same flow over another folder, as the command does, and return what it said."""
+        """Run the same flow over another folder, as the command does, and return its output."""
         with self.flow(LakeResource(url=str(lake))) as whole:
             return whole.run(first=PREDICTED)
 
@@ -270,7 +270,7 @@ def flow_over(lake: LakeResource, sources: Path, memory: Path) -> Iterator[Proje
 
 
 def flow_killed(lake: Path, sources: Path, memory: Path, when: str) -> int:
-    """Run the flow in a process of its own, which is killed as `Killed` says; return the signal that ended it."""
+    """Run the flow in its own process, which is killed as `Killed` defines; return the signal that ended it."""
     command = [sys.executable, "-m", "tests.killing", str(lake), str(sources), str(memory), when]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode < 0, done.stdout + done.stderr
@@ -287,7 +287,7 @@ def whole_artifacts(lake: Lake) -> set[str]:
 
 
 def outcome(lake: Lake) -> dict[str, object]:
-    """Return what a flow made, without what tells when or in which run."""
+    """Return the artifacts of a flow, without times and runs."""
     log = PromotionLog(lake, MODEL, Promotion).entries()
     kept: Promotion = lake.get(lake.find(f"{MODEL}/champion"), Promotion)
     page = lake.get(lake.find(f"{MODEL}/card"), Card).html

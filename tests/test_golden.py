@@ -1,4 +1,4 @@
-"""What the project does is what is written down in `tests/golden`; `tests.golden_files` says how to write it anew."""
+"""The project behaves as the golden files in `tests/golden` show; `tests.golden_files` explains how to rewrite them."""
 
 import html
 import json

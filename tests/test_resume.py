@@ -1,4 +1,4 @@
-"""A run that failed goes on from the failed step with what was done: by Dagster's re-execution, and by the command."""
+"""A failed run continues from the failed step with the finished artifacts: Dagster's re-execution, and the command."""
 
 import shutil
 from collections.abc import Iterator, Mapping

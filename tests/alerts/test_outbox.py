@@ -1,4 +1,4 @@
-"""That each alert goes out once to each channel that wants it: whoever sees it, however often, and whatever fails."""
+"""The outbox: each alert is sent once to each of its channels, despite concurrency, repetitions and faults."""
 
 import itertools
 import logging
@@ -27,7 +27,7 @@ NOTHING = Redactor([], {})
 
 
 class DiedError(RuntimeError):
-    """Stands for a process that is killed: nothing after it happens."""
+    """Simulates a killed process: nothing after it happens."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass
 class Bell:
-    """A channel that keeps what it got, and fails when it is told to."""
+    """A channel that stores what it got, and fails on request."""
 
     name: str = "bell"
     kinds: frozenset[str] = frozenset(KINDS)
@@ -205,7 +205,7 @@ def test_an_alert_that_may_have_arrived_is_sent_again_with_the_same_id_and_marke
     assert "(may be a repeat)" in bell.got[1].line
 
 
-# ---------------------------------------------------------------- a process that dies
+# ---------------------------------------------------------------- a process that crashes
 
 
 def test_an_attempt_of_a_crashed_process_is_taken_over_only_after_some_minutes(folder: Lake) -> None:
@@ -249,7 +249,9 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
         outbox(folder, bell, clock=clock).send([alert("a")])
 
     assert ["<a>"] == [it.title for it in bell.got if not it.is_repeat]
-    assert (2 if after == 5 else 1) == len(bell.got)  # it died between the channel's taking it and the note of that
+    assert (2 if after == 5 else 1) == len(
+        bell.got
+    )  # it crashed after the channel accepted it and before that was recorded
     assert [] == folder.names(folder.path("alerts", "open"))
 
 
@@ -320,7 +322,7 @@ def test_concurrent_ticks_respect_the_hourly_limit(folder: Lake) -> None:
     assert 4 == len(bell.got)
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- messages
 
 
 def test_a_link_leads_into_the_web_ui_where_its_address_is_known(folder: Lake) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the alerts share: assets that fail, a daemon that ticks, decisions and requests to tell of.
+"""Shared by the tests of the alerts: assets that fail, a daemon that ticks, decisions and requests to alert.
 
 Fixtures stay out; see `tests.automation.conftest`.
 """
@@ -28,7 +28,7 @@ DECLARED = Declared(models=tuple(ModelDeclaration.model_construct(name=name) for
 
 @dataclass
 class Heard:
-    """What the log channel was told, alert by alert; two daemons share it."""
+    """What the log channel got, alert by alert; two daemons share it."""
 
     alerts: list[Alert] = field(default_factory=list)
 
@@ -97,7 +97,7 @@ def decide(lake: Lake, action: str, *, model: str = MODELS[0], at: datetime | No
 
 
 def ask(lake: Lake, day: int, *, model: str = MODELS[0], number: int = 1, at: datetime | None = None) -> Retraining:
-    """Note that a retraining was asked for, as the sensors do."""
+    """Record a requested retraining, as the sensors do."""
     record = Retraining(
         model=model, as_of=date(2013, 3, day), number=number, cause="drift", sentence="2 of 3 days are over.",
         figures={"days over": 2.0}, champion="a" * 32, requested_at=at or datetime.now(tz=UTC), requested_by="drift",

@@ -63,7 +63,7 @@ class Landing:
         self.assets = raw_tables(declared, {f"raw/{self.name}": CONTRACT})
 
     def write(self, day: int | str, *numbers: object, at: float | None = None) -> Path:
-        """Put a day's file there, written a long time ago unless told otherwise."""
+        """Put a day's file there, written a long time ago by default."""
         name = FIRST + timedelta(days=day) if isinstance(day, int) else day
         path = self.folder / f"orders-{name}.csv"
         path.write_text("n\n" + "".join(f"{n}\n" for n in numbers))
@@ -79,7 +79,7 @@ class Landing:
         return found
 
     def tick(self, *, is_lost: bool = False) -> list[dg.DagsterRun]:
-        """Evaluate the sensor and queue what it asks for, as the daemon does: a run key once."""
+        """Evaluate the sensor and queue its requests, as the daemon does: each run key once."""
         found = self.look(None if is_lost else self.cursor)
         self.cursor = found.cursor
         queued = []
@@ -105,7 +105,7 @@ class Landing:
         return [*self.instance.get_runs(dg.RunsFilter(tags={TABLE: f"raw/{self.name}"}))]
 
     def land(self, run: dg.DagsterRun) -> bool:
-        """Run what was asked for, for real."""
+        """Run the requests for real."""
         tags = {name: value for name, value in run.tags.items() if name.startswith("dagster/") and "key" not in name}
         result = dg.materialize(
             self.assets,
@@ -134,7 +134,7 @@ class Landing:
 
 
 def check_asked_once(run: dg.DagsterRun, before: list[dg.DagsterRun]) -> None:
-    """See that no day is asked for again with the files and on the ground that it was asked for with.
+    """Check that no day is requested again with the same files and the same landed version.
 
     What failed with other days is: one of those has changed since.
     """
@@ -148,7 +148,7 @@ def check_asked_once(run: dg.DagsterRun, before: list[dg.DagsterRun]) -> None:
 
 
 def drain(shop: Landing) -> None:
-    """Let everything come to rest: what is queued is landed, and nothing more is asked for."""
+    """Run until nothing changes: queued days are landed, and nothing more is requested."""
     for _ in range(6):
         for run in shop.queued:
             shop.land(run)
@@ -158,7 +158,7 @@ def drain(shop: Landing) -> None:
 
 
 def failed_days(shop: Landing) -> set[str]:
-    """Return the days whose last run failed: nobody asks for them until a file changes."""
+    """Return the days whose last run failed; they are not requested until a file changes."""
     last: dict[str, bool] = {}
     for run in shop.runs:
         for piece in run.tags[DAYS].split():

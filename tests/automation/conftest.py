@@ -14,7 +14,7 @@ from tests.event_logs import ephemeral_instance
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    """Note each alert that a channel got, as it stands in the lake: what is sent is tested with the channels."""
+    """Record each alert that a channel got, as stored in the lake. Sending is tested with the channels."""
     heard = Heard()
     real = Outbox._record_outcome
 

@@ -81,7 +81,7 @@ class Evaluated(Summed):
 
 
 def spec(as_of: date, **fields: Any) -> ModelSpec:
-    """Return what a model says of itself."""
+    """Return the record of a model."""
     given: dict[str, Any] = {
         "model": MODEL, "task": "binary", "target": "is_late", "features": (), "vocabularies": {},
         "parameters": {"num_leaves": 31, "learning_rate": 0.1}, "rounds": 10, "as_of": as_of,
@@ -140,7 +140,7 @@ class World:
         return PromotionLog(self.lake, self.name, Promotion)
 
     def serve(self, version: str, action: Literal["promote", "reject", "rollback"] = "promote") -> None:
-        """Add an entry to the log: by it a version serves, or is refused."""
+        """Add an entry to the log: a promotion or a rejection."""
         entries = self.log().entries()
         serving = entries[-1].champion if entries else None
         judged = put(self.lake, Evaluated(evaluation(version, self.name)), asset=f"{self.name}/evaluation").version
@@ -154,7 +154,7 @@ class World:
 
     @property
     def champion(self) -> str:
-        """Who serves."""
+        """The current champion."""
         since = serving_since(self.log().entries())
         assert since is not None
         return str(since.champion)
@@ -201,7 +201,7 @@ class World:
     # ------------------------------------------------------------ sensors and runs
 
     def look(self, name: Name = "drift", *, is_lost: bool = False, dies: bool = False) -> list[dg.RunRequest]:
-        """Evaluate a sensor; the runs that it asks for are not launched. One that dies forgets its cursor too."""
+        """Evaluate a sensor; requested runs are not launched. One that crashes loses its cursor too."""
         cursor = None if is_lost else self.cursors.get(name)
         with dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, cursor=cursor, resources=self.resources
@@ -226,7 +226,7 @@ class World:
         return [*(found.run_requests or ())]
 
     def launch(self, requests: Sequence[dg.RunRequest], by: str = "drift") -> None:
-        """Start runs, as the daemon does: none whose key has a run that the same sensor asked for."""
+        """Start runs, as the daemon does: none whose key already has a run of the same sensor."""
         for request in requests:
             if (by, request.run_key) in {(run.tags[BY], run.tags[RUN_KEY_TAG]) for run in self.instance.get_runs()}:
                 continue

@@ -1,4 +1,4 @@
-"""The alerts sensor: what it tells of, and that neither a lost cursor nor two daemons make it tell twice."""
+"""The alerts sensor: what it alerts, and that neither a lost cursor nor two daemons cause duplicates."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The alerts of retrainings that were asked for: each once, whatever is lost, damaged or half written."""
+"""Alerts of requested retrainings: each is sent once, even if records are lost, damaged or incomplete."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

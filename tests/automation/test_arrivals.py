@@ -1,4 +1,4 @@
-"""The arrivals sensor: which days it asks for, once each, whatever is lost in between."""
+"""The arrivals sensor: which days it requests, once each, even if state is lost in between."""
 
 import itertools
 import os
@@ -41,7 +41,7 @@ def landing(tmp_path: Path, instance: dg.DagsterInstance) -> Landing:
     return Landing(tmp_path / "in", LakeResource(url=str(tmp_path / "lake")), instance)
 
 
-# ---------------------------------------------------------------- what it asks for
+# ---------------------------------------------------------------- requests
 
 
 def test_new_days_are_requested_by_range_and_landed(landing: Landing) -> None:
@@ -346,7 +346,7 @@ def live_through(events: list[tuple[str, int, int]], shop: Landing) -> None:
     for event, day, number in events:
         key = str(FIRST + timedelta(days=day))
         if event == "write":
-            shop.write(day, number, at=shop.clock - 1000 * number)  # what comes back bears its old time, as on S3
+            shop.write(day, number, at=shop.clock - 1000 * number)  # a restored file has its old time, as on S3
             there[key] = number
         elif event == "remove" and key in there:
             (shop.folder / f"orders-{key}.csv").unlink()

@@ -91,7 +91,7 @@ class Shop:
         self.instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "orders"], partition=day))
 
     def settle(self, *, launches: bool = True) -> None:
-        """Tick and run what is requested until nothing is; a daemon that dies stores its cursor and launches none."""
+        """Tick and run the requests until there are none; a crashing daemon stores its cursor and launches none."""
         for _ in range(8):
             context = dg.build_sensor_context(
                 instance=self.instance, repository_def=self.defs.get_repository_def(), cursor=self.cursor

@@ -1,4 +1,4 @@
-"""The weekly reproduction: which runs it asks for, and when a run of it fails."""
+"""The weekly reproduction: which runs it requests, and when its run fails."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def reproduced(lake: Path, instance: dg.DagsterInstance | None = None) -> dg.Exe
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the command says, in place of training for a minute; its own tests train."""
+    """The output of the command, in place of training for a minute; its own tests train."""
     verdict = {"is_equal": True, "version": "a" * 32, "seconds": 1.0, "changes": [], "outcomes": []}
     calls: dict[str, Any] = {"verdict": verdict}
 

@@ -1,4 +1,4 @@
-"""The drift and performance sensors and the floor: what asks, what holds back, and that nothing is asked twice."""
+"""The drift and performance sensors and the maximum age: requests, postponements, and no duplicate requests."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ Make = Callable[..., World]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Make a world whose loop is declared as the test says."""
+    """Return a world whose loop is declared by the test."""
     with ExitStack() as stack:
         yield lambda **retraining: stack.enter_context(world(tmp_path / "lake", declared(retraining)))
 
@@ -52,7 +52,7 @@ def drifted(make: Make, **retraining: Any) -> World:
     return one
 
 
-# ---------------------------------------------------------------- what asks
+# ---------------------------------------------------------------- requests
 
 
 def test_a_model_that_is_no_longer_declared_is_not_checked(make: Make) -> None:

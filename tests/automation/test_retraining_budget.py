@@ -1,4 +1,4 @@
-"""A model's budget in the loop: what is over it waits or is told, once a month, with its figures."""
+"""A model's budget: retrainings over it wait or are alerted, once a month, with its figures."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever happens to a model's loop, in any order: nothing is asked twice or together, and nothing is lost."""
+"""Random events in a model's loop: no retraining is requested twice or concurrently, and none is lost."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,7 +41,7 @@ class Life:
         self._asked(self.it.look_at_the_floor, "retraining_floor", dies=dies)
 
     def _asked(self, look: Callable[[], list[dg.RunRequest]], by: str, *, dies: bool, is_slow: bool = False) -> None:
-        """Let one look, and hold it against what was asked for before."""
+        """Evaluate one sensor, and compare its requests with earlier ones."""
         older, busy = self.it.records(), self.it.under_way()
         requests = look()
         new = [one for one in self.it.records() if one not in older]
@@ -87,7 +87,7 @@ class Life:
         assert all(it.number <= self.rules.max_per_day for it in self.it.records())
 
     def check_the_end(self) -> None:
-        """In the end everything that asks is asked for, or said to be held; no record is left without a run."""
+        """In the end each request has a run or is reported as postponed; no record is left without a run."""
         self.launch_what_is_late()
         for name in ("drift", "performance", "drift", "performance"):
             self.it.end()

@@ -1,4 +1,4 @@
-"""A retraining that the drift sensor asked for, on six weeks of real flights: it runs, is judged, and is reproduced."""
+"""A retraining that the drift sensor requested, on six weeks of real flights: it runs, is judged, and is reproduced."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The schedules: which raw days the daily one asks for, and what the clean-up runs."""
+"""The schedules: which raw days the daily one requests, and what the garbage collection runs."""
 
 import subprocess
 from datetime import UTC, date, datetime

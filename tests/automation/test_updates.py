@@ -1,4 +1,4 @@
-"""The sensor that makes what is out of date again: what it asks for and waits for, and that it never asks twice."""
+"""The updates sensor: what it requests, what it waits for, and that it never requests anything twice."""
 
 import shutil
 from collections.abc import Iterator
@@ -243,7 +243,7 @@ def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_
 def test_a_table_that_allows_gaps_is_materialized_with_them_and_again_when_the_days_arrive(
     tmp_path: Path, digits: int
 ) -> None:
-    """With 0 digits every day has the same content, so that only the marks tell that a missing day came."""
+    """With 0 digits every day has the same content, so only the marks show that a missing day landed."""
     with world(tmp_path, digits=digits, allow_gaps=True) as found:
         found.serve()
         for day in (*FIRST, DAYS[5]):
@@ -518,7 +518,7 @@ def happen(found: World, name: str, *given: str) -> None:
 
 
 def hold(found: World, requests: list[dg.RunRequest]) -> None:
-    """Nothing was asked for before, and nothing that is asked for reads what is out of date and not made with it."""
+    """No request is repeated, and no request reads an out-of-date asset that it does not update."""
     before = {run.tags["dagster/run_key"] for run in found.instance.get_runs()}
     assert not before.intersection(str(request.run_key) for request in requests)
     stale = left_over(found)

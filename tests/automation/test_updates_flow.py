@@ -1,4 +1,4 @@
-"""The real flow kept up to date by the sensor: what a late raw day leads to, until nothing is asked for any more."""
+"""The real flow with the updates sensor: the updates after a late raw day, until nothing is requested any more."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def without_the_last_day(whole: Project) -> dict[str, str]:
 
 
 def kept_up(whole: Project) -> list[tuple[list[str], str]]:
-    """Let the sensor ask and run what it asks for until it asks for nothing; return the assets and the first day."""
+    """Run the requests of the sensor until there are none; return the assets and the first day."""
     asked = []
     cursor: str | None = None
     repository, job = whole.defs.get_repository_def(), whole.defs.resolve_implicit_global_asset_job_def()

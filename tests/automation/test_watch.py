@@ -1,4 +1,4 @@
-"""The watch over a new champion: what is taken back, once, and what then; and the drill that it could be."""
+"""The watch over a new champion: what is rolled back, once, and the consequences; and the rollback drill."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -37,14 +37,14 @@ def plan_of(manifest: Mapping[str, Any]) -> PlanOf:
 
 
 def promoted(it: World) -> tuple[str, str]:
-    """Let a second champion serve that was trained as of the last day, and return who served and who serves."""
+    """Promote a second champion that was trained as of the last day; return the former and the current champion."""
     first, second = it.champion, it.train(it.day - timedelta(days=1), rounds=2)
     it.serve(second)
     return first, second
 
 
 def worse(it: World, first: str, days: int = 5) -> None:
-    """Let days come on which who serves is worse than the one before by 0.05 and a bit."""
+    """Add days on which the champion is worse than its predecessor by slightly more than 0.05."""
     for number in range(days):
         it.live(auc=0.75 - 0.002 * number, former=(first, 0.8))
 

@@ -135,18 +135,18 @@ class World:
         self._told("m/champion", "")
 
     def land(self, name: str, day: str, text: str, *, is_told: bool = True) -> None:
-        """Land a day of a source, with the event that tells of it or without."""
+        """Land a day of a source, with or without its event."""
         put(self.lake, Note(text=text), asset=f"raw/{name}", partition=day, code_version="1")
         if is_told:
             self._told(f"raw/{name}", day)
 
     def versions(self) -> dict[str, dict[str, str]]:
-        """Return the current version of each partition of all that is kept up to date."""
+        """Return the current version of each partition of all assets that are kept up to date."""
         names = [key.to_user_string() for key in update_groups(self.graph, [MODEL])]
         return {name: {day: ref.version for day, ref in self.lake.newest(name).items()} for name in names}
 
     def look(self, *, lost: bool = False) -> list[dg.RunRequest]:
-        """Evaluate the sensor, and keep its cursor; the runs that it asks for are not launched."""
+        """Evaluate the sensor, and store its cursor; requested runs are not launched."""
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, cursor=None if lost else self.cursor
         )
@@ -180,7 +180,7 @@ class World:
         self.queue = [it for it in self.queue if it.run_id != run.run_id]
 
     def settle(self) -> list[str]:
-        """Tick and run all that is asked for until nothing is asked any more; return what was."""
+        """Tick and run all requests until there are none; return them."""
         asked: list[str] = []
         for _ in range(40):
             for run in [*self.queue]:

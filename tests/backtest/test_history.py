@@ -1,4 +1,4 @@
-"""Lives over a small past of a shop: what was known when, who is trained as the asset is, and a drift that pays."""
+"""Backtests over a small history of a shop: point-in-time data, the same training as the asset's, and a drift."""
 
 from collections.abc import Mapping
 from dataclasses import replace

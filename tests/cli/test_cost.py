@@ -1,4 +1,4 @@
-"""`ml-assets cost`: tables by model and month, money and what nobody knows, and what `run` says of a spent budget."""
+"""`ml-assets cost`: tables by model and month, money and unknown cost, and how `run` reports a spent budget."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `ml-assets explain` says of a model's loop: before a drift, when that asks, and what holds it back."""
+"""`ml-assets explain`: what it reports before a drift, when drift requests a retraining, and what postpones it."""
 
 import json
 import re

@@ -34,7 +34,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def served(lake: Lake) -> dict[str, ArtifactRef]:
-    """Put a champion, an older model that nobody needs, a left-over, and an old study."""
+    """Put a champion, an older model that is not needed, a leftover, and an old study."""
     trained(lake, 1, 400)
     champion = trained(lake, 2, 300)
     decide(lake, 1, 299, champion)

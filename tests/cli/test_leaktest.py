@@ -39,7 +39,7 @@ def environment(manifest: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
-    """Let the test find leaks, and return what it is asked for."""
+    """Let the leak test find leaks, and return its arguments."""
     asked: dict[str, Any] = {}
 
     def leak_test(*_: object, **given: Any) -> LeakReport:

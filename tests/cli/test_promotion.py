@@ -1,4 +1,4 @@
-"""Who serves, and letting a person decide it: `champion`, `promote` and `rollback` on a lake of small models."""
+"""Decisions by a person: `champion`, `promote` and `rollback` on a lake of small models."""
 
 import getpass
 import json
@@ -39,7 +39,7 @@ SPEC = ModelSpec(
 
 @pytest.fixture(scope="module")
 def inputs(manifest: Mapping[str, Any]) -> TableContract:
-    """What the declared model reads, as its contract stands."""
+    """What the declared model reads, by its contract."""
     return ModelPlan.of(read_all(DEFS).model(MODEL), read_contracts(manifest, DBT_PROJECT)).inputs_contract
 
 
@@ -187,7 +187,7 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
     said(capsys, "promote", MODEL, two[:12], "--why", "looked at it", code=0)
     entry = log(lake).entries()[-1]
     [own] = said(capsys, "champion", MODEL, code=0).split("   3  ")[1:]
-    assert "asked for" not in own  # what asked for the training is no reason of the person's
+    assert "asked for" not in own  # the cause of the training is not the person's reason
     assert ("promote", two, "drift", "sam") == (entry.action, entry.champion, entry.cause, entry.decided_by)
     assert ("looked at it", "The gate passed it in entry 2: it is better") == entry.reasons
     assert None is told(capsys, "champion", MODEL, code=0)["pending"]

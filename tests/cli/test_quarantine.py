@@ -50,7 +50,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 @pytest.fixture
 def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Declare that raw orders may set half of a day's rows aside, and raw shops none."""
+    """Declare that half of a day's rows of raw orders may be quarantined, and none of raw shops."""
     (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
     (tmp_path / "defs" / "raw").mkdir(parents=True)
     (tmp_path / "defs" / "raw" / "defs.yaml").write_text(DECLARED, encoding="utf-8")
@@ -59,7 +59,7 @@ def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def with_orders(lake: Lake) -> None:
-    """Put a day of three orders into the lake, one of them set aside."""
+    """Put a day of three orders into the lake, one of them quarantined."""
     put(lake, rows((1, []), (2, [])).drop("broken_rules"), asset="raw/orders", partition=DAY)
     put(lake, rows((-3, ["n is at least 0"])), asset="raw/orders__quarantine", partition=DAY)
     put(lake, rows(), asset="raw/orders__quarantine", partition="2024-01-03")

@@ -1,4 +1,4 @@
-"""What `ml-assets reproduce` trains again, says, keeps and ends with, on six weeks of real flights."""
+"""`ml-assets reproduce`: what it trains again, prints, stores and returns, on six weeks of real flights."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ def champion(lake: Lake) -> ArtifactRef:
 
 
 def rewritten(lake: Lake, ref: ArtifactRef, **fields: Any) -> None:
-    """Write the manifest of an artifact anew, as another process might have written it."""
+    """Rewrite the manifest of an artifact, as another process might have written it."""
     manifest = lake.manifest(ref).model_copy(update=fields)
     newest_manifest(lake, ref).write_bytes(manifest.text())
 
@@ -199,7 +199,7 @@ def test_a_model_is_reproduced_from_its_raw_tables_on(
     own_flown: Path, declare: Declare, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Dbt's part takes 15 s and is stood in for: that tables come out equal in a scratch lake is tested with replay."""
+    """Dbt's part takes 15 s and is replaced: equal tables in a scratch lake are tested with replay."""
     declared = flights_declared(split={"validation_days": 1, "test_days": 5})
     declare(declared)
     made = [f"{MODEL}/{stage}" for stage in TRAINING[: TRAINING.index("model") + 1]]

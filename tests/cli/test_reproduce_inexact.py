@@ -31,7 +31,7 @@ def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_reported
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     trained_on(lake, device="cuda")
-    declare(flights_declared(seed=99))  # stands for a GPU, which gives another model each time
+    declare(flights_declared(seed=99))  # simulates a GPU, which gives another model each time
     monkeypatch.setattr("ml_assets.provenance.reproduction.TOLERANCE", 0.2)
 
     assert 0 == main(["reproduce", MODEL, "--code", "current"])

@@ -129,7 +129,7 @@ def teller(stream: io.StringIO) -> ProgressReporter:
 
 
 def telling(stream: io.StringIO, **world: Any) -> str:
-    """Return what is told of the made-up lives, day by day."""
+    """Return the reported progress of the simulated states, day by day."""
     tell = teller(stream)
     for number in range(61):
         lives = lived(World(**world), last=day(number), policies=["triggered"])

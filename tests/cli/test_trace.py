@@ -61,7 +61,7 @@ runs
 
 @pytest.fixture
 def chronicle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
-    """A lake of the shop, which the command is told of; nothing else of the project can be found."""
+    """A lake of the shop, set as the command's lake; nothing else of the project can be found."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))

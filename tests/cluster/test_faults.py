@@ -41,7 +41,7 @@ class Deployment:
         self.as_of = environment.get("TEST_CLUSTER_AS_OF", "2013-04-20")
 
     def launch(self) -> str:
-        """Launch a training, whose trials begin anew, and return the run's id."""
+        """Launch a training with a new study, and return the run's id."""
         for study in self.lake.names(self.lake.path("studies", self.model)):
             self.lake.remove(self.lake.path("studies", self.model, study))
         return self.server.launch(
@@ -78,7 +78,7 @@ class Deployment:
         self.core.delete_namespaced_pod(pod, self.namespace, grace_period_seconds=0)
 
     def evict(self, pod: str) -> None:
-        """Ask for a pod's eviction, as a drain does."""
+        """Request a pod's eviction, as a drain does."""
         body = kubernetes.client.V1Eviction(metadata=kubernetes.client.V1ObjectMeta(name=pod, namespace=self.namespace))
         self.core.create_namespaced_pod_eviction(pod, self.namespace, body)
 
@@ -89,7 +89,7 @@ class Deployment:
         )
 
     def ended(self, run_id: str) -> tuple[bool, list[ServerEvent]]:
-        """Return whether a run ended well, once it has ended, and what was told of it."""
+        """Wait for a run, and return whether it succeeded, and its events."""
         *told, end = self.server.follow(run_id)
         assert isinstance(end, bool)
         return end, [it for it in told if isinstance(it, ServerEvent)]
@@ -106,7 +106,7 @@ def it() -> Deployment:
 
 @pytest.fixture(scope="module")
 def undisturbed(it: Deployment) -> str:
-    """The model of a training that nobody disturbs."""
+    """The model of an undisturbed training."""
     is_well, told = it.ended(it.launch())
     assert is_well, told[-1]
     return it.version()
@@ -160,7 +160,7 @@ def test_a_cancelled_run_leaves_no_pod_behind(it: Deployment, run: str) -> None:
 
 
 def has_token(pod: Any) -> bool:
-    """Whether a pod could ask the cluster's API for something, from where Kubernetes mounts tokens."""
+    """Whether a pod can call the cluster's API with a token that Kubernetes mounts."""
     return any(volume.name.startswith("kube-api-access-") for volume in pod.spec.volumes)
 
 

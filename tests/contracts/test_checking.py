@@ -67,12 +67,12 @@ def with_first(column: str, value: object, rows: pl.DataFrame | None = None) -> 
 
 
 def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any) -> dict[str, str]:
-    """Return the broken rules with what is said of them."""
+    """Return the broken rules with their sentences."""
     report = check_table(rows, contract, others=CUSTOMERS, **options)
     return {finding.rule.name: report.sentence(finding) for finding in report.broken}
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- messages
 
 
 def test_valid_rows_break_no_rule() -> None:

@@ -1,4 +1,4 @@
-"""Mistakes in a real dbt project's YAML, as they are told when the project is loaded."""
+"""Errors in a real dbt project's YAML, as they are reported when the project is loaded."""
 
 from pathlib import Path
 

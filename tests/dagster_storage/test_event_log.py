@@ -34,7 +34,7 @@ def instance_with(storage: type[SqliteEventLogStorage], folder: Path) -> dg.Dags
 
 
 def answers_of(storage: type[SqliteEventLogStorage], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return what is told after all runs, which another process, with Dagster's own storage, finds on disk too."""
+    """Return the state after all runs, which another process with Dagster's own storage finds on disk too."""
     with instance_with(storage, folder) as instance:
         assert type(instance.event_log_storage) is storage
         runs = run_all(instance)

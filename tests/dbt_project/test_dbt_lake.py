@@ -1,4 +1,4 @@
-"""What the dbt plugin says where its bindings are missing or wrong, and how it fetches files that are elsewhere.
+"""The dbt plugin: its errors if bindings are missing or wrong, and how it fetches remote files.
 
 Its work inside dbt stays out; see test_dbt_project.py.
 """

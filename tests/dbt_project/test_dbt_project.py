@@ -281,7 +281,7 @@ def test_a_rebuilt_day_writes_that_day_only(one_day: Run) -> None:
 def rebuild(
     folder: Path, warm: Dbt, raw: Path, range_build: Run, *, flights: pl.DataFrame, weather: pl.DataFrame
 ) -> Run:
-    """Build the day again from other raw rows, over the days before as they stood."""
+    """Build the day again from other raw rows, over unchanged earlier days."""
     given = {"flights": flights, "weather": weather}
     for name, rows in given.items():
         rows.write_parquet(folder / f"{name}.parquet")
@@ -316,7 +316,7 @@ def as_known(rows: pl.DataFrame, contract: TableContract, now: datetime) -> pl.D
 def test_flights_that_have_not_flown_yet_have_features_and_no_label(
     range_build: Run, raw: Path, warm: Dbt, contracts: Mapping[str, TableContract], tmp_path: Path
 ) -> None:
-    """What was not known at `now` is taken away; the features asked for by then must not move."""
+    """Rows that were not known at `now` are removed; the features with a prediction time before it must not change."""
     now = datetime(2013, 3, 8, 17, 0)  # noqa: DTZ001 - every time of these tables is naive UTC
     known = pl.col("prediction_at") <= now
     seen = {name: as_known(day_of(raw, name), contracts[f"raw/{name}"], now) for name in ("flights", "weather")}
@@ -335,7 +335,7 @@ def test_flights_that_have_not_flown_yet_have_features_and_no_label(
 def test_corrections_reach_labels_and_leave_the_features_of_the_past_as_they_were(
     range_build: Run, raw: Path, warm: Dbt, contracts: Mapping[str, TableContract], tmp_path: Path
 ) -> None:
-    """Two days later every flight is told to be two hours later, all weather to be clear, and one flight is added."""
+    """Two days later a report moves every flight by two hours, clears all weather, and adds one flight."""
     received_at = datetime(2013, 3, 10, 12, 0)  # noqa: DTZ001 - as above
     flights, weather = day_of(raw, "flights"), day_of(raw, "weather")
     told_again = flights.with_columns(pl.col("dep_delay", "arr_delay") + 120, received_at=pl.lit(received_at))
@@ -437,7 +437,7 @@ def test_an_arrival_is_known_no_earlier_than_it_happened(contracts: Mapping[str,
 def test_the_aircraft_of_a_flight_is_not_known_before_it_departs_or_is_cancelled(
     raw: Path, contracts: Mapping[str, TableContract]
 ) -> None:
-    """The source records the aircraft that flew, so two hours ahead nobody can know it."""
+    """The source records the aircraft that flew, which is not known two hours ahead."""
     flights, now = day_of(raw, "flights"), datetime(2013, 3, 8, 17, 0)  # noqa: DTZ001 - as above
 
     seen = as_known(flights, contracts["raw/flights"], now)

@@ -1,4 +1,4 @@
-"""Kubernetes objects held against the Kubernetes client's own models; what they mean stays out."""
+"""Checks the fields of Kubernetes objects against the models of the Kubernetes client. Not here: their meaning."""
 
 import json
 from collections.abc import Mapping

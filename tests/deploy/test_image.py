@@ -166,7 +166,7 @@ def test_dagsters_home_is_where_the_values_mount_it() -> None:
 
 
 def sent() -> list[str]:
-    """Return the files and folders at the top, and those asked for below, that are sent to the builder."""
+    """Return the files and folders at the top, and the requested ones below, that are sent to the builder."""
     rules = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [rule for rule in rules if rule and not rule.startswith("#")]
     names = [path.name for path in ROOT.iterdir()] + [rule[1:] for rule in rules if rule.startswith("!")]

@@ -42,7 +42,7 @@ current-context: none
 
 @pytest.fixture(scope="module")
 def run_pod(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """Return the job that the launcher of the values would create for a run, with no cluster asked."""
+    """Return the job that the launcher of the values would create for a run, without a cluster."""
     folder = tmp_path_factory.mktemp("launcher")
     (folder / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
     found = getattr(importlib.import_module(LAUNCHER["module"]), LAUNCHER["class"])
@@ -73,7 +73,7 @@ def assert_is_confined(pod: Mapping[str, Any], container: Mapping[str, Any]) -> 
 
 
 def pairs(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Return every leaf of a tree, with where it stands."""
+    """Return every leaf of a tree, with its path."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from pairs(inner, f"{path}.{key}")

@@ -1,4 +1,4 @@
-"""A small HTTP server that plays the Kubernetes API as far as the doctor asks it: a double, no cluster."""
+"""A test double of the Kubernetes API: a small HTTP server with the requests of the doctor."""
 
 import json
 import threading
@@ -109,7 +109,7 @@ def pod(image: str = "ml:1", name: str = "p1", **state: Any) -> Any:
 
 
 def listening(role: str, port: int | None, *, name: str = "other", is_ready: bool = True) -> Any:
-    """Return a pod of a role that listens on this machine, and says at which port if there is one."""
+    """Return a pod of a role that listens on this machine, with its declared port if there is one."""
     return {
         "metadata": {"name": name, "labels": {"ml-assets/role": role}},
         "spec": {"containers": [{"image": "ml:1", "ports": [{"containerPort": port}] if port else None}]},

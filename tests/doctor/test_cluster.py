@@ -167,7 +167,7 @@ def test_a_gpu_that_no_node_has_is_reported_with_the_stage(home: Path, nodes: li
 
 OWN: Final = pod(name=socket.gethostname())
 CLOSED: Final = 1
-"""A port where nobody listens."""
+"""A port without a listener."""
 
 
 @pytest.fixture

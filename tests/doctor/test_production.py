@@ -41,7 +41,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def problems() -> list[str]:
-    """Return what is told to be missing, without the first line."""
+    """Return the reported missing settings, without the first line."""
     with pytest.raises(SettingsError) as told:
         require_settings()
     first, *rest = str(told.value).splitlines()

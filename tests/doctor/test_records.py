@@ -1,4 +1,4 @@
-"""What `doctor` says of promotion logs and of the records beside artifacts."""
+"""The findings of `doctor` about promotion logs and the records beside artifacts."""
 
 import shutil
 from datetime import UTC, datetime

@@ -39,7 +39,7 @@ class Shop:
         return ReconstructableRepository.for_file(str(LOCATION), "defs")
 
     def create(self, *assets: str, **options: Any) -> dg.DagsterRun:
-        """Return a run over some assets, as whoever launches one creates it."""
+        """Return a run over some assets, as a launcher creates it."""
         job = self.repository.get_reconstructable_job("__ASSET_JOB")
         keys = frozenset(dg.AssetKey(name) for name in assets)
         return self.instance.create_run_for_job(
@@ -61,7 +61,7 @@ class Shop:
         return found
 
     def told(self, run: dg.DagsterRun, *kinds: str) -> list[str]:
-        """Return what the run's log says of some kinds, with the errors' messages."""
+        """Return the events of some kinds in the run's log, with the errors' messages."""
         found = []
         for entry in self.instance.all_logs(run.run_id):
             event = entry.dagster_event

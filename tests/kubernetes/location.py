@@ -1,4 +1,4 @@
-"""A code location as small as one can be, some of whose steps ask for a pod; started by pods as processes.
+"""A minimal code location, some of whose steps request a pod; pods start it as processes.
 
 Each step notes the process that it ran in; what it does else is told by files in its folder.
 """
@@ -24,7 +24,7 @@ TUNING = Compute.model_validate(
 
 
 def note(name: str) -> None:
-    """Note that a step runs, and do what its file says."""
+    """Record that a step runs, and do what its file requests."""
     folder = Path(os.environ["SHOP"])
     with (folder / "done").open("a", encoding="utf-8") as done:
         done.write(f"{name} {os.getpid()}\n")

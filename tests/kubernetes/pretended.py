@@ -96,14 +96,14 @@ def preempted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, A
 
 
 def taken_away(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
-    """Be told to end, as an evicted pod is, and be at it still; the cluster counts it as failed already."""
+    """Receive SIGTERM, as an evicted pod does, and still run; the cluster already counts it as failed."""
     pod["status"] = status("Running", {"running": {}})
     pod["metadata"]["deletionTimestamp"] = now()
     job["status"] = {"conditions": [{"type": "FailureTarget", "status": "True"}], "failed": 1}
 
 
 def dies(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
-    """End by a fault of its own before its step said anything."""
+    """End by its own fault before its step reports anything."""
     cluster.logs[pod["metadata"]["name"]] = "Traceback: no module named shop\n"
     ends(cluster, job, pod, exit_code=1)
 

@@ -39,7 +39,7 @@ def low_on_memory(seen: dict[str, Any]) -> None:
 
 
 def node_lost(seen: dict[str, Any]) -> None:
-    """The pod was told to end and its node says nothing any more."""
+    """The pod got SIGTERM and its node no longer reports."""
     seen["pods"][0]["metadata"]["deletionTimestamp"] = seen["job"]["metadata"]["creationTimestamp"]
 
 
@@ -48,7 +48,7 @@ def killed(seen: dict[str, Any]) -> None:
 
 
 def one_process_killed(seen: dict[str, Any]) -> None:
-    """A container that ended itself, on a runtime that tells nothing of what the kernel killed in it."""
+    """A container that ended itself, on a runtime that does not report what the kernel killed in it."""
     state = seen["pods"][0]["status"]["containerStatuses"][0]["state"]["terminated"]
     state |= {"exitCode": 137, "reason": "Error", "message": f"{KILLED}: dbt."}
 

@@ -1,4 +1,4 @@
-"""However a run is launched, the step gets the pod that its declaration asks for."""
+"""Every way of launching a run gives the step the pod that its declaration requests."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def by_sensor(shop: Shop, name: str = "asks") -> None:
 
 
 def by_automation(shop: Shop) -> None:
-    """Two days of one asset: Dagster's automation asks for them by a backfill."""
+    """Two days of one asset: Dagster's automation requests them by a backfill."""
     by_sensor(shop, "automation")
     with daemon(shop) as context:
         list(execute_backfill_iteration(context, LOG))

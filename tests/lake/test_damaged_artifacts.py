@@ -1,4 +1,4 @@
-"""What a lake says of files that are not as they were written, and of manifests that say impossible things.
+"""Errors of a lake about changed files, and about manifests with impossible values.
 
 Reading and writing whole artifacts stays out; see test_lake.py.
 """
@@ -181,7 +181,7 @@ def test_a_record_of_another_shape_is_refused(folder: Lake) -> None:
 
 
 def resealed(text: bytes, edit: Callable[[str], str]) -> bytes:
-    """Return a manifest that somebody edited and sealed again."""
+    """Return a manifest that was edited and sealed again."""
 
     class Edited:
         def model_dump_json(self, **_: object) -> str:

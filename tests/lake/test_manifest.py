@@ -1,4 +1,4 @@
-"""The manifest as text: what it keeps, and that nobody edits it unnoticed."""
+"""The manifest as text: its fields, and that every edit is detected."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

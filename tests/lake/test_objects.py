@@ -93,7 +93,7 @@ def test_a_missing_object_is_reported_by_every_operation(lake: Objects, name: st
     for operation in (lake.read, lake.stat, lake.size):
         with pytest.raises(MissingArtifactError, match=f"there is no object {path}|is not a regular file"):
             operation(path)
-    if name != "folder":  # on a disk a folder can be moved and cannot be removed; nobody does
+    if name != "folder":  # on a disk a folder could be moved, but nothing does it
         for do in (lambda: lake.move(path, lake.path("b")), lambda: lake.remove(path)):
             with pytest.raises(MissingArtifactError, match=f"there is no object {path}"):
                 do()
@@ -503,7 +503,7 @@ def test_a_pool_gives_results_in_order(lake: Objects) -> None:
             assert [number * 2 for number in range(100)] == each(lambda number: number * 2, range(100))
 
 
-# ---------------------------------------------------------------- where it is, and who asks
+# ---------------------------------------------------------------- address and credentials
 
 
 def test_a_lake_must_be_a_folder_and_not_a_file(tmp_path: Path) -> None:

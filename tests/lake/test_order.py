@@ -1,4 +1,4 @@
-"""Which publication is current: numbers say, whatever clocks say, whoever was first, wherever a writer ended."""
+"""The current publication is decided by numbers, regardless of clocks, races and crashes of writers."""
 
 import json
 import multiprocessing

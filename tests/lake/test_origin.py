@@ -1,4 +1,4 @@
-"""What a process says of where it comes from."""
+"""The recorded origin of a process: commit, environment and run."""
 
 from collections.abc import Iterator
 

@@ -182,7 +182,7 @@ def test_an_undamaged_log_is_verified(lake: Lake) -> None:
 
 
 def resealed(number: int, /, **changes: Any) -> Callable[[Lake], None]:
-    """Return an edit by somebody who knows how entries are sealed."""
+    """Return an edit with a valid seal."""
 
     def edit(lake: Lake) -> None:
         write(lake, f"{number:06d}.json", seal(log(lake).entries()[number - 1].model_copy(update=changes)))
@@ -330,7 +330,7 @@ def test_a_log_that_cannot_be_written_is_reported_with_its_path() -> None:
         log(Lake("/proc/lake")).append(promotion(1), number=1)
 
 
-# ---------------------------------------------------------------- who served when
+# ---------------------------------------------------------------- champions over time
 
 
 def test_the_log_as_of_a_moment_ends_with_the_last_decision_before_it(lake: Lake) -> None:

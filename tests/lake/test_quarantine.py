@@ -19,7 +19,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def broken(*numbers: int) -> pl.DataFrame:
-    """Return rows that were set aside: those below zero for a rule, the others beside them."""
+    """Return quarantined rows: those below zero for a rule, and the others."""
     return pl.DataFrame(
         {"n": numbers, "broken_rules": [["n is at least 0"] if n < 0 else [] for n in numbers]},
         schema={"n": pl.Int64, "broken_rules": pl.List(pl.String)},

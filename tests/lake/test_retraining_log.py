@@ -1,4 +1,4 @@
-"""The retraining log: a record is there once, whoever writes it, and is what its name says."""
+"""The retraining log: a record exists once, with any number of writers, and matches its name."""
 
 import threading
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""The lake's objects on an S3 that fails as networks do: what passes is tried again, what does not is told at once."""
+"""The lake's objects on a faulty S3: transient errors are retried, permanent ones are reported at once."""
 
 import io
 import itertools
@@ -47,7 +47,7 @@ def unfinished(lake: Objects) -> list[Any]:
 
 
 def mixed(lake: Objects, *, seed: int, count: int) -> list[object]:
-    """Do many things in an order that the seed says, and return what each gave."""
+    """Do many operations in a seeded order, and return their results."""
     chosen = random.Random(seed)  # noqa: S311
     gave: list[object] = []
     for number in range(count):
@@ -298,7 +298,7 @@ def test_permanent_errors_are_reported_at_once(faulty: tuple[FaultyS3, Objects],
             operation(lake)
 
         assert not isinstance(caught.value, UnreachableLakeError | MissingArtifactError)
-        assert len(proxy.requests) <= 3  # botocore asks once where the bucket is
+        assert len(proxy.requests) <= 3  # botocore requests the bucket's region once
         assert f"{lake.url}/a" in str(caught.value)
         proxy.forget()
 

@@ -1,4 +1,4 @@
-"""What a step leaves behind before its body runs, whatever becomes of it."""
+"""The record that a step writes before its body runs."""
 
 import json
 import os
@@ -166,7 +166,7 @@ def test_a_step_whose_process_is_killed_has_left_its_record(tmp_path: Path) -> N
     ]
 
 
-# ---------------------------------------------------------------- what it says
+# ---------------------------------------------------------------- content
 
 
 def test_only_assets_by_day_have_days(tmp_path: Path) -> None:

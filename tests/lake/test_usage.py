@@ -133,7 +133,7 @@ def test_the_label_of_gpus_is_the_one_that_pods_are_placed_by() -> None:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
-    """Put an `nvidia-smi` first on the path that prints these lines and goes on, as the real one does."""
+    """Put an `nvidia-smi` first on the path that prints these lines repeatedly, as the real one does."""
     program = folder / "nvidia-smi"
     program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines) + "exec sleep 60\n")
     program.chmod(0o755)
@@ -141,7 +141,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
 
 
 def busy_seconds(*, samples: int) -> tuple[float | None, float]:
-    """Return what a step on two GPUs kept them busy for, and how long it took."""
+    """Return how long a step on two GPUs used them, and how long it took."""
     meter = Meter()
     meter.restart(PodResources(gpus=2))
     deadline = time.monotonic() + 60

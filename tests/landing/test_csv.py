@@ -1,4 +1,4 @@
-"""CSV is read exactly as its dialect says, or refused with the line: a row for each record, every value as written."""
+"""CSV is read exactly by its dialect, or rejected with the line: a row for each record, every value as written."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Expressions that cannot be evaluated: what a person is told, and what not."""
+"""Expressions that cannot be evaluated: what the error shows, and what it does not."""
 
 import polars as pl
 import pytest

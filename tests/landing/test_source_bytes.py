@@ -28,7 +28,7 @@ MIB = 2**20
 
 @contextmanager
 def serving(sends: Callable[[], Iterable[bytes]], length: int | None) -> Iterator[str]:
-    """Give the address of a server that sends these pieces to whoever asks."""
+    """Yield the address of a server that sends these pieces to every client."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -40,7 +40,7 @@ def serving(sends: Callable[[], Iterable[bytes]], length: int | None) -> Iterato
                 for piece in sends():
                     self.wfile.write(piece)
             except OSError:
-                return  # who asked has gone
+                return  # the client has disconnected
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -1,4 +1,4 @@
-"""Source files as wholes: where they come from, how they are packed, what kind they are, which columns they have."""
+"""Source files without days: addresses, compression, formats and columns."""
 
 import gzip
 import io
@@ -217,7 +217,7 @@ def test_no_message_repeats_a_secret_of_an_address() -> None:
 
 
 def _encrypted() -> bytes:
-    """Return an archive that says of its only file that it is encrypted, as one with a password does."""
+    """Return an archive whose only file is marked as encrypted, as with a password."""
     data = bytearray(zipped(rows=TEXT))
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -225,7 +225,7 @@ def _encrypted() -> bytes:
 
 
 def _of_method(method: int) -> bytes:
-    """Return an archive that says of its only file that it is compressed by another method."""
+    """Return an archive whose only file is marked as compressed by another method."""
     data = bytearray(zipped(rows=TEXT))
     for at in (8, data.index(b"PK\x01\x02") + 10):
         data[at : at + 2] = method.to_bytes(2, "little")

@@ -1,4 +1,4 @@
-"""A world that is made up: days that drift when told to, models that are as good as they are said to be.
+"""A simulated world: days with chosen drift, and models with chosen quality.
 
 Expectations stay out; they stand in the tests.
 """
@@ -108,7 +108,7 @@ class World:
 
 
 def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, PolicyState[Fit]]:
-    """Return the lives at the end of the last day."""
+    """Return the states at the end of the last day."""
     lives: list[PolicyState[Fit]] = []
     for _, now in simulate(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 5, 0.01), **options):
         lives = now

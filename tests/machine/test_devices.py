@@ -1,4 +1,4 @@
-"""Where LightGBM can train: what is said where it cannot, and what is used instead."""
+"""Devices for LightGBM: the error if a device cannot be used, and the fallback."""
 
 import subprocess
 from collections.abc import Iterator

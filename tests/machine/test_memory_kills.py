@@ -1,4 +1,4 @@
-"""Processes that the kernel killed for memory: how many there were, and what of a pod goes on."""
+"""Processes that the kernel killed for memory: their number, and which part of a pod continues."""
 
 from pathlib import Path
 

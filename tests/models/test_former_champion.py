@@ -1,4 +1,4 @@
-"""The champion before, beside a new one: whom it is held against, on which days, and what it would have said."""
+"""The former champion next to a new one: with which version it is compared, on which days, and its scores."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta

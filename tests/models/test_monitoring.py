@@ -1,4 +1,4 @@
-"""What is read of a model's loop: who serves and how it was judged, the newest reports, what was asked for."""
+"""The monitoring state of a model: its champion and evaluation, the newest reports, and requested retrainings."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -9,6 +9,6 @@ from tests.postgres.server import Server, running
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A server that nobody else uses."""
+    """A server that is not shared."""
     with running() as server:
         yield server

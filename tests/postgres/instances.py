@@ -1,4 +1,4 @@
-"""Dagster instances whose runs, events and schedules are kept in a PostgreSQL server."""
+"""Dagster instances whose runs, events and schedules are stored in PostgreSQL."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLo
 def settings_of(
     database: Mapping[str, Any], events: type[PostgresEventLogStorage] = BatchingPostgresEventLogStorage
 ) -> dict[str, Any]:
-    """Return what `dagster.yaml` says of an instance over a database."""
+    """Return the content of `dagster.yaml` for an instance over a database."""
     config = {"postgres_db": dict(database)}
     return {
         "run_storage": {"module": "dagster_postgres.run_storage", "class": "PostgresRunStorage", "config": config},

@@ -1,4 +1,4 @@
-"""What Dagster's daemon does, on Postgres: a sensor and a schedule ask, the queue hands out, a pool bounds."""
+"""Dagster's daemon on Postgres: a sensor and a schedule request runs, the queue launches them, a pool limits them."""
 
 import logging
 from collections.abc import Iterator, Sequence

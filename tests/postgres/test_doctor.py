@@ -1,4 +1,4 @@
-"""What the doctor says of a real PostgreSQL."""
+"""The findings of the doctor about a real PostgreSQL."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A code location as small as one can be: an asset by day with a check, a sensor and a schedule that ask for it."""
+"""A minimal code location: an asset by day with a check, and a sensor and a schedule that request it."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What two artifacts differ in, told in sentences."""
+"""The differences of two artifacts, as sentences."""
 
 import json
 from datetime import date

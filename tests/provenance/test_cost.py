@@ -1,4 +1,4 @@
-"""What was spent, from manifests: by month, owner and stage, asked for or used, with and without prices."""
+"""The cost from manifests: by month, owner and stage, requested or used, with and without prices."""
 
 import time
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR, **making: Any) -> Manifest:
-    """Keep an artifact that was made at a moment, whatever the clock says."""
+    """Store an artifact with a given creation time, regardless of the clock."""
     with mock.patch("ml_assets.lake.store.datetime", mock.Mock(now=mock.Mock(return_value=at))):
         return put(lake, frame(1), asset=asset, cost=cost, **making)
 

@@ -1,4 +1,4 @@
-"""The price table: what it says, and how its mistakes are told."""
+"""The price table: its content, and how its errors are reported."""
 
 from pathlib import Path
 

@@ -330,7 +330,7 @@ def landed_again(landings: Landings, run: str, folder: Path) -> dict[tuple[str, 
 def test_a_landing_replays_to_its_original_rows_despite_earlier_and_later_corrections(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    """The third landing finds what it had; its lineage names the first, but what stood was the second."""
+    """The third landing finds the same rows. Its lineage names the first, but the current version was the second."""
     landings = Landings(tmp_path, VERSIONED, instance)
     first, second = "day,order,n\n2024-01-01,1,5\n", "day,order,n\n2024-01-01,1,6\n"
     texts = (first, second, second, "day,order,n\n2024-01-01,1,7\n")

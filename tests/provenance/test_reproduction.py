@@ -1,4 +1,4 @@
-"""How a model was made, by its manifests, and what is said of the one that was made again."""
+"""How a model was trained, by its manifests, and the verdict on its reproduction."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -163,7 +163,7 @@ def test_of_many_missing_artifacts_three_are_named_and_the_rest_is_counted(tmp_p
         recorded(chronicle, model, "training_set")
 
 
-# ---------------------------------------------------------------- what is said of it
+# ---------------------------------------------------------------- the verdict
 
 
 def test_declared_parameters_that_were_otherwise_are_named() -> None:

@@ -63,5 +63,5 @@ def lake(tmp_path: Path) -> LakeResource:
 
 @pytest.fixture
 def with_model(lake: LakeResource, trained: Trained) -> tuple[Lake, str]:
-    """A lake that keeps the trained model, which nobody has promoted; and its version."""
+    """A lake with the trained model, which is not promoted; and its version."""
     return lake.open(), lake.open().put("returns/model", None, trained.model, Origin()).version

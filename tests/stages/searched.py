@@ -28,7 +28,7 @@ TUNING = {"trials": 6, "max_rounds": 60, "early_stopping_rounds": 10, "workers":
 
 @dataclass
 class Watched:
-    """A search, the commands of its workers, and what was told of it."""
+    """A search, the commands of its workers, and its messages."""
 
     plan: ModelPlan
     context: dg.AssetExecutionContext
@@ -51,7 +51,7 @@ def watched(
     trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch, *, tuning: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None, lose: bool = False,
 ) -> Watched:  # fmt: skip
-    """Return a search that is ready to run; if asked, the first worker at a trial is killed in the midst of it."""
+    """Return a search that is ready to run; if requested, the first worker is killed during a trial."""
     declared = declaration(tuning={**TUNING, **(tuning or {})}, training={"threads": 1, **(training or {})})
     plan = ModelPlan.of(declared, {"order_features": FEATURES, "order_outcomes": LABELS})
     lake = Lake(str(folder / "lake"))

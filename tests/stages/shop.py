@@ -134,7 +134,7 @@ def context_of(first: date | None = None, last: date | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the training stages made, each called as a function, and what they told the UI."""
+    """The outputs of the training stages, each called as a function, and their metadata in the UI."""
 
     training_set: TrainingSet
     importances: Importances

@@ -66,7 +66,7 @@ def nothing_changes(lake: Path) -> Iterator[None]:
 
 
 def never_landed(lake: Path, *days: str) -> None:
-    """Forget days of raw flights: what comes for a day that stands is kept beside it, and nothing goes."""
+    """Remove days of raw flights from the lake, so that they can be landed again."""
     for day in days:
         shutil.rmtree(lake / "artifacts" / "raw" / "flights" / day)
 

@@ -1,4 +1,4 @@
-"""Raw tables whose files come day by day: what is landed, what is refused, what the manifest says."""
+"""Raw tables with one file a day: what is landed, what is rejected, and the manifest."""
 
 import gzip
 import zipfile

@@ -1,4 +1,4 @@
-"""What is done about workers that end, in a place where each ends as it is told."""
+"""How ended workers are handled, in a test double where each ends as chosen."""
 
 import pytest
 

@@ -44,7 +44,7 @@ BUSY = {
 
 
 def ended(body: str, number: int, folder: Path) -> tuple[int, str, int]:
-    """Interrupt a command, and return its exit code, what it said, and the process that it had started.
+    """Interrupt a command, and return its exit code, its output, and the process that it had started.
 
     It is started as a shell's background job is, which ignores SIGINT.
     """

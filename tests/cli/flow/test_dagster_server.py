@@ -1,4 +1,4 @@
-"""Runs that a real webserver launches, and what is told of them; servers that are none are a test double's."""
+"""Runs that a real webserver launches, and how they are reported; faulty servers are test doubles."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""How runs that a server launches are told on a terminal; the server here is a test double."""
+"""How runs that a server launches are shown on a terminal; the server here is a test double."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ MODEL = dg.AssetKey(["m", "model"])
 
 
 class Scripted(DagsterServer):
-    """Launches anything, and tells what it was given to tell."""
+    """Launches anything, and yields the given events."""
 
     def __init__(self, told: Sequence[ServerEvent | bool | ServerError]) -> None:
         super().__init__("http://dagster:3000")

@@ -1,4 +1,4 @@
-"""What the end of a run says of drift and performance, where days could not be judged."""
+"""The summary of a run: drift and performance if days could not be judged."""
 
 from datetime import date, timedelta
 from pathlib import Path

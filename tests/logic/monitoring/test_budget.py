@@ -1,4 +1,4 @@
-"""What a budget makes of a retraining: nothing, a warning, a wait, or a word that nobody can tell."""
+"""The effect of a budget on a retraining: none, a warning, a postponement, or unknown spending."""
 
 from dataclasses import replace
 

@@ -193,7 +193,7 @@ def test_psi_is_that_of_the_textbook_on_the_tenths_of_the_reference(seed: int) -
     measured = row(measure(column(reference), column(day)), "x")
 
     assert measured["psi"] == pytest.approx(expected, rel=1e-9)
-    # Without days to tell what is usual, only what sampling makes is taken off: ten tenths have rows in.
+    # Without reference days only the PSI of sampling is subtracted.
     assert measured["excess_psi"] == pytest.approx(expected - 9 * (1 / 2_000 + 1 / 400), rel=1e-9)
 
 

@@ -45,7 +45,7 @@ def promotions(versions: str) -> list[Step]:
     return [("promote", version) for version in versions]
 
 
-# ---------------------------------------------------------------- who serves, and since when
+# ---------------------------------------------------------------- the champion, and since when
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_model_that_answers_another_question_cannot_serve() -> None:
     )
 
 
-# ---------------------------------------------------------------- what the entry says
+# ---------------------------------------------------------------- content of an entry
 
 
 def person(entries: list[Promotion], version: str, *, action: Literal["promote", "rollback"] = "promote") -> Promotion:

@@ -127,7 +127,7 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
     assert compared(days, metric="rmse", margin=1.0).is_worse
 
 
-# ---------------------------------------------------------------- who is held against whom
+# ---------------------------------------------------------------- which versions are compared
 
 
 def log(*decided: tuple[str, str]) -> list[Promotion]:

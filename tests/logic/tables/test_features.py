@@ -20,7 +20,7 @@ def at(day: int, *clock: int) -> datetime:
 
 
 def table(**columns: object) -> pl.DataFrame:
-    """Two rows, the later first, with a column that nobody declared."""
+    """Two rows, the later first, with an undeclared column."""
     return pl.DataFrame(
         {
             "id": [2, 1],

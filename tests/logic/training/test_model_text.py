@@ -71,7 +71,7 @@ def problem(text: str) -> str:
 
 
 def resized(text: str) -> str:
-    """Let `tree_sizes` fit the trees, as whoever edits a model on purpose would."""
+    """Set `tree_sizes` to match the trees, as a deliberate edit of a model would."""
     trees = text[text.find("Tree=0\n") : text.find("end of trees")]
     starts = [found.start() for found in re.finditer("^Tree=", trees, re.MULTILINE)] or [0]
     sizes = " ".join(str(end - start) for start, end in zip(starts, [*starts[1:], len(trees)], strict=True))

@@ -1,4 +1,4 @@
-"""Tests of what LightGBM is told: names it knows, and what may not be set."""
+"""LightGBM parameters: names that it knows, and those that may not be set."""
 
 import pytest
 from lightgbm.basic import _ConfigAliases  # its table has no public name (4.7.0)

@@ -1,4 +1,4 @@
-"""The clean-up and alerts: what was told long ago goes, what is to be told stays, and nothing is told twice."""
+"""Garbage collection of alerts: old sent ones are removed, pending ones are kept, and none is sent twice."""
 
 import logging
 import os
@@ -46,7 +46,7 @@ def tell(lake: Lake, bell: Bell, key: str, days: float) -> None:
 
 
 def told(lake: Lake) -> set[str]:
-    """Return the days of which alerts are kept."""
+    """Return the days with stored alerts."""
     return {path.split("/")[1] for path in files_of(lake, "alerts")} - {"open", "rate"}
 
 

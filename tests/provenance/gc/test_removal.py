@@ -1,4 +1,4 @@
-"""Removing what nobody needs: what is left of it, beside writers, killed at any moment, on disk and on S3."""
+"""Removal of unneeded artifacts: what remains, concurrent writers, kills at any moment, on disk and on S3."""
 
 import functools
 import json
@@ -64,7 +64,7 @@ for _name in OPERATIONS:
 
 
 def killing(url: str, at: int) -> Watched:
-    """Return a lake that is dead from its n-th operation on."""
+    """Return a lake that fails from its n-th operation on."""
 
     def die() -> None:
         lake.at += 1
@@ -75,7 +75,7 @@ def killing(url: str, at: int) -> Watched:
 
 
 def damage(lake: Lake) -> list[str]:
-    """Return what a reader would stumble over: what has a manifest but not what that says."""
+    """Return artifacts that would fail a reader: their manifest does not match their files."""
     found = []
     for folder in lake.folders():
         for path in Path(lake.path("artifacts", folder)).glob("manifest*.json"):
@@ -105,7 +105,7 @@ def again_of(lake: Lake, root: Path) -> Lake:
 
 
 def leave(lake: Lake, ref: ArtifactRef, *, days: float = 3) -> None:
-    """Leave an artifact's data without a manifest or record, as somebody who was killed some days ago."""
+    """Leave an artifact's data without a manifest or record, as a process that was killed some days ago."""
     number = number_in(newest_name(lake, ref))
     lake.remove(lake.path(order_folder(ref.asset, ref.partition), f"{number:06d}.json"))
     for path in Path(lake.directory(ref)).iterdir():

@@ -1,4 +1,4 @@
-"""What garbage collection keeps for whose sake, and that it hurts nobody who writes meanwhile."""
+"""What garbage collection keeps and why, and that it does not disturb concurrent writers."""
 
 import os
 import shutil

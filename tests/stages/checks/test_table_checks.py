@@ -1,4 +1,4 @@
-"""dbt's tables before their readers: what is checked, refused, set aside and released, in runs of dbt itself."""
+"""Checks of dbt's tables: what is checked, rejected, quarantined and released, in real runs of dbt."""
 
 import math
 from collections.abc import Iterator

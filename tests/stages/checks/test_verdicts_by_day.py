@@ -1,4 +1,4 @@
-"""Checks that judge days, as Dagster stores them: each day has its own state, whatever the run went over."""
+"""Checks by day, as Dagster stores them: each day has its own state, whatever days the run covers."""
 
 from collections.abc import Iterator
 from pathlib import Path
