@@ -26,6 +26,8 @@ sys.dont_write_bytecode = False
 
 # As the command sets it: LightGBM's threads otherwise spin while they wait for a busy core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As the command sets it, too: one by one, the events of a run take five times as long on SQLite.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
 
 # What a shell has set for a real project would send the tests' alerts to its channels and write to its lake.
 KEPT: Final = "ML_ASSETS_ALL_FAULTS"
@@ -33,7 +35,7 @@ for name in [it for it in os.environ if it.startswith(("ML_ASSETS_", "DAGSTER_HO
     del os.environ[name]
 
 # How long an example takes depends on other processes on the cores, not on the code.
-settings.register_profile("ml-assets", deadline=None)
+settings.register_profile("ml-assets", deadline=None, max_examples=50)
 settings.load_profile("ml-assets")
 
 
@@ -109,6 +111,46 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Spare every Dagster instance the import of Dagster's migrations, 89 files: 0.15 s, and hundreds are created."""
+    from alembic.script import ScriptDirectory
+
+    read: dict[str | None, ScriptDirectory] = {}
+    from_config = ScriptDirectory.from_config
+
+    def remembered(config: Any) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        return read.setdefault(folder, read.get(folder) or from_config(config))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", remembered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def render() -> Iterator[Callable[..., Any]]:
+    """Let plots be drawn but not rendered, which takes half of a small flow's time; return what renders them.
+
+    The flow of `flown` and the tests of plots and pages render them: see `rendered`.
+    """
+    from matplotlib.figure import Figure
+
+    from tests.builders import nothing_rendered
+
+    real = Figure.savefig
+    with nothing_rendered():
+        yield real
+
+
+@pytest.fixture(scope="module")
+def rendered(render: Callable[..., Any]) -> Iterator[None]:
+    """Render plots in a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", render)
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Callable[[str], Mapping[str, Any]]]:
     """Make a bucket in a simulated S3 and give the options a lake needs to reach it."""
@@ -150,7 +192,7 @@ def manifest(shared: Path) -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
+def flown(shared: Path, manifest: Mapping[str, Any], render: Callable[..., Any]) -> Path:
     """A lake in which the whole flow ran once, raw to card, over six weeks of real flights; never write to it.
 
     It takes twenty seconds, so whichever worker comes first runs it and the others wait.
@@ -164,7 +206,8 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
         if not said.exists():
             shutil.rmtree(lake, ignore_errors=True)
             with project(LakeResource(url=str(lake)), flights_declared(), manifest=manifest) as whole:
-                with entered_by_assets() as entered:
+                with pytest.MonkeyPatch.context() as patch, entered_by_assets() as entered:
+                    patch.setattr("matplotlib.figure.Figure.savefig", render)
                     lines = whole.run()
                 found = {name: sorted(its) for name, its in entered.items()}
                 (shared / "entered.json").write_text(json.dumps(found), encoding="utf-8")
@@ -174,7 +217,7 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
 
 @pytest.fixture
 def unrendered() -> Iterator[None]:
-    """Spare what a test makes the rendering of plots; the flow of `flown` and the plots' own tests render them."""
+    """Spare a test of a module with `rendered` the rendering."""
     from tests.builders import nothing_rendered
 
     with nothing_rendered():

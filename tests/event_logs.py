@@ -83,7 +83,6 @@ def ephemeral_instance() -> Iterator[dg.DagsterInstance]:
     """Yield a Dagster instance in memory, with the event log that the command has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dagster._core.storage.event_log.InMemoryEventLogStorage", EventLogInMemory)
-        patch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
         with dg.DagsterInstance.ephemeral() as instance:
             yield instance
 

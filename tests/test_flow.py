@@ -215,7 +215,6 @@ def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]
     assert before == files_of(Lake(str(own_flown)))
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake
 ) -> None:
@@ -313,7 +312,6 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     assert before == log_of(Lake(str(own_flown)))
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
@@ -342,7 +340,6 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     assert f"{rejected.challenger[:12]} rejected (entry 1)" in summary
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_a_changed_description_in_the_declaration_makes_only_the_card_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
@@ -356,7 +353,6 @@ def test_a_changed_description_in_the_declaration_makes_only_the_card_out_of_dat
     assert "Not for flights over water." in lake.get(lake.find(f"{MODEL}/card"), Card).html
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         said = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")
@@ -386,7 +382,6 @@ def test_labels_of_later_days_that_performance_reads_are_brought_up_to_date_too(
 # ---------------------------------------------------------------- other tasks
 
 
-@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("task", "name", "metric"),
     [("regression", "flight_minutes", "rmse"), ("multiclass", "flight_class", "multi_log_loss")],

@@ -10,16 +10,15 @@ from pathlib import Path
 from tests.orders_of_a_shop import DAYS, prepare
 
 ROOT = Path(__file__).parent.parent
-HOSTS: Mapping[int, Mapping[str, str]] = {  # by the number of threads
-    1: {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"},
-    2: {
+HOSTS: Mapping[int, Mapping[str, str]] = {  # by the number of threads; one is west of Greenwich, one east
+    1: {
         "TZ": "America/New_York",
         "LC_ALL": "POSIX",
-        "PYTHONHASHSEED": "2",
+        "PYTHONHASHSEED": "1",
         "PYTHONUTF8": "0",
         "PYTHONCOERCECLOCALE": "0",
     },
-    4: {"TZ": "Asia/Kolkata", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "3"},
+    4: {"TZ": "Asia/Kolkata", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "2"},
 }
 STAGES = {
     "raw/orders", "tables/order_features", "tables/order_outcomes",
@@ -52,6 +51,6 @@ def test_every_artifact_is_the_same_on_every_machine(tmp_path: Path) -> None:
             name: it for name, it in json.loads(out.splitlines()[-1]).items() if name not in MEASURES_TIME
         }
 
-    assert found[1] == found[2] == found[4]
+    assert found[1] == found[4]
     assert STAGES <= {*found[1]}
     assert DAYS == len(found[1]["raw/orders"])

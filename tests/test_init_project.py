@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ml_assets.cli.init import project_files, write_new
+from ml_assets.cli.main import main
 from ml_assets.contracts.yaml_lines import problems
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.unit_tests import failed_unit_tests
@@ -25,15 +26,22 @@ def written(folder: Path, *, is_bare: bool = False) -> Path:
 
 
 @pytest.mark.parametrize("is_bare", [False, True])
-def test_a_new_project_parses_and_its_tests_pass(is_bare: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_a_new_project_parses_and_its_tests_pass(
+    is_bare: bool,  # noqa: FBT001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     project = written(tmp_path / "shop", is_bare=is_bare)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(project))
 
-    for command in (["-m", "ml_assets.cli.main", "parse"], ["-m", "pytest", "-q", "-p", "no:cacheprovider"]):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, check=False
-        )
-        assert 0 == done.returncode, done.stdout + done.stderr
+    assert 0 == main(["parse"])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout + done.stderr
 
 
 def test_a_unit_test_that_fails_is_named_with_what_was_expected(tmp_path: Path) -> None:

@@ -183,7 +183,6 @@ def plan(flow: Flow, model: Any) -> dict[str, list[str]]:
     return {key.to_user_string(): [*found] for key, found in late.items()}
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_the_command_continues_from_a_failed_step(
     own_flown: Path, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,6 @@ MODEL = "flight_delay"
 SPLIT = {"train_days": 20, "validation_days": 5, "test_days": 6}
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_takes_the_declared_split(
     own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ml_assets.cli.main import COMMANDS, main, parser
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
-from tests.builders import promotion
+from tests.builders import flights_declared, promotion
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -136,8 +136,10 @@ def test_a_step_that_fails_ends_the_run_with_3_and_is_named(
 ) -> None:
     assert manifest
     monkeypatch.setenv("ML_ASSETS_LAKE", "/proc/lake")
+    for module in ("assembly", "cli.flow.project"):
+        monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: flights_declared())
 
-    assert 3 == main(["run", "flight_delay", "--as-of", "2013-04-10"])
+    assert 3 == main(["run", "flight_delay"])
 
     said = capsys.readouterr()
     assert "" == said.out

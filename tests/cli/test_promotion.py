@@ -426,7 +426,6 @@ def test_a_champion_that_cannot_serve_again_is_rejected_and_others_are_named(
 # ---------------------------------------------------------------- what follows
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_after_a_rollback_predictions_are_out_of_date_and_computed_by_the_current_champion(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

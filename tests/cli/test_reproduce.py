@@ -24,7 +24,6 @@ from tests.builders import files_of, flights_declared, frame, project, put
 from tests.publications import newest_manifest
 
 MODEL = "flight_delay"
-pytestmark = pytest.mark.usefixtures("unrendered")
 Declare = Callable[[Declared], None]
 
 

@@ -13,7 +13,6 @@ from tests.builders import flights_declared, project
 from tests.cli.test_reproduce import MODEL, Declare, champion, declare, lake, rewritten, verdicts
 
 __all__ = ["declare", "lake"]
-pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def trained_on(lake: Lake, **training: JsonValue) -> None:

@@ -57,7 +57,6 @@ def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own_flown
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_simulate_backtests_the_days_and_prints_the_policies_and_the_page(
     flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +76,7 @@ def test_simulate_backtests_the_days_and_prints_the_policies_and_the_page(
     assert ["monthly", "weekly"] == kept.events.filter(cause="calendar")["policy"].unique().sort().to_list()
 
 
-@pytest.mark.usefixtures("unrendered", "flights")
+@pytest.mark.usefixtures("flights")
 def test_json_contains_the_summary_and_the_injections(capsys: pytest.CaptureFixture[str]) -> None:
     injected = "unit:temperature_fahrenheit:2013-02-01:0.5"
     given = ["--policies", "weekly,never", "--inject", injected, "--json"]

@@ -21,9 +21,9 @@ from ml_assets.lake.order import OrderRecord
 from ml_assets.lake.store import Lake, Origin
 from tests.builders import DAY, days, files_of, frame, put
 from tests.faults import FaultyDisk, FaultyS3, Stopped
+from tests.lake.adding import ASSET, add, add_many
 from tests.publications import clock, newest_manifest
 
-ASSET = "shop/orders"
 YEAR = timedelta(days=365)
 
 
@@ -52,18 +52,6 @@ def killed_before(part: str) -> Iterator[None]:
 
 def numbers(lake: Lake, partition: str = "") -> list[int]:
     return lake.numbers(ASSET, [partition])[partition]
-
-
-def add(lake: Lake, row: int) -> None:
-    """Add a row to what is current, as often as it takes: as a landing does."""
-    while True:
-        after = lake.last_numbers(ASSET, [""])[""]
-        rows = [] if not after else lake.get(lake.find(ASSET), pl.DataFrame, is_input=False)["n"].to_list()
-        try:
-            put(lake, frame(*rows, row), after=after)
-        except PublicationConflictError:
-            continue
-        return
 
 
 def rows_in(lake: Lake) -> list[int]:
@@ -245,15 +233,9 @@ def test_no_row_is_lost_by_threads_that_each_append_one(lake: Lake) -> None:
     assert [*range(6)] == rows_in(lake)
 
 
-def _add_many(url: str, options: Mapping[str, Any], rows: range) -> None:
-    lake = Lake(url, options)
-    for row in rows:
-        add(lake, row)
-
-
 def test_no_row_is_lost_by_processes_that_each_append_some(lake: Lake) -> None:
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add_many, args=(lake.url, lake.options, range(n, n + 5))) for n in (0, 5)]
+    writers = [context.Process(target=add_many, args=(lake.url, lake.options, range(n, n + 5))) for n in (0, 5)]
     for writer in writers:
         writer.start()
     for writer in writers:

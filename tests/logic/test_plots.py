@@ -41,6 +41,7 @@ from ml_assets.logic.plots.evaluation import (
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 
+pytestmark = pytest.mark.usefixtures("rendered")
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -385,7 +385,6 @@ def step_of(lake: Lake, asset: str, day: str | None = None) -> StepRecord:
     return narrowed(last_attempt(lake, str(run), asset), day)
 
 
-@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(("asset", "day"), FLOW, ids=[asset for asset, _ in FLOW])
 def test_a_stage_of_the_flow_replays_to_the_same_versions(
     flown: Path, manifest: Mapping[str, Any], tmp_path: Path, asset: str, day: str | None

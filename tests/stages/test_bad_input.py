@@ -156,7 +156,6 @@ def test_a_duplicate_key_fails_the_raw_table_and_the_day_is_stored_in_quarantine
     assert 4 == rejected.filter(pl.col("broken_rules").list.len() > 0).height
 
 
-@pytest.mark.usefixtures("unrendered")
 def test_an_empty_day_and_a_day_without_a_carrier_flow_through_to_the_card(
     own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
 ) -> None:

@@ -17,6 +17,7 @@ from ml_assets.logic.pages.simulation_page import page_of
 from tests.logic.simulated import FIRST, LAST, Fit, World, day, lived
 from tests.provenance.test_trace_page import Page
 
+pytestmark = pytest.mark.usefixtures("rendered")
 AUC = find_metric("roc_auc", "binary")
 EVIL = '"><script>alert(1)</script>'
 A_DAY = 30

@@ -38,6 +38,7 @@ from ml_assets.logic.pages.card_words import left_out
 from ml_assets.logic.pages.card_words import test_days as measured_days
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
 
+pytestmark = pytest.mark.usefixtures("rendered")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'
 
@@ -357,7 +358,7 @@ unrendered = pytest.mark.usefixtures("unrendered")
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
+def page(rendered: None) -> str:
     return render_card(card())
 
 
