@@ -68,11 +68,11 @@ def main() -> None:
         for _ in range(arguments.repeat):
             for side, measured in sides.items():
                 measured.append(_side(side, folder, arguments.pandas))
-    for side, (told, _) in SIDES.items():
+    for side, (label, _) in SIDES.items():
         seconds = median(one["seconds"] for one in sides[side])
         megabytes = [one["megabytes"] for one in sides[side] if "megabytes" in one]
         memory = f"{median(megabytes):6.0f} MB" if megabytes else " " * 9
-        print(f"{told:<42} {seconds:6.2f} s {memory}  median of {arguments.repeat}")
+        print(f"{label:<42} {seconds:6.2f} s {memory}  median of {arguments.repeat}")
     library = "pandas" if arguments.pandas else "polars, for want of pandas (see --pandas)"
     print(f"from the file, beside by hand: {_ratio(sides['file'], sides['by_hand']):.2f} (bar: {BY_HAND_BAR})")
     beside = _ratio(sides["in_memory"], sides["pandera"])

@@ -1,11 +1,11 @@
-"""Whether what asks for a retraining can be trusted: false alarms on streams without drift, power on injected drift.
+"""Reliability of the retraining rules: false alarms on streams without drift, power on injected drift.
 
     python -m benchmarks.detection [--trials 100] [--apart] [--others PYTHON]
 
-Raw data and dbt stay out: features and labels come from a lake with a finished run of the model for the whole year. For
-each month a model is trained on what was known at its start; the month is the reference, and streams are drawn from it.
-The others see the same streams by their default tests, in an environment of their own that is handed over
-(`python -m venv other && other/bin/pip install evidently nannyml 'pandas<3'`), and ask by the same rule: 2 of 3 days.
+Not here: raw data and dbt. Features and labels come from a lake with a finished run of the model for the whole year.
+For each month a model is trained on what was known at its start. The month is the reference, and streams are drawn from
+it. Other libraries measure the same streams with their default tests, in their own environment
+(`python -m venv other && other/bin/pip install evidently nannyml 'pandas<3'`). Their rule is the same: 2 of 3 days.
 """
 
 import argparse
@@ -72,7 +72,7 @@ THEIRS = ("unit:origin_overdue_24h:0.1", "unit:*_overdue_24h:0.1", "stuck:*delay
           "missing:*delay_minutes*:0.5", "slope:*delay_minutes*:-0.25")  # fmt: skip
 DRAWS: tuple[tuple[How, int | None], ...] = (("rows", None), ("days", None), ("days", 300), ("days", 3_000))
 OTHERS = ("nannyml", "evidently")
-RULES = {  # Evidently's own for a day is half of the columns; NannyML has none, it tells each alert
+RULES = {  # Evidently's own for a day is half of the columns; NannyML has none, it reports each alert
     "Evidently, half of columns": ("evidently", 0.5),
     "NannyML, any column": ("nannyml", 1e-9),
     "NannyML, half of columns": ("nannyml", 0.5),
@@ -136,7 +136,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def injection(text: str) -> Injection:
-    """Return what a line of `DRIFTS` says; its first day comes with the trial."""
+    """Return the injection of a line of `DRIFTS`; the trial sets its first day."""
     kind, column, size = text.split(":")
     return Injection.parse(f"{kind}:{column}:{FIRST}:{size}")
 
@@ -200,7 +200,7 @@ def apart(population: Population) -> Population:
 
 
 def beside_others(population: Population, name: str, arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield what the others say of quiet and of drifted streams."""
+    """Yield the results of the other libraries on quiet and on drifted streams."""
     streams: dict[str, list[pl.DataFrame]] = {
         f"none, by {how}": [draw_stream(population, arguments.days, how=how, seed=1)] for how in _hows()
     }
@@ -216,27 +216,27 @@ def beside_others(population: Population, name: str, arguments: argparse.Namespa
             )
             for seed in range(arguments.their_trials)
         ]
-    asked = _asked(population, streams, arguments.others, evidently_days=arguments.evidently)
+    requests = _requests_of_others(population, streams, arguments.others, evidently_days=arguments.evidently)
     for text in streams:
         for rule, (library, share) in RULES.items():
-            if library not in asked:
+            if library not in requests:
                 continue
-            found = [[each >= share for each in trial] for trial in asked[library][text]]
+            found = [[each >= share for each in trial] for trial in requests[library][text]]
             over = f"{sum(map(sum, found))} of {sum(map(len, found))}"
-            caught = sum(any(_asks(trial)[QUIET:]) for trial in found)
-            said = f"{caught} of {len(found)} trials" if text in THEIRS else f"{sum(_asks(found[0]))}"
-            yield f"{text:<34}{name:<13}{rule:<28}{over:<11}{said}"
+            caught = sum(any(_requests(trial)[QUIET:]) for trial in found)
+            result = f"{caught} of {len(found)} trials" if text in THEIRS else f"{sum(_requests(found[0]))}"
+            yield f"{text:<34}{name:<13}{rule:<28}{over:<11}{result}"
 
 
 def _hows() -> tuple[How, ...]:
     return ("rows", "days")
 
 
-def _asks(over: Sequence[bool]) -> list[bool]:
+def _requests(over: Sequence[bool]) -> list[bool]:
     return [sum(over[max(0, number - 2) : number + 1]) >= 2 for number in range(len(over))]
 
 
-def _asked(
+def _requests_of_others(
     population: Population, streams: Mapping[str, Sequence[pl.DataFrame]], python: str, *, evidently_days: int
 ) -> dict[str, dict[str, list[list[float]]]]:
     """Return by library and stream the share of columns they find drifted each day."""

@@ -30,7 +30,11 @@ from ml_assets.logic.monitoring.reference import sketch_reference
 
 HERE = Path(__file__).resolve()
 BARS = {"evidently": {"seconds": 80, "cpu": 80, "megabytes": 5}, "nannyml": {"seconds": 8, "cpu": 8}}
-TOLD = {"ours": "`measure_drift`", "evidently": "Evidently, data drift preset", "nannyml": "NannyML, univariate drift"}
+LABELS = {
+    "ours": "`measure_drift`",
+    "evidently": "Evidently, data drift preset",
+    "nannyml": "NannyML, univariate drift",
+}
 LIMITS = DriftLimits(
     weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
 )
@@ -46,7 +50,7 @@ def main() -> None:
         else:
             ours(arguments.folder)
         return
-    sides: dict[str, list[Figures]] = {side: [] for side in (TOLD if arguments.others else ["ours"])}
+    sides: dict[str, list[Figures]] = {side: [] for side in (LABELS if arguments.others else ["ours"])}
     with tempfile.TemporaryDirectory(prefix="drift-") as name:
         folder = Path(name)
         _process("make", folder, arguments)
@@ -57,12 +61,12 @@ def main() -> None:
     print(f"{arguments.rows} rows, medians of {arguments.repeat}; ratios are medians of the pairs")
     for side, measured in sides.items():
         figures = {name: median(one[name] for one in measured) for name in measured[0]}
-        print(f"{TOLD[side]:<30} {_line(figures)}")
+        print(f"{LABELS[side]:<30} {_line(figures)}")
     for side, bars in BARS.items():
         for what, bar in bars.items() if side in sides else ():
             pairs = [one[what] / other[what] for one, other in zip(sides[side], sides["ours"], strict=True)]
             span = f"{min(pairs):.1f} to {max(pairs):.1f}"
-            print(f"{TOLD[side]}, {what} beside ours: {median(pairs):.1f} ({span}; bar: {bar})")
+            print(f"{LABELS[side]}, {what} beside ours: {median(pairs):.1f} ({span}; bar: {bar})")
 
 
 def _line(figures: Figures) -> str:

@@ -80,7 +80,7 @@ class Outcome:
             (self.coverage >= COVERAGE, f"intervals cover {self.coverage:.1%}"),
             (self.setting != "independent" or self.decided >= DECIDED, f"decided in {self.decided:.1%} of runs"),
         )
-        return [where + said for holds, said in bars if not holds]
+        return [where + sentence for holds, sentence in bars if not holds]
 
 
 def measure(metric: str, setting: str, days: int, *, runs: int, seed: int) -> Outcome:
@@ -268,9 +268,9 @@ def main() -> int:
             has_anchor: pool.map(partial(live, has_anchor=has_anchor), range(arguments.lives), chunksize=10)
             for has_anchor in (True, False)
         }
-        asked = {pool.submit(measure, *it, runs=arguments.runs, seed=arguments.seed): it for it in wanted}
-        for done in as_completed(asked):
-            found[asked[done]] = done.result()
+        pending = {pool.submit(measure, *it, runs=arguments.runs, seed=arguments.seed): it for it in wanted}
+        for done in as_completed(pending):
+            found[pending[done]] = done.result()
             print(f"\r{len(found)} of {len(wanted)} settings", end="", file=sys.stderr, flush=True)
         lost = {has_anchor: list(each) for has_anchor, each in lives.items()}
     print(file=sys.stderr)
@@ -285,12 +285,12 @@ def main() -> int:
 
 def _generations(lost: Mapping[bool, Sequence[float]]) -> tuple[str, list[str]]:
     beyond = fmean(it > 1 for it in lost[True])
-    said = (
+    sentence = (
         f"{GENERATIONS} generations, each worse by {LOSS:g} margins than the champion, {len(lost[True])} times: "
         f"they lose {median(lost[True]):.1f} margins (median; {max(lost[True]):.1f} at most), more than one in "
         f"{beyond:.1%}. Without the anchor: {median(lost[False]):.1f} margins."
     )
-    return said, [] if beyond <= ERROR_RATE + POINTS else [f"generations lose more than the margin in {beyond:.1%}"]
+    return sentence, [] if beyond <= ERROR_RATE + POINTS else [f"generations lose more than the margin in {beyond:.1%}"]
 
 
 def _table(runs: int, outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -104,8 +104,8 @@ def measured(arguments: argparse.Namespace) -> Figures:
     if device != "cpu":  # what a first fit costs once a process
         _fit(synthetic(2_000, 4), ["f0", "f1", "f2", "f3"], device, rounds=1, threads=arguments.threads)
     began = time.perf_counter()
-    told = full_parameters("binary", {}, seed=1, threads=arguments.threads)
-    bin_training_set(data, data.summary.features, told, with_validation=False)
+    parameters = full_parameters("binary", {}, seed=1, threads=arguments.threads)
+    bin_training_set(data, data.summary.features, parameters, with_validation=False)
     binned = time.perf_counter()
     with Power(is_on=device != "cpu") as power:
         model = _fit(data, names, device, rounds=arguments.rounds, threads=arguments.threads)
@@ -140,11 +140,13 @@ def synthetic(rows: int, features: int) -> TrainingSet:
     """Return rows whose target depends on a third of their features, in steps, products and noise."""
     draw = np.random.default_rng(1)
     columns = {f"f{n}": draw.standard_normal(rows, dtype=np.float32) for n in range(features)}
-    told = max(2, features // 3)
+    informative = max(2, features // 3)
     strength = draw.standard_normal(rows, dtype=np.float32)
-    for n in range(told):
+    for n in range(informative):
         weight = np.float32(1.0 / (1 + n))
-        strength += weight * np.where(columns[f"f{n}"] > 0.3, columns[f"f{n}"] * columns[f"f{(n + 1) % told}"], -0.2)
+        strength += weight * np.where(
+            columns[f"f{n}"] > 0.3, columns[f"f{n}"] * columns[f"f{(n + 1) % informative}"], -0.2
+        )
     split = np.repeat([*SHARES], [rows - 2 * (rows // 10), rows // 10, rows // 10])
     window = {name: int(share * rows) for name, share in SHARES.items()}
     day = date(2026, 1, 1)
@@ -161,13 +163,13 @@ def synthetic(rows: int, features: int) -> TrainingSet:
 
 @dataclass
 class Power:
-    """What the machine's first GPU draws while the context lasts, by `nvidia-smi`; 0 where there is none to ask."""
+    """What the machine's first GPU draws while the context lasts, by `nvidia-smi`; 0 if there is none."""
 
     is_on: bool
     joules: float = 0.0
 
     def __enter__(self) -> Self:
-        """Begin to ask, five times a second."""
+        """Start to poll, five times a second."""
         self._process = None
         program = shutil.which("nvidia-smi")
         if self.is_on and program is not None:
@@ -185,12 +187,12 @@ class Power:
             now = time.perf_counter()
             try:
                 self.joules += float(line) * (now - before)
-            except ValueError:  # "[N/A]" from a GPU that does not tell
+            except ValueError:  # "[N/A]" from a GPU without the figure
                 return
             before = now
 
     def __exit__(self, *_: object) -> None:
-        """End the asking."""
+        """Stop polling."""
         if self._process is not None:
             self._process.terminate()
             self._thread.join()

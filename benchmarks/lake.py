@@ -56,13 +56,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="lake-") as name:
         folder = Path(name)
-        told = prepare(folder, arguments.gb, arguments.seed)
+        prepared = prepare(folder, arguments.gb, arguments.seed)
         sides: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
         random = Random(arguments.seed)  # noqa: S311 - an order, not a secret
         for _ in range(arguments.repeat):
             for side in random.sample(SIDES, len(SIDES)):  # none always comes after the same other
                 sides[side].append(_side(side, folder))
-    print(told)
+    print(prepared)
     for side, measured in sides.items():
         seconds, cpu, megabytes = (median(one[what] for one in measured) for what in ("seconds", "cpu", "megabytes"))
         print(f"{side:<13} {seconds:6.2f} s {cpu:6.2f} s CPU {megabytes:6.0f} MB  median of {arguments.repeat}")
@@ -79,7 +79,7 @@ def _sum(taken: dict[str, list[float]], who: str) -> list[float]:
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> str:
-    """Return the ratio of the medians, and the least and greatest of the pairs, which tell how noisy it was."""
+    """Return the ratio of the medians, and the least and greatest of the pairs, which show how noisy it was."""
     pairs = [one / other for one, other in zip(ours, theirs, strict=True)]
     return f"{median(ours) / median(theirs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
 

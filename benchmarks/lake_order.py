@@ -32,7 +32,7 @@ from tests.s3_server import start_s3_server
 FIRST: Final = date(2015, 1, 1)
 MADE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 CHAIN: Final = 6
-"""Assets that are each made from the one before, day by day; there are as many such rows as are asked for."""
+"""Chains of assets by day, each of which reads the one before; the number of chains can be chosen."""
 
 PUBLISHED: Final = ((1,),) * 16 + ((1, 2), (1, 2), (1, 1), (1, 2, 1))
 """The contents that a day was published with, one after the other, for each of twenty days in turn."""

@@ -1,10 +1,10 @@
 """What tracing costs in a large lake: the whole command, beside reading every manifest that there is.
 
-Tracing on S3 stays out: it is bounded by the service's answers, not by this code.
+Not here: tracing on S3, which is bounded by the service's responses, not by this code.
 
     python -m benchmarks.lake_trace
 
-The lake is made in a temporary folder: by-day assets with many versions a day, of which one model's lineage has a
+The lake is written to a temporary folder: by-day assets with many versions a day, of which one model's lineage has a
 twentieth. Without inputs in the manifests one would have to read all of them to find those of a model, as the
 alternative does; it reads with the same code and validates the same way. All are whole processes, imports included,
 and take turns.
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _make(root: Path, days: int, versions: int) -> tuple[int, int]:
-    """Write the lake's manifests, and return how many there are and how many the model was made from, with itself."""
+    """Write the lake's manifests, and return their number and the number in the model's lineage, with itself."""
     made = 0
     newest: dict[tuple[str, int], ArtifactRef] = {}
     for version in range(1, versions + 1):

@@ -3,7 +3,7 @@
     python -m benchmarks.leaks [--cuts 50] [--seed 1] [demand orders flights]
 
 Three tables: hourly demand with lags of at least 25 hours, orders that may be returned, and the example's own flights.
-What is planted into each stands in `benchmarks/leak_corpus/<table>/planted.yml`, a column for each kind; every other
+The planted columns are in `benchmarks/leak_corpus/<table>/planted.yml`, a column for each kind; every other
 column is honest. Ends with 1 if a leak is missed that can be found, or an honest column is accused.
 """
 
@@ -173,14 +173,14 @@ def _project(name: str, planted: Mapping[str, Any], folder: Path) -> Path:
     added = "".join(f",\n    cast({it['sql']} as double) as {column}" for column, it in planted["columns"].items())
     path.write_text(f"{head.rstrip()}{added}\n{before}{tail}", encoding="utf-8")
     (schema,) = (it for it in path.parent.glob("_*.yml") if f"- name: {planted['model']}\n" in it.read_text())
-    told = yaml.safe_load(schema.read_text(encoding="utf-8"))
-    (model,) = (it for it in told["models"] if it["name"] == planted["model"])
+    content = yaml.safe_load(schema.read_text(encoding="utf-8"))
+    (model,) = (it for it in content["models"] if it["name"] == planted["model"])
     model["columns"] += [
         {"name": column, "data_type": "double", "config": {"meta": {"role": "feature"}}}
         for column in planted["columns"]
     ]
     model["config"]["meta"].setdefault("look_back_days", {}).update(planted.get("look_back_days", {}))
-    schema.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+    schema.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     prepare_manifest(folder)
     return folder
 

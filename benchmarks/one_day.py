@@ -122,7 +122,7 @@ def _in_fresh_process(folder: Path, arguments: argparse.Namespace, days: int) ->
 
 
 def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
-    """Run everything that a new day needs, and return seconds and what was asked of the lake's folders."""
+    """Run everything that a new day needs, and return the seconds and the counted file operations on the lake."""
     import dagster as dg
 
     from ml_assets.cli.console.progress import Progress
@@ -139,7 +139,7 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
         keys = [key for key in graph.toposorted_asset_keys if key in upstream and graph.get(key).is_partitioned]
         _remember(found, keys, [str(day - timedelta(days=n)) for n in range(1, history + 1)])
         job = defs.resolve_implicit_global_asset_job_def()
-        asked = _count(lake)
+        counts = _count(lake)
 
         def run() -> None:
             job.execute_in_process(
@@ -155,7 +155,11 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
         else:
             run()
         seconds = time.perf_counter() - started
-    return {"run": seconds, "files opened": asked["open"], "folders listed": asked["os.scandir"] + asked["os.listdir"]}
+    return {
+        "run": seconds,
+        "files opened": counts["open"],
+        "folders listed": counts["os.scandir"] + counts["os.listdir"],
+    }
 
 
 def _remember(instance: "dg.DagsterInstance", keys: list["dg.AssetKey"], days: list[str]) -> None:
@@ -182,7 +186,7 @@ def _remember(instance: "dg.DagsterInstance", keys: list["dg.AssetKey"], days: l
 
 
 def _count(lake: str) -> Counter[str]:
-    """Count what this process asks of files under the lake; native readers and dbt's process are not seen."""
+    """Count the file operations of this process under the lake, without native readers and dbt's process."""
     counted: Counter[str] = Counter()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:

@@ -1,6 +1,6 @@
 """The same work as `benchmarks.plain`, as runs of the Dagster graph into a lake; what `benchmarks.overhead` measures.
 
-Raw tables, dbt, features and labels stay out; the lake (`ML_ASSETS_LAKE`) holds what they made.
+Not here: raw tables, dbt, features and labels. The lake (`ML_ASSETS_LAKE`) contains them.
 """
 
 import argparse

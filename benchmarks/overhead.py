@@ -30,7 +30,7 @@ BAR = 1.2
 
 @dataclass(frozen=True)
 class Took:
-    """What one whole process cost, and the model it made."""
+    """The cost of one whole process, and the model that it trained."""
 
     seconds: float
     cpu: float

@@ -1,11 +1,11 @@
 """How long one tick of each sensor takes with 500 declared models and 100,000 materializations in the instance.
 
-What follows from a tick stays out: nothing has changed, or the cursor is lost and as much is looked at as a tick does.
+Not here: what follows from a tick. Nothing has changed, or the cursor is lost and a tick checks as much as it may.
 
     python -m benchmarks.ticks
 
-The instance keeps its history in SQLite in a temporary folder; the lake holds manifests as runs write them, and of the
-data what sensors read: who serves, and what drift and performance say of each day.
+The instance has its history in SQLite in a temporary folder. The lake contains manifests as runs write them, and the
+data that sensors read: the promotion logs, and the drift and performance of each day.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def fill(
     days: list[str],
     events: int,
 ) -> dict[str, int]:
-    """Write an artifact of each day of each asset, all up to date, and tell the instance of them."""
+    """Write an artifact of each day of each asset, all up to date, with their events in the instance."""
     graph = repository.asset_graph
     monitored = update_groups(graph, [model.name for model in declared.models])
     keys = [
@@ -142,11 +142,11 @@ def fill(
         champion = _ref(dg.AssetKey([model.name, "model"]), "")
         write(lake, champion, records={"spec.json": _spec(model.name)}, inputs=(training_set,))
         promotions(lake, model.name).append(_promotion(model.name), number=1)
-    told = [*sorted(there)]
-    told = (told * (events // len(told) + 1))[:events]
-    for start in range(0, len(told), 5_000):
-        instance.event_log_storage.store_event_batch([_event(key, day) for key, day in told[start : start + 5_000]])
-    return {"events": len(told), "artifacts": len(there) + 2 * len(declared.models)}
+    pairs = [*sorted(there)]
+    pairs = (pairs * (events // len(pairs) + 1))[:events]
+    for start in range(0, len(pairs), 5_000):
+        instance.event_log_storage.store_event_batch([_event(key, day) for key, day in pairs[start : start + 5_000]])
+    return {"events": len(pairs), "artifacts": len(there) + 2 * len(declared.models)}
 
 
 def _reads(look: LakeView, key: AssetKey, day: str) -> Iterator[tuple[AssetKey, str]]:
@@ -158,7 +158,7 @@ def _ref(key: AssetKey, day: str) -> ArtifactRef:
 
 
 def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
-    """Return what a report says of a day on which nothing happened; nothing for other assets."""
+    """Return the report of a day on which nothing happened; nothing for other assets."""
     of = {"model": key.path[0], "model_version": VERSION, "day": day, "sentence": "as ever"}
     if key.path[-1] == "drift":
         quiet = {
@@ -262,7 +262,7 @@ def _timed(
             return time.perf_counter() - since, found.cursor, found
 
     lost, cursor, found = tick(None)
-    for _ in range(60):  # a lost cursor may take several ticks to be made up for
+    for _ in range(60):  # after a lost cursor, several ticks may be needed
         if not _goes_on(found):
             break
         _, cursor, found = tick(cursor)
@@ -270,8 +270,8 @@ def _timed(
     for _ in range(ticks):
         seconds, cursor, found = tick(cursor)
         steady.append(seconds)
-    said = found.skip_message or len(found.run_requests or ())
-    return f"{sensor.name:26}{median(steady):12.2f} ({max(steady):.2f}){lost:20.2f}   {said}"
+    answer = found.skip_message or len(found.run_requests or ())
+    return f"{sensor.name:26}{median(steady):12.2f} ({max(steady):.2f}){lost:20.2f}   {answer}"
 
 
 def _goes_on(found: SensorExecutionData) -> bool:

@@ -1,9 +1,9 @@
-"""Faults at random moments of real work: how many there were, and what became of them.
+"""Faults at random moments of real work: their number and their outcomes.
 
     python -m benchmarks.chaos [--seed 1] [--trials 10] [--keep] [kills disk ...]
 
-Survived: the end is as without the fault, after a plain second run where the process died. Noticed: refused with a
-message that names the thing. Lost: all else. Ends with 1 if anything is lost.
+Survived: the result is as without the fault, after a second run if the process crashed. Noticed: rejected with a
+message that names the object. Lost: everything else. Ends with 1 if anything is lost.
 """
 
 import argparse

@@ -30,7 +30,7 @@ _KINDS: Final[Mapping[str, type]] = {
 
 
 def reads(scene: Scene) -> Iterator[Trial]:
-    """Each kind of file in each way: whoever reads it gets what was written, or a message that names it."""
+    """Damage each kind of file in each way: a reader gets what was written, or a message that names the file."""
     root = scene.lake(0)
     shutil.copytree(scene.flow.lake, root)
     for kind, paths in _kinds(root).items():
@@ -48,7 +48,7 @@ def _read_damaged(root: Path, kind: str, path: str, way: str) -> Trial:
     except LakeError as error:
         is_named = any(part in str(error) for part in path.split("/")[1:])
         return Trial(fault, "noticed" if is_named else "lost", f"the message names nothing: {error}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome
+    except Exception as error:  # noqa: BLE001 - any error is the trial's outcome
         return Trial(fault, "lost", f"{type(error).__name__}: {error}")
     finally:
         file.write_bytes(data)
@@ -61,7 +61,7 @@ def _read_damaged(root: Path, kind: str, path: str, way: str) -> Trial:
 
 
 def runs(scene: Scene) -> Iterator[Trial]:
-    """Some of them, and the flow run again: it mends what it can make again, or stops and names it."""
+    """Damage some of them, and run the flow again: it repairs what it can materialize, or stops and names the file."""
     for trial in range(scene.trials):
         root = scene.lake(trial)
         shutil.copytree(scene.flow.lake, root)
@@ -123,7 +123,7 @@ def _plain(value: object) -> object:
 
 
 def _publication(lake: Lake, parts: list[str]) -> object:
-    """Return which version counts, and the record that says so."""
+    """Return which version is current, and the record that defines it."""
     path = lake.path("order", *parts)
     asset, day = parts[:2], parts[2:-1]
     return lake.newest("/".join(asset), day or [""]), OrderRecord.read(lake.read(path), path)

@@ -40,10 +40,10 @@ def kills(scene: Scene) -> Iterator[Trial]:
             before.do(lake)
         if change.name == "fill":
             change.do(lake, half=True)
-        yield ended_as_undisturbed(scene, lake, f"killed in {_said(change)}")
+        yield ended_as_undisturbed(scene, lake, f"killed in {_described(change)}")
 
 
-def _said(change: Change) -> str:
+def _described(change: Change) -> str:
     return f"'{change.name}' of {change.target or change.path}"
 
 
@@ -59,20 +59,20 @@ def real_kills(scene: Scene) -> Iterator[Trial]:
 
 
 def disk(scene: Scene) -> Iterator[Trial]:
-    """One change of the disk fails: the run says so, and the next one ends well."""
+    """One change of the disk fails: the run reports it, and the next one succeeds."""
     count = len(scene.flow.changes)
     for trial in range(scene.trials):
         name = scene.random.choice([*DISK])
         number = scene.random.randrange(1, count)
         lake, fault = scene.lake(trial), f"{name} at change {number:,} of {count:,}"
-        said: list[str] = []
+        messages: list[str] = []
         with FaultyDisk(at=number, then=_fails(DISK[name])), scene.flow.flow(LakeResource(url=str(lake))) as whole:
             try:
-                is_done = whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), said.append)
+                is_done = whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), messages.append)
             except OSError as error:
                 yield Trial(fault, "lost", f"a bare {type(error).__name__}: {error}")
                 continue
-            text = "\n".join([*said, whole.said.getvalue()])
+            text = "\n".join([*messages, whole.said.getvalue()])
         if not is_done and (os.strerror(DISK[name]) not in text or TRACEBACK in text):
             yield Trial(fault, "lost", f"no message of its own: {text[-500:]}")
             continue
@@ -115,7 +115,7 @@ def s3(scene: Scene) -> Iterator[Trial]:
 
 
 def interrupts(scene: Scene) -> Iterator[Trial]:
-    """Ctrl-C at any moment: code 130 within ten seconds, no stack trace, and the next run goes on."""
+    """Ctrl-C at any moment: code 130 within ten seconds, no stack trace, and the next run continues."""
     for trial, seconds in enumerate(_moments(scene)):
         lake, fault = scene.lake(trial), f"Ctrl-C after {seconds:.1f} s"
         process = start(CHILD, command(scene), environment(lake))
@@ -174,13 +174,13 @@ def environment(lake: Path) -> dict[str, str]:
 def ended_as_undisturbed(scene: Scene, lake: Path, fault: str, *, may_refuse: bool = False) -> Trial:
     """Run once more, and compare the end with that of the undisturbed flow."""
     with scene.flow.flow(LakeResource(url=str(lake))) as whole:
-        said: list[str] = []
+        messages: list[str] = []
         try:
-            is_done = whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), said.append)
+            is_done = whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), messages.append)
             found, expected = outcome(Lake(str(lake))), outcome(Lake(str(scene.flow.lake)))
         except KNOWN as error:
             return Trial(fault, "noticed" if may_refuse else "lost", f"the next run says: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome
+        except Exception as error:  # noqa: BLE001 - any error is the trial's outcome
             return Trial(fault, "lost", f"the next run failed: {type(error).__name__}: {str(error)[-400:]}")
         text = whole.said.getvalue()
     if not is_done:

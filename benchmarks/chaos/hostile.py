@@ -1,4 +1,4 @@
-"""What somebody may have written who means no good: models, declarations, sources. Each is refused in bounded time."""
+"""Hostile input: models, declarations, sources. Each is rejected in bounded time."""
 
 import contextlib
 import gzip
@@ -35,7 +35,7 @@ def _set(name: str, values: Callable[[list[str]], list[str]]) -> Change:
 
 
 def _resized(text: str) -> str:
-    """Return a model's text whose header tells the sizes of its trees, so that what is changed in them is reached."""
+    """Return a model's text with correct tree sizes in its header, so that the changed trees are parsed."""
     blocks = re.findall(r"^Tree=.*?(?=^Tree=|^end of trees)", text, flags=re.MULTILINE | re.DOTALL)
     sizes = " ".join(str(len(block.encode())) for block in blocks)
     return re.sub(r"^tree_sizes=.*$", f"tree_sizes={sizes}", text, count=1, flags=re.MULTILINE)
@@ -90,7 +90,7 @@ def object_of_model() -> type:
 
 
 def declarations(scene: Scene) -> Iterator[Trial]:
-    """YAML that costs more than it shows, or says what no declaration may."""
+    """YAML that is expensive to parse, or has content that no declaration may have."""
     bomb = "\n".join([f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10) if n else '1'}]" for n in range(12)])
     known = (Path(__file__).parents[2] / "defs" / MODEL / "defs.yaml").read_text(encoding="utf-8")
     attributes = "attributes:\n"
@@ -146,7 +146,7 @@ class _Slow(BaseHTTPRequestHandler):
                 time.sleep(1)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _each(given: Mapping[str, tuple[str, str, str]], scene: Scene) -> Iterator[Trial]:

@@ -21,7 +21,7 @@ class _Shown(type(datetime)):  # type: ignore[misc]
 
 
 def set_clock(off: timedelta) -> None:
-    """Let every module of ours tell another time; Dagster's own records keep the right one."""
+    """Give every module of ours another time; Dagster's own records have the right one."""
 
     class Clock(datetime, metaclass=_Shown):
         @classmethod

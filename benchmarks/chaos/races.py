@@ -21,7 +21,7 @@ LANDED: Final = "benchmarks.chaos.landed"
 
 
 def landings(scene: Scene) -> Iterator[Trial]:
-    """Several processes land files of the same day, each with a correction of its own: all are kept."""
+    """Several processes land files of the same day, each with its own correction: all are stored."""
     for trial in range(scene.trials):
         lake = scene.lake(trial)
         shutil.copytree(scene.flow.lake, lake)
@@ -74,7 +74,7 @@ def clocks(scene: Scene) -> Iterator[Trial]:
         for number, days in zip(numbers, off, strict=True):
             source = _corrected(scene, lake, number)
             ended = run(LANDED, [str(lake), str(source), PREDICTED, str(days)])
-            if ended.code != 0:  # rows of a day that seem to come before those that stand are refused
+            if ended.code != 0:  # rows with an earlier received_at than the stored ones are rejected
                 is_reported = ended.is_refusal(1) and "received_at" in ended.output
                 yield Trial(f"clocks {off} days", "noticed" if is_reported else "lost", ended.summary)
                 break
@@ -84,7 +84,7 @@ def clocks(scene: Scene) -> Iterator[Trial]:
 
 
 def flows(scene: Scene) -> Iterator[Trial]:
-    """Two commands train the same model at once: one log without doubles, in which nobody loses to himself."""
+    """Two commands train the same model at once: one log without duplicates or comparisons with the own version."""
     for trial in range(max(1, scene.trials // 4)):
         lake = scene.lake(trial)
         shutil.copytree(scene.flow.lake, lake)
@@ -93,14 +93,14 @@ def flows(scene: Scene) -> Iterator[Trial]:
             shutil.rmtree(lake / "artifacts" / MODEL / stage)
         ended = _together(CHILD, [command(scene)] * 2, lake)
         log = log_of(Lake(str(lake)), MODEL).entries()
-        told = [(entry.number, entry.action) for entry in log]
+        decisions = [(entry.number, entry.action) for entry in log]
         wrong = [it.summary for it in ended if it.code != 0]
-        is_right = told == [(1, "promote")] and not wrong
-        yield Trial("2 flows", "survived" if is_right else "lost", f"the log is {told}; {' '.join(wrong)}")
+        is_right = decisions == [(1, "promote")] and not wrong
+        yield Trial("2 flows", "survived" if is_right else "lost", f"the log is {decisions}; {' '.join(wrong)}")
 
 
 def promotions(scene: Scene) -> Iterator[Trial]:
-    """Several people promote at once: each is told that it counts, or that somebody was first."""
+    """Several people promote at once: each learns that the promotion succeeded, or that another was first."""
     for trial in range(max(1, scene.trials // 4)):
         lake = scene.lake(trial)
         shutil.copytree(scene.flow.lake, lake)
@@ -108,13 +108,15 @@ def promotions(scene: Scene) -> Iterator[Trial]:
         model: Model = opened.get(opened.find(f"{MODEL}/model"), Model)
         others = [dataclasses.replace(model, reference=model.reference.head(n)) for n in range(1, WRITERS + 1)]
         versions = [opened.put(f"{MODEL}/model", None, it, Origin()).version for it in others]
-        asked = [command(scene, "promote", version, "--why", "a race") for version in versions]
-        ended = _together(CHILD, asked, lake)
+        commands = [command(scene, "promote", version, "--why", "a race") for version in versions]
+        ended = _together(CHILD, commands, lake)
         log = log_of(Lake(str(lake)), MODEL).entries()
         won = {version for version, it in zip(versions, ended, strict=True) if it.code == 0}
-        told = [it.summary for it in ended if it.code != 0 and not it.is_refusal(1)]
-        is_right = {entry.challenger for entry in log[1:]} == won and len(log) == 1 + len(won) and won and not told
-        yield Trial(f"{WRITERS} promotions", "survived" if is_right else "lost", f"{len(won)} won, {log[1:]}; {told}")
+        failures = [it.summary for it in ended if it.code != 0 and not it.is_refusal(1)]
+        is_right = {entry.challenger for entry in log[1:]} == won and len(log) == 1 + len(won) and won and not failures
+        yield Trial(
+            f"{WRITERS} promotions", "survived" if is_right else "lost", f"{len(won)} won, {log[1:]}; {failures}"
+        )
 
 
 def _together(module: str, arguments: Sequence[Sequence[str]], lake: Path) -> list[Ended]:

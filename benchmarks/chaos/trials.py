@@ -55,7 +55,7 @@ class Scene:
     flow: Undisturbed
 
     def lake(self, number: int) -> Path:
-        """Return where a trial's lake goes."""
+        """Return the folder of a trial's lake."""
         return self.folder / f"lake-{number}"
 
 
@@ -70,7 +70,7 @@ class Ended(NamedTuple):
     seconds: float
 
     def is_refusal(self, *codes: int) -> bool:
-        """Tell whether it ended with one of some codes and a message of its own."""
+        """Return whether it ended with one of some codes and its own message."""
         return self.code in codes and TRACEBACK not in self.output and bool(self.output.strip())
 
     @property
