@@ -23,7 +23,6 @@ from ml_assets.logic.pages.card_rows import (
     slice_rows,
     tiles,
 )
-from ml_assets.logic.pages.card_template import STYLE, TEMPLATE
 from ml_assets.logic.pages.card_words import (
     environment,
     left_out,
@@ -104,10 +103,9 @@ def render_card(card: CardInput) -> str:
     status = _status(card)
     page = (
         environment(card.task)
-        .from_string(TEMPLATE)
+        .get_template("card.html.jinja")
         .render(
             card=card,
-            style=Markup(STYLE),  # noqa: S704 - our own constant
             sections=SECTIONS,
             status=status,
             verdict=_verdict(card.promotion),

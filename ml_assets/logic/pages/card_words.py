@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 def environment(task: Task) -> Environment:
     """Return a Jinja environment with escaping and the card's filters."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja = Environment(
+        loader=PackageLoader("ml_assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     jinja.filters |= {
         "number": number,
         "share": share,

@@ -15,8 +15,6 @@ import polars as pl
 from ml_assets.contracts.simulation import PolicyResult, Simulation, SimulationSummary
 from ml_assets.logic.backtest.simulation import POLICIES
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.pages.card_template import STYLE
-from ml_assets.logic.pages.simulation_template import OWN_STYLE, TEMPLATE
 from ml_assets.logic.plots.drawing import metric_name, number, share
 from ml_assets.logic.plots.simulation import fits_plot, gains_plot, weeks_plot
 
@@ -55,9 +53,8 @@ def page_of(simulation: Simulation) -> Simulation:
         plots["gains"] = gains_plot(simulation.weeks, metric)
     page = (
         _environment()
-        .from_string(TEMPLATE)
+        .get_template("backtest.html.jinja")
         .render(
-            style=Markup(STYLE + OWN_STYLE),  # noqa: S704 - our own constants
             plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704 - matplotlib escapes the texts in it
             sections=SECTIONS,
             summary=summary,
@@ -164,9 +161,12 @@ def _verdicts(result: PolicyResult) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("ml_assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters |= {
         "fixed": _fixed, "signed": _signed, "number": number, "share": share, "metric": metric_name,
         "verdicts": _verdicts,
