@@ -191,7 +191,8 @@ def _judged(
     summary = EvaluationSummary.model_validate(
         {
             "model": "simulated", "training_set_version": "", "task": TASKS[metric], "metric": metric,
-            "rows": comparison.rows, "metrics": {}, "baselines": (), "against_baselines": (), **known,
+            "rows": comparison.rows, "metrics": {}, "baselines": (), "against_baselines": (),
+            "last_seen_day": FIRST_DAY, **known,
         }
     )  # fmt: skip
     return judge(summary, rule=rule, margin=margin, attempt=attempt)
