@@ -1,6 +1,6 @@
-"""Names that Dagster compares over a whole code location, with a prefix, so that a host project's own names are free.
+"""Names that must be unique in a code location. They have a prefix, so that they do not collide with a host project's.
 
-A resource's key is the name of the parameter that receives it, so parameters are written out as these constants say.
+A resource's key is the name of the parameter that receives it, so those parameters are named like these constants.
 """
 
 from typing import Final

@@ -224,7 +224,7 @@ def _hash_numbers(column: pl.Series, digest: Hash) -> None:
 
 
 def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
-    """Hash text without its lengths, some megabytes at a time, because it must be joined first."""
+    """Hash text without its lengths. Hashing joins the text first, so it takes a few megabytes at a time."""
     kind = "large_string" if column.dtype == pl.String else "large_binary"
     rows = max(1, len(column) // (size // _TEXT_BYTES + 1))
     for chunk in column.get_chunks() if size else []:

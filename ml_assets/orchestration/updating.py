@@ -431,7 +431,7 @@ class Planner:
 
 
 def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Waiting]:
-    """Return what waits for missing days among a model's features and labels and their tables."""
+    """Return which of a model's features, labels and upstream tables wait for missing days."""
     wanted = {dg.AssetKey([model, stage]) for stage in INPUTS}
     for key in reversed(graph.toposorted_asset_keys):
         wanted |= graph.get(key).parent_keys if key in wanted else set()

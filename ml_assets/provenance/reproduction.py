@@ -259,7 +259,7 @@ def parameter_differences(
 
 
 def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[AssetOutcome, ...]:
-    """Return the comparison of new and recorded artifacts, upstream assets first where names allow."""
+    """Return the comparison of new and recorded artifacts, in the order in which the assets were materialized."""
     then: dict[tuple[str, str], list[Node]] = {}
     for node in recorded.lineage.nodes.values():
         then.setdefault(node.key[:2], []).append(node)

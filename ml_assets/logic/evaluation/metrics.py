@@ -44,8 +44,8 @@ class Metric:
         highest: Upper limit of the metric.
         bias: Function from truth, scores and the cluster of each row to the most that sampling error alone adds to the
             metric; None if it adds nothing on average.
-        kinds: Function from truth and scores to the kind of each row, from 0, if the metric needs rows of every kind
-            (such as a class); -1 for a row that the metric does not use. None if it can be measured on any row.
+        kinds: For a metric that needs rows of several kinds, such as both classes: a function that returns the kind of
+            each row as a number from 0, or -1 for a row that the metric does not use. None for any other metric.
         needs: The kinds in words.
         within: The column of the groups, for a metric that is the mean over groups of the metric inside each; None for
             a metric over all rows. Groups count equally. Groups on which the metric is not defined are ignored.
