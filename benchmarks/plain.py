@@ -117,7 +117,7 @@ def work(
             device=declared.training.device,
             fixed=declared.tuning.fixed,
             rounds=declared.tuning.max_rounds,
-            early_stopping=declared.tuning.early_stopping_rounds,
+            early_stopping_rounds=declared.tuning.early_stopping_rounds,
         ),
         seconds=declared.tuning.seconds,
     )

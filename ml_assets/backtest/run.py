@@ -232,8 +232,8 @@ def _report(
         is_tuned=request.is_tuned,
         rules=asdict(retraining_rules(declared)),
         injections=tuple(str(it) for it in request.injections),
-        chosen=chosen,
-        choice=choice,
+        chosen_policy=chosen,
+        selection_results=choice,
         policies=results,
         seconds=round(time.perf_counter() - begun, 1),
         sentence=report.sentence_of(
@@ -248,8 +248,8 @@ def _report(
         summary=summary,
         weeks=weeks,
         events=report.events(states),
-        held=report.held(states),
-        turns=report.turns(states, weeks, metric),
+        postponed=report.held(states),
+        weekly_gains=report.turns(states, weeks, metric),
         html="",
         detection=detection,
     )

@@ -392,7 +392,7 @@ class FoundLeak(Record):
 
     column: str | None
     day: date
-    at: datetime
+    prediction_at: datetime
     sentence: str
 
 

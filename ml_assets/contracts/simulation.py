@@ -46,8 +46,8 @@ class SimulationSummary(Record):
 
     Attributes:
         selection_last_day: the last day on which the policy is chosen; the next day is the first that is reported.
-        chosen: the policy with the best metric on those days; None if the metric is not defined on them.
-        choice: the figures on which it was chosen.
+        chosen_policy: the policy with the best metric on those days; None if the metric is not defined on them.
+        selection_results: the figures on which it was chosen.
         policies: the figures of the reported days.
         rows: labelled predictions of the reported days.
         unlabelled: predictions of these days without a label, which are in no figure.
@@ -70,8 +70,8 @@ class SimulationSummary(Record):
     is_tuned: bool
     rules: dict[str, float | None]
     injections: tuple[str, ...] = ()
-    chosen: str | None
-    choice: tuple[PolicyResult, ...]
+    chosen_policy: str | None
+    selection_results: tuple[PolicyResult, ...]
     policies: tuple[PolicyResult, ...]
     seconds: float
     sentence: str
@@ -140,15 +140,15 @@ class Simulation:
     Attributes:
         weeks: the metric of each policy by week.
         events: retrainings and rollbacks, with cause, facts and verdict.
-        held: days on which a retraining was postponed.
-        turns: where triggered retraining gained or lost against the other policies, the worst week first.
+        postponed: days on which a retraining was postponed.
+        weekly_gains: where triggered retraining gained or lost against the other policies, the worst week first.
         detection: how reliable its retraining rules are.
     """
 
     summary: SimulationSummary
     weeks: pl.DataFrame
     events: pl.DataFrame
-    held: pl.DataFrame
-    turns: pl.DataFrame
+    postponed: pl.DataFrame
+    weekly_gains: pl.DataFrame
     detection: Detection
     html: str = field(metadata={"file": "simulation.html"})

@@ -141,9 +141,9 @@ def search_settings(
         threads=declared.training.threads,
         device=declared.training.device,
         fixed=settings.fixed,
-        first=None if first is None else dict(first),
+        first_parameters=None if first is None else dict(first),
         rounds=settings.max_rounds,
-        early_stopping=settings.early_stopping_rounds,
+        early_stopping_rounds=settings.early_stopping_rounds,
     )
 
 

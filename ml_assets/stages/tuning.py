@@ -33,7 +33,7 @@ class TuningConfig(dg.Config):
     """Run configuration of a search."""
 
     trials: int | None = Field(default=None, gt=0, description="Trials of the study; the declared number if absent.")
-    first: dict[str, Any] | None = Field(
+    first_parameters: dict[str, Any] | None = Field(
         default=None, description="LightGBM parameters to try first after the defaults, such as the champion's."
     )
 
@@ -94,7 +94,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         """
         from ml_assets.logic.plots.training import tuning_plot
 
-        study = Study.of(ml_assets_lake.open(), context, config.first)
+        study = Study.of(ml_assets_lake.open(), context, config.first_parameters)
 
         def on_trial(trials: pl.DataFrame, total: int) -> None:
             study.keep(trials)
@@ -103,12 +103,12 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
 
         previous = study.trials()
         if declared.tuning.workers > 1:
-            settings = search_settings(plan, importances, trials=config.trials, first=config.first)
+            settings = search_settings(plan, importances, trials=config.trials, first=config.first_parameters)
             together = SharedSearch(plan, context, study.lake, study.identity)
             result, facts = together.run(training_set, settings, previous=previous, on_trial=on_trial)
         else:
             result = search(
-                plan, training_set, importances, trials=config.trials, first=config.first, previous=previous,
+                plan, training_set, importances, trials=config.trials, first=config.first_parameters, previous=previous,
                 clock=time.perf_counter, on_trial=on_trial,
             )  # fmt: skip
             facts = {**device_of(plan).facts()}

@@ -83,7 +83,7 @@ def test_drift_requests_a_run_of_the_training_stages_as_of_the_newest_day(make: 
                 "split": {"train_days": 40, "validation_days": 3, "test_days": 4},
             }
         },
-        "m__tuning": {"config": {"first": {"num_leaves": 31, "learning_rate": 0.1}, "trials": 5}},
+        "m__tuning": {"config": {"first_parameters": {"num_leaves": 31, "learning_rate": 0.1}, "trials": 5}},
     } == request.run_config["ops"]
     [record] = it.records()
     assert (it.champion, "drift", "drift", BEGIN) == (

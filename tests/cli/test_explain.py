@@ -154,7 +154,10 @@ def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
 
 def test_a_proven_leak_is_reported_as_blocking_training(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     it.live()
-    found = FoundLeak(column="rain", day=date(2013, 1, 5), at=datetime(2013, 1, 5), sentence="'rain' is a leak.")  # noqa: DTZ001
+    found = FoundLeak(
+        column="rain", day=date(2013, 1, 5), sentence="'rain' is a leak.",
+        prediction_at=datetime(2013, 1, 5),  # noqa: DTZ001
+    )  # fmt: skip
     put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))
 
     assert "\nblocked\n  training and promotion, by a proven leak: 'rain' is a leak.\n" in said(capsys)

@@ -98,7 +98,7 @@ def test_a_leak_ends_with_1_and_is_reported_in_a_sentence(
     assert 1 == main(["leaktest", "flight_delay"])
 
     assert f"- {LEAK.sentence}\n" in capsys.readouterr().out
-    assert [("dest", AT, LEAK.sentence)] == [(it.column, it.at, it.sentence) for it in record().leaks]
+    assert [("dest", AT, LEAK.sentence)] == [(it.column, it.prediction_at, it.sentence) for it in record().leaks]
 
 
 def test_a_leak_is_recorded_until_its_day_is_tested_again(monkeypatch: pytest.MonkeyPatch) -> None:

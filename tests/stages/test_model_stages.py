@@ -512,7 +512,10 @@ def test_a_copy_of_the_target_is_noticed_in_rows_that_alternate(lake: LakeResour
     assert ["weight kg"] == [it.data["column"] for it in suspected.metadata["findings"].records]
 
 
-LEAK = FoundLeak(column="items", day=date(2024, 1, 3), at=datetime(2024, 1, 3, 12), sentence="column 'items' knows.")  # noqa: DTZ001
+LEAK = FoundLeak(
+    column="items", day=date(2024, 1, 3), sentence="column 'items' knows.",
+    prediction_at=datetime(2024, 1, 3, 12),  # noqa: DTZ001
+)  # fmt: skip
 
 
 TESTED = {"leak_test": {"samples": 5, "rows": 80, "leaks": 0}}

@@ -54,7 +54,7 @@ def recorded_model(source: Lake, text: str, start: From) -> Recorded:
     return Recorded.of(source, name, source.find(f"{name}/model", None, version), start)
 
 
-GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first")}
+GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first_parameters")}
 """By stage, run configuration besides the day, which a requested retraining had."""
 
 

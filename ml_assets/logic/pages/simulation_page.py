@@ -59,10 +59,10 @@ def page_of(simulation: Simulation) -> Simulation:
             sections=SECTIONS,
             summary=summary,
             tiles=[*_tiles(summary)],
-            turns=[*_turns(simulation.turns)],
+            turns=[*_turns(simulation.weekly_gains)],
             own=_events(simulation.events, TRIGGERED),
             calendars=[(name, _events(simulation.events, name)) for name in policies if name not in (NEVER, TRIGGERED)],
-            held=[*_spans(simulation.held)],
+            held=[*_spans(simulation.postponed)],
             detection=simulation.detection,
             facts=[*_facts(summary)],
             reported_from=summary.selection_last_day + timedelta(days=1),
@@ -76,7 +76,7 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
     by_policy = {it.policy: it for it in summary.policies}
     shown = by_policy.get(TRIGGERED, summary.policies[-1])
     on = f"best on {summary.first_day} to {summary.selection_last_day}, which are not reported"
-    yield {"name": "chosen policy", "figure": summary.chosen or "not judged", "aside": on}
+    yield {"name": "chosen policy", "figure": summary.chosen_policy or "not judged", "aside": on}
     yield {
         "name": f"{metric_name(summary.metric)}, {shown.policy}",
         "figure": _fixed(shown.metric.value),

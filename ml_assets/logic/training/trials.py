@@ -99,10 +99,10 @@ class Search(Record):
         threads: Threads of LightGBM.
         device: Device that builds histograms.
         fixed: Declared parameters, which are not searched.
-        first: Parameters to try first, such as those of a champion. A value outside its range is moved to the nearest
-            end; parameters that are not searched are ignored.
+        first_parameters: Parameters to try first, such as those of a champion. A value outside its range is moved to
+            the nearest end; parameters that are not searched are ignored.
         rounds: Maximum number of boosting rounds.
-        early_stopping: Stop a trial after this number of rounds without a better validation metric.
+        early_stopping_rounds: Stop a trial after this number of rounds without a better validation metric.
     """
 
     features: tuple[str, ...]
@@ -112,9 +112,9 @@ class Search(Record):
     threads: int = 2
     device: Device = "cpu"
     fixed: dict[str, float | int | str | bool] = Field(default={})
-    first: dict[str, float | int | str | bool] | None = None
+    first_parameters: dict[str, float | int | str | bool] | None = None
     rounds: int = 300
-    early_stopping: int = 20
+    early_stopping_rounds: int = 20
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ class Trials:
 
     @property
     def starts(self) -> list[Parameters]:
-        """The parameters of the first trials: the defaults, then `search.first`."""
+        """The parameters of the first trials: the defaults, then `search.first_parameters`."""
         defaults = {name: DEFAULTS[name] for name in self.searched if name in DEFAULTS}
-        first = self.search.first
+        first = self.search.first_parameters
         return [defaults, *([_within(first, self.searched)] if first else [])]
 
     @cached_property
@@ -209,7 +209,7 @@ class Trials:
                 problem.binned,
                 parameters,
                 rounds=search.rounds,
-                early_stopping=search.early_stopping,
+                early_stopping=search.early_stopping_rounds,
                 callbacks=[_pruning(trial, self.metric, float(parameters["learning_rate"]), reached)],
             )
         except TrialPruned:

@@ -107,7 +107,7 @@ class LeakReport:
         return {
             "model": self.model,
             "rows": self.rows,
-            "samples": [{"day": str(s.day), "at": str(s.at), "rows": s.rows.height} for s in self.samples],
+            "samples": [{"day": str(s.day), "prediction_at": str(s.at), "rows": s.rows.height} for s in self.samples],
             "chance_missed": {f"{share:g}": chance_missed(len(self.samples), share) for share in SHARES},
             "leaks": [asdict(leak) | {"sentence": leak.sentence} for leak in self.leaks],
             "assumed_known_times": [time.model_dump() for time in self.assumed],
@@ -129,7 +129,9 @@ class LeakReport:
             for leak in (earlier.leaks if earlier else ())
             if not tested(leak.day) and (leak.column is None or leak.column in columns)
         ]
-        found = [FoundLeak(column=it.column, day=it.day, at=it.at, sentence=it.sentence) for it in self.leaks]
+        found = [
+            FoundLeak(column=it.column, day=it.day, prediction_at=it.at, sentence=it.sentence) for it in self.leaks
+        ]
         history = self.history if self.history is not None or earlier is None else earlier.history_columns
         return LeakTestRecord(
             model=self.model,
@@ -158,7 +160,10 @@ def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
 
 def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResult:
     """Return the check result of a leak test."""
-    leaks = [{"column": leak.column or "(row)", "at": str(leak.at), "finding": leak.sentence} for leak in report.leaks]
+    leaks = [
+        {"column": leak.column or "(row)", "prediction_at": str(leak.at), "finding": leak.sentence}
+        for leak in report.leaks
+    ]
     times = [
         {"table": time.table, "columns": ", ".join(time.columns) or "(row)", "known time": time.sql, "is": kind}
         for kind, found in (("assumed", report.assumed), ("observed", report.observed))
@@ -334,7 +339,7 @@ class _FullBuild:
             count = min(self.plan.declaration.leak_test.samples, A_DAY * len(inside))
         again: dict[date, list[datetime]] = {}
         for leak in self.earlier.leaks if self.earlier else ():
-            again.setdefault(leak.day, []).append(leak.at)
+            again.setdefault(leak.day, []).append(leak.prediction_at)
         a_day = max(A_DAY, -(-count // max(1, len(inside))))
         order = [inside[place] for place in random.permutation(len(inside))]
         for day in sorted(order, key=lambda day: day not in again):

@@ -82,7 +82,7 @@ def made(reason: str = "", **changes: Any) -> Simulation:
     weeks = report.weeks(lives(), scored(), AUC)
     given: dict[str, Any] = {
         "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
-        "selection_last_day": UNTIL, "chosen": chosen, "choice": choice,
+        "selection_last_day": UNTIL, "chosen_policy": chosen, "selection_results": choice,
         "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
         "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
         "sentence": said(results, chosen),
@@ -92,8 +92,8 @@ def made(reason: str = "", **changes: Any) -> Simulation:
             summary=SimulationSummary(**given | changes),
             weeks=weeks,
             events=report.events(lives()),
-            held=report.held(lives()),
-            turns=report.turns(lives(), weeks, AUC),
+            postponed=report.held(lives()),
+            weekly_gains=report.turns(lives(), weeks, AUC),
             html="",
             detection=Detection(reason=reason) if reason else TRIED,
         )
@@ -241,15 +241,20 @@ def test_a_page_can_be_rendered_for_any_policies(policies: tuple[str, ...]) -> N
     some = [life for life in lives() if life.policy in policies]
     results, weeks = found(tuple(some)), report.weeks(some, scored(), AUC)
     whole = made()
-    changes = {"policies": results, "choice": results, "chosen": policies[0], "sentence": said(results, policies[0])}
+    changes = {
+        "policies": results,
+        "selection_results": results,
+        "chosen_policy": policies[0],
+        "sentence": said(results, policies[0]),
+    }
     summary = whole.summary.model_copy(update=changes)
     html = page_of(
         Simulation(
             summary=summary,
             weeks=weeks,
             events=report.events(some),
-            held=report.held(some),
-            turns=report.turns(some, weeks, AUC),
+            postponed=report.held(some),
+            weekly_gains=report.turns(some, weeks, AUC),
             html="",
             detection=TRIED,
         )

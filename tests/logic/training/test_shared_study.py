@@ -18,8 +18,8 @@ from ml_assets.workers.studies import file_url, open_storage
 from tests.logic.training.test_tuning import NAMES, training
 
 SEARCH = Search(
-    features=NAMES, metric="roc_auc", trials=6, seed=3, threads=1, rounds=40, early_stopping=8,
-    first={"num_leaves": 20},
+    features=NAMES, metric="roc_auc", trials=6, seed=3, threads=1, rounds=40, early_stopping_rounds=8,
+    first_parameters={"num_leaves": 20},
 )  # fmt: skip
 
 

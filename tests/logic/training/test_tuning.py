@@ -65,7 +65,7 @@ def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: obj
         "seed": 3,
         "threads": 1,
         "rounds": 40,
-        "early_stopping": 8,
+        "early_stopping_rounds": 8,
         **{name: changes.pop(name) for name in [*changes] if name in Search.model_fields},
     }
     return tune(data or training(task), Search.model_validate(asked), **changes)  # type: ignore[arg-type]
