@@ -4,11 +4,8 @@ Not here: assets downstream of a new raw day (see `ml_assets.automation.updates`
 `ml_assets.automation.reproduction`).
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -16,13 +13,18 @@ from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.lock import LockedError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
+from ml_assets.logic.promotion.log import anchor
+from ml_assets.machine.temporary import remove_abandoned
 from ml_assets.models.plan import day_of, days_between, quarantine_key
 from ml_assets.names import CAUSE, prefixed
 from ml_assets.orchestration.updating import day_names
-from ml_assets.project import PROJECT, find_project
+from ml_assets.provenance.gc.removal import UndoneError, collect
+from ml_assets.provenance.gc.retention import Policy
 
 RAW = "raw"
 
@@ -93,18 +95,15 @@ def remove_unneeded_artifacts(context: dg.OpExecutionContext, ml_assets_lake: La
     """Clean up the lake.
 
     Raises:
-        dagster.Failure: the command failed.
+        dagster.Failure: nothing was removed.
     """
-    command = [sys.executable, "-m", "ml_assets.cli.main", "gc", "--yes"]
-    environment = {**os.environ, "ML_ASSETS_LAKE": ml_assets_lake.connect().url, PROJECT: str(find_project().root)}
-    done = subprocess.run(
-        command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
-    for line in [*done.stderr.splitlines(), *done.stdout.splitlines()]:
-        context.log.info(line)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise dg.Failure(f"the clean-up failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    policy = Policy(datetime.now(tz=UTC), anchor_of=anchor)
+    try:
+        _, removed = collect(ml_assets_lake.connect(), policy, context.log.info)
+    except (CorruptArtifactError, LockedError, UndoneError) as error:
+        raise dg.Failure(f"nothing was removed: {error}") from error
+    remove_abandoned()
+    context.add_output_metadata({"bytes freed": removed.bytes, "folders removed": len(removed.folders)})
 
 
 @dg.job(name=prefixed("clean_up"), description="Remove the artifacts that no champion, log entry or recent run needs.")

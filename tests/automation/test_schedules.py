@@ -1,6 +1,5 @@
 """The schedules: which raw days the daily one requests, and what the garbage collection runs."""
 
-import subprocess
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from ml_assets.declaration.automation import AutomationDeclaration, SchedulesSet
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.lake.lock import Lock
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import failure, frame, put
+from tests.provenance.gc.test_retention import made
 
 BY_DAY = {"file": "orders.csv", "partition_by": {"column": "day"}}
 
@@ -114,22 +115,25 @@ def test_the_clean_up_removes_nothing_before_a_person_starts_it() -> None:
     assert "removal is permanent" in (clean_up(declared()).description or "")
 
 
-@pytest.mark.parametrize("code", [0, 2])
-def test_a_clean_up_runs_the_command_over_its_lake_and_fails_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    calls: dict[str, Any] = {}
-
-    def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
-        calls.update(command=command[3:], lake=env["ML_ASSETS_LAKE"])
-        return subprocess.CompletedProcess(command, code, stdout="removed 3 artifacts\n", stderr="the lake is locked\n")
-
-    monkeypatch.setattr("ml_assets.automation.schedules.subprocess.run", run)
-    done = clean_up_job.execute_in_process(
-        resources={"ml_assets_lake": LakeResource(url=str(tmp_path))}, raise_on_error=False
+def cleaned_up(lake: Lake) -> dg.ExecuteInProcessResult:
+    return clean_up_job.execute_in_process(
+        resources={"ml_assets_lake": LakeResource(url=lake.url)}, raise_on_error=False
     )
 
-    assert {"command": ["gc", "--yes"], "lake": str(tmp_path)} == calls
-    assert (code == 0) == done.success
-    if code:
-        assert "the clean-up failed: the lake is locked" in failure(done)[1]
+
+def test_a_clean_up_removes_what_nothing_has_needed_for_90_days(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    old, older = made(lake, "raw/orders", 1, days=100), made(lake, "raw/orders", 2, days=95)
+
+    done = cleaned_up(lake)
+
+    assert done.success
+    assert [False, True] == [Path(lake.directory(it)).exists() for it in (old, older)]
+
+
+def test_a_clean_up_beside_another_removes_nothing_and_fails(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    with Lock(lake, "gc", now=datetime.now(tz=UTC)):
+        done = cleaned_up(lake)
+
+    assert "nothing was removed: " in failure(done)[1]
