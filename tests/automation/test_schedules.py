@@ -123,12 +123,12 @@ def cleaned_up(lake: Lake) -> dg.ExecuteInProcessResult:
 
 def test_a_clean_up_removes_what_nothing_has_needed_for_90_days(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    old, older = made(lake, "raw/orders", 1, days=100), made(lake, "raw/orders", 2, days=95)
+    first, second = made(lake, "raw/orders", 1, days=100), made(lake, "raw/orders", 2, days=95)
 
     done = cleaned_up(lake)
 
     assert done.success
-    assert [False, True] == [Path(lake.directory(it)).exists() for it in (old, older)]
+    assert [True, False] == [lake.removal(it) is not None for it in (first, second)]
 
 
 def test_a_clean_up_beside_another_removes_nothing_and_fails(tmp_path: Path) -> None:
