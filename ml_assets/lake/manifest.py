@@ -112,7 +112,7 @@ class Cost(_Record):
     requested: PodResources = PodResources()
 
     def share(self, parts: int, *, of: float = 1.0) -> "Cost":
-        """Return the share of each of several artifacts, or a fraction of it."""
+        """Return the cost of one of several artifacts that share this cost, or share the fraction `of` it."""
         part = of / parts
         return self.model_copy(
             update={

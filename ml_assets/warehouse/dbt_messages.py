@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 _ABOUT_VALUES: Final = re.compile(r"((?:Conversion|Invalid Input|Out of Range|Constraint) Error): .*", re.DOTALL)
+_IN_MACRO: Final = re.compile(r"\s*> (in|called by) ")
 _IS_NEW: Final = re.compile(r"\d\d:\d\d:\d\d ")
 """The beginning of a message of dbt. Lines without a time belong to the message before."""
 
@@ -17,6 +18,13 @@ def without_values(message: str) -> str:
     return _ABOUT_VALUES.sub(
         r"\1 over the values of a row, which are not shown: the project has personal columns", message
     )
+
+
+def without_dbts_macros(message: str) -> str:
+    """Return a message about a table that differs from its contract, without the macros of dbt that found it."""
+    if "has an enforced contract that failed" not in message:
+        return message
+    return "\n".join(line for line in message.splitlines() if not _IN_MACRO.match(line)).rstrip()
 
 
 class DbtOutput:

@@ -25,7 +25,7 @@ from ml_assets.lake.quarantine import QUARANTINE, RELEASED
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.machine.temporary import temporary_folder
-from ml_assets.warehouse.dbt_messages import DbtOutput, without_values
+from ml_assets.warehouse.dbt_messages import DbtOutput, without_dbts_macros, without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 
@@ -473,5 +473,5 @@ def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scra
         elif status == "skipped":
             skipped.append(unique_id)
         else:
-            failed[unique_id] = str(result.get("message") or status)
+            failed[unique_id] = without_dbts_macros(str(result.get("message") or status))
     return Build(seconds=seconds, tests=tests, failed=failed, skipped=skipped, scratch=scratch, models=models)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ml_assets.warehouse.dbt_messages import DbtOutput, without_values
+from ml_assets.warehouse.dbt_messages import DbtOutput, without_dbts_macros, without_values
 from ml_assets.warehouse.warehouse import has_personal
 
 LINES = [
@@ -51,3 +51,24 @@ def test_a_message_of_several_lines_ends_where_values_begin() -> None:
 def test_a_column_is_personal_in_either_place_of_dbts_manifest(column: dict[str, Any]) -> None:
     assert has_personal({"test": {}, "model": {"columns": {"name": column}}})
     assert not has_personal({"test": {}, "model": {"columns": {"name": {}, "n": {"meta": {"pii": False}}}}})
+
+
+def test_a_broken_contract_is_reported_without_dbts_macros() -> None:
+    found = [
+        "Compilation Error in model shops (models/shops.sql)",
+        "  This model has an enforced contract that failed.",
+        "  | rentals | BIGINT | VARCHAR | data type mismatch |",
+    ]
+    trace = [
+        "  ",
+        "  > in macro assert_columns_equivalent (macros/columns.sql)",
+        "  > called by model shops (shops.sql)",
+    ]
+
+    assert "\n".join(found) == without_dbts_macros("\n".join([*found, *trace]))
+
+
+def test_the_macros_of_another_error_are_shown() -> None:
+    message = "Compilation Error in model shops\n  > in macro recent (macros/recent.sql)"
+
+    assert message == without_dbts_macros(message)
