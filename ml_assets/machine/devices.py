@@ -65,7 +65,7 @@ def used_device(declared: Device, *, fallback: Literal["cpu"] | None, model: str
     if fallback is not None:
         return Used(fallback, message)
     raise DeviceError(
-        f"{message}. {_FIXES[declared]}; or set training: {{device: cpu}}, or device_fallback: cpu beside the device."
+        f"{message}. {_FIXES[declared]}; or set training: {{device: cpu}}, or add device_fallback: cpu to it."
     )
 
 
