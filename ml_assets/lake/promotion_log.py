@@ -216,8 +216,8 @@ class PromotionLog(Generic[Entry]):
     def set_aside(self, now: datetime) -> tuple[str, tuple[str, ...]]:
         """Move a damaged log to another folder, so that a new one can begin.
 
-        The first entries are moved first. If the process is killed meanwhile, the rest is a damaged log, which can be moved
-        in the same way.
+        The first entries are moved first. If the process is killed meanwhile, the rest is a damaged log, which can be
+        moved in the same way.
 
         Returns:
             The new folder, and the digests of the entries that manifests name.
