@@ -121,7 +121,9 @@ def migrations_read_once() -> Iterator[None]:
 
     def remembered(config: Any) -> ScriptDirectory:
         folder = config.get_main_option("script_location")
-        return read.setdefault(folder, read.get(folder) or from_config(config))
+        if folder not in read:
+            read[folder] = from_config(config)
+        return read[folder]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", remembered)

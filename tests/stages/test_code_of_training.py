@@ -28,7 +28,7 @@ from ml_assets.orchestration.groups import (
     serving,
 )
 from ml_assets.orchestration.staleness import Wanted, first_to_make, out_of_date
-from tests.builders import days, nothing_rendered, put
+from tests.builders import days, put
 from tests.dagster_storage.test_event_log import instance_with
 from tests.edited import PART_INVERTED, edited
 from tests.stages.shop import DAYS, FEATURES, FIRST, LABELS, declaration, feature_rows, label_rows
@@ -114,7 +114,7 @@ class Shop:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Shop]]:
     """A shop whose whole flow ran once, and the same with other declarations."""
     folder: Path = tmp_path_factory.mktemp("shop")
-    with instance_with(BatchingSqliteEventLogStorage, folder / "home") as instance, nothing_rendered():
+    with instance_with(BatchingSqliteEventLogStorage, folder / "home") as instance:
         lake = Lake(str(folder / "lake"))
         shop = Shop.of(lake, instance)
         shop.land()
