@@ -45,6 +45,11 @@ TRAINING: Final = {"training_set", "importances", "tuning", "model", "evaluation
 MOST_BYTES: Final = 2**20
 
 
+def own_modules() -> list[str]:
+    """Return the imported modules of a project's own packages."""
+    return [name for name in sys.modules if name.split(".")[0] in {"resources", "sensors"}]
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project, upgraded to today's declarations."""
@@ -57,12 +62,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DAGSTER_HOME", str(folder / "home"))
         for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
             patch.setenv(name, os.environ.get(name, "500"))
-        for name in [it for it in sys.modules if it.split(".")[0] in {"resources", "sensors"}]:
-            patch.delitem(sys.modules, name)  # this repository's, which have the same names
+        patch.setattr("ml_assets.project._built", None)
+        for name in own_modules():  # this repository's, which have the same names
+            patch.delitem(sys.modules, name)
         patch.syspath_prepend(folder / "shop")
         assert 0 == main(["upgrade"])
         prepare()
         yield folder / "shop"
+        for name in own_modules():  # those of the archive
+            del sys.modules[name]
 
 
 @pytest.fixture
