@@ -182,20 +182,20 @@ def _look(
         return look
     under_way = in_progress(instance, None).get(table.key, {})
     waits = {day: run for day in changed if (run := under_way.get(day))}
-    asked: Sequence[PastRequest] = ()
+    past: Sequence[PastRequest] = ()
     again: dict[str, str] = {}
     if gone or len(waits) < len(changed):
-        asked = past_requests(instance, cause=NAME, table=table.key.to_user_string())
-        again = _reopened(asked, here.marks, {*changed, *gone})
+        past = past_requests(instance, cause=NAME, table=table.key.to_user_string())
+        again = _reopened(past, here.marks, {*changed, *gone})
         waits |= {day: run for day in again if (run := under_way.get(day))}
     if waits:
         first = min(waits)
         look.lines.append(f"{_some(sorted(waits))}: run {waits[first]} is landing {first}; compared after that run.")
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
-    again |= _removed(asked, {*candidates} - standing.keys())
+    again |= _removed(past, {*candidates} - standing.keys())
     marks = {day: Mark(here.marks[day], _landed_version(standing.get(day))) for day in candidates}
-    tried = {(day, mark): one.run_id for one in reversed(asked) for day, mark in one.marks.items()}
+    tried = {(day, mark): one.run_id for one in reversed(past) for day, mark in one.marks.items()}
     landed = {day for day in candidates if is_made_from(standing.get(day), here.files[day])}
     in_vain = {day for day in candidates if (day, marks[day]) in tried} - landed - again.keys()
     look.failed |= {day: tried[day, marks[day]] for day in sorted(in_vain)}

@@ -275,11 +275,11 @@ def _request_retraining(
     busy = busy or pending_run(claimed)
     findings = look.find(loop, declared)
     decision = decide_on(loop, declared, findings, busy=busy)
-    if decision.asks is not None:
+    if decision.finding is not None:
         try:
             busy = pending_rollback(_with_performance(lake, declared, loop), declared) or _missing(lake, declared, loop)
             decision = decide_on(loop, declared, findings, busy=busy)
-            spending = None if decision.asks is None else read_spending(lake, declared, now=now)
+            spending = None if decision.finding is None else read_spending(lake, declared, now=now)
         except CorruptArtifactError as error:
             tick.problems.append(f"{name}: {error}")
             tick.waiting.add(name)
@@ -289,7 +289,7 @@ def _request_retraining(
     tick.lines.append(f"{name}: {decision.sentence}")
     if claimed or (decision.is_held and busy):
         tick.waiting.add(name)
-    if decision.asks is None:
+    if decision.finding is None:
         return
     record = record_of(loop, declared, decision, by=by, now=now)
     log = retraining_log(lake, name)
@@ -353,15 +353,15 @@ def record_of(
     loop: MonitoringState, declared: ModelDeclaration, decision: RetrainingDecision, *, by: str, now: datetime
 ) -> Retraining:
     """Return the record of a decision to retrain."""
-    if decision.asks is None or loop.newest_day is None:
+    if decision.finding is None or loop.newest_day is None:
         raise ValueError("a decision not to retrain has no record")
     return Retraining(
         model=declared.name,
         as_of=loop.newest_day,
         number=decision.number,
-        cause=decision.asks.cause,
-        sentence=decision.asks.sentence,
-        figures=decision.asks.figures,
+        cause=decision.finding.cause,
+        sentence=decision.finding.sentence,
+        figures=decision.finding.figures,
         champion=loop.champion.version,
         requested_at=now,
         requested_by=by,

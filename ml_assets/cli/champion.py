@@ -56,8 +56,8 @@ def show_champion(arguments: argparse.Namespace) -> int:
         for entry in entries:
             print("\n".join(entry_lines(entry)))
         print(_answer(model.name, since, day))
-        if since is not None and (kept := anchor(entries)) != since.champion:
-            print(f"{model.name}: {kept} is the anchor")
+        if since is not None and (version := anchor(entries)) != since.champion:
+            print(f"{model.name}: {version} is the anchor")
         if waits is not None:
             print(_waiting_line(model.name, waits, day))
     return 1 if since is None else 0

@@ -59,7 +59,7 @@ def _as_json(rows: "Sequence[Row]") -> dict[str, Any]:
     from ml_assets.provenance.cost import total_of
 
     def one(row: "Row") -> dict[str, Any]:
-        hours = {"used": row.used._asdict(), "requested": row.asked._asdict(), "charged": row.charged._asdict()}
+        hours = {"used": row.used._asdict(), "requested": row.requested._asdict(), "charged": row.charged._asdict()}
         return {
             "runs": len(row.runs), "artifacts": row.artifacts, "seconds": row.seconds, "hours": hours,
             "money": row.money, "unmeasured": row.unmeasured, "failed_attempts": row.failed,

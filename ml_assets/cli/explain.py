@@ -121,7 +121,7 @@ def answers_of(
             held = decision.sentence.removeprefix(f"{finding.sentence} ")
             yield Answer(finding.cause, finding.sentence, f"would request a retraining. {held}", "the end of the wait")
         else:
-            decides = "requests a retraining" if decision.asks else "requests nothing"
+            decides = "requests a retraining" if decision.finding else "requests nothing"
             decides = decides if finding.is_judged else "cannot judge, so it requests nothing"
             yield Answer(finding.cause, finding.sentence, decides, finding.change)
     if spending is not None:

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.models.spending import read_spending
     from ml_assets.stages.leak_test.findings import proven_leaks
 
-    progress = Progress(sys.stderr, is_kept=True)
+    progress = Progress(sys.stderr, is_recorded=True)
     progress.log("preparing")
     prepare()
     declared = read_declarations()

@@ -62,7 +62,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
 
-    progress = Progress(sys.stderr, is_kept=True)
+    progress = Progress(sys.stderr, is_recorded=True)
     declared = read_declarations()
     model = declared.model(arguments.model)
     request = backtest_request(arguments)

@@ -59,16 +59,16 @@ class BatchingPostgresEventLogStorage(EventLogByDay, PostgresEventLogStorage):
 
     def has_table(self, table_name: str) -> bool:
         """Return whether a table exists."""
-        ask = super().has_table
-        return self._once(("table", table_name), lambda: ask(table_name))
+        query = super().has_table
+        return self._once(("table", table_name), lambda: query(table_name))
 
     def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
-        ask = super()._has_asset_key_col_on_connection
-        return self._once(("column", column_name), lambda: ask(conn, column_name))
+        query = super()._has_asset_key_col_on_connection
+        return self._once(("column", column_name), lambda: query(conn, column_name))
 
-    def _once(self, what: tuple[str, str], ask: Callable[[], bool]) -> bool:
+    def _once(self, what: tuple[str, str], query: Callable[[], bool]) -> bool:
         """Return the answer to a query, and cache it once it is True."""
-        if what not in self._known and ask():
+        if what not in self._known and query():
             self._known.add(what)
         return what in self._known
 

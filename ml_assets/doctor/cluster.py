@@ -99,7 +99,7 @@ def _permissions(api: Api) -> Iterator[Finding]:
                 "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
                 "spec": {"resourceAttributes": attributes},
             }  # fmt: skip
-            answer = api.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+            answer = api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
             if not answer["status"].get("allowed"):
                 missing.append(f"{verb} {resource}")
     if missing:

@@ -79,7 +79,7 @@ class Api:
 
     def get(self, path: str, **query: str) -> Any:
         """Return the object under a path; see `ask`."""
-        return self.ask("GET", path, query=query)
+        return self.request("GET", path, query=query)
 
     def exists(self, kind: str, name: str) -> bool:
         """Return whether a secret, config map or service account of a name exists, without fetching its content.
@@ -88,14 +88,14 @@ class Api:
             RefusedError: this account may not read it.
         """
         try:
-            self.ask("GET", f"/api/v1/namespaces/{self.namespace}/{kind}/{name}", accept=_METADATA_ONLY)
+            self.request("GET", f"/api/v1/namespaces/{self.namespace}/{kind}/{name}", accept=_METADATA_ONLY)
         except RefusedError as error:
             if error.status != 404:
                 raise
             return False
         return True
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,

@@ -109,7 +109,7 @@ class Row:
     seconds: float = 0.0
     failed_seconds: float = 0.0
     used: Hours = _NONE
-    asked: Hours = _NONE
+    requested: Hours = _NONE
     charged: Hours = _NONE
     money: float | None = 0.0
     unmeasured: int = 0
@@ -130,7 +130,7 @@ class Row:
         self.seconds += spent.cost.seconds
         self.failed_seconds += spent.cost.seconds if spent.is_failed else 0.0
         self.used = self.used.plus(used(spent.cost))
-        self.asked = self.asked.plus(asked(spent.cost))
+        self.requested = self.requested.plus(requested_hours(spent.cost))
         self.charged = self.charged.plus(charged(spent.cost))
         amount = None if prices is None else money(spent.cost, prices)
         self.money = None if amount is None or self.money is None else self.money + amount
@@ -147,7 +147,7 @@ def used(cost: Cost) -> Hours:
     return _hours(cost.cpu_seconds, memory, cost.gpu_seconds)
 
 
-def asked(cost: Cost) -> Hours:
+def requested_hours(cost: Cost) -> Hours:
     """Return the requested hours."""
     given = cost.requested
     return _hours(
@@ -157,7 +157,7 @@ def asked(cost: Cost) -> Hours:
 
 def charged(cost: Cost) -> Hours:
     """Return the charged hours."""
-    return asked(cost).most(used(cost))
+    return requested_hours(cost).most(used(cost))
 
 
 def money(cost: Cost, prices: Prices) -> float | None:
@@ -289,7 +289,7 @@ def total_of(rows: Sequence[Row], owner: str = "", month: str = "") -> Row:
         total.failed += row.failed
         total.failed_seconds += row.failed_seconds
         total.used = total.used.plus(row.used)
-        total.asked = total.asked.plus(row.asked)
+        total.requested = total.requested.plus(row.requested)
         total.charged = total.charged.plus(row.charged)
         total.unmeasured += row.unmeasured
     amounts = [row.money for row in rows if row.is_measured]

@@ -29,7 +29,7 @@ from ml_assets.models.plan import ModelPlan, day_of
 from ml_assets.stages.asset import stage
 from ml_assets.stages.leak_test.findings import findings_behind
 
-Kept = TypeVar("Kept")
+T = TypeVar("T")
 
 
 def card(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -146,12 +146,12 @@ def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[Car
     return tables
 
 
-def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[Kept]) -> Kept | None:
+def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[T]) -> T | None:
     ref = sources.get(f"{plan.name}/{name}")
     return None if ref is None else lake.get(ref, kind)
 
 
-def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[Kept]) -> list[Kept]:
+def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[T]) -> list[T]:
     refs = lake.newest(f"{plan.name}/{name}")
     return lake.get_each([refs[day] for day in sorted(refs) if day], kind)
 

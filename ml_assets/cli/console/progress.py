@@ -19,12 +19,12 @@ class Progress:
 
     Args:
         stream: receives the lines.
-        is_kept: whether the runs are recorded, so that a failed step can be replayed.
+        is_recorded: whether the runs are recorded, so that a failed step can be replayed.
     """
 
-    def __init__(self, stream: TextIO, *, is_kept: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, is_recorded: bool = False) -> None:
         self.stream = stream
-        self.is_kept = is_kept
+        self.is_recorded = is_recorded
         self.start = time.perf_counter()
         self.errors: list[str] = []
 
@@ -42,7 +42,7 @@ class Progress:
         self.log(f"{asset_of_step(step)} failed: {error}")
         if hint := advice(error):
             self.log(hint)
-        if self.is_kept:
+        if self.is_recorded:
             self.log(f"to debug it: ml-assets replay {run_id[:8]} {asset_of_step(step)} --pdb")
 
     def loggers(self) -> Mapping[str, dg.LoggerDefinition]:

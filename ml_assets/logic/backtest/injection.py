@@ -158,8 +158,8 @@ def inject_prior(
     answers = labels.unique(list(key), keep="last").select(*key, pl.col(target).cast(pl.Float64).alias("__truth"))
     truth = features.select(key).join(answers, on=list(key), how="left", maintain_order="left")["__truth"].fill_null(0)
     since = (features[day] >= injection.first_day).fill_null(value=False)
-    kept = np.where(truth.to_numpy() == 1, min(injection.size, 1), min(1 / injection.size, 1))
-    stays = ~since | pl.Series(np.random.default_rng(injection.seed).random(features.height) < kept)
+    share = np.where(truth.to_numpy() == 1, min(injection.size, 1), min(1 / injection.size, 1))
+    stays = ~since | pl.Series(np.random.default_rng(injection.seed).random(features.height) < share)
     gone = features.filter(~stays).select(key)
     return features.filter(stays), labels.join(gone, on=list(key), how="anti", maintain_order="left")
 

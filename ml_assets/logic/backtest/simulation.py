@@ -245,11 +245,11 @@ def _watched(world: World[M], state: PolicyState[M], day: date, rules: Rules, wa
         rules=rules,
         metric=world.metric,
     )
-    if decision.asks is None:
+    if decision.finding is None:
         if decision.is_held:
             state.held[day] = decision.sentence
         return
-    finding = decision.asks
+    finding = decision.finding
     state.history.append(
         Retraining(
             model=SIMULATED, as_of=day, number=decision.number, cause=finding.cause, sentence=finding.sentence,

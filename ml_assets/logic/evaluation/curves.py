@@ -120,11 +120,11 @@ def _binary_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.Data
     true_share = np.append(0.0, found / positives)
     false_share = np.append(0.0, (flagged - found) / negatives)
     threshold = np.append(np.nan, ordered[last_of_tie])
-    kept = _thin(true_share + false_share)
-    roc = _curve("roc", false_share[kept], true_share[kept], threshold[kept])
+    indices = _thin(true_share + false_share)
+    roc = _curve("roc", false_share[indices], true_share[indices], threshold[indices])
     precision, recall = found / flagged, found / positives
-    kept = _thin(recall)
-    return roc, _curve("precision_recall", recall[kept], precision[kept], ordered[last_of_tie][kept])
+    indices = _thin(recall)
+    return roc, _curve("precision_recall", recall[indices], precision[indices], ordered[last_of_tie][indices])
 
 
 def _thin(progress: Vector) -> NDArray[np.int64]:

@@ -109,12 +109,12 @@ def evaluate(
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen = _is_seen(frozen, last_seen_day)
-    seen, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
-    if seen and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
+    seen, seen_rows, unseen = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
+    if seen and frozen.of(unseen).why_too_few(MINIMUM_UNSEEN_ROWS):
         seen, seen_rows, opponents = 0, seen, {}
     elif seen:
-        rows, frozen, challenger = rows[kept], frozen.of(kept), challenger[kept]
-        opponents = {who: values[kept] for who, values in opponents.items()}
+        rows, frozen, challenger = rows[unseen], frozen.of(unseen), challenger[unseen]
+        opponents = {who: values[unseen] for who, values in opponents.items()}
     simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
 
     shown = (*frozen.metrics, *operating_metrics(operating_point))

@@ -49,7 +49,7 @@ def hold(decision: RetrainingDecision, spending: Spending | None) -> RetrainingD
     A retraining is postponed if the budget is spent and blocks. Otherwise a warning is added to the decision if the
     budget is spent or the cost is unknown.
     """
-    if spending is None or decision.asks is None or not (spending.is_over or spending.spent is None):
+    if spending is None or decision.finding is None or not (spending.is_over or spending.spent is None):
         return decision
     if spending.is_over and spending.blocks:
         return RetrainingDecision(

@@ -99,13 +99,13 @@ class RetrainingDecision:
     """Whether to retrain now.
 
     Attributes:
-        asks: the finding that requests it; None if there is none, or if it is postponed.
+        finding: the finding that requests it; None if there is none, or if it is postponed.
         sentence: the reason, for an operator.
         number: number among the retrainings with this as-of day, from 1.
         is_held: whether a retraining is requested, but postponed.
     """
 
-    asks: RetrainingFinding | None
+    finding: RetrainingFinding | None
     sentence: str
     number: int = 0
     is_held: bool = False
@@ -325,18 +325,18 @@ def decide(
         rules: the rules.
         busy: what is already running, as text; None if nothing is.
     """
-    asking = next((it for it in findings if it.is_over), None)
-    if asking is None:
+    requested = next((it for it in findings if it.is_over), None)
+    if requested is None:
         return RetrainingDecision(None, " ".join(it.sentence for it in findings))
     if busy:
-        return RetrainingDecision(None, f"{asking.sentence} It is postponed: {busy}.", is_held=True)
+        return RetrainingDecision(None, f"{requested.sentence} It is postponed: {busy}.", is_held=True)
     same_day = [it for it in history if it.as_of == day]
     last = last_training(champion, history)
     since = max(last, champion.taken_back or last)
     wait = rules.cool_down_days * 2 ** min(champion.rejections, DOUBLINGS)
     if len(same_day) >= rules.max_per_day:
         done = counted(len(same_day), "retraining")
-        held = f"{asking.sentence} It is postponed: {done} as of {day}, and max_per_day allows {rules.max_per_day}."
+        held = f"{requested.sentence} It is postponed: {done} as of {day}, and max_per_day allows {rules.max_per_day}."
         return RetrainingDecision(None, held, is_held=True)
     if (day - since).days < wait:
         until = since + timedelta(days=wait)
@@ -344,10 +344,10 @@ def decide(
         refused = f", {_doubled(champion.rejections)}" if champion.rejections else ""
         return RetrainingDecision(
             None,
-            f"{asking.sentence} It is postponed until {until}: {began}, and the cool-down is {wait} days{refused}.",
+            f"{requested.sentence} It is postponed until {until}: {began}, and the cool-down is {wait} days{refused}.",
             is_held=True,
         )
-    return RetrainingDecision(asking, asking.sentence, number=len(same_day) + 1)
+    return RetrainingDecision(requested, requested.sentence, number=len(same_day) + 1)
 
 
 def _doubled(rejections: int) -> str:

@@ -51,7 +51,7 @@ class FeatureRow:
     is_categorical: bool
     shap_share: float | None
     permutation: float | None
-    kept: bool | None
+    is_selected: bool | None
     reason: str
     width: int
 
@@ -161,7 +161,7 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
             is_categorical=feature.is_categorical,
             shap_share=part,
             permutation=_number(row.get("permutation")),
-            kept=bool(selected["is_selected"]) if selected else in_model,
+            is_selected=bool(selected["is_selected"]) if selected else in_model,
             reason=str(selected.get("reason") or ""),
             width=round(100 * part / most) if part and most else 0,
         )

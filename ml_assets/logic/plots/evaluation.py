@@ -240,11 +240,11 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
     right = int(counts.filter(pl.col("x") == pl.col("y"))["threshold"].fill_null(0).sum())
     by_class = counts.group_by("x").agg(pl.col("threshold").sum()).sort("threshold", "x", descending=[True, False])
     every = sorted({*counts["x"], *counts["y"]})
-    kept = sorted(by_class["x"].head(_CLASSES)) if len(every) > _CLASSES else every
-    names = [shorten(classes[at] if at < len(classes) else str(at), 18) for at in kept]
-    place = {at: index for index, at in enumerate(kept)}
+    shown = sorted(by_class["x"].head(_CLASSES)) if len(every) > _CLASSES else every
+    names = [shorten(classes[at] if at < len(classes) else str(at), 18) for at in shown]
+    place = {at: index for index, at in enumerate(shown)}
     title = f"{right:,} of {rows:,} test rows ({share(right / rows if rows else None)}) are on the diagonal"
-    grid = np.zeros((len(kept), len(kept)))
+    grid = np.zeros((len(shown), len(shown)))
     for true, predicted, count in counts.select("x", "y", "threshold").drop_nulls().iter_rows():
         if true in place and predicted in place:
             grid[place[true], place[predicted]] += count
@@ -254,7 +254,7 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
         axes = figure.subplots()
         step = 1.0
         for (row, column), count in np.ndenumerate(grid):
-            total = of_class.get(kept[row]) or 0
+            total = of_class.get(shown[row]) or 0
             part = count / total if total else 0.0
             colour = BLUE if row == column else VERMILLION
             axes.add_patch(_patch(column, row, step, colour, 0.08 + 0.8 * part if count else 0.0))
@@ -262,24 +262,24 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
                 axes.text(
                     column + 0.5,
                     row + 0.5,
-                    f"{100 * part:.0f} %\n{count:,.0f}" if len(kept) <= 8 else f"{100 * part:.0f}",
+                    f"{100 * part:.0f} %\n{count:,.0f}" if len(shown) <= 8 else f"{100 * part:.0f}",
                     ha="center",
                     va="center",
                     fontsize=8,
                     color=INK,
                 )
-        at = [index + 0.5 for index in range(len(kept))]
+        at = [index + 0.5 for index in range(len(shown))]
         axes.set_xticks(at, names, rotation=30 if max(map(len, names)) > 6 else 0)
         axes.set_yticks(at, names)
-        axes.set_xlim(0, len(kept))
-        axes.set_ylim(len(kept), 0)
+        axes.set_xlim(0, len(shown))
+        axes.set_ylim(len(shown), 0)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         axes.tick_params(length=0)
-        note = f"; {len(every) - len(kept)} smaller classes are not shown" if len(every) > len(kept) else ""
+        note = f"; {len(every) - len(shown)} smaller classes are not shown" if len(every) > len(shown) else ""
         legend(figure, [("right", BLUE), ("wrong", VERMILLION)], f"% of the true class's rows{note}")
 
-    return draw_svg("confusion", title, draw, height=min(6.4, 1.7 + 0.45 * len(kept)))
+    return draw_svg("confusion", title, draw, height=min(6.4, 1.7 + 0.45 * len(shown)))
 
 
 def slice_plot(evaluation: Evaluation) -> str:

@@ -68,8 +68,8 @@ def selection_plot(importances: Importances) -> str:
     noise = table.filter(is_noise)
     shown = pl.concat([table.filter(~is_noise).head(FEATURES), noise])
     colours = [
-        FAINT if name not in decided else BLUE if kept else ORANGE
-        for name, kept in shown.select("feature", "is_selected").iter_rows()
+        FAINT if name not in decided else BLUE if is_selected else ORANGE
+        for name, is_selected in shown.select("feature", "is_selected").iter_rows()
     ]
     keys = [("selected", BLUE), ("dropped", ORANGE)] + ([("injected noise", FAINT)] if noise.height else [])
     return _bars(

@@ -168,9 +168,9 @@ class Known:
         of one row belong together; rows with rare values are chosen as often as others. Times, and columns from which
         known times are computed, become null instead, so that what was known before the time is unchanged.
         """
-        kept = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
-        others = {gate: self._others(gate, kept.height, random) for gate in self.gates}
-        return kept.select(
+        sampled = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
+        others = {gate: self._others(gate, sampled.height, random) for gate in self.gates}
+        return sampled.select(
             pl.col(name)
             if gate is None
             else pl.when(pl.col(gate) <= at).then(name).otherwise(self._value(name, others[gate])).alias(name)

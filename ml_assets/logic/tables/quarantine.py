@@ -126,9 +126,9 @@ def audit(
     over = {day: part for day, part in _shares(rows, aside, partition).items() if part > share}
     if over:
         return Audit(report, rows, nothing, over, exempt)
-    kept = found.filter(~is_aside).drop(_RELEASED, BROKEN_RULES)
-    rest = check_table(kept, contract, others=others, partition=partition)
-    return Audit(_joined(as_warnings(report), rest), kept, aside, released=exempt)
+    published = found.filter(~is_aside).drop(_RELEASED, BROKEN_RULES)
+    rest = check_table(published, contract, others=others, partition=partition)
+    return Audit(_joined(as_warnings(report), rest), published, aside, released=exempt)
 
 
 def _marked(rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame | None) -> pl.DataFrame:

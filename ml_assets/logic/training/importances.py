@@ -128,8 +128,8 @@ def measure_importances(
 
     Returns:
         The figures of the last fold, one row for each feature and for the injected noise with the largest gain of each
-        kind, ranked by mean |SHAP|; the comparisons of each fold; and a summary, whose `kept` is in the training set's
-        order.
+        kind, ranked by mean |SHAP|; the comparisons of each fold; and a summary, whose `selected` has the order of
+        the training set.
 
     Raises:
         DataError: There are fewer than 1 fold or 2 repeats, the train window is too short, or the metric is not defined
@@ -176,7 +176,7 @@ def measure_importances(
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
     table = _table(compared, shap, is_constant=is_constant)
-    kept = set(table.filter("is_selected").get_column("feature"))
+    chosen = set(table.filter("is_selected").get_column("feature"))
     names = [feature.name for feature in summary.features]
     return Importances(
         table=table,
@@ -186,8 +186,8 @@ def measure_importances(
             score=score,
             rows=len(held.target),
             shuffles=repeats,
-            selected=tuple(name for name in names if name in kept),
-            dropped=tuple(name for name in names if name not in kept),
+            selected=tuple(name for name in names if name in chosen),
+            dropped=tuple(name for name in names if name not in chosen),
             folds=folds,
             rounds=ROUNDS,
             rows_explained=len(explained),

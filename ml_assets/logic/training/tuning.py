@@ -94,7 +94,7 @@ def tune(
             study.enqueue_trial(starts[len(done)])
         trial = study.ask(distributions(shared.searched))
         value, used = shared.run(trial)
-        _tell(study, trial, value)
+        _record_trial(study, trial, value)
         state = "pruned" if value is None else "complete"
         curve = dict(study.trials[trial.number].intermediate_values)
         done.append(Done(state, value, rounds=used, curve=curve, parameters=trial.params))
@@ -147,7 +147,7 @@ def sampler(seed: int, number: int) -> BaseSampler:
     return optuna.samplers.TPESampler(seed=own, n_startup_trials=SEARCHED_AT_RANDOM)
 
 
-def _tell(study: Study, trial: Trial, value: float | None) -> None:
+def _record_trial(study: Study, trial: Trial, value: float | None) -> None:
     from optuna.trial import TrialState
 
     if value is None:

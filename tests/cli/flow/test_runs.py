@@ -37,7 +37,7 @@ class Scripted(DagsterServer):
 def made(*told: ServerEvent | bool | ServerError) -> tuple[bool, str, Scripted]:
     said = io.StringIO()
     server = Scripted(told)
-    is_made = OnServer(server, Progress(said, is_kept=True)).create(
+    is_made = OnServer(server, Progress(said, is_recorded=True)).create(
         [MODEL], tags={"model": "m"}, run_config={"ops": {}}
     )
     return is_made, said.getvalue(), server

@@ -13,7 +13,7 @@ SPENT = Spending("2013-04", 12.4, 10.0, "CHF", "budget.per_month", blocks=True)
 def test_a_spent_blocking_budget_postpones_a_retraining_with_its_figures() -> None:
     held = hold(ASKS, SPENT)
 
-    assert (None, True) == (held.asks, held.is_held)
+    assert (None, True) == (held.finding, held.is_held)
     assert held.sentence == (
         "It has drifted. It is postponed to the next month: spent 12.40 of 10.00 CHF in 2013-04. To retrain now, raise "
         "budget.per_month."
@@ -23,14 +23,14 @@ def test_a_spent_blocking_budget_postpones_a_retraining_with_its_figures() -> No
 def test_a_spent_warning_budget_allows_a_retraining_and_reports_it() -> None:
     warned = hold(ASKS, replace(SPENT, blocks=False))
 
-    assert (DRIFTED, 1) == (warned.asks, warned.number)
+    assert (DRIFTED, 1) == (warned.finding, warned.number)
     assert warned.sentence == ("It has drifted. It is requested nevertheless: spent 12.40 of 10.00 CHF in 2013-04.")
 
 
 def test_unknown_spending_postpones_nothing_and_is_reported() -> None:
     unknown = hold(ASKS, replace(SPENT, spent=None, unknown="there are no prices."))
 
-    assert DRIFTED == unknown.asks
+    assert DRIFTED == unknown.finding
     assert "It has drifted. budget.per_month 10 is not checked: there are no prices." == unknown.sentence
 
 
