@@ -191,10 +191,6 @@ def test_the_same_contract_is_no_change() -> None:
     assert () == input_changes(trained_with(features()), features())
 
 
-def test_a_model_stored_without_a_contract_has_no_input_changes() -> None:
-    assert () == input_changes(trained_with(None), features(carrier=None))
-
-
 def test_columns_that_the_model_does_not_read_may_change_or_be_removed() -> None:
     model = trained_with(features())
 
