@@ -109,7 +109,7 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield the problems of the columns that a declaration names, each with its field."""
     days = () if table.partition_by is None else table.partition_by.columns.items()
-    named = [(("by", field), column) for field, column in days]
+    named = [(("partition_by", field), column) for field, column in days]
     named += [(("formats", column), column) for column in table.formats]
     for field, name in named:
         if name not in contract.names:
@@ -127,7 +127,7 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
             case ("formats", _):
                 is_fit = dtype == pl.Datetime or (dtype == pl.Date and not is_unix)
                 wanted = "a timestamp" if is_unix else "a date or a timestamp"
-            case ("by", "column"):
+            case ("partition_by", "column"):
                 is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String)
                 wanted = "a date, a timestamp or text such as 2024-01-31"
             case _:

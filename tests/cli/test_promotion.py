@@ -81,7 +81,7 @@ def kept(lake: Lake, inputs: TableContract) -> Kept:
     return one, two, three
 
 
-def kept_model(lake: Lake, name: str, contract: ContractRecord | None, **changes: Any) -> str:
+def kept_model(lake: Lake, name: str, contract: ContractRecord, **changes: Any) -> str:
     model = Model(name, SPEC.model_copy(update=changes), pl.DataFrame({"n": [1]}), contract)
     return put(lake, model, asset=MODELS).version
 

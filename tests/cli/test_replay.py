@@ -15,6 +15,7 @@ import pytest
 from ml_assets.cli import original
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.record import ContractRecord
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import seal, unseal
@@ -110,7 +111,7 @@ def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, capsys: pyte
 
     text = said(capsys, code=0)
 
-    assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is not the record of a step (attempt: " in text
+    assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is not the record of a step (retry_number: " in text
     assert f"\n{good}  20" in text
     assert 2 == main(["replay", bad, "numbers"])
     assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is not the record of a step" in capsys.readouterr().err
@@ -336,9 +337,10 @@ def test_a_version_in_a_scratch_lake_cannot_be_promoted(
     for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
         monkeypatch.setenv(name, "0")
     lake = Lake(str(tmp_path / "lake"))
-    kept_model(lake, "another", None)
+    contract = ContractRecord(name="", columns=())
+    kept_model(lake, "another", contract)
     at = lake.manifest(lake.find(f"{MODEL}/model")).created_at
-    version = kept_model(ScratchLake(tmp_path / "scratch", lake, at=at), "replayed", None)
+    version = kept_model(ScratchLake(tmp_path / "scratch", lake, at=at), "replayed", contract)
 
     assert 1 == main(["promote", MODEL, version, "--why", "it was replayed", "--by", "sam"])
     assert f"{MODEL}/model@{version[:12]} has no manifest" in capsys.readouterr().err

@@ -706,17 +706,6 @@ def test_a_model_contains_the_contract_of_its_features_and_the_schema_of_a_reque
     assert [feature.name for feature in trained.model.spec.features] == request["required"]
 
 
-def test_a_model_from_before_there_were_contracts_still_scores(
-    plan: ModelPlan, rows: pl.DataFrame, trained: Trained, lake: LakeResource
-) -> None:
-    there = lake.open()
-    old = replace(trained.model, contract=None, request=None)
-    promoted(there, plan, there.put("returns/model", None, old, Origin()).version)
-
-    assert {str(LAST)} == {*predicted(plan, lake, rows, LAST, LAST)}
-    assert None is there.get(there.find("returns/model"), Model).contract
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -184,7 +184,7 @@ def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_bro
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
     [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
     assert (str(LAST), 0.1, 40) == (listed["partition"], listed["limit"], listed["rows"])
-    assert listed["figure"] == pytest.approx(summary_of(found).weighted_excess_psi)
+    assert listed["value"] == pytest.approx(summary_of(found).weighted_excess_psi)
     assert listed["finding"].startswith("items: accounts for ")
 
 
@@ -196,7 +196,7 @@ def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop:
     assert ["not judged", "not judged"] == [summary_of(found, day).state for day in (EVE, LAST)]
     assert "Not judged on 2 of 2 days." == check.description
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
-    assert [("min_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["figure"], it["limit"]) for it in findings(check)]
+    assert [("min_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["value"], it["limit"]) for it in findings(check)]
 
 
 def test_days_of_too_few_rows_are_judged_together_where_that_is_declared(shop: Shop) -> None:
@@ -269,7 +269,7 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
     assert not check.passed
     [listed] = findings(check)
     assert ("not judged", "min_coverage", 20.0, 32.0) == (
-        listed["state"], listed["rule"], listed["figure"], listed["limit"]
+        listed["state"], listed["rule"], listed["value"], listed["limit"]
     )  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own
     assert ["not judged"] == [it.state for it in alone], "of the other model there is one day, and no evaluation"
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
     [listed] = findings(check)
-    assert ("CUSUM of lost performance", 6.0, 4.0) == (listed["rule"], listed["figure"], listed["limit"])
+    assert ("CUSUM of lost performance", 6.0, 4.0) == (listed["rule"], listed["value"], listed["limit"])
 
 
 def test_performance_as_promised_passes(shop: Shop) -> None:

@@ -151,7 +151,7 @@ def test_landing_without_versions_replaces_the_day(tmp_path: Path, instance: dg.
 
 
 def test_a_source_without_days_is_landed_whole(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    shop = Landings(tmp_path, ORDERS, instance, by=None)
+    shop = Landings(tmp_path, ORDERS, instance, partition_by=None)
     [asset] = shop.assets
 
     assert shop.land(ROWS, last="").success
@@ -200,7 +200,7 @@ def test_a_day_that_loses_more_rows_than_declared_is_rejected(tmp_path: Path, in
 def test_an_empty_file_replaces_nothing(
     tmp_path: Path, instance: dg.DagsterInstance, contract: TableContract, by: dict[str, str] | None
 ) -> None:
-    shop = Landings(tmp_path, contract, instance, by=by)
+    shop = Landings(tmp_path, contract, instance, partition_by=by)
     rows = "day,n\n2024-01-01,2\n" if contract is ORDERS else "day,order,n\n2024-01-01,1,2\n"
     shop.land(rows, last=LAST if by else "")
     with unchanged(shop, "raw/orders"):
@@ -241,7 +241,7 @@ DATED = TableContract(
 
 
 def test_days_may_be_computed_at_landing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    shop = Landings(tmp_path, DATED, instance, by={"column": "event_day"})
+    shop = Landings(tmp_path, DATED, instance, partition_by={"column": "event_day"})
 
     assert shop.land("seen,n\n1704067200,1\n1704153599,2\n1704153600,3\n").success  # 1 January 2024, 0:00 UTC on
     assert {FIRST: [1, 2], "2024-01-02": [3], LAST: []} == {
@@ -301,7 +301,7 @@ attributes:
   tables:
     orders:
       file: orders.csv
-      by:
+      partition_by:
         column: dey
     shops:
       files: "shops/{day}.csv"
@@ -321,13 +321,13 @@ def test_the_day_columns_are_compared_with_the_contract_at_load() -> None:
     text = "column 'shop' of table 'raw/shops' is varchar; expected a whole number; see shops.yml."
     assert str(error.value).splitlines() == [
         (
-            "raw/defs.yaml:8: tables.orders.by.column: table 'raw/orders' has no column 'dey'; expected one of day, n "
-            "(did you mean 'day'?); see _sources.yml."
+            "raw/defs.yaml:8: tables.orders.partition_by.column: table 'raw/orders' has no column 'dey'; expected one "
+            "of day, n (did you mean 'day'?); see _sources.yml."
         ),
-        *(f"raw/defs.yaml:11: tables.shops.by.{field}: {text}" for field in ("year", "month", "day")),
+        *(f"raw/defs.yaml:11: tables.shops.partition_by.{field}: {text}" for field in ("year", "month", "day")),
         (
-            "raw/defs.yaml:12: tables.visits.by.column: column 'n' of table 'raw/visits' is bigint; expected a date, a "
-            "timestamp or text such as 2024-01-31; see _sources.yml."
+            "raw/defs.yaml:12: tables.visits.partition_by.column: column 'n' of table 'raw/visits' is bigint; expected "
+            "a date, a timestamp or text such as 2024-01-31; see _sources.yml."
         ),
     ]
 
@@ -337,7 +337,7 @@ def test_the_day_of_a_timestamp_is_that_of_the_declared_time_zone(
     tmp_path: Path, instance: dg.DagsterInstance, timezone: str, day: str
 ) -> None:
     contract = TableContract("raw/orders", (Column("n", pl.Int64()), Column("seen_at", pl.Datetime("us"))))
-    shop = Landings(tmp_path, contract, instance, by={"column": "seen_at"}, timezone=timezone)
+    shop = Landings(tmp_path, contract, instance, partition_by={"column": "seen_at"}, timezone=timezone)
     assert shop.land("n,seen_at\n1,2024-01-02 03:00:00\n").success
 
     assert [1] == shop.rows(day)["n"].to_list()
@@ -450,7 +450,7 @@ def test_a_row_that_the_source_removed_remains_with_the_time_of_its_removal(
     said = [event.message for event in instance.all_logs(result.run_id) if event.level == 30]
     told = (
         "orders: the source no longer has 1 row on 1 day, the first on 2024-01-01; moved to another day: 1. The lake "
-        "keeps them, with gone_at."
+        "has them, with gone_at."
     )
     assert [told] == [line for line in said if "no longer" in line]
     parameters = {day: shop.lake.manifest(shop.lake.find("raw/orders", day)).parameters for day in (FIRST, LAST)}

@@ -209,7 +209,7 @@ def test_a_replaced_file_gives_a_new_version_and_equal_rows_give_the_same(inbox:
 def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    inbox = Inbox(tmp_path, instance, by={"column": "day"})
+    inbox = Inbox(tmp_path, instance, partition_by={"column": "day"})
     inbox.write(f"{FIRST}.csv", day_of(FIRST, 1) + f"{SECOND},2\n{SECOND},3\n{THIRD},4\n")
 
     _, message = failure(inbox.land(FIRST))
@@ -320,7 +320,7 @@ def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(
         (Column("n", pl.Int64()), Column("event_day", pl.Date(), expression="date '2024-01-01' + cast(n as integer)")),
         where="_sources.yml",
     )
-    inbox = Inbox(tmp_path, instance, contract, by={"column": "event_day"})
+    inbox = Inbox(tmp_path, instance, contract, partition_by={"column": "event_day"})
     inbox.write(f"{FIRST}.csv", "n\n0\n0\n")
     inbox.write(f"{SECOND}.csv", "n\n1\n2\n")
 
