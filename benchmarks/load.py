@@ -5,7 +5,7 @@ What the models compute stays out: their declarations are copies of one, under o
     python -m benchmarks.load
 
 A load is what Dagster's code server does before it answers: imports, declarations and contracts, assets, repository,
-all jobs. The snapshot that the web UI then asks for is timed apart.
+all jobs. The snapshot that the web UI then requests is timed separately.
 """
 
 import argparse
