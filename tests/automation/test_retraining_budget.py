@@ -64,7 +64,7 @@ def test_over_a_budget_that_blocks_nothing_is_requested_until_it_is_raised(tmp_p
 
 
 def test_unmeasured_cost_counts_as_unknown_and_not_as_zero(tmp_path: Path, heard: Heard) -> None:
-    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, over="block")) as one:
+    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, when_exceeded="block")) as one:
         it = drifted(one, Cost(seconds=3600.0))
 
         assert 1 == len(it.look())

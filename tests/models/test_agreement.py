@@ -309,7 +309,7 @@ def test_all_that_is_wrong_in_all_declarations_is_reported_at_once(tmp_path: Pat
         "model 'returns' has days 2014-01-01 to 2014-06-30, but the tables have 2024-01-01 to 2024-12-31",
         "features.event_time: column 'day' of table 'order_features' is Date",
         "tables.customers: source 'customers'",
-        "tables.orders.by.column",
+        "tables.orders.partition_by.column",
         "quarantine.ordrs: ",
     ):
         assert part in str(caught.value), str(caught.value)
