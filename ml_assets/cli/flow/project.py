@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+import ml_assets
 from ml_assets.cli.flow.left_runs import end_left_runs
 from ml_assets.contracts.table import TableContract
 from ml_assets.contracts.yaml_lines import problems
@@ -82,7 +84,7 @@ def load_definitions(overrides: "Overrides") -> dg.Definitions:
     """Return what the project's definitions.py defines as `defs`, built with a command's own lake or loggers.
 
     Raises:
-        ProjectError: there is no such file, or it defines no `defs`.
+        ProjectError: there is no such file, it fails by itself, or it defines no `defs`.
     """
     from ml_assets.assembly import overriding
 
@@ -98,9 +100,24 @@ def load_definitions(overrides: "Overrides") -> dg.Definitions:
         raise ProjectError(f"{path} cannot be imported; expected a Python file.")
     module = importlib.util.module_from_spec(spec)
     with overriding(overrides):
-        spec.loader.exec_module(module)
-        found = getattr(module, "defs", None)
-        found = found() if callable(found) else found
+        try:
+            spec.loader.exec_module(module)
+            found = getattr(module, "defs", None)
+            found = found() if callable(found) else found
+        except Exception as error:
+            if (place := _place_in_project(error, path.parent)) is None:
+                raise
+            raise ProjectError(f"{place}: {type(error).__name__}: {error}. Correct the project's own code.") from error
     if not isinstance(found, dg.Definitions):
         raise ProjectError(f"{path} defines no `defs`; expected Definitions, or a function under @dagster.definitions.")
     return found
+
+
+def _place_in_project(error: Exception, folder: Path) -> str | None:
+    """Return the file and line of the project's own code in which an error was raised; None if it was elsewhere."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = [it for it in traceback.extract_tb(error.__traceback__) if not it.filename.startswith("<frozen")]
+    path, line = Path(frames[-1].filename), frames[-1].lineno
+    is_installed = path.is_relative_to(Path(ml_assets.__file__).parent) or "site-packages" in path.parts
+    return f"{path}:{line}" if path.is_relative_to(folder) and not is_installed else None
