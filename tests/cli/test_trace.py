@@ -234,7 +234,7 @@ def test_the_page_is_written_where_it_is_requested(
     assert 0 == main(["trace", "shop", "--html", str(tmp_path / "trace.html")])
     assert 2 == main(["trace", "shop", "--html", str(tmp_path / "none" / "trace.html")])
 
-    assert "<svg" in (tmp_path / "trace.html").read_text(encoding="utf-8")
+    assert "shop/model" in (tmp_path / "trace.html").read_text(encoding="utf-8")
     assert "cannot write the page to" in capsys.readouterr().err
 
 
