@@ -4,13 +4,13 @@ DEMO_ARGS ?= --as-of 2013-12-31
 VENV      := .venv
 BIN       := $(VENV)/bin
 
-.PHONY: demo test pytest test-cluster lint reference lock image clean
+.PHONY: demo test pytest test-long test-cluster lint reference lock image clean
 
 # A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
 	$(BIN)/ml-assets run flight_delay $(DEMO_ARGS)
 
-# Tests wait for clocks and other processes a quarter of their time, and mypy takes one core for half a minute: with three
+# Tests wait for clocks and other processes a quarter of their time, and mypy takes one core for half a minute: with four
 # workers, and linters beside them, two cores are busy.
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory --jobs 2 pytest lint
@@ -18,7 +18,11 @@ test: $(VENV)/.dev
 # The sources are compiled again, because each process that a test starts would otherwise compile what has changed.
 pytest: $(VENV)/.dev
 	$(BIN)/python -m compileall -q -j 2 definitions.py ml_assets resources sensors
-	$(BIN)/pytest -n 3 -q
+	$(BIN)/pytest -n 4 -q -m 'not long'
+
+# Whole flows: through kills and outages, on other hosts, again from manifests.
+test-long: $(VENV)/.dev
+	$(BIN)/pytest -n 3 -q -m long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -83,7 +83,7 @@ def outage(s3: S3, undisturbed: Undisturbed) -> Outage:
 def test_an_unreachable_server_is_reported_within_30_seconds_with_object_host_and_fix(outage: Outage) -> None:
     assert outage.seconds < 30
     wanted = (
-        r"raw/flights failed: ml_assets\.lake\.errors\.UnreachableLakeError: cannot \w+ "
+        r"raw/flights failed: cannot \w+ "
         rf"s3://{outage.bucket}/lake/artifacts/raw/flights/\S+: {outage.host} did not respond in .*Check that it is up"
     )
     assert re.search(wanted, outage.said), outage.said

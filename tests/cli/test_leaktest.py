@@ -185,7 +185,7 @@ def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert 1 == main(["leaktest", "flight_delay", "--json"])
 
     found = json.loads(capsys.readouterr().out)
-    assert [{"day": "2013-01-05", "at": "2013-01-05 12:00:00", "rows": 2}] == found["samples"]
+    assert [{"day": "2013-01-05", "prediction_at": "2013-01-05 12:00:00", "rows": 2}] == found["samples"]
     (leak,) = found["leaks"]
     assert ("dest", {"flight_id": "a"}, "LAX", None) == (leak["column"], leak["key"], leak["built"], leak["known"])
 

@@ -307,7 +307,7 @@ def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
 
     assert dagster is not None
     assert {dagster[1]} == {*re.findall(r"--version (\S+)", PAGE)}
-    assert f"release {dagster[1]} of it" in (ROOT / "deploy/values.yaml").read_text(encoding="utf-8")
+    assert f"release {dagster[1]}" in (ROOT / "deploy/values.yaml").read_text(encoding="utf-8")
 
 
 def test_the_deployment_page_creates_each_secret_and_setting_that_the_values_name() -> None:
