@@ -125,12 +125,12 @@ def test_the_arguments_of_the_short_demo_are_those_of_run_and_the_same_everywher
     assert parser().parse_args(["run", "flight_delay", *written[0].split()]).as_of
 
 
-def test_the_clean_clone_check_is_executable_and_calls_the_readmes_two_commands() -> None:
+def test_the_clean_clone_check_is_executable_and_calls_the_readmes_two_commands_and_the_long_tests() -> None:
     script = ROOT / ".ci" / "run"
     text = script.read_text(encoding="utf-8")
 
     assert script.stat().st_mode & 0o111
-    assert [text.count(f"\nmake {target}") for target in ("test", "demo")] == [1, 2]
+    assert [text.count(f"\nmake {target} ") for target in ("test", "demo", "test-long")] == [1, 2, 1]
 
 
 def test_the_readme_fits_on_few_screens_and_has_the_two_commands_of_the_clean_clone_check() -> None:
