@@ -17,7 +17,7 @@
     {%- set totals = recent_totals(windows) %}
     select
         {{ keys }},
-        asked_at as prediction_at
+        predicted_at as prediction_at
         {%- for window, measures in windows.items() %}
         {%- for measure in measures %},
         {{ recent_measure(measure, window) }} as {{ prefix }}_{{ measure }}_{{ window }}
@@ -26,7 +26,7 @@
     from (
         select
             {{ keys }},
-            asked_at
+            predicted_at
             {%- for window in windows %}
             {%- for total in totals %},
             max(case when since = 'now' then {{ total }} end)
@@ -36,7 +36,7 @@
         from (
             select
                 {{ keys }},
-                asked_at,
+                predicted_at,
                 since
                 {%- for total in totals %},
                 sum({{ total }}) over so_far as {{ total }}
@@ -45,7 +45,7 @@
                 select
                     {{ keys }},
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since
                     {%- for total, sum in totals.items() %},
                     cast({{ sum }} as double) as {{ total }}
@@ -61,7 +61,7 @@
                     {%- for total in totals %},
                     cast(0 as double)
                     {%- endfor %}
-                from (select distinct {{ keys }}, prediction_at from flights) as questions
+                from (select distinct {{ keys }}, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours')
                     {%- for window in windows %}, ('{{ window }}', interval '{{ recent_intervals()[window] }}'){% endfor %}
@@ -72,7 +72,7 @@
             )
         ) as running
         where since is not null
-        group by {{ keys }}, asked_at
+        group by {{ keys }}, predicted_at
     ) as known
 {% endmacro %}
 
@@ -83,12 +83,12 @@
     {%- set keys = columns | join(', ') %}
     select
         {{ keys }},
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         cast(waiting as bigint) as {{ prefix }}_overdue_24h
     from (
         select
             {{ keys }},
-            asked_at,
+            predicted_at,
             sum(change) over (
                 partition by {{ keys }} order by moment range between unbounded preceding and current row
             ) as waiting
@@ -96,7 +96,7 @@
             select
                 {{ keys }},
                 began_at as moment,
-                cast(null as timestamp) as asked_at,
+                cast(null as timestamp) as predicted_at,
                 cast(1 as double) as change
             from waits
             where began_at < ended_at
@@ -117,7 +117,7 @@
             from flights
         ) as moments
     ) as running
-    where asked_at is not null
+    where predicted_at is not null
 {% endmacro %}
 
 {% macro recent_intervals() %}

@@ -13,7 +13,7 @@ with reports as (
 
 ),
 
-first_told as (
+first_values as (
 
     select
         flight_id,
@@ -62,5 +62,5 @@ select
     diversion_known_at,
     cancellation_known_at,
     withdrawal_known_at
-from first_told
+from first_values
 where report_number = 1

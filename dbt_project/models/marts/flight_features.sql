@@ -18,14 +18,14 @@ with flights as (
 
 ),
 
-weather_told as (
+weather_reports as (
 
     select
         *,
-        max(observed_at) over as_told as newest_observed_at
+        max(observed_at) over known_so_far as newest_observed_at
     from {{ ref('stg_weather') }}
     where day between {{ ml_assets.look_back_first_day(1) }} and {{ ml_assets.last_day() }}
-    window as_told as (
+    window known_so_far as (
         partition by origin order by known_at, observed_at, report_number
         rows between unbounded preceding and current row
     )
@@ -37,7 +37,7 @@ weather as (
     select
         *,
         lead(known_at) over (partition by origin order by known_at, observed_at, report_number) as next_known_at
-    from weather_told
+    from weather_reports
     -- a correction of an hour is ignored if a newer hour is already known
     where observed_at = newest_observed_at
 

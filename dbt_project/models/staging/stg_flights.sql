@@ -47,7 +47,7 @@ reports as (
 
 ),
 
-told as (
+with_outcome as (
 
     select
         *,
@@ -90,4 +90,4 @@ select
         when is_withdrawn then gone_at
         when outcome_known_at is not null then greatest(outcome_known_at, reported_at)
     end as outcome_known_at
-from told
+from with_outcome

@@ -120,7 +120,7 @@ def test_an_interrupt_while_nothing_listens_ends_with_130_and_no_traceback(when:
 LOADING = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Dagster's processes do
-print(os.getpid(), flush=True)
+os.write(1, b"%d\\n" % os.getpid())  # in one piece: two processes share the pipe
 time.sleep(3600)
 """
 UI = f"""
