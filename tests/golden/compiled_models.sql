@@ -11,13 +11,13 @@ with flights as (
     from "memory"."main"."int_flights"
     where day between date '2013-01-01' and date '2013-01-02'
 ),
-weather_told as (
+weather_reports as (
     select
         *,
-        max(observed_at) over as_told as newest_observed_at
+        max(observed_at) over known_so_far as newest_observed_at
     from "memory"."main"."stg_weather"
     where day between date '2012-12-31' and date '2013-01-02'
-    window as_told as (
+    window known_so_far as (
         partition by origin order by known_at, observed_at, report_number
         rows between unbounded preceding and current row
     )
@@ -26,7 +26,7 @@ weather as (
     select
         *,
         lead(known_at) over (partition by origin order by known_at, observed_at, report_number) as next_known_at
-    from weather_told
+    from weather_reports
     where observed_at = newest_observed_at
 ),
 weather_as_known as (
@@ -225,7 +225,7 @@ with reports as (
     from "memory"."main"."stg_flights"
     where day between date '2013-01-01' and date '2013-01-02'
 ),
-first_told as (
+first_values as (
     select
         flight_id,
         day,
@@ -271,7 +271,7 @@ select
     diversion_known_at,
     cancellation_known_at,
     withdrawal_known_at
-from first_told
+from first_values
 where report_number = 1
 
 -- int_recent_delays
@@ -310,7 +310,7 @@ events as (
 at_origin as (
     select
         origin,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         cast(departures_3h as bigint) as origin_departures_3h,
         departure_delay_3h / nullif(departures_3h, 0) as origin_departure_delay_minutes_3h,
         arrival_delay_3h / nullif(arrivals_3h, 0) as origin_arrival_delay_minutes_3h,
@@ -320,7 +320,7 @@ at_origin as (
     from (
         select
             origin,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then departures end)
                 - max(case when since = '3h' then departures end) as departures_3h,
             max(case when since = 'now' then departure_delay end)
@@ -348,7 +348,7 @@ at_origin as (
         from (
             select
                 origin,
-                asked_at,
+                predicted_at,
                 since,
                 sum(departures) over so_far as departures,
                 sum(departure_delay) over so_far as departure_delay,
@@ -360,7 +360,7 @@ at_origin as (
                 select
                     origin,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(departure_delay_minutes) as double) as departures,
                     cast(coalesce(sum(departure_delay_minutes), 0) as double) as departure_delay,
@@ -382,7 +382,7 @@ at_origin as (
                     cast(0 as double),
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct origin, prediction_at from flights) as questions
+                from (select distinct origin, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('3h', interval '3 hours'), ('24h', interval '24 hours')
                 ) as windows (since, length)
@@ -392,18 +392,18 @@ at_origin as (
             )
         ) as running
         where since is not null
-        group by origin, asked_at
+        group by origin, predicted_at
     ) as known
 ),
 waiting_at_origin as (
     select
         origin,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         cast(waiting as bigint) as origin_overdue_24h
     from (
         select
             origin,
-            asked_at,
+            predicted_at,
             sum(change) over (
                 partition by origin order by moment range between unbounded preceding and current row
             ) as waiting
@@ -411,7 +411,7 @@ waiting_at_origin as (
             select
                 origin,
                 began_at as moment,
-                cast(null as timestamp) as asked_at,
+                cast(null as timestamp) as predicted_at,
                 cast(1 as double) as change
             from waits
             where began_at < ended_at
@@ -432,12 +432,12 @@ waiting_at_origin as (
             from flights
         ) as moments
     ) as running
-    where asked_at is not null
+    where predicted_at is not null
 ),
 of_carrier as (
     select
         carrier,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         departure_delay_3h / nullif(departures_3h, 0) as carrier_departure_delay_minutes_3h,
         arrival_delay_3h / nullif(arrivals_3h, 0) as carrier_arrival_delay_minutes_3h,
         late_24h / nullif(arrivals_24h, 0) as carrier_late_share_24h,
@@ -445,7 +445,7 @@ of_carrier as (
     from (
         select
             carrier,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then departures end)
                 - max(case when since = '3h' then departures end) as departures_3h,
             max(case when since = 'now' then departure_delay end)
@@ -479,7 +479,7 @@ of_carrier as (
         from (
             select
                 carrier,
-                asked_at,
+                predicted_at,
                 since,
                 sum(departures) over so_far as departures,
                 sum(departure_delay) over so_far as departure_delay,
@@ -490,7 +490,7 @@ of_carrier as (
                 select
                     carrier,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(departure_delay_minutes) as double) as departures,
                     cast(coalesce(sum(departure_delay_minutes), 0) as double) as departure_delay,
@@ -510,7 +510,7 @@ of_carrier as (
                     cast(0 as double),
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct carrier, prediction_at from flights) as questions
+                from (select distinct carrier, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('3h', interval '3 hours'), ('24h', interval '24 hours'), ('28d', interval '28 days')
                 ) as windows (since, length)
@@ -520,20 +520,20 @@ of_carrier as (
             )
         ) as running
         where since is not null
-        group by carrier, asked_at
+        group by carrier, predicted_at
     ) as known
 ),
 of_carrier_at_origin as (
     select
         carrier, origin,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         departure_delay_3h / nullif(departures_3h, 0) as carrier_origin_departure_delay_minutes_3h,
         late_24h / nullif(arrivals_24h, 0) as carrier_origin_late_share_24h,
         late_28d / nullif(arrivals_28d, 0) as carrier_origin_late_share_28d
     from (
         select
             carrier, origin,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then departures end)
                 - max(case when since = '3h' then departures end) as departures_3h,
             max(case when since = 'now' then departure_delay end)
@@ -561,7 +561,7 @@ of_carrier_at_origin as (
         from (
             select
                 carrier, origin,
-                asked_at,
+                predicted_at,
                 since,
                 sum(departures) over so_far as departures,
                 sum(departure_delay) over so_far as departure_delay,
@@ -571,7 +571,7 @@ of_carrier_at_origin as (
                 select
                     carrier, origin,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(departure_delay_minutes) as double) as departures,
                     cast(coalesce(sum(departure_delay_minutes), 0) as double) as departure_delay,
@@ -589,7 +589,7 @@ of_carrier_at_origin as (
                     cast(0 as double),
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct carrier, origin, prediction_at from flights) as questions
+                from (select distinct carrier, origin, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('3h', interval '3 hours'), ('24h', interval '24 hours'), ('28d', interval '28 days')
                 ) as windows (since, length)
@@ -599,18 +599,18 @@ of_carrier_at_origin as (
             )
         ) as running
         where since is not null
-        group by carrier, origin, asked_at
+        group by carrier, origin, predicted_at
     ) as known
 ),
 waiting_of_carrier_at_origin as (
     select
         carrier, origin,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         cast(waiting as bigint) as carrier_origin_overdue_24h
     from (
         select
             carrier, origin,
-            asked_at,
+            predicted_at,
             sum(change) over (
                 partition by carrier, origin order by moment range between unbounded preceding and current row
             ) as waiting
@@ -618,7 +618,7 @@ waiting_of_carrier_at_origin as (
             select
                 carrier, origin,
                 began_at as moment,
-                cast(null as timestamp) as asked_at,
+                cast(null as timestamp) as predicted_at,
                 cast(1 as double) as change
             from waits
             where began_at < ended_at
@@ -639,18 +639,18 @@ waiting_of_carrier_at_origin as (
             from flights
         ) as moments
     ) as running
-    where asked_at is not null
+    where predicted_at is not null
 ),
 to_destination as (
     select
         dest,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         arrival_delay_3h / nullif(arrivals_3h, 0) as destination_arrival_delay_minutes_3h,
         arrival_delay_24h / nullif(arrivals_24h, 0) as destination_arrival_delay_minutes_24h
     from (
         select
             dest,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then arrivals end)
                 - max(case when since = '3h' then arrivals end) as arrivals_3h,
             max(case when since = 'now' then arrival_delay end)
@@ -662,7 +662,7 @@ to_destination as (
         from (
             select
                 dest,
-                asked_at,
+                predicted_at,
                 since,
                 sum(arrivals) over so_far as arrivals,
                 sum(arrival_delay) over so_far as arrival_delay
@@ -670,7 +670,7 @@ to_destination as (
                 select
                     dest,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(arrival_delay_minutes) as double) as arrivals,
                     cast(coalesce(sum(arrival_delay_minutes), 0) as double) as arrival_delay
@@ -684,7 +684,7 @@ to_destination as (
                     since,
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct dest, prediction_at from flights) as questions
+                from (select distinct dest, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('3h', interval '3 hours'), ('24h', interval '24 hours')
                 ) as windows (since, length)
@@ -694,13 +694,13 @@ to_destination as (
             )
         ) as running
         where since is not null
-        group by dest, asked_at
+        group by dest, predicted_at
     ) as known
 ),
 on_route as (
     select
         origin, dest,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         arrival_delay_24h / nullif(arrivals_24h, 0) as route_arrival_delay_minutes_24h,
         cast(arrivals_28d as bigint) as route_arrivals_28d,
         arrival_delay_28d / nullif(arrivals_28d, 0) as route_arrival_delay_minutes_28d,
@@ -708,7 +708,7 @@ on_route as (
     from (
         select
             origin, dest,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then arrivals end)
                 - max(case when since = '24h' then arrivals end) as arrivals_24h,
             max(case when since = 'now' then arrival_delay end)
@@ -724,7 +724,7 @@ on_route as (
         from (
             select
                 origin, dest,
-                asked_at,
+                predicted_at,
                 since,
                 sum(arrivals) over so_far as arrivals,
                 sum(arrival_delay) over so_far as arrival_delay,
@@ -733,7 +733,7 @@ on_route as (
                 select
                     origin, dest,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(arrival_delay_minutes) as double) as arrivals,
                     cast(coalesce(sum(arrival_delay_minutes), 0) as double) as arrival_delay,
@@ -749,7 +749,7 @@ on_route as (
                     cast(0 as double),
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct origin, dest, prediction_at from flights) as questions
+                from (select distinct origin, dest, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('24h', interval '24 hours'), ('28d', interval '28 days')
                 ) as windows (since, length)
@@ -759,20 +759,20 @@ on_route as (
             )
         ) as running
         where since is not null
-        group by origin, dest, asked_at
+        group by origin, dest, predicted_at
     ) as known
 ),
 of_flight_number as (
     select
         carrier, flight_number, origin, dest,
-        asked_at as prediction_at,
+        predicted_at as prediction_at,
         cast(arrivals_28d as bigint) as flight_number_arrivals_28d,
         arrival_delay_28d / nullif(arrivals_28d, 0) as flight_number_arrival_delay_minutes_28d,
         late_28d / nullif(arrivals_28d, 0) as flight_number_late_share_28d
     from (
         select
             carrier, flight_number, origin, dest,
-            asked_at,
+            predicted_at,
             max(case when since = 'now' then arrivals end)
                 - max(case when since = '28d' then arrivals end) as arrivals_28d,
             max(case when since = 'now' then arrival_delay end)
@@ -782,7 +782,7 @@ of_flight_number as (
         from (
             select
                 carrier, flight_number, origin, dest,
-                asked_at,
+                predicted_at,
                 since,
                 sum(arrivals) over so_far as arrivals,
                 sum(arrival_delay) over so_far as arrival_delay,
@@ -791,7 +791,7 @@ of_flight_number as (
                 select
                     carrier, flight_number, origin, dest,
                     known_at as moment,
-                    cast(null as timestamp) as asked_at,
+                    cast(null as timestamp) as predicted_at,
                     cast(null as varchar) as since,
                     cast(count(arrival_delay_minutes) as double) as arrivals,
                     cast(coalesce(sum(arrival_delay_minutes), 0) as double) as arrival_delay,
@@ -807,7 +807,7 @@ of_flight_number as (
                     cast(0 as double),
                     cast(0 as double),
                     cast(0 as double)
-                from (select distinct carrier, flight_number, origin, dest, prediction_at from flights) as questions
+                from (select distinct carrier, flight_number, origin, dest, prediction_at from flights) as prediction_times
                 cross join (
                     values ('now', interval '0 hours'), ('28d', interval '28 days')
                 ) as windows (since, length)
@@ -817,7 +817,7 @@ of_flight_number as (
             )
         ) as running
         where since is not null
-        group by carrier, flight_number, origin, dest, asked_at
+        group by carrier, flight_number, origin, dest, predicted_at
     ) as known
 )
 select *
@@ -893,7 +893,7 @@ reports as (
     from renamed
     where gone_at is not null
 ),
-told as (
+with_outcome as (
     select
         *,
         concat_ws('_', cast(day as varchar), carrier, cast(flight_number as varchar), origin, dest) as flight_id,
@@ -932,7 +932,7 @@ select
         when is_withdrawn then gone_at
         when outcome_known_at is not null then greatest(outcome_known_at, reported_at)
     end as outcome_known_at
-from told
+from with_outcome
 
 -- stg_planes
 with source as (
