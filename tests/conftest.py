@@ -57,16 +57,16 @@ pytest-xdist's own groups do nothing under pytest 9.2, whose node ids its suffix
 
 LONG: Final = (
     "tests/automation/test_retraining_events.py", "tests/automation/test_retraining_flow.py",
-    "tests/automation/test_updates_flow.py", "tests/cli/test_replay.py", "tests/cli/test_reproduce.py",
-    "tests/cli/test_reproduce_inexact.py", "tests/cli/test_simulate.py", "tests/dbt_project/test_dbt_project.py",
-    "tests/lake/test_order.py", "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py",
-    "tests/postgres/test_studies.py", "tests/provenance/test_replay.py", "tests/stages/test_bad_input.py",
-    "tests/stages/test_code_of_training.py", "tests/test_existing_project.py", "tests/test_host.py",
-    "tests/test_init_project.py", "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py",
-    "tests/test_s3_down.py",
+    "tests/automation/test_updates.py", "tests/automation/test_updates_flow.py", "tests/cli/test_replay.py",
+    "tests/cli/test_reproduce.py", "tests/cli/test_reproduce_inexact.py", "tests/cli/test_simulate.py",
+    "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py", "tests/lake/test_order.py",
+    "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",
+    "tests/provenance/test_replay.py", "tests/stages/test_bad_input.py", "tests/stages/test_code_of_training.py",
+    "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_host.py", "tests/test_init_project.py",
+    "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py",
 )  # fmt: skip
-"""Files that run whole flows: through kills and outages, on other hosts, again from manifests. They take half of the
-time, and have the marker `long`: `make test-long` runs them."""
+"""Files that run whole flows: once, through kills and outages, on other hosts, again from manifests. They take half of
+the time, and have the marker `long`: `make test-long` runs them."""
 
 
 def _group_of(nodeid: str) -> int:

@@ -321,6 +321,7 @@ print(json.dumps({name: _version(((tuple(key), line),)) for name, (key, line) in
 """
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("manifest")
 @pytest.mark.skipif(not other_pythons(), reason="there is no other version of Python on this machine")
 def test_other_versions_of_python_give_the_stages_the_same_versions() -> None:
@@ -351,6 +352,7 @@ def test_rewriting_every_file_by_python_itself_changes_no_version(monkeypatch: p
     assert before == {name: code_version([it]) for name, it in stages().items()}
 
 
+@pytest.mark.long
 def test_the_version_covers_every_function_that_a_stage_enters(flown: Path) -> None:
     entered: dict[str, list[list[str]]] = json.loads((flown.parent / "entered.json").read_text(encoding="utf-8"))
     missed = {
