@@ -221,7 +221,7 @@ def _warnings() -> Iterator[list[str]]:
 
 
 def _shown(value: object) -> str:
-    """Return a figure rounded for people. The webhook's document has all digits."""
+    """Return a figure rounded for people."""
     return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.extras import ExtraMissingError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.secrets import redact
 from ml_assets.settings import alert_setting
@@ -156,6 +157,7 @@ class Alerts(dg.ConfigurableResource):
 
         Raises:
             AlertSettingsError: a channel's settings are not valid.
+            ExtraMissingError: a channel has a URL, but Apprise is not installed.
         """
         from ml_assets.alerts.channels import AppriseChannel, LogChannel
 
@@ -186,7 +188,7 @@ class Alerts(dg.ConfigurableResource):
         ):
             try:
                 look()
-            except AlertSettingsError as error:
+            except (AlertSettingsError, ExtraMissingError) as error:
                 yield str(error)
 
     def _wanted(self, channel: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,17 @@ def test_the_lake_records_deliveries_as_readable_json(tmp_path: Path) -> None:
     [record] = (tmp_path / "alerts" / "2026-11-21").glob("*.json")
     kept = json.loads(record.read_text())
     assert ("shop/orders failed", {"log": "sent"}) == (kept["alert"]["title"], kept["channels"])
+
+
+def test_a_channel_without_the_extra_is_reported_among_the_problems_with_the_command_that_installs_it(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ML_ASSETS_ALERT_URL_OPS", URL)
+    environment.setitem(sys.modules, "apprise", None)
+
+    [problem] = alerts().problems()
+
+    assert (
+        "ML_ASSETS_ALERT_URL_OPS needs the package apprise, which is not installed. Install the extra: "
+        "pip install 'ml-assets[alerts]'"
+    ) == problem

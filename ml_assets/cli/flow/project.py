@@ -105,7 +105,7 @@ def load_definitions(overrides: "Overrides") -> dg.Definitions:
             found = getattr(module, "defs", None)
             found = found() if callable(found) else found
         except Exception as error:
-            if (place := _place_in_project(error, path.parent)) is None:
+            if (place := _place_in_project(error, find_project().root)) is None:
                 raise
             raise ProjectError(f"{place}: {type(error).__name__}: {error}. Correct the project's own code.") from error
     if not isinstance(found, dg.Definitions):
