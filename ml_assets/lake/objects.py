@@ -42,13 +42,6 @@ class Written(NamedTuple):
     etag: str | None
 
 
-class Writable(Protocol):
-    """Anything that bytes can be written to."""
-
-    def write(self, data: Any, /) -> Any:
-        """Write some bytes."""
-
-
 class Store(Protocol):
     """A storage of objects by paths relative to the root. Errors are OSErrors.
 
@@ -67,28 +60,6 @@ class Store(Protocol):
     def stat(self, relative: str) -> Stat: ...  # noqa: D102
     def move(self, source: str, target: str) -> None: ...  # noqa: D102
     def remove(self, relative: str) -> None: ...  # noqa: D102
-
-
-class HashingWriter(io.RawIOBase):
-    """Passes bytes on and hashes them."""
-
-    def __init__(self, target: Writable) -> None:
-        from ml_assets.lake.content import new_hash
-
-        self.target = target
-        self.digest = new_hash()
-        self.size = 0
-
-    def write(self, data: Any, /) -> int:
-        """Write some bytes."""
-        self.digest.update(data)
-        self.size += len(data)
-        self.target.write(data)
-        return len(data)
-
-    def writable(self) -> bool:
-        """Return that bytes can be written."""
-        return True
 
 
 class Objects:
@@ -185,10 +156,10 @@ class Objects:
 
     def _cannot(self, verb: str, path: str, error: OSError) -> str:
         reason = f"cannot {verb} {path}: {error.strerror or type(error).__name__}."
-        if self.protocol != "file":
-            return reason  # the reason already contains the fix
         if hint := advice(reason):
             return f"{reason} {hint}"
+        if self.protocol != "file":
+            return reason  # the reason already contains the fix
         return f"{reason} Check that the lake {self.url} exists and is writable for this user."
 
     def write(self, path: str, write: Callable[[BinaryIO], None]) -> tuple[int, str]:

@@ -8,10 +8,11 @@ import asyncio
 import io
 import itertools
 import logging
+import os
+import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, wait
 from dataclasses import replace
 from os.path import commonpath
 from pathlib import Path
@@ -23,13 +24,14 @@ from botocore.exceptions import NoCredentialsError  # type: ignore[import-untype
 from fsspec.asyn import sync, sync_wrapper
 
 from ml_assets.lake.access import Access, Patience
+from ml_assets.lake.content import bytes_digest, file_digest
 from ml_assets.lake.copies import COPIES
-from ml_assets.lake.objects import HashingWriter, Stat, Written
-from ml_assets.lake.s3_errors import FAILURES, as_os_error, error_code, is_silence, is_transient, is_unmet
+from ml_assets.lake.objects import Stat, Written
+from ml_assets.lake.s3_errors import FAILURES, as_os_error, error_code, is_silence, is_transient
 
 T = TypeVar("T")
 
-PART: Final = 16 * 2**20  # part size of an upload; S3 allows 10,000 parts
+PART: Final = 24 * 2**20  # part size of an upload; S3 allows 10,000 parts
 BLOCK: Final = 32 * 2**20  # larger objects are read in blocks, so that a broken connection costs little
 WHOLE_COPY: Final = 128 * 2**20
 _AT_ONCE: Final = 4
@@ -103,11 +105,6 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
         """Make a request without retries."""
         return await super()._call_s3(method, **request)
 
-    async def etag_if_marked(self, where: dict[str, str], mark: str) -> str | None:
-        """Return the ETag of an object with this mark; None if it has no mark or another one."""
-        head = await self.once("head_object", **where)
-        return str(head["ETag"]) if head.get("Metadata", {}).get(_MARK) == mark else None
-
     async def _call_s3(self, method: str, *more: Any, **request: Any) -> Any:
         """Make a request with retries. All requests of s3fs use this method."""
         once, body = super()._call_s3, request.get("Body")
@@ -115,89 +112,14 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
 
     call_s3 = sync_wrapper(_call_s3)
 
-
-class MultipartUpload:
-    """A multipart upload with a few concurrent parts. The object is invisible before `complete`."""
-
-    def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
-        self.fs = fs
-        self.where = {"Bucket": bucket, "Key": key}
-        self.mark = uuid.uuid4().hex
-        started = fs.call_s3("create_multipart_upload", **self.where, Metadata={_MARK: self.mark})
-        self.id = {"UploadId": started["UploadId"]}
-        self.parts: list[Future[Any]] = []
-
-    def add(self, method: str, **content: Any) -> None:
-        """Send one more part. Wait while too many are in progress."""
-        if len(self.parts) >= _AT_ONCE:
-            self.parts[-_AT_ONCE].result()
-        request = self.fs._call_s3(method, **self.where, **self.id, PartNumber=len(self.parts) + 1, **content)  # noqa: SLF001 - s3fs has no public method for this
-        self.parts.append(asyncio.run_coroutine_threadsafe(request, self.fs.loop))
-
-    def complete(self) -> str:
-        """Complete the object, and return its ETag."""
-        answers = [part.result() for part in self.parts]
-        parts = [
-            {"PartNumber": number, "ETag": answer.get("CopyPartResult", answer)["ETag"]}
-            for number, answer in enumerate(answers, 1)
-        ]
-        return str(sync(self.fs.loop, self._complete, {"Parts": parts}))
-
-    async def _complete(self, parts: dict[str, Any]) -> str:
-        """Complete the upload. Recognize it if an earlier attempt succeeded and its response was lost."""
-
-        async def attempt() -> str:
-            try:
-                done = await self.fs.once("complete_multipart_upload", **self.where, **self.id, MultipartUpload=parts)
-            except FileNotFoundError:
-                if (etag := await self.fs.etag_if_marked(self.where, self.mark)) is None:
-                    raise
-                return etag
-            return str(done["ETag"])
-
-        return await self.fs.patiently(attempt)
-
-    def give_up(self, reason: BaseException) -> None:
-        """Abort the upload. A failure to abort is added as a note to the reason."""
-        for part in self.parts:
-            part.cancel()
-        wait(self.parts)
-        # If the connection failed, it has been retried already.
-        request = self.fs.once if isinstance(reason, ConnectionError) else self.fs._call_s3  # noqa: SLF001 - as above
+    async def _abort_mpu(self, bucket: str, key: str, mpu: str) -> None:
+        """Abort an upload that failed. Its failure is reported, so a failure to abort it is only logged."""
         try:
-            sync(self.fs.loop, request, "abort_multipart_upload", **self.where, **self.id)
-        except FAILURES as error:
-            reason.add_note(
-                f"the upload {self.id['UploadId']} is left unfinished ({error_code(error)}); gc removes it."
-            )
-
-
-class _Sender:
-    """Collects an object's bytes, and sends a small object whole and a large one in parts."""
-
-    def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
-        self.fs, self.bucket, self.key = fs, bucket, key
-        self.buffer = bytearray()
-        self.upload: MultipartUpload | None = None
-
-    def write(self, data: Any) -> None:
-        self.buffer += data
-        while len(self.buffer) >= PART:
-            self.upload = self.upload or MultipartUpload(self.fs, self.bucket, self.key)
-            self.upload.add("upload_part", Body=bytes(self.buffer[:PART]))
-            del self.buffer[:PART]
-
-    def commit(self) -> str:
-        if self.upload is None:
-            sent = self.fs.call_s3("put_object", Bucket=self.bucket, Key=self.key, Body=bytes(self.buffer))
-            return str(sent["ETag"])
-        if self.buffer:
-            self.upload.add("upload_part", Body=bytes(self.buffer))
-        return self.upload.complete()
-
-    def give_up(self, reason: BaseException) -> None:
-        if self.upload is not None:
-            self.upload.give_up(reason)
+            await super()._abort_mpu(bucket, key, mpu)
+        except FileNotFoundError:
+            return  # it was completed, and the response was lost
+        except OSError as error:
+            _log.warning("the upload %s is left unfinished (%s); gc removes it.", mpu, error_code(error))
 
 
 class Bucket:
@@ -284,55 +206,69 @@ class Bucket:
         return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK)))), etag
 
     def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
-        """Write a complete object, replacing any existing one."""
-        sender = _Sender(self.fs, **{name.lower(): value for name, value in self._key(relative).items()})
-        writer = HashingWriter(sender)
+        """Write a complete object, replacing any existing one. A large one is written to a temporary file first."""
+        with tempfile.SpooledTemporaryFile(PART) as file:
+            write(file)  # type: ignore[arg-type]
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if size > PART:
+                digest = file_digest(file)  # type: ignore[arg-type]
+                return Written(size, digest, self._put_in_parts(relative, f"/dev/fd/{file.fileno()}"))
+            data = file.read()
+        etag = _plain(self.fs.call_s3("put_object", **self._key(relative), Body=data)["ETag"])
+        COPIES.store(self._url(relative), etag, data)
+        return Written(size, bytes_digest(data), etag)
+
+    def _put_in_parts(self, relative: str, file: str) -> str | None:
+        """Upload a file, with a few concurrent parts. The object is invisible before all are there."""
+        mark, where = uuid.uuid4().hex, self._key(relative)
         try:
-            write(writer)  # type: ignore[arg-type]
-            etag = sender.commit()
-        except BaseException as error:
-            sender.give_up(error)
-            raise
-        if sender.upload is None:
-            COPIES.store(self._url(relative), _plain(etag), sender.buffer)
-        return Written(writer.size, writer.digest.hexdigest(), _plain(etag))
+            self.fs.put_file(
+                file, "/".join(where.values()), chunksize=PART, max_concurrency=_AT_ONCE, Metadata={_MARK: mark}
+            )
+        except FileNotFoundError:  # a lost response made s3fs complete an upload twice
+            if (etag := self._etag_if_marked(where, mark)) is None:
+                raise
+            return etag
+        return self._etag_if_marked(where, mark)
 
     def create(self, relative: str, data: bytes) -> str:
         """Write an object that does not exist yet, and return its ETag.
 
+        A request is repeated if its response was lost, by aiohttp even silently, so it may be refused because of
+        itself. Equal bytes do not prove that; a mark does.
+
         Raises:
             FileExistsError: the object exists.
         """
-        etag = _plain(sync(self.fs.loop, self._create, self._key(relative), data))
+        mark, where = uuid.uuid4().hex, self._key(relative)
+        try:
+            done = self.fs.call_s3("put_object", **where, Body=data, IfNoneMatch="*", Metadata={_MARK: mark})
+            etag = _plain(done["ETag"])
+        except FileExistsError:
+            if (mine := self._etag_if_marked(where, mark)) is None:
+                raise
+            etag = mine
         COPIES.store(self._url(relative), etag, data)
         return etag
 
-    async def _create(self, where: dict[str, str], data: bytes) -> str:
-        """Create an object. Recognize it if an earlier attempt succeeded and its response was lost.
-
-        aiohttp also repeats a request silently if its connection broke, so a refusal of the first attempt may be caused
-        by the attempt itself. Equal bytes do not prove that; a mark does.
-        """
-        mark = uuid.uuid4().hex
-
-        async def attempt() -> str:
-            try:
-                done = await self.fs.once("put_object", **where, Body=data, IfNoneMatch="*", Metadata={_MARK: mark})
-            except OSError as error:
-                if not is_unmet(error):
-                    raise
-                if (etag := await self.fs.etag_if_marked(where, mark)) is None:
-                    raise FileExistsError(where["Key"]) from error
-                return etag
-            return str(done["ETag"])
-
-        return await self.fs.patiently(attempt, size=len(data))
+    def _etag_if_marked(self, where: dict[str, str], mark: str) -> str | None:
+        """Return the ETag of an object with this mark; None if it has no mark or another one."""
+        head = self.fs.call_s3("head_object", **where)
+        return _plain(head["ETag"]) if head.get("Metadata", {}).get(_MARK) == mark else None
 
     def names(self, relative: str) -> list[str]:
         """Return the names directly under a folder, sorted; empty if it does not exist."""
         prefix = self._folder(relative)
-        files, folders = sync(self.fs.loop, self._list, prefix, "/")
-        return sorted({*(key.removeprefix(prefix) for key in files), *folders})
+        wanted = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": "/"}
+        found: set[str] = set()
+        while True:
+            page = self.fs.call_s3("list_objects_v2", **wanted)
+            found.update(it["Key"] for it in page.get("Contents", []) if it["Key"][-1] != "/")
+            found.update(it["Prefix"].rstrip("/") for it in page.get("CommonPrefixes", []))
+            if not page.get("IsTruncated"):
+                return sorted(key.removeprefix(prefix) for key in found)
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     def tree(self, relative: str) -> list[str]:
         """Return the relative paths of all objects under a folder."""
@@ -340,9 +276,7 @@ class Bucket:
 
     def tree_with_sizes(self, relative: str) -> dict[str, Stat]:
         """Return all objects under a folder by relative path."""
-        prefix = self._folder(relative)
-        files, _ = sync(self.fs.loop, self._list, prefix, "")
-        return {key.removeprefix(prefix): files[key] for key in sorted(files)}
+        return dict(sorted(self.trees([relative])[relative].items()))
 
     def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
         """Return all objects under each of several folders by relative path."""
@@ -374,18 +308,6 @@ class Bucket:
     def _folder(self, relative: str) -> str:
         return f"{self.prefix}{relative}/" if relative else self.prefix
 
-    async def _list(self, prefix: str, delimiter: str) -> tuple[dict[str, Stat], list[str]]:
-        wanted = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": delimiter}
-        files: dict[str, Stat] = {}
-        folders: list[str] = []
-        while True:
-            page = await self.fs._call_s3("list_objects_v2", **wanted)  # noqa: SLF001 - as above
-            files |= {it["Key"]: _stat(it["Size"], it) for it in page.get("Contents", []) if it["Key"][-1] != "/"}
-            folders += [it["Prefix"].removeprefix(prefix).rstrip("/") for it in page.get("CommonPrefixes", [])]
-            if not page.get("IsTruncated"):
-                return files, folders
-            wanted["ContinuationToken"] = page["NextContinuationToken"]
-
     def stat(self, relative: str) -> Stat:
         """Return an object's size, age and ETag."""
         head = self.fs.call_s3("head_object", **self._key(relative))
@@ -397,19 +319,9 @@ class Bucket:
         if size <= WHOLE_COPY:
             self.fs.call_s3("copy_object", **new, CopySource=old)
         else:
-            self._copy_in_parts(old, new, size)
+            paths = "/".join(old.values()), "/".join(new.values())
+            sync(self.fs.loop, self.fs._copy_managed, *paths, size, WHOLE_COPY)  # noqa: SLF001 - cp_file would copy 5 GB in one request
         self.fs.call_s3("delete_object", **old)
-
-    def _copy_in_parts(self, old: dict[str, str], new: dict[str, str], size: int) -> None:
-        upload = MultipartUpload(self.fs, new["Bucket"], new["Key"])
-        try:
-            for start in range(0, size, WHOLE_COPY):
-                piece = f"bytes={start}-{min(start + WHOLE_COPY, size) - 1}"
-                upload.add("upload_part_copy", CopySource=old, CopySourceRange=piece)
-            upload.complete()
-        except BaseException as error:
-            upload.give_up(error)
-            raise
 
     def remove(self, relative: str) -> None:
         """Remove an object."""

@@ -84,11 +84,6 @@ def error_code(error: BaseException) -> str:
     return type(cause).__name__
 
 
-def is_unmet(error: BaseException) -> bool:
-    """Return whether a request's precondition failed."""
-    return error_code(error) in _UNMET
-
-
 def is_transient(error: BaseException) -> bool:
     """Return whether the same request may succeed if it is repeated."""
     cause = cause_of(error)
