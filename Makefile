@@ -17,7 +17,7 @@ test: $(VENV)/.dev
 
 # The sources are compiled again, because each process that a test starts would otherwise compile what has changed.
 pytest: $(VENV)/.dev
-	$(BIN)/python -m compileall -q -j 2 definitions.py ml_assets resources sensors
+	$(COMPILE) definitions.py ml_assets resources sensors
 	$(BIN)/pytest -n 4 -q -m 'not long'
 
 # Whole flows: through kills and outages, on other hosts, again from manifests.
@@ -44,28 +44,29 @@ $(BIN)/python:
 	  exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-# Bytecode is compiled once here: without it every process that Dagster or dbt starts compiles 170 packages again, and this
-# project where PYTHONDONTWRITEBYTECODE is set. A file that does not compile costs only that time, so it does not stop the
-# installation.
+# Bytecode is compiled once here: without it every process that Dagster or dbt starts compiles 150 packages again, and this
+# project where PYTHONDONTWRITEBYTECODE is set. Tests of the packages are never imported. A file that does not compile
+# costs only that time, so it does not stop the installation.
+COMPILE := $(BIN)/python -m compileall -q -j 2 -x '/(tests|pip|setuptools)/'
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --editable .
-	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib definitions.py ml_assets resources sensors || true
+	$(COMPILE) $(VENV)/lib definitions.py ml_assets resources sensors || true
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r requirements-dev.lock
-	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib || true
+	$(COMPILE) $(VENV)/lib || true
 	touch $@
 
-# Needs uv on the path. Two steps, so that the tools never move a run-time pin.
+# Needs uv on the path. For a laptop, for the image and for tests, one after the other: none moves a pin of the one before.
+LOCK       := uv pip compile pyproject.toml --group install --group flights --universal --python-version 3.11 \
+              --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package pandas
+PRODUCTION := --extra alerts --extra k8s --extra postgres
 lock:
-	uv pip compile pyproject.toml --extra alerts --extra k8s --extra postgres --group install --group flights --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package pandas \
-	  -o requirements.lock
-	uv pip compile pyproject.toml --extra alerts --extra k8s --extra postgres --group install --group flights --group dev \
-	  --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --no-emit-package pandas -o requirements-dev.lock
+	$(LOCK) -o requirements.lock
+	$(LOCK) $(PRODUCTION) --constraint requirements.lock -o deploy/requirements.lock
+	$(LOCK) $(PRODUCTION) --group dev --constraint deploy/requirements.lock -o requirements-dev.lock
 	{ echo '# What compiles the LightGBM of the gpu image; `make lock` writes it.'; \
 	  printf 'scikit-build-core\ncmake\nninja\n' | uv pip compile - --universal --python-version 3.10 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate; } > deploy/lightgbm-build.lock

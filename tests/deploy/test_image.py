@@ -95,7 +95,7 @@ def test_the_lightgbm_of_the_gpu_image_is_the_locks_from_source() -> None:
     script = next(command for command in commands(STAGES["lightgbm-cuda"]) if command.startswith("sed"))
     pattern = script.split("'")[1]
     found = subprocess.run(
-        ["/usr/bin/env", "sed", "-n", pattern, "requirements.lock"],
+        ["/usr/bin/env", "sed", "-n", pattern, "deploy/requirements.lock"],
         cwd=ROOT,
         check=True,
         capture_output=True,

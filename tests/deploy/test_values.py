@@ -302,7 +302,7 @@ PAGE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 
 
 def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lock = (ROOT / "deploy/requirements.lock").read_text(encoding="utf-8")
     dagster = re.search(r"^dagster==(\S+)", lock, re.MULTILINE)
 
     assert dagster is not None
