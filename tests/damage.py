@@ -47,7 +47,6 @@ KINDS: Final[Mapping[str, re.Pattern[str]]] = {
         "try to send an alert": r"alerts/\d{4}-\d\d-\d\d/[^/]+/[^/]+\.json",
         "removed manifest": r"removed/artifacts/.*/manifest(-[0-9A-Za-z.-]+)?\.json",
         "note of a removal": r"removed/artifacts/.*/removed\.json",
-        "journal of a removal": r"trash/journal\.json",
         "lock": r"locks/[^/]+/[^/]+\.json",
     }.items()
 }

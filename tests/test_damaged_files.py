@@ -28,8 +28,8 @@ from ml_assets.lake.sealed_frame import read_frame, write_frame
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.steps import StepRecord, last_attempt, store_failure, store_step
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.gc.removal import collect, look
-from ml_assets.provenance.gc.retention import Policy, RetentionDecision
+from ml_assets.provenance.gc.mark import Policy
+from ml_assets.provenance.gc.sweep import collect, look
 from ml_assets.provenance.reproduction import ReproductionVerdict, last_verdict, store_verdict
 from tests.alerts.test_outbox import NOTHING, Bell, refuse
 from tests.builders import Note, frame, promotion, put, sealed
@@ -170,12 +170,9 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     ]
     for read in readers:
         try:
-            answer = read()
+            read()
         except LakeError as error:
             yield str(error)
-        else:
-            versions = answer.census.versions.values() if isinstance(answer, RetentionDecision) else ()
-            yield from (f"{version.folder}/{problem}" for version in versions for problem in version.damaged)
     for check in (partial(promotion_logs, resource, Promotion), partial(order, resource), partial(records, resource)):
         yield from (finding.text for finding in check() if finding.state != "ok")
     yield from (str(record.exc_info) for record in caplog.records)
@@ -201,13 +198,13 @@ def test_every_kind_of_file_is_there_and_nothing_is_wrong(
 ) -> None:
     found = by_kind(whole.lake.tree(whole.lake.url))
 
-    assert {*KINDS} - {"lock", "journal of a removal", "record of another artifact"} == {*found}
+    assert {*KINDS} - {"lock", "record of another artifact"} == {*found}
     assert {} == {kind: paths for kind, paths in found.items() if len(paths) < 2}
     assert [] == [*_messages(copy_of(whole, tmp_path / "lake"), caplog)]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", sorted({*KINDS} - {"lock", "journal of a removal", "record of another artifact"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"lock", "record of another artifact"}))
 def test_a_damaged_file_is_noticed(
     whole: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, way: str
 ) -> None:
@@ -229,22 +226,10 @@ def test_a_damaged_file_is_noticed(
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in {"deleted", "replaced by another"}])
-@pytest.mark.parametrize("path", ["locks/gc/000001.json", "trash/journal.json"])
-def test_garbage_collection_does_not_begin_over_a_damaged_lock_or_journal(tmp_path: Path, path: str, way: str) -> None:
+def test_garbage_collection_does_not_begin_over_a_damaged_lock(tmp_path: Path, way: str) -> None:
     lake = Lake(str(tmp_path))
     holder = {"host": "here", "pid": 1, "since": NOW.isoformat(), "id": "a"}
-    said = holder if path.startswith("locks") else {"versions": [], "leftovers": [], "is_sure": False}
-    lake.create(lake.path(path), WAYS[way](sealed(said), b"") or b"")
+    lake.create(lake.path("locks/gc/000001.json"), WAYS[way](sealed(holder), b"") or b"")
 
-    with pytest.raises(CorruptArtifactError, match=path):
-        collect(lake, Policy(NOW), lambda _: None)
-
-
-def test_files_left_in_the_trash_by_a_lost_journal_are_named(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
-    lake.create(lake.path("trash", "artifacts", "raw", "a", "a" * 32, "data.parquet"), b"data")
-
-    with pytest.raises(
-        CorruptArtifactError, match=r"data\.parquet and 0 more are left from a removal whose journal is lost"
-    ):
+    with pytest.raises(CorruptArtifactError, match=r"locks/gc/000001\.json"):
         collect(lake, Policy(NOW), lambda _: None)

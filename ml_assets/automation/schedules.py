@@ -23,8 +23,8 @@ from ml_assets.machine.temporary import remove_abandoned
 from ml_assets.models.plan import day_of, days_between, quarantine_key
 from ml_assets.names import CAUSE, prefixed
 from ml_assets.orchestration.updating import day_names
-from ml_assets.provenance.gc.removal import UndoneError, collect
-from ml_assets.provenance.gc.retention import Policy
+from ml_assets.provenance.gc.mark import Policy
+from ml_assets.provenance.gc.sweep import collect
 
 RAW = "raw"
 
@@ -100,7 +100,7 @@ def remove_unneeded_artifacts(context: dg.OpExecutionContext, ml_assets_lake: La
     policy = Policy(datetime.now(tz=UTC), anchor_of=anchor)
     try:
         _, removed = collect(ml_assets_lake.connect(), policy, context.log.info)
-    except (CorruptArtifactError, LockedError, UndoneError) as error:
+    except (CorruptArtifactError, LockedError) as error:
         raise dg.Failure(f"nothing was removed: {error}") from error
     remove_abandoned()
     context.add_output_metadata({"bytes freed": removed.bytes, "folders removed": len(removed.folders)})

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.contracts.words import counted
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from ml_assets.lake.manifest import ArtifactRef
     from ml_assets.lake.store import Lake
-    from ml_assets.provenance.gc.removal import Removed
-    from ml_assets.provenance.gc.retention import RetentionDecision
+    from ml_assets.provenance.gc.mark import Mark
+    from ml_assets.provenance.gc.sweep import Removed
     from ml_assets.provenance.lineage import Key
 
 _MOST_DAYS = 36_500
@@ -62,8 +62,8 @@ def gc(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.logic.promotion.log import anchor
     from ml_assets.machine.temporary import abandoned, remove_abandoned
-    from ml_assets.provenance.gc.removal import UndoneError, collect, look
-    from ml_assets.provenance.gc.retention import Policy
+    from ml_assets.provenance.gc.mark import Policy
+    from ml_assets.provenance.gc.sweep import collect, look
 
     _check(arguments)
     lake = LakeResource().connect()
@@ -77,14 +77,17 @@ def gc(arguments: argparse.Namespace) -> int:
             return _explain(lake, look(lake, policy), arguments)
         log(f"reading all manifests of {lake.url}")
         if arguments.yes:
-            judgement, removed = collect(lake, policy, log)
+            marked, removed = collect(lake, policy, log)
         else:
-            judgement = look(lake, policy)
-    except (CorruptArtifactError, LockedError, UndoneError) as error:
+            marked = look(lake, policy)
+    except (CorruptArtifactError, LockedError) as error:
         print(f"ml-assets: nothing was removed: {error}", file=sys.stderr)
         return 1
-    folders = remove_abandoned() if arguments.yes else abandoned()
-    _print(judgement, removed, lake.url, [str(folder) for folder in folders], as_json=arguments.json)
+    folders = [str(folder) for folder in (remove_abandoned() if arguments.yes else abandoned())]
+    if arguments.json:
+        _print_json(marked, removed, lake.url, folders)
+    else:
+        print("\n".join(_lines(marked, removed, folders)))
     return 0
 
 
@@ -108,7 +111,7 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
         DataError: it is not lost, or the arguments name no artifact.
     """
     from ml_assets.cli.author import author_of, one_line
-    from ml_assets.provenance.gc.removal import give_up
+    from ml_assets.provenance.gc.sweep import give_up
 
     asset, _, version = arguments.give_up.partition("@")
     ref = _ref(asset, arguments.partition, version)
@@ -117,43 +120,28 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
     return 0
 
 
-def _print(
-    judgement: "RetentionDecision", removed: "Removed | None", url: str, folders: Sequence[str], *, as_json: bool
-) -> None:
-    """Print what is kept and what is removed by asset, with sizes, and the temporary folders of killed processes."""
+def _print_json(marked: "Mark", removed: "Removed | None", url: str, folders: Sequence[str]) -> None:
     import json
 
-    assets = _assets(judgement)
-    if as_json:
-        answer = {
-            "lake": url,
-            "keep_days": judgement.policy.keep_days,
-            "kept_since": judgement.policy.since.isoformat(timespec="seconds"),
-            "forget_champions": judgement.policy.forget_champions,
-            "is_removed": removed is not None,
-            "assets": assets,
-            "others": _others(judgement),
-            "unfinished_uploads": len(judgement.uploads),
-            "temporary_folders": [*folders],
-            "damaged": [
-                f"{it.folder}/{problem}" for it in judgement.census.versions.values() for problem in it.damaged
-            ],
-            "strays": [*judgement.census.strays],
-            "bytes": judgement.bytes if removed is None else removed.bytes,
-            "returned": [] if removed is None else [*removed.returned],
-        }
-        print(json.dumps(answer, indent=1))
-        return
-    print("\n".join(_lines(judgement, removed, assets, folders)))
+    answer = {
+        "lake": url,
+        "keep_days": marked.policy.keep_days,
+        "kept_since": marked.policy.since.isoformat(timespec="seconds"),
+        "forget_champions": marked.policy.forget_champions,
+        "is_removed": removed is not None,
+        "assets": _assets(marked),
+        "others": _others(marked),
+        "unfinished_uploads": len(marked.uploads),
+        "temporary_folders": folders,
+        "bytes": marked.bytes if removed is None else removed.bytes,
+        "returned": [] if removed is None else removed.returned,
+    }
+    print(json.dumps(answer, indent=1))
 
 
-def _lines(
-    judgement: "RetentionDecision",
-    removed: "Removed | None",
-    assets: Sequence[Mapping[str, Any]],
-    folders: Sequence[str],
-) -> Iterator[str]:
-    """Yield the lines of the answer, the largest saving first."""
+def _lines(marked: "Mark", removed: "Removed | None", folders: Sequence[str]) -> Iterator[str]:
+    """Yield what is kept and what is removed by asset, with sizes, and the temporary folders of killed processes."""
+    assets = _assets(marked)
     width = max([len("asset"), *(len(one["asset"]) for one in assets)])
     yield f"{'asset':<{width}}  {'kept':>7} {'size':>9}  {'removed':>7} {'size':>9}  main reason for keeping"
     for one in sorted(assets, key=lambda one: (-one["removed"]["bytes"], -one["kept"]["bytes"], one["asset"])):
@@ -163,103 +151,90 @@ def _lines(
             f"{one['asset']:<{width}}  {kept['versions']:>7} {_size(kept['bytes']):>9}  {gone['versions']:>7} "
             f"{_size(gone['bytes']):>9}  {why}"
         )
-    for kind, other in _others(judgement).items():
+    for kind, other in _others(marked).items():
         yield f"{kind:<{width}}  {'':>7} {'':>9}  {other['count']:>7} {_size(other['bytes']):>9}"
-    if judgement.uploads:
-        yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(judgement.uploads):>7} {'?':>9}"
-    if judgement.census.uploads is None:
+    if marked.uploads:
+        yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(marked.uploads):>7} {'?':>9}"
+    if marked.census.uploads is None:
         yield "unfinished uploads could not be listed: this user lacks the permission in this bucket"
-    yield from _findings(judgement)
     for folder in folders:
         yield f"{folder} was left by a killed process; it {'would be' if removed is None else 'is'} removed"
     if removed is None:
-        yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Run it with --yes to remove it."
+        yield f"{_size(marked.bytes)} would be freed; nothing was removed. Run it with --yes to remove it."
         return
     for folder in removed.returned:
-        yield f"{folder} is kept: a run has materialized it again"
-    folders = counted(len(removed.folders), "folder")
-    yield f"{_size(removed.bytes)} freed, {folders} removed; the manifests of what is gone are under removed/"
+        yield f"{folder} is kept: it was used or materialized again meanwhile"
+    count = counted(len(removed.folders), "folder")
+    yield f"{_size(removed.bytes)} freed, {count} removed; the manifests of what is gone are under removed/"
 
 
-def _findings(judgement: "RetentionDecision") -> Iterator[str]:
-    """Yield the damaged data that a listing shows, and files that are not part of the lake."""
-    for version in judgement.census.versions.values():
-        for problem in version.damaged:
-            yield f"damaged: {version.folder}/{problem}. Materialize {version.key[0]} again, or restore it."
-    for path in judgement.census.strays[:_SHOWN]:
-        yield f"{path} is kept: it is not a file of this project"
+def _assets(marked: "Mark") -> list[dict[str, Any]]:
+    """Return, by asset, what is kept, what is removed, and the reasons for what is kept, the largest first."""
+    versions = marked.census.versions
+    found: dict[str, dict[str, Any]] = {}
+    for key, version in versions.items():
+        one = found.setdefault(
+            key[0],
+            {
+                "asset": key[0],
+                "kept": {"versions": 0, "bytes": 0},
+                "removed": {"versions": 0, "bytes": 0},
+                "held_by": {},
+            },
+        )
+        hold = marked.kept.get(key)
+        sums = [one["removed"]]
+        if hold is not None:
+            sums = [one["kept"], one["held_by"].setdefault(hold.root, {"root": hold.root, "versions": 0, "bytes": 0})]
+        for it in sums:
+            it["versions"] += 1
+            it["bytes"] += version.bytes
+    for one in found.values():
+        one["held_by"] = sorted(one["held_by"].values(), key=lambda held: -held["bytes"])[:_SHOWN]
+    return [found[asset] for asset in sorted(found)]
 
 
-def _assets(judgement: "RetentionDecision") -> list[dict[str, Any]]:
-    """Return, by asset, what is kept, what is removed, and the main reason for what is kept."""
-    from collections import Counter
-
-    versions = judgement.census.versions
-    kept, gone = Counter[str](), Counter[str]()
-    kept_bytes, gone_bytes = Counter[str](), Counter[str]()
-    held: dict[str, Counter[str]] = {}
-    held_bytes: dict[str, Counter[str]] = {}
-    for key, hold in judgement.kept.items():
-        kept[key[0]] += 1
-        kept_bytes[key[0]] += versions[key].bytes
-        held.setdefault(key[0], Counter())[hold.root] += 1
-        held_bytes.setdefault(key[0], Counter())[hold.root] += versions[key].bytes
-    for version in judgement.removed:
-        gone[version.key[0]] += 1
-        gone_bytes[version.key[0]] += version.bytes
-    return [
-        {
-            "asset": asset,
-            "kept": {"versions": kept[asset], "bytes": kept_bytes[asset]},
-            "removed": {"versions": gone[asset], "bytes": gone_bytes[asset]},
-            "held_by": [
-                {"root": root, "versions": held[asset][root], "bytes": size}
-                for root, size in held_bytes.get(asset, Counter()).most_common(_SHOWN)
-            ],
-        }
-        for asset in sorted({*kept, *gone})
-    ]
-
-
-def _others(judgement: "RetentionDecision") -> dict[str, dict[str, int]]:
-    left = {"left-overs": {left.folder: left.bytes for left in judgement.leftovers}}
-    kinds = {**judgement.loose, **(left if judgement.leftovers else {})}
+def _others(marked: "Mark") -> dict[str, dict[str, int]]:
+    kinds = {**marked.loose, **({"left-overs": marked.leftovers} if marked.leftovers else {})}
     return {kind: {"count": len(files), "bytes": sum(files.values())} for kind, files in sorted(kinds.items())}
 
 
-def _explain(lake: "Lake", judgement: "RetentionDecision", arguments: argparse.Namespace) -> int:
+def _explain(lake: "Lake", marked: "Mark", arguments: argparse.Namespace) -> int:
     """Print why versions of an asset stay or go; return 1 if there are none.
 
     Raises:
-        DataError: there is no such asset.
+        DataError: the arguments name no artifact.
     """
     import json
 
     asset, _, version = arguments.explain.partition("@")
     found = [
         key
-        for key in judgement.census.versions
+        for key in marked.census.versions
         if key[0] == asset and key[2].startswith(version) and arguments.partition in {None, key[1]}
     ]
     if not found:
-        why = _nothing(lake, judgement, asset, version, arguments.partition)
+        why = _nothing(lake, marked, asset, version, arguments.partition)
         print(json.dumps({"artifact": arguments.explain, "problem": why}, indent=1) if arguments.json else why)
         return 1
-    answers = [_answer(judgement, key) for key in sorted(found)]
+    answers = [_answer(marked, key) for key in sorted(found)]
     if arguments.json:
         print(json.dumps(answers, indent=1))
         return 0
     for answer in answers[:_SHOWN]:
-        print("\n".join(_explanation(answer)))
+        verdict = f"is kept: {answer['root']}" if answer["stays"] else "can be removed: nothing needs it"
+        print(f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}")
+        for one in answer["path"][1:]:
+            print(f"    read by {one}")
     if len(answers) > _SHOWN:
         print(f"and {len(answers) - _SHOWN} more; choose one with {asset}@VERSION or --partition, or see --json")
     return 0
 
 
-def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
+def _answer(marked: "Mark", key: "Key") -> dict[str, Any]:
     from ml_assets.provenance.lineage import ref_of
 
-    version, hold = judgement.census.versions[key], judgement.kept.get(key)
+    version, hold = marked.census.versions[key], marked.kept.get(key)
     return {
         "artifact": str(ref_of(key)),
         "version": key[2],
@@ -267,25 +242,17 @@ def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
         "bytes": version.bytes,
         "stays": hold is not None,
         "root": None if hold is None else hold.root,
-        "path": [] if hold is None else [str(ref_of(one)) for one in judgement.path_to(key)],
+        "path": [] if hold is None else [str(ref_of(one)) for one in marked.path_to(key)],
     }
 
 
-def _explanation(answer: Mapping[str, Any]) -> Iterator[str]:
-    verdict = f"is kept: {answer['root']}" if answer["stays"] else "can be removed: nothing needs it"
-    yield f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}"
-    for one in answer["path"][1:]:
-        yield f"    read by {one}"
-
-
-def _nothing(lake: "Lake", judgement: "RetentionDecision", asset: str, version: str, partition: str | None) -> str:
+def _nothing(lake: "Lake", marked: "Mark", asset: str, version: str, partition: str | None) -> str:
     """Return why there is nothing to explain, with the nearest name."""
-    from difflib import get_close_matches
+    from ml_assets.contracts.errors import near
 
-    names = sorted({key[0] for key in judgement.census.versions})
-    near = get_close_matches(asset, names, n=1)
+    names = sorted({key[0] for key in marked.census.versions})
     if asset not in names:
-        return f"there is no '{asset}' in {lake.url}" + (f"; did you mean '{near[0]}'?" if near else "")
+        return f"there is no '{asset}' in {lake.url}{near(asset, names)}"
     if re.fullmatch(r"[0-9a-f]{32}", version) and (removal := lake.removal(_ref(asset, partition, version))):
         by, on = removal.removed_by, f"{removal.removed_at:%Y-%m-%d}"
         return f"{asset}@{version[:12]} was removed by {by} on {on} ({removal.reason})"

@@ -1,6 +1,6 @@
 """A mutual exclusion lock stored in the lake, so that it works across machines.
 
-Not here: garbage collection, which uses it (see `ml_assets.provenance.gc.removal`).
+Not here: garbage collection, which uses it (see `ml_assets.provenance.gc.sweep`).
 
     locks/<name>/000001.json
 """

@@ -329,13 +329,13 @@ class Manifests(Objects):
             return f"{ref} has no manifest under {self.directory(ref)}, so it does not exist."
         return f"{ref} was removed by {removal.removed_by} on {removal.removed_at:%Y-%m-%d} ({removal.reason})."
 
-    def folders(self) -> dict[str, dict[str, Stat]]:
-        """Return the content of all version folders, by folder under `artifacts/` and name, from one listing.
+    def folders(self, top: str = "artifacts") -> dict[str, dict[str, Stat]]:
+        """Return the content of all version folders under `top`, by folder and name, from one listing.
 
         A folder may have no manifest. Files elsewhere are not part of an artifact, and not returned.
         """
         found: dict[str, dict[str, Stat]] = {}
-        for relative, stat in self.tree_with_sizes(self.path("artifacts")).items():
+        for relative, stat in self.tree_with_sizes(self.path(top)).items():
             parts = relative.split("/")
             depth = next((n for n in range(len(parts) - 1, 1, -1) if _VERSION.fullmatch(parts[n - 1])), None)
             if depth is not None:

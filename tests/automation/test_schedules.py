@@ -20,7 +20,7 @@ from ml_assets.lake.lock import Lock
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import failure, frame, put
-from tests.provenance.gc.test_retention import made
+from tests.provenance.gc.test_mark import made
 
 BY_DAY = {"file": "orders.csv", "partition_by": {"column": "day"}}
 

@@ -14,12 +14,12 @@ from ml_assets.lake.lock import Lock
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import NAMED_BY, PromotionLog
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.gc.removal import collect
-from ml_assets.provenance.gc.retention import Policy
+from ml_assets.provenance.gc.mark import Policy
+from ml_assets.provenance.gc.sweep import collect
 from ml_assets.provenance.lineage import backward
 from tests.builders import files_of, frame, put
-from tests.provenance.gc.test_removal import leave
-from tests.provenance.gc.test_retention import NOW, ago, decide, made, trained
+from tests.provenance.gc.test_mark import NOW, ago, decide, made, trained
+from tests.provenance.gc.test_sweep import leave
 from tests.publications import newest_manifest
 
 
@@ -178,7 +178,7 @@ def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.
     capsys.readouterr()
 
     for asked, said in (
-        (["raw/flight"], f"there is no 'raw/flight' in {lake.url}; did you mean 'raw/flights'?"),
+        (["raw/flight"], f"there is no 'raw/flight' in {lake.url} (did you mean 'raw/flights'?)"),
         (["raw/flights@ffff"], "raw/flights has no version that starts with 'ffff'"),
         (["raw/flights", "--partition", "1999-01-01"], f"there is no raw/flights[1999-01-01] in {lake.url}"),
         ([f"{old.asset}@{old.version}"], f"{old} was removed by gc on "),

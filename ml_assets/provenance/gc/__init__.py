@@ -1,1 +1,1 @@
-"""Garbage collection: reads what is in the lake, decides what is needed, and removes the rest."""
+"""Garbage collection: marks what is needed, checks the mark again, and sweeps the rest by age."""

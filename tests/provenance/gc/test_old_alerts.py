@@ -12,7 +12,7 @@ from ml_assets.alerts.outbox import Outbox, alert_digest
 from ml_assets.alerts.resource import KINDS, Alert, Redactor
 from ml_assets.lake.store import Lake
 from tests.builders import files_of
-from tests.provenance.gc.test_retention import NOW, ago, collected, judged
+from tests.provenance.gc.test_mark import NOW, ago, collected, judged
 
 
 class Bell:

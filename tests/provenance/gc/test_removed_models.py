@@ -9,7 +9,7 @@ import pytest
 from ml_assets.declaration.parts import Stage
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
-from tests.provenance.gc.test_retention import ago, collected, decide, gone, judged, keys, made, trained
+from tests.provenance.gc.test_mark import ago, collected, decide, gone, judged, keys, made, trained
 
 FOLDERS = ("artifacts", "order", "promotions", "retrainings", "reproductions", "studies")
 """The folders with a part for each model; docs/upgrade.md lists them too."""

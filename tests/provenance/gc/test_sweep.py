@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
+from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from ml_assets.lake.lock import Lock, LockedError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
@@ -22,11 +23,11 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealed_frame import write_frame
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.gc.removal import UndoneError, collect, look
-from ml_assets.provenance.gc.retention import Policy
+from ml_assets.provenance.gc.mark import Policy
+from ml_assets.provenance.gc.sweep import collect, look
 from ml_assets.provenance.lineage import last_manifest
 from tests.builders import files_of, frame, put
-from tests.provenance.gc.test_retention import NOW, ago, collected, decide, made, trained
+from tests.provenance.gc.test_mark import NOW, ago, collected, decide, made, trained
 from tests.publications import newest_name
 
 OLD, YOUNG = "a" * 32, "b" * 32
@@ -200,7 +201,7 @@ def test_leftovers_are_removed_only_after_a_day(lake: Lake) -> None:
     assert [] == [*files_of(lake, lake.directory(old).removeprefix(f"{lake.url}/"))]
 
 
-def test_studies_records_and_environments_that_are_not_needed_are_removed(lake: Lake) -> None:
+def test_old_studies_and_step_records_are_removed_and_environments_are_kept(lake: Lake) -> None:
     def age(path: Path, days: float) -> None:
         os.utime(path, (ago(days).timestamp(),) * 2)
 
@@ -209,35 +210,44 @@ def test_studies_records_and_environments_that_are_not_needed_are_removed(lake: 
         write_frame(lake, lake.path("studies", "m", f"{study}.json"), frame(1))
         age(Path(lake.path("studies", "m", f"{study}.json")), days)
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
-        environment = {"environment": f"of-{run}"}
-        record = StepRecord(run_id=run, step="x", retry_number=0, assets=("y",), started_at=ago(days), **environment)
-        store_step(lake, record)
+        store_step(lake, StepRecord(run_id=run, step="x", retry_number=0, assets=("y",), started_at=ago(days)))
         age(Path(lake.path("runs", run, "x", "0.json")), days)
-    for name in ("of-kept", "of-lost", "of-new", "of-nobody"):
-        lake.create(lake.path("environments", f"{name}.json"), b"{}")
-        age(Path(lake.path("environments", f"{name}.json")), 10)
+    age(Path(lake.path("environments", f"{lake.environment()}.json")), 300)
 
     collected(lake)
 
     assert [f"studies/m/{YOUNG}.json"] == [*files_of(lake, "studies")]
     assert ["runs/kept/x/0.json", "runs/new/x/0.json"] == [*files_of(lake, "runs")]
-    environments = {Path(path).stem for path in files_of(lake, "environments")}
-    assert {lake.environment(), "of-kept", "of-lost", "of-new"} == environments
+    assert [f"environments/{lake.environment()}.json"] == [*files_of(lake, "environments")]
 
 
-def test_an_environment_that_only_a_removed_artifact_names_is_kept(lake: Lake) -> None:
-    made(lake, "raw/a", 1, 400)
-    made(lake, "raw/a", 2, 300)
-    collected(lake)
-    for path in Path(lake.path("artifacts")).rglob("manifest*.json"):
-        manifest = Manifest.read(path.read_bytes(), str(path))
-        path.write_bytes(manifest.model_copy(update={"environment": "0" * 32}).text())
-    environment = Path(lake.path("environments", f"{lake.environment()}.json"))
-    os.utime(environment, (0, 0))
+def test_the_inputs_of_a_step_that_begins_at_any_moment_are_kept_or_were_removed_before(tmp_path: Path) -> None:
+    source, _ = worn(tmp_path / "source")
+    n, is_over, returned = 0, False, 0
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+        begun: list[ArtifactRef] = []
 
-    collected(lake)
+        def begin(to: Lake = lake, into: list[ArtifactRef] = begun) -> None:
+            read = ArtifactRef(asset="raw/b", version=content_version(parts_of(frame(2))))
+            try:
+                into += to.manifest(read).inputs
+                to.get(read, pl.DataFrame)
+            except LakeError:
+                into.clear()
+                return
+            into.append(read)
+            record = StepRecord(
+                run_id="new", step="x", retry_number=0, assets=("y",), inputs=(read,), started_at=datetime.now(tz=UTC)
+            )
+            store_step(to, record)
 
-    assert environment.exists()
+        returned += bool(collected(watched := Watched(lake.url, n, begin)).returned)
+        is_over = watched.count < n
+        assert is_over or all(lake.manifests(ref) for ref in begun), n
+        assert [] == damage(lake), n
+    assert returned > 3
 
 
 def test_folders_that_are_empty_for_a_day_are_removed(tmp_path: Path) -> None:
@@ -315,7 +325,7 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
     source = Lake(str(tmp_path / "source"))
     old, served = trained(source, 2, 400), trained(source, 1, 300)
     decide(source, 1, 299, served)
-    n, is_over, undone = 0, False, 0
+    n, is_over, returned = 0, False, 0
     while not is_over:
         n += 1
         lake = again_of(source, tmp_path / str(n))
@@ -328,17 +338,14 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
             decide(to, 2, 0, old)
 
         watched = Watched(lake.url, n, promote)
-        try:
-            collected(watched)
-        except UndoneError:
-            undone += 1
+        returned += bool(collected(watched).returned)
         is_over = watched.count < n
         champion = PromotionLog(lake, "flight_delay", Promotion).last()
         assert champion is not None
         assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
         if champion.number == 2:
             assert all(lake.get(ref, pl.DataFrame, is_input=False) is not None for ref in old.values()), n
-    assert undone > 3
+    assert returned > 3
 
 
 def test_of_two_at_once_one_succeeds_and_the_other_learns_which(tmp_path: Path) -> None:
@@ -398,13 +405,6 @@ def test_the_owner_notices_that_its_lock_was_taken_over(lake: Lake) -> None:
         slow.check()
 
 
-def test_an_invalid_journal_stops_gc(lake: Lake) -> None:
-    lake.create(lake.path("trash", "journal.json"), b"{}")
-
-    with pytest.raises(CorruptArtifactError, match="is not the journal of a removal as it was written"):
-        collected(lake)
-
-
 def test_on_s3_the_same_is_removed_and_unfinished_uploads_too(s3: Callable[[str], Mapping[str, Any]]) -> None:
     lake = Lake("s3://collected/lake", s3("collected"))
     refs = [put(lake, frame(n), asset="raw/a").ref for n in (1, 2)]
@@ -413,10 +413,10 @@ def test_on_s3_the_same_is_removed_and_unfinished_uploads_too(s3: Callable[[str]
         lake.fs.call_s3("create_multipart_upload", Bucket="collected", Key=key)
     assert [] == [*look(lake, Policy(NOW, 0)).removed]
 
-    judgement, removed = collect(lake, Policy(LATER, 0), lambda _: None)
+    marked, removed = collect(lake, Policy(LATER, 0), lambda _: None)
 
-    assert (2, 1) == (len(removed.folders), len(judgement.uploads))
-    assert judgement.bytes == removed.bytes
+    assert (2, 1) == (len(removed.folders), len(marked.uploads))
+    assert marked.bytes == removed.bytes
     assert {"": [kept]} == lake.versions("raw/a")
     assert lake.removed_manifest(refs[0]).ref == refs[0]
     uploads = lake.fs.call_s3("list_multipart_uploads", Bucket="collected")["Uploads"]
