@@ -6,8 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.models.agreement import contradictions
 from ml_assets.models.plan import ModelPlan, Plans
 from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
+from ml_assets.orchestration.location import current_overrides
 from ml_assets.project import Project, use_project
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
@@ -123,39 +123,6 @@ def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
 
 
 ResourceFactory = Callable[[LakeResource, Path], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Overrides:
-    """What a command or a test uses instead of the arguments in the project's definitions.py.
-
-    Attributes:
-        lake: the lake; the project's if absent.
-        loggers: the loggers of runs; Dagster's console if absent.
-        resources: by key, instead of the project's.
-    """
-
-    lake: LakeResource | None = None
-    loggers: Mapping[str, dg.LoggerDefinition] | None = None
-    resources: Mapping[str, Any] = field(default_factory=dict)
-
-
-_OVERRIDES: ContextVar[Overrides] = ContextVar("overrides", default=Overrides())  # noqa: B039 - it is frozen
-
-
-def current_overrides() -> Overrides:
-    """Return what `build` uses at this moment."""
-    return _OVERRIDES.get()
-
-
-@contextmanager
-def overriding(overrides: Overrides) -> Iterator[None]:
-    """Apply overrides to every `build` within the context."""
-    token = _OVERRIDES.set(overrides)
-    try:
-        yield
-    finally:
-        _OVERRIDES.reset(token)
 
 
 def build(

@@ -19,8 +19,6 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.flow import Flow, Span
-from ml_assets.cli.flow.runs import InProcess
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
@@ -30,6 +28,8 @@ from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake, Origin
+from ml_assets.orchestration.flow import Flow, Span
+from ml_assets.orchestration.runs import InProcess
 from tests.event_logs import ephemeral_instance
 from tests.flights import DEFS, build
 

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from ml_assets.assembly import STAGES
-from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING
 from ml_assets.cli.flow.summary import summary_text
 from ml_assets.cli.main import parser
 from ml_assets.contracts.from_dbt import contracts_from_dbt
@@ -22,6 +21,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.models.plan import ModelPlan
+from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, TRAINING
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.project_contracts import read_manifest
 

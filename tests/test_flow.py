@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.cli.flow.summary import summarize, summary_text
 from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
@@ -19,6 +18,7 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.warehouse.warehouse import look_back_days

@@ -15,8 +15,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_series_equal
 
-from ml_assets.assembly import Overrides
-from ml_assets.cli.flow.project import load_definitions, prepare, read_declarations
+from ml_assets.cli.flow.project import prepare, read_declarations
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import (
     DailyDrift,
@@ -37,6 +36,7 @@ from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.model import predict
 from ml_assets.names import prefixed
+from ml_assets.orchestration.location import Overrides, load_definitions
 from ml_assets.project import PROJECT
 from ml_assets.provenance.lineage import backward
 from tests.golden_0_1_0.write import ARCHIVE, AS_OF, MODEL

@@ -22,9 +22,9 @@ from ml_assets.lake.store import Lake
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
 from ml_assets.logic.point_in_time.leak_test import Leak
+from ml_assets.models.leaks import proven_leaks
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.features import features
-from ml_assets.stages.leak_test.findings import proven_leaks
 from ml_assets.stages.leak_test.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of

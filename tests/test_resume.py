@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from ml_assets.cli.flow.flow import Flow, Span
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.steps import last_attempt, steps_of
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Flow, Span
 from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.stages import labels as labels_stage
 from tests.builders import FLOWN, flights_declared, forget_promotions, frame, project

@@ -16,9 +16,9 @@ from typing import Final
 
 from benchmarks.chaos.trials import TRACEBACK, Scene, Trial, end, run, start
 from ml_assets.cli.console.problems import KNOWN
-from ml_assets.cli.flow.flow import Span
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Span
 from tests.faults import FaultyDisk, FaultyS3
 from tests.killing import MODEL, PREDICTED, Change, outcome
 

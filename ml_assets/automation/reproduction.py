@@ -1,24 +1,28 @@
 """The weekly job that reproduces each champion from its manifest, and fails if a different model results.
 
-Not here: how a model is reproduced. The job calls `ml-assets reproduce` in a separate process.
+Not here: how a model is trained again (see `ml_assets.provenance.retraining`).
 """
 
-import json
-import os
-import subprocess
-import sys
+import logging
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Literal
 
 import dagster as dg
 from pydantic import Field
 
-from ml_assets.declaration.reading import Declared
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.lake.errors import LakeError
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.machine.temporary import temporary_folder
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.groups import promotions
-from ml_assets.project import PROJECT, find_project
+from ml_assets.orchestration.messages import asset_of_step
+from ml_assets.project import find_project
+from ml_assets.provenance.reproduction import ReproductionVerdict, last_verdict, store_verdict
+from ml_assets.provenance.retraining import ModelRetraining, recorded_model
 from ml_assets.stages.checks.reproduction import reproduction_result
 
 TRAIN_AGAIN: Final = prefixed("train_again")
@@ -29,7 +33,24 @@ class ReproduceConfig(dg.Config):
     """The model to reproduce, and the stage to start from."""
 
     model: str = Field(description="A declared model, or MODEL@VERSION; the champion if no version is given.")
-    start: str = Field(default="training_set", pattern="^(training_set|raw)$", description="training_set or raw")
+    start: Literal["training_set", "raw"] = Field(default="training_set", description="What it is rebuilt from.")
+
+
+class _JobLog:
+    """Repeats the messages of the training in the log of the job's run."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.errors: list[str] = []
+        self._logger = logger
+
+    def log(self, text: str) -> None:
+        """Log a message."""
+        self._logger.info(text)
+
+    def log_failure(self, step: str, error: str, run_id: str) -> None:  # noqa: ARG002 - the training's runs are not recorded
+        """Log the error of a failed step."""
+        self.errors.append(f"{asset_of_step(step)} failed: {error}")
+        self._logger.error(self.errors[-1])
 
 
 @dg.op(
@@ -47,28 +68,46 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
     if not at and not promotions(opened, name).verified().entries:
         context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
         return
-    command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]
-    environment = {**os.environ, "ML_ASSETS_LAKE": opened.url, PROJECT: str(find_project().root)}
-    done = subprocess.run(
-        command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
-    for line in done.stderr.splitlines():
-        context.log.info(line)
-    if not done.stdout.strip():
-        lines = done.stderr.strip().splitlines()
-        raise dg.Failure(f"{config.model} could not be trained again: {lines[-1] if lines else done.returncode}")
+    try:
+        verdict = _verdict(opened, config, _JobLog(context.log))
+    except (DataError, LakeError) as error:
+        raise dg.Failure(f"{config.model} could not be trained again: {error}") from error
     if (result := reproduction_result(opened, name)) is not None:
         context.instance.report_runless_asset_event(dg.AssetCheckEvaluation(**result))
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    facts = {
-        "version": verdict["version"],
-        "seconds": verdict["seconds"],
-        "changes": dg.MetadataValue.json(verdict["changes"]),
-        "outcomes": dg.MetadataValue.json(verdict["outcomes"]),
+    facts: dict[str, dg.MetadataValue | str | float] = {
+        "version": verdict.version,
+        "seconds": verdict.seconds,
+        "changes": dg.MetadataValue.json([*verdict.changes]),
+        "outcomes": dg.MetadataValue.json([it.model_dump() for it in verdict.outcomes]),
     }
-    if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("is_within_tolerance")):
+    if not verdict.is_reproduced:
         raise dg.Failure(f"{config.model} was not reproduced; a different model resulted.", metadata=facts)
     context.add_output_metadata(facts)
+
+
+def _verdict(lake: Lake, config: ReproduceConfig, log: _JobLog) -> ReproductionVerdict:
+    """Train again, with the original code if it has changed, and return the stored verdict.
+
+    Raises:
+        DataError: a step failed, or the inputs or the original code no longer exist.
+    """
+    declared = read_all(find_project().declarations)
+    recorded = recorded_model(lake, declared, config.model, config.start)
+    with temporary_folder("reproduce") as folder:
+        again = ModelRetraining(lake, declared, recorded, config.start, folder, log)
+        exit_code = again.run_original("--json")
+        if exit_code is None:
+            verdict = again.run()
+            if verdict is not None:
+                store_verdict(lake, verdict)
+        else:
+            log.log(
+                f"the process with the original code ended with exit code {exit_code}; it logs to stdout and stderr"
+            )
+            verdict = last_verdict(lake, recorded.model, recorded.ref.version) if exit_code in {0, 1} else None
+    if verdict is None:
+        raise DataError("; ".join(log.errors) or "a step failed with the original code; see stderr of this step.")
+    return verdict
 
 
 @dg.job(name=prefixed("reproduce"), description="Train a model again from its manifest and compare the hashes.")

@@ -92,9 +92,9 @@ def _waiting_line(name: str, waits: "Promotion", day: "date | None") -> str:
 def _past_day(text: str, zone: str) -> "date":
     from datetime import UTC, datetime, timedelta
 
-    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.days import yesterday
     from ml_assets.contracts.errors import DataError
+    from ml_assets.orchestration.flow import day_given
 
     day, today = day_given(text, "--on"), yesterday(datetime.now(tz=UTC), zone) + timedelta(days=1)
     if day > today:

@@ -56,9 +56,9 @@ def explain_models(arguments: argparse.Namespace) -> int:
 
     from ml_assets.cli.flow.project import open_instance, read_declarations
     from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.leaks import proven_leaks
     from ml_assets.models.monitoring import read_monitoring
     from ml_assets.models.spending import read_spending
-    from ml_assets.stages.leak_test.findings import proven_leaks
 
     declared = read_declarations()
     model = declared.model(arguments.model)
@@ -85,10 +85,10 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
     """Return which of a model's features, labels and tables wait for missing days, and what is out of date."""
     from datetime import UTC, datetime
 
-    from ml_assets.assembly import Overrides
     from ml_assets.automation.waits import Waits
-    from ml_assets.cli.flow.project import load_definitions, prepare
+    from ml_assets.cli.flow.project import prepare
     from ml_assets.contracts.days import yesterday
+    from ml_assets.orchestration.location import Overrides, load_definitions
     from ml_assets.orchestration.stale import stale_of
     from ml_assets.orchestration.updating import blocked
 

@@ -33,11 +33,11 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from datetime import date
 
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.flow import day_given
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.contracts.errors import DataError
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
+    from ml_assets.orchestration.flow import day_given
     from ml_assets.project import find_project
     from ml_assets.stages.leak_test.leaktest import leak_test, store_report
 

@@ -59,8 +59,8 @@ def quarantine(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.errors import DataError
+    from ml_assets.orchestration.flow import day_given
 
     if arguments.day is not None:
         day_given(arguments.day, "DAY")

@@ -105,11 +105,11 @@ def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRe
 def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
     import sys
 
-    from ml_assets.assembly import Overrides
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.project import load_definitions, prepare
+    from ml_assets.cli.flow.project import prepare
     from ml_assets.lake.scratch import ScratchLakeResource
     from ml_assets.machine.temporary import temporary_folder
+    from ml_assets.orchestration.location import Overrides, load_definitions
     from ml_assets.provenance.original_code import code_differences, environment_differences
     from ml_assets.provenance.replay import narrowed, scratch_of
 
@@ -152,7 +152,7 @@ def _in_original_code(
     """Replay in a scratch worktree of the commit that the step ran from."""
     from pathlib import Path
 
-    from ml_assets.cli.original import run_original_code
+    from ml_assets.provenance.original_code import run_original_code
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current"]
     command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]

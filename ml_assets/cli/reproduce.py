@@ -32,29 +32,23 @@ def reproduce(arguments: argparse.Namespace) -> int:
     import sys
 
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.project import prepare
-    from ml_assets.cli.flow.retraining import ModelRetraining, recorded_model
-    from ml_assets.cli.original import run_original_code
+    from ml_assets.cli.flow.project import prepare, read_declarations
     from ml_assets.lake.resource import LakeResource
     from ml_assets.machine.temporary import temporary_folder
+    from ml_assets.provenance.retraining import ModelRetraining, recorded_model
 
     progress = Progress(sys.stderr)
     prepare()
     source = LakeResource().connect()
-    recorded = recorded_model(source, arguments.model, arguments.start)
-    manifest = recorded.manifest
+    declared = read_declarations()
+    recorded = recorded_model(source, declared, arguments.model, arguments.start)
     with temporary_folder("reproduce") as folder:
-        again = ModelRetraining(source, recorded, arguments.start, folder, progress)
-        changes = again.code_changes() if arguments.code == "original" and manifest.git_commit else []
-        if changes:
-            for sentence in changes:
-                progress.log(sentence)
-            command = ["reproduce", f"{recorded.model}@{recorded.ref.version}", "--from", arguments.start]
-            command += ["--code", "current", *(["--json"] if arguments.json else [])]
-            return run_original_code(
-                manifest.git_commit, command, lake=source.url, was_dirty=manifest.git_is_dirty, log=progress.log
-            )
-        verdict = again.run(progress.log)
+        again = ModelRetraining(source, declared, recorded, arguments.start, folder, progress)
+        if arguments.code == "original":
+            exit_code = again.run_original(*(["--json"] if arguments.json else []))
+            if exit_code is not None:
+                return exit_code
+        verdict = again.run()
     if verdict is None:
         progress.log("a step failed, so there is no verdict")
         return 3

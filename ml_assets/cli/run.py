@@ -25,16 +25,16 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import UTC, datetime
 
-    from ml_assets.assembly import Overrides
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.flow import Flow, Span
-    from ml_assets.cli.flow.missing import newest_day_of_data
-    from ml_assets.cli.flow.project import load_definitions, prepare, read_declarations, read_table_contracts
+    from ml_assets.cli.flow.newest_day import newest_day_of_data
+    from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.cli.flow.runs import open_runs
     from ml_assets.cli.flow.summary import leak_lines, summarize, summary_text
     from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.leaks import proven_leaks
     from ml_assets.models.spending import read_spending
-    from ml_assets.stages.leak_test.findings import proven_leaks
+    from ml_assets.orchestration.flow import Flow, Span
+    from ml_assets.orchestration.location import Overrides, load_definitions
 
     progress = Progress(sys.stderr, is_recorded=True)
     progress.log("preparing")

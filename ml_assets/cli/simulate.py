@@ -46,21 +46,20 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from ml_assets.assembly import Overrides
     from ml_assets.backtest.run import PAGE, first_feature_day, run_backtest
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.flow import Flow, Span
     from ml_assets.cli.flow.project import (
-        load_definitions,
         open_instance,
         prepare,
         read_declarations,
         read_table_contracts,
     )
-    from ml_assets.cli.flow.runs import InProcess
     from ml_assets.contracts.simulation import Simulation
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
+    from ml_assets.orchestration.flow import Flow, Span
+    from ml_assets.orchestration.location import Overrides, load_definitions
+    from ml_assets.orchestration.runs import InProcess
 
     progress = Progress(sys.stderr, is_recorded=True)
     declared = read_declarations()
@@ -104,9 +103,9 @@ def backtest_request(arguments: argparse.Namespace) -> "BacktestRequest":
         DataError: a day, a policy or an injection is not valid, or the days are in the wrong order.
     """
     from ml_assets.backtest.run import BacktestRequest
-    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.errors import DataError
     from ml_assets.logic.backtest.injection import Injection
+    from ml_assets.orchestration.flow import day_given
 
     first, last = day_given(arguments.first, "--from"), day_given(arguments.last, "--to")
     if last < first:

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 import dagster as dg
 from pydantic import BaseModel
 
-from ml_assets.assembly import Overrides, build_from, current_overrides
+from ml_assets.assembly import build_from
 from ml_assets.automation.standard import standard_automation
 from ml_assets.components.scaffolding import ModelScaffolder, RawTablesScaffolder, TablesScaffolder
 from ml_assets.contracts.errors import ContractError
@@ -19,6 +19,7 @@ from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.models.plan import TABLES, quarantine_key
+from ml_assets.orchestration.location import Overrides, current_overrides
 from ml_assets.project import find_project
 
 D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)

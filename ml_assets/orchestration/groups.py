@@ -1,6 +1,6 @@
 """Which assets one run materializes together, and what their manifests must contain.
 
-Not here: when they are materialized (see `ml_assets.cli.flow.flow` and `ml_assets.automation.updates`).
+Not here: when they are materialized (see `ml_assets.orchestration.flow` and `ml_assets.automation.updates`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

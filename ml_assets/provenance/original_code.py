@@ -1,10 +1,12 @@
-"""Compares an artifact's original code and environment with the current ones, and checks out the original code.
+"""Compares an artifact's original code and environment with the current ones, and runs commands with original code.
 
 Not here: replay and reproduction (see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`).
 """
 
+import os
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.origin import current_environment, load_environment
 from ml_assets.machine.temporary import temporary_folder
+from ml_assets.project import PROJECT, find_project
 
 
 def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
@@ -57,6 +60,34 @@ def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | Non
         for asset, version in sorted(then.items())
         if asset not in now or code_parts(now[asset])[0] != code_parts(version)[0]
     ]
+
+
+def run_original_code(
+    commit: str | None, command: Sequence[str], *, lake: str, was_dirty: bool | None, log: Callable[[str], None]
+) -> int:
+    """Run a command with the code of a commit in the same terminal, and return its exit code.
+
+    Args:
+        commit: the commit; None if none was recorded.
+        command: its arguments, starting with the name of the command.
+        lake: the lake that it uses.
+        was_dirty: whether files differed from the commit.
+        log: called with messages for the user.
+
+    Raises:
+        DataError: the commit is not available, or does not have the command.
+    """
+    with worktree(find_project().root, commit) as code:
+        if not (code / "ml_assets" / "cli" / f"{command[0]}.py").exists():
+            raise DataError(
+                f"commit {(commit or '')[:12]} is older than this command; use the current code: --code current."
+            )
+        log(f"the code has changed since; using the code of commit {(commit or '')[:12]}")
+        if was_dirty:
+            log("some files differed from that commit; their content was not recorded")
+        environment = {**os.environ, "PYTHONPATH": str(code), PROJECT: str(code), "ML_ASSETS_LAKE": lake}
+        whole = [sys.executable, "-m", "ml_assets.cli.main", *command]
+        return subprocess.run(whole, check=False, cwd=code, env=environment).returncode
 
 
 @contextmanager

@@ -25,9 +25,9 @@ from ml_assets.logic.pages.card import render_card
 from ml_assets.logic.pages.card_input import CardInput, CardTable, Making
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.models.champions import Shown, model_on_card
+from ml_assets.models.leaks import findings_behind
 from ml_assets.models.plan import ModelPlan, day_of
 from ml_assets.stages.asset import stage
-from ml_assets.stages.leak_test.findings import findings_behind
 
 T = TypeVar("T")
 

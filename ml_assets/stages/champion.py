@@ -26,10 +26,10 @@ from ml_assets.logic.promotion.gate import GateRule, Verdict
 from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
 from ml_assets.models.evaluation import serving_costs, verdict_on
+from ml_assets.models.leaks import findings_behind
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE
 from ml_assets.stages.asset import stage
-from ml_assets.stages.leak_test.findings import findings_behind
 
 CHECK: Final = "gate_accepts_the_challenger"
 WORDS: Final = {

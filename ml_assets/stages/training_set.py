@@ -21,11 +21,11 @@ from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
+from ml_assets.models.leaks import LONE, findings_on, refuse_leaks
 from ml_assets.models.plan import ModelPlan, newest_day
 from ml_assets.models.training import first_training_day, training_gaps, training_set_as_of
 from ml_assets.orchestration.groups import INPUTS
 from ml_assets.stages.asset import stage
-from ml_assets.stages.leak_test.findings import LONE, findings_on, refuse_leaks
 
 CHECK = "no_feature_predicts_the_target_alone"
 LOOKED_AT = 20_000  # random train rows; all 245,000 of a year take 4 s and show the same

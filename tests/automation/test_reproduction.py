@@ -1,18 +1,19 @@
 """The weekly reproduction: which runs it requests, and when its run fails."""
 
-import json
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import dagster as dg
 import pytest
 
+from ml_assets.automation import reproduction
 from ml_assets.automation.reproduction import reproduce_job, reproduction_schedule
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import HEAD, PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -40,18 +41,48 @@ def reproduced(lake: Path, instance: dg.DagsterInstance | None = None) -> dg.Exe
     )
 
 
+def verdict(*, is_equal: bool) -> ReproductionVerdict:
+    return ReproductionVerdict(
+        model=MODEL, version=promotion(1).champion, start="training_set", is_equal=is_equal, environment="e" * 32,
+        outcomes=(AssetOutcome(asset=f"{MODEL}/model", artifacts=1, equal=int(is_equal)),), seconds=1.0,
+        decided_at=datetime(2026, 11, 22, tzinfo=UTC),
+    )  # fmt: skip
+
+
+RECORDED = SimpleNamespace(model=MODEL, ref=ArtifactRef(asset=f"{MODEL}/model", version=promotion(1).champion))
+
+
+class Retrained:
+    """Stands for a training of a minute; `test_retraining_flow` trains."""
+
+    outcome: ClassVar[ReproductionVerdict | int | None] = verdict(is_equal=True)
+    requests: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, *given: Any) -> None:
+        self.lake, declared, recorded, start, folder, self.listener = given
+        assert (Declared(), True) == (declared, folder.is_dir())
+        self.requests.append((recorded.model, start))
+
+    def run_original(self, *options: str) -> int | None:
+        assert ("--json",) == options
+        if isinstance(self.outcome, int) and self.outcome == 1:
+            store_verdict(self.lake, verdict(is_equal=False))
+        return self.outcome if isinstance(self.outcome, int) else None
+
+    def run(self) -> ReproductionVerdict | None:
+        if self.outcome is None:
+            self.listener.log_failure(f"{MODEL}__model", "ValueError: no rows", "0123")
+        assert not isinstance(self.outcome, int)
+        return self.outcome
+
+
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The output of the command, in place of training for a minute; its own tests train."""
-    verdict = {"is_equal": True, "version": "a" * 32, "seconds": 1.0, "changes": [], "outcomes": []}
-    calls: dict[str, Any] = {"verdict": verdict}
-
-    def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
-        calls.update(command=command, lake=env["ML_ASSETS_LAKE"])
-        return subprocess.CompletedProcess(command, 0, stdout=json.dumps(calls["verdict"]), stderr="training\n")
-
-    monkeypatch.setattr("ml_assets.automation.reproduction.subprocess.run", run)
-    return calls
+def retrained(monkeypatch: pytest.MonkeyPatch) -> type[Retrained]:
+    monkeypatch.setattr(reproduction, "ModelRetraining", Retrained)
+    monkeypatch.setattr(reproduction, "read_all", lambda _: Declared())
+    monkeypatch.setattr(reproduction, "recorded_model", lambda *_: RECORDED)
+    monkeypatch.setattr(Retrained, "requests", [])
+    return Retrained
 
 
 def with_champion(folder: Path) -> Path:
@@ -72,27 +103,36 @@ def test_without_models_the_tick_is_skipped_with_a_reason() -> None:
     assert "no model is declared" in asked().skip_message
 
 
-def test_an_equal_model_ends_the_run_well(tmp_path: Path, said: dict[str, Any]) -> None:
-    assert reproduced(with_champion(tmp_path)).success
-    assert ["reproduce", MODEL, "--from", "training_set", "--json"] == said["command"][3:]
-    assert str(tmp_path) == said["lake"]
-
-
-@pytest.mark.parametrize("equal", [1, 0])
-def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, Any], equal: int) -> None:
-    champion = promotion(1).champion
-    verdict = ReproductionVerdict(
-        model=MODEL, version=champion, start="training_set", is_equal=bool(equal), environment="e" * 32, seconds=1.0,
-        outcomes=(AssetOutcome(asset=f"{MODEL}/model", artifacts=1, equal=equal),),
-        decided_at=datetime(2026, 11, 22, tzinfo=UTC),
-    )  # fmt: skip
-    store_verdict(Lake(str(with_champion(tmp_path))), verdict)
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_a_different_model_fails_the_run_and_the_verdict_is_a_check_of_the_champion(
+    tmp_path: Path, retrained: type[Retrained], monkeypatch: pytest.MonkeyPatch, *, is_equal: bool
+) -> None:
+    monkeypatch.setattr(retrained, "outcome", verdict(is_equal=is_equal))
     with ephemeral_instance() as instance:
-        reproduced(tmp_path, instance)
+        done = reproduced(with_champion(tmp_path), instance)
         key = dg.AssetCheckKey(dg.AssetKey([MODEL, "champion"]), CHECK)
         records = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
 
-    assert [bool(equal)] == [it.event.dagster_event.asset_check_evaluation_data.passed for it in records]
+    assert (is_equal, [(MODEL, "training_set")]) == (done.success, retrained.requests)
+    assert [is_equal] == [it.event.dagster_event.asset_check_evaluation_data.passed for it in records]
+    if not is_equal:
+        assert f"{MODEL} was not reproduced; a different model resulted." in failure(done)[1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (None, f"{MODEL} could not be trained again: {MODEL}/model failed: ValueError: no rows"),
+        (3, f"{MODEL} could not be trained again: a step failed with the original code; see stderr of this step."),
+        (1, f"{MODEL} was not reproduced; a different model resulted."),
+    ],
+)
+def test_a_failed_training_has_no_verdict_and_one_with_the_original_code_leaves_its_verdict_in_the_lake(
+    tmp_path: Path, retrained: type[Retrained], monkeypatch: pytest.MonkeyPatch, outcome: int | None, message: str
+) -> None:
+    monkeypatch.setattr(retrained, "outcome", outcome)
+
+    assert message in failure(reproduced(with_champion(tmp_path)))[1]
 
 
 def test_a_champion_that_was_never_reproduced_has_no_result_and_does_not_pass(tmp_path: Path) -> None:
@@ -108,17 +148,9 @@ def test_a_champion_that_was_never_reproduced_has_no_result_and_does_not_pass(tm
     assert [] == done.get_asset_check_evaluations()
 
 
-def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> None:
-    said["verdict"]["is_equal"] = False
-
-    _, message = failure(reproduced(with_champion(tmp_path)))
-
-    assert f"{MODEL} was not reproduced; a different model resulted." in message
-
-
-def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: dict[str, Any]) -> None:
+def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, retrained: type[Retrained]) -> None:
     assert reproduced(tmp_path).success
-    assert "command" not in said
+    assert [] == retrained.requests
 
 
 def test_a_missing_promotion_log_fails_the_run_and_does_not_count_as_no_champion(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ import dagster as dg
 import pytest
 
 from ml_assets.alerts.resource import Alerts
-from ml_assets.cli import original
-from ml_assets.cli.flow.flow import Span
-from ml_assets.cli.main import main
+from ml_assets.automation.reproduction import TRAIN_AGAIN, reproduce_job
 from ml_assets.contracts.artifacts import DailyDrift, Model, Promotion, TrainingSet, Tuning
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Span
 from ml_assets.orchestration.groups import TRAINING
+from ml_assets.provenance import retraining
+from ml_assets.provenance.reproduction import last_verdict
 from tests.builders import flights_declared, project, put
 
 MODEL = "flight_delay"
@@ -65,9 +66,15 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
     assert (2, "drift", lake.find(f"{MODEL}/model").version) == (entry.number, entry.cause, entry.challenger)
     assert {"": "parameters"} == stale[dg.AssetKey([MODEL, "training_set"])]
 
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    for module in ("assembly", "cli.flow.project"):
+    for module in ("assembly", "automation.reproduction"):
         monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: declared)
-    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
-    assert 0 == main(["reproduce", f"{MODEL}@{entry.challenger}"])
+    monkeypatch.setattr(retraining, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
+    version = entry.challenger
+    done = reproduce_job.execute_in_process(
+        resources={"ml_assets_lake": LakeResource(url=str(own_flown))},
+        run_config={"ops": {TRAIN_AGAIN: {"config": {"model": f"{MODEL}@{version}"}}}},
+    )
+    verdict = last_verdict(lake, MODEL, version)
+    assert verdict is not None
+    assert (True, (True, version)) == (done.success, (verdict.is_equal, verdict.version))

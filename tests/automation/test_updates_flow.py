@@ -12,9 +12,9 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.updates import tick
-from ml_assets.cli.flow.flow import Span
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Span
 from tests.builders import Project
 from tests.killing import MODEL, PREDICTED, Undisturbed, folder_after, undisturbed_flow
 

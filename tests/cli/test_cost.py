@@ -96,7 +96,7 @@ def test_a_run_over_the_budget_warns_and_continues(
     lake.put("flight_delay/labels", "2013-01-01", frame(1), Origin(cost=COST))
     ran: list[bool] = []
     monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
-    monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", lambda *_: bool(ran.append(True)))
+    monkeypatch.setattr("ml_assets.orchestration.flow.Flow.run", lambda *_: bool(ran.append(True)))
 
     assert 3 == main(["run", "flight_delay"])
 

@@ -31,7 +31,7 @@ from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import Cost
-from ml_assets.stages.leak_test.findings import record_asset
+from ml_assets.models.leaks import record_asset
 from tests.automation.looped import MODEL, World, declared, world
 from tests.builders import frame, put
 

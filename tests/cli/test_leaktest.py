@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.point_in_time.leak_test import Leak
+from ml_assets.orchestration.flow import Span
 from ml_assets.stages.leak_test.leaktest import LeakReport, Sample
 from tests.builders import flights_declared, project
 
@@ -60,7 +60,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
 
     told: list[Progress] = []
     monkeypatch.setattr("ml_assets.cli.console.progress.Progress.loggers", lambda progress: told.append(progress) or {})
-    monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", run)
+    monkeypatch.setattr("ml_assets.orchestration.flow.Flow.run", run)
 
 
 def record() -> LeakTestRecord:
@@ -138,7 +138,7 @@ def test_a_run_tests_days_with_a_proven_leak_again_even_if_their_inputs_are_unch
     monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]
 ) -> None:
     features, days = dg.AssetKey(["flight_delay", "features"]), ["2013-01-04", "2013-01-05", "2013-01-06"]
-    monkeypatch.setattr("ml_assets.cli.flow.flow.out_of_date", lambda *_: {})
+    monkeypatch.setattr("ml_assets.orchestration.flow.out_of_date", lambda *_: {})
 
     def late(samples: int = 5) -> object:
         declared = flights_declared(leak_test={"samples": samples})

@@ -13,7 +13,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow.flow import MONITORING, Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
@@ -23,6 +22,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import ModelPlan
+from ml_assets.orchestration.flow import MONITORING, Span
 from ml_assets.warehouse.project_contracts import read_contracts
 from tests.builders import flights_declared, project, promotion, put
 from tests.flights import DBT_PROJECT, DEFS

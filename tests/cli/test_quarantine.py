@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from ml_assets.cli import quarantine
-from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.quarantine import release, releases, set_aside
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Span
 from tests.builders import flights_declared, project, put
 from tests.stages.test_bad_input import source
 

@@ -12,7 +12,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli import original
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.record import ContractRecord
@@ -52,7 +51,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     monkeypatch.setattr("ml_assets.cli.flow.project.prepare", lambda: None)
-    monkeypatch.setattr("ml_assets.cli.flow.project.load_definitions", lambda it: shop(it.lake, *ASSETS))
+    monkeypatch.setattr("ml_assets.orchestration.location.load_definitions", lambda it: shop(it.lake, *ASSETS))
     monkeypatch.setitem(STATE, "fails", False)
     monkeypatch.setitem(STATE, "by", 2)
     return Lake(str(tmp_path / "lake"))
@@ -252,7 +251,7 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
         return numbers
 
     run = materialized(lake, "numbers", "doubled")
-    monkeypatch.setattr("ml_assets.cli.flow.project.load_definitions", lambda it: shop(it.lake, numbers, stops))
+    monkeypatch.setattr("ml_assets.orchestration.location.load_definitions", lambda it: shop(it.lake, numbers, stops))
     monkeypatch.setattr(sys, "breakpointhook", leave)
     monkeypatch.setattr(pdb, "post_mortem", lambda _: pytest.fail("it was left already"))
     capsys.readouterr()
@@ -295,7 +294,7 @@ def test_changed_code_is_replayed_with_the_original_code(
         asked.append((commit, command, options))
         return 0
 
-    monkeypatch.setattr(original, "run_original_code", run_at)
+    monkeypatch.setattr("ml_assets.provenance.original_code.run_original_code", run_at)
     monkeypatch.chdir(tmp_path)
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, git_is_dirty=True)
@@ -311,7 +310,10 @@ def test_changed_code_is_replayed_with_the_original_code(
 def test_changed_code_is_named_if_the_current_code_is_used(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("the current code was asked for"))
+    monkeypatch.setattr(
+        "ml_assets.provenance.original_code.run_original_code",
+        lambda *_, **__: pytest.fail("the current code was asked for"),
+    )
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, environment="0" * 32)
 

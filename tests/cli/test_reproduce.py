@@ -9,8 +9,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli import original
-from ml_assets.cli.flow.flow import TRAINING, Flow
 from ml_assets.cli.main import main
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
@@ -18,7 +16,9 @@ from ml_assets.lake.origin import current_environment
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import TRAINING, Flow
 from ml_assets.provenance import original_code as then
+from ml_assets.provenance import retraining
 from ml_assets.provenance.reproduction import ReproductionVerdict
 from tests.builders import files_of, flights_declared, frame, project, put
 from tests.publications import newest_manifest
@@ -35,7 +35,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[s
         monkeypatch.setenv(name, "PASSIVE" if name == "OMP_WAIT_POLICY" else "500")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
+    monkeypatch.setattr(retraining, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
 
     def declared(declared: Declared) -> None:
         for module in ("assembly", "cli.flow.project"):
@@ -138,7 +138,7 @@ def test_the_code_of_the_original_commit_is_used_unless_the_current_code_is_requ
         asked.append((commit, command, options["lake"], options["was_dirty"]))
         return 1
 
-    monkeypatch.setattr(original, "run_original_code", run_at)
+    monkeypatch.setattr(retraining, "run_original_code", run_at)
     rewritten(lake, champion(lake), code_version="0" * 16, git_commit="c" * 40, git_is_dirty=True)
 
     assert 1 == main(["reproduce", MODEL, "--json"])

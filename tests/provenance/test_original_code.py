@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from ml_assets.cli import original
-from ml_assets.cli.original import run_original_code
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.origin import Environment, load_environment
@@ -16,7 +14,7 @@ from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.project import Project
 from ml_assets.provenance import original_code as then
-from ml_assets.provenance.original_code import code_differences, environment_differences, worktree
+from ml_assets.provenance.original_code import code_differences, environment_differences, run_original_code, worktree
 
 SHOWS = """\
 import json, os, sys
@@ -165,7 +163,7 @@ def test_where_git_is_not_installed_the_current_code_is_offered(
 def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(original, "find_project", lambda: Project(repository))
+    monkeypatch.setattr(then, "find_project", lambda: Project(repository))
     monkeypatch.setenv("ML_ASSETS_LAKE", "another")
     first = git(repository, "rev-parse", "HEAD~1")
     said: list[str] = []
@@ -185,7 +183,7 @@ def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
 
 
 def test_a_commit_older_than_the_command_is_reported(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(original, "find_project", lambda: Project(repository))
+    monkeypatch.setattr(then, "find_project", lambda: Project(repository))
     first = git(repository, "rev-parse", "HEAD~1")
 
     with pytest.raises(DataError, match=rf"commit {first[:12]} is older than this command; .*--code current"):

@@ -19,10 +19,10 @@ from ml_assets.lake.store import Origin
 from ml_assets.logic.evaluation.serving_cost import example_row
 from ml_assets.logic.promotion.log import anchor, entry_of, rejections, serving_since, waiting
 from ml_assets.models.champions import Champion, champion_model
+from ml_assets.models.leaks import LONE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.evaluation import evaluation
-from ml_assets.stages.leak_test.findings import LONE
 from tests.builders import promotion
 from tests.event_logs import ephemeral_instance
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, declaration

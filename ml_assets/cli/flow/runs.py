@@ -1,59 +1,25 @@
 """Executes the runs of a command, in this process or on a Dagster server.
 
-Not here: what is run (see `ml_assets.cli.flow.flow`).
+Not here: what is run (see `ml_assets.orchestration.flow`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import dagster as dg
 from dagster._core.execution import compute_logs
 
 from ml_assets.cli.console import log_watcher
-from ml_assets.cli.console.progress import Progress, asset_of_step, is_noise
+from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerEvent
-from ml_assets.cli.flow.left_runs import PROCESS, this_process
 from ml_assets.cli.flow.project import open_instance
+from ml_assets.orchestration.messages import asset_of_step, is_noise
+from ml_assets.orchestration.runs import InProcess, Runs
 from ml_assets.settings import server_url
 
 compute_logs.watch_orphans = log_watcher  # type: ignore[attr-defined] # its path is all that Dagster takes of it
-
-
-class Runs(Protocol):
-    """Executes runs."""
-
-    def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
-        """Materialize assets in one run, and return whether it succeeded."""
-        ...
-
-
-@dataclass(frozen=True)
-class InProcess:
-    """Executes runs in this process.
-
-    Attributes:
-        instance: records the runs.
-    """
-
-    defs: dg.Definitions
-    instance: dg.DagsterInstance
-
-    @cached_property
-    def _job(self) -> dg.JobDefinition:
-        return self.defs.resolve_implicit_global_asset_job_def()
-
-    def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
-        """Materialize assets in one run, and return whether it succeeded."""
-        return self._job.execute_in_process(
-            instance=self.instance,
-            asset_selection=[*assets],
-            tags={**tags, PROCESS: this_process()},
-            run_config=dict(run_config),
-            raise_on_error=False,
-        ).success
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ml_assets.cli.flow.flow import Span
 from ml_assets.contracts.artifacts import (
     DailyDrift,
     DailyPerformance,
@@ -26,9 +25,10 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.pages.card_words import left_out, test_days
 from ml_assets.logic.promotion.log import anchor
+from ml_assets.models.leaks import findings_behind
 from ml_assets.models.plan import days_between
+from ml_assets.orchestration.flow import Span
 from ml_assets.provenance.rows import rows_behind
-from ml_assets.stages.leak_test.findings import findings_behind
 
 
 def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
+from ml_assets.models.leaks import newest_record, record_asset
 from ml_assets.models.plan import DAY, ModelPlan
 from ml_assets.stages.checks.dbt_tests import CheckedProject
 from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources
-from ml_assets.stages.leak_test.findings import newest_record, record_asset
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Quarantine, is_by_day, table_name
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.assembly import Overrides
-from ml_assets.cli.flow.project import load_definitions, open_instance
+from ml_assets.cli.flow.project import open_instance
+from ml_assets.orchestration.location import Overrides, load_definitions
 from ml_assets.project import PROJECT, ProjectError
 
 

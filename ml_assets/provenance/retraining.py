@@ -1,10 +1,10 @@
 """Trains a recorded model again in a scratch lake, and returns the verdict.
 
-Not here: arguments and output (see `ml_assets.cli.reproduce`).
+Not here: the comparison (see `ml_assets.provenance.reproduction`), and who requests it (see `ml_assets.cli.reproduce`
+and `ml_assets.automation.reproduction`).
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,11 +15,6 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # the nodes of an asset graph
 from pydantic import JsonValue
 
-from ml_assets.assembly import Overrides
-from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.flow import Flow, Span
-from ml_assets.cli.flow.project import load_definitions, read_declarations
-from ml_assets.cli.flow.runs import InProcess
 from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared
@@ -27,7 +22,11 @@ from ml_assets.lake.origin import git_state
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.original_code import code_differences, environment_differences
+from ml_assets.orchestration.flow import Flow, Span
+from ml_assets.orchestration.location import Overrides, load_definitions
+from ml_assets.orchestration.messages import Listener, loggers_of
+from ml_assets.orchestration.runs import InProcess
+from ml_assets.provenance.original_code import code_differences, environment_differences, run_original_code
 from ml_assets.provenance.reproduction import (
     Closeness,
     From,
@@ -38,14 +37,14 @@ from ml_assets.provenance.reproduction import (
 )
 
 
-def recorded_model(source: Lake, text: str, start: From) -> Recorded:
+def recorded_model(source: Lake, declared: Declared, text: str, start: From) -> Recorded:
     """Return how a model, given as MODEL or MODEL@VERSION, was trained.
 
     Raises:
         DataError: there is neither a champion nor a given version, or its inputs are gone.
     """
     given, at, version = text.partition("@")
-    name = read_declarations().model(given).name
+    name = declared.model(given).name
     if not at:
         last = PromotionLog(source, name, Promotion).last()
         if last is None or last.champion is None:
@@ -60,24 +59,29 @@ GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first_paramete
 
 @dataclass(frozen=True)
 class ModelRetraining:
-    """Trains one model again with the code and environment of this process."""
+    """Trains one model again.
+
+    Attributes:
+        source: the lake with the recorded model.
+        declared: the current declarations.
+        recorded: how the model was trained.
+        start: what it is rebuilt from.
+        folder: the folder of the scratch lake.
+        listener: receives the messages of the runs.
+    """
 
     source: Lake
+    declared: Declared
     recorded: Recorded
     start: From
     folder: Path
-    progress: Progress
-
-    @cached_property
-    def declared(self) -> Declared:
-        """The current declarations."""
-        return read_declarations()
+    listener: Listener
 
     @cached_property
     def defs(self) -> dg.Definitions:
         """The code location over the scratch lake."""
         lake = ScratchLakeResource(url=str(self.folder))
-        return load_definitions(Overrides(lake=lake, loggers=self.progress.loggers()))
+        return load_definitions(Overrides(lake=lake, loggers=loggers_of(self.listener)))
 
     def code_changes(self) -> list[str]:
         """Return the differences in code and declared parameters, a sentence each."""
@@ -110,15 +114,40 @@ class ModelRetraining:
             return {}
         return {name: value for name, value in parameters.items() if name not in given}
 
-    def run(self, log: Callable[[str], None]) -> ReproductionVerdict | None:
-        """Train again and return the verdict; None if a step failed, which is no verdict about the model."""
+    def run_original(self, *options: str) -> int | None:
+        """Train again with the original code, in another process, if the code has changed since a recorded commit.
+
+        Args:
+            options: further options of `ml-assets reproduce`, which stores the verdict in the lake.
+
+        Returns:
+            its exit code; None if the current code is the original code as far as it is known.
+        """
+        manifest = self.recorded.manifest
+        changes = self.code_changes() if manifest.git_commit else []
+        if not changes:
+            return None
+        for sentence in changes:
+            self.listener.log(sentence)
+        model = f"{self.recorded.model}@{self.recorded.ref.version}"
+        command = ["reproduce", model, "--from", self.start, "--code", "current", *options]
+        return run_original_code(
+            manifest.git_commit, command, lake=self.source.url, was_dirty=manifest.git_is_dirty, log=self.listener.log
+        )
+
+    def run(self) -> ReproductionVerdict | None:
+        """Train again with the code and environment of this process, and return the verdict.
+
+        Returns:
+            None if a step failed, which is no verdict about the model.
+        """
         began = time.perf_counter()
         changed = [*environment_differences(self.source, self.recorded.manifest.environment)]
         changed += self.code_changes()
         for sentence in changed:
-            log(sentence)
+            self.listener.log(sentence)
         lake = self.recorded.scratch(self.source, self.start, self.folder)
-        if not self._train(lake, log):
+        if not self._train(lake):
             return None
         found = outcomes(self.recorded, self.source, lake)
         is_equal = any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found)
@@ -156,14 +185,14 @@ class ModelRetraining:
             reproduced=metric_on_test_rows(now, rows, metric),
         )
 
-    def _train(self, lake: Lake, log: Callable[[str], None]) -> bool:
+    def _train(self, lake: Lake) -> bool:
         model = self.declared.model(self.recorded.model)
         as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
             flow = Flow(self.defs, self.declared, model, lake, InProcess(self.defs, instance), given=self.given)
             if self.start == "raw":
                 first, _ = self.recorded.days
-                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), log)
+                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), self.listener.log)
             return flow.train_again(as_of)
 
     def _as_of(self) -> str:

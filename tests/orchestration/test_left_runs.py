@@ -8,14 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.cli.flow.left_runs import PROCESS, end_left_runs, this_process
+from ml_assets.orchestration.left_runs import PROCESS, end_left_runs, this_process
 from tests.event_logs import ephemeral_instance
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told apart by /proc")
 def test_runs_of_ended_processes_of_this_machine_are_canceled_and_no_others() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", "from ml_assets.cli.flow.left_runs import this_process; print(this_process())"],
+        [sys.executable, "-c", "from ml_assets.orchestration.left_runs import this_process; print(this_process())"],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     host, pid, begun = this_process().split("/")

@@ -8,12 +8,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.cli.flow.flow import Span
-from ml_assets.cli.flow.missing import landable, newest_day_of_data, without_missing
+from ml_assets.cli.flow.newest_day import newest_day_of_data
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.flow import Span
+from ml_assets.orchestration.missing import landable, without_missing
 from tests.automation.updated import DAYS, MODEL, assets
 from tests.builders import Note, flights_declared, put
 from tests.flights import build

@@ -9,8 +9,6 @@ from typing import Any
 import dagster as dg
 from pydantic import JsonValue
 
-from ml_assets.cli.flow.missing import landable, without_missing
-from ml_assets.cli.flow.runs import Runs
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -19,6 +17,7 @@ from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source, digest
 from ml_assets.logic.promotion.log import anchor, serving_since
+from ml_assets.models.leaks import newest_record
 from ml_assets.models.plan import day_of, days_between
 from ml_assets.models.training import first_training_day
 from ml_assets.names import CAUSE, MODEL
@@ -33,8 +32,9 @@ from ml_assets.orchestration.groups import (
     serving,
     with_quarantines,
 )
+from ml_assets.orchestration.missing import landable, without_missing
+from ml_assets.orchestration.runs import Runs
 from ml_assets.orchestration.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
-from ml_assets.stages.leak_test.findings import newest_record
 
 _Wanted = Mapping[dg.AssetKey, Sequence[str]]
 """Partitions of assets; '' for an asset without partitions."""

@@ -1,0 +1,46 @@
+"""Finds the newest day for which a model's raw tables have data."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
+
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.groups import INPUTS
+from ml_assets.orchestration.missing import landable
+from ml_assets.stages.raw import newest_day_in
+
+
+def newest_day_of_data(
+    graph: AssetGraph, lake: Lake, declared: Declared, model: ModelDeclaration, contracts: Mapping[str, TableContract]
+) -> date | None:
+    """Return the newest day for which the raw tables of a model have data; None if nothing limits it.
+
+    A table with files by day must have the file or have landed it. For tables with one file for all days, the newest
+    day with rows in any of them counts, because a day without rows may be correct.
+
+    Raises:
+        SourceError: a source cannot be listed or read.
+    """
+    needed = {dg.AssetKey([model.name, stage]) for stage in INPUTS}
+    for key in reversed(graph.toposorted_asset_keys):
+        needed |= graph.get(key).parent_keys if key in needed else set()
+    newest = str(model.days.newest(datetime.now(tz=UTC)))
+    listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
+    whole = {
+        dg.AssetKey(["raw", name]): table
+        for raw in declared.raw
+        for name, table in raw.tables.items()
+        if table.file is not None and table.partition_by is not None and dg.AssetKey(["raw", name]) in needed
+    }
+    landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
+    if whole and not any(lake.manifest(ref).rows for ref in landed):
+        read = (
+            newest_day_in(table, contracts[key.to_user_string()], model.days.timezone) for key, table in whole.items()
+        )
+        listed.append(max([str(day) for day in read if day], default=str(model.days.first)))
+    return date.fromisoformat(min(listed)) if listed else None
