@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from ml_assets.lake.store import Lake
@@ -35,7 +35,7 @@ for name in [it for it in os.environ if it.startswith(("ML_ASSETS_", "DAGSTER_HO
     del os.environ[name]
 
 # How long an example takes depends on other processes on the cores, not on the code.
-settings.register_profile("ml-assets", deadline=None, max_examples=50)
+settings.register_profile("ml-assets", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ml-assets")
 
 

@@ -75,17 +75,9 @@ def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any)
 # ---------------------------------------------------------------- messages
 
 
-def test_valid_rows_break_no_rule() -> None:
-    assert {} == broken(orders())
+def test_valid_rows_in_any_order_of_columns_and_an_empty_table_break_no_rule() -> None:
+    assert {} == broken(orders()) == broken(orders(0)) == broken(orders().select(reversed(orders().columns)))
     check_table(orders(), ORDERS, others=CUSTOMERS).raise_if_blocking()
-
-
-def test_an_empty_table_satisfies_its_contract() -> None:
-    assert {} == broken(orders(0))
-
-
-def test_the_order_of_columns_does_not_matter() -> None:
-    assert {} == broken(orders().select(reversed(orders().columns)))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +90,8 @@ def test_the_order_of_columns_does_not_matter() -> None:
         (with_first("items", None), "items is never missing", "broken in 1 of 4 rows (25.00%)"),
         (with_first("order_id", "o1"), "order_id is unique", "broken in 2 of 4 rows (50.00%), for instance by o1"),
         (with_first("receipt", 1), "receipt is unique", "broken in 2 of 4 rows (50.00%), for instance by 1"),
+        (with_first("weight_kg", math.nan), "weight_kg is finite",
+         "broken in 1 of 4 rows (25.00%), for instance by nan"),
         (with_first("customer", 7), "customer is the id of a row of customers",
          "broken in 1 of 4 rows (25.00%), for instance by 7"),
     ],
@@ -166,10 +160,8 @@ def test_personal_values_are_counted_but_not_shown() -> None:
     shop = replace(ORDERS.column("shop"), is_pii=True)
     contract = replace(ORDERS, columns=tuple(shop if c.name == "shop" else c for c in ORDERS.columns))
 
-    assert {
-        "shop is one of a, b": "rule 'shop is one of a, b' of table 'orders' is broken in 1 of 4 rows (25.00%); see "
-        "models/orders.yml."
-    } == broken(with_first("shop", "secret"), contract)
+    sentence = "rule 'shop is one of a, b' of table 'orders' is broken in 1 of 4 rows (25.00%); see models/orders.yml."
+    assert {"shop is one of a, b": sentence} == broken(with_first("shop", "secret"), contract)
 
 
 def test_a_broken_warning_rule_is_reported_but_the_table_passes() -> None:
@@ -204,12 +196,6 @@ def test_nan_and_infinity_are_neither_missing_nor_numbers() -> None:
     assert {"x is finite": 2, "y is finite": 3, "y is at most 1": 2} == found  # NaN is above all numbers
 
 
-def test_a_nan_or_infinite_value_is_reported_with_its_value() -> None:
-    found = broken(with_first("weight_kg", math.nan))
-
-    assert "broken in 1 of 4 rows (25.00%), for instance by nan; see models/orders.yml" in found["weight_kg is finite"]
-
-
 def test_a_scan_of_many_columns_is_checked_like_the_frame_it_holds(tmp_path: Path) -> None:
     names = [f"c{n}" for n in range(9)]
     contract = TableContract(
@@ -220,11 +206,11 @@ def test_a_scan_of_many_columns_is_checked_like_the_frame_it_holds(tmp_path: Pat
 
     whole, scanned = check_table(rows, contract), check_table(pl.scan_parquet(tmp_path / "rows.parquet"), contract)
 
-    assert said(whole) == said(scanned)
+    assert findings(whole) == findings(scanned)
     assert 18 == len(whole.broken)
 
 
-def said(report: Report) -> list[tuple[str, int, int, dict[str, int], list[dict[str, Any]]]]:
+def findings(report: Report) -> list[tuple[str, int, int, dict[str, int], list[dict[str, Any]]]]:
     return [
         (f.rule.name, f.rows, f.broken, dict(f.partitions), f.samples.to_dicts()) for f in report.findings
     ]  # fmt: skip

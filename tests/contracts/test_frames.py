@@ -86,12 +86,12 @@ def trials() -> pl.DataFrame:
 
 
 def schema_of(what: str) -> pa.DataFrameSchema:
-    kept = {"key": ["id"], "prediction_time": "asked_at"}
+    given = {"key": ["id"], "prediction_time": "asked_at"}
     return {
         "labels": lambda: frames.labels_table(key=["id"], known_time="known_at", target="is_late", task="binary"),
-        "predictions": lambda: frames.predictions_table(**kept, task="binary"),
-        "values": lambda: frames.predictions_table(**kept, task="regression"),
-        "classes": lambda: frames.predictions_table(**kept, task="multiclass", classes=CLASSES),
+        "predictions": lambda: frames.predictions_table(**given, task="binary"),
+        "values": lambda: frames.predictions_table(**given, task="regression"),
+        "classes": lambda: frames.predictions_table(**given, task="multiclass", classes=CLASSES),
         "drift": frames.drift_table,
         "performance": frames.performance_table,
         "importances": frames.importances_table,
@@ -129,11 +129,11 @@ def test_missing_unknown_and_mistyped_columns_are_reported_together(what: str) -
     with pytest.raises(ContractError) as caught:
         frames.check_frames([broken], schema_of(what))
 
-    said = str(caught.value)
-    assert f"- columns are missing: {last}." in said
-    assert "- columns are not expected: stranger." in said
-    assert f"- column '{first}' is Float64; expected " in said
-    assert said.endswith("Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py.")
+    message = str(caught.value)
+    assert f"- columns are missing: {last}." in message
+    assert "- columns are not expected: stranger." in message
+    assert f"- column '{first}' is Float64; expected " in message
+    assert message.endswith("Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py.")
 
 
 BREAKS = [
@@ -143,11 +143,7 @@ BREAKS = [
     ("predictions", {"score": pl.lit(1.5)}, "'score' is between 0 and 1: broken in 2 rows, for instance by 1.5"),
     ("drift", {"psi": pl.lit(float("nan"))}, "'psi' is at least 0: broken in 2 rows, for instance by NaN"),
     ("predictions", {"score": pl.lit(None, pl.Float64)}, "column 'score' is missing in 2 rows"),
-    (
-        "predictions",
-        {"prediction_id": pl.lit("m/1")},
-        "'prediction_id' is unique within its day: broken in 2 rows",
-    ),
+    ("predictions", {"prediction_id": pl.lit("m/1")}, "'prediction_id' is unique within its day: broken in 2 rows"),
     ("values", {"score": pl.lit(float("inf"))}, "'score' is a finite number: broken in 2 rows"),
     ("classes", {"predicted": pl.lit("c")}, "'predicted' is a class of the model: broken in 2 rows"),
     ("classes", {"score_b": pl.lit(0.9)}, "the scores of all classes sum to 1: broken in 2 rows"),
@@ -179,9 +175,9 @@ def test_a_planted_violation_is_reported_by_its_own_rule_only(
     with pytest.raises(ContractError) as caught:
         frames.check_frames([broken], schema_of(what))
 
-    told = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
-    assert 1 == len(told)
-    assert told[0].startswith(f"- {sentence}")
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
+    assert 1 == len(lines)
+    assert lines[0].startswith(f"- {sentence}")
 
 
 def test_no_message_shows_a_value_of_a_personal_column() -> None:

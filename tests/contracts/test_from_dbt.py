@@ -62,6 +62,11 @@ def mistakes(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -
     return [line.removeprefix("models/_shop.yml: ") for line in str(caught.value).split("\n")]
 
 
+def mistake(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -> str:
+    [found] = mistakes(*nodes, sources=sources)
+    return found
+
+
 def test_a_models_yaml_becomes_a_complete_contract() -> None:
     contract = orders(
         model(
@@ -217,21 +222,17 @@ def test_accepted_values_have_the_type_of_their_column(data_type: str, given: li
     ("data_type", "value", "shown"),
     [
         ("varchar", True, "True; expected values of the column's type String; put it in quotes"),
-        ("bigint", "many", "'many'; expected values of the column's type Int64"),
-        ("bigint", 1.5, "1.5;"),
-        ("bigint", True, "True;"),
-        ("tinyint", 300, "300;"),
-        ("boolean", 1, "1;"),
+        ("bigint", "many", "'many'; expected values of the column's type Int64"), ("bigint", 1.5, "1.5;"),
+        ("bigint", True, "True;"), ("tinyint", 300, "300;"), ("boolean", 1, "1;"),
         ("date", "2024-01-01", "'2024-01-01';"),
     ],
-)
+)  # fmt: skip
 def test_an_accepted_value_of_another_type_than_its_column_is_reported(
     data_type: str, value: object, shown: str
 ) -> None:
-    told = mistakes(model(column("a", data_type)), rule("accepted_values", "a", values=[value]))
+    found = mistake(model(column("a", data_type)), rule("accepted_values", "a", values=[value]))
 
-    assert 1 == len(told)
-    assert f"test 'accepted_values' of column 'a' of table 'orders' accepts {shown}" in told[0]
+    assert f"test 'accepted_values' of column 'a' of table 'orders' accepts {shown}" in found
 
 
 def test_one_end_of_a_range_is_enough() -> None:
@@ -289,15 +290,10 @@ def test_seeds_have_no_contract_and_tests_in_sql_files_are_for_dbt() -> None:
 
 @pytest.mark.parametrize("key", PLAIN)
 def test_a_config_that_changes_the_meaning_of_a_test_is_reported(key: str) -> None:
-    told = mistakes(model(column("a")), rule("not_null", "a", {key: "> 10"}))
-
-    assert [
-        (
-            f"test 'not_null' of column 'a' of table 'orders' has config {key} '> 10', which a rule cannot express; "
-            "write it "
-            "another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}."
-        )
-    ] == told
+    assert (
+        f"test 'not_null' of column 'a' of table 'orders' has config {key} '> 10', which a rule cannot express; write "
+        "it another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}."
+    ) == mistake(model(column("a")), rule("not_null", "a", {key: "> 10"}))
 
 
 def test_a_test_without_a_translation_can_be_enforced_by_dbt_only() -> None:
@@ -311,7 +307,7 @@ def test_a_test_without_a_translation_can_be_enforced_by_dbt_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "told"),
+    ("test", "message"),
     [
         (rule("looks_nice", "a"), "test 'looks_nice' of column 'a' of table 'orders' cannot be translated into a rule"),
         (rule("not_nul", "a"), "(did you mean 'not_null'?)"),
@@ -336,19 +332,16 @@ def test_a_test_without_a_translation_can_be_enforced_by_dbt_only() -> None:
          "'unique_combination' of table 'orders' names column 'c', which is not one of its columns"),
     ],
 )  # fmt: skip
-def test_a_test_that_cannot_become_a_rule_is_reported(test: dict[str, Any], told: str) -> None:
-    found = mistakes(model(column("a")), customers(), test)
-
-    assert 1 == len(found)
-    assert told in found[0]
+def test_a_test_that_cannot_become_a_rule_is_reported(test: dict[str, Any], message: str) -> None:
+    assert message in mistake(model(column("a")), customers(), test)
 
 
 def test_two_tests_that_become_one_rule_are_reported() -> None:
     again = rule("in_range", "a", maximum=9) | {"unique_id": "test.again"}
 
-    assert [
-        "'a' of table 'orders' has 'in_range' and 'in_range', which are the same rule; remove one."
-    ] == mistakes(model(column("a", "bigint")), rule("in_range", "a", minimum=0), again)  # fmt: skip
+    assert "'a' of table 'orders' has 'in_range' and 'in_range', which are the same rule; remove one." == mistake(
+        model(column("a", "bigint")), rule("in_range", "a", minimum=0), again
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,14 +353,13 @@ def test_two_tests_that_become_one_rule_are_reported() -> None:
     ],
 )
 def test_a_constraint_that_cannot_become_a_rule_is_reported(constraint: dict[str, Any]) -> None:
-    found = mistakes(model(column("a", constraints=[constraint])), customers())
+    found = mistake(model(column("a", constraints=[constraint])), customers())
 
-    assert 1 == len(found)
-    assert f"constraint '{constraint['type']}' of 'a' of table 'orders' cannot be translated into a rule" in found[0]
+    assert f"constraint '{constraint['type']}' of 'a' of table 'orders' cannot be translated into a rule" in found
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ([column("Shop"), column("shop")],
          "column 'shop' of table 'orders' differs from column 'Shop' only in case, which DuckDB ignores; rename one."),
@@ -378,46 +370,6 @@ def test_a_constraint_that_cannot_become_a_rule_is_reported(constraint: dict[str
         ([column("a ", quote=True)], "column 'a ' of table 'orders' has a name with a double quote, a blank at an end"),
         ([column('size "XL"', quote=True)], "of table 'orders' has a name with a double quote, a blank at an end"),
         ([column("weight kg")], "column 'weight kg' of table 'orders' has a name that SQL must quote; add 'quote:"),
-    ],
-)  # fmt: skip
-def test_an_invalid_column_name_is_reported(columns: list[dict[str, Any]], told: str) -> None:
-    [found] = mistakes(model(*columns))
-
-    assert told in found.replace("models/_shop.yml", "")
-
-
-def test_names_that_sql_quotes_are_fine_where_dbt_quotes_them() -> None:
-    names = ["weight kg", "size 'XL'", "größe", "a-b"]
-
-    assert tuple(names) == orders(model(*(column(name, quote=True) for name in names))).names
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("../orders", "table '../orders' has a name with more than letters, digits and _; rename it."),
-        ("ORDERS", "table 'ORDERS' and table 'orders' differ only in case, which DuckDB ignores; rename one."),
-        ("o__quarantine", "table 'o__quarantine' ends in __quarantine, a suffix that is reserved"),
-    ],
-)
-def test_an_invalid_table_name_is_reported(name: str, told: str) -> None:
-    other = model(column("a")) | {"name": name, "unique_id": f"model.shop.{name}"}
-
-    assert told in mistakes(model(column("a")), other)[0]
-
-
-def test_a_table_by_day_has_a_day() -> None:
-    by_day = {"config": {"materialized": "by_day"}}
-
-    assert (
-        "column 'day' of table 'orders' is missing or not a date, but the table is built by day"
-        in mistakes(model(column("a"), column("day", "timestamp"), **by_day))[0]
-    )
-
-
-@pytest.mark.parametrize(
-    ("columns", "told"),
-    [
         ([column("a", "hugeint")], "column 'a' of table 'orders' has data_type 'hugeint'; expected one of bigint, "),
         ([column("a", "timestmp")], "(did you mean 'timestamp'?)"),
         ([column("a", "decimal(10, 2)")], "decimals are not supported. Write double. If amounts must be exact, "),
@@ -443,29 +395,45 @@ def test_a_table_by_day_has_a_day() -> None:
          "column 'a' of table 'orders' has meta 'nan': Input should be 'missing', got 'zero'"),
     ],
 )  # fmt: skip
-def test_an_error_in_a_column_is_reported(columns: list[dict[str, Any]], told: str) -> None:
-    found = mistakes(model(*columns))
+def test_an_error_in_a_column_is_reported(columns: list[dict[str, Any]], message: str) -> None:
+    assert message in mistake(model(*columns))
 
-    assert 1 == len(found)
-    assert told in found[0]
+
+def test_names_that_sql_quotes_are_fine_where_dbt_quotes_them() -> None:
+    names = ["weight kg", "size 'XL'", "größe", "a-b"]
+
+    assert tuple(names) == orders(model(*(column(name, quote=True) for name in names))).names
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("name", "message"),
     [
-        ({"key": ["order"]}, "table 'orders' has key 'order', which is not one of its columns; expected "),
-        ({"key": "order_id"}, "table 'orders' has meta 'key': Input should be a valid tuple, got 'order_id'"),
-        ({"keys": []}, "has meta 'keys': there is no such meta; expected one of allow_gaps, key, known_time"),
-        ({"partitioned": "hour"}, "has meta 'partitioned': Input should be 'day', got 'hour'"),
-        ({"look_back_days": {"raw": -1}}, "has meta 'look_back_days': Input should be greater than or equal to 0"),
-        ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is only for sources"),
+        ("../orders", "table '../orders' has a name with more than letters, digits and _; rename it."),
+        ("ORDERS", "table 'ORDERS' and table 'orders' differ only in case, which DuckDB ignores; rename one."),
+        ("o__quarantine", "table 'o__quarantine' ends in __quarantine, a suffix that is reserved"),
+    ],
+)
+def test_an_invalid_table_name_is_reported(name: str, message: str) -> None:
+    other = model(column("a")) | {"name": name, "unique_id": f"model.shop.{name}"}
+
+    assert message in mistakes(model(column("a")), other)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"meta": {"key": ["order"]}}, "table 'orders' has key 'order', which is not one of its columns; expected "),
+        ({"meta": {"key": "day"}}, "table 'orders' has meta 'key': Input should be a valid tuple, got 'day'"),
+        ({"meta": {"keys": []}}, "has meta 'keys': there is no such meta; expected one of allow_gaps, key, known_time"),
+        ({"meta": {"partitioned": "hour"}}, "has meta 'partitioned': Input should be 'day', got 'hour'"),
+        ({"meta": {"look_back_days": {"raw": -1}}}, "'look_back_days': Input should be greater than or equal to 0"),
+        ({"meta": {"known_time": "x"}}, "table 'orders' has meta 'known_time', which is only for sources"),
+        ({"materialized": "by_day"},
+         "column 'day' of table 'orders' is missing or not a date, but the table is built by day"),
     ],
 )  # fmt: skip
-def test_an_error_in_the_meta_of_a_table_is_reported(meta: dict[str, Any], told: str) -> None:
-    found = mistakes(model(column("order_id"), config={"meta": meta}))
-
-    assert 1 == len(found)
-    assert told in found[0]
+def test_an_error_in_the_config_of_a_table_is_reported(config: dict[str, Any], message: str) -> None:
+    assert message in mistake(model(column("day", "timestamp"), config=config))
 
 
 LOOKS_BACK = "where day between {{ look_back_first_day(3) }} and {{ last_day() }} or day > {{ look_back_first_day(1) }}"
@@ -483,24 +451,22 @@ BIKES = source(column("a")) | {"unique_id": "source.shop.raw.bikes", "name": "bi
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (looking_back(LOOKS_BACK, bike=3),
-         [("table 'orders' has look_back_days for 'bike', which it does not read; expected one of bikes "
-          "(did you mean 'bikes'?).")]),
+         ("table 'orders' has look_back_days for 'bike', which it does not read; expected one of bikes "
+          "(did you mean 'bikes'?).")),
         (looking_back(LOOKS_BACK, bikes=2),
-         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 2; declare "
-          "3 for the table that it reads this way, or look back fewer days.")]),
+         ("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 2; declare "
+          "3 for the table that it reads this way, or look back fewer days.")),
         (looking_back("{{ look_back_first_day( days = 3 ) }}"),
-         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 0; declare "
-          "3 for the table that it reads this way, or look back fewer days.")]),
-        (looking_back(LOOKS_BACK, bikes=-1),
-         ["table 'orders' has meta 'look_back_days': Input should be greater than or equal to 0, got -1."]),
+         ("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 0; declare "
+          "3 for the table that it reads this way, or look back fewer days.")),
     ],
-    ids=["of no parent", "too short", "none", "negative"],
+    ids=["of no parent", "too short", "none"],
 )  # fmt: skip
-def test_a_look_back_that_contradicts_the_models_reads_is_rejected(table: dict[str, Any], told: list[str]) -> None:
-    assert told == mistakes(table, sources=(BIKES,))
+def test_a_look_back_that_contradicts_the_models_reads_is_rejected(table: dict[str, Any], message: str) -> None:
+    assert message == mistake(table, sources=(BIKES,))
 
 
 @pytest.mark.parametrize(
@@ -540,7 +506,7 @@ GONE = column("gone_at", "timestamp")
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (source(column("a")) | {"config": {}}, "table 'raw/orders' does not declare when its rows could first"),
         (source(column("a"), column("received_at", "timestamp"), GONE, partitioned="day", key=["a"]),
@@ -556,11 +522,8 @@ GONE = column("gone_at", "timestamp")
          "table 'raw/orders' has column 'gone_at', but no 'received_at'"),
     ],
 )  # fmt: skip
-def test_a_source_without_a_known_time_is_rejected(table: dict[str, Any], told: str) -> None:
-    found = mistakes(sources=(table,))
-
-    assert 1 == len(found)
-    assert told in found[0]
+def test_a_source_without_a_known_time_is_rejected(table: dict[str, Any], message: str) -> None:
+    assert message in mistake(sources=(table,))
 
 
 def test_gone_at_is_not_known_before_the_row_is_removed() -> None:

@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from pydantic import ValidationError
 
 from ml_assets.contracts.errors import ContractError
@@ -64,6 +64,7 @@ def test_every_field_of_a_contract_is_used_above() -> None:
     ]
 
 
+@settings(max_examples=20)
 @given(contracts())
 def test_any_stored_contract_is_read_back_unchanged(contract: TableContract) -> None:
     assert contract == read_back(contract)

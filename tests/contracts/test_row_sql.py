@@ -13,7 +13,7 @@ ELSEWHERE = "which is not one of its columns; expected some of id, Name, weight 
 NO_FILES = 'Cannot access file "a.csv" - file system operations are disabled by configuration'
 
 
-def told(**meta: str) -> list[str]:
+def reported(**meta: str) -> list[str]:
     """Return what is reported of a source with this meta in its column `seen_at`; its other columns are fixed."""
     rows = source(
         column("id", "bigint"), column("Name", "varchar"), column("weight kg", "double"), column("moment", "timestamp"),
@@ -30,29 +30,23 @@ def told(**meta: str) -> list[str]:
 @pytest.mark.parametrize(
     "sql",
     [
-        "moment",
-        "MOMENT",
-        '"moment"',
-        "cast(name as timestamp)",
-        'moment + "Weight KG" * interval 1 second',
-        "cast(current_date as timestamp)",
-        "case when id > 0 then moment end",
+        "moment", "MOMENT", '"moment"', "cast(name as timestamp)", 'moment + "Weight KG" * interval 1 second',
+        "cast(current_date as timestamp)", "case when id > 0 then moment end",
         "try_cast(struct_pack(x := name).x as timestamp)",
         "list_max(list_transform([1, 2], lambda hour: moment + hour * interval 1 hour))",
-        "coalesce(rows.moment, timestamp '2024-01-01')",
-        "make_timestamp(2024, 1, 1, 0, 0, 0) -- the day of the move",
+        "coalesce(rows.moment, timestamp '2024-01-01')", "make_timestamp(2024, 1, 1, 0, 0, 0) -- the day of the move",
         "(select max(t) from unnest([moment, timestamp '2024-01-01']) as u(t))",
     ],
-)
+)  # fmt: skip
 def test_sql_that_works_over_the_columns_of_a_source_is_accepted(sql: str) -> None:
-    assert told(known_time=sql) == []
-    assert told(expression=sql) == []
+    assert reported(known_time=sql) == []
+    assert reported(expression=sql) == []
 
 
 def test_a_known_time_may_use_computed_columns_and_an_expression_may_not() -> None:
-    assert told(known_time="later") == []
+    assert reported(known_time="later") == []
 
-    (refusal,) = told(expression="LATER")
+    (refusal,) = reported(expression="LATER")
     assert refusal.endswith("names column 'LATER', which landing computes; replace it by its expression; got: LATER.")
 
 
@@ -77,33 +71,30 @@ def test_a_known_time_may_use_computed_columns_and_an_expression_may_not() -> No
     ],
 )
 def test_sql_that_can_work_for_no_row_is_refused_with_the_expression_and_the_cause(sql: str, problem: str) -> None:
-    assert told(expression=sql) == [
+    assert reported(expression=sql) == [
         f"models/_shop.yml: expression of column 'seen_at' of table 'raw/orders' {problem}; got: {sql}."
     ]
 
 
 def test_sql_is_not_validated_again_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Expression] = []
+    validated: list[Expression] = []
     checked = tmp_path / "checked"
 
     def contracts(sql: str) -> None:
         rows = source(column("moment", "timestamp"), key=["moment"], known_time=sql)
-        contracts_from_dbt(
-            project(sources=(rows,)),
-            sql_problems=lambda of: sql_problems_once(of, checked),
-        )
+        contracts_from_dbt(project(sources=(rows,)), sql_problems=lambda of: sql_problems_once(of, checked))
 
-    monkeypatch.setattr("ml_assets.landing.row_sql.sql_problems", lambda of: asked.extend(of) or sql_problems(of))
+    monkeypatch.setattr("ml_assets.landing.row_sql.sql_problems", lambda of: validated.extend(of) or sql_problems(of))
     contracts("moment + interval 1 day")
     contracts("moment + interval 1 day")
-    assert [one.sql for one in asked] == ["moment + interval 1 day"]
+    assert [one.sql for one in validated] == ["moment + interval 1 day"]
     sql_problems_once([], checked)  # a project without any SQL
     contracts("moment + interval 2 day")
     contracts("moment + interval 1 day")
-    assert [one.sql for one in asked] == ["moment + interval 1 day", "moment + interval 2 day"]
-    asked.clear()
+    assert [one.sql for one in validated] == ["moment + interval 1 day", "moment + interval 2 day"]
+    validated.clear()
 
     for _ in range(2):  # what is wrong stays wrong
         with pytest.raises(ContractError, match="names column 'nope'"):
             contracts("nope")
-    assert [one.sql for one in asked] == ["nope", "nope"]
+    assert [one.sql for one in validated] == ["nope", "nope"]

@@ -52,8 +52,8 @@ def test_the_warehouse_and_polars_agree_on_the_rules_that_each_row_breaks(rows: 
     with connect() as engine:
         engine.register("orders", frame.with_row_index("row").to_arrow())
         engine.register("shops", SHOPS.to_arrow())
-        asked = ", ".join(predicates.values())
-        found = engine.sql(f"select {asked} from orders order by row").fetchall()  # noqa: S608 - the contract's own SQL
+        columns = ", ".join(predicates.values())
+        found = engine.sql(f"select {columns} from orders order by row").fetchall()  # noqa: S608 - the contract's own SQL
 
     actual = [[rule for rule, is_broken in zip(predicates, row, strict=True) if is_broken] for row in found]
     assert expected == actual

@@ -41,29 +41,25 @@ def test_of_several_paths_the_deepest_counts() -> None:
     assert 7 == line_of_first(compose(TEXT), [(*start, "type", "tests"), (*start, "type", "data_tests", "unique")])
 
 
-def test_an_empty_text_has_one_line() -> None:
-    assert 1 == line_of(compose(""), ("models",))
-
-
-def told(text: str) -> list[tuple[int, str]]:
+def reported(text: str) -> list[tuple[int, str]]:
     return [(it.line, it.problem) for it in problems(text)]
 
 
 def test_fields_given_twice_are_found_at_every_depth_once() -> None:
-    assert [(2, "b: is given twice; remove one"), (3, "a: is given twice; remove one")] == told(
+    assert [(2, "b: is given twice; remove one"), (3, "a: is given twice; remove one")] == reported(
         "x: &x [{a: 1,\n b: 2, b: 3,\n a: 2}]\ny: *x"
     )
 
 
 def test_dates_that_do_not_exist_are_found() -> None:
-    assert [(2, "there is no date '2023-02-30': day is out of range for month")] == told(
+    assert [(2, "there is no date '2023-02-30': day is out of range for month")] == reported(
         "first: 2023-02-28\nlast: 2023-02-30\nas_text: '2023-02-30'"
     )
 
 
 @pytest.mark.parametrize(("text", "line"), [("a: 1\n\tb: 2", 2), ("a: 1\nb: [1, 2\n", 3), ("a: 1\nb: \x07", 2)])
 def test_invalid_yaml_is_reported_with_its_line(text: str, line: int) -> None:
-    [(at, why)] = told(text)
+    [(at, why)] = reported(text)
 
     assert line == at
     assert why.startswith("not YAML: ")
@@ -85,7 +81,7 @@ def test_a_tag_that_no_declaration_has_is_reported_with_its_line() -> None:
     ],
 )
 def test_a_text_beyond_any_declaration_is_refused(text: str, line: int, problem: str) -> None:
-    assert [(line, problem)] == told(text)
+    assert [(line, problem)] == reported(text)
 
 
 @pytest.mark.parametrize("item", ["[{}]", "{{<<: [{}]}}"], ids=["lists", "merged maps"])
@@ -95,10 +91,7 @@ def test_aliases_that_multiply_are_refused_and_others_are_read(item: str) -> Non
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         laughs.append(f"{name}: &{name} " + item.format(", ".join([f"*{before}"] * 9)))
 
-    [(line, problem)] = told("\n".join(laughs))
+    [(line, problem)] = reported("\n".join(laughs))
 
-    assert (line > 1, problem) == (
-        True,
-        "it has more than 100,000 values, with aliases expanded; split it",
-    )
-    assert [] == told("a: &a {x: 1}\nb: [*a, *a]\n")
+    assert (line > 1, problem) == (True, "it has more than 100,000 values, with aliases expanded; split it")
+    assert [] == reported("a: &a {x: 1}\nb: [*a, *a]\n")

@@ -38,14 +38,9 @@ def test_quotes_without_meaning_are_refused_with_the_line_or_read_where_it_is_de
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "a,b\n1,2\n3,4\n",
-        "a,b\r\n1,2\r\n3,4\r\n",
-        "a,b\n1,2\r\n3,4",
-        "\ufeffa,b\n1,2\n3,4\n\n",
-        '"a","b"\r\n"1","2"\r\n"3",4\r\n\r\n\r\n',
-    ],
-)
+    ["a,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\n1,2\r\n3,4", "\ufeffa,b\n1,2\n3,4\n\n",
+     '"a","b"\r\n"1","2"\r\n"3",4\r\n\r\n\r\n'],
+)  # fmt: skip
 def test_line_ends_a_byte_order_mark_quotes_and_blank_lines_at_the_end_change_nothing(text: str) -> None:
     assert [("1", "2"), ("3", "4")] == rows(text)
 
@@ -139,7 +134,7 @@ def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
         ({"encoding": "latin-11"}, "is not the encoding of a text file"),
         *(
             ({"encoding": it}, "is not the encoding of a text file; expected for example utf-8, latin-1")
-            for it in (
+            for it in [
                 "rot13",
                 "base64",
                 "punycode",
@@ -149,7 +144,7 @@ def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
                 "unicode_escape",
                 "raw_unicode_escape",
                 "undefined",
-            )
+            ]
         ),
         ({"date_format": "%d.%m.%y"}, "%y is a two-digit year"),
         ({"timestamp_format": "%d.%m.%Y %Q"}, "'%Q' is not a directive; expected some of %Y, %m"),
@@ -177,12 +172,11 @@ TABLES = st.integers(1, 3).flatmap(
 @given(
     table=TABLES,
     dialect=DIALECTS,
-    writing=st.fixed_dictionaries(
-        {
-            "quoting": st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]),
-            "doublequote": st.booleans(),
-            "lineterminator": st.sampled_from(["\n", "\r\n"]),
-        }
+    writing=st.builds(
+        dict,
+        quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]),
+        doublequote=st.booleans(),
+        lineterminator=st.sampled_from(["\n", "\r\n"]),
     ),
     block=st.integers(1, 40),
 )
@@ -190,9 +184,8 @@ def test_output_of_pythons_csv_writer_is_read_back_unchanged_or_rejected(
     table: list[list[str]], dialect: dict[str, Any], writing: dict[str, Any], block: int
 ) -> None:
     if any("\r" in value for row in table for value in row):
-        writing["lineterminator"] = (
-            "\r\n"  # with "\n" Python before 3.13 does not quote a carriage return, which then ends the line
-        )
+        # With "\n" Python before 3.13 does not quote a carriage return, which then ends the line.
+        writing["lineterminator"] = "\r\n"
     text = io.StringIO(newline="")
     writer = csv.writer(
         text,

@@ -115,8 +115,7 @@ def zip_bomb(mib: int, *, claims: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("bomb", [gzip_bomb, zip_bomb])
-def test_a_bomb_is_refused_and_unpacked_no_further_than_its_bound(bomb: object) -> None:
-    assert callable(bomb)
+def test_a_bomb_is_refused_and_unpacked_no_further_than_its_bound(bomb: Callable[[int], bytes]) -> None:
     data = bomb(256)
     assert len(data) < MIB
 
@@ -131,7 +130,7 @@ def test_a_bomb_is_refused_and_unpacked_no_further_than_its_bound(bomb: object) 
 
 def test_a_zip_that_claims_a_smaller_size_is_damaged() -> None:
     with pytest.raises(SourceError, match="is damaged"):
-        Source("rows.csv.zip", SCHEMA).frame(zip_bomb(256, claims=1000))
+        Source("rows.csv.zip", SCHEMA).frame(zip_bomb(2, claims=1000))
 
 
 def test_a_small_file_of_equal_rows_is_unpacked() -> None:

@@ -124,30 +124,18 @@ def test_a_column_may_begin_with_the_letters_that_mark_other_kinds_of_files(name
         (TEXT.replace("\n1,", "\none,"), r"'n' has 1 value that is not bigint, on line 2 \('one'\); expected a number"),
         (
             TEXT.replace("\n1,", "\n1.5,"),
-            r"'n' has .* on line 2 \('1\.5'\); it is not a whole number, declare data_type",
+            r"'n' has .* on line 2 \('1\.5'\); it is not a whole number, declare",
         ),
         (TEXT.replace("\n1,", "\n9223372036854775808,"), "'n' has .* on line 2 .*; it does not fit bigint exactly"),
-        (
-            TEXT.replace("1e3", "nan"),
-            r"'x' has 1 value that is not double, on line 4 \('nan'\).* add it to 'null_values'",
-        ),
+        (TEXT.replace("1e3", "nan"), r"'x' has 1 .* not double, on line 4 \('nan'\).* add it to 'null_values'"),
         (TEXT.replace("0.5", "-Infinity"), r"'x' has 1 .* on line 2 \('-Infinity'\).* add it to 'null_values'"),
         (TEXT.replace("0.5", '"1,5"'), r"'x' has .* \('1,5'\); declare 'csv: \{decimal: …, thousands: …\}'"),
         (TEXT.replace("TRUE", "yes"), r"'flag' has 1 .* not boolean, on line 2 \('yes'\); expected true, t, 1"),
-        (
-            TEXT.replace("2013-12-31", "31.12.2013"),
-            r"'day' .* not date, on line 4 .*otherwise declare 'csv: \{date_format: …\}'",
-        ),
+        (TEXT.replace("2013-12-31", "31.12.2013"), r"'day' .* not date, on line 4 .*'csv: \{date_format: …\}'"),
         (TEXT.replace("2013-12-31", "2013-02-30"), r"'day' .* on line 4 \('2013-02-30'\); expected an existing one"),
         (TEXT.replace("2013-12-31", "13-12-31"), r"'day' has 1 value that is not date, on line 4 \('13-12-31'\)"),
-        (
-            TEXT.replace("06:30:00", "6:30"),
-            r"'at' .* not timestamp, on line 4 .*otherwise declare 'csv: \{timestamp_format: …\}'",
-        ),
-        (
-            TEXT.replace("2013-01-01 06:30:00", "1357021800"),
-            r"if it is Unix time, declare 'formats: \{at: unix_seconds\}'",
-        ),
+        (TEXT.replace("06:30:00", "6:30"), r"'at' .* not timestamp, on line 4 .*'csv: \{timestamp_format: …\}'"),
+        (TEXT.replace("2013-01-01 06:30:00", "1357021800"), r"if it is Unix time, declare 'formats: \{at: unix_secon"),
     ],
 )
 def test_a_file_that_breaks_its_contract_is_rejected_with_column_line_example_and_fix(
@@ -243,10 +231,7 @@ def _of_method(method: int) -> bytes:
         (_encrypted(), "is encrypted with a password. Pack it without one"),
         (_of_method(9), "is packed with an unsupported method .*Pack it with the method 'deflate'"),
         (gzip.compress(zipped(rows=TEXT)), "is an archive in an archive"),
-        (
-            zipped(**{"[Content_Types].xml": "", "xl/workbook.xml": ""}),
-            "is an Excel workbook or another office document",
-        ),
+        (zipped(**{"[Content_Types].xml": "", "xl/a.xml": ""}), "is an Excel workbook or another office document"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel workbook; expected CSV or Parquet"),
         (b"\xfd7zXZ\x00\x00", "is xz; expected CSV or Parquet, plain, gzipped or zipped"),
         (b"\x28\xb5\x2f\xfd\x00", "is zstd"),
@@ -273,11 +258,3 @@ def test_a_column_that_a_source_may_lack_is_read_where_it_is_there(tmp_path: Pat
     assert [(1, datetime(2024, 1, 1, 2))] == there.rows()  # noqa: DTZ001 - naive UTC is the house's form
     assert_frame_equal(there, source.frame(parquet(there)))
     assert_frame_equal(without, source.frame(parquet(without)))
-
-
-def test_a_relative_file_starts_at_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
-    (tmp_path / "n.csv").write_text("n\n7\n", encoding="utf-8")
-    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
-
-    assert b"n\n7\n" == Source("n.csv", {"n": pl.Int64()}).content()

@@ -80,12 +80,8 @@ def test_an_invalid_pattern_is_rejected(text: str, message: str) -> None:
 def test_names_with_two_days_or_without_a_day_have_no_day() -> None:
     pattern = DayPattern.of("in/{day:%Y}/orders-{day}.csv")
 
-    names = [
-        "2024/orders-2024-02-03.csv",
-        "2023/orders-2024-02-03.csv",
-        "2024/orders-2024-02-30.csv",
-        "2024/orders-.csv",
-    ]
+    orders = ["2024/orders-2024-02-03", "2023/orders-2024-02-03", "2024/orders-2024-02-30", "2024/orders-"]
+    names = [f"{name}.csv" for name in orders]
     assert [DAY, None, None, None] == [pattern.day_of(name) for name in names]
     assert all(map(pattern.resembles, names))
     assert not pattern.resembles("2024/shops-2024-02-03.csv")

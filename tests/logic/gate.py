@@ -18,6 +18,7 @@ from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, leave
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.evaluation.student import student_quantile
+from tests.records import record, slice_row
 
 DAYS = 20
 
@@ -93,51 +94,29 @@ def report(
     champion: Comparison | None = None,
     **changes: Any,
 ) -> EvaluationSummary:
-    known: dict[str, Any] = {
-        "model": "parcels",
-        "model_version": "new",
-        "training_set_version": "frozen",
-        "task": "binary",
-        "metric": "roc_auc",
-        "rows": 1_000,
-        "metrics": {
-            "roc_auc": Interval(value=0.7, low=0.68, high=0.72),
-            "calibration_error": Interval(value=0.03, low=0.02, high=0.04),
-        },
-        "baselines": (),
-        "against_baselines": baselines,
-        "last_seen_day": date(2013, 10, 31),
-        "against_champion": champion,
-        "champion_version": None if champion is None else "old",
+    metrics = {
+        "roc_auc": Interval(value=0.7, low=0.68, high=0.72),
+        "calibration_error": Interval(value=0.03, low=0.02, high=0.04),
     }
-    return EvaluationSummary(**(known | changes))
+    known: dict[str, Any] = {
+        "model": "parcels", "model_version": "new", "training_set_version": "frozen", "metrics": metrics,
+        "against_baselines": baselines, "last_seen_day": date(2013, 10, 31), "against_champion": champion,
+        "champion_version": None if champion is None else "old",
+    }  # fmt: skip
+    return record(EvaluationSummary, **known | changes)
 
 
 def slices(*rows: tuple[str, float, float], is_judged: bool = True) -> pl.DataFrame:
     """One row for each (value of depot, low, high) of the difference to the champion."""
+    error = 2 * student_quantile(0.975, DAYS - 1)
     return pl.DataFrame(
         [
-            {
-                "column": "depot",
-                "value": value,
-                "rows": 500,
-                "target_mean": 0.2,
-                "metric": "roc_auc",
-                "score": 0.7,
-                "low": 0.65,
-                "high": 0.75,
-                "champion_score": 0.7 - (low + high) / 2,
-                "difference": (low + high) / 2,
-                "difference_low": low,
-                "difference_high": high,
-                "difference_standard_error": (high - low) / 2 / student_quantile(0.975, DAYS - 1),
-                "degrees_of_freedom": DAYS - 1,
-                "clusters": DAYS,
-                "unit": "days",
-                "is_judged": is_judged,
-                "reason": "" if is_judged else "500 rows, fewer than 1000",
-            }
+            slice_row(
+                value, champion_score=0.7 - (low + high) / 2, difference=(low + high) / 2, difference_low=low,
+                difference_high=high, difference_standard_error=(high - low) / error, degrees_of_freedom=DAYS - 1,
+                is_judged=is_judged, reason="" if is_judged else "500 rows, fewer than 1000",
+            )
             for value, low, high in rows
         ],
         schema=SLICES_SCHEMA,
-    )
+    )  # fmt: skip

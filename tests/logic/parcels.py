@@ -12,6 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Feature, Task, TrainingSetSummary
 from ml_assets.logic.evaluation.report import evaluate
+from tests.records import record
 
 FIRST_DAY = dt.date(2013, 1, 1)
 BEFORE = FIRST_DAY - dt.timedelta(days=1)
@@ -20,23 +21,14 @@ DECLARED: dict[Task, str] = {"binary": "roc_auc", "regression": "rmse", "multicl
 
 
 def summary(task: Task = "binary") -> TrainingSetSummary:
-    return TrainingSetSummary(
-        model="parcels",
-        task=task,
-        target="target",
+    return record(
+        TrainingSetSummary, model="parcels", task=task, target="target", key=("parcel",),
         classes=CLASSES if task == "multiclass" else (),
-        key=("parcel",),
-        event_time="due_at",
-        prediction_time="asked_at",
-        known_time="known_at",
-        as_of=dt.date(2013, 12, 31),
         features=(
             Feature(name="distance_miles", dtype="Float64"),
             Feature(name="depot", dtype="String", is_categorical=True),
         ),
-        windows=(),
-        excluded_rows={},
-    )
+    )  # fmt: skip
 
 
 def parcels(rows: int, *, seed: int, task: Task = "binary", days: int = 20) -> pl.DataFrame:
@@ -88,20 +80,11 @@ def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> E
     test = changes.pop("rows", None)
     test = parcels(size, seed=2, task=task) if test is None else test
     arguments: dict[str, Any] = {
-        "rows": test,
-        "scores": changes.pop("scores", None),
-        "train": parcels(3_000, seed=1, task=task),
-        "summary": summary(task),
-        "model_name": "parcels",
-        "model_version": "new",
-        "training_set_version": "frozen",
-        "metric": DECLARED[task],
-        "slices": ["depot"],
-        "baseline_rates": [["depot"], ["depot", "is_express"]],
-        "seed": 3,
-        "last_seen_day": BEFORE,
-        "threads": 1,
-    }
+        "rows": test, "scores": changes.pop("scores", None), "train": parcels(3_000, seed=1, task=task),
+        "summary": summary(task), "model_name": "parcels", "model_version": "new", "training_set_version": "frozen",
+        "metric": DECLARED[task], "slices": ["depot"], "baseline_rates": [["depot"], ["depot", "is_express"]],
+        "seed": 3, "last_seen_day": BEFORE, "threads": 1,
+    }  # fmt: skip
     if arguments["scores"] is None:
         arguments["scores"] = scores(test, task)
     return evaluate(**(arguments | changes))

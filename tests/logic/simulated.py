@@ -19,6 +19,7 @@ from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState, Watc
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.retraining import Rules, Serving
 from ml_assets.logic.promotion.log import left
+from tests.records import record
 
 FIRST: Final = date(2024, 3, 1)
 LAST: Final = date(2024, 4, 30)
@@ -58,7 +59,7 @@ class World:
         refused: the days as of which a challenger is refused.
         bad: the days as of which a model is trained that turns out worse.
         labelled: of a day's 100 predictions.
-        trained: what was asked for, in order.
+        trained: the requested days, in order.
     """
 
     drifted: frozenset[date] = frozenset()
@@ -85,9 +86,8 @@ class World:
 
     def drift(self, champion: Fit, day: date, *, since: date) -> DriftSummary:
         assert since <= day
-        return DriftSummary(
-            model="parcels", model_version=champion.version, day=day, first_day=day, rows=1000,
-            weighted_excess_psi=0.3, score_excess_psi=0.1, is_over=day in self.drifted, drifted_features=(),
+        return record(
+            DriftSummary, model_version=champion.version, day=day, first_day=day, is_over=day in self.drifted,
             sentence=f"weighted excess PSI 0.3 of {day}.",
         )  # fmt: skip
 
@@ -96,10 +96,10 @@ class World:
         before = None
         if former is not None:
             before = PreviousChampionPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
-        return PerformanceSummary(
-            model="parcels", model_version=champion.version, day=day, predictions=100, labelled=self.labelled,
-            measured={"roc_auc": Interval(value=self.quality(champion, day), low=None, high=None)}, expected={},
-            expected_labelled={}, previous_champion=before,
+        measured = {"roc_auc": Interval(value=self.quality(champion, day), low=None, high=None)}
+        return record(
+            PerformanceSummary, model_version=champion.version, day=day, labelled=self.labelled, measured=measured,
+            previous_champion=before,
         )  # fmt: skip
 
     def quality(self, fit: Fit, day: date) -> float:
@@ -107,9 +107,11 @@ class World:
         return 0.8 + 0.001 * (day.day % 3) - 0.1 * (fit.as_of in self.bad)
 
 
-def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, PolicyState[Fit]]:
+def simulated(
+    world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any
+) -> Mapping[str, PolicyState[Fit]]:
     """Return the states at the end of the last day."""
-    lives: list[PolicyState[Fit]] = []
+    states: list[PolicyState[Fit]] = []
     for _, now in simulate(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 5, 0.01), **options):
-        lives = now
-    return {life.policy: life for life in lives}
+        states = now
+    return {state.policy: state for state in states}

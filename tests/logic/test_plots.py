@@ -28,6 +28,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS
+from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.plots.drawing import COLOURS, as_markdown_image, interval, metric_name, number, share
 from ml_assets.logic.plots.evaluation import (
     calibration_plot,
@@ -40,6 +41,7 @@ from ml_assets.logic.plots.evaluation import (
 )
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
+from tests.records import record, slice_row
 
 pytestmark = pytest.mark.usefixtures("rendered")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -67,21 +69,11 @@ def importances(features: int = 3, name: str = "wind_gust") -> Importances:
             "rank": list(range(1, features + 2)),
         }
     )
-    summary = ImportancesSummary(
-        metric="roc_auc",
-        score=0.7,
-        rows=5_000,
-        shuffles=2,
-        selected=tuple(names),
-        dropped=("gone",),
-        folds=3,
-        rounds=60,
-        rows_explained=100,
-    )
+    summary = record(ImportancesSummary, selected=tuple(names), dropped=("gone",))
     return Importances(table, pl.DataFrame(), summary)
 
 
-def tuning(values: list[float | None], best: int, *, metric: str = "roc_auc") -> Tuning:
+def tuning(values: list[float | None], best: int) -> Tuning:
     trials = pl.DataFrame(
         {
             "trial": range(len(values)),
@@ -91,15 +83,7 @@ def tuning(values: list[float | None], best: int, *, metric: str = "roc_auc") ->
         },
         schema_overrides={"value": pl.Float64},
     )
-    tuned = TunedParameters(
-        metric=metric,
-        value=values[best] or 0.0,
-        rounds=10,
-        parameters={},
-        trials=len(values),
-        pruned=values.count(None),
-        features=(),
-    )
+    tuned = record(TunedParameters, value=values[best] or 0.0, trials=len(values), pruned=values.count(None))
     return Tuning(trials, tuned)
 
 
@@ -110,56 +94,21 @@ def curve(name: str, x: object, y: object, threshold: object = None) -> pl.DataF
     return pl.DataFrame(rows, schema=schema)
 
 
-def a_slice(value: str, rows: int, score: float, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "column": "carrier",
-        "value": value,
-        "rows": rows,
-        "target_mean": 0.2,
-        "metric": "roc_auc",
-        "score": score,
-        "low": score - 0.01,
-        "high": score + 0.01,
-        "champion_score": None,
-        "difference": None,
-        "difference_low": None,
-        "difference_high": None,
-        "clusters": 28,
-        "unit": "days",
-        "is_judged": True,
-        "reason": "",
-    }
-    return row | changes
-
-
 def evaluation(
     task: Task = "binary",
     *,
     curves: list[pl.DataFrame] | None = None,
     slices: list[dict[str, object]] | None = None,
-    metrics: dict[str, Interval] | None = None,
 ) -> Evaluation:
     x = np.linspace(0, 1, 30)
     main = {"binary": "roc_auc", "regression": "rmse", "multiclass": "macro_f1"}[task]
-    floats = ("score", "low", "high", "champion_score", "difference", "difference_low", "difference_high")
-    summary = EvaluationSummary(
-        last_seen_day=date(2013, 9, 30),
-        model="late",
-        model_version="v1",
-        training_set_version="t1",
-        task=task,
-        metric=main,
-        rows=1234,
-        target_mean=0.25,
-        metrics=metrics
-        or {main: Interval(value=0.7312, low=0.7243, high=0.7381)}
-        | (
-            {"average_precision": Interval(value=0.47, low=0.46, high=0.48), "calibration_error": interval_of(0.0123)}
-            if task == "binary"
-            else {}
-        ),
-        baselines=(Baseline(name="constant", description="", metrics={"roc_auc": 0.5, "average_precision": 0.25}),),
-        against_baselines=(),
+    metrics = {main: Interval(value=0.7312, low=0.7243, high=0.7381)}
+    if task == "binary":
+        metrics["average_precision"] = Interval(value=0.47, low=0.46, high=0.48)
+        metrics["calibration_error"] = Interval(value=0.0123, low=0.0083, high=0.0163)
+    baseline = Baseline(name="constant", description="", metrics={"roc_auc": 0.5, "average_precision": 0.25})
+    summary = record(
+        EvaluationSummary, task=task, metric=main, target_mean=0.25, metrics=metrics, baselines=(baseline,)
     )
     default = [
         curve("roc", x, x**0.4),
@@ -168,24 +117,16 @@ def evaluation(
     ]
     bins = pl.DataFrame(
         {
-            "bin": [0, 1],
-            "rows": [600, 634],
-            "score_mean": [0.1, 0.4],
-            "truth_mean": [0.11, 0.5],
-            "low": [0.08, 0.46],
-            "high": [0.14, 0.54],
+            "bin": [0, 1], "rows": [600, 634], "score_mean": [0.1, 0.4], "truth_mean": [0.11, 0.5],
+            "low": [0.08, 0.46], "high": [0.14, 0.54],
         }
-    )
+    )  # fmt: skip
     return Evaluation(
         summary,
-        pl.DataFrame(slices or [], schema_overrides=dict.fromkeys(floats, pl.Float64)) if slices else pl.DataFrame(),
-        pl.concat(curves if curves is not None else default),
+        pl.DataFrame(slices or [], schema=SLICES_SCHEMA),
+        pl.concat(default if curves is None else curves),
         bins if task == "binary" else bins.clear(),
     )
-
-
-def interval_of(value: float) -> Interval:
-    return Interval(value=value, low=value - 0.004, high=value + 0.004)
 
 
 def drift(psi: list[float | None], *, over: tuple[int, ...] = ()) -> Drift:
@@ -203,34 +144,22 @@ def drift(psi: list[float | None], *, over: tuple[int, ...] = ()) -> Drift:
     return Drift(table, drift_day(0))
 
 
-def drift_day(at: int, *, is_over: bool = False) -> DriftSummary:
-    return DriftSummary(
-        model="late",
-        model_version="v1",
-        day=date(2013, 12, 1) + timedelta(at),
-        first_day=date(2013, 12, 1) + timedelta(at),
-        rows=900,
-        weighted_excess_psi=0.01 * (at + 1),
-        score_excess_psi=0.02,
-        is_over=is_over,
-        drifted_features=(),
-        sentence="Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1.",
-    )
+def drift_day(at: int, **changes: object) -> DriftSummary:
+    day = date(2013, 12, 1) + timedelta(at)
+    known = {"day": day, "first_day": day, "weighted_excess_psi": 0.01 * (at + 1)}
+    return record(DriftSummary, sentence=f"Weighted excess PSI 0.010 of {day} is not over 0.1.", **known | changes)
 
 
 def performance_day(at: int, **metrics: float) -> PerformanceSummary:
-    return PerformanceSummary(
-        model="late",
-        model_version="v1",
-        day=date(2013, 12, 1) + timedelta(at),
-        predictions=900,
-        labelled=850,
+    return record(
+        PerformanceSummary, day=date(2013, 12, 1) + timedelta(at), labelled=850,
         measured={name: Interval(value=value, low=value - 0.05, high=value + 0.05) for name, value in metrics.items()},
-        expected={"roc_auc": 0.7},
         expected_labelled={"roc_auc": 0.735},
-    )
+    )  # fmt: skip
 
 
+CONFUSION = curve("confusion", [0, 0, 1, 1], [0, 1, 0, 1], [8.0, 2.0, 1.0, 4.0])
+RESIDUALS = curve("residual_quantiles", [0, 0.5, 1], [-9, 1, 12])
 PLOTS: dict[str, Callable[[], str]] = {
     "importances": lambda: importance_plot(importances().table, "roc_auc"),
     "selection": lambda: selection_plot(importances()),
@@ -238,16 +167,12 @@ PLOTS: dict[str, Callable[[], str]] = {
     "roc": lambda: roc_plot(evaluation()),
     "precision_recall": lambda: precision_recall_plot(evaluation()),
     "calibration": lambda: calibration_plot(evaluation()),
-    "slices": lambda: slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72), a_slice("B6", 300, 0.70)])),
+    "slices": lambda: slice_plot(evaluation(slices=[slice_row("UA", 900, 0.72), slice_row("B6", 300, 0.70)])),
     "drift": lambda: drift_plot(drift([0.01, 0.2, None], over=(1,))),
     "drift_history": lambda: drift_history_plot([drift_day(at) for at in range(40)]),
     "performance": lambda: performance_plot([performance_day(at, roc_auc=0.7) for at in range(5)], "roc_auc"),
-    "residuals": lambda: residual_plot(
-        evaluation("regression", curves=[curve("residual_quantiles", [0, 0.5, 1], [-9, 1, 12])])
-    ),
-    "confusion": lambda: confusion_plot(
-        evaluation("multiclass", curves=[curve("confusion", [0, 0, 1, 1], [0, 1, 0, 1], [8.0, 2.0, 1.0, 4.0])])
-    ),
+    "residuals": lambda: residual_plot(evaluation("regression", curves=[RESIDUALS])),
+    "confusion": lambda: confusion_plot(evaluation("multiclass", curves=[CONFUSION])),
 }
 
 
@@ -294,29 +219,63 @@ def test_a_plot_leaves_the_settings_of_matplotlib_as_they_were() -> None:
 
 
 def test_settings_of_the_machine_do_not_change_a_plot() -> None:
-    expected = roc_plot(evaluation())
+    expected = drawn("roc")
 
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
         assert roc_plot(evaluation()) == expected
 
 
 def test_every_colour_can_be_replaced_by_the_page() -> None:
-    svg = slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72)]))
+    svg = slice_plot(evaluation(slices=[slice_row("UA", 900, 0.72)]))
     bare = re.sub(r"var\(--[\w-]+,#[0-9a-f]{6}\)", "", svg)
 
     assert re.findall(r"#[0-9a-f]{6}\b", bare) == []
     assert set(re.findall(r"var\(--([\w-]+),", svg)) <= set(COLOURS)
 
 
-def test_the_title_states_the_metric_with_its_interval() -> None:
-    assert title(roc_plot(evaluation())) == "ROC AUC 0.731 [0.724, 0.738]"
+UNMEASURED = drift_day(1, weighted_excess_psi=None, score_excess_psi=None)
+TITLES: dict[str, tuple[Callable[[], str], str]] = {
+    "a metric with its interval": (lambda: drawn("roc"), "ROC AUC 0.731 [0.724, 0.738]"),
+    "the feature that carries the model": (lambda: drawn("importances"), "wind_gust_0 carries 60.0 % of mean |SHAP|"),
+    "the best trial": (
+        lambda: drawn("tuning"), "Best validation ROC AUC 0.740 (no interval) in trial 2, of 4 trials (1 pruned)",
+    ),
+    "the bins whose score is within the interval": (
+        lambda: drawn("calibration"),
+        "Calibration error 0.012 [0.008, 0.016]; in 1 of 2 bins the score is within the 95 % interval of the truth",
+    ),
+    "the days over the limits, in any order": (
+        lambda: drift_history_plot([drift_day(2, is_over=True), drift_day(0), drift_day(1)]),
+        "Over the limits on 1 of 3 days; within the limits on 2 of 3 days; weighted excess PSI of 2013-12-03: 0.030",
+    ),
+    "a day with too few rows": (
+        lambda: drift_history_plot([drift_day(0), UNMEASURED]),
+        "Not judged on 1 of 2 days; within the limits on 1 of 2 days; weighted excess PSI of 2013-12-01: 0.010",
+    ),
+    "no day with enough rows": (lambda: drift_history_plot([UNMEASURED]), "Not judged"),
+    "a day whose metric is unknown": (
+        lambda: performance_plot([performance_day(1), performance_day(2, roc_auc=0.72)], "roc_auc"),
+        (
+            "ROC AUC 0.720 [0.670, 0.770] on 850 labelled rows of 2013-12-03, 0.735 was expected of them; "
+            "measured on 1 of 2 days"
+        ),
+    ),
+    "no day whose metric is known": (
+        lambda: performance_plot([performance_day(0)], "roc_auc"),
+        "ROC AUC could not be measured yet on any of 1 days",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", TITLES)
+def test_the_title_states_the_result_and_no_number_for_what_was_not_measured(of: str) -> None:
+    plot, expected = TITLES[of]
+
+    assert expected == title(plot())
 
 
 def test_baselines_are_drawn_next_to_the_model_with_their_figures() -> None:
-    shown = texts(roc_plot(evaluation()))
-
-    assert "this model  0.731" in shown
-    assert "constant  0.500" in shown
+    assert {"this model  0.731", "constant  0.500"} <= set(texts(drawn("roc")))
 
 
 def test_the_selection_plot_names_selected_features_and_marks_the_noise() -> None:
@@ -324,10 +283,6 @@ def test_the_selection_plot_names_selected_features_and_marks_the_noise() -> Non
 
     assert title(svg) == "3 of 4 features are selected"
     assert {"noise_numeric", "injected noise"} <= set(texts(svg))
-
-
-def test_the_importances_of_a_model_name_the_feature_that_carries_it() -> None:
-    assert title(importance_plot(importances().table, "roc_auc")) == "wind_gust_0 carries 60.0 % of mean |SHAP|"
 
 
 def test_only_the_first_features_are_drawn_and_the_plot_states_how_many_are_not() -> None:
@@ -345,48 +300,18 @@ def test_names_with_markup_and_dollars_are_escaped_and_shown_as_they_are() -> No
     assert "<script>" not in svg
 
 
-@pytest.mark.parametrize(("values", "best"), [([0.70, 0.74, 0.72], 1), ([0.60, 0.50, 0.55], 1)])
-def test_the_best_trial_is_named(values: list[float | None], best: int) -> None:
-    assert (
-        title(tuning_plot(tuning(values, best)))
-        == f"Best validation ROC AUC {values[best]:.3f} (no interval) in trial 1, of 3 trials (0 pruned)"
-    )
-
-
-def test_a_study_without_a_complete_trial_is_rejected_with_a_fix() -> None:
-    with pytest.raises(DataError, match=r"no trial of the 2 .* is complete.*Raise the tuning budget"):
-        tuning_plot(tuning([None, None], best=0))
-
-
 def test_the_plots_of_an_evaluation_follow_its_task() -> None:
-    binary = evaluation(slices=[a_slice("UA", 900, 0.72)])
-    regression = evaluation(
-        "regression",
-        curves=[curve("residual_quantiles", [0, 0.5, 1], [-9, 1, 12]), curve("predicted_actual", [1, 2], [1, 3])],
-    )
-    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 1], [0, 1], [8.0, 2.0])])
+    binary = evaluation(slices=[slice_row("UA", 900, 0.72)])
+    regression = evaluation("regression", curves=[RESIDUALS, curve("predicted_actual", [1, 2], [1, 3])])
+    multiclass = evaluation("multiclass", curves=[CONFUSION])
 
     assert list(evaluation_plots(binary)) == ["roc", "precision_recall", "calibration", "score_histogram", "slices"]
     assert list(evaluation_plots(regression)) == ["predicted_actual", "residuals"]
     assert list(evaluation_plots(multiclass)) == ["confusion"]
 
 
-def test_a_curve_that_the_task_does_not_have_is_refused_by_name() -> None:
-    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 1], [0, 1], [8.0, 2.0])])
-
-    with pytest.raises(DataError, match=r"curve 'roc' is missing .* model 'late'.* multiclass; it has confusion"):
-        roc_plot(multiclass)
-
-
-def test_calibration_counts_the_bins_whose_score_is_within_the_interval() -> None:
-    assert title(calibration_plot(evaluation())) == (
-        "Calibration error 0.012 [0.008, 0.016]; in 1 of 2 bins the score is within the 95 % interval of the truth"
-    )
-
-
 def test_confusion_counts_the_diagonal_and_names_the_classes() -> None:
-    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 0, 1, 1], [0, 1, 0, 1], [8.0, 2.0, 1.0, 4.0])])
-    svg = confusion_plot(multiclass, classes=("early", "late"))
+    svg = confusion_plot(evaluation("multiclass", curves=[CONFUSION]), classes=("early", "late"))
 
     assert title(svg) == "12 of 15 test rows (80.0 %) are on the diagonal"
     assert texts(svg).count("early") == 2
@@ -401,19 +326,15 @@ def test_of_many_classes_the_smallest_are_omitted_and_the_plot_states_it() -> No
 
 
 def test_slices_without_enough_rows_are_shown_but_not_summed_up() -> None:
-    slices = [
-        a_slice("UA", 900, 0.72),
-        a_slice("B6", 700, 0.70),
-        a_slice("HA", 9, 0.10, is_judged=False, reason="9 rows"),
-    ]
-    svg = slice_plot(evaluation(slices=slices))
+    judged, small = [slice_row("UA", 900, 0.72), slice_row("B6", 700, 0.70)], slice_row("HA", 9, 0.10, is_judged=False)
+    svg = slice_plot(evaluation(slices=[*judged, small]))
 
     assert title(svg) == "ROC AUC by slice: 0.700 to 0.720 over 2 slices with enough rows"
     assert "HA  (9)" in texts(svg)
 
 
 def test_of_many_slices_the_smallest_are_omitted_and_the_plot_states_it() -> None:
-    svg = slice_plot(evaluation(slices=[a_slice(f"s{at}", 10 + at, 0.7) for at in range(50)]))
+    svg = slice_plot(evaluation(slices=[slice_row(f"s{at}", 10 + at, 0.7) for at in range(50)]))
 
     assert "18 smaller slices are not shown" in texts(svg)
     assert "s49  (59)" in texts(svg)
@@ -427,17 +348,15 @@ def test_a_slice_that_differs_from_the_champion_has_its_colour(low: float, high:
     def count(svg: str) -> int:
         return svg.count(f"--plot-{colour},")
 
-    differs = slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72, **changes)]))
-    same = slice_plot(
-        evaluation(slices=[a_slice("UA", 900, 0.72, **changes | {"difference_low": -0.1, "difference_high": 0.1})])
-    )
+    same = changes | {"difference_low": -0.1, "difference_high": 0.1}
+    differs, alike = (slice_plot(evaluation(slices=[slice_row("UA", **it)])) for it in (changes, same))
 
-    assert count(differs) > count(same)
+    assert count(differs) > count(alike)
     assert any("own 95 % interval of the difference, not Holm's rule" in text for text in texts(differs))
 
 
 def test_the_drift_plot_shows_its_sentence_and_no_figure_for_unmeasured_features() -> None:
-    svg = drift_plot(drift([0.01, 0.2, None], over=(1,)))
+    svg = drawn("drift")
 
     assert title(svg) == "Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1."
     assert "not judged  (weight 10.0 %)" in texts(svg)
@@ -450,14 +369,6 @@ def test_all_features_over_their_limits_are_drawn() -> None:
     assert {f"feature_{at}" for at in range(1, 40)} <= set(texts(svg))
 
 
-def test_drift_over_days_counts_the_days_over_in_any_order() -> None:
-    days = [drift_day(2, is_over=True), drift_day(0), drift_day(1)]
-
-    assert title(drift_history_plot(days)) == (
-        "Over the limits on 1 of 3 days; within the limits on 2 of 3 days; weighted excess PSI of 2013-12-03: 0.030"
-    )
-
-
 def test_the_day_from_which_another_model_predicts_is_marked() -> None:
     days = [drift_day(at) for at in range(3)]
     other = [*days[:2], days[2].model_copy(update={"model_version": "v2"})]
@@ -465,30 +376,6 @@ def test_the_day_from_which_another_model_predicts_is_marked() -> None:
     lines = [drift_history_plot(shown).count("stroke-dasharray") for shown in (days, other)]
 
     assert 1 == lines[1] - lines[0]
-
-
-def test_a_day_with_too_few_rows_for_drift_is_a_gap_and_not_a_number() -> None:
-    unmeasured = drift_day(1).model_copy(update={"weighted_excess_psi": None, "score_excess_psi": None})
-
-    assert title(drift_history_plot([drift_day(0), unmeasured])) == (
-        "Not judged on 1 of 2 days; within the limits on 1 of 2 days; weighted excess PSI of 2013-12-01: 0.010"
-    )
-    assert title(drift_history_plot([unmeasured])) == "Not judged"
-
-
-def test_a_day_whose_metric_is_unknown_is_a_gap_and_not_a_number() -> None:
-    days = [performance_day(0, roc_auc=0.70), performance_day(1), performance_day(2, roc_auc=0.72)]
-
-    assert title(performance_plot(days, "roc_auc")) == (
-        "ROC AUC 0.720 [0.670, 0.770] on 850 labelled rows of 2013-12-03, 0.735 was expected of them; "
-        "measured on 2 of 3 days"
-    )
-
-
-def test_unmeasured_performance_is_stated_in_the_plot() -> None:
-    assert title(performance_plot([performance_day(0)], "roc_auc")) == (
-        "ROC AUC could not be measured yet on any of 1 days"
-    )
 
 
 @pytest.mark.parametrize("days", [1, 3, 31, 400])
@@ -500,17 +387,32 @@ def test_days_on_the_axis_are_few_and_in_order(days: int) -> None:
     assert ticks == sorted(ticks)
 
 
-def test_missing_columns_are_all_named() -> None:
-    broken = importances()
-    broken = Importances(broken.table.drop("is_selected", "rank"), broken.folds, broken.summary)
+WITHOUT_RANKS = Importances(importances().table.drop("is_selected", "rank"), pl.DataFrame(), importances().summary)
+REFUSED: dict[str, tuple[Callable[[], str], type[Exception], str]] = {
+    "no day of drift": (lambda: drift_history_plot([]), DataError, r"has no days.*Materialize a day first"),
+    "no day of performance": (
+        lambda: performance_plot([], "roc_auc"), DataError, r"has no days.*Materialize a day first",
+    ),
+    "no complete trial": (
+        lambda: tuning_plot(tuning([None, None], best=0)), DataError,
+        r"no trial of the 2 .* is complete.*Raise the tuning budget",
+    ),
+    "a curve of another task": (
+        lambda: roc_plot(evaluation("multiclass", curves=[CONFUSION])), DataError,
+        r"curve 'roc' is missing .* model 'late'.* multiclass; it has confusion",
+    ),
+    "missing columns": (
+        lambda: selection_plot(WITHOUT_RANKS), ContractError,
+        r"columns 'rank', 'is_selected' of artifact 'importances' are missing",
+    ),
+}  # fmt: skip
 
-    with pytest.raises(ContractError, match=r"columns 'rank', 'is_selected' of artifact 'importances' are missing"):
-        selection_plot(broken)
 
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_drawn_is_an_error_with_a_fix(case: str) -> None:
+    plot, error, message = REFUSED[case]
 
-@pytest.mark.parametrize("plot", [lambda: drift_history_plot([]), lambda: performance_plot([], "roc_auc")])
-def test_no_days_is_an_error_with_a_fix(plot: Callable[[], str]) -> None:
-    with pytest.raises(DataError, match=r"has no days.*Materialize a day first"):
+    with pytest.raises(error, match=message):
         plot()
 
 
@@ -531,19 +433,9 @@ def test_the_markdown_image_contains_the_plot_and_its_text_is_escaped() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [
-        (None, "–"),
-        (float("nan"), "–"),
-        (0.0, "0.000"),
-        (1, "1"),
-        (12345, "12,345"),
-        (0.73123, "0.731"),
-        (0.00042, "0.00042"),
-        (21.0, "21.00"),
-        (1234.5, "1,234"),
-        (-0.5, "−0.500"),
-    ],
-)
+    [(None, "–"), (float("nan"), "–"), (0.0, "0.000"), (1, "1"), (12345, "12,345"), (0.73123, "0.731"),
+     (0.00042, "0.00042"), (21.0, "21.00"), (1234.5, "1,234"), (-0.5, "−0.500")],
+)  # fmt: skip
 def test_a_figure_has_the_digits_that_matter(value: float | None, expected: str) -> None:
     assert number(value) == expected
 

@@ -1,7 +1,6 @@
 """The page of a trace: its content, and that nothing in it is executed or fetched."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 from ml_assets.provenance.lineage import backward
@@ -9,39 +8,10 @@ from ml_assets.provenance.tracing.page import render_page
 from ml_assets.provenance.tracing.text import render_text
 from ml_assets.provenance.tracing.touched import forward
 from ml_assets.provenance.tracing.trace import TracePart, trace_of
+from tests.page import Page
 from tests.provenance.lakes import Chronicle, shop
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J'
-
-
-class Page(HTMLParser):
-    """Reads a page: its tags, ids, links and text."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.said = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.said += data
 
 
 def page(chronicle: Chronicle, *, of: str = "shop/model", on: bool = False) -> str:
@@ -55,10 +25,10 @@ def test_every_asset_has_a_box_and_a_section_that_link_to_each_other(tmp_path: P
 
     assert 6 == len([it for it in read.ids if it.startswith("box-")])
     assert len(read.ids) == len(set(read.ids))
-    assert {f"#{it}" for it in read.ids} == set(read.links)
+    assert {f"#{it}" for it in read.ids} == set(read.references)
     assert [] == read.open
-    for said in ("2026-10-01 … 2026-10-02", "orders.csv", "a" * 32, "model.shop.stg_orders", "never champion"):
-        assert said in read.said
+    for part in ("2026-10-01 … 2026-10-02", "orders.csv", "a" * 32, "model.shop.stg_orders", "never champion"):
+        assert part in read.text
 
 
 def test_the_page_needs_neither_network_nor_script(tmp_path: Path) -> None:
@@ -66,7 +36,7 @@ def test_the_page_needs_neither_network_nor_script(tmp_path: Path) -> None:
     read = Page(text)
 
     assert {"script", "link", "img", "iframe", "object", "use", "image"}.isdisjoint(read.tags)
-    assert all(link.startswith("#") for link in read.links)
+    assert all(link.startswith("#") for link in read.references)
     assert not re.search(r"https?:|url\((?!#)|@import", text)
     assert "prefers-color-scheme: dark" in text
 
@@ -84,7 +54,7 @@ def test_texts_of_a_manifest_become_neither_markup_nor_control_characters(tmp_pa
     read = Page(render_page(trace))
 
     assert {"script", "img"}.isdisjoint(read.tags)
-    assert "alert(1)" in read.said
+    assert "alert(1)" in read.text
     assert [] == read.open
     for text in (render_page(trace), render_text(trace, all_days=True)):
         assert all(line.isprintable() for line in text.splitlines())

@@ -114,8 +114,8 @@ def test_a_prior_shift_removes_rows_from_a_stream() -> None:
 
 
 def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once_and_reports_progress() -> None:
-    told: list[tuple[int, int]] = []
-    found = short_figures(population(), days=4, trials=1, on_done=lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    found = short_figures(population(), days=4, trials=1, on_done=lambda *news: reported.append(news))
 
     assert (date(2013, 5, 1), date(2013, 6, 9)) == (found.first_day, found.last_day)
     assert {"days": 4, "rows": 4} == {how: alarms.days for how, alarms in found.false_alarms.items()}
@@ -123,4 +123,4 @@ def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once_an
         ("unit", "queue"), ("stuck", "queue"), ("missing", "queue"), ("slope", "queue"), ("category", "carrier"),
         ("flip", "is_late"),
     ]  # fmt: skip
-    assert [(n, 8) for n in range(1, 9)] == told
+    assert [(n, 8) for n in range(1, 9)] == reported

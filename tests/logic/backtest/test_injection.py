@@ -150,7 +150,7 @@ def test_a_pattern_names_several_columns_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("unit:miles:2013-06-01", "has 3 parts between colons; expected KIND:COLUMN:FIRST_DAY:SIZE"),
         ("unti:miles:2013-06-01:2", "is of kind 'unti'; expected one of unit, stuck"),
@@ -163,13 +163,13 @@ def test_a_pattern_names_several_columns_at_once() -> None:
         ("unit:miles:2013-06-01:2:-1", "has the seed -1"),
     ],
 )
-def test_an_invalid_injection_is_rejected_with_the_expected_form(text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_an_invalid_injection_is_rejected_with_the_expected_form(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Injection.parse(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("unit:milse:2013-06-01:2", "column 'milse' of injection .* is missing; there are id, day, miles"),
         ("unit:carrier:2013-06-01:2", "column 'carrier' is String; .* expects numbers"),
@@ -177,16 +177,13 @@ def test_an_invalid_injection_is_rejected_with_the_expected_form(text: str, said
         ("flip:gust:2013-06-01:0.5", "column 'gust' is Float64; .* expects labels of 0 and 1"),
     ],
 )
-def test_a_column_that_the_kind_does_not_know_is_refused(text: str, said: str) -> None:
-    with pytest.raises(ContractError, match=said):
+def test_a_column_that_the_kind_does_not_know_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
         inject(table(), Injection.parse(text), day="day")
 
 
-def test_a_day_that_is_no_date_is_refused() -> None:
+def test_a_day_that_is_no_date_and_a_prior_shift_of_a_single_table_are_refused() -> None:
     with pytest.raises(ContractError, match="day column 'id' is Int64"):
         inject(table(), Injection("unit", "miles", FIRST, 2), day="id")
-
-
-def test_a_prior_shift_is_not_put_into_a_single_table() -> None:
     with pytest.raises(DataError, match="use `inject_prior`"):
         inject(table(), Injection("prior", "is_late", FIRST, 2), day="day")

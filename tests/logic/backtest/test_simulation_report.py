@@ -14,8 +14,8 @@ from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.pages.simulation_page import page_of
-from tests.logic.simulated import FIRST, LAST, Fit, World, day, lived
-from tests.provenance.test_trace_page import Page
+from tests.logic.simulated import FIRST, LAST, Fit, World, day, simulated
+from tests.page import Page
 
 pytestmark = pytest.mark.usefixtures("rendered")
 AUC = find_metric("roc_auc", "binary")
@@ -26,9 +26,9 @@ GOLDEN = Path(__file__).parent / "golden" / "simulation_page.txt"
 
 
 @cache
-def lives() -> tuple[PolicyState[Fit], ...]:
+def states() -> tuple[PolicyState[Fit], ...]:
     drifted = frozenset({day(10), day(11), day(30), day(31), day(32)})
-    return tuple(lived(World(drifted=drifted, refused=frozenset({day(31)}), bad=frozenset({day(11)}))).values())
+    return tuple(simulated(World(drifted=drifted, refused=frozenset({day(31)}), bad=frozenset({day(11)}))).values())
 
 
 @cache
@@ -39,9 +39,9 @@ def scored() -> Scored:
     truth = (random.random(len(days)) < 0.4).astype(np.float64)
     noise = random.normal(size=len(days))
     scores = {}
-    for life in lives():
-        age = np.array([(it - life.served[it].as_of).days for it in days.astype(object)])
-        scores[life.policy] = 1 / (1 + np.exp(-(truth * 2 / (1 + age / 20) + noise)))
+    for state in states():
+        age = np.array([(it - state.served[it].as_of).days for it in days.astype(object)])
+        scores[state.policy] = 1 / (1 + np.exp(-(truth * 2 / (1 + age / 20) + noise)))
     return Scored(days, truth, scores)
 
 
@@ -58,20 +58,14 @@ TRIED = Detection(
 )  # fmt: skip
 
 
-class Drawn(Page):
-    """Reads a page with plots in it."""
-
-    VOID = (*Page.VOID, "use")
-
-
 def found(
     some: tuple[PolicyState[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
     to_day: date = LAST,
 ) -> tuple[PolicyResult, ...]:  # fmt: skip
-    return report.results(some or lives(), scores or scored(), AUC, first=from_day, last=to_day)
+    return report.results(some or states(), scores or scored(), AUC, first=from_day, last=to_day)
 
 
-def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
+def sentence_of(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
     return report.sentence_of(results, AUC, chosen=chosen, chosen_on="the first days", reported="the last days")
 
 
@@ -79,25 +73,24 @@ def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
 def made(reason: str = "", **changes: Any) -> Simulation:
     results, choice = found(from_day=UNTIL + timedelta(days=1)), found(to_day=UNTIL)
     chosen = report.choose(choice, AUC)
-    weeks = report.weeks(lives(), scored(), AUC)
     given: dict[str, Any] = {
         "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
         "selection_last_day": UNTIL, "chosen_policy": chosen, "selection_results": choice,
         "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
         "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
-        "sentence": said(results, chosen),
+        "sentence": sentence_of(results, chosen),
     }  # fmt: skip
+    return page(states(), SimulationSummary(**given | changes), Detection(reason=reason) if reason else TRIED)
+
+
+def page(some: tuple[PolicyState[Fit], ...], summary: SimulationSummary, detection: Detection = TRIED) -> Simulation:
+    weeks = report.weeks(some, scored(), AUC)
     return page_of(
         Simulation(
-            summary=SimulationSummary(**given | changes),
-            weeks=weeks,
-            events=report.events(lives()),
-            postponed=report.held(lives()),
-            weekly_gains=report.turns(lives(), weeks, AUC),
-            html="",
-            detection=Detection(reason=reason) if reason else TRIED,
+            summary=summary, weeks=weeks, events=report.events(some), postponed=report.held(some),
+            weekly_gains=report.turns(some, weeks, AUC), html="", detection=detection,
         )
-    )
+    )  # fmt: skip
 
 
 def test_the_pooled_metric_is_that_of_all_rows_and_inside_its_interval() -> None:
@@ -123,10 +116,11 @@ def test_the_figures_of_the_chosen_policy_come_from_the_reported_days() -> None:
     [weekly] = [it for it in late if it.policy == "weekly"]
     assert weekly.gain is not None
 
-    assert f"On the first days, which are not reported, weekly was best. It gains {weekly.gain.value:+.4f}" in said(
-        late, "weekly"
+    assert (
+        f"On the first days, which are not reported, weekly was best. It gains {weekly.gain.value:+.4f}"
+        in sentence_of(late, "weekly")
     )
-    assert said(late, None).endswith("No policy was chosen: the metric is not defined on the first days.")
+    assert sentence_of(late, None).endswith("No policy was chosen: the metric is not defined on the first days.")
 
 
 def test_gains_are_over_never_and_weekly_gets_all_of_its_own() -> None:
@@ -143,24 +137,22 @@ def test_equal_policies_gain_the_same_and_nothing_of_each_other() -> None:
     same = Scored(scored().days, scored().truth, dict.fromkeys(scored().scores, scored().scores["weekly"]))
 
     assert {0.0} == {it.gain.value for it in found(scores=same) if it.gain is not None}
-    assert [0.0] == report.turns(lives(), report.weeks(lives(), same, AUC), AUC)["gain"].unique().to_list()
+    assert [0.0] == report.turns(states(), report.weeks(states(), same, AUC), AUC)["gain"].unique().to_list()
 
 
 def test_each_trained_model_is_counted_once_by_its_verdict() -> None:
     by_policy = {it.policy: it for it in found()}
     never, weekly, triggered = by_policy["never"], by_policy["weekly"], by_policy["triggered"]
 
-    assert (0, 0, 0, 0) == (never.fits, never.promotions, never.rejections, 0)
+    assert (0, 0, 0) == (never.fits, never.promotions, never.rejections)
     assert (8, 8, 0, 16.0) == (weekly.fits, weekly.promotions, weekly.rejections, weekly.seconds)
     assert (triggered.fits, 1, 1) == (
-        triggered.promotions + triggered.rejections,
-        triggered.rejections,
-        triggered.rollbacks,
-    )
+        triggered.promotions + triggered.rejections, triggered.rejections, triggered.rollbacks
+    )  # fmt: skip
 
 
 def test_weeks_cover_the_span_without_a_gap_and_every_row_once() -> None:
-    weeks = report.weeks(lives(), scored(), AUC).filter(policy="weekly")
+    weeks = report.weeks(states(), scored(), AUC).filter(policy="weekly")
 
     assert (FIRST, LAST) == (weeks["first_day"][0], weeks["last_day"][-1])
     assert [it + timedelta(days=1) for it in weeks["last_day"]][:-1] == weeks["first_day"].to_list()[1:]
@@ -169,15 +161,15 @@ def test_weeks_cover_the_span_without_a_gap_and_every_row_once() -> None:
 
 def test_a_week_with_a_single_class_is_a_gap_and_no_failure() -> None:
     truth = np.where(scored().days <= np.datetime64(day(6)), 0.0, scored().truth)
-    weeks = report.weeks(lives(), Scored(scored().days, truth, scored().scores), AUC)
+    weeks = report.weeks(states(), Scored(scored().days, truth, scored().scores), AUC)
 
     assert {day(0)} == set(weeks.filter(pl.col("value").is_null())["first_day"])
-    assert day(0) not in report.turns(lives(), weeks, AUC)["first_day"].to_list()
+    assert day(0) not in report.turns(states(), weeks, AUC)["first_day"].to_list()
 
 
 def test_turns_begin_with_the_worst_week_and_describe_its_events() -> None:
-    weeks = report.weeks(lives(), scored(), AUC)
-    turns = report.turns(lives(), weeks, AUC).filter(against="weekly")
+    weeks = report.weeks(states(), scored(), AUC)
+    turns = report.turns(states(), weeks, AUC).filter(against="weekly")
     then = turns.filter(first_day=day(7)).row(0, named=True)
 
     assert turns["gain"].to_list() == sorted(turns["gain"].to_list())
@@ -191,7 +183,7 @@ def test_a_loss_counts_as_a_gain_where_lower_is_better() -> None:
         schema=report.WEEKS, orient="row",
     )  # fmt: skip
 
-    (gain,) = report.turns(lives(), weeks, find_metric("rmse", "regression"))["gain"]
+    (gain,) = report.turns(states(), weeks, find_metric("rmse", "regression"))["gain"]
 
     assert gain == pytest.approx(0.1)
 
@@ -205,20 +197,20 @@ def test_the_page_has_the_structure_that_is_written_down() -> None:
 
 def test_the_page_needs_neither_network_nor_script_and_closes_its_elements() -> None:
     html = made(model=EVIL, injections=(EVIL,)).html
-    read = Drawn(html)
+    read = Page(html)
 
     assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
-    assert all(link.startswith("#") for link in read.links)
+    assert all(link.startswith("#") for link in read.references)
     assert not re.search(r"https?://(?!www\.w3\.org)|@import", html)
     assert {"policies", "weeks", "turns", "retrainings", "held", "rules", "how"} <= set(read.ids)
-    assert EVIL in read.said
+    assert EVIL in read.text
 
 
 def test_the_page_lists_each_retraining_with_cause_verdict_and_reasons() -> None:
     html = made().html
 
-    for said in ("2 of the last 3 judged days", "promoted", "rejected", "rolled back", "because", f"{day(11)}"):
-        assert said in html
+    for part in ("2 of the last 3 judged days", "promoted", "rejected", "rolled back", "because", f"{day(11)}"):
+        assert part in html
 
 
 def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
@@ -238,27 +230,14 @@ def test_if_the_rules_were_not_tested_the_page_gives_the_reason_and_no_table() -
 @pytest.mark.parametrize("policies", [("never",), ("weekly",), ("triggered",), ("never", "triggered")])
 @pytest.mark.usefixtures("unrendered")
 def test_a_page_can_be_rendered_for_any_policies(policies: tuple[str, ...]) -> None:
-    some = [life for life in lives() if life.policy in policies]
-    results, weeks = found(tuple(some)), report.weeks(some, scored(), AUC)
+    some = [state for state in states() if state.policy in policies]
+    results = found(tuple(some))
     whole = made()
+    sentence = sentence_of(results, policies[0])
     changes = {
-        "policies": results,
-        "selection_results": results,
-        "chosen_policy": policies[0],
-        "sentence": said(results, policies[0]),
-    }
-    summary = whole.summary.model_copy(update=changes)
-    html = page_of(
-        Simulation(
-            summary=summary,
-            weeks=weeks,
-            events=report.events(some),
-            postponed=report.held(some),
-            weekly_gains=report.turns(some, weeks, AUC),
-            html="",
-            detection=TRIED,
-        )
-    ).html
+        "policies": results, "selection_results": results, "chosen_policy": policies[0], "sentence": sentence,
+    }  # fmt: skip
+    html = page(tuple(some), whole.summary.model_copy(update=changes)).html
 
     assert all(policy in html for policy in policies)
     assert policies == tuple(it.policy for it in results)

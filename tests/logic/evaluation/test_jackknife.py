@@ -105,17 +105,6 @@ def test_the_error_is_that_of_leaving_out_each_day_and_counting_again(
     )  # fmt: skip
 
 
-def test_for_a_mean_over_equal_days_it_is_the_t_test_on_the_daily_means() -> None:
-    errors = np.random.default_rng(3).exponential(size=100)
-    days = np.arange(100) % 5
-    daily = [fmean(errors[days == day]) for day in range(5)]
-
-    found = interval(MAE, np.zeros(100), errors, unordered(days))
-
-    reach = T4 * stdev(daily) / 5**0.5
-    assert pytest.approx([fmean(daily) - reach, fmean(daily) + reach]) == [found.low, found.high]
-
-
 def test_with_fewer_than_five_days_there_is_no_interval_and_the_reason_is_given() -> None:
     truth, scores = noisy_scores(200, seed=1)
     few = Clusters.of_days(np.arange(200) % 4)
@@ -126,20 +115,8 @@ def test_with_fewer_than_five_days_there_is_no_interval_and_the_reason_is_given(
         AUC, truth, scores, few
     )
     assert (reason, None, None, None) == (
-        found.difference.reason,
-        found.standard_error,
-        found.degrees_of_freedom,
-        lower_bound(found),
-    )
-
-
-def test_a_metric_that_needs_one_day_has_no_interval() -> None:
-    truth, scores = np.zeros(60), np.linspace(0, 1, 60)
-    truth[:10] = 1
-    found = interval(AUC, truth, scores, Clusters.of_days(np.arange(60) // 10))
-
-    assert (None, None) == (found.low, found.high)
-    assert "cannot decide with 1 days that have both classes; at least 5 are needed" == found.reason
+        found.difference.reason, found.standard_error, found.degrees_of_freedom, lower_bound(found)
+    )  # fmt: skip
 
 
 def test_days_may_have_any_order_and_number() -> None:
@@ -159,29 +136,6 @@ def test_rows_without_a_day_are_left_out_by_random_folds_of_equal_size(rows: int
     assert min(rows, 40) == folds.count
     assert {*np.bincount(folds.index, minlength=folds.count)} <= {rows // 40, rows // 40 + 1}
     assert np.array_equal(folds.index, Clusters.of_rows(rows, seed=seed).index)
-
-
-def test_the_interval_of_a_mean_over_independent_rows_has_the_theoretical_width() -> None:
-    errors = np.random.default_rng(3).exponential(size=2_000)
-    found = interval(MAE, np.zeros(2_000), errors, Clusters.of_rows(2_000, seed=1))
-
-    assert found.low is not None
-    assert found.high is not None
-    assert pytest.approx(2 * 1.96 * errors.std() / 2_000**0.5, rel=0.3) == found.high - found.low
-
-
-def test_rows_that_vary_by_day_get_a_wider_interval_when_days_are_left_out() -> None:
-    generator = np.random.default_rng(5)
-    days = np.repeat(np.arange(40), 50)
-    errors = np.abs(generator.normal(size=40))[days] + np.abs(generator.normal(size=2_000))
-
-    def width(clusters: Clusters) -> float:
-        found = interval(MAE, np.zeros(2_000), errors, clusters)
-        assert found.low is not None
-        assert found.high is not None
-        return found.high - found.low
-
-    assert width(Clusters.of_days(days)) > 2 * width(Clusters.of_rows(2_000, seed=1))
 
 
 @a_law
@@ -209,19 +163,6 @@ def test_swapping_the_sides_turns_the_difference_around(name: str) -> None:
     assert [forth.difference.low, forth.standard_error] == pytest.approx(
         [-(back.difference.high or 0), back.standard_error]
     )
-
-
-def test_pairing_narrows_the_interval_of_a_difference() -> None:
-    truth, scores = noisy_scores(1_000, seed=6)
-    nearly, days = (
-        np.clip(scores + np.random.default_rng(1).normal(scale=0.02, size=1_000), 0, 1),
-        Clusters.of_days(np.arange(1_000) % 20),
-    )
-    paired, alone = compared(AUC, truth, scores, nearly, days), interval(AUC, truth, scores, days)
-
-    assert paired.standard_error is not None
-    assert alone.low is not None
-    assert 4 * paired.standard_error < (alone.value - alone.low) / T19
 
 
 def test_an_interval_is_within_the_range_of_the_metric() -> None:
@@ -292,38 +233,36 @@ def test_a_true_difference_of_zero_is_seldom_below_the_bound_and_mostly_in_the_i
 # ---------------------------------------------------------------- days that carry information
 
 
-def rare_days(days: int, telling: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rare_days(days: int, mixed: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The truth of twenty rows a day with positives on some days only, and two models that are equally good."""
     random = np.random.default_rng(seed)
     truth = np.zeros((days, 20))
-    truth[random.choice(days, telling, replace=False), :5] = 1
+    truth[random.choice(days, mixed, replace=False), :5] = 1
     scales = np.exp(0.4 * random.normal(size=(2, days, 1)))  # each model reads some days better than others
     one, other = truth + scales * random.normal(size=(2, days, 20))
     return truth.ravel(), one.ravel(), other.ravel()
 
 
 @pytest.mark.parametrize("metric", [AUC, AUC.inside("day"), METRICS["average_precision"]], ids=lambda it: it.name)
-@pytest.mark.parametrize("telling", [2, 4])
-def test_with_both_classes_on_fewer_than_five_days_nothing_is_decided(metric: Metric, telling: int) -> None:
-    truth, one, other = rare_days(30, telling, seed=1)
+@pytest.mark.parametrize("mixed", [2, 4])
+def test_with_both_classes_on_fewer_than_five_days_nothing_is_decided(metric: Metric, mixed: int) -> None:
+    truth, one, other = rare_days(30, mixed, seed=1)
     days = np.repeat(np.arange(30), 20)
 
     found = compared(metric, truth, one, other, Clusters.of_days(days), groups=days)
 
-    reason = f"cannot decide with {telling} days that have both classes; at least 5 are needed"
+    reason = f"cannot decide with {mixed} days that have both classes; at least 5 are needed"
     assert (reason, None, None) == (found.difference.reason, found.difference.low, lower_bound(found))
-    assert telling == found.clusters
+    assert mixed == found.clusters
 
 
 @pytest.mark.parametrize("metric", [AUC, AUC.inside("day")], ids=lambda it: it.name)
-@pytest.mark.parametrize("telling", [5, 8])
-def test_equal_models_seldom_win_where_few_of_the_days_have_both_classes(metric: Metric, telling: int) -> None:
+@pytest.mark.parametrize("mixed", [5, 8])
+def test_equal_models_seldom_win_where_few_of_the_days_have_both_classes(metric: Metric, mixed: int) -> None:
     days, runs = np.repeat(np.arange(30), 20), 200
-    found = [
-        compared(metric, *rare_days(30, telling, seed), Clusters.of_days(days), groups=days) for seed in range(runs)
-    ]
+    found = [compared(metric, *rare_days(30, mixed, seed), Clusters.of_days(days), groups=days) for seed in range(runs)]
 
-    assert {telling - 1} == {it.degrees_of_freedom for it in found}
+    assert {mixed - 1} == {it.degrees_of_freedom for it in found}
     assert sum((lower_bound(it, 0.975) or 0) > 0 for it in found) <= 0.045 * runs
     assert sum((it.difference.low or 0) <= 0 <= (it.difference.high or 0) for it in found) >= 0.93 * runs
 
@@ -390,9 +329,8 @@ def test_the_bound_and_the_p_value_agree() -> None:
     bound = lower_bound(found, 0.99)
 
     assert bound is not None
-    assert (
-        pytest.approx(found.difference.value - 2.539483 * found.standard_error) == bound
-    )  # Student's 99 % of 19 degrees
+    t99 = 2.539483  # Student's 99 % of 19 degrees of freedom
+    assert pytest.approx(found.difference.value - t99 * found.standard_error) == bound
     assert pytest.approx(0.01) == 1 - p_value(
         found.difference.value - bound, found.standard_error, found.degrees_of_freedom
     )
@@ -400,13 +338,7 @@ def test_the_bound_and_the_p_value_agree() -> None:
 
 @pytest.mark.parametrize(
     ("confidence", "words"),
-    [
-        (0.975, "97.5"),
-        (1 - 0.05 / 6, "99.17"),
-        (1 - 0.05 / 32 / 33, "99.995"),
-        (1 - 0.05 / 100 / 101, "99.9995"),
-        (0.99, "99"),
-    ],
+    [(0.975, "97.5"), (1 - 0.05 / 6, "99.17"), (1 - 0.05 / 32 / 33, "99.995"), (0.99, "99")],
 )
 def test_no_confidence_below_one_is_written_as_100_percent(confidence: float, words: str) -> None:
     assert f"at {words} % confidence" == confidence_words(confidence)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,13 +12,17 @@ from tests.logic.gate import comparison, report, slices
 from tests.logic.parcels import evaluation, parcels, scores
 
 
+def figures(slices: pl.DataFrame, value: str, metric: str = "roc_auc") -> dict[str, Any]:
+    return slices.row(by_predicate=(pl.col("value") == value) & (pl.col("metric") == metric), named=True)
+
+
 def test_every_value_of_a_slice_column_is_shown_with_its_own_figures() -> None:
     test = parcels(1_500, seed=2)
     slices = evaluation(slices=["depot", "is_express"]).slices.filter(pl.col("metric") == "roc_auc")
 
     assert slices["column"].to_list() == ["depot"] * 3 + ["is_express"] * 2
     assert slices["rows"].sum() == 2 * 1_500
-    north = slices.row(by_predicate=pl.col("value") == "north", named=True)
+    north = figures(slices, "north")
     members = test.filter(pl.col("depot") == "north")
     assert members.height == north["rows"]
     assert pytest.approx(members["target"].mean()) == north["target_mean"]
@@ -26,13 +32,10 @@ def test_every_value_of_a_slice_column_is_shown_with_its_own_figures() -> None:
 
 
 def test_a_small_slice_is_shown_with_the_reason_why_it_is_not_judged() -> None:
-    slices = evaluation(size=600).slices.filter(pl.col("metric") == "roc_auc")
-    west = slices.row(by_predicate=pl.col("value") == "west", named=True)
+    west = figures(evaluation(size=600).slices, "west")
 
-    assert not west["is_judged"]
-    assert f"{west['rows']} rows, fewer than 200" == west["reason"]
-    assert west["low"] is None
-    assert west["score"] is not None
+    assert (False, f"{west['rows']} rows, fewer than 200") == (west["is_judged"], west["reason"])
+    assert (True, None) == (west["score"] is not None, west["low"])
 
 
 def test_a_slice_with_positives_on_four_days_is_not_judged_and_the_reason_counts_these_days() -> None:
@@ -41,35 +44,24 @@ def test_a_slice_with_positives_on_four_days_is_not_judged_and_the_reason_counts
     test = test.with_columns(pl.col("target") & ((pl.col("depot") != "south") | pl.col("day").is_in(four.implode())))
     champion = Opponent("old", scores(test, skill=0.4))
     for metric in ("roc_auc", "roc_auc within day"):
-        slices = evaluation(rows=test, metric=metric, champion=champion).slices.filter(pl.col("metric") == metric)
-        south = slices.row(by_predicate=pl.col("value") == "south", named=True)
+        slices = evaluation(rows=test, metric=metric, champion=champion).slices
+        south, north = (figures(slices, value, metric) for value in ("south", "north"))
 
         assert "cannot decide with 4 days that have both classes; at least 5 are needed" == south["reason"]
         assert (False, None, None) == (south["is_judged"], south["low"], south["difference_low"])
-        north = slices.row(by_predicate=pl.col("value") == "north", named=True)
         assert (19, 20, "days") == (north["degrees_of_freedom"], north["clusters"], north["unit"])
 
 
 def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:
     test = parcels(1_500, seed=2).with_columns(pl.col("target") & (pl.col("depot") != "south"))
-    south = (
-        evaluation(rows=test)
-        .slices.filter(pl.col("value") == "south")
-        .row(by_predicate=pl.col("metric") == "roc_auc", named=True)
-    )
+    south = figures(evaluation(rows=test).slices, "south")
 
-    assert not south["is_judged"]
-    assert south["score"] is None
-    assert south["reason"] == "0 positives, fewer than 10"
+    assert (False, None, "0 positives, fewer than 10") == (south["is_judged"], south["score"], south["reason"])
 
 
 def test_a_slice_without_some_class_is_not_judged_by_a_metric_that_needs_it() -> None:
     test = parcels(1_500, seed=2, task="multiclass").filter((pl.col("depot") != "south") | (pl.col("target") != "late"))
-    south = (
-        evaluation("multiclass", rows=test, metric="macro_f1")
-        .slices.filter(pl.col("value") == "south")
-        .row(by_predicate=pl.col("metric") == "macro_f1", named=True)
-    )
+    south = figures(evaluation("multiclass", rows=test, metric="macro_f1").slices, "south", "macro_f1")
 
     assert not south["is_judged"]
     assert "class number 2 is absent" in south["reason"]
@@ -87,13 +79,11 @@ def test_a_slice_where_the_champion_is_better_has_a_difference_below_zero() -> N
     test = parcels(1_500, seed=2)
     north = (test["depot"] == "north").to_numpy()
     worse_in_north = pl.DataFrame({"score": np.where(north, 0.3, scores(test)["score"].to_numpy())})
-    slices = evaluation(scores=worse_in_north, champion=Opponent("old", scores(test)), slices=["depot"]).slices.filter(
-        pl.col("metric") == "roc_auc"
-    )
+    slices = evaluation(scores=worse_in_north, champion=Opponent("old", scores(test))).slices
+    north, south = (figures(slices, value) for value in ("north", "south"))
 
-    found = {row["value"]: row for row in slices.iter_rows(named=True)}
-    assert found["north"]["difference_high"] < 0
-    assert (found["south"]["difference_low"], found["south"]["difference_high"]) == (0.0, 0.0)
+    assert north["difference_high"] < 0
+    assert (0.0, 0.0) == (south["difference_low"], south["difference_high"])
 
 
 def test_one_slice_in_twenty_may_look_worse_by_chance() -> None:

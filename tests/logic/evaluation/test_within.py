@@ -1,7 +1,7 @@
 """Metrics within groups, against plain Python that shares no code with the project."""
 
 import datetime as dt
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,6 @@ import pytest
 
 from ml_assets.contracts.artifacts import GroupCount
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric
 from ml_assets.logic.evaluation.report import Opponent
 from ml_assets.logic.evaluation.within import groups_of
@@ -71,25 +70,6 @@ def test_where_rows_of_a_group_weigh_differently_it_is_measured_again() -> None:
 
     # Group 1: one positive below two copies of a negative, 0; a weight of 1 a row on average. Group 2: 1.
     assert pytest.approx((1 * 0.0 + 1 * 1.0) / 2) == WITHIN_DAY.measure(truth, given, groups)(weights)
-
-
-def test_an_interval_within_days_is_computed_from_the_values_of_the_days() -> None:
-    rows = parcels(2_000, seed=5, days=40)
-    given, days = scores(rows)["score"], rows["day"].rank("dense").to_numpy()
-    alone, clusters = by_day(rows, given), Clusters.of_days(days)
-    measure = WITHIN_DAY.measure(rows["target"], given, days)
-
-    left_out = leave_one_out({"": measure}, clusters)[""]
-    found = interval_of(
-        WITHIN_DAY, rows["target"].to_numpy(), given.to_numpy(), value=measure(np.ones(2_000)), left_out=left_out,
-        evidence=clusters.evidence(WITHIN_DAY, rows["target"], given, days),
-    )  # fmt: skip
-
-    without = [(sum(alone) - it) / 39 for it in alone]
-    reach = 2.022691 * jackknife_error(fmean(alone), without)  # Student's 97.5 % of 39 degrees of freedom
-    assert reach > 2.022691 * stdev(alone) / 40**0.5  # what independent days would have
-    assert pytest.approx(fmean(alone)) == found.value
-    assert pytest.approx([fmean(alone) - reach, fmean(alone) + reach]) == [found.low, found.high]
 
 
 def test_a_metric_within_groups_requires_groups_and_one_with_both_classes() -> None:

@@ -20,6 +20,7 @@ from ml_assets.logic.monitoring.retraining import (
     drift_finding,
     performance_finding,
 )
+from tests.records import record
 
 FIRST = date(2013, 6, 1)
 LIMIT = 4.0
@@ -35,10 +36,9 @@ CHAMPION = Serving(
 def drifted(*days: bool | None) -> list[DriftSummary]:
     """Return days that are over, under, or not judged."""
     return [
-        DriftSummary(
-            model="late", model_version="v1", day=FIRST + timedelta(days=number),
-            first_day=FIRST + timedelta(days=number), rows=900, score_excess_psi=None, is_over=bool(is_over),
-            weighted_excess_psi=None if is_over is None else 0.3 * is_over, drifted_features=(), sentence="",
+        record(
+            DriftSummary, day=FIRST + timedelta(days=number), first_day=FIRST + timedelta(days=number),
+            is_over=bool(is_over), weighted_excess_psi=None if is_over is None else 0.3 * is_over,
         )
         for number, is_over in enumerate(days)
     ]  # fmt: skip
@@ -49,12 +49,12 @@ def after_falls(falls: Sequence[float], *, labelled: int = 900, version: str = "
     usual = CHAMPION.daily_loss
     assert usual is not None
     days = [
-        PerformanceSummary(
-            model="late", model_version=version, day=FIRST + timedelta(days=number), predictions=900, labelled=labelled,
+        record(
+            PerformanceSummary, model_version=version, day=FIRST + timedelta(days=number), predictions=900,
+            labelled=labelled, expected={"roc_auc": 0.9}, expected_labelled={"roc_auc": 0.7},
             measured={
                 "roc_auc": Interval(value=0.7 - usual.mean - fall * usual.standard_deviation, low=None, high=None)
             },
-            expected={"roc_auc": 0.9}, expected_labelled={"roc_auc": 0.7},
         )
         for number, fall in enumerate(falls)
     ]  # fmt: skip
@@ -95,13 +95,9 @@ def test_days_that_were_judged_together_count_once() -> None:
 
 
 def test_performance_without_a_promise_to_compare_with_is_not_judged() -> None:
-    silent = PerformanceSummary(
-        model="late", model_version="v1", day=FIRST, predictions=9, labelled=9, expected={}, expected_labelled={},
-        measured={"roc_auc": Interval(value=0.2, low=None, high=None)},
-    )  # fmt: skip
-    champion = replace(CHAMPION, promised=None)
+    silent = record(PerformanceSummary, day=FIRST, measured={"roc_auc": Interval(value=0.2, low=None, high=None)})
 
-    found = performance_finding([silent], champion, RULES, find_metric("roc_auc", "binary"))
+    found = performance_finding([silent], replace(CHAMPION, promised=None), RULES, find_metric("roc_auc", "binary"))
 
     assert (False, False) == (found.is_judged, found.is_over)
     assert found.sentence.startswith("Performance is not judged: ")
@@ -136,7 +132,7 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
 
 
 @pytest.mark.parametrize(
-    ("rejections", "said"),
+    ("rejections", "sentence"),
     [
         (0, "the cool-down is 7 days."),
         (1, "the cool-down is 14 days, doubled once for 1 rejected challenger."),
@@ -145,11 +141,11 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
         (9, "the cool-down is 56 days, doubled 3 times for 9 rejected challengers."),
     ],
 )
-def test_a_postponed_request_reports_how_often_the_cool_down_was_doubled(rejections: int, said: str) -> None:
+def test_a_postponed_request_reports_how_often_the_cool_down_was_doubled(rejections: int, sentence: str) -> None:
     asking = RetrainingFinding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
     champion = replace(CHAMPION, rejections=rejections)
 
     found = decide([asking], day=FIRST + timedelta(days=1), champion=champion, history=[], rules=RULES)
 
     assert found.is_held
-    assert found.sentence.endswith(said)
+    assert found.sentence.endswith(sentence)

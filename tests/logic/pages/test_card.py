@@ -1,8 +1,7 @@
 import html
 import re
 from dataclasses import replace
-from datetime import date, datetime
-from html.parser import HTMLParser
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -32,53 +31,17 @@ from ml_assets.contracts.artifacts import (
     Window,
 )
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.pages.card import SECTIONS, render_card
 from ml_assets.logic.pages.card_input import CardInput, CardTable, Making, ScoreLine
 from ml_assets.logic.pages.card_words import left_out
 from ml_assets.logic.pages.card_words import test_days as measured_days
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
+from tests.page import Page
+from tests.records import record, slice_row
 
 pytestmark = pytest.mark.usefixtures("rendered")
-VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'
-
-
-class Page(HTMLParser):
-    """What a browser would see: elements balanced, ids, references, text by section."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.sections: dict[str, str] = {}
-        self.section = "top"
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name == "id" and value:
-                self.ids.append(value)
-                self.section = value if tag == "h2" else self.section
-            if name in {"href", "src", "action", "data", "srcset", "poster", "xlink:href", "background"}:
-                self.references.append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.sections[self.section] = " ".join(f"{self.sections.get(self.section, '')} {data}".split())
 
 
 def findings(**changes: Any) -> LeakFindings:
@@ -86,55 +49,30 @@ def findings(**changes: Any) -> LeakFindings:
     return replace(LeakFindings(is_tested=True, cuts=2, cut_days=2, rows=1234, days=9, untested=0), **changes)
 
 
-def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = None) -> TrainingSetSummary:
-    return TrainingSetSummary(
-        model="late",
-        task="binary",
-        target="is_late",
-        key=("flight_id",),
-        event_time="departure_at",
-        prediction_time="predicted_at",
-        known_time="known_at",
-        as_of=date(2013, 12, 31),
-        features=(
-            Feature(name=feature, dtype="Float64", unit="mph", description="Strongest gust."),
-            Feature(name="humid", dtype="Float64", unit="%"),
-        ),
-        windows=(
-            Window(
-                split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=246113, target_mean=0.2412
-            ),
-            Window(
-                split="validation",
-                first_day=date(2013, 10, 1),
-                last_day=date(2013, 10, 31),
-                rows=41893,
-                target_mean=0.23,
-            ),
-            Window(
-                split="test", first_day=date(2013, 11, 1), last_day=date(2013, 12, 31), rows=52431, target_mean=0.25
-            ),
-        ),
-        excluded_rows={"cancelled": 8255} if excluded is None else excluded,
+def training_set(feature: str = "wind_gust", **changes: Any) -> TrainingSetSummary:
+    days = {
+        "train": (date(2013, 1, 1), date(2013, 9, 30), 246113, 0.2412),
+        "validation": (date(2013, 10, 1), date(2013, 10, 31), 41893, 0.23),
+        "test": (date(2013, 11, 1), date(2013, 12, 31), 52431, 0.25),
+    }
+    features = (
+        Feature(name=feature, dtype="Float64", unit="mph", description="Strongest gust."),
+        Feature(name="humid", dtype="Float64", unit="%"),
     )
+    windows = tuple(
+        Window(split=split, first_day=first, last_day=last, rows=rows, target_mean=mean)  # type: ignore[arg-type]
+        for split, (first, last, rows, mean) in days.items()
+    )
+    known = {"features": features, "windows": windows, "excluded_rows": {"cancelled": 8255}}
+    return record(TrainingSetSummary, **known | changes)
 
 
 def model() -> ModelSpec:
-    return ModelSpec(
-        model="late",
-        task="binary",
-        target="is_late",
-        features=training_set().features[:1],
-        vocabularies={"carrier": ("UA", "B6")},
-        parameters={"learning_rate": 0.0831234567, "num_leaves": 63},
-        rounds=214,
-        as_of=date(2013, 12, 31),
-        first_training_day=date(2013, 1, 1),
-        last_training_day=date(2013, 9, 30),
-        last_tuning_day=date(2013, 10, 31),
+    return record(
+        ModelSpec, features=training_set().features[:1], vocabularies={"carrier": ("UA", "B6")},
+        parameters={"learning_rate": 0.0831234567, "num_leaves": 63}, last_training_day=date(2013, 9, 30),
         training_rows=246113,
-        lightgbm_version="4.7.0",
-    )
+    )  # fmt: skip
 
 
 def importances(feature: str = "wind_gust") -> Importances:
@@ -150,64 +88,28 @@ def importances(feature: str = "wind_gust") -> Importances:
             "rank": [1, 2, 3],
         }
     )
-    summary = ImportancesSummary(
-        metric="roc_auc",
-        score=0.7412,
-        rows=5_000,
-        shuffles=2,
-        selected=(feature,),
-        dropped=("humid",),
-        folds=3,
-        rounds=60,
-        rows_explained=20000,
-    )
+    summary = record(ImportancesSummary, score=0.7412, rows=5_000, selected=(feature,), dropped=("humid",))
     return Importances(table, pl.DataFrame(), summary)
 
 
 def tuning() -> Tuning:
     trials = pl.DataFrame(
-        {
-            "trial": [0, 1],
-            "state": ["complete", "pruned"],
-            "value": [0.7441, None],
-            "is_best": [True, False],
-        }
+        {"trial": [0, 1], "state": ["complete", "pruned"], "value": [0.7441, None], "is_best": [True, False]}
     )
-    best = TunedParameters(
-        metric="roc_auc",
-        value=0.7441,
-        rounds=214,
-        parameters={"learning_rate": 0.08312, "num_leaves": 63},
-        trials=2,
-        pruned=1,
-        features=("wind_gust",),
-    )
-    return Tuning(trials, best)
+    return Tuning(trials, record(TunedParameters, value=0.7441, parameters={"learning_rate": 0.08312}, pruned=1))
 
 
 def comparison(against: str, low: float, high: float) -> Comparison:
     middle = (low + high) / 2
     return Comparison(
-        against=against,
-        metric="roc_auc",
-        challenger=0.7312,
-        other=0.7312 - middle,
-        difference=Interval(value=middle, low=low, high=high),
-        rows=52431,
-        clusters=61,
-    )
+        against=against, metric="roc_auc", challenger=0.7312, other=0.7312 - middle,
+        difference=Interval(value=middle, low=low, high=high), rows=52431, clusters=61,
+    )  # fmt: skip
 
 
 def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_value: str = "UA") -> Evaluation:
-    summary = EvaluationSummary(
-        last_seen_day=date(2013, 9, 30),
-        model="late",
-        model_version="v2",
-        training_set_version="t1",
-        task="binary",
-        metric="roc_auc",
-        rows=52431,
-        target_mean=0.25,
+    summary = record(
+        EvaluationSummary, model_version="v2", rows=52431, target_mean=0.25,
         metrics={
             "roc_auc": Interval(value=0.7312, low=0.7246, high=0.7378),
             "brier": Interval(value=0.1617, low=0.1593, high=0.1641),
@@ -216,73 +118,33 @@ def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_v
         against_baselines=(comparison("shallow tree", 0.06, 0.08),),
         against_champion=comparison("champion", *champion) if champion else None,
         champion_version="v1" if champion else None,
-    )
-    floats = ("champion_score", "difference", "difference_low", "difference_high", "difference_standard_error")
-    slices = pl.DataFrame(
-        {
-            "column": ["carrier", "carrier"],
-            "value": [slice_value, "HA"],
-            "rows": [9503, 98],
-            "target_mean": [0.193, 0.21],
-            "metric": ["roc_auc", "roc_auc"],
-            "score": [0.7284, None],
-            "low": [0.7192, None],
-            "high": [0.7376, None],
-            "champion_score": [0.7229, None],
-            "difference": [0.0055, None],
-            "difference_low": [0.0012, None],
-            "difference_high": [0.0098, None],
-            "difference_standard_error": [0.0022, None],
-            "clusters": [28, None],
-            "unit": ["days", None],
-            "is_judged": [True, False],
-            "reason": ["", "98 rows; 200 are needed"],
-        },
-        schema_overrides=dict.fromkeys(floats, pl.Float64),
-    )
+    )  # fmt: skip
+    judged = slice_row(
+        slice_value, 9503, 0.7284, low=0.7192, high=0.7376, champion_score=0.7229, difference=0.0055,
+        difference_low=0.0012, difference_high=0.0098, difference_standard_error=0.0022, clusters=28,
+    )  # fmt: skip
+    small = slice_row("HA", 98, None, clusters=None, unit=None, is_judged=False, reason="98 rows; 200 are needed")
     curves = pl.DataFrame(
-        {
-            "curve": ["roc", "roc", "roc"],
-            "x": [0.0, 0.3, 1.0],
-            "y": [0.0, 0.6, 1.0],
-            "threshold": [None, 0.5, 0.0],
-        }
+        {"curve": ["roc"] * 3, "x": [0.0, 0.3, 1.0], "y": [0.0, 0.6, 1.0], "threshold": [None, 0.5, 0.0]}
     )
     bins = pl.DataFrame(
         {"bin": [0], "rows": [52431], "score_mean": [0.246], "truth_mean": [0.251], "low": [0.247], "high": [0.255]}
     )
-    return Evaluation(summary, slices, curves, bins)
+    return Evaluation(summary, pl.DataFrame([judged, small], schema=SLICES_SCHEMA), curves, bins)
 
 
 def promotion(action: str = "promote", reasons: tuple[str, ...] = ("ROC AUC is above shallow tree.",)) -> Promotion:
-    return Promotion.model_validate(
-        {
-            "number": 7,
-            "model": "late",
-            "action": action,
-            "champion": "v1" if action == "reject" else "v2",
-            "challenger": "v2",
-            "reasons": reasons,
-            "figures": {"margin": 0.005, "attempt": 1.0, "rows": 12_000.0},
-            "decided_at": datetime(2014, 1, 1, 4, 12),  # noqa: DTZ001 - times are naive UTC here
-            "decided_by": "gate",
-        }
-    )
+    return record(
+        Promotion, number=7, action=action, champion="v1" if action == "reject" else "v2", challenger="v2",
+        reasons=reasons, figures={"margin": 0.005, "attempt": 1.0, "rows": 12_000.0},
+        decided_at=datetime(2014, 1, 1, 4, 12, tzinfo=UTC),
+    )  # fmt: skip
 
 
 def drift_day(day: int = 31, psi: float = 0.092) -> DriftSummary:
-    return DriftSummary(
-        model="late",
-        model_version="v2",
-        day=date(2013, 12, day),
-        first_day=date(2013, 12, day),
-        rows=930,
-        weighted_excess_psi=psi,
-        score_excess_psi=0.05,
-        is_over=True,
-        drifted_features=("wind_gust",),
-        sentence=f"Weighted excess PSI {psi} on 2013-12-{day} is over 0.09.",
-    )
+    at = date(2013, 12, day)
+    sentence = f"Weighted excess PSI {psi} on {at} is over 0.09."
+    return record(DriftSummary, day=at, first_day=at, weighted_excess_psi=psi, is_over=True, sentence=sentence)
 
 
 def drift() -> Drift:
@@ -300,47 +162,28 @@ def drift() -> Drift:
 
 
 def performance_day(day: int) -> PerformanceSummary:
-    return PerformanceSummary(
-        model="late",
-        model_version="v2",
-        day=date(2013, 12, day),
-        predictions=912,
-        labelled=887,
+    return record(
+        PerformanceSummary, day=date(2013, 12, day), predictions=912, labelled=887,
         measured={"roc_auc": Interval(value=0.7 + day / 1000, low=0.6 + day / 1000, high=0.8 + day / 1000)},
-        expected={"roc_auc": 0.7},
         expected_labelled={"roc_auc": 0.7353},
-    )
+    )  # fmt: skip
 
 
 def card(**changes: object) -> CardInput:
     full: dict[str, object] = {
-        "name": "late",
-        "task": "binary",
-        "target": "is_late",
-        "version": "v2",
-        "description": "Will it be late?",
-        "owner": "team:ops",
-        "intended_use": "Placing staff.",
-        "limits": ("Three airports only.",),
-        "as_of": date(2013, 12, 31),
-        "tables": (CardTable("features", "features", rows=336776),),
-        "leaks": findings(),
-        "training_set": training_set(),
-        "model": model(),
-        "importances": importances(),
-        "model_importances": importances().table,
-        "tuning": tuning(),
-        "evaluation": evaluation(),
-        "promotion": promotion(),
-        "serving": "v2",
-        "drift": drift(),
+        "name": "late", "task": "binary", "target": "is_late", "version": "v2", "description": "Will it be late?",
+        "owner": "team:ops", "intended_use": "Placing staff.", "limits": ("Three airports only.",),
+        "as_of": date(2013, 12, 31), "tables": (CardTable("features", "features", rows=336776),), "leaks": findings(),
+        "training_set": training_set(), "model": model(), "importances": importances(),
+        "model_importances": importances().table, "tuning": tuning(), "evaluation": evaluation(),
+        "promotion": promotion(), "serving": "v2", "drift": drift(),
         "drift_history": (drift_day(30, 0.05), drift_day()),
         "performance": tuple(performance_day(day) for day in range(5, 25)),
         "test_score": (ScoreLine("data", "A schema", 1, "27 rules"), ScoreLine("model", "Reproducible", 0.5, "hash")),
         "versions": {"model": "v2", "training_set": "t1"},
         "making": Making(commit="3f1c0de", is_dirty=True, run_id="run-1", seconds=12.34, peak_memory_bytes=700 * 2**20),
-        "written_at": datetime(2014, 1, 1, 4, 15),  # noqa: DTZ001 - times are naive UTC here
-    }
+        "written_at": datetime(2014, 1, 1, 4, 15, tzinfo=UTC),
+    }  # fmt: skip
     return CardInput(**full | changes)  # type: ignore[arg-type]
 
 
@@ -362,14 +205,14 @@ def page(rendered: None) -> str:
     return render_card(card())
 
 
-@pytest.mark.parametrize("given", [card(), bare(), card(evaluation=evaluation(champion=None), model=None)])
-def test_the_page_is_balanced_has_all_sections_and_unique_ids(given: CardInput) -> None:
-    seen = Page(render_card(given))
-
-    assert seen.open == []
-    assert len(seen.ids) == len(set(seen.ids))
-    assert [each for each in seen.ids if each in dict(SECTIONS)] == [each for each, _ in SECTIONS]
-    assert [f"#{each}" for each, _ in SECTIONS] == seen.references[: len(SECTIONS)]
+@unrendered
+@pytest.mark.parametrize("given", [bare(), lean(evaluation=evaluation(champion=None), model=None)])
+def test_the_page_is_balanced_has_all_sections_and_unique_ids(page: str, given: CardInput) -> None:
+    for seen in (Page(page), Page(render_card(given))):
+        assert seen.open == []
+        assert len(seen.ids) == len(set(seen.ids))
+        assert [each for each in seen.ids if each in dict(SECTIONS)] == [each for each, _ in SECTIONS]
+        assert [f"#{each}" for each, _ in SECTIONS] == seen.references[: len(SECTIONS)]
 
 
 def test_the_page_refers_to_nothing_outside_and_runs_nothing(page: str) -> None:
@@ -383,64 +226,33 @@ def test_the_page_refers_to_nothing_outside_and_runs_nothing(page: str) -> None:
     assert "default-src 'none'" in html.unescape(page)
 
 
-def test_the_same_input_gives_the_same_page(page: str) -> None:
-    assert render_card(card()) == page
+def test_the_same_input_gives_the_same_page() -> None:
+    assert render_card(lean()) == render_card(lean())
 
 
 def test_every_text_is_escaped() -> None:
-    evil = card(
-        name="late",
-        description=EVIL,
-        owner=EVIL,
-        intended_use=EVIL,
-        limits=(EVIL,),
-        tables=(CardTable(EVIL, EVIL, EVIL),),
-        training_set=training_set(feature=EVIL, excluded={EVIL: 1}),
-        importances=importances(feature=EVIL),
-        evaluation=evaluation(slice_value=EVIL),
-        promotion=promotion(reasons=(EVIL,)),
-        test_score=(ScoreLine(EVIL, EVIL, 1, EVIL),),
-        versions={EVIL: EVIL},
+    evil = lean(
+        name="late", description=EVIL, owner=EVIL, intended_use=EVIL, limits=(EVIL,),
+        tables=(CardTable(EVIL, EVIL, EVIL),), training_set=training_set(feature=EVIL, excluded_rows={EVIL: 1}),
+        importances=importances(feature=EVIL), evaluation=evaluation(slice_value=EVIL),
+        promotion=promotion(reasons=(EVIL,)), test_score=(ScoreLine(EVIL, EVIL, 1, EVIL),), versions={EVIL: EVIL},
         making=Making(commit=EVIL, run_id=EVIL, environment=EVIL, code_version=EVIL),
-    )
+    )  # fmt: skip
     page = render_card(evil)
     seen = Page(page)
 
     assert "<script" not in page.lower()
     assert seen.open == []
-    for section in (
-        "top",
-        "about",
-        "use",
-        "data",
-        "features",
-        "gate",
-        "slices",
-        "importances",
-        "test-score",
-        "versions",
-    ):
-        assert EVIL in seen.sections[section]
+    escaped = "top about use data features gate slices importances test-score versions"
+    assert [] == [section for section in escaped.split() if EVIL not in seen.sections[section]]
 
 
 def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
     page = render_card(bare())
     seen = Page(page)
 
-    for section in (
-        "data",
-        "features",
-        "metrics",
-        "champion",
-        "gate",
-        "slices",
-        "calibration",
-        "importances",
-        "tuning",
-    ):
-        assert "Not measured yet" in seen.sections[section], section
-    for section in ("drift", "performance", "test-score"):
-        assert "Not measured yet" in seen.sections[section], section
+    measured = "data features metrics champion gate slices calibration importances tuning drift performance test-score"
+    assert [] == [section for section in measured.split() if "Not measured yet" not in seen.sections[section]]
     assert re.findall(r"\d", " ".join(seen.sections[section] for section, _ in SECTIONS)) == []
     assert "<svg" not in page
 
@@ -448,14 +260,9 @@ def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
 @unrendered
 @pytest.mark.parametrize(
     ("part", "section"),
-    [
-        ("training_set", "data"),
-        ("importances", "importances"),
-        ("tuning", "tuning"),
-        ("evaluation", "metrics"),
-        ("promotion", "gate"),
-    ],
-)
+    [("training_set", "data"), ("importances", "importances"), ("tuning", "tuning"), ("evaluation", "metrics"),
+     ("promotion", "gate")],
+)  # fmt: skip
 def test_one_missing_part_leaves_the_others_standing(part: str, section: str) -> None:
     seen = Page(render_card(card(**{part: None})))
     others = {"data", "metrics", "gate", "importances", "tuning", "drift", "performance"} - {section}
@@ -490,16 +297,15 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("champion", "this model is better in ROC AUC"),
         ("gate", "Entry 7 of the promotion log, decided 2014-01-01 04:12 UTC by gate"),
         ("gate", "margin 0.005 attempt 1 rows 12,000"),
+        ("gate", "ROC AUC is above shallow tree."),
+        ("test-score", "The score is the minimum of its four groups: 0.5 ("),
         ("slices", "0.728 [0.719, 0.738]"),
         ("slices", "+0.0055 [0.0012, 0.0098] yes, on 28 days"),
         ("slices", "no: 98 rows; 200 are needed"),
         ("calibration", "0.251 [0.247, 0.255]"),
         ("importances", "validation ROC AUC of 0.741 on 5,000 rows (no interval)"),
         ("importances", "measured on at most 5,000 of 41,893 validation rows, drawn at random, with 2 shuffles"),
-        (
-            "tuning",
-            "0.744 (no interval; the figure is optimistic, because",
-        ),
+        ("tuning", "0.744 (no interval; the figure is optimistic, because"),
         ("tuning", "0.08312"),
         ("drift", "Weighted excess PSI 0.092 on 2013-12-31 is over 0.09."),
         ("performance", "2013-12-24 912 887 0.724 [0.624, 0.824] 0.735"),
@@ -551,10 +357,11 @@ def test_a_metric_within_days_is_shown_next_to_the_one_over_all_rows_and_with_th
         ((0.001, 0.01), "this model is better"),
         ((-0.01, -0.001), "this model is worse"),
         ((-0.01, 0.01), "neither is shown to be better"),
+        (None, "There was no champion to compare with"),
     ],
 )
 def test_the_champion_is_shown_as_beaten_only_if_the_interval_excludes_zero(
-    bounds: tuple[float, float], words: str
+    bounds: tuple[float, float] | None, words: str
 ) -> None:
     assert words in Page(render_card(lean(evaluation=evaluation(champion=bounds)))).sections["champion"]
 
@@ -567,7 +374,7 @@ def test_the_tile_shows_if_neither_model_is_proven_better() -> None:
 
 
 def test_the_axis_of_the_importances_names_the_metric_over_all_rows() -> None:
-    page = render_card(card(performance_metric="roc_auc within day"))
+    page = render_card(lean(importances=importances(), performance_metric="roc_auc within day"))
 
     assert "harm to ROC AUC when permuted" in page
     assert "harm to ROC AUC within day when permuted" not in page
@@ -580,13 +387,6 @@ def test_the_sentence_about_slices_has_the_margin_of_the_gate() -> None:
     shown = Page(render_card(lean(promotion=decided, evaluation=evaluation()))).sections["slices"]
 
     assert "worse than the champion by more than the slice margin of 0.01" in shown
-
-
-@unrendered
-def test_without_a_champion_the_card_states_it() -> None:
-    seen = Page(render_card(lean(evaluation=evaluation(champion=None))))
-
-    assert "There was no champion to compare with" in seen.sections["champion"]
 
 
 @pytest.mark.parametrize(
@@ -605,7 +405,7 @@ def test_the_badge_shows_whether_the_version_is_the_champion(changes: dict[str, 
     assert words in Page(render_card(lean(**changes))).sections["top"]
 
 
-def test_the_verdict_shows_every_rule_as_a_row_and_the_cause_of_the_retraining() -> None:
+def test_the_verdict_shows_every_rule_as_a_row_in_place_of_the_reasons_and_the_cause_of_the_retraining() -> None:
     rules = (
         RuleRecord(name="rows", holds=True, sentence="Measured on 930 rows."),
         RuleRecord(name="champion", holds=False, sentence="May be worse than <v1>."),
@@ -614,16 +414,8 @@ def test_the_verdict_shows_every_rule_as_a_row_and_the_cause_of_the_retraining()
     seen = Page(render_card(lean(promotion=entry))).sections["gate"]
 
     assert "The training was requested by drift." in seen
-    for part in ("rows yes Measured on 930 rows.", "champion no May be worse than <v1>."):
-        assert part in " ".join(seen.split())
+    assert "rows yes Measured on 930 rows. champion no May be worse than <v1>." in seen
     assert "ROC AUC is above shallow tree." not in seen
-
-
-def test_a_verdict_without_stored_rules_shows_its_reasons() -> None:
-    seen = Page(render_card(lean(promotion=promotion()))).sections["gate"]
-
-    assert "ROC AUC is above shallow tree." in seen
-    assert "requested by" not in seen
 
 
 def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
@@ -662,16 +454,13 @@ def test_assumed_known_times_are_shown_separately_from_recorded_ones() -> None:
     assert "weighed_at" in observed
 
 
-def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:
-    assert "The score is the minimum of its four groups: 0.5 (" in Page(page).sections["test-score"]
-
-
 @pytest.mark.parametrize("change", [{"version": "v9"}, {"name": "early"}, {"task": "regression"}])
 def test_an_evaluation_of_something_else_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(DataError, match=r"the evaluation given to the card .* expected '.*'\. Pass the evaluation"):
         render_card(card(**change))
 
 
+@unrendered
 def test_a_frame_without_its_columns_is_refused_by_name() -> None:
     broken = evaluation()
     broken = Evaluation(broken.summary, broken.slices.drop("difference_low"), broken.curves, broken.calibration)

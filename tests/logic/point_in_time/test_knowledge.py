@@ -130,6 +130,7 @@ hours = st.integers(0, 6)
 rows_of_parcels = st.lists(st.tuples(hours, st.none() | hours, st.none() | hours), max_size=6)
 
 
+@settings(max_examples=25)
 @given(rows_of_parcels, hours, hours)
 def test_known_rows_remain_known(rows: Sequence[Parcel], one: int, other: int) -> None:
     earlier, later = sorted((one, other))
@@ -140,21 +141,21 @@ def test_known_rows_remain_known(rows: Sequence[Parcel], one: int, other: int) -
     assert all(after[parcel] == weight for parcel, weight in before.items() if weight is not None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows_of_parcels, rows_of_parcels, hours)
 def test_events_reveal_the_remaining_rows_one_after_the_other(
-    one: Sequence[Parcel], other: Sequence[Parcel], asked: int
+    one: Sequence[Parcel], other: Sequence[Parcel], now: int
 ) -> None:
     tables = [parcels(*one), parcels(*other)]
-    events = moments_after(tables, at(asked))
-    moments = [Moment(at(asked)), *(Moment(*event) for event in events.rows())]
+    events = moments_after(tables, at(now))
+    moments = [Moment(at(now)), *(Moment(*event) for event in events.rows())]
     seen = [[table.by(moment, number) for number, table in enumerate(tables)] for moment in moments]
 
     assert events.sort("at", "table", "row").equals(events)
     for number in range(1, len(seen)):
-        told = events["table"][number - 1]
+        expected = events["table"][number - 1]
         changed = [n for n in (0, 1) if not seen[number - 1][n].equals(seen[number][n])]
-        assert [told] == changed
+        assert [expected] == changed
     for number, table in enumerate(tables):
         assert_frame_equal(table.by(EVERYTHING, number), seen[-1][number])
 
@@ -162,6 +163,7 @@ def test_events_reveal_the_remaining_rows_one_after_the_other(
 # ---------------------------------------------------------------- another future
 
 
+@settings(max_examples=25)
 @given(rows_of_parcels, hours, st.integers(0, 99))
 def test_another_future_leaves_all_that_was_known_and_its_times_as_they_are(
     rows: Sequence[Parcel], moment: int, seed: int

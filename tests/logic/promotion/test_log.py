@@ -23,6 +23,7 @@ from ml_assets.logic.promotion.log import (
     standing,
     waiting,
 )
+from tests.records import record
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 Step = tuple[Literal["promote", "reject", "rollback", "request_approval"], str | None]
@@ -31,8 +32,8 @@ Step = tuple[Literal["promote", "reject", "rollback", "request_approval"], str |
 def log(*steps: Step, by: str = "gate", cause: str | None = None) -> list[Promotion]:
     """Return a log whose entries leave these champions; a refusal is of `x`, and so is who waits."""
     return [
-        Promotion(
-            number=number, model="late", action=action, champion=champion,
+        record(
+            Promotion, number=number, action=action, champion=champion,
             challenger=champion if champion and action in ("promote", "rollback") else "x",
             reasons=(f"reason {number}",), cause=cause,
             evaluation_version=f"evaluation {number}", decided_at=AT + timedelta(days=number), decided_by=by,
@@ -117,18 +118,14 @@ def test_a_version_that_was_rolled_back_is_excluded_until_it_is_promoted_again()
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        ([], ""),
-        ([("reject", None)], ""),
-        (promotions("ab"), "ab"),
+        ([], ""), ([("reject", None)], ""), (promotions("ab"), "ab"),
         ([("promote", "a"), ("reject", "a"), ("promote", "b")], "ab"),
-        ([*promotions("abc"), ("rollback", "b")], "ab"),
-        ([*promotions("abc"), ("rollback", "a")], "a"),
+        ([*promotions("abc"), ("rollback", "b")], "ab"), ([*promotions("abc"), ("rollback", "a")], "a"),
         ([*promotions("ab"), ("rollback", "a"), ("promote", "c")], "ac"),
         ([*promotions("ab"), ("rollback", "a"), ("rollback", "b")], "ab"),
-        ([*promotions("ab"), ("rollback", "a"), ("promote", "b")], "ab"),
-        (promotions("aba"), "aba"),
+        ([*promotions("ab"), ("rollback", "a"), ("promote", "b")], "ab"), (promotions("aba"), "aba"),
     ],
-)
+)  # fmt: skip
 def test_a_version_that_was_rolled_back_is_skipped_unless_it_was_promoted_again(
     steps: list[Step], expected: str
 ) -> None:
@@ -164,18 +161,10 @@ def anchored(steps: str) -> list[Promotion]:
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        ("", None),
-        ("a", "a"),
-        ("a b c", "a"),
-        ("a b C", "c"),
-        ("a b C d", "c"),
-        ("a b C <b", "a"),
-        ("a b C <b d", "a"),
-        ("a B c <a", "a"),
-        ("a B c <a <c", "b"),
-        ("a B c <a D <b", "b"),
+        ("", None), ("a", "a"), ("a b c", "a"), ("a b C", "c"), ("a b C d", "c"), ("a b C <b", "a"),
+        ("a b C <b d", "a"), ("a B c <a", "a"), ("a B c <a <c", "b"), ("a B c <a D <b", "b"),
     ],
-)
+)  # fmt: skip
 def test_the_anchor_is_the_last_champion_that_was_better_and_a_rollback_brings_back_the_one_of_that_time(
     steps: str, expected: str | None
 ) -> None:
@@ -189,18 +178,17 @@ def test_neither_a_rejection_nor_a_pending_challenger_changes_the_anchor() -> No
     assert None is anchor(log(("reject", None), ("request_approval", None)))
 
 
-@pytest.mark.parametrize(("is_better", "expected"), [(True, "x"), (False, "a")])
-def test_an_approval_keeps_the_gates_decision_about_the_anchor(*, is_better: bool, expected: str) -> None:
-    first, waits = log(("promote", "a"), ("request_approval", "a"))
-    entries = [first, waits.model_copy(update={"is_anchor": is_better})]
+@pytest.mark.parametrize(
+    ("action", "is_better", "expected"),
+    [("request_approval", True, "x"), ("request_approval", False, "a"), ("reject", False, "x")],
+)
+def test_an_approval_leaves_the_gates_decision_about_the_anchor_and_promoting_a_rejected_challenger_makes_it_one(
+    action: Literal["request_approval", "reject"], *, is_better: bool, expected: str
+) -> None:
+    first, judged = log(("promote", "a"), (action, "a"))
+    entries = [first, judged.model_copy(update={"is_anchor": is_better})]
 
     assert expected == anchor([*entries, person(entries, "x")])
-
-
-def test_promoting_a_rejected_challenger_makes_it_the_anchor() -> None:
-    entries = log(("promote", "a"), ("reject", "a"))
-
-    assert "x" == anchor([*entries, person(entries, "x")])
 
 
 # ---------------------------------------------------------------- rejections
@@ -261,11 +249,7 @@ def test_a_rollback_does_not_reset_the_count_and_a_promotion_does() -> None:
 
 # ---------------------------------------------------------------- whether a version can serve
 
-SPEC = ModelSpec(
-    model="late", task="binary", target="is_late", features=(Feature(name="wind", dtype="Float64"),), vocabularies={},
-    parameters={}, rounds=1, as_of=date(2013, 10, 31), first_training_day=date(2013, 1, 1),
-    last_training_day=date(2013, 8, 31), last_tuning_day=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
-)  # fmt: skip
+SPEC = record(ModelSpec, features=(Feature(name="wind", dtype="Float64"),))
 WIND = Column("wind", pl.Float64(), role="feature", unit="mph")
 NOW = TableContract("weather", (WIND, Column("rain", pl.Float64(), role="feature")))
 
@@ -288,9 +272,9 @@ def test_a_model_of_the_same_contract_can_predict_even_with_additional_columns()
 def test_every_incompatible_change_is_reported() -> None:
     now = TableContract("weather", (replace(WIND, unit="km/h", dtype=pl.Int64()),))
 
-    told = " ".join(answers(trained(), now))
+    found = " ".join(answers(trained(), now))
 
-    assert all(said in told for said in ("column 'wind' of table 'weather'", "km/h", "Int64"))
+    assert all(part in found for part in ("column 'wind' of table 'weather'", "km/h", "Int64"))
 
 
 def test_a_removed_column_is_reported_even_for_a_model_without_a_contract() -> None:

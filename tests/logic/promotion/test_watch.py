@@ -1,6 +1,6 @@
 """The watch over a new champion: which days count, and when it is worse."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from ml_assets.contracts.artifacts import Interval, PerformanceSummary, Previous
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
 from tests.logic.gate import jackknife_error
+from tests.records import record
 
 FIRST = date(2013, 3, 1)
 
@@ -20,12 +21,11 @@ def day(
     """Return a day on which champion "new" is measured, beside "old" where that has a figure."""
     measured = {"roc_auc": auc} if metrics is None else metrics
     given: dict[str, Any] = {
-        "model": "m", "model_version": "new", "day": FIRST + timedelta(days=number), "predictions": 100,
-        "labelled": 100, "expected": {}, "expected_labelled": {},
+        "model_version": "new", "day": FIRST + timedelta(days=number),
         "measured": {name: Interval(value=value, low=None, high=None) for name, value in measured.items()},
         "previous_champion": former and PreviousChampionPerformance(version="old", metrics={"roc_auc": former}),
     }  # fmt: skip
-    return PerformanceSummary.model_validate({**given, **fields})
+    return record(PerformanceSummary, **given | fields)
 
 
 def compared(
@@ -89,15 +89,15 @@ def test_of_champions_worse_by_the_margin_at_most_5_percent_are_rolled_back_over
     loss: float, correlation: float, least: float, most: float
 ) -> None:
     random = np.random.default_rng(4)
-    taken_back = 0
-    for _ in range(800):
+    rolled_back = 0
+    for _ in range(400):
         noise = random.normal(0, 0.02, 7)
         for n in range(1, 7):
             noise[n] = correlation * noise[n - 1] + (1 - correlation**2) ** 0.5 * noise[n]
         days = [day(n, 0.8 - loss + error, 0.8) for n, error in enumerate(noise)]
-        taken_back += any(compared(days[:looked]).is_worse for looked in range(1, 8))
+        rolled_back += any(compared(days[:looked]).is_worse for looked in range(1, 8))
 
-    assert least <= taken_back / 800 <= most
+    assert least <= rolled_back / 400 <= most
 
 
 def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone() -> None:
@@ -133,12 +133,9 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
 def log(*decided: tuple[str, str]) -> list[Promotion]:
     """Return a log of actions and the versions that serve by them."""
     return [
-        Promotion(
-            number=number, model="m", action=action, champion=champion, challenger=champion, reasons=(),
-            decided_at=datetime(2026, 1, 1, tzinfo=UTC), decided_by="gate",
-        )
+        record(Promotion, number=number, action=action, champion=champion, challenger=champion)
         for number, (action, champion) in enumerate(decided, start=1)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

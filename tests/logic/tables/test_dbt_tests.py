@@ -23,21 +23,21 @@ def outcome(rule: str | None, *, failures: int = 0, is_blocking: bool = True, me
     return DbtTestOutcome("a_test", rule, passed, is_blocking, failures, message)
 
 
-def told(report: Report) -> dict[str, bool]:
+def passed(report: Report) -> dict[str, bool]:
     return {finding.rule.name: finding.passed for finding in report.findings}
 
 
 def test_rules_without_a_test_held_or_there_would_be_no_table() -> None:
     report = report_of_tests(CONTRACT, [outcome(RANGE)], rows=3, tested={RANGE})
 
-    assert {"columns are as in the contract": True, UNIQUE: True, MISSING: True, FINITE: True, RANGE: True} == told(
+    assert {"columns are as in the contract": True, UNIQUE: True, MISSING: True, FINITE: True, RANGE: True} == passed(
         report
     )
     assert {3} == {finding.rows for finding in report.findings}
 
 
 def test_a_rule_whose_test_did_not_run_has_no_result() -> None:
-    assert RANGE not in told(report_of_tests(CONTRACT, [], rows=3, tested={RANGE}))
+    assert RANGE not in passed(report_of_tests(CONTRACT, [], rows=3, tested={RANGE}))
 
 
 def test_numbers_that_are_not_finite_break_their_rule_though_no_test_failed() -> None:
@@ -82,7 +82,7 @@ def test_a_failed_test_that_the_rows_do_not_show_is_reported_with_dbts_message(
 def test_tests_that_only_dbt_enforces_are_reported_by_name() -> None:
     report = report_of_tests(CONTRACT, [outcome(None, failures=2, is_blocking=False)], rows=3, tested=set())
 
-    assert not told(report)["a_test"]
+    assert not passed(report)["a_test"]
     assert () == report.blocking
 
 

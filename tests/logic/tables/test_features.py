@@ -53,10 +53,6 @@ def test_rows_are_sorted_by_day_event_time_and_key() -> None:
     assert select(frame).equals(select(frame.reverse()))
 
 
-def test_missing_features_remain_missing() -> None:
-    assert select(table())["wind"].to_list() == [3.5, None]
-
-
 def test_no_rows_give_no_rows_of_the_same_columns() -> None:
     assert select(table().clear()).schema == select(table()).schema
 
@@ -91,16 +87,13 @@ def test_all_errors_in_the_columns_and_rows_are_reported_at_once() -> None:
     ]
 
 
-def test_a_time_with_a_zone_and_a_day_that_is_no_date_are_refused() -> None:
+def test_a_time_with_a_zone_a_day_that_is_no_date_and_a_null_key_are_refused() -> None:
     zoned = table().with_columns(pl.col("due_at").dt.replace_time_zone("UTC"))
 
     with pytest.raises(ContractError, match=r"time 'due_at' is Datetime.*UTC.*without a zone"):
         select(zoned)
     with pytest.raises(ContractError, match="column 'day' is String; expected Date"):
         select(table(day=["2013-01-01", "2013-01-02"]))
-
-
-def test_a_null_key_is_refused() -> None:
     with pytest.raises(ContractError, match="column 'id' is null in 1 of 2 rows"):
         select(table(id=[None, 1]))
 

@@ -40,37 +40,14 @@ def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY
 def test_a_label_is_partitioned_by_the_day_it_became_known_and_has_its_own_day_as_a_column() -> None:
     labels = select(outcomes([at(2, 0, 20)]))
 
-    assert labels.to_dicts() == [
-        {
-            "day": date(2013, 1, 2),
-            "id": 0,
-            "event_day": date(2013, 1, 1),
-            "known_at": at(2, 0, 20),
-            "is_late": True,
-        }
-    ]
+    expected = {"day": date(2013, 1, 2), "id": 0, "event_day": date(2013, 1, 1), "known_at": at(2, 0, 20)}
+    assert [expected | {"is_late": True}] == labels.to_dicts()
 
 
 def test_only_labels_known_within_the_days_are_selected() -> None:
-    known = [
-        at(1, 23, 59, 59, 999_999),
-        at(2),
-        at(3, 23),
-        at(4),
-    ]
+    known = [at(1, 23, 59, 59, 999_999), at(2), at(3, 23), at(4)]
 
     assert select(outcomes(known), (date(2013, 1, 2), date(2013, 1, 3)))["id"].to_list() == [1, 2]
-
-
-@settings(max_examples=40)
-@given(st.lists(st.datetimes(at(1), at(10)), max_size=20), st.integers(1, 8))
-def test_days_requested_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
-    first, last = date(2013, 1, 1), date(2013, 1, 10)
-    middle = first + timedelta(days=cut)
-    whole = select(outcomes(known), (first, last))  # type: ignore[arg-type]
-    parts = [select(outcomes(known), days) for days in ((first, middle), (middle + timedelta(days=1), last))]  # type: ignore[arg-type]
-
-    assert whole.equals(pl.concat(parts))
 
 
 def test_an_outcome_that_never_gets_a_label_is_included_with_its_reason() -> None:
@@ -108,16 +85,20 @@ def test_a_lazy_frame_gives_the_same_labels() -> None:
     assert select(frame)["id"].to_list() == [1, 0]
 
 
-def test_a_label_without_a_known_time_is_refused() -> None:
-    with pytest.raises(DataError, match=r"1 labels have no 'known_at'; .* may come from the future"):
-        select(outcomes([None, at(1)]))
-
-
-def test_a_key_known_twice_at_the_same_time_is_refused_with_an_example() -> None:
-    with pytest.raises(
-        DataError, match=r"the key \(id, known_at\) repeats: 1 key, 1 row too many, such as id=7, known_at=2013-01-01"
-    ):
-        select(outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]))
+@pytest.mark.parametrize(
+    ("frame", "days", "message"),
+    [
+        (outcomes([None, at(1)]), JANUARY, r"1 labels have no 'known_at'; .* may come from the future"),
+        (outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]), JANUARY,
+         r"the key \(id, known_at\) repeats: 1 key, 1 row too many, such as id=7, known_at=2013-01-01"),
+        (outcomes([at(1)], id=pl.Series([None], dtype=pl.Int64)), JANUARY, "column 'id' is null in 1 of 1 rows"),
+        (outcomes([]), JANUARY[::-1], "from 2013-01-31 to 2013-01-01; expected the first day first"),
+    ],
+    ids=["no known time", "known twice at the same time", "a null key", "days in the wrong order"],
+)  # fmt: skip
+def test_outcomes_that_are_no_labels_are_refused(frame: pl.DataFrame, days: tuple[date, date], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        select(frame, days)
 
 
 def test_a_corrected_outcome_is_in_both_days_and_the_newest_of_a_day_counts() -> None:
@@ -171,11 +152,6 @@ def test_a_version_without_a_known_time_is_the_oldest() -> None:
     assert newest_known(frame, ["id"], "known_at")["is_late"].to_list() == [True]
 
 
-def test_a_null_key_is_refused() -> None:
-    with pytest.raises(DataError, match="column 'id' is null in 1 of 1 rows"):
-        select(outcomes([at(1)], id=pl.Series([None], dtype=pl.Int64)))
-
-
 def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
     frame = outcomes([at(1)]).with_columns(pl.col("known_at").cast(pl.String)).drop("is_late", "day")
 
@@ -185,11 +161,6 @@ def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
     assert [line.split(" of the outcomes")[0] for line in str(error.value).splitlines()] == [
         "column 'day'", "column 'is_late'", "column 'why'", "time 'known_at'",
     ]  # fmt: skip
-
-
-def test_days_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(DataError, match="from 2013-01-31 to 2013-01-01; expected the first day first"):
-        select(outcomes([]), JANUARY[::-1])
 
 
 def test_the_day_of_a_label_begins_and_ends_in_the_declared_zone() -> None:

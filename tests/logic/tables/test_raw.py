@@ -13,6 +13,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.tables.raw import (
     PARTITION,
+    Cut,
     Landing,
     Loss,
     apart,
@@ -117,14 +118,14 @@ ANY_FRAME = st.lists(ANY_ROW, max_size=5).map(
 )
 
 
-@given(before=ANY_FRAME, source=ANY_FRAME, is_told=st.booleans(), key=st.sampled_from([KEY, ()]))
+@given(before=ANY_FRAME, source=ANY_FRAME, has_received_at=st.booleans(), key=st.sampled_from([KEY, ()]))
 def test_landing_any_frame_twice_equals_landing_it_once(
-    before: pl.DataFrame, source: pl.DataFrame, *, is_told: bool, key: tuple[str, ...]
+    before: pl.DataFrame, source: pl.DataFrame, *, has_received_at: bool, key: tuple[str, ...]
 ) -> None:
     rows: pl.DataFrame | None = None
     results = []
     for day, frame in enumerate([before, source, source], start=4):
-        came = frame if is_told else frame.drop("received_at")
+        came = frame if has_received_at else frame.drop("received_at")
         rows = keep_versions(came, rows, key=key, received_at=datetime(2024, 1, day)).rows  # noqa: DTZ001
         results.append(rows)
 
@@ -165,15 +166,6 @@ def test_a_source_with_its_own_column_gone_at_is_rejected() -> None:
         keep_versions(orders({1: 5}).with_columns(gone_at=FIRST), None, key=KEY, received_at=FIRST)
 
 
-def test_a_value_that_returns_is_a_correction_of_the_correction() -> None:
-    rows = landed({1: 5}, {1: 6}, {1: 5})[-1].rows
-    assert [(1, 5, None), (1, 6, SECOND), (1, 5, THIRD)] == rows.drop("gone_at").rows()
-
-
-def test_a_day_that_was_empty_gets_its_rows_late() -> None:
-    assert [(1, 5, SECOND)] == landed({}, {1: 5})[-1].rows.drop("gone_at").rows()
-
-
 def test_rows_cannot_be_received_before_the_stored_ones() -> None:
     standing = landed({1: 5}, {1: 6})[-1].rows
 
@@ -185,9 +177,9 @@ def test_rows_cannot_be_received_before_the_stored_ones() -> None:
 
 
 def test_a_sources_own_received_at_is_used() -> None:
-    told = orders({1: 5}).with_columns(received_at=pl.lit(FIRST, pl.Datetime("us")))
-    later = pl.concat([told, orders({1: 6}).with_columns(received_at=pl.lit(THIRD, pl.Datetime("us")))])
-    standing = keep_versions(told, None, key=KEY, received_at=THIRD).rows
+    first = orders({1: 5}).with_columns(received_at=pl.lit(FIRST, pl.Datetime("us")))
+    later = pl.concat([first, orders({1: 6}).with_columns(received_at=pl.lit(THIRD, pl.Datetime("us")))])
+    standing = keep_versions(first, None, key=KEY, received_at=THIRD).rows
 
     landing = keep_versions(later, standing, key=KEY, received_at=SECOND)
     assert [(1, 5, FIRST), (1, 6, THIRD)] == landing.rows.drop("gone_at").rows()
@@ -208,10 +200,17 @@ def test_a_column_that_the_contract_has_added_is_filled_in_and_is_no_correction(
 DECLARED = (date(2024, 1, 1), date(2024, 1, 4))
 
 
+def by_days(rows: pl.DataFrame, day: Mapping[str, str] | None = None, **options: Any) -> Cut:
+    """Cut rows into the first three of four declared days."""
+    first, last = date(2024, 1, 1), date(2024, 1, 3)
+    expression = day_expression(**(day or {"column": "on"}))
+    return by_day(rows, expression, **{"first": first, "last": last, "declared": DECLARED, **options})
+
+
 def test_rows_are_cut_into_days_and_joined_again() -> None:
     rows = pl.DataFrame({"on": ["2024-01-02 10:00", "2024-01-01", "2024-01-02", "2024-01-04"], "n": [1, 2, 3, 4]})
 
-    cut = by_day(rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED)
+    cut = by_days(rows)
 
     assert {"2024-01-01": [2], "2024-01-02": [1, 3], "2024-01-03": []} == {
         day: part["n"].to_list() for day, part in cut.parts.items()
@@ -223,10 +222,7 @@ def test_rows_are_cut_into_days_and_joined_again() -> None:
 def test_rows_of_no_declared_day_are_counted_by_reason() -> None:
     rows = pl.DataFrame({"on": ["2023-12-30", "2023-12-31", "2024-01-01", "2024-01-05"]})
 
-    cut = by_day(rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED)
-    is_open = by_day(
-        rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=(DECLARED[0], None)
-    )
+    cut, is_open = (by_days(rows, declared=(DECLARED[0], last)) for last in (DECLARED[1], None))
 
     before = {"before the first declared day 2024-01-01": 2}
     assert before | {"after the last declared day 2024-01-04": 1} == cut.outside
@@ -257,15 +253,9 @@ def test_a_row_without_a_day_is_rejected_with_the_columns_that_define_it(
     rows: dict[str, list[Any]], day: dict[str, str], shown: str
 ) -> None:
     with pytest.raises(DataError, match=rf"1 of 2 rows have no day, for instance {shown}; correct the source"):
-        by_day(
-            pl.DataFrame(rows), day_expression(**day),
-            first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
-        )  # fmt: skip
+        by_days(pl.DataFrame(rows), day)
     with pytest.raises(DataError, match=r"for instance (\w=)?.*\(personal\)"):
-        by_day(
-            pl.DataFrame(rows), day_expression(**day), personal=[*day.values()],
-            first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
-        )  # fmt: skip
+        by_days(pl.DataFrame(rows), day, personal=[*day.values()])
 
 
 def test_a_stored_row_of_a_narrower_type_is_widened_and_not_corrected() -> None:
@@ -292,7 +282,7 @@ def test_stored_numbers_are_converted_to_another_type_that_holds_each_of_them() 
 
 
 @pytest.mark.parametrize(
-    ("stored", "now", "told"),
+    ("stored", "now", "change"),
     [
         (pl.Series([10.5, 20.0]), pl.Int64(), "double and is now bigint; 1 of 2"),
         (pl.Series([math.nan, 20.0]), pl.Int64(), "double and is now bigint; 1 of 2"),
@@ -304,7 +294,7 @@ def test_stored_numbers_are_converted_to_another_type_that_holds_each_of_them() 
 )
 @pytest.mark.parametrize("key", [["x", "received_at"], ["id", "received_at"]])
 def test_another_type_that_does_not_hold_every_stored_value_is_refused(
-    stored: pl.Series, now: pl.DataType, told: str, key: list[str]
+    stored: pl.Series, now: pl.DataType, change: str, key: list[str]
 ) -> None:
     standing = pl.DataFrame({"id": [1, 2], "x": stored})
     source = pl.DataFrame({"id": [1, 2], "x": [None, None]}, schema={"id": pl.Int64(), "x": now})
@@ -312,7 +302,9 @@ def test_another_type_that_does_not_hold_every_stored_value_is_refused(
     with pytest.raises(DataError) as error:
         keep_versions(source, standing, key=key, received_at=THIRD)
 
-    assert str(error.value).startswith(f"column 'x' is stored as {told} stored values cannot be converted without loss")
+    assert str(error.value).startswith(
+        f"column 'x' is stored as {change} stored values cannot be converted without loss"
+    )
     assert "again, or land the source in a new raw table." in str(error.value)
 
 

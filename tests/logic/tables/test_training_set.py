@@ -1,15 +1,16 @@
 """Tests of the training set: point in time, windows, purge, counts and errors."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSet
+from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
+from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set
 
 DAY_ONE = date(2013, 1, 1)
 WIND = Feature(name="wind", dtype="Float64")
@@ -53,26 +54,13 @@ def assemble(
     outcomes: pl.DataFrame | pl.LazyFrame | None = None,
     **changes: object,
 ) -> TrainingSet:
-    arguments: dict[str, object] = {
-        "model": "flight_delay",
-        "task": "binary",
-        "target": "late",
-        "key": ["id"],
-        "event_time": "event_at",
-        "prediction_time": "predicted_at",
-        "known_time": "known_at",
-        "feature_list": [WIND, CARRIER],
-        "as_of": date(2013, 1, 10),
-        "train_days": None,
-        "validation_days": 2,
-        "test_days": 3,
-        **changes,
-    }
-    return assemble_training_set(
-        features() if rows is None else rows,
-        labels() if outcomes is None else outcomes,
-        **arguments,  # type: ignore[arg-type]
-    )
+    arguments: dict[str, Any] = {
+        "model": "flight_delay", "task": "binary", "target": "late", "key": ["id"], "event_time": "event_at",
+        "prediction_time": "predicted_at", "known_time": "known_at", "feature_list": [WIND, CARRIER],
+        "as_of": date(2013, 1, 10), "train_days": None, "validation_days": 2, "test_days": 3, **changes,
+    }  # fmt: skip
+    rows, outcomes = features() if rows is None else rows, labels() if outcomes is None else outcomes
+    return assemble_training_set(rows, outcomes, **arguments)
 
 
 def test_the_windows_are_counted_back_from_the_as_of_day() -> None:
@@ -99,17 +87,13 @@ def test_labels_of_the_windows_that_no_features_are_about_are_counted() -> None:
     assert assemble().rows.equals(training.rows)
 
 
-def test_a_label_known_after_the_as_of_day_does_not_exist() -> None:
-    training = assemble(outcomes=labels(after=timedelta(hours=12)))
+def test_a_label_known_after_the_last_microsecond_of_the_as_of_day_does_not_exist() -> None:
+    midnight = timedelta(hours=12)
+    training, known = (assemble(outcomes=labels(after=it)) for it in (midnight, midnight - timedelta(microseconds=1)))
 
+    assert known.summary.excluded_rows[NOT_KNOWN] == 0
     assert training.summary.excluded_rows[NOT_KNOWN] == 4
     assert training.part("test").get_column("day").max() == date(2013, 1, 9)
-
-
-def test_a_label_known_in_the_last_microsecond_of_the_as_of_day_counts() -> None:
-    training = assemble(outcomes=labels(after=timedelta(hours=11, minutes=59, seconds=59, microseconds=999_999)))
-
-    assert training.summary.excluded_rows[NOT_KNOWN] == 0
 
 
 def test_outcomes_without_a_label_are_counted_by_their_reason() -> None:
@@ -120,15 +104,10 @@ def test_outcomes_without_a_label_are_counted_by_their_reason() -> None:
         reason=pl.when(cancelled).then(pl.lit("cancelled")),
     )
 
-    excluded = assemble(outcomes=outcomes).summary.excluded_rows
+    excluded, without = (assemble(outcomes=it).summary.excluded_rows for it in (outcomes, outcomes.drop("reason")))
 
+    assert without["no label: it is null"] == 3
     assert excluded == {NOT_KNOWN: 0, "no label: cancelled": 2, "no label: it is null": 1, PURGED: 0, OUTSIDE: 0}
-
-
-def test_labels_need_no_reason_column() -> None:
-    outcomes = labels().drop("reason").with_columns(late=pl.when(pl.col("id") > 0).then("late"))
-
-    assert assemble(outcomes=outcomes).summary.excluded_rows["no label: it is null"] == 1
 
 
 def test_a_label_known_at_the_first_prediction_of_the_next_window_is_purged() -> None:
@@ -188,23 +167,85 @@ def test_every_broken_rule_of_the_columns_is_reported_at_once() -> None:
     assert "target 'late' is String; task 'binary' expects Boolean or 0/1 integers" in message
 
 
-def test_a_repeated_key_of_the_features_is_refused_with_a_sample() -> None:
-    rows = pl.concat([features(), features().head(2)])
+TWICE = pl.concat([features(), features().head(2)])
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a repeated key": (
+        {"rows": TWICE},
+        r"key \(id\) of the features repeats: 2 keys, 2 rows too many, such as id=0; id=1.*more columns",
+    ),
+    "a repeated personal key": (
+        {"rows": TWICE, "personal": ["id"]},
+        r"repeats: 2 keys, 2 rows too many, such as id=\(personal\); id=\(personal\)\.",
+    ),
+    "two labels of a key known at the same time": (
+        {"outcomes": pl.concat([labels(), labels().head(2)])},
+        r"key \(id, known_at\) of the labels repeats: 2 keys, 2 rows too many.*id=0, known_at=2013",
+    ),
+    "null times": (
+        {"rows": features().with_columns(predicted_at=pl.when(pl.col("id") > 4).then("predicted_at"))},
+        "column 'predicted_at' of the features is null in 5 of 40 rows",
+    ),
+    "labels without a known time, which may come from the future": (
+        {"outcomes": labels().with_columns(known_at=pl.when(pl.col("id") > 2).then("known_at"))},
+        "3 labels have no 'known_at'",
+    ),
+    "an empty window": (
+        {"as_of": date(2013, 2, 10), "validation_days": 33},
+        r"test window \(2013-02-08 to 2013-02-10\).*cover 2013-01-01 to 2013-01-10",
+    ),
+    "a window of no day": ({"test_days": 0}, "test_days = 0; expected at least 1 day"),
+    "one class": (
+        {"outcomes": labels().with_columns(late=pl.lit(value=True))},
+        r"target 'late' is constant: it is True in all 20 rows .* expected both classes",
+    ),
+    "one value": (
+        {"outcomes": labels().with_columns(late=pl.lit(2.5)), "task": "regression"},
+        r"target 'late' is constant: it is 2\.5 in all 20 rows .* expected several values",
+    ),
+    "one personal value": (
+        {"outcomes": labels().with_columns(late=pl.lit(2.5)), "task": "regression", "personal": ["late"]},
+        r"is constant: it is \(personal\) in all",
+    ),
+    "one of several classes": (
+        {"outcomes": labels().with_columns(late=pl.lit("a")), "task": "multiclass"},
+        r"target 'late' is constant: it is a in all 20 rows .* expected at least two classes",
+    ),
+    "a number that no double holds": (
+        {"outcomes": labels().with_columns(late=pl.when(pl.col("id") == 3).then(9 * 10**18).otherwise("id")),
+         "task": "regression"},
+        r"or an integer up to 2\^53 in 1 row, for instance 9000000000000000000\.",
+    ),
+    "NaN": (
+        {"outcomes": labels().with_columns(late=pl.when(pl.col("id") == 1).then(float("nan")).otherwise(1.0)),
+         "task": "regression"},
+        r"is not a finite number, or an integer up to 2\^53 in 1 row, for instance nan",
+    ),
+    "other numbers than 0 and 1": (
+        {"outcomes": labels().with_columns(late=pl.col("id"))}, "is not 0 or 1 in 38 rows, for instance 2, 3, 4",
+    ),
+    "other personal numbers": (
+        {"outcomes": labels().with_columns(late=pl.col("id")), "personal": ["late"]},
+        r"in 38 rows, for instance \(personal\)\.",
+    ),
+    "the target as a feature": (
+        {"feature_list": [WIND, Feature(name="late", dtype="Float64")]}, "feature 'late' is also",
+    ),
+    "the known time as a feature": (
+        {"feature_list": [WIND, Feature(name="known_at", dtype="Float64")]}, "feature 'known_at' is also",
+    ),
+    "text that is not categorical": (
+        {"feature_list": [WIND, Feature(name="unused", dtype="String")]},
+        "feature 'unused' is String; expected a number or Boolean",
+    ),
+}  # fmt: skip
 
-    with pytest.raises(
-        DataError,
-        match=r"key \(id\) of the features repeats: 2 keys, 2 rows too many, such as id=0; id=1.*more columns",
-    ):
-        assemble(rows)
 
+@pytest.mark.parametrize("case", REFUSED)
+def test_unusable_input_is_refused_with_the_reason_and_a_sample_without_personal_values(case: str) -> None:
+    arguments, message = REFUSED[case]
 
-def test_two_labels_of_a_key_known_at_the_same_time_are_refused_with_a_sample() -> None:
-    outcomes = pl.concat([labels(), labels().head(2)])
-
-    with pytest.raises(
-        DataError, match=r"key \(id, known_at\) of the labels repeats: 2 keys, 2 rows too many.*id=0, known_at=2013"
-    ):
-        assemble(outcomes=outcomes)
+    with pytest.raises(DataError, match=message):
+        assemble(**arguments)
 
 
 CORRECTED_AT = noon(8) - timedelta(hours=2)
@@ -249,90 +290,6 @@ def test_a_repeated_label_from_after_the_as_of_day_does_not_matter_yet() -> None
     assert training.rows.equals(assemble().rows)
 
 
-def test_null_keys_and_times_are_counted() -> None:
-    rows = features().with_columns(predicted_at=pl.when(pl.col("id") > 4).then("predicted_at"))
-
-    with pytest.raises(DataError, match="column 'predicted_at' of the features is null in 5 of 40 rows"):
-        assemble(rows)
-
-
-def test_an_empty_window_reports_what_was_excluded_and_what_exists() -> None:
-    with pytest.raises(DataError, match=r"test window \(2013-02-08 to 2013-02-10\).*cover 2013-01-01 to 2013-01-10"):
-        assemble(as_of=date(2013, 2, 10), validation_days=33)
-
-
-@pytest.mark.parametrize(
-    ("task", "value", "words"),
-    [
-        ("binary", pl.lit(value=True), r"it is True in all 20 rows .* expected both classes"),
-        ("regression", pl.lit(2.5), r"it is 2\.5 in all 20 rows .* expected several values"),
-        ("multiclass", pl.lit("a"), r"it is a in all 20 rows .* expected at least two classes"),
-    ],
-)
-def test_a_target_that_is_constant_in_train_is_refused_with_the_value_and_the_rows(
-    task: Task, value: pl.Expr, words: str
-) -> None:
-    with pytest.raises(DataError, match=rf"target 'late' is constant: {words}"):
-        assemble(outcomes=labels().with_columns(late=value), task=task)
-
-
-def test_no_message_shows_a_personal_value() -> None:
-    twice = pl.concat([features(), features().head(1)])
-    several = labels().with_columns(late=pl.col("id"))
-    constant = labels().with_columns(late=pl.lit(2.5))
-
-    with pytest.raises(DataError, match=r"repeats: 1 key, 1 row too many, such as id=\(personal\)\."):
-        assemble(twice, personal=["id"])
-    with pytest.raises(DataError, match=r"in 38 rows, for instance \(personal\)\."):
-        assemble(outcomes=several, personal=["late"])
-    with pytest.raises(DataError, match=r"is constant: it is \(personal\) in all"):
-        assemble(outcomes=constant, task="regression", personal=["late"])
-
-
-def test_a_regression_target_that_no_double_holds_is_refused_with_the_value() -> None:
-    huge = labels().with_columns(late=pl.when(pl.col("id") == 3).then(9 * 10**18).otherwise("id"))
-
-    with pytest.raises(DataError, match=r"or an integer up to 2\^53 in 1 row, for instance 9000000000000000000\."):
-        assemble(outcomes=huge, task="regression")
-
-
-def test_a_binary_target_other_than_zero_and_one_is_refused_with_a_sample() -> None:
-    with pytest.raises(DataError, match="is not 0 or 1 in 38 rows, for instance 2, 3, 4"):
-        assemble(outcomes=labels().with_columns(late=pl.col("id")))
-
-
-def test_a_regression_target_that_is_not_finite_is_refused() -> None:
-    outcomes = labels().with_columns(late=pl.when(pl.col("id") == 1).then(float("nan")).otherwise(1.0))
-
-    with pytest.raises(
-        DataError, match="is not a finite number, or an integer up to 2\\^53 in 1 row, for instance nan"
-    ):
-        assemble(outcomes=outcomes, task="regression")
-
-
-def test_a_label_whose_known_time_is_null_may_come_from_the_future() -> None:
-    outcomes = labels().with_columns(known_at=pl.when(pl.col("id") > 2).then("known_at"))
-
-    with pytest.raises(DataError, match="3 labels have no 'known_at'"):
-        assemble(outcomes=outcomes)
-
-
-@pytest.mark.parametrize("name", ["late", "known_at"])
-def test_columns_known_after_the_prediction_time_are_no_features(name: str) -> None:
-    with pytest.raises(DataError, match=f"feature '{name}' is also"):
-        assemble(feature_list=[WIND, Feature(name=name, dtype="Float64")])
-
-
-def test_text_that_is_not_declared_categorical_is_refused() -> None:
-    with pytest.raises(DataError, match="feature 'unused' is String; expected a number or Boolean"):
-        assemble(feature_list=[WIND, Feature(name="unused", dtype="String")])
-
-
-def test_a_window_of_no_day_is_refused() -> None:
-    with pytest.raises(DataError, match="test_days = 0; expected at least 1 day"):
-        windows_as_of(DAY_ONE, train_days=None, validation_days=1, test_days=0)
-
-
 @settings(max_examples=25, deadline=None)
 @given(delays=st.lists(st.integers(0, 120), min_size=40, max_size=40), as_of=st.integers(6, 9))
 def test_later_events_and_knowledge_never_change_the_training_set(delays: list[int], as_of: int) -> None:
@@ -364,7 +321,7 @@ def test_labels_and_corrections_known_later_never_change_the_training_set(
     day = DAY_ONE + timedelta(days=as_of)
     midnight = noon(as_of) + timedelta(hours=12)
     late = pl.DataFrame(
-        [(row, midnight + timedelta(hours=hours), truth, "said later") for row, hours, truth in corrections],
+        [(row, midnight + timedelta(hours=hours), truth, "corrected") for row, hours, truth in corrections],
         schema=labels().schema,
         orient="row",
     )

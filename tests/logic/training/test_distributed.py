@@ -56,9 +56,9 @@ def test_the_trainer_gets_the_encoded_train_rows_and_the_model_is_built_from_its
 
     other = fitted(data, trainer)
 
-    matrix, target, features, told, rounds = given
+    matrix, target, features, parameters, rounds = given
     assert ((900, 3), (900,), 40) == (matrix.shape, target.shape, rounds)
-    assert (NAMES, "binary") == ([feature.name for feature in features], told["objective"])
+    assert (NAMES, "binary") == ([feature.name for feature in features], parameters["objective"])
     assert (one.spec, one.booster) == (other.spec, other.booster)
 
 
@@ -73,7 +73,7 @@ def client() -> Iterator[Any]:
     ("task", "metric"), [("binary", "roc_auc"), ("regression", "rmse"), ("multiclass", "multi_log_loss")]
 )
 def test_a_model_of_two_workers_is_as_good_as_that_of_one_process(task: Task, metric: str, client: Any) -> None:
-    data = training(task, rows=30_000)
+    data = training(task, count=30_000)
     split = pl.when(pl.int_range(pl.len()) < 20_000).then(pl.lit("train")).otherwise(pl.lit("test")).alias("split")
     many = TrainingSet(rows=data.rows.with_columns(split), summary=data.summary)
 

@@ -1,30 +1,20 @@
 """Tests of importances: what carries the target stays, noise goes, each with its reason."""
 
-from datetime import date
 from functools import cache
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Importances, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts import Feature, Importances, Task, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.importances import measure_importances
+from tests.records import training_set
 
 COLUMNS = [
-    "feature",
-    "gain",
-    "gain_share",
-    "permutation",
-    "permutation_std",
-    "shap",
-    "shap_share",
-    "stability",
-    "beats_noise",
-    "is_selected",
-    "reason",
-    "rank",
-]
+    "feature", "gain", "gain_share", "permutation", "permutation_std", "shap", "shap_share", "stability",
+    "beats_noise", "is_selected", "reason", "rank",
+]  # fmt: skip
 METRIC = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}
 NUMERIC = ["strong", "weak", "nothing", "constant"]
 
@@ -56,24 +46,8 @@ def training(
     features = [Feature(name=name, dtype="Float64") for name in NUMERIC]
     if categorical:
         features += [Feature(name=name, dtype="String", is_categorical=True) for name in ("useful", "useless")]
-    window = Window(split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=rows - 1000)
-    return TrainingSet(
-        rows=table,
-        summary=TrainingSetSummary(
-            model="flight_delay",
-            task=task,
-            target="late",
-            classes=("0", "1", "2") if task == "multiclass" else (),
-            key=("id",),
-            event_time="event_at",
-            prediction_time="predicted_at",
-            known_time="known_at",
-            as_of=date(2013, 12, 31),
-            features=tuple(feature for feature in features if feature.name != drop),
-            windows=(window,),
-            excluded_rows={},
-        ),
-    )
+    given = [feature for feature in features if feature.name != drop]
+    return training_set(table, task, given, classes=("0", "1", "2"))
 
 
 def measured(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Importances:
@@ -100,7 +74,7 @@ def test_features_with_signal_are_selected_and_those_without_are_dropped(task: T
     assert result.summary.dropped == ("nothing", "constant", "useless")
 
 
-def test_the_table_has_a_row_a_feature_and_one_a_kind_of_noise_ranked() -> None:
+def test_the_table_has_a_row_a_feature_and_one_a_kind_of_noise_ranked_with_shares_that_sum_to_one() -> None:
     table = measured().table
 
     assert table.columns == COLUMNS
@@ -108,11 +82,6 @@ def test_the_table_has_a_row_a_feature_and_one_a_kind_of_noise_ranked() -> None:
     assert table["rank"].to_list() == list(range(1, 9))
     assert table["feature"][0] == "strong"
     assert table["shap"].is_sorted(descending=True)
-
-
-def test_shares_add_up_to_one() -> None:
-    table = measured().table
-
     assert table.select(pl.col("gain_share", "shap_share").sum()).row(0) == pytest.approx((1.0, 1.0))
 
 
@@ -122,18 +91,14 @@ def test_shuffling_a_useful_feature_worsens_a_metric_of_either_direction() -> No
     assert min(drops) > 0.05  # type: ignore[type-var]
 
 
-def test_each_feature_has_its_reason() -> None:
+def test_each_feature_has_its_reason_and_noise_is_never_selected() -> None:
     result = measured()
 
     assert row(result, "strong")["reason"] == "beats noise in 3 of 3 folds"
     assert row(result, "constant")["reason"] == "the same value in every train row"
     assert row(result, "nothing")["reason"].startswith("does not beat noise in ")  # type: ignore[attr-defined]
     assert row(result, "noise_numeric")["reason"] == "injected noise, the strongest of 5"
-
-
-def test_noise_is_never_selected() -> None:
-    noise = measured().table.filter(pl.col("feature").str.starts_with("noise_"))
-
+    noise = result.table.filter(pl.col("feature").str.starts_with("noise_"))
     assert noise.select(pl.col("is_selected", "beats_noise").any()).row(0) == (False, False)
 
 
@@ -192,11 +157,11 @@ def test_samples_limit_the_fitted_and_explained_rows() -> None:
 
 
 def test_each_fold_is_reported() -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
-    measured(folds=2, on_fold=lambda *news: told.append(news))
+    measured(folds=2, on_fold=lambda *news: reported.append(news))
 
-    assert told == [(1, 2), (2, 2)]
+    assert reported == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("changes", [{"folds": 0}, {"repeats": 1}, {"folds": 2000}])

@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 import lightgbm, numpy as np
 from ml_assets.logic.training.model import FEW_ROWS, raw_scores
 rows = np.random.default_rng(0).normal(size=(2000, 30))
-told = {"objective": "binary", "verbose": -1, "num_threads": 2}
-text = lightgbm.train(told, lightgbm.Dataset(rows, (rows[:, 0] > 0).astype(float)), 5).model_to_string()
+parameters = {"objective": "binary", "verbose": -1, "num_threads": 2}
+text = lightgbm.train(parameters, lightgbm.Dataset(rows, (rows[:, 0] > 0).astype(float)), 5).model_to_string()
 end = time.monotonic() + 2.5
 def score(threads):
-    booster, asked = lightgbm.Booster(model_str=text), rows[:FEW_ROWS + 1]
-    first = raw_scores(booster, asked, classes=0, threads=threads)
+    booster, matrix = lightgbm.Booster(model_str=text), rows[:FEW_ROWS + 1]
+    first = raw_scores(booster, matrix, classes=0, threads=threads)
     while time.monotonic() < end:
-        assert (raw_scores(booster, asked, classes=0, threads=threads) == first).all()
+        assert (raw_scores(booster, matrix, classes=0, threads=threads) == first).all()
 with ThreadPoolExecutor() as pool:
     print(len([*pool.map(score, (1, 2, 4, 16))]))
 """

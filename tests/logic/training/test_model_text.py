@@ -97,23 +97,21 @@ def test_texts_written_by_lightgbm_are_valid_and_give_the_same_scores(task: Task
 
 def test_a_model_of_a_constant_and_one_stopped_early_pass() -> None:
     matrix, value = rows()
-    told = {"objective": "regression", "num_threads": 1, "verbose": -1}
-    constant = lightgbm.train(told, lightgbm.Dataset(matrix, np.ones(ROWS), feature_name=NAMES), 3)
+    parameters = {"objective": "regression", "num_threads": 1, "verbose": -1}
+    constant = lightgbm.train(parameters, lightgbm.Dataset(matrix, np.ones(ROWS), feature_name=NAMES), 3)
     data = lightgbm.Dataset(matrix, value, feature_name=NAMES)
-    stopped = lightgbm.train(
-        told,
-        data,
-        60,
-        valid_sets=[data.create_valid(matrix, -value)],
-        callbacks=[lightgbm.early_stopping(2, verbose=False)],
-    )
+    stopping = {
+        "valid_sets": [data.create_valid(matrix, -value)],
+        "callbacks": [lightgbm.early_stopping(2, verbose=False)],
+    }
+    stopped = lightgbm.train(parameters, data, 60, **stopping)
 
     assert checked(constant.model_to_string(), "regression").endswith("end of trees\n")
     assert checked(stopped.model_to_string(), "regression").endswith("end of trees\n")
 
 
 @pytest.mark.parametrize(
-    ("field", "change", "said"),
+    ("field", "change", "message"),
     [
         ("version", "v3", "expected version, got 'version=v3'"),
         ("num_class", "2", "num_class: expected 1, got 2"),
@@ -145,8 +143,8 @@ def test_a_model_of_a_constant_and_one_stopped_early_pass() -> None:
         ("shrinkage", "inf", "shrinkage: it has a number that is not finite"),
     ],
 )  # fmt: skip
-def test_a_changed_field_is_refused_by_name(field: str, change: str, said: str) -> None:
-    assert said in problem(edited(field, change))
+def test_a_changed_field_is_refused_by_name(field: str, change: str, message: str) -> None:
+    assert message in problem(edited(field, change))
 
 
 def a_tree(left: str, right: str) -> str:
@@ -162,17 +160,21 @@ def a_tree(left: str, right: str) -> str:
     return resized(f"{head}Tree=0\n{tree}is_linear=0\nshrinkage=1\n\n\nend of trees\n")
 
 
-def test_children_must_form_a_tree() -> None:
-    assert checked(a_tree("1 2 -1", "-2 -3 -4"))
-
-    assert "a split is below one with a higher number" in problem(a_tree("1 2 0", "-2 -3 -4"))  # a cycle
-    assert "a split is below one with a higher number" in problem(a_tree("0 2 -1", "-2 -3 -4"))
-    assert "a node has no parent, or several" in problem(a_tree("1 2 -1", "-2 -2 -4"))
-    assert "a node has no parent, or several" in problem(a_tree("2 2 -1", "-2 -3 -4"))
-    assert "left_child: expected -4 to 2, got 3" in problem(a_tree("1 3 -1", "-2 -3 -4"))
-    assert "right_child: expected -4 to 2, got -5" in problem(a_tree("1 2 -1", "-2 -3 -5"))
-    assert "left_child: '1-2 2 -1' is not a list of numbers" in problem(a_tree("1-2 2 -1", "-2 -3 -4"))
-    assert "left_child: '1  -1' is not a list of numbers" in problem(a_tree("1  -1", "-2 -3 -4"))
+@pytest.mark.parametrize(
+    ("left", "right", "message"),
+    [
+        ("1 2 0", "-2 -3 -4", "a split is below one with a higher number"),  # a cycle
+        ("0 2 -1", "-2 -3 -4", "a split is below one with a higher number"),
+        ("1 2 -1", "-2 -2 -4", "a node has no parent, or several"),
+        ("2 2 -1", "-2 -3 -4", "a node has no parent, or several"),
+        ("1 3 -1", "-2 -3 -4", "left_child: expected -4 to 2, got 3"),
+        ("1 2 -1", "-2 -3 -5", "right_child: expected -4 to 2, got -5"),
+        ("1-2 2 -1", "-2 -3 -4", "left_child: '1-2 2 -1' is not a list of numbers"),
+        ("1  -1", "-2 -3 -4", "left_child: '1  -1' is not a list of numbers"),
+    ],
+)
+def test_children_must_form_a_tree(left: str, right: str, message: str) -> None:
+    assert message in problem(a_tree(left, right))
 
 
 def test_infinity_is_only_written_as_inf() -> None:
@@ -185,21 +187,18 @@ def test_infinity_is_only_written_as_inf() -> None:
 
 
 def test_a_tree_deeper_than_shap_values_can_be_computed_is_refused() -> None:
-    leaves = MAX_DEPTH + 2
+    splits = MAX_DEPTH + 1
     chain = {
-        "num_leaves": leaves, "num_cat": 0, "split_feature": [0] * (leaves - 1), "split_gain": [1] * (leaves - 1),
-        "threshold": [0] * (leaves - 1), "decision_type": [2] * (leaves - 1),
-        "left_child": [*range(1, leaves - 1), -leaves], "right_child": [-n for n in range(1, leaves)],
-        "leaf_value": [1] * leaves, "leaf_weight": [1] * leaves, "leaf_count": [1] * leaves,
-        "internal_value": [0] * (leaves - 1), "internal_weight": [1] * (leaves - 1),
-        "internal_count": [1] * (leaves - 1),
-        "is_linear": 0, "shrinkage": 1,
+        "num_leaves": [splits + 1], "num_cat": [0], "split_feature": [0] * splits, "split_gain": [1] * splits,
+        "threshold": [0] * splits, "decision_type": [2] * splits, "left_child": [*range(1, splits), -splits - 1],
+        "right_child": [-n for n in range(1, splits + 1)], "leaf_value": [1] * (splits + 1),
+        "leaf_weight": [1] * (splits + 1), "leaf_count": [1] * (splits + 1), "internal_value": [0] * splits,
+        "internal_weight": [1] * splits, "internal_count": [1] * splits, "is_linear": [0], "shrinkage": [1],
     }  # fmt: skip
-    lines = {name: " ".join(map(str, it)) if isinstance(it, list) else it for name, it in chain.items()}
-    tree = "Tree=0\n" + "".join(f"{name}={value}\n" for name, value in lines.items()) + "\n\n"
+    tree = "".join(f"{name}={' '.join(map(str, values))}\n" for name, values in chain.items())
     head = text_of("binary", "plain").partition("Tree=0\n")[0]
 
-    assert f"it is deeper than {MAX_DEPTH} splits" in problem(resized(f"{head}{tree}end of trees\n"))
+    assert f"it is deeper than {MAX_DEPTH} splits" in problem(resized(f"{head}Tree=0\n{tree}\n\nend of trees\n"))
 
 
 def test_leaves_of_linear_trees_name_known_features() -> None:

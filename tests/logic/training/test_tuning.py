@@ -1,13 +1,12 @@
 """Tests of tuning: the budget, the first trial, going on, and that the best trial can be trained again."""
 
 from collections.abc import Iterator
-from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSetSummary, Tuning, Window
+from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, Tuning
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, metrics_of
 from ml_assets.logic.evaluation.within import groups_of
@@ -16,59 +15,44 @@ from ml_assets.logic.training.model import fit, predict
 from ml_assets.logic.training.parameters import DEFAULTS
 from ml_assets.logic.training.trials import _STOPPING, SPACE, Search
 from ml_assets.logic.training.tuning import tune
+from tests.records import training_set
 
 NAMES = ["wind", "hour", "carrier"]
 
 
-def training(task: Task = "binary", rows: int = 1500) -> TrainingSet:
+def training(task: Task = "binary", count: int = 1500) -> TrainingSet:
     draw = np.random.default_rng(0)
-    wind, hour, code = draw.normal(size=rows), draw.integers(0, 24, rows), draw.integers(0, 4, rows)
-    strength = wind + code - 1.5 + draw.normal(size=rows)
+    wind, hour, code = draw.normal(size=count), draw.integers(0, 24, count), draw.integers(0, 4, count)
+    strength = wind + code - 1.5 + draw.normal(size=count)
     target: dict[str, pl.Series] = {
         "binary": pl.Series(strength > 1),
         "regression": pl.Series(strength),
         "multiclass": pl.Series(np.digitize(strength, [-1, 1])),
     }
-    features = [Feature(name="wind", dtype="Float64"), Feature(name="hour", dtype="Int64")]
-    return TrainingSet(
-        rows=pl.DataFrame(
-            {
-                "wind": wind,
-                "hour": hour,
-                "carrier": pl.Series(code).cast(pl.String),
-                "late": target[task],
-                "split": ["train"] * 900 + ["validation"] * 400 + ["test"] * (rows - 1300),
-            }
-        ),
-        summary=TrainingSetSummary(
-            model="flight_delay",
-            task=task,
-            target="late",
-            classes=("0", "1", "2") if task == "multiclass" else (),
-            key=("id",),
-            event_time="event_at",
-            prediction_time="predicted_at",
-            known_time="known_at",
-            as_of=date(2013, 12, 31),
-            features=(*features, Feature(name="carrier", dtype="String", is_categorical=True)),
-            windows=(Window(split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=900),),
-            excluded_rows={},
-        ),
+    rows = pl.DataFrame(
+        {
+            "wind": wind,
+            "hour": hour,
+            "carrier": pl.Series(code).cast(pl.String),
+            "late": target[task],
+            "split": ["train"] * 900 + ["validation"] * 400 + ["test"] * (count - 1300),
+        }
     )
+    features = (
+        Feature(name="wind", dtype="Float64"),
+        Feature(name="hour", dtype="Int64"),
+        Feature(name="carrier", dtype="String", is_categorical=True),
+    )
+    return training_set(rows, task, features, classes=("0", "1", "2"))
 
 
 def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Tuning:
-    asked: dict[str, object] = {
-        "features": NAMES,
+    search: dict[str, object] = {
+        "features": NAMES, "trials": 4, "seed": 3, "threads": 1, "rounds": 40, "early_stopping_rounds": 8,
         "metric": {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[task],
-        "trials": 4,
-        "seed": 3,
-        "threads": 1,
-        "rounds": 40,
-        "early_stopping_rounds": 8,
         **{name: changes.pop(name) for name in [*changes] if name in Search.model_fields},
-    }
-    return tune(data or training(task), Search.model_validate(asked), **changes)  # type: ignore[arg-type]
+    }  # fmt: skip
+    return tune(data or training(task), Search.model_validate(search), **changes)  # type: ignore[arg-type]
 
 
 def test_the_first_trial_is_the_default_parameters() -> None:
@@ -107,14 +91,9 @@ def test_training_with_the_best_trial_gives_its_validation_value_again(task: Tas
     validation = data.part("validation")
 
     model = fit(
-        data,
-        features=best.features,
-        parameters=best.parameters,
-        rounds=best.rounds,
-        seed=3,
-        threads=1,
+        data, features=best.features, parameters=best.parameters, rounds=best.rounds, seed=3, threads=1,
         reference=pl.DataFrame(),
-    )
+    )  # fmt: skip
 
     scores = predict(model.booster, model.spec, validation, threads=1)
     given = scores.select(pl.col("^score_.*$")) if task == "multiclass" else scores["score"]
@@ -158,13 +137,6 @@ def test_a_longer_budget_only_adds_trials() -> None:
     assert longer.trials["trial"].to_list() == list(range(6))
     assert longer.trials.select(list(SPACE)).n_unique() == 6
     assert longer.best.value >= first.best.value
-
-
-def test_a_continued_study_draws_the_same_trials_as_an_uninterrupted_one() -> None:
-    in_two = tuned(trials=9, previous=tuned(trials=3).trials).trials
-
-    # Only pruning may differ: it compares curves, which the trials do not keep.
-    assert in_two.select(list(SPACE)).head(5).equals(tuned(trials=9).trials.select(list(SPACE)).head(5))
 
 
 def test_a_budget_already_spent_fits_nothing() -> None:
@@ -219,26 +191,14 @@ def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
         tuned(seconds=3.0)
 
 
-def test_each_trial_is_reported() -> None:
-    told: list[tuple[int, int]] = []
-    last: list[pl.DataFrame] = []
+def test_each_trial_is_reported_and_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
+    reported: list[tuple[pl.DataFrame, int]] = []
+    whole = tuned(trials=9, on_trial=lambda *news: reported.append(news))
 
-    def hear(trials: pl.DataFrame, total: int) -> None:
-        told.append((trials.height, total))
-        last[:] = [trials]
+    resumed = tuned(trials=9, previous=reported[4][0])
 
-    result = tuned(trials=3, on_trial=hear)
-
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    assert last[0].equals(result.trials)
-
-
-def test_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
-    kept: list[pl.DataFrame] = []
-    whole = tuned(trials=9, on_trial=lambda trials, _: kept.append(trials))
-
-    resumed = tuned(trials=9, previous=kept[4])
-
+    assert [(n, 9) for n in range(1, 10)] == [(trials.height, total) for trials, total in reported]
+    assert reported[-1][0].equals(whole.trials)
     assert "pruned" in whole.trials["state"]
     assert resumed.trials.equals(whole.trials)
 
@@ -249,8 +209,3 @@ def test_validation_rows_of_one_class_cannot_judge() -> None:
 
     with pytest.raises(DataError, match="single class 0 in the validation window"):
         tuned(data=TrainingSet(rows=one, summary=data.summary))
-
-
-def test_a_metric_of_another_task_is_refused() -> None:
-    with pytest.raises(DataError, match="metric 'rmse' is not one of task 'binary'"):
-        tuned(metric="rmse")
