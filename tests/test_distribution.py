@@ -28,8 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRA_OF = {
     "ml_assets/alerts/channels.py": "alerts",
     "ml_assets/dagster_storage/event_log_postgres.py": "postgres",
-    "ml_assets/doctor/instance.py": "postgres",
-    "ml_assets/doctor/kubernetes_api.py": "k8s",
+    "ml_assets/doctor/cluster.py": "k8s",
     "ml_assets/kubernetes": "k8s",
     "ml_assets/logic/training/distributed.py": "dask",
     "ml_assets/workers/dask.py": "dask",

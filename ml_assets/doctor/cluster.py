@@ -1,21 +1,20 @@
-"""Checks the cluster: the launcher's permissions, and whether everything that its pods need exists.
+"""Checks the cluster of the Kubernetes launcher: its API, permissions, jobs that do not start, GPUs and policies."""
 
-Not here: the requests to the API (see `ml_assets.doctor.kubernetes_api`).
-"""
-
+import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from dagster._core.instance.ref import InstanceRef
+import yaml
 
 from ml_assets.doctor.checks import Finding
-from ml_assets.doctor.instance import SettingsOfInstanceError, class_and_config, read_instance
-from ml_assets.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_configured, unreachable
 from ml_assets.doctor.network import network_policies
-from ml_assets.doctor.pods import Pod, has_run, image_of_code, in_use, plain, why_not_pulled
-from ml_assets.extras import ExtraMissingError
+from ml_assets.extras import ExtraMissingError, as_extra_error
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
 
 NEEDED: Final = (
     ("batch", "jobs", ("create", "get", "list", "delete")),
@@ -25,6 +24,7 @@ NEEDED: Final = (
 )
 """What the launcher and its runs do in their namespace."""
 _PRODUCT: Final = "nvidia.com/gpu.product"
+_TIMEOUT: Final = (2.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -38,182 +38,137 @@ class GpuNeed:
 
 
 def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
-    """Yield whether the configured cluster can run this project; nothing if none is configured.
+    """Yield whether the cluster of the launcher in `dagster.yaml` can run this project; nothing if it has none.
 
     Args:
         home: Dagster's home.
         gpus: the GPUs that the declared stages request.
     """
     try:
-        launcher = _launcher(read_instance(home))
-    except SettingsOfInstanceError as error:
-        yield Finding(
-            "cluster", "wrong", str(error), "Fix dagster.yaml, or set the environment variables that it reads."
-        )
+        launcher = _launcher(Path(home) / "dagster.yaml")
+    except yaml.YAMLError:
+        yield Finding("cluster", "not checked", f"{home}/dagster.yaml is not YAML.", "Fix it.")
         return
-    except ExtraMissingError as error:
-        yield Finding("cluster", "wrong", error.reason, error.command)
-        return
-    if not is_configured(launcher):
+    if launcher is None:
         return
     try:
-        api = Api(launcher or {})
-        version = api.get("/version").get("gitVersion", "unknown")
-        yield Finding("cluster", "ok", f"{api.host} answers; version {version}, namespace {api.namespace}.")
-        yield from _permissions(api)
-        nodes = _listed(api, "/api/v1/nodes")
-        pods = _listed(api, f"/api/v1/namespaces/{api.namespace}/pods") or []
-        yield from _named(api, launcher or {}, pods)
-        yield from _image(api, launcher or {}, nodes, pods)
-        yield from _gpus(gpus, nodes)
-        yield from network_policies(pods)
-    except ExtraMissingError as error:  # no launcher needs it: a kubeconfig alone may have another purpose
-        yield Finding("cluster", "warning", error.reason, f"If runs start in that cluster: {error.command}")
-    except UnreachableError as error:
-        yield unreachable(error)
-    except RefusedError as error:
+        import dagster_k8s  # noqa: F401 - the launcher needs it
+        import kubernetes
+        import urllib3
+    except ImportError as error:
+        known = as_extra_error(error, needed_by="the launcher in dagster.yaml")
+        if not isinstance(known, ExtraMissingError):
+            raise
+        yield Finding("cluster", "wrong", known.reason, known.command)
+        return
+    try:
+        yield from _look(launcher, gpus)
+    except kubernetes.client.ApiException as error:
         yield Finding(
-            "cluster", "wrong", f"the Kubernetes API refused a request: {error}.",
+            "cluster", "wrong", f"the Kubernetes API refused a request: {error.status} {error.reason}.",
             "401: the credentials are wrong or have expired. 403: this account may not query its own permissions.",
+        )  # fmt: skip
+    except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException, OSError, yaml.YAMLError) as error:
+        yield Finding(
+            "cluster", "wrong", f"the Kubernetes API cannot be reached: {type(error).__name__}: {error}",
+            "Check the launcher's kubeconfig_file, and that this machine may reach the API server; in a pod, that its "
+            "service account's token is mounted. During an outage runs go on, and none starts.",
         )  # fmt: skip
 
 
-def _launcher(ref: InstanceRef | None) -> Mapping[str, Any] | None:
+def _launcher(settings: Path) -> Mapping[str, Any] | None:
     """Return the settings of the launcher if it is a Kubernetes launcher."""
-    data = None if ref is None else ref.run_launcher_data
-    if data is None or data.module_name == "dagster":
+    if not settings.is_file():
         return None
-    found, config = class_and_config(data)
-    return config if any(one.__module__.startswith("dagster_k8s") for one in found.__mro__) else None
+    content = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    launcher = content.get("run_launcher") if isinstance(content, Mapping) else None
+    if not isinstance(launcher, Mapping) or not {"dagster_k8s", "kubernetes"} & {*str(launcher["module"]).split(".")}:
+        return None
+    config = launcher.get("config") or {}
+    return {
+        name: os.environ.get(it["env"]) if isinstance(it, Mapping) and "env" in it else it
+        for name, it in config.items()
+    }
 
 
-def _permissions(api: Api) -> Iterator[Finding]:
+def _look(launcher: Mapping[str, Any], gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
+    import kubernetes
+
+    settings = kubernetes.client.Configuration()
+    settings.retries = False
+    if launcher.get("load_incluster_config", True):
+        kubernetes.config.load_incluster_config(client_configuration=settings)
+    else:
+        kubernetes.config.load_kube_config(launcher.get("kubeconfig_file"), client_configuration=settings)
+    client, namespace = kubernetes.client.ApiClient(settings), launcher.get("job_namespace") or "default"
+    version = _json(kubernetes.client.VersionApi(client).get_code)["gitVersion"]
+    yield Finding("cluster", "ok", f"{settings.host} answers; version {version}, namespace {namespace}.")
+    yield from _permissions(client, namespace)
+    core, batch = kubernetes.client.CoreV1Api(client), kubernetes.client.BatchV1Api(client)
+    yield from _suspended(_listed(batch.list_namespaced_job, namespace))
+    if gpus:
+        yield from _gpus(gpus, _listed(core.list_node))
+    yield from network_policies(_listed(core.list_namespaced_pod, namespace))
+
+
+def _json(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the response of an API call as it is, within bounded time."""
+    return json.loads(call(*arguments, _preload_content=False, _request_timeout=_TIMEOUT).data)
+
+
+def _listed(call: Callable[..., Any], *arguments: Any) -> list[Mapping[str, Any]] | None:
+    """Return the listed objects; None if this account may not list them, as is usual for nodes."""
+    import kubernetes
+
+    try:
+        return list(_json(call, *arguments)["items"])
+    except kubernetes.client.ApiException as error:
+        if error.status != 403:
+            raise
+        return None
+
+
+def _permissions(client: "ApiClient", namespace: str) -> Iterator[Finding]:
+    import kubernetes
+
+    ask = kubernetes.client.AuthorizationV1Api(client).create_self_subject_access_review
     missing = []
     for group, resource, verbs in NEEDED:
         name, _, sub = resource.partition("/")
         for verb in verbs:
-            attributes = {
-                "namespace": api.namespace, "verb": verb, "group": group, "resource": name, "subresource": sub,
-            }  # fmt: skip
-            review = {
-                "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": attributes},
-            }  # fmt: skip
-            answer = api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-            if not answer["status"].get("allowed"):
+            wanted = {"namespace": namespace, "verb": verb, "group": group, "resource": name, "subresource": sub}
+            if not _json(ask, {"spec": {"resourceAttributes": wanted}})["status"].get("allowed"):
                 missing.append(f"{verb} {resource}")
     if missing:
         yield Finding(
-            "permissions", "wrong", f"this account may not {', '.join(missing)} in namespace {api.namespace}.",
+            "permissions", "wrong", f"this account may not {', '.join(missing)} in namespace {namespace}.",
             "Give the service account a Role with these permissions, and a RoleBinding.",
         )  # fmt: skip
     else:
-        yield Finding("permissions", "ok", f"this account has the launcher's permissions in {api.namespace}.")
+        yield Finding("permissions", "ok", f"this account has the launcher's permissions in {namespace}.")
 
 
-def _named(api: Api, launcher: Mapping[str, Any], pods: Sequence[Pod]) -> Iterator[Finding]:
-    """Yield whether the objects that the launcher's settings name exist."""
-    named = {
-        "secrets": [
-            *_texts(launcher.get("env_secrets")), *_texts([launcher.get("postgres_password_secret")]),
-            *_texts(one.get("name") for one in launcher.get("image_pull_secrets") or ()),
-            *_of_volumes(launcher, "secret", "secretName", "secret_name"),
-        ],
-        "configmaps": [
-            *_texts(launcher.get("env_config_maps")), *_texts([launcher.get("instance_config_map")]),
-            *_of_volumes(launcher, "configMap", "name"), *_of_volumes(launcher, "config_map", "name"),
-        ],
-        "serviceaccounts": _texts([launcher.get("service_account_name")]),
-    }  # fmt: skip
-    used = in_use(pods)
-    for kind, names in named.items():
-        if names:
-            yield _of_kind(api, kind, sorted({*names}), used[kind])
-
-
-def _of_kind(api: Api, kind: str, names: Sequence[str], used: Collection[str]) -> Finding:
-    words = {"secrets": "secrets", "configmaps": "config maps", "serviceaccounts": "service accounts"}[kind]
-    try:
-        missing = [name for name in names if not api.exists(kind, name)]
-    except RefusedError as error:
-        if error.status != 403:
-            raise
-        unknown = [name for name in names if name not in used]
-        if not unknown:
-            return Finding(words, "ok", f"{', '.join(names)}: exist, because running pods use them.")
-        return Finding(
-            words, "warning", f"whether {', '.join(unknown)} exist is unknown: this account may not read them.",
-            f"That may be intended. To check: kubectl -n {api.namespace} get {kind}",
-        )  # fmt: skip
-    if missing:
-        return Finding(
-            words, "wrong", f"dagster.yaml's launcher names {', '.join(missing)}, missing in {api.namespace}.",
-            f"Create them in {api.namespace}, or name existing ones.",
-        )  # fmt: skip
-    return Finding(words, "ok", f"{', '.join(names)}: exist.")
-
-
-def _texts(values: Iterable[Any] | None) -> list[str]:
-    return [str(value) for value in values or () if value]
-
-
-def _of_volumes(launcher: Mapping[str, Any], kind: str, *names: str) -> list[str]:
-    found = [volume[kind] for volume in launcher.get("volumes") or () if isinstance(volume.get(kind), Mapping)]
-    return _texts(one.get(name) for one in found if not one.get("optional") for name in names)
-
-
-def _listed(api: Api, path: str) -> list[Mapping[str, Any]] | None:
-    """Return the objects of a kind; None if this account may not list them, as is usual for nodes."""
-    try:
-        return list(api.get(path)["items"])
-    except RefusedError as error:
-        if error.status != 403:
-            raise
-        return None
-
-
-def _image(
-    api: Api, launcher: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] | None, pods: Sequence[Pod]
-) -> Iterator[Finding]:
-    image = os.environ.get("DAGSTER_CURRENT_IMAGE") or launcher.get("job_image") or image_of_code(pods)
-    if not image:
+def _suspended(jobs: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
+    if jobs is None:
+        yield Finding("jobs", "not checked", "this account may not list jobs.", "See the missing permissions.")
+    elif names := [job["metadata"]["name"] for job in jobs if job["spec"].get("suspend")]:
         yield Finding(
-            "image", "warning", "the code location's image is unknown: no setting names it, and it has no pod.",
-            "In the code location's pod, DAGSTER_CURRENT_IMAGE names it; elsewhere set the launcher's job_image.",
-        )  # fmt: skip
-        return
-    why = why_not_pulled(pods, image)
-    known = [one for node in nodes or () for it in node["status"].get("images", ()) for one in it.get("names") or ()]
-    if why:
-        yield Finding(
-            "image", "wrong", f"{image} cannot be pulled: {why}.",
-            "Check its name and tag, that the registry can be reached from the nodes, and image_pull_secrets.",
-        )  # fmt: skip
-    elif has_run(pods, image) or plain(image) in {plain(one) for one in known}:
-        yield Finding("image", "ok", f"{image} is on a node.")
-    elif nodes is not None and launcher.get("image_pull_policy") == "Never":
-        yield Finding(
-            "image", "wrong", f"{image} is on no visible node, and image_pull_policy is Never.",
-            "Import it on the nodes, or allow pulling it (IfNotPresent).",
+            "jobs", "warning", f"{len(names)} jobs are suspended and do not start, such as {names[0]}.",
+            "A queue releases them when it has room. If there is none, find out who suspended them.",
         )  # fmt: skip
     else:
-        yield Finding(
-            "image", "warning", f"{image} is on no visible node yet; whether it can be pulled is unknown.",
-            f"To try: kubectl -n {api.namespace} run try --rm -it --restart=Never --image={image} --command -- true",
-        )  # fmt: skip
+        yield Finding("jobs", "ok", "no job is suspended.")
 
 
 def _gpus(needs: Sequence[GpuNeed], nodes: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
-    if not needs:
-        return
     if nodes is None:
         yield Finding(
-            "gpu", "warning", f"{len(needs)} stages request a GPU, but this account may not list nodes.",
+            "gpu", "not checked", f"{len(needs)} stages request a GPU, but this account may not list nodes.",
             "To check: kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable",
         )  # fmt: skip
         return
     for need in needs:
-        fit = [node["metadata"]["name"] for node in nodes if _fits(node, need)]
+        fit = [node for node in nodes if _fits(node, need)]
         what = f"{need.count} {need.resource}" + (f" ({need.product})" if need.product else "")
         if fit:
             yield Finding("gpu", "ok", f"{need.stage} requests {what}; {len(fit)} nodes have that many.")

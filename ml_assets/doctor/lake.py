@@ -1,6 +1,5 @@
-"""Checks the lake with a probe, its clock and its promotion logs, and DuckDB."""
+"""Checks the lake with a probe, its clock and its promotion logs."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ from ml_assets.lake.objects import Objects
 from ml_assets.lake.promotion_log import Entry, PromotionLog, models_with_log
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.machine.temporary import temporary_folder
 
 IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
 """Timeouts for a person at a terminal; see `ml_assets.lake.access.Patience`."""
@@ -45,7 +43,7 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
         resource: the lake.
         kind: the type of an entry.
     """
-    lake, whole = impatient(resource), 0
+    lake, intact = impatient(resource), 0
     try:
         for model in models_with_log(lake):
             log = PromotionLog(lake, model, kind)
@@ -54,14 +52,13 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
                 text = f"that of {model} is damaged: {'; '.join(look.problems)}."
                 yield Finding("promotion log", "wrong", text, log.repair)
             elif look.entries:
-                whole += 1
+                intact += 1
     except LakeError as error:
-        yield Finding("promotion log", "wrong", str(error), _FIX)
+        yield Finding("promotion log", "not checked", str(error), _FIX)
         return
-    if whole:
-        yield Finding(
-            "promotion log", "ok", f"intact for {counted(whole, 'model')}, with every entry that manifests name."
-        )
+    if intact:
+        text = f"intact for {counted(intact, 'model')}, with every entry that manifests name."
+        yield Finding("promotion log", "ok", text)
 
 
 def _probe(lake: Objects) -> Iterator[Finding]:
@@ -110,24 +107,3 @@ def _clock(before: datetime, written: datetime, after: datetime) -> Finding:
         "on it, and S3 refuses requests that are 15 minutes off.",
         "Synchronize both with a time server (chrony, systemd-timesyncd).",
     )  # fmt: skip
-
-
-def warehouse() -> Iterator[Finding]:
-    """Yield whether DuckDB opens with its memory limit, and can spill to disk."""
-    import duckdb
-
-    from ml_assets.warehouse.duckdb_session import connect
-
-    memory = os.environ.get("ML_ASSETS_DBT_MEMORY", "1GB")
-    try:
-        with temporary_folder("doctor") as scratch, connect() as connection:
-            connection.execute("SET temp_directory = ?", [str(scratch)])
-            connection.execute("SET memory_limit = ?", [memory])
-            connection.execute("SELECT sum(n) FROM range(1000) numbers(n)").fetchall()
-    except (duckdb.Error, OSError) as error:
-        yield Finding(
-            "warehouse", "wrong", f"DuckDB does not open: {str(error).splitlines()[0]}",
-            "Check ML_ASSETS_DBT_MEMORY, and that the scratch folder (TMPDIR) is writable.",
-        )  # fmt: skip
-    else:
-        yield Finding("warehouse", "ok", f"DuckDB {duckdb.__version__} opens; its memory limit is {memory}.")

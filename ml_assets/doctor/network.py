@@ -4,30 +4,33 @@ Not here: the policies themselves (see `deploy/network-policies.yaml`).
 """
 
 import socket
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from ml_assets.doctor.checks import Finding
-from ml_assets.doctor.pods import Pod, is_ready, with_role
 
 SECONDS: Final = 2.0
 """How long a pod may take to accept a connection. A policy either rejects or drops forbidden ones."""
 LISTENS: Final = {"webserver": 8080, "code": 4000}
 """The default ports of pods by role, as in `deploy/network-policies.yaml`. Pods of code declare no port."""
+_ROLE: Final = "ml-assets/role"
 
 
-def network_policies(pods: Sequence[Pod]) -> Iterator[Finding]:
+def network_policies(pods: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
     """Yield whether the webserver's pod accepts a connection from this pod, which only the ingress may open.
 
     No response alone proves nothing: a broken network does not respond either. So the code location's pod, which the
-    daemon may reach, must respond. There is no finding if this process runs in none of the pods, or if no other pod is
-    a ready webserver.
+    daemon may reach, must respond. There is no finding if no other pod is a ready webserver.
 
     Args:
-        pods: the pods of the namespace, as the Kubernetes API returns them.
+        pods: the pods of the namespace, as the Kubernetes API returns them; None if they may not be listed.
     """
     own = socket.gethostname()
-    if own not in {pod["metadata"]["name"] for pod in pods}:
+    if pods is None or own not in {pod["metadata"]["name"] for pod in pods}:
+        yield Finding(
+            "network policies", "not checked", f"this process ({own}) is in none of the pods that it may list.",
+            "Run the doctor in the daemon's pod.",
+        )  # fmt: skip
         return
     place = _place([pod for pod in pods if pod["metadata"]["name"] != own], "webserver")
     if place is None:
@@ -45,16 +48,18 @@ def network_policies(pods: Sequence[Pod]) -> Iterator[Finding]:
         yield Finding("network policies", "ok", f"they are enforced: {where} does not answer {own}.")
     else:
         yield Finding(
-            "network policies", "warning",
-            f"whether they are enforced is unknown: {where} does not answer {own}, nor does the code location's.",
+            "network policies", "not checked",
+            f"{where} does not answer {own}, nor does the code location's, so the network may be broken.",
             "Run the doctor in the daemon's pod, which may reach the code location, once that is ready.",
         )  # fmt: skip
 
 
-def _place(pods: Sequence[Pod], role: str) -> tuple[str, int] | None:
+def _place(pods: Sequence[Mapping[str, Any]], role: str) -> tuple[str, int] | None:
     """Return where the first ready pod of a role listens."""
-    for pod in with_role(pods, role):
-        if is_ready(pod):
+    for pod in pods:
+        conditions = pod.get("status", {}).get("conditions") or ()
+        is_ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+        if is_ready and (pod["metadata"].get("labels") or {}).get(_ROLE) == role:
             ports = [port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports") or ()]
             return pod["status"]["podIP"], ports[0] if ports else LISTENS[role]
     return None

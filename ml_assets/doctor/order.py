@@ -1,7 +1,7 @@
 """Checks the order of publications: artifacts without a record, records of missing artifacts, gaps, damaged records."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from ml_assets.doctor.checks import Finding
 from ml_assets.doctor.lake import impatient
@@ -14,23 +14,8 @@ from ml_assets.lake.resource import LakeResource
 _SHOWN: Final = 5
 _RESTORE: Final = "Restore them from a backup or an earlier version of the objects."
 
-
-class _Partition(NamedTuple):
-    """The listing of a partition.
-
-    Attributes:
-        manifests: by number, as `<version>/<name>`.
-        removed: the same for versions that garbage collection removed.
-        records: the numbers of the order records.
-    """
-
-    manifests: Mapping[int, set[str]]
-    removed: Mapping[int, set[str]]
-    records: list[int]
-
-    def named(self, number: int) -> set[str]:
-        """Return the manifests with a number, removed or not."""
-        return self.manifests.get(number, set()) | self.removed.get(number, set())
+_Manifests = dict[str, dict[int, set[str]]]
+"""By partition as in paths and number of the publication, as `<version>/<name>`."""
 
 
 def order(resource: LakeResource) -> Iterator[Finding]:
@@ -41,53 +26,47 @@ def order(resource: LakeResource) -> Iterator[Finding]:
     try:
         yield from _look(impatient(resource))
     except LakeError as error:
-        yield Finding("order", "wrong", str(error), "See the findings of the lake check.")
+        yield Finding("order", "not checked", str(error), "See the findings of the lake check.")
 
 
 def _look(lake: Manifests) -> Iterator[Finding]:
-    found = _partitions(lake)
+    current = _by_number(f"{folder}/{name}" for folder, files in lake.folders().items() for name in files)
+    removed = _by_number(lake.tree(lake.path(REMOVED, "artifacts")))
+    names: dict[str, list[str]] = {}
+    for relative in lake.tree(lake.path(ORDER)):
+        place, _, name = relative.rpartition("/")
+        names.setdefault(place, []).append(name)
     missing: list[str] = []
     unpublished: list[str] = []
     wanted: list[tuple[str, set[str]]] = []
-    for name, it in sorted(found.items()):
-        top = max(it.records, default=0)
-        paths = {number: f"{ORDER}/{name}/{number:06d}.json" for number in range(1, max([top, *it.manifests]) + 1)}
+    for place in sorted({*current, *names}):
+        made, records = current.get(place, {}), set(record_numbers(names.get(place, ())))
         # A manifest's number is at most one higher than that of the last record.
-        missing += (paths[n] for n in range(1, max([top, *(n - 1 for n in it.manifests)]) + 1) if n not in it.records)
-        wanted += ((paths[number], it.named(number)) for number in it.records)
-        published = {path.split("/")[0] for number in it.records for path in it.manifests.get(number, ())}
-        versions = {path.split("/")[0] for paths in it.manifests.values() for path in paths}
-        unpublished += (f"artifacts/{name}/{version}" for version in sorted(versions - published))
-    are_read = [(path, there) for path, there in wanted if lake.protocol == "file" or len(there) > 1]
+        last = max([*records, *(number - 1 for number in made)], default=0)
+        missing += (_path(place, number) for number in range(1, last + 1) if number not in records)
+        gone = removed.get(place, {})
+        wanted += ((_path(place, n), made.get(n, set()) | gone.get(n, set())) for n in sorted(records))
+        published = {path.split("/")[0] for number in records for path in made.get(number, ())}
+        versions = {path.split("/")[0] for paths in made.values() for path in paths}
+        unpublished += (f"artifacts/{place}/{version}" for version in sorted(versions - published))
+    are_read = [it for it in wanted if lake.protocol == "file" or len(it[1]) != 1]
     with lake.pool(len(are_read)) as each:
         problems = [it for it in each(lambda one: _problem(lake, *one), are_read) if it is not None]
-    problems += (f"{path} names a version that does not exist" for path, there in wanted if not there)
-    yield from _findings(missing, sorted(set(problems)), unpublished, publications=len(wanted))
+    yield from _findings(missing, sorted(problems), unpublished, publications=len(wanted))
 
 
-def _partitions(lake: Manifests) -> dict[str, _Partition]:
-    """Return the listing of each partition, keyed by asset and partition as in paths."""
-    manifests: dict[str, dict[int, set[str]]] = {}
-    removed: dict[str, dict[int, set[str]]] = {}
-    names: dict[str, list[str]] = {}
-    for folder, files in lake.folders().items():
-        _add(manifests, (f"{folder}/{name}" for name in files))
-    _add(removed, lake.tree(lake.path(REMOVED, "artifacts")))
-    for relative in lake.tree(lake.path(ORDER)):
-        folder, _, name = relative.rpartition("/")
-        names.setdefault(folder, []).append(name)
-    return {
-        place: _Partition(manifests.get(place, {}), removed.get(place, {}), record_numbers(names.get(place, ())))
-        for place in {*manifests, *names}
-    }
+def _path(place: str, number: int) -> str:
+    return f"{ORDER}/{place}/{number:06d}.json"
 
 
-def _add(found: dict[str, dict[int, set[str]]], paths: Iterable[str]) -> None:
+def _by_number(paths: Iterable[str]) -> _Manifests:
+    found: _Manifests = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
         place, _, version = folder.rpartition("/")
         if MANIFEST_NAME.fullmatch(name):
             found.setdefault(place, {}).setdefault(number_in(name), set()).add(f"{version}/{name}")
+    return found
 
 
 def _problem(lake: Manifests, path: str, there: set[str]) -> str | None:

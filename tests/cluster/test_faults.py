@@ -193,5 +193,5 @@ def test_the_doctor_finds_nothing_wrong_in_the_daemons_pod(it: Deployment) -> No
     findings = json.loads(command.read_all())["findings"]
     command.sock.shutdown()  # its own `close` leaves the socket where the other side has closed first
 
-    assert {"lake", "postgres", "permissions", "image"} <= {one["check"] for one in findings}
+    assert {"lake", "dagster", "daemon", "permissions", "jobs"} <= {one["check"] for one in findings}
     assert [] == [one for one in findings if one["state"] == "wrong"]

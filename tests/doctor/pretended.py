@@ -17,32 +17,29 @@ class Pretended:
     Attributes:
         denied: what the account may not do, as `verb resource`.
         forbidden: paths whose beginning is answered with 403.
-        named: what is there, as `kind/name`.
-        asked: every request, with the form that its answer was wanted in.
     """
 
     denied: set[str] = field(default_factory=set)
     forbidden: tuple[str, ...] = ()
-    named: set[str] = field(default_factory=set)
     nodes: list[Mapping[str, Any]] = field(default_factory=list)
     pods: list[Mapping[str, Any]] = field(default_factory=list)
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    jobs: list[Mapping[str, Any]] = field(default_factory=list)
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
-        place = path.removeprefix("/api/v1/namespaces/ml/")
         if path.startswith(self.forbidden):
             return 403, {}
-        if path == "/version":
+        if path == "/version/":
             return 200, {"gitVersion": "v1.36.2"}
         if path.endswith("selfsubjectaccessreviews"):
             asked = body["spec"]["resourceAttributes"]
             name = "/".join(part for part in (asked["resource"], asked["subresource"]) if part)
             return 201, {"status": {"allowed": f"{asked['verb']} {name}" not in self.denied}}
-        if path == "/api/v1/nodes":
-            return 200, {"items": self.nodes}
-        if place == "pods":
-            return 200, {"items": self.pods}
-        return (200, {"metadata": {}}) if place in self.named else (404, {})
+        lists = {
+            "/api/v1/nodes": self.nodes,
+            "/api/v1/namespaces/ml/pods": self.pods,
+            "/apis/batch/v1/namespaces/ml/jobs": self.jobs,
+        }
+        return (200, {"items": lists[path]}) if path in lists else (404, {})
 
 
 @contextmanager
@@ -57,7 +54,6 @@ def serving(cluster: Pretended, kubeconfig: Path) -> Iterator[None]:
             self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
         def _answer(self, body: Mapping[str, Any]) -> None:
-            cluster.asked.append((self.command, self.path, self.headers["Accept"]))
             status, said = cluster.answer(self.path, body)
             data = json.dumps(said).encode()
             self.send_response(status)
@@ -91,21 +87,18 @@ def write_kubeconfig(path: Path, port: int) -> None:
     )  # fmt: skip
 
 
-def node(
-    name: str = "n1", *, gpus: int = 0, images: tuple[str, ...] = (), product: str = "", closed: bool = False
-) -> Any:
+def node(name: str = "n1", *, gpus: int = 0, product: str = "", closed: bool = False) -> Any:
     return {
         "metadata": {"name": "n1", "labels": {"nvidia.com/gpu.product": product} if product else {}},
         "spec": {"unschedulable": True} if closed else {},
         "status": {
             "allocatable": {"cpu": "4", **({"nvidia.com/gpu": str(gpus)} if gpus else {})},
-            "images": [{"names": list(images)}],
         },
     }  # fmt: skip
 
 
-def pod(image: str = "ml:1", name: str = "p1", **state: Any) -> Any:
-    return {"metadata": {"name": name}, "status": {"containerStatuses": [{"image": image, "state": state}]}}
+def pod(name: str) -> Any:
+    return {"metadata": {"name": name}, "status": {}}
 
 
 def listening(role: str, port: int | None, *, name: str = "other", is_ready: bool = True) -> Any:

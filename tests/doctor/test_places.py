@@ -3,22 +3,25 @@
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 
 from ml_assets.doctor import lake as lake_doctor
 from ml_assets.doctor import machine
-from ml_assets.doctor.checks import Check, Finding, examine
+from ml_assets.doctor.checks import Finding, examine
 from ml_assets.doctor.cluster import cluster
 from ml_assets.doctor.instance import dagster_instance
-from ml_assets.doctor.lake import lake, warehouse
+from ml_assets.doctor.lake import lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.s3 import Bucket
-from ml_assets.warehouse.dbt_package import LINK, link_package
+from tests.flights import DBT_PROJECT
 
 S3 = Callable[[str], Mapping[str, Any]]
 
@@ -84,15 +87,13 @@ def test_a_lake_whose_server_refuses_connections_is_reported(monkeypatch: pytest
     assert "127.0.0.1:1" in found.text
 
 
-def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ML_ASSETS_DBT_MEMORY", "2GB")
-    (well,) = warehouse()
+def test_dbts_own_error_about_the_warehouse_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_ASSETS_DBT_MEMORY", "much")
-    (ill,) = warehouse()
 
-    assert ("ok", "wrong") == (well.state, ill.state)
-    assert "2GB" in well.text
-    assert "ML_ASSETS_DBT_MEMORY" in ill.fix
+    [found] = machine.warehouse(DBT_PROJECT)
+
+    assert ("wrong", True) == (found.state, "Memory must have a number" in found.text)
+    assert f"dbt debug --connection --project-dir {DBT_PROJECT}" in found.fix
 
 
 @pytest.mark.parametrize(
@@ -107,28 +108,40 @@ def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.Monke
 def test_an_invalid_dagster_yaml_is_reported(tmp_path: Path, settings: str, says: str) -> None:
     (tmp_path / "dagster.yaml").write_text(settings)
 
-    (found,) = dagster_instance(str(tmp_path))
+    (found,) = dagster_instance(str(tmp_path), is_production=False)
 
     assert ("dagster", "wrong") == (found.check, found.state)
     assert says in found.text
     assert "open-sesame" not in found.text
 
 
-def test_an_event_log_without_data_versions_by_day_causes_a_warning(tmp_path: Path) -> None:
-    assert ["ok"] == [one.state for one in dagster_instance(str(tmp_path))]
+def test_an_instance_is_reported_with_its_tables_and_its_daemon(tmp_path: Path) -> None:
+    assert ["ok"] == [one.state for one in dagster_instance(str(tmp_path), is_production=False)]
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
 
-    assert ["ok", "warning"] == [one.state for one in dagster_instance(str(tmp_path))]
+    [stored, migrations, by_day, daemon] = dagster_instance(str(tmp_path), is_production=True)
+
+    assert [("dagster", "ok"), ("migrations", "ok")] == [(it.check, it.state) for it in (stored, migrations)]
+    assert ("warning", True) == (by_day.state, "one data version" in by_day.text)
+    assert ("wrong", True) == (daemon.state, daemon.text.startswith("no recent heartbeat of asset, backfill, "))
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        for status in instance.get_daemon_statuses().values():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), status.daemon_type, "d", []))
+    assert "ok" == told(dagster_instance(str(tmp_path), is_production=True))["daemon"].state
 
 
-def test_an_unreachable_postgres_is_reported_without_the_password(tmp_path: Path) -> None:
+def test_an_unreachable_postgres_is_reported_without_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"postgresql://dagster:open-sesame@127.0.0.1:{unused.getsockname()[1]}/dagster"
         (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: '{url}'}}}}")
-        found = told(dagster_instance(str(tmp_path)))["postgres"]
+        [found] = dagster_instance(str(tmp_path), is_production=False)
 
-    assert "wrong" == found.state
+    assert ("dagster", "wrong") == (found.check, found.state)
     assert "Connection refused" in found.text
     assert "open-sesame" not in found.text
 
@@ -149,32 +162,12 @@ def test_a_dagster_yaml_that_needs_a_missing_extra_is_reported_with_its_command(
     (tmp_path / "dagster.yaml").write_text(settings)
 
     home = str(tmp_path)
-    [found] = [one for one in (*dagster_instance(home), *cluster(home, ())) if one.state == "wrong"]
+    [found] = [
+        one for one in (*dagster_instance(home, is_production=False), *cluster(home, ())) if one.state == "wrong"
+    ]
 
     assert f"pip install 'ml-assets[{extra}]'" == found.fix
     assert f"needs the package {named}, which is not installed" in found.text
-
-
-def test_a_kubeconfig_without_a_launcher_and_without_the_extra_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "config").write_text("")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    monkeypatch.setitem(sys.modules, "kubernetes", None)
-
-    [found] = cluster(str(tmp_path), ())
-
-    assert ("warning", "If runs start in that cluster: pip install 'ml-assets[k8s]'") == (found.state, found.fix)
-
-
-def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [] == [*machine.distributed_training([])]
-    monkeypatch.setattr(machine, "missing_packages", lambda _: ["dask"])
-    [without] = machine.distributed_training(["churn"])
-    monkeypatch.setattr(machine, "missing_packages", lambda _: [])
-    [with_it] = machine.distributed_training(["churn"])
-
-    assert ("wrong", "pip install 'ml-assets[dask]'", "ok") == (without.state, without.fix, with_it.state)
 
 
 @pytest.mark.parametrize(
@@ -183,37 +176,17 @@ def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypat
         ("dagster==0.0.1 \\\n    --hash=sha256:00\n", "wrong", "instead of 0.0.1"),
         ("no-such-thing==1 ; python_version > '3'\n", "wrong", "no-such-thing is not installed"),
         ("no-such-thing==1 ; sys_platform == 'none'\n", "ok", "all 0 distributions"),
+        (None, "not checked", "there is no"),
     ],
 )
-def test_installed_packages_are_compared_with_the_lock(tmp_path: Path, lock: str, state: str, says: str) -> None:
-    (tmp_path / "requirements.lock").write_text(lock)
+def test_installed_packages_are_compared_with_the_lock(tmp_path: Path, lock: str | None, state: str, says: str) -> None:
+    if lock is not None:
+        (tmp_path / "requirements.lock").write_text(lock)
 
-    found = machine._locked(tmp_path / "requirements.lock")
+    [found] = machine.distributions(tmp_path / "requirements.lock")
 
     assert state == found.state
     assert says in found.text
-
-
-def test_a_missing_or_old_dbt_manifest_is_reported(tmp_path: Path) -> None:
-    link_package(tmp_path)
-    states = [one.state for one in machine.manifest(tmp_path)]
-    (tmp_path / "target").mkdir()
-    for name, text in {"manifest.json": "{}", "parsed_from": machine.project_digest(tmp_path)}.items():
-        (tmp_path / "target" / name).write_text(text)
-    states += [one.state for one in machine.manifest(tmp_path)]
-    (tmp_path / "model.sql").write_text("select 1")
-    states += [one.state for one in machine.manifest(tmp_path)]
-
-    assert ["wrong", "ok", "wrong"] == states
-
-
-def test_a_dbt_project_without_the_package_of_this_engine_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "dbt_packages").mkdir()
-    (tmp_path / LINK).symlink_to(tmp_path / "former" / "ml_assets" / "dbt")
-
-    *_, found = machine.manifest(tmp_path)
-
-    assert ("dbt package", "wrong", "ml-assets parse") == (found.check, found.state, found.fix)
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e8, "wrong"), (1e9, "warning"), (1e11, "ok")])
@@ -250,7 +223,7 @@ def test_a_hanging_check_is_reported_after_its_findings_and_delays_no_other() ->
         yield Finding("a", "ok", "well")
         left.wait()
 
-    found = [*examine([Check("a", hangs), Check("b", lambda: [Finding("b", "ok", "well")])], seconds=0.1)]
+    found = [*examine({"a": hangs, "b": lambda: [Finding("b", "ok", "well")]}, seconds=0.1)]
     left.set()
 
     assert [("a", "ok"), ("a", "wrong"), ("b", "ok")] == [(one.check, one.state) for one in found]
@@ -263,4 +236,4 @@ def test_a_defect_of_a_check_is_not_swallowed(error: type[Exception]) -> None:
         raise error
 
     with pytest.raises(error):
-        list(examine([Check("a", broken)]))
+        list(examine({"a": broken}))

@@ -1,17 +1,14 @@
-"""The findings of `doctor` about promotion logs and the records beside artifacts."""
+"""The findings of `doctor` about promotion logs."""
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.doctor.lake import promotion_logs
-from ml_assets.doctor.records import records
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from tests.builders import frame, overwrite, promotion, put
 
@@ -21,20 +18,13 @@ def lake(tmp_path: Path) -> Lake:
     found = Lake(str(tmp_path))
     for model in ("shop", "toys"):
         PromotionLog(found, model, Promotion).append(promotion(1, model=model), number=1)
-    store_step(
-        found, StepRecord(run_id="run-1", step="x", retry_number=0, assets=("y",), started_at=datetime.now(tz=UTC))
-    )
-    found.environment()
     return found
 
 
-def test_whole_logs_and_records_are_counted(lake: Lake) -> None:
-    resource = LakeResource(url=lake.url)
-
+def test_whole_logs_are_counted(lake: Lake) -> None:
     assert [("ok", "intact for 2 models, with every entry that manifests name.")] == [
-        (it.state, it.text) for it in promotion_logs(resource, Promotion)
+        (it.state, it.text) for it in promotion_logs(LakeResource(url=lake.url), Promotion)
     ]
-    assert [("ok", "intact: 2 records beside artifacts.")] == [(it.state, it.text) for it in records(resource)]
 
 
 def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(lake: Lake) -> None:
@@ -66,12 +56,3 @@ def test_a_missing_log_is_named_and_a_model_that_never_had_one_is_not(lake: Lake
     assert ("wrong", True) == (damaged.state, damaged.text.startswith("that of shop is damaged: "))
     assert f"{lake.path('promotions', 'shop', '000001.json')} is missing" in damaged.text
     assert ("ok", "intact for 1 model, with every entry that manifests name.") == (whole.state, whole.text)
-
-
-def test_damaged_records_are_named(lake: Lake) -> None:
-    path = lake.path("runs", "run-1", "x", "0.json")
-    overwrite(lake, path, lake.read(path)[:-9])
-
-    [finding] = records(LakeResource(url=lake.url))
-
-    assert ("wrong", True) == (finding.state, finding.text.startswith(f"{path} is not the record of a step"))
