@@ -51,11 +51,9 @@ class Alert:
 
     Attributes:
         subject: the asset or the model.
-        title: one line.
         body: what happened and how to respond, in sentences.
         key: built from facts such as a run's id, so that every process computes the same key for the same event.
         occurred_at: when the event happened, with its time zone; not when it was noticed.
-        facts: figures.
         link: the path in the web UI, such as `/runs/<id>`.
     """
 
@@ -128,10 +126,6 @@ class Alerts(dg.ConfigurableResource):
 
     def send(self, *alerts: Alert, log: logging.Logger | None = None) -> "Delivery":
         """Send alerts that were not sent yet, and those still pending.
-
-        Args:
-            alerts: new alerts; none to only process pending ones.
-            log: the logger of the log channel.
 
         Raises:
             AlertSettingsError: a channel's settings are not valid.

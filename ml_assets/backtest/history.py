@@ -81,13 +81,8 @@ class ModelHistory:
 
     Features and parameters are chosen at the first training and then fixed for all policies, so that policies differ
     only in when they train. With tuning, each retraining chooses its own and starts from the champion's. Results are
-    cached.
-
-    Args:
-        plan: the model.
-        features: all days that a backtest may need, including those to train on.
-        labels: every version of every label, with its known time.
-        is_tuned: whether each retraining chooses features and parameters anew.
+    cached. `features` has all days that a backtest may need, including those to train on, and `labels` every version of
+    every label with its known time.
     """
 
     def __init__(

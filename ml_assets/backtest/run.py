@@ -42,10 +42,8 @@ class BacktestRequest:
 
     Attributes:
         first: the first day that is predicted; the first model is trained as of the day before.
-        last: the last day that is predicted.
         choose_until: the last day on which policies are compared to choose one; the days after it are reported. The
             first half of the days if None.
-        policies: the policies to compare.
         is_tuned: whether each retraining chooses features and parameters anew.
         injections: the artificial drifts that are injected into the data.
     """
@@ -82,12 +80,8 @@ def run_backtest(
 ) -> ArtifactRef:
     """Run a backtest and store its result as an artifact of the lake.
 
-    Args:
-        plan: the model.
-        lake: contains features and labels of the days.
-        request: the request.
-        on_day: called after each day with the day, the state of each policy, and the number of trained models.
-        on_rules: called during the tests of the rules with the finished and total number of trials.
+    `on_day` is called after each day with the day, the state of each policy, and the number of trained models;
+    `on_rules` after each trial of the rules with the finished and total number of trials.
 
     Raises:
         DataError: features or labels of a day are missing, or there are too few to train on.

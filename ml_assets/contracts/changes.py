@@ -28,9 +28,7 @@ class ContractChange:
 
     Attributes:
         column: the column; for the key, its columns.
-        what: the property that differs.
         is_compatible: whether the model can still score.
-        sentence: the change as a sentence.
     """
 
     column: str

@@ -28,7 +28,6 @@ class RuleResult:
     """The result of one rule.
 
     Attributes:
-        rows: number of rows that were checked.
         broken: number of rows that break the rule; for uniqueness, all rows that share their values with another.
         partitions: number of broken rows by partition; empty if the table has no partitions.
         samples: up to ten of the broken rows.
@@ -115,13 +114,9 @@ def check_table(
 
     Each column is read once for its own rules, and once more for each uniqueness rule. A lazy table is streamed a few
     columns at a time, so memory is bounded by a few columns, except for the distinct values that uniqueness needs. Rows
-    are read again only for broken rules, to get samples and partitions.
-
-    Args:
-        rows: the table. If it is large, give a scan of Parquet, because a lazy table is evaluated several times.
-        contract: its contract.
-        others: the tables that relationships point to, by name. A relationship to a table that is not given passes.
-        partition: a column by which broken rows are counted; it need not be in the contract.
+    are read again only for broken rules, to get samples and partitions. Give a large table as a scan of Parquet,
+    because it is evaluated several times. Relationships to tables that `others` lacks pass. Broken rows are counted by
+    `partition`, a column that need not be in the contract.
     """
     lazy = rows.lazy()
     schema = lazy.collect_schema()
@@ -155,12 +150,7 @@ def check_table(
 
 
 def has_broken_numbers(rows: pl.LazyFrame, contract: TableContract) -> bool:
-    """Return whether any value is NaN or infinite. Every floating-point column has this rule without a declaration.
-
-    Args:
-        rows: a scan of the table, with the types of the contract.
-        contract: its contract.
-    """
+    """Return whether any value is NaN or infinite. Every floating-point column has this rule without a declaration."""
     rules = {rule.name: (rule, breaks(rule, {})) for rule in contract.rules if rule.kind == "finite"}
     passes = _few_columns_each(rules, contract.schema, most=_PASS_BYTES)
     return any(
@@ -198,13 +188,7 @@ def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequenc
 def shape_errors(
     schema: Mapping[str, pl.DataType], contract: TableContract, *, beside: Sequence[str] = ()
 ) -> list[str]:
-    """Return what is wrong with the columns and types of a frame, as sentences.
-
-    Args:
-        schema: the frame's columns and types.
-        contract: the contract.
-        beside: columns that are allowed in addition to the contract's.
-    """
+    """Return what is wrong with the columns and types of a frame, as sentences. Columns in `beside` are allowed."""
     where = f"; see {contract.where}" if contract.where else ""
     errors = []
     for column in contract.columns:

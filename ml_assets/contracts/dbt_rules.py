@@ -74,12 +74,7 @@ def table_in(text: str) -> str | None:
 
 
 def tested_table(test: Node, names: Mapping[str, str]) -> str | None:
-    """Return the table that a generic test is about.
-
-    Args:
-        test: the test's node.
-        names: tables by their unique id.
-    """
+    """Return the table that a generic test is about; `names` has tables by their unique id."""
     attached = names.get(str(test.get("attached_node")))
     return attached or table_in(str((test.get("test_metadata") or {}).get("kwargs", {}).get("model", "")))
 
@@ -207,8 +202,7 @@ def _rules_of_constraint(kind: str, constraint: Node, columns: tuple[str, ...]) 
         case _:
             raise _UntranslatableError(
                 f"cannot be translated into a rule; expected one of {', '.join(CONSTRAINTS)}; write it as a test in "
-                "SQL under "
-                "tests/, which blocks too"
+                "SQL under tests/, which blocks too"
             )
 
 

@@ -103,12 +103,7 @@ class ErrorCollector:
 
 @dataclass(frozen=True)
 class Table:
-    """One model or source table of a manifest.
-
-    Attributes:
-        node: its node in the manifest.
-        folder: the folder of the dbt project, for messages.
-    """
+    """One model or source table of a manifest. In messages, the paths of files begin with `folder`."""
 
     node: Node
     folder: str = ""

@@ -29,10 +29,7 @@ CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes
 def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, personal: Collection[str] = ()) -> None:
     """Check frames of one kind, such as the days of a range, against their schema, all at once.
 
-    Args:
-        frames: the rows.
-        schema: their schema.
-        personal: columns whose values no message shows.
+    Values of `personal` columns are not shown.
 
     Raises:
         ContractError: rules are broken; the message lists each with the number of rows and examples.

@@ -49,11 +49,9 @@ def contracts_from_dbt(
 ) -> dict[str, TableContract]:
     """Return the contracts of all models (by name) and sources (as `source/table`).
 
-    Args:
-        manifest: dbt's manifest.
-        read: returns the text of a YAML file by its path, for the lines in messages; called only if there are errors.
-        sql_problems: returns what is wrong with each expression over the rows of a source; not checked if absent.
-        folder: the folder of the dbt project, which precedes the paths of files.
+    `read` returns the text of a YAML file, for the lines in messages, and is called only if there are errors.
+    `sql_problems` returns what is wrong with each expression over the rows of a source. Paths begin with `folder`, that
+    of the dbt project.
 
     Raises:
         ContractError: the contracts have errors (an unknown type or role, a rule on a missing column, a test that has
@@ -268,8 +266,7 @@ def _check_columns_are_there(
                 errors.add(
                     one.place,
                     f"'{one.rule.name}' of table '{table.name}' names column '{name}', which is not one of its "
-                    "columns; "
-                    f"expected some of {', '.join(there)}{near(name, there)}.",
+                    f"columns; expected some of {', '.join(there)}{near(name, there)}.",
                 )
 
 
@@ -292,8 +289,7 @@ def _check_times(table: Table, contract: TableContract, errors: ErrorCollector) 
         errors.add(
             table.place(),
             f"table '{table.name}' does not declare when its rows could first be known; expected meta known_time: SQL "
-            "over "
-            "the row (a UTC timestamp), or always for reference data.",
+            "over the row (a UTC timestamp), or always for reference data.",
         )
     if table.is_source and table.is_by_day and RECEIVED_AT in contract.names and RECEIVED_AT not in contract.key:
         errors.add(

@@ -24,7 +24,6 @@ class RowSql:
 
     Attributes:
         what: the field that contains it, for messages.
-        sql: the expression.
         columns: the columns that it may use.
         dtype: the type that it must return.
     """

@@ -27,11 +27,7 @@ def to_pandera(contract: TableContract, *, others: Others | None = None) -> pa.D
 
     A rule that only warns is a warning in pandera too. Nulls and uniqueness are checks as well, because pandera's own
     have no names, and they count missing values as duplicates, which dbt does not. `validate` on a LazyFrame checks the
-    schema only, so collect first.
-
-    Args:
-        contract: the contract.
-        others: the tables that relationships point to; a relationship to a table that is not given is omitted.
+    schema only, so collect first. Relationships to tables that `others` lacks are omitted.
     """
     import pandera.polars as pa
 
@@ -85,15 +81,11 @@ def _is_single(columns: Sequence[str]) -> pl.Expr:
 
 
 def request_schema(contract: TableContract, features: Sequence[str]) -> dict[str, JsonValue]:
-    """Return the JSON Schema (draft 2020-12) of one row to be scored.
+    """Return the JSON Schema (draft 2020-12) of one row to be scored: these features, in this order.
 
     Every feature must be given. A feature that may be missing is given as null, so that a forgotten field is an error.
     JSON has no NaN and no infinity; if a parser accepts them, `ml_assets.logic.training.encoding.encode` rejects them.
     Units and personal data are in `x-unit` and `x-pii`.
-
-    Args:
-        contract: the contract of the features' table.
-        features: the columns of a row, in the model's order.
 
     Raises:
         ContractError: the contract has no such column.

@@ -47,13 +47,10 @@ class SimulationSummary(Record):
     Attributes:
         selection_last_day: the last day on which the policy is chosen; the next day is the first that is reported.
         chosen_policy: the policy with the best metric on those days; None if the metric is not defined on them.
-        selection_results: the figures on which it was chosen.
         policies: the figures of the reported days.
         rows: labelled predictions of the reported days.
         unlabelled: predictions of these days without a label, which are in no figure.
         is_tuned: whether features and parameters were chosen again at each retraining.
-        injections: the declared changes to the data.
-        seconds: duration of the simulation.
     """
 
     model: str
@@ -96,10 +93,7 @@ class Power(Record):
 
     Attributes:
         kind: kind of the injected drift; see `Injection`.
-        column: the changed column.
-        size: the size of the change.
         cost: the loss of the metric on the counted days, as a mean over trials; None if no trial defines the metric.
-        trials: number of trials.
         by_drift: trials in which the drift rule found it.
         by_performance: trials in which the performance rule found it, counted from the day on which labels are known.
         by_either: trials in which one of them found it.
@@ -120,7 +114,6 @@ class Detection(Record):
 
     Attributes:
         first_day: first of the days from which streams are drawn; None if there are none.
-        last_day: the last of them.
         false_alarms: by how the stream was drawn.
         power: by drift.
         reason: a sentence; empty if it was measured.
@@ -142,7 +135,6 @@ class Simulation:
         events: retrainings and rollbacks, with cause, facts and verdict.
         postponed: days on which a retraining was postponed.
         weekly_gains: where triggered retraining gained or lost against the other policies, the worst week first.
-        detection: how reliable its retraining rules are.
     """
 
     summary: SimulationSummary

@@ -19,10 +19,7 @@ _NOT_FINITE = [f"cast('{value}' as double precision)" for value in ("NaN", "Infi
 def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) -> dict[str, str]:
     """Return SQL for each blocking row rule, by name. It is true if a row breaks the rule, and never null.
 
-    Args:
-        contract: the table's contract.
-        relations: the SQL names of the tables that relationships point to, by the tables' names; a relationship to
-            another table is omitted.
+    `relations` has the SQL names of tables; relationships to other tables are omitted.
     """
     return {
         rule.name: _predicate(rule, relations)

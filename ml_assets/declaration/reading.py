@@ -150,10 +150,6 @@ def _is_of_another_package(path: Path) -> bool:
 def read_declaration(text: str, *, where: str) -> Declaration:
     """Return the declaration in a YAML text.
 
-    Args:
-        text: the YAML.
-        where: the file's name, for messages.
-
     Raises:
         DeclarationError: it is not YAML, has another version, or breaks the declaration's rules; every error is listed.
     """
@@ -168,10 +164,6 @@ def read_declaration(text: str, *, where: str) -> Declaration:
 
 def read_attributes(text: str, *, where: str) -> tuple[type[Declaration], Mapping[str, object]]:
     """Return the kind and the attributes of a declaration of any version, as they are written.
-
-    Args:
-        text: the YAML.
-        where: the file's name, for messages.
 
     Raises:
         DeclarationError: it is not YAML, or not a file of `type` and `attributes`; every error is listed.

@@ -62,11 +62,7 @@ def upgrade_declaration(
 ) -> Upgraded:
     """Return a declaration with all rewrites from its version to a version.
 
-    Args:
-        text: the YAML.
-        where: the file's name, for messages.
-        rewrites: by version, the rewrite of a declaration of the version before.
-        version: the version that the result has.
+    `rewrites` has, by version, the rewrite of a declaration of the version before.
 
     Raises:
         DeclarationError: the text is not a declaration, its version is none of 1 to `version`, or the result breaks

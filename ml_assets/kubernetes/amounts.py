@@ -11,12 +11,8 @@ def with_declared_resources(
 ) -> K8sContainerContext:
     """Return a pod with the resources that its stage declares.
 
-    dagster-k8s merges requests and limits separately, so a request could exceed a limit.
-
-    Args:
-        context: the pod as dagster-k8s merged it, including what the stage declares.
-        tags: the step's tags; see `ml_assets.models.pod_tags`.
-        memory: replaces the declared memory after the step ran out of it.
+    dagster-k8s merges requests and limits separately, so a request could exceed a limit. After a step ran out of
+    memory, `memory` replaces what is declared.
     """
     own = get_user_defined_k8s_config(tags).container_config.get("resources", {})
     declared = {name for amounts in own.values() for name in amounts}

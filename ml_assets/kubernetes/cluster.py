@@ -24,7 +24,6 @@ class JobState:
     """The state of a job.
 
     Attributes:
-        exists: whether the job exists.
         is_complete: whether its pod succeeded.
         is_over: whether nothing of it runs any more.
         diagnosis: what is wrong with it; None if nothing is.

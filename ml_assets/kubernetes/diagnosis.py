@@ -71,13 +71,7 @@ def diagnose(
 ) -> Diagnosis | None:
     """Return what is wrong with a job's pod; None while it runs or may still start, and if it succeeded.
 
-    Args:
-        name: the job's name.
-        job: the job; None if it does not exist.
-        pods: the job's pods.
-        events: the events of the job and its pods.
-        now: the current time.
-        start: how long a pod may wait for a node and its image.
+    `start` is how long a pod may wait for a node and its image.
     """
     if job is None:
         return Diagnosis(

@@ -54,12 +54,7 @@ class PodPolicy:
         return doubled(self.memory, times=before.count("PodOutOfMemory"), ceiling=self.memory_ceiling)
 
     def retry_message(self, kind: Kind, before: Sequence[str]) -> str | None:
-        """Return a sentence about how a step is retried; None if it is not.
-
-        Args:
-            kind: why the pod failed.
-            before: the reasons of earlier retries.
-        """
+        """Return a sentence about how a step is retried after a failure and earlier retries; None if it is not."""
         if kind == "RunPodLost":  # bounded by how often the run itself is resumed
             return "It is retried."
         if kind == "PodLost" and before.count(kind) < self.retries:

@@ -48,11 +48,7 @@ class Records:
 
 
 def records_of(text: bytes, dialect: CsvDialect) -> Records:
-    """Return where the records of a text begin.
-
-    Args:
-        text: UTF-8 without a byte order mark.
-        dialect: the format of the text.
+    """Return where the records of a text (UTF-8 without a byte order mark) begin.
 
     Raises:
         CsvError: the header is missing, a record has another number of values than the header, there is a blank line

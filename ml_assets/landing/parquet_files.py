@@ -62,11 +62,8 @@ def columns_of(
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return a table's columns with the types of a contract, and a message for each column that cannot be converted.
 
-    Args:
-        table: the file's columns.
-        schema: the declared type of each column.
-        formats: by column, the format of its dates or times, such as `unix_seconds`; default: ISO 8601.
-        missing: texts that mark missing values in dates and times that are texts. Includes NaN and infinities.
+    `formats` has the formats of dates and times by column, such as `unix_seconds`; the default is ISO 8601. The texts
+    in `missing` mark missing dates and times, and include NaN and infinities.
     """
     from pyarrow import types
 

@@ -53,10 +53,8 @@ def sql_problems(expressions: Sequence[Expression]) -> list[SqlProblem | None]:
 def sql_problems_once(expressions: Sequence[Expression], checked: Path) -> list[SqlProblem | None]:
     """Return the problem of each expression, without DuckDB if the same expressions were valid before.
 
-    Args:
-        expressions: the expressions.
-        checked: a file with digests of the last valid sets of expressions, written if possible. Loading DuckDB takes
-            0.1 s and 40 MB, and a pod may not be able to write to the project.
+    `checked` is a file with digests of the last valid sets of expressions, written if possible. Loading DuckDB takes
+    0.1 s and 40 MB, and a pod may not be able to write to the project.
     """
     if not expressions:
         return []
@@ -125,11 +123,7 @@ def with_columns(
 ) -> pl.DataFrame:
     """Return the frame with an additional column for each expression. The order of rows is unchanged.
 
-    Args:
-        frame: rows whose columns the expressions may use.
-        expressions: SQL by the name of the new column. One may not use another.
-        where: the table and the file it is declared in, for the message.
-        personal: columns whose values no message shows. If there are any, DuckDB's messages about values are hidden.
+    No expression may use another's column. If there are `personal` columns, DuckDB's messages about values are hidden.
 
     Raises:
         WarehouseError: DuckDB cannot evaluate an expression, or it does not give one value per row.

@@ -120,9 +120,8 @@ def _read(opened: Callable[[], BinaryIO]) -> bytes:
         if count - before < LEAST_BYTES:
             is_over.set()
             raise BoundError(
-                f"came too slowly: {count:,} bytes in {time.monotonic() - begun:.0f} s, and fewer than "
-                f"{LEAST_BYTES:,} in the last {SLOW_SECONDS:.0f}. Try again later, or copy the file to a faster "
-                "server."
+                f"came too slowly: {count:,} bytes in {time.monotonic() - begun:.0f} s, and fewer than {LEAST_BYTES:,} "
+                f"in the last {SLOW_SECONDS:.0f}. Try again later, or copy the file to a faster server."
             )
         before = count
     if failed:

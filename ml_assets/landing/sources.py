@@ -47,7 +47,6 @@ class Source:
         file: a path, a URL or package://NAME/path.
         schema: the columns with their types.
         null_values: texts that mark missing values. Named NaN and infinities are missing in Parquet too.
-        optional: columns that may be absent.
         csv: the CSV dialect.
         formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
@@ -88,9 +87,6 @@ class Source:
 
     def frame(self, data: bytes) -> pl.DataFrame:
         """Return all rows, with the columns in the file's order.
-
-        Args:
-            data: the file's bytes, packed or not.
 
         Raises:
             SourceError: the file is damaged, has other columns or values than its contract, or has another format than

@@ -28,14 +28,7 @@ _ANY_NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 
 def values(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str | None) -> pl.Series:
-    """Return the values of texts, with null for a text that is not a value of the type.
-
-    Args:
-        text: the texts; missing values are null.
-        dtype: the type that the contract declares.
-        dialect: the format of numbers and dates.
-        form: the declared date or time format of this column, if any.
-    """
+    """Return the values of texts, with null for a missing text and one that is not a value of the type."""
     if dtype == pl.String:
         return text
     bare = text.str.strip_chars(" ")
@@ -108,14 +101,7 @@ def _unix(text: pl.Series, unit: str) -> pl.Series:
 
 
 def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None) -> str:
-    """Return which field of the declaration would help with a text that is not a value of its type.
-
-    Args:
-        text: the text.
-        dtype: the type.
-        name: the column's name.
-        given: its declared date or time format.
-    """
+    """Return which field of the declaration would help with a text that is not a value of its type."""
     bare = text.strip()
     if bare.lower() in _MISSING or re.fullmatch(r"[+-]?inf(inity)?", bare.lower()):
         return "; if it marks a missing value, add it to 'null_values'"

@@ -102,9 +102,7 @@ ColumnFormat = Annotated[
 def moments(text: pl.Series, regex: str) -> pl.Series:
     """Return the moments (UTC, microseconds) of texts; null if a text does not match or the moment does not exist.
 
-    Args:
-        text: the texts. A moment without a zone is in UTC.
-        regex: the format, with groups named as the directives of `strptime`.
+    The groups of `regex` are named as the directives of `strptime`. A moment without a zone is in UTC.
     """
     groups = re.compile(regex).groupindex
     column = pl.col("text")

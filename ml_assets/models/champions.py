@@ -95,13 +95,7 @@ def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
 
 
 def model_of(lake: Lake, plan: ModelPlan, version: str, *, is_input: bool = True) -> Model:
-    """Return a version of a model.
-
-    Args:
-        lake: where it is stored.
-        plan: the model.
-        version: the version.
-        is_input: whether it is an input of all that the running step makes.
+    """Return a version of a model, by default as an input of all that the running step materializes.
 
     Raises:
         MissingArtifactError: it is not in the lake.

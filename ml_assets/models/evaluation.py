@@ -43,13 +43,7 @@ def measure_challenger(
 ) -> Evaluation:
     """Measure a challenger on the test rows of a training set, compared with the champion and the anchor.
 
-    Args:
-        plan: the model's plan.
-        training_set: the rows.
-        challenger: the model that is evaluated.
-        champion: the current champion; None if there is none yet.
-        anchor: the anchor (see `ml_assets.logic.promotion.log`); an opponent without scores if it cannot be read.
-        training_set_version: the version of the rows.
+    An anchor that cannot be read is an opponent without scores.
     """
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
@@ -126,13 +120,7 @@ def verdict_on(
 ) -> Verdict:
     """Return the verdict of the declared gate on a challenger.
 
-    Args:
-        plan: the model's plan.
-        evaluation: the challenger on frozen rows.
-        model: the challenger.
-        costs: its serving costs.
-        entries: the promotion log, oldest first.
-        leaks: the known leaks in its features; None in a backtest.
+    The entries of the promotion log are oldest first. A backtest knows no leaks.
     """
     declared, summary = plan.declaration, evaluation.summary
     attempt = 1 if summary.test_days is None else attempt_number(entries, summary.model_version, summary.test_days)

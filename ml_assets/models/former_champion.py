@@ -24,9 +24,6 @@ class Former:
     """The champion before the current one.
 
     Attributes:
-        version: its version.
-        model: the model.
-        champion: the version of the current champion.
         trained: the as-of day of the current champion, which has learned from days up to it.
         last_day: the last day on which the two are compared.
     """

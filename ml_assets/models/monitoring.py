@@ -62,12 +62,10 @@ class MonitoringState:
     """What is known about one model.
 
     Attributes:
-        champion: the current champion.
         former: the version that the champion is compared with; None if it is not watched.
         since: the entry of the log that made it champion.
         drift: of the newest days, oldest first; empty if it was not requested.
         performance: of the newest days since the champion's training, oldest first; empty if it was not requested.
-        history: the newest records of the retraining log.
         newest_day: the newest predicted day; None if there are no predictions.
     """
 
@@ -94,11 +92,6 @@ def read_monitoring(
     lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")
 ) -> MonitoringState | None:
     """Return what is known about a model; None if it has no champion yet.
-
-    Args:
-        lake: where it is read.
-        declared: the model.
-        kinds: the reports to read.
 
     Raises:
         MissingArtifactError: the champion or its evaluation is missing.

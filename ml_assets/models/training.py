@@ -69,11 +69,7 @@ def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) ->
 def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:
     """Return the missing days of the training windows; none if there are no days at all.
 
-    Args:
-        declared: the model.
-        there: the days of its features and labels, by asset. Frames that were not read from a lake have none.
-        as_of: the day to train as of.
-        split: the windows.
+    `there` has the days of its features and labels by asset; frames that were not read from a lake have none.
     """
     if not any(there.values()):
         return Gaps({}, {})
@@ -174,13 +170,7 @@ def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
 def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
     """Return the model of `train` without permutation importance and reference.
 
-    A backtest needs neither for most challengers, and both are slow.
-
-    Args:
-        plan: the model's plan.
-        training_set: the frozen rows.
-        tuning: the features and the best parameters.
-        trainer: trains instead of this process.
+    A backtest needs neither for most challengers, and both are slow. A `trainer` trains instead of this process.
     """
     declared = plan.declaration
     trained = fit(

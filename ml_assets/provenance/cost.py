@@ -92,8 +92,6 @@ class Row:
     Attributes:
         owner: the model; for tables the first part of their names, such as `raw`.
         stage: the rest of the name.
-        runs: the number of runs.
-        artifacts: the number of materializations.
         failed: the number of failed attempts, including those that were not measured.
         failed_seconds: the part of `seconds` in failed attempts.
         money: None if prices are missing (in general, or for a used GPU) or no cost was measured.
@@ -177,12 +175,8 @@ def spending(lake: Manifests, *, owner: str | None = None, month: str | None = N
     """Yield the cost of every artifact, including removed ones, and of every failed attempt.
 
     It lists the lake, or one owner's part of it, and reads the manifests and step records since the day before the
-    month: 100,000 of them from a disk in some ten seconds.
-
-    Args:
-        lake: contains the manifests.
-        owner: the model, or the first part of the tables' names; all if absent.
-        month: such as `2013-04`; all if absent.
+    month: 100,000 of them from a disk in some ten seconds. An owner is a model, or the first part of tables' names; a
+    month is such as `2013-04`.
 
     Raises:
         CorruptArtifactError: a manifest is damaged or was edited.
@@ -207,11 +201,7 @@ def _failed(
 ) -> Iterator[Spent]:
     """Yield the failed attempts of an owner's assets. One without artifact and cost was killed or still runs.
 
-    Args:
-        lake: contains the records.
-        owner: as for `spending`.
-        since: runs with only older files are not read.
-        done: run, step and attempt of each artifact.
+    Runs with only files older than `since` are not read.
 
     Raises:
         CorruptArtifactError: a record of a step or of a failure cannot be read.

@@ -183,11 +183,8 @@ def known_manifest(names: Sequence[str], number: int) -> str:
 def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
     """Return an artifact with one of its manifests.
 
-    Args:
-        lake: the lake.
-        key: the artifact.
-        top: `artifacts`, or the folder for manifests of removed artifacts.
-        name: the file name of the manifest; '' if there is none.
+    `top` is `artifacts`, or the folder for manifests of removed artifacts; `name` is the file name of the manifest, ''
+    if there is none.
     """
     if not name:
         return Node(key, "missing", problem="the lake has no manifest of it")

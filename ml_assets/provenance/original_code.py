@@ -47,12 +47,7 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 
 def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
-    """Return the assets whose code differs from the original, a sentence each.
-
-    Args:
-        then: the original code versions by asset.
-        now: the current ones.
-    """
+    """Return the assets whose code version differs from the original, a sentence each."""
     return [
         f"the code of {asset} was {code_parts(version)[0] or 'unknown'}, is {code_parts(now[asset])[0] or 'unknown'}"
         if asset in now

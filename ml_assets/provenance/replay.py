@@ -32,7 +32,6 @@ class Compared:
     Attributes:
         original: the original manifest; None if the step did not materialize it.
         replayed: the new manifest; None if the replay did not materialize it.
-        differences: the differences, as sentences.
     """
 
     asset: str
@@ -73,9 +72,8 @@ def partitions_of(record: StepRecord) -> list[str]:
         first, last = (date.fromisoformat(key) for key in record.partitions)
     except ValueError as error:
         raise DataError(
-            f"the step {record.step} of run {record.run_id} covers {' to '.join(record.partitions)}; "
-            "expected "
-            "days such as 2013-12-31."
+            f"the step {record.step} of run {record.run_id} covers {' to '.join(record.partitions)}; expected days "
+            "such as 2013-12-31."
         ) from error
     if (last - first).days > _MOST_DAYS:
         raise DataError(

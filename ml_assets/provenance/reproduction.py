@@ -246,9 +246,7 @@ def parameter_differences(
 ) -> list[str]:
     """Return the declared parameters that have changed, a sentence each.
 
-    Args:
-        then: recorded parameters by asset, which include run configuration and notes of the step.
-        now: declared parameters by asset.
+    Recorded parameters include run configuration and notes of the step. Both are by asset.
     """
     return [
         f"{asset}: '{name}' was {then[asset].get(name)}, is declared as {value}"

@@ -20,11 +20,8 @@ _OF_DBT: Final = frozenset({"dbt", "dbt_duckdb", "dbt_postgres", "dbt_spark"})
 def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules: str) -> str:
     """Return the code version of a dbt model.
 
-    Args:
-        manifest: dbt's manifest.
-        model: the model's unique id.
-        engine: the version of the code that runs dbt and validates its tables.
-        rules: a digest of the rules in the model's contract. If they change, its rows are validated again.
+    `engine` is the version of the code that runs dbt and validates its tables. `rules` is a digest of the rules in the
+    model's contract: if they change, its rows are validated again.
     """
     node = manifest["nodes"][model]
     macros: dict[str, str] = {}
@@ -45,9 +42,7 @@ def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules
 def canonical(sql: str, macros: Container[str] = ()) -> str:
     """Return SQL or a template without comments and with one space between tokens.
 
-    Args:
-        sql: the SQL.
-        macros: unique ids of macros, whose calls lose the package: `package.name(` becomes `name(`.
+    Calls of `macros`, which are unique ids, lose the package: `package.name(` becomes `name(`.
     """
     tokens = [it.group() for it in _TOKEN.finditer(sql) if it["comment"] is None]
     calls = enumerate(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))

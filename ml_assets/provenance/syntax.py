@@ -50,12 +50,10 @@ class Definition:
     """A function, class or module-level name.
 
     Attributes:
-        digest: the digest of its canonical form.
         uses: the definitions that its code refers to.
         types: the definitions that its annotations refer to.
         attributes: all attributes that its code reads, which may be methods.
         methods: the methods of a class that run only when they are called by name.
-        is_class: whether it is a class.
     """
 
     digest: bytes
@@ -70,9 +68,8 @@ class Definition:
 def definition(key: Key, line: int = 0) -> Definition | None:
     """Return the definition of a name.
 
-    Args:
-        key: as `resolve` returns it, or the qualified name of a method or nested function.
-        line: the first line, for functions with the same name.
+    The key is as `resolve` returns it, or has the qualified name of a method or nested function. The line is its first
+    one, for functions with the same name.
     """
     module = modules.module_of(key[0])
     if module is None:

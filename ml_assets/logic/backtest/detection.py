@@ -47,11 +47,7 @@ class Population:
             label.
         target: the label, 0 or 1.
         features: the model's features.
-        weights: their importances.
         score: computes the model's score of rows.
-        metric: the deciding metric.
-        limits: the drift limits.
-        rules: the retraining rules.
         reference: labelled rows of the reference, if they are other rows.
     """
 
@@ -105,12 +101,8 @@ class Population:
 def draw_stream(population: Population, days: int, *, how: How, seed: int, rows: int | None = None) -> pl.DataFrame:
     """Return rows of days from `FIRST` on, drawn with replacement.
 
-    Args:
-        population: what is drawn from.
-        days: number of days.
-        how: `days` draws a day, and then as many of its rows; `rows` draws rows of all days.
-        seed: seed of the draw.
-        rows: number of rows per day; None for the day's own number.
+    By `days`, a day is drawn and then as many of its rows; by `rows`, rows of all days are drawn. `rows` is the number
+    per day, by default the day's own.
     """
     random = np.random.default_rng(seed)
     each = population.by_day
@@ -143,13 +135,8 @@ def measure_power(
 ) -> Power:
     """Return how often a drift is found.
 
-    Args:
-        population: what streams are drawn from.
-        injection: the drift; its first day and its seed are replaced by those of the trial.
-        trials: number of streams.
-        seed: seed of the first stream.
-        how: see `draw_stream`.
-        lead: days of a slope before the days within which it must be found.
+    The first day and the seed of the injection are replaced by those of the trial. `lead` is the number of days of a
+    slope before the days within which it must be found.
     """
     found = [_trial(population, injection, number, how=how, lead=lead) for number in range(seed, seed + trials)]
     costs = [cost for cost, _, _ in found if cost is not None]

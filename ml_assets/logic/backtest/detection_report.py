@@ -29,12 +29,7 @@ def short_figures(
 ) -> Detection:
     """Return what can be measured in some seconds: one drift of each kind, in the most important features.
 
-    Args:
-        population: what streams are drawn from.
-        days: days of a stream without drift.
-        trials: trials of each drift.
-        seed: seed of the first trial.
-        on_done: called after each line of the tables with the number of finished lines and of all lines.
+    `on_done` is called after each line of the tables with the number of finished lines and of all lines.
     """
     drifts = [*_in_what_matters(population)]
     total = len(HOWS) + len(drifts)

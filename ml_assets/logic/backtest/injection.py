@@ -105,12 +105,8 @@ class Injection:
 def inject(frame: pl.DataFrame, injection: Injection, *, day: str) -> pl.DataFrame:
     """Inject drift into a table. Rows, their order, types, and rows of days before the first are unchanged.
 
-    Integers stay integers: results are rounded. A missing value stays missing, except for `stuck`.
-
-    Args:
-        frame: Features, or labels for `flip`.
-        injection: The drift.
-        day: The column with the day of a row; a row without a day is unchanged.
+    Integers stay integers: results are rounded. A missing value stays missing, except for `stuck`. A row without a day
+    is unchanged.
 
     Raises:
         ContractError: A column is missing or has a type that the kind does not support, or the day is not a date.
@@ -134,14 +130,7 @@ def inject_prior(
     """Change the number of positives, without changing the rows of either class.
 
     Random rows of the class that becomes rarer are removed. No row is repeated, so keys are still unique. A row without
-    a label counts as negative.
-
-    Args:
-        features: Rows with key and day.
-        labels: One row per key and version of a label; the last version is used.
-        injection: A drift of kind `prior`; its column is the target, which is 0/1 or Boolean.
-        key: Columns that identify a row in both.
-        day: The column with the day of a feature row.
+    a label counts as negative. Of several versions of a label, the last is used.
 
     Returns:
         Features and labels without the removed rows.

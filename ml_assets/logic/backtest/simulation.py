@@ -101,7 +101,6 @@ class SimulatedEvent:
 
     Attributes:
         day: the as-of day.
-        policy: the policy.
         cause: the cause; `calendar` for a scheduled retraining, `watch` for a rollback.
         sentence: the facts.
         promoted: whether the champion changes on the next day.
@@ -130,8 +129,6 @@ class PolicyState(Generic[M]):
     """The state of a backtest under one policy.
 
     Attributes:
-        policy: the policy.
-        champion: the current champion.
         served: the model that predicted each day.
         events: retrainings and rollbacks, in order.
         held: by day, why a requested retraining was postponed.
@@ -194,14 +191,6 @@ def simulate(
     champion predicts a day. At its end the sensors run, and a challenger trained as of that day becomes champion on the
     next day if the gate promotes it. The scheduled policies differ only in their days: monthly is the last day of a
     month, weekly is every seventh day.
-
-    Args:
-        world: the past.
-        first: the first day that is predicted.
-        last: the last day that is predicted.
-        rules: the retraining rules.
-        watching: how a new champion is watched, under "triggered".
-        policies: the policies.
     """
     start = world.train(first - timedelta(days=1), None)
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]

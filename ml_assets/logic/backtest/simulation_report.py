@@ -85,13 +85,6 @@ def results(
     Intervals come from leaving out one day at a time, the same days for all policies, so days that are hard for all of
     them cancel in the gains.
 
-    Args:
-        states: the final states.
-        scored: the scores.
-        metric: the deciding metric.
-        first: the first day.
-        last: the last day.
-
     Raises:
         DataError: the metric is not defined on the rows of these days.
     """
@@ -201,10 +194,7 @@ def held(states: Sequence[PolicyState[Any]]) -> pl.DataFrame:
 def turns(states: Sequence[PolicyState[Any]], measured: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     """Return by week where triggered retraining gained or lost against each other policy, the worst week first.
 
-    Args:
-        states: the final states.
-        measured: the output of `weeks`.
-        metric: the metric; a gain above zero is better, for metrics of both directions.
+    `measured` is the output of `weeks`.
     """
     triggered = next((state for state in states if state.policy == TRIGGERED), None)
     if triggered is None:
@@ -246,15 +236,7 @@ def _served(state: PolicyState[Any], first: date, last: date) -> str:
 def sentence_of(
     found: Sequence[PolicyResult], metric: Metric, *, chosen: str | None, chosen_on: str, reported: str
 ) -> str:
-    """Return the result in a few sentences.
-
-    Args:
-        found: the figures of the reported days.
-        metric: the deciding metric.
-        chosen: the chosen policy; None if none could be chosen.
-        chosen_on: the days that it was chosen on, as text.
-        reported: the reported days, as text.
-    """
+    """Return the result in a few sentences."""
     by_policy = {it.policy: it for it in found}
     figures = ", ".join(f"{it.policy} {it.metric.value:z.4f}" for it in found)
     sentence = f"{metric.title} of {reported}: {figures}."

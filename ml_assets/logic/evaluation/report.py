@@ -82,24 +82,10 @@ def evaluate(
     A metric that is not defined on the rows (a class is absent) is omitted from the report. For the deciding metric
     this is an error.
 
-    Args:
-        rows: The test part of a training set: key, `day`, target, slice and baseline columns, features.
-        scores: One row for each of `rows`, in their order, from the model's `predict`.
-        train: The train part. Baselines are fitted on it only.
-        summary: The training set's summary.
-        model_name: The model's name.
-        model_version: The challenger's version.
-        training_set_version: The version of the rows.
-        metric: The deciding metric, which comparisons and slices use; over all rows or within groups.
-        slices: Columns of `rows`; each value becomes a slice.
-        baseline_rates: Sets of columns. Each becomes a baseline: the target's smoothed mean in train by their values.
-        seed: Seed of the tree baseline.
-        champion: The current champion, if there is one.
-        anchor: The anchor (see `promotion.log.anchor`). It is not measured twice if it is the champion.
-        last_seen_day: The last day that challenger, champion or anchor was trained or tuned on.
-        operating_point: Where precision, recall and lift are measured.
-        min_slice_rows: A smaller slice is reported but not judged.
-        threads: Threads of the tree baseline.
+    `rows` is the test part of a training set with key, `day`, target, features, and the columns of slices and
+    baselines; `scores` has one row for each, in their order. Baselines are fitted on `train` only. Each set of columns
+    in `baseline_rates` becomes one: the target's smoothed mean by their values. An anchor that is the champion is not
+    measured twice. A slice with fewer than `min_slice_rows` is reported but not judged.
 
     Raises:
         DataError: Rows and scores do not match, columns are missing, or the deciding metric is not defined on the rows.

@@ -54,14 +54,7 @@ def measure_slices(
     """Return one row for each slice and metric, with intervals for the deciding metric, which the gate uses.
 
     A judged slice states its clusters and their unit, such as 28 days: those on whose rows the metric can be measured.
-
-    Args:
-        frozen: The rows as arrays.
-        rows: The same rows with the columns.
-        columns: Each value of each column becomes a slice.
-        challenger: (rows,) or (rows, classes) scores.
-        champion: Its scores of the same rows, if there is a champion to compare with.
-        min_rows: A smaller slice is reported but not judged.
+    Scores are (rows,) or (rows, classes). A slice with fewer than `min_rows` is reported but not judged.
     """
     records: list[dict[str, float | int | str | bool | None]] = []
     for column in columns:

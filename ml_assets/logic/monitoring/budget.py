@@ -15,7 +15,6 @@ class Spending:
     Attributes:
         month: such as `2013-04`.
         spent: the cost; None if it is unknown.
-        budget: the declared budget.
         unit: of both, such as CHF.
         field: where the budget is declared.
         blocks: whether a retraining is postponed above the budget.

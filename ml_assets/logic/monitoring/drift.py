@@ -56,10 +56,8 @@ DRIFT_TABLE: Final = TableContract(
         Column(
             "excess_psi", pl.Float64(),
             "PSI, less what sampling error alone explains for this number of rows, (bins - 1)(1/n + 1/m), less what 99 "
-            "of "
-            "100 training days do not exceed; at least 0. No share is taken as less than half a row of a training day "
-            "of "
-            "median size.",
+            "of 100 training days do not exceed; at least 0. No share is taken as less than half a row of a training "
+            "day of median size.",
         ),
         Column(
             "ks", pl.Float64(),
@@ -136,17 +134,9 @@ def measure_drift(
 
     With fewer rows than the limit, nothing is judged and the statistics are null.
 
-    Args:
-        frame: The rows: the model's features and, if the reference has it, `score`. A lazy frame of many rows is
-            collected one column at a time.
-        reference: The sketch from `sketch_reference`. For many days, read it once with `Reference.of`.
-        weights: Importance by feature. It is normalised to sum to 1, and a feature that is not named has weight 0. If
-            it is empty, all features weigh the same.
-        limits: The limits above which a day counts as drifted.
-        model: The model's name.
-        model_version: The version that made the predictions, to which the reference belongs.
-        day: The day of the rows, or the last of several.
-        first_day: The first of several days that are judged together.
+    A lazy frame of many rows is collected one column at a time. For many days, read the reference once with
+    `Reference.of`. Weights are normalised to sum to 1; a feature without one has weight 0, and if there are none, all
+    features weigh the same. `first_day` is the first of several days that are judged together.
 
     Returns:
         A table of `TABLE_SCHEMA`: the score first, then features by weighted excess PSI. `is_over` marks each row that
@@ -180,13 +170,7 @@ def measure_day(
 ) -> DailyDrift:
     """Measure a day's predictions: those of each model version against the reference of that version.
 
-    Args:
-        predictions: By day, the output of `predictions.score_rows`, for the day and for the days before it that may be
-            judged together with it.
-        watched: Returns what a version's rows are compared with.
-        limits: The limits above which a day counts as drifted.
-        model: The model's name.
-        day: The day.
+    `predictions` also has the days before that may be judged together with it.
 
     Raises:
         ContractError: See `measure_drift`.

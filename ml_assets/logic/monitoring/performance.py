@@ -83,21 +83,10 @@ def measure_performance(
 ) -> Performance:
     """Join a day's predictions with the labels known so far, and measure them.
 
-    Args:
-        predictions: The output of `predictions.score_rows` for the day, all from one model version.
-        labels: One row per version of a label known so far: key, known time and target; a null target has no label. The
-            newest version of a key is used. Labels of other predictions are ignored.
-        model: The model's name.
-        task: The model's task.
-        key: Columns that identify a prediction in both frames.
-        target: The column of the label.
-        known_time: The column of the time when a version of a label became known.
-        day: The day of the predictions.
-        metrics: The metrics; all of the task's if empty.
-        former: The version and scores of the previous champion, if it is compared: one row for each prediction.
-        seed: Seed of the folds that are left out in turn for the intervals. The intervals therefore ignore what all
-            rows of the day have in common.
-        personal: Columns whose values no message shows.
+    `labels` has one row per version of a label known so far: the newest version of a key is used, and a null target has
+    no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
+    all of the task are measured. Intervals leave out folds of rows, so they ignore what all rows of the day have in
+    common.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
@@ -284,8 +273,7 @@ def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str)
     if scores.height != predictions.height:
         raise DataError(
             f"the previous champion of model '{model}' gave {scores.height} scores for {predictions.height} "
-            "predictions; "
-            "expected one each. Score the same rows with both."
+            "predictions; expected one each. Score the same rows with both."
         )
     named = scores.select(pl.selectors.starts_with("score")).rename(lambda name: f"{_FORMER}{name}")
     return predictions.hstack(named.get_columns())
@@ -349,8 +337,7 @@ def _check_columns(
     if task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
         problems.append(
             f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' needs one per "
-            "class. "
-            "Materialize the predictions again."
+            "class. Materialize the predictions again."
         )
     if problems:
         raise ContractError("\n".join(problems))
@@ -403,8 +390,7 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
         unknown = ", ".join(column.cast(pl.String).filter(index.is_null()).unique().sort().head(5))
         raise DataError(
             f"target '{target}' has {index.null_count()} labels of classes that the model does not have: {unknown}; it "
-            "has "
-            f"{', '.join(classes)}. Train again on rows that have them."
+            f"has {', '.join(classes)}. Train again on rows that have them."
         )
     return index.cast(pl.Float64).to_numpy()
 

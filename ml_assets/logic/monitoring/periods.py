@@ -13,14 +13,8 @@ def rows_of_period(
 ) -> tuple[date, pl.DataFrame]:
     """Return the rows that a model version predicted for a day, with those of days before until there are enough.
 
-    Days that only another version predicted end the period. Days without predictions do not.
-
-    Args:
-        days: By day, its predictions with their `model_version`; models have different columns.
-        day: The last day, which has predictions of the version.
-        version: The version.
-        min_rows: Number of rows that are enough.
-        most_days: Maximum number of days, including the last.
+    Days that only another version predicted end the period. Days without predictions do not. `min_rows` are enough;
+    `most_days` includes the last day.
 
     Returns:
         The first day with rows, and the rows.

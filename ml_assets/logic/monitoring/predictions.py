@@ -36,16 +36,6 @@ def score_rows(
 ) -> pl.DataFrame:
     """Combine scores with their keys and feature rows.
 
-    Args:
-        features: The scored feature rows.
-        spec: The model's spec.
-        model_version: The version of the model.
-        scores: The output of `model.predict`, in the order of the rows.
-        key: Columns that identify a prediction.
-        prediction_time: The column with the prediction time.
-        features_version: The version of the artifact with the rows.
-        day: The column with the day of a row.
-
     Returns:
         `prediction_id`, key, day, prediction time, the columns of the scores, `model_version`, `features_version` and
         `features`, a struct of the model's own features in the model's order. The id consists of the model's version
@@ -80,8 +70,7 @@ def score_rows(
         raise DataError(
             f"the key ({', '.join(key)}) of the rows to score has {named[PREDICTION_ID].null_count()} nulls and "
             f"{named[PREDICTION_ID].drop_nulls().n_unique()} distinct values in {named.height} rows; expected one per "
-            "row. "
-            "Remove the duplicates in the feature table."
+            "row. Remove the duplicates in the feature table."
         )
     return pl.concat([named, scores], how="horizontal").select(
         PREDICTION_ID,
@@ -94,12 +83,7 @@ def score_rows(
 
 
 def input_changes(model: Model, now: TableContract) -> tuple[ContractChange, ...]:
-    """Return how the features that a model reads have changed since its training.
-
-    Args:
-        model: The model.
-        now: The current contract of all features.
-    """
+    """Return how the features that a model reads have changed since its training."""
     trained = model.contract.contract()
     inputs = {feature.name for feature in model.spec.features}
     read = [name for name in trained.names if name in inputs]
@@ -112,12 +96,6 @@ def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) ->
     """Raise an error if the model does not predict the declared target and task.
 
     That happens if the target of a model is changed, or if a new model gets the name of a removed one.
-
-    Args:
-        spec: The model's spec.
-        version: The model's version.
-        task: The declared task.
-        target: The declared target.
 
     Raises:
         ContractError: Task or target differ.
@@ -132,12 +110,6 @@ def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) ->
 
 def check_inputs(changes: Sequence[ContractChange], spec: ModelSpec, *, version: str, where: str) -> None:
     """Raise an error if rows have another meaning than those that the model was trained on.
-
-    Args:
-        changes: The output of `input_changes`.
-        spec: The model's spec.
-        version: The model's version.
-        where: The file in which the features are declared.
 
     Raises:
         ContractError: Changes are incompatible; all are listed.

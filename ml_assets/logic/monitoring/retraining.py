@@ -115,12 +115,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     """Request a retraining if enough of the newest judged days are above their drift limits.
 
     A day with too few rows is not judged and does not count. If days were judged together, each row counts once: the
-    next period back is the newest that ends before this one begins.
-
-    Args:
-        days: drift summaries, in any order; those of other champions are ignored.
-        champion: the current champion.
-        rules: the rules.
+    next period back is the newest that ends before this one begins. Summaries of other champions are ignored.
     """
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
     judged = _apart([it for it in own if it.state != "not judged"])[-rules.drift_window_days :]
@@ -172,13 +167,8 @@ def performance_finding(
     A day's loss is the metric that its scores led to expect, less the measured one. If the metric cannot be expected
     from scores, the one of the test window is used. Losses are divided by the standard deviation of the test window's
     days and summed in a one-sided CUSUM (Page 1954, Continuous Inspection Schemes): `SLACK` is subtracted each day, and
-    the sum does not fall below zero. A day counts for at most `MOST`, so several days are needed.
-
-    Args:
-        days: performance summaries, in any order. Those of other champions, and days with too few labels, are ignored.
-        champion: the current champion.
-        rules: the rules.
-        metric: the deciding metric.
+    the sum does not fall below zero. A day counts for at most `MOST`, so several days are needed. Days of other
+    champions, and days with too few labels, are ignored.
     """
     if rules.performance_limit is None:
         return RetrainingFinding(
@@ -225,10 +215,7 @@ def performance_finding(
 def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool:
     """Return whether enough labels of a day are known to use its metric.
 
-    Args:
-        day: performance of the day.
-        metric: the metric.
-        coverage: share of the predictions that must have a label, not counting those that never get one.
+    `coverage` is the share of the predictions that must have a label, not counting those that never get one.
     """
     wanted = coverage * (day.predictions - day.without_label)
     return day.predictions > 0 and metric.name in day.metrics and day.labelled >= wanted
@@ -239,13 +226,8 @@ def labels_finding(
 ) -> RetrainingFinding:
     """Request a retraining if the labels of days after the last training would add enough rows.
 
-    Days without predictions have no performance summary, so their labels are not counted.
-
-    Args:
-        days: performance summaries of all champions, in any order.
-        champion: the current champion.
-        history: requested retrainings, in any order; a rejected challenger was trained on its labels too.
-        rules: the rules.
+    Days without predictions have no performance summary, so their labels are not counted. The summaries are of all
+    champions. A rejected challenger of the history was trained on its labels too.
     """
     if rules.label_growth is None:
         return RetrainingFinding(
@@ -270,14 +252,7 @@ def labels_finding(
 
 
 def floor_finding(today: date, champion: Serving, history: Sequence[Retraining], rules: Rules) -> RetrainingFinding:
-    """Request a retraining if the last training is too long ago, whatever the other facts are.
-
-    Args:
-        today: the as-of day of a retraining now.
-        champion: the current champion.
-        history: requested retrainings, in any order.
-        rules: the rules.
-    """
+    """Request a retraining if the last training is too long ago, whatever the other facts are."""
     if rules.floor_days is None:
         return RetrainingFinding(
             "floor", is_over=False, day=today, sentence="There is no maximum age.", change="floor_days"
@@ -315,15 +290,7 @@ def decide(
     There is one retraining at a time, and none within the cool-down. The cool-down, in days of data, begins at the last
     training, or when a champion was rolled back. It is doubled for each challenger that the gate has rejected since the
     champion's promotion, at most `DOUBLINGS` times, so that a retraining that does not help is not repeated over and
-    over.
-
-    Args:
-        findings: what the facts show; the first that requests a retraining is the cause.
-        day: the newest day with features.
-        champion: the current champion.
-        history: requested retrainings, in any order.
-        rules: the rules.
-        busy: what is already running, as text; None if nothing is.
+    over. The first finding that requests a retraining is the cause. `busy` is what is already running, as text.
     """
     requested = next((it for it in findings if it.is_over), None)
     if requested is None:

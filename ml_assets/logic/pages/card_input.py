@@ -73,12 +73,10 @@ class CardInput:
         leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
         serving: The current champion's version, if it is known.
-        importances: How the features were selected.
         model_importances: The importances of this model's features, as `Model.importances`; empty if not measured.
         drift_history: Days since promotion, in any order.
         performance: Days since promotion, in any order.
         performance_metric: The metric to plot over days; None for the evaluation's metric.
-        versions: Version of each artifact, by name.
         written_at: Time of rendering; naive UTC.
     """
 

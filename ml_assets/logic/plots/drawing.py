@@ -192,13 +192,9 @@ def rows_with(frame: pl.DataFrame, wanted: Sequence[str], artifact: str) -> pl.D
 
 
 def draw_svg(name: str, title: str, draw: Callable[[Figure], None], *, height: float) -> str:
-    """Draw on a new figure of 640 px and return its SVG.
+    """Draw on a new figure of 640 px and return its SVG. `draw` adds the axes; the height is in inches of 96 px.
 
-    Args:
-        name: Prefix of the ids in the text, so that several plots can be on one page.
-        title: The fact that the plot shows; also its text for screen readers.
-        draw: Adds the axes to the figure.
-        height: Inches of 96 px.
+    The title is the fact that the plot shows. Ids in the text begin with `name`, so that a page can have several plots.
     """
     import io
 

@@ -56,9 +56,7 @@ _CLASSES = 12
 def evaluation_plots(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> dict[str, str]:
     """Draw all plots that the evaluation's task and content allow, by name, in reading order.
 
-    Args:
-        evaluation: The challenger's evaluation.
-        classes: The classes in the order of the confusion's indices; without them the indices are shown.
+    Without `classes`, the confusion shows their indices.
     """
     have = set(evaluation.curves["curve"].unique()) if evaluation.curves.height else set()
     plots: dict[str, str] = {}

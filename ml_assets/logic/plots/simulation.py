@@ -41,13 +41,7 @@ _MONTHS: Final = 70
 
 
 def weeks_plot(weeks: pl.DataFrame, events: pl.DataFrame, metric: Metric) -> str:
-    """Draw the metric of each policy by week, and below it when triggered retraining trained.
-
-    Args:
-        weeks: the output of `simulation_report.weeks`.
-        events: the output of `simulation_report.events`.
-        metric: the metric.
-    """
+    """Draw the metric of each policy by week, and below it when triggered retraining trained."""
     frame = rows_with(weeks, ["policy", "first_day", "value"], "simulation")
     policies = frame["policy"].unique(maintain_order=True).to_list()
     own = events.filter(pl.col("policy") == _STRONG) if _STRONG in policies else events.clear()
@@ -83,12 +77,7 @@ def weeks_plot(weeks: pl.DataFrame, events: pl.DataFrame, metric: Metric) -> str
 
 
 def gains_plot(weeks: pl.DataFrame, metric: Metric) -> str:
-    """Draw the gain of each policy over never retraining: the sum of the weeks' gains, weighted by rows.
-
-    Args:
-        weeks: the output of `simulation_report.weeks`, including the policy "never".
-        metric: the metric.
-    """
+    """Draw the gain of each policy over never retraining: the sum of the weeks' gains, weighted by rows."""
     frame = rows_with(weeks, ["policy", "first_day", "value", "rows"], "simulation")
     base = frame.filter(pl.col("policy") == "never").select("first_day", base="value")
     sign = 1 if metric.higher_is_better else -1
@@ -116,12 +105,7 @@ def gains_plot(weeks: pl.DataFrame, metric: Metric) -> str:
 
 
 def fits_plot(weeks: pl.DataFrame, events: pl.DataFrame) -> str:
-    """Draw how many models each policy has trained by each day.
-
-    Args:
-        weeks: the output of `simulation_report.weeks`.
-        events: the output of `simulation_report.events`.
-    """
+    """Draw how many models each policy has trained by each day."""
     frame = rows_with(weeks, ["policy", "first_day", "last_day"], "simulation")
     policies = frame["policy"].unique(maintain_order=True).to_list()
     trained = {

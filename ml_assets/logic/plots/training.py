@@ -43,12 +43,7 @@ _BARS = ("feature", "shap_share", "gain_share", "permutation", "permutation_std"
 
 
 def importance_plot(importances: pl.DataFrame, metric: str) -> str:
-    """Draw each feature's share of a model's mean |SHAP| and its permutation importance; the 25 first by rank.
-
-    Args:
-        importances: `Model.importances`.
-        metric: What permutation importance is measured in.
-    """
+    """Draw each feature's share of a model's mean |SHAP| and its permutation importance; the 25 first by rank."""
     table = rows_with(importances, _BARS, "importances").sort("rank", "feature")
     first = table.head(1)
     title = f"{first['feature'][0]} carries {share(first['shap_share'][0])} of mean |SHAP|" if first.height else ""

@@ -36,8 +36,7 @@ def time_expressions(contract: TableContract) -> dict[str, str]:
     if contract.known_time is None:
         raise ContractError(
             f"table '{contract.name}' does not declare when its rows are known, so features cannot be tested for "
-            "leaks. "
-            f"Give it `known_time` in its meta, SQL over the row or '{ALWAYS}'; see {contract.where}."
+            f"leaks. Give it `known_time` in its meta, SQL over the row or '{ALWAYS}'; see {contract.where}."
         )
     row = "timestamp '0001-01-01 00:00:00'" if contract.known_time == ALWAYS else contract.known_time
     return {_KNOWN: row, **{name: sql for sql, name in _names(contract).items()}}

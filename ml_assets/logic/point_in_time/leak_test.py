@@ -147,8 +147,7 @@ def power(cuts: int, days: int) -> str:
 
     return (
         f"{counted(cuts, 'prediction time')} on {counted(days, 'day')} {'misses' if cuts == 1 else 'miss'} a leak that "
-        f"shows at a share of times: {missed(cuts)}; "
-        f"on a share of days only: {missed(days)}"
+        f"shows at a share of times: {missed(cuts)}; on a share of days only: {missed(days)}"
     )
 
 

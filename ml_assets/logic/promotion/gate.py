@@ -452,9 +452,8 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> GateRule:
         sentence = f"Worse than the champion by more than {margin:g} on {listed}"
     if judged.height:
         sentence += (
-            f". Slices are tested together by Holm's rule, the worst of {judged.height} "
-            f"{confidence_words(1 - level)}. A challenger that is within the margin on all of them fails in at most "
-            f"{SLICE_ERROR_RATE:.0%} of cases"
+            f". Slices are tested together by Holm's rule, the worst of {judged.height} {confidence_words(1 - level)}. "
+            f"A challenger that is within the margin on all of them fails in at most {SLICE_ERROR_RATE:.0%} of cases"
         )
     sentence += f".{_unjudged(slices, metric)}"
     return GateRule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)

@@ -1,4 +1,4 @@
-"""Read the promotion log: the current champion, the anchor, attempts, rollbacks; and build a person's next entry.
+"""Read the promotion log, oldest entry first: the champion, the anchor, attempts, rollbacks, and a person's next entry.
 
 Not here: the gate (see `ml_assets.logic.promotion.gate`), and writing the log (see `ml_assets.lake.promotion_log`).
 """
@@ -17,11 +17,7 @@ GATE: Final = "gate"
 
 
 def serving_since(entries: Sequence[Promotion]) -> Promotion | None:
-    """Return the entry that made the current champion champion; None if there is no champion.
-
-    Args:
-        entries: The log, oldest first.
-    """
+    """Return the entry that made the current champion champion; None if there is no champion."""
     since = None
     for entry in entries:
         if since is None or entry.champion != since.champion:
@@ -35,9 +31,6 @@ def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
     The versions form a stack. A promotion pushes a version. A rollback removes all versions above its target, so the
     next rollback goes further back. A version that returns, by a promotion or by a rollback to a removed version, is
     pushed again.
-
-    Args:
-        entries: The log, oldest first.
     """
     stack: list[str] = []
     for entry in entries:
@@ -67,9 +60,6 @@ def anchor(entries: Sequence[Promotion]) -> str | None:
     - If a person approves a waiting challenger, the gate's finding applies. If a person promotes another version, that
       version becomes the anchor.
     - A rollback restores the anchor from the time when its target was promoted.
-
-    Args:
-        entries: The log, oldest first.
     """
     current, champion = None, None
     anchors: dict[str, str] = {}
@@ -90,11 +80,6 @@ def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tup
 
     An attempt is a challenger on some test days that the gate compared by a test. The same challenger on the same days
     is the same attempt. A rollback does not restart the count.
-
-    Args:
-        entries: The log, oldest first.
-        challenger: The version that is judged.
-        test_days: The first and the last day of the test rows.
     """
     last = max((it.number for it in entries if it.action == "promote"), default=0)
     first_day, last_day = test_days
@@ -114,10 +99,6 @@ def rejections(entries: Sequence[Promotion], since: Promotion | None) -> int:
     """Return how many challengers the gate has rejected since an entry. A rollback also counts as one.
 
     A challenger counts once, however often it was judged: two runs at the same time must not double a cool-down.
-
-    Args:
-        entries: The log, oldest first.
-        since: The entry of the current champion; None without a champion.
     """
     if since is None:
         return 0
@@ -126,11 +107,7 @@ def rejections(entries: Sequence[Promotion], since: Promotion | None) -> int:
 
 
 def left(entries: Sequence[Promotion]) -> frozenset[str]:
-    """Return the versions that were champion and were rolled back from.
-
-    Args:
-        entries: The log, oldest first.
-    """
+    """Return the versions that were champion and were rolled back from."""
     return frozenset(entry.champion for entry in entries if entry.champion) - frozenset(standing(entries))
 
 
@@ -139,9 +116,6 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
 
     A newer waiting challenger replaces an older one. Nothing waits once the champion has changed, because the gate
     compared with the champion before.
-
-    Args:
-        entries: The log, oldest first.
     """
     waits, champion = None, None
     for entry in entries:
@@ -154,14 +128,7 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
 
 
 def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
-    """Return why a model does not match the current declaration, in sentences; empty if it does.
-
-    Args:
-        model: The model to be promoted.
-        task: The declared task.
-        target: The declared target.
-        inputs: The current contract of all features.
-    """
+    """Return why a model does not match the current declaration, in sentences; empty if it does."""
     spec = model.spec
     differences = [("task", spec.task, task), ("target", spec.target, target)]
     against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in differences if was != now]
@@ -182,15 +149,7 @@ def entry_of(
 ) -> Promotion:
     """Return the next entry of a log, by which a person promotes or rolls back, whatever the gate decided.
 
-    Args:
-        entries: The log that the person's decision is based on, oldest first.
-        version: The new champion.
-        model: The model's name.
-        action: Whether it is a promotion or a rollback.
-        why: The person's reason.
-        by: The person.
-        at: The time, in UTC.
-        entry_id: Distinguishes this decision from an equal one.
+    `entry_id` distinguishes this decision from an equal one.
     """
     judged = next((it for it in reversed(entries) if (it.challenger, it.decided_by) == (version, GATE)), None)
     waits = waiting(entries)

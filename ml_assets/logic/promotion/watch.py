@@ -45,9 +45,6 @@ def former_version(entries: Sequence[Promotion]) -> str | None:
 
     None if there is none, and after a rollback. Also None if the champion was champion before: a person promoted it
     again although its figures were known, so the same figures do not roll it back once more.
-
-    Args:
-        entries: the promotion log, oldest first.
     """
     since, stack = serving_since(entries), standing(entries)
     if since is None or since.action != "promote" or len(stack) < 2:

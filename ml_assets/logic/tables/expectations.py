@@ -66,18 +66,8 @@ def surprises(
     the values that are not missing. A day is compared with the days that exist among the `past_days` calendar days
     before it. The range is widened on both sides by `margin` times its width and by `NOISE` standard errors (of a
     Poisson count or of a binomial share); for a share by at least `LEAST`. A surprise widens the range of the days
-    after it, so a lasting change is reported once.
-
-    Args:
-        rows: the days to judge and the days before them.
-        days: the days to judge.
-        before: other days of the table. A day without rows in `rows` had none.
-        columns: columns whose missing values are counted.
-        categorical: columns whose categories are counted.
-        past_days: number of calendar days to look back.
-        min_days: with fewer days to compare with, a day is not judged.
-        margin: how far outside the range a figure may be, as a share of the range's width.
-        day: the column with the day of a row.
+    after it, so a lasting change is reported once. `before` are other days of the table: one without rows in `rows` had
+    none. With fewer than `min_days` to compare with, a day is not judged.
     """
     known = _days({*days, *before})
     windows = _windows(days, known, past_days=past_days, min_days=min_days)
@@ -124,15 +114,7 @@ def report_of(
     is_blocking: bool,
     not_judged: Sequence[date] = (),
 ) -> Report:
-    """Return surprises as findings of their rules; all rows of a day with a surprise count as breaking the rule.
-
-    Args:
-        found: the output of `surprises`.
-        rows_by_day: number of rows of each day.
-        contract: the table's contract.
-        is_blocking: whether a day with a surprise must not be published.
-        not_judged: the output of `days_not_judged`.
-    """
+    """Return surprises as findings of their rules; all rows of a day with a surprise count as breaking the rule."""
     findings = []
     unjudged = {str(day): "too few earlier days to compare with" for day in not_judged}
     for measure, rule in RULES.items():
@@ -196,14 +178,7 @@ def _odd_null_shares(
 
 
 def _odd_category_shares(windows: pl.DataFrame, rows_of: pl.DataFrame, name: str, margin: float) -> Iterator[Surprise]:
-    """Yield unusual shares of categories.
-
-    Args:
-        windows: with `of`, the number of values on `day`.
-        rows_of: rows by day and category.
-        name: the column.
-        margin: how far outside the range a share may be.
-    """
+    """Yield unusual shares of categories."""
     past = windows.filter(pl.col("day") < pl.col("judged"))
     whole = past.group_by("judged").agg(pl.col("of").sum())
     tops = (

@@ -35,13 +35,7 @@ def select_features(
 ) -> pl.DataFrame:
     """Return only the declared columns, sorted by day, event time and key.
 
-    Args:
-        frame: The feature table's rows.
-        key: Columns that identify a prediction.
-        times: The event time, then the prediction time: UTC without a zone.
-        feature_list: The features, in the order of the result.
-        day: The column with the day of a row.
-        personal: Columns whose values no message shows.
+    `times` are the event time and the prediction time: UTC without a zone.
 
     Returns:
         Key, day, times, features. Missing features stay missing.
@@ -107,15 +101,7 @@ def is_naive(dtype: pl.DataType) -> bool:
 def repeated_keys(
     frame: pl.DataFrame, key: Sequence[str], *, fix: str, where: str = "", personal: Collection[str] = ()
 ) -> list[str]:
-    """Return a message if rows share a key, with examples; otherwise an empty list.
-
-    Args:
-        frame: The rows.
-        key: Columns that identify a row.
-        fix: How to fix it, as a sentence.
-        where: What the rows are, if the message is to name it.
-        personal: Columns whose values no message shows.
-    """
+    """Return a message if rows share a key, with examples; otherwise an empty list."""
     twice = frame.group_by(list(key)).len("__rows").filter(pl.col("__rows") > 1).sort(["__rows", *key], nulls_last=True)
     if twice.height == 0:
         return []

@@ -35,17 +35,8 @@ def select_labels(
     An outcome that never gets a label (a null target with a known time) is included, so that it can be counted. An
     outcome without a known time is excluded. Of a corrected outcome, each day has the newest version known on that day,
     so a day's labels do not depend on the other requested days. Only the given outcomes are used: a correction that
-    becomes known after the days that were read is ignored.
-
-    Args:
-        outcomes: One row per version of an outcome: key, `day` (its own), known time, target, reason.
-        key: Columns that identify a prediction.
-        known_time: The column with the time when the outcome could first be known, UTC without a zone.
-        target: The label; null if there is none.
-        days: First and last day of becoming known, both included.
-        reason: The column that states why there is no label.
-        timezone: The time zone of the days.
-        personal: Columns whose values no message shows.
+    becomes known after the days that were read is ignored. `outcomes` has one row per version of an outcome. The known
+    time is UTC without a zone.
 
     Returns:
         `day`, key, `event_day`, known time, target, `reason` (if declared), sorted by known time and key.
@@ -104,15 +95,7 @@ def labels_left_out(
     """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
 
     An outcome that is never known, or too late, counts on its own day. One that was corrected on the day on which it
-    became known counts on that day.
-
-    Args:
-        outcomes: See `select_labels`.
-        key: Columns that identify a prediction.
-        known_time: The column with the time when the outcome could first be known, UTC without a zone.
-        days: First and last day.
-        maturity_days: Days that a label can take to become known. What becomes known later is never a label.
-        timezone: The time zone of the days.
+    became known counts on that day. What becomes known more than `maturity_days` later is never a label.
     """
     marked = outcomes.with_columns(day_of_moment(pl.col(known_time), timezone).alias("__known_on"))
     never = pl.col("__known_on").is_null()

@@ -65,12 +65,7 @@ class Audit:
         return found
 
     def refusal(self, table: str, *, share: float | None) -> str:
-        """Return why nothing may be published, with how to fix it; empty if everything may.
-
-        Args:
-            table: the table's name in the lake.
-            share: the declared share.
-        """
+        """Return why nothing may be published, with how to fix it; empty if everything may."""
         if not self.report.blocking:
             return ""
         over = [too_many_broken(part, share or 0.0, day) for day, part in self.over.items()]
@@ -101,13 +96,8 @@ def audit(
 ) -> Audit:
     """Check a table against its contract, and quarantine rows that break a row rule if the declaration allows it.
 
-    Args:
-        rows: all rows of the run.
-        contract: the table's contract.
-        partition: the column with the partition of a row; None for a table without partitions.
-        others: the tables that relationships point to, by name.
-        share: the share of a partition's rows that may be quarantined; None if none may.
-        released: rows that a person released. Row rules do not apply to rows equal to one of them.
+    `share` is the share of a partition's rows that may be quarantined; None if none may. Row rules do not apply to rows
+    that equal a `released` one.
     """
     marked = _marked(rows, contract, released)
     held = marked.filter(~pl.col(_RELEASED)).drop(_RELEASED)
@@ -180,14 +170,7 @@ def as_warnings(report: Report) -> Report:
 def quarantine_findings(
     quarantined: pl.DataFrame, contract: TableContract, *, rows: int, partition: str | None
 ) -> dict[str, RuleResult]:
-    """Return the findings about quarantined rows, by rule; these rules only warn.
-
-    Args:
-        quarantined: the rows, with `broken_rules`.
-        contract: the table's contract.
-        rows: number of rows of the table before.
-        partition: the column with the partition of a row; None for a table without partitions.
-    """
+    """Return the findings about quarantined rows, by rule; these rules only warn."""
     found = {}
     for name in broken_counts(quarantined):
         broken = quarantined.filter(pl.col(BROKEN_RULES).list.contains(name)).drop(BROKEN_RULES)

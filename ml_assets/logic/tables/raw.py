@@ -40,12 +40,8 @@ def day_expression(
 ) -> pl.Expr:
     """Return the day of a row; null if there is no such day (30 February).
 
-    Args:
-        column: a date, ISO text (whose date is used as it is written), or a timestamp in UTC.
-        year: with `month` and `day`, instead of `column`.
-        month: see `year`.
-        day: see `year`.
-        timezone: the time zone of the days, for a timestamp; otherwise None.
+    It is in one column (a date, ISO text whose date is used as written, or a timestamp in UTC with the time zone of the
+    days) or in three.
     """
     if column is not None and timezone is not None:
         return day_of_moment(pl.col(column), timezone)
@@ -81,13 +77,7 @@ def by_day(
 ) -> Cut:
     """Return the rows of each day of a range (both ends included), and the number of rows of undeclared days.
 
-    Args:
-        frame: the source's rows.
-        day: the day of a row.
-        first: the first day of the run.
-        last: the last day of the run.
-        declared: the first and the last day that have partitions; None for an open end.
-        personal: columns whose values no message shows.
+    Days outside `declared`, whose ends may be open, have no partitions.
 
     Raises:
         DataError: rows have no day.
@@ -192,13 +182,8 @@ def keep_versions(
 
     Rows of the first landing have no `received_at`. Later rows have the time of their landing, unless the source has a
     column of that name. If the source no longer has a row, its newest version gets this time as `gone_at`. If the row
-    returns, it is a new version. A column that was not stored before is filled in; that is not a correction.
-
-    Args:
-        source: the source's rows of one partition.
-        standing: the stored rows, in any order of versions; None if the partition was never landed.
-        key: columns that identify a row, without `received_at`.
-        received_at: the time of the landing, UTC.
+    returns, it is a new version. A column that was not stored before is filled in; that is not a correction. `standing`
+    is None if the partition was never landed; the key is without `received_at`.
 
     Raises:
         DataError: rows changed although stored rows have this `received_at` or `gone_at` or a later one; the source has
@@ -278,13 +263,7 @@ def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -
 
 
 def moved_rows(rows: pl.DataFrame, *, key: Sequence[str], at: datetime) -> int:
-    """Return the number of rows that a landing moved from one partition to another.
-
-    Args:
-        rows: all partitions of the landing, with the partition of each row.
-        key: columns that identify a row.
-        at: the time of the landing.
-    """
+    """Return the number of rows that a landing moved from one partition to another."""
     identity = [name for name in key if name != RECEIVED_AT]
     if not identity:
         return 0

@@ -19,11 +19,6 @@ def rejected_rows(rows: pl.DataFrame, report: Report, *, others: Others | None =
     """Return the rows with a column `broken_rules`: the names of the blocking rules that each row breaks.
 
     Every row breaks a rule about columns or about the day as a whole. All rows with the same values break uniqueness.
-
-    Args:
-        rows: the checked rows, or some of their days.
-        report: the result of checking them against their contract.
-        others: the tables that relationships point to.
     """
     contract = report.contract
     sound = [column.name for column in contract.columns if rows.schema.get(column.name) == column.dtype]

@@ -10,11 +10,7 @@ def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Genera
     """Return at most `size` row numbers, drawn without replacement, in ascending order.
 
     Taking every n-th row instead would follow patterns in the order of the rows: of pairs, it could take only one side.
-
-    Args:
-        rows: Number of rows, or the row numbers to draw from.
-        size: Maximum number of rows to draw.
-        draw: The generator; it is not advanced if all rows are taken.
+    The generator is not advanced if all rows are taken.
     """
     index = np.arange(rows) if isinstance(rows, int) else rows
     if len(index) <= size:

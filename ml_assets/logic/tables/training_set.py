@@ -55,12 +55,6 @@ class TrainingWindows:
 def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, test_days: int) -> TrainingWindows:
     """Compute the windows back from the as-of day: test is last, validation before it, train before that.
 
-    Args:
-        as_of: The last day of the test window.
-        train_days: Length of the train window; None for all earlier days.
-        validation_days: Length of the validation window.
-        test_days: Length of the test window.
-
     Raises:
         DataError: A window is shorter than one day.
     """
@@ -99,27 +93,9 @@ def assemble_training_set(
     A row is purged if its label became known at or after the first prediction of a later window, because a model for
     that prediction could not have been trained on it (López de Prado 2018, Advances in Financial Machine Learning,
     7.4). Of a corrected label, the newest version known by the as-of day is used, with its own known time. Nothing that
-    is known or predicted after the as-of day changes the result.
-
-    Args:
-        features: One row per prediction: key, `day`, event and prediction time, features. Read lazily: only the needed
-            columns and days.
-        labels: One row per version of an outcome: key, known time, target (null if it never gets a label) and
-            optionally `reason` (why it has none).
-        model: Name of the model, for messages and the summary.
-        task: The model's task.
-        target: The label column.
-        key: Columns that identify a prediction in both frames.
-        event_time: Column of `features` with the event time.
-        prediction_time: Column of `features` with the prediction time.
-        known_time: Column of `labels` with the time when the label could first be known.
-        feature_list: The features to include, in this order.
-        as_of: Last day of the test window. Labels that become known later are ignored.
-        train_days: Days of the train window; None for all earlier days.
-        validation_days: Days of the validation window.
-        test_days: Days of the test window.
-        timezone: The time zone of the days.
-        personal: Columns whose values no message shows.
+    is known or predicted after the as-of day changes the result. `features` has one row per prediction; only the needed
+    columns and days are read. `labels` has one row per version of an outcome, with a null target if it never gets a
+    label, and optionally the `reason`. Without `train_days`, train has all earlier days.
 
     Returns:
         The rows sorted by event time and key: key, day, times, features, target, `split`.

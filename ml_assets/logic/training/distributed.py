@@ -41,12 +41,7 @@ _NAMES: Final = {
 
 
 def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no dependency
-    """Return a trainer that uses a Dask cluster.
-
-    Args:
-        client: A `distributed.Client`.
-        workers: Maximum number of its workers.
-    """
+    """Return a trainer that uses at most a number of workers of a `distributed.Client`."""
 
     def train(matrix: Matrix, target: Vector, features: Sequence[Feature], full: Parameters, rounds: int) -> Booster:
         import lightgbm

@@ -90,12 +90,7 @@ def encode(
 ) -> pl.DataFrame:
     """Encode rows as numbers, with the same function for training, batch and online predictions.
 
-    Args:
-        frame: Rows with at least the features' columns.
-        features: The features, in this order.
-        vocabularies: The categories of each categorical feature; a category's code is its position.
-        unseen_categories: What happens to a category outside the vocabulary: it becomes missing, or it is an error.
-        model: Name of the model, for messages.
+    A category's code is its position in the vocabulary.
 
     Returns:
         Float64 (numbers, Booleans) and Int32 (category codes) columns; missing values stay null.
@@ -140,8 +135,7 @@ def number_problem(column: pl.Series) -> str | None:
         if lost:
             return (
                 f"{inexact_words(lost, column.len())}; make wrong values null in its table, mark it categorical if it "
-                "is an "
-                "identifier, or subtract a constant"
+                "is an identifier, or subtract a constant"
             )
     return None
 

@@ -131,14 +131,6 @@ def permuted(
     It is measured on a random sample of at most `PERMUTED_ROWS` validation rows. Its standard deviation covers the
     repeats only, not the choice of the sample.
 
-    Args:
-        model: The trained model, with the importances from `explain`.
-        training: The training set that it was trained on.
-        metric: The metric whose loss is measured.
-        seed: Seed of the sample and the shuffles.
-        threads: Threads of LightGBM.
-        repeats: Shuffles of each feature, at least 2.
-
     Raises:
         DataError: The model has no importances yet, or the metric is not defined on the sample.
     """

@@ -113,18 +113,8 @@ def measure_importances(
     Gain alone overrates columns with many values. Permutation alone underrates columns that have a duplicate. A feature
     does not beat noise in a fold if the model would be better without it, by more than any noise and two standard
     errors. A feature is selected if it beats noise in at least half of the folds. If none does, all are selected.
-
-    Args:
-        training: The frozen rows.
-        seed: Seed of samples, noise, shuffles and fits.
-        metric: The metric for permutation importance. A loss is above zero, for metrics of both directions.
-        threads: Threads of LightGBM.
-        rows: Maximum number of validation rows for permutation importance; half as many on the earlier folds.
-        folds: Time folds, including validation.
-        repeats: Shuffles of each feature, at least 2.
-        fit_rows: Maximum number of rows to fit a fold on.
-        explained_rows: Maximum number of validation rows for mean |SHAP|. Its cost grows with rows, trees and depth.
-        on_fold: Called after each fold with the number of finished folds and of all folds.
+    `rows` is the maximum number of validation rows for permutation importance; the earlier folds use half as many.
+    `on_fold` is called after each fold with the number of finished folds and of all folds.
 
     Returns:
         The figures of the last fold, one row for each feature and for the injected noise with the largest gain of each

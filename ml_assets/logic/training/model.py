@@ -68,11 +68,7 @@ def bin_training_set(
 ) -> Binned:
     """Encode and bin the rows once. Every fit with the same bin parameters can use the result.
 
-    Args:
-        training: The frozen rows. Vocabularies come from its train rows only.
-        features: The features, in this order.
-        parameters: From `full_parameters`; only those of binning (`BINNING`) and the seed are used.
-        with_validation: Whether validation rows are binned too, with the edges of the train rows.
+    Vocabularies come from train rows only. Validation rows are binned with the edges of the train rows.
 
     Raises:
         ContractError: Columns have the wrong type.
@@ -185,13 +181,8 @@ def boost(
 ) -> Booster:
     """Train on binned rows.
 
-    Args:
-        binned: The rows. A validation set is evaluated after each round.
-        parameters: From `full_parameters`, with the same bin parameters as the rows.
-        rounds: Maximum number of boosting rounds.
-        early_stopping: Stop after this number of rounds without a better validation metric; `best_iteration` is then
-            used.
-        callbacks: LightGBM callbacks.
+    A validation set is evaluated after each round. After `early_stopping` rounds without a better metric, training
+    stops, and `best_iteration` is used.
     """
     import lightgbm
 
@@ -230,19 +221,9 @@ def fit(
     """Train the model on the train rows only. Validation and test rows are not used.
 
     With `parameters` and `rounds` of a study's best trial, the trees are those of the trial, byte for byte.
-
-    Args:
-        training: The frozen rows.
-        features: Names of the features.
-        parameters: Replace `DEFAULTS`. A spec's own parameters can be given, to train it again.
-        rounds: Boosting rounds.
-        seed: Equal seeds give equal trees.
-        reference: The sketch that drift is measured against, stored with the model.
-        threads: The model does not depend on it and does not record it.
-        device: Device that builds histograms; only "cpu" is deterministic.
-        unseen_categories: What `predict` does with a category outside the vocabulary.
-        on_round: Called after each round with its number, from 1, and the share of finished rounds.
-        trainer: Trains instead of this process, and does not report rounds; see `distributed`.
+    `parameters` replace `DEFAULTS`. Only the device "cpu" is deterministic; the number of threads changes nothing.
+    `on_round` is called after each round with its number, from 1, and the share of finished rounds. A `trainer` trains
+    instead of this process and does not report rounds.
 
     Raises:
         DataError: Features are unknown, there are no rounds, or targets are missing.
@@ -293,13 +274,7 @@ def fit(
 
 
 def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
-    """Score rows.
-
-    Args:
-        model_text: The booster as LightGBM text; parsed once and cached.
-        spec: The model's spec.
-        frame: Rows with at least the model's features.
-        threads: For many rows; few rows are scored by one thread.
+    """Score rows. The text is parsed once and cached; few rows are scored by one thread.
 
     Returns:
         In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the

@@ -141,12 +141,6 @@ class MalformedModelError(ValueError):
 def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) -> str:
     """Return the part of a model's text that predictions need, header and trees, if LightGBM can parse it safely.
 
-    Args:
-        text: The whole text.
-        names: The features' names as in the text, in order.
-        task: The model's task.
-        classes: Number of classes of a multiclass model.
-
     Raises:
         MalformedModelError: LightGBM did not write this text, or it belongs to another model.
     """

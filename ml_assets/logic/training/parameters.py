@@ -64,14 +64,8 @@ def full_parameters(
 ) -> Parameters:
     """Return all LightGBM parameters: defaults, chosen values, and those that make it deterministic.
 
-    Args:
-        task: Sets the objective.
-        parameters: The chosen values; seed, threads and device in it must agree with the arguments.
-        classes: The classes of a multiclass target.
-        seed: Seed of the sampling of rows and columns.
-        threads: The trees do not depend on it.
-        device: Device that builds histograms; only "cpu" is deterministic.
-        metric: LightGBM's name of the validation metric, or "None".
+    The trees do not depend on the number of threads. Only the device "cpu" is deterministic. `metric` is LightGBM's
+    name of the validation metric, or "None".
 
     Raises:
         ContractError: Parameters are unknown, reserved or contradict each other.

@@ -92,16 +92,10 @@ class Search(Record):
     """The settings of a search, without its rows. Workers receive it as JSON.
 
     Attributes:
-        features: Names of the features.
-        metric: The metric of trials on validation rows.
         trials: Final number of trials, including those of a continued study.
-        seed: Seed of the search and of every fit.
-        threads: Threads of LightGBM.
-        device: Device that builds histograms.
         fixed: Declared parameters, which are not searched.
         first_parameters: Parameters to try first, such as those of a champion. A value outside its range is moved to
             the nearest end; parameters that are not searched are ignored.
-        rounds: Maximum number of boosting rounds.
         early_stopping_rounds: Stop a trial after this number of rounds without a better validation metric.
     """
 

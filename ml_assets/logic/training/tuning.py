@@ -56,16 +56,8 @@ def tune(
     It uses the tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al.
     2017). The first trial has the default parameters, the second has `search.first` if given. Rows are binned once.
     Trial n draws from a generator of (seed, n), so a continued study does not repeat itself, and equal arguments give
-    equal trials.
-
-    Args:
-        training: The frozen rows.
-        search: The settings of the search.
-        previous: `Tuning.trials` of a study to continue, with the same training set, features, metric and space.
-        seconds: No trial is started after this time; needs a clock.
-        clock: Seconds on a monotonic clock.
-        space: The search space.
-        on_trial: Called after each trial with all trials so far and their final number.
+    equal trials. `previous` is `Tuning.trials` of a study with the same training set, features, metric and space. After
+    `seconds`, no trial is started. `on_trial` is called after each trial with all trials so far and their final number.
 
     Raises:
         DataError: There is no trial in the budget, previous trials have another space, or the metric is not defined on

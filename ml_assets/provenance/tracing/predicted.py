@@ -34,11 +34,7 @@ class Predicted:
 def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: str | None = None) -> Trace:
     """Return where a prediction came from: the newest one with that key, with the others named.
 
-    Args:
-        lake: the lake.
-        models: the models whose predictions are searched.
-        prediction: its key, values joined by `/`, or its complete `prediction_id`.
-        day: the day to search; all if None.
+    `prediction` is its key, values joined by `/`, or its complete `prediction_id`.
 
     Raises:
         MissingArtifactError: no prediction has that key.
@@ -61,8 +57,7 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
         of = ", ".join(models) or "any model"
         raise MissingArtifactError(
             f"no prediction of {of}{f' on {day}' if day else ''} has the key '{prediction}'; searched {looked:,} "
-            "predictions. "
-            f"Give its key{f' as in {example}' if example else ''}, or its complete {ID}."
+            f"predictions. Give its key{f' as in {example}' if example else ''}, or its complete {ID}."
             + "".join(f"\n{problem}" for problem in problems)
         )
     found.sort(key=lambda it: (it.manifest.partition or "", it.manifest.number))

@@ -30,11 +30,8 @@ class Target:
     def of(cls, lake: Manifests, what: str, partition: str | None, *, every: bool) -> Self:
         """Find a model or an artifact.
 
-        Args:
-            lake: the lake.
-            what: `MODEL`, `ASSET`, or either with `@VERSION`.
-            partition: the partition; all if None.
-            every: whether to return every version if none is given, instead of the current one.
+        `what` is `MODEL`, `ASSET`, or either with `@VERSION`. Without a version, the current one is returned, or
+        `every` one.
 
         Raises:
             DataError: it is not a valid name, or there is no such artifact; the message lists what exists.
@@ -91,8 +88,7 @@ def models_with(lake: Manifests, artifact: str, model: str | None = None) -> lis
     if model not in known:
         raise DataError(
             f"there are no {artifact} of model '{model}' in {lake.url}; models with {artifact}: "
-            f"{', '.join(known) or 'none'}"
-            f"{near(model, known)}."
+            f"{', '.join(known) or 'none'}{near(model, known)}."
         )
     return [model]
 

@@ -18,12 +18,7 @@ _WIDE = 120
 
 
 def render_text(trace: Trace, *, all_days: bool = False) -> str:
-    """Return a trace as lines.
-
-    Args:
-        trace: what was found.
-        all_days: whether every partition is listed.
-    """
+    """Return a trace as lines."""
     lines = [trace.title, *(_aligned([*trace.facts.items()]) if trace.facts else ())]
     model_notes = {node.key: text for node, text in trace.models()}
     for part in trace.parts:

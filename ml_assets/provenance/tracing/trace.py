@@ -60,12 +60,10 @@ class Trace:
     """The content of a trace.
 
     Attributes:
-        title: the traced artifact or prediction.
         facts: facts about it that are shown first, by name.
         parts: its lineages; usually one.
         logs: the promotion logs of the models in them.
         environments: the environments of all artifacts in them, that of the traced artifact first.
-        problems: what could not be read besides the lineages.
     """
 
     title: str
@@ -138,13 +136,7 @@ def trace_of(
 ) -> Trace:  # fmt: skip
     """Return a trace with the promotion logs and environments of its lineages.
 
-    Args:
-        lake: the lake.
-        title: the traced artifact or prediction.
-        parts: its lineages.
-        facts: facts that are known already.
-        problems: what could not be read so far.
-        about: the artifact whose facts are shown; the only root if None.
+    `about` is the artifact whose facts are shown; the only root if None.
     """
     nodes = {key: node for part in parts for key, node in part.lineage.nodes.items()}
     models = sorted({node.asset.removesuffix(_MODEL) for node in nodes.values() if node.asset.endswith(_MODEL)})
