@@ -112,11 +112,8 @@ def test_a_webhook_gets_severity_title_text_figures_and_link(web: Received) -> N
 
     [(key, document)] = web.requests
     assert "hidden-in-the-query" == key
-    assert ("[error] shop/orders failed: <b> & co", TEXT, "failure") == (
-        document["title"],
-        document["message"],
-        document["type"],
-    )
+    expected = {"title": "[error] shop/orders failed: <b> & co", "message": TEXT, "type": "failure"}
+    assert expected == {name: document[name] for name in expected}
 
 
 def test_a_mail_has_the_alert_as_text() -> None:
@@ -178,9 +175,9 @@ def test_no_log_contains_the_address(web: Received, caplog: pytest.LogCaptureFix
     shown = repr(channel(web.url))
     channel(web.url).send(message())
     web.status = 500
-    said = str(failure(web.url))
+    error = str(failure(web.url))
 
-    for text in (shown, said, caplog.text, *(str(it.__dict__) for it in caplog.records)):
+    for text in (shown, error, caplog.text, *(str(it.__dict__) for it in caplog.records)):
         assert HIDDEN not in text
         assert "hidden-in-the-query" not in text
 

@@ -145,27 +145,20 @@ def test_a_kind_without_a_channel_is_recorded_and_completed(folder: Lake) -> Non
 # ---------------------------------------------------------------- a channel that fails
 
 
-def test_a_channel_that_is_down_does_not_delay_the_others_and_gets_its_alerts_later(lake: Lake) -> None:
+def test_a_channel_that_is_down_does_not_delay_the_others_and_gets_its_alerts_later(folder: Lake) -> None:
     down, up, clock = Bell("down", before=refuse), Bell("up"), Clock()
 
-    first = outbox(lake, down, up, clock=clock).send([alert("a"), alert("b")])
+    first = outbox(folder, down, up, clock=clock).send([alert("a"), alert("b")])
     assert {"down": "it answered 503"} == first.failures
     assert (2, 2) == (first.sent, first.waiting)
     down.before = lambda _: None
     for _ in range(4):
         clock.pass_by(seconds=30)
-        outbox(lake, down, up, clock=clock).send([])
+        outbox(folder, down, up, clock=clock).send([])
 
     assert ["<a>", "<b>"] == sorted(down.titles)
     assert ["<a>", "<b>"] == sorted(up.titles)
     assert not any(it.is_repeat for it in down.got)
-
-
-def test_a_failure_is_logged_with_the_channel_and_its_service(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
-    outbox(folder, Bell(before=refuse), clock=Clock()).send([alert("a")])
-
-    assert ["alert channel bell (Bell) failed: it answered 503. It is retried later."] == caplog.messages
-    assert [logging.ERROR] == [it.levelno for it in caplog.records]
 
 
 def test_attempts_are_repeated_with_growing_waits_and_a_final_failure_is_reported(
@@ -249,9 +242,8 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
         outbox(folder, bell, clock=clock).send([alert("a")])
 
     assert ["<a>"] == [it.title for it in bell.got if not it.is_repeat]
-    assert (2 if after == 5 else 1) == len(
-        bell.got
-    )  # it crashed after the channel accepted it and before that was recorded
+    # At 5 it crashed after the channel had accepted it and before that was recorded.
+    assert (2 if after == 5 else 1) == len(bell.got)
     assert [] == folder.names(folder.path("alerts", "open"))
 
 
@@ -365,7 +357,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lake]:
 
 
 @given(steps=st.lists(STEP, max_size=8), per_hour=st.integers(1, 5))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_over_any_ticks_each_key_reaches_each_channel_once(
     scratch: Callable[[], Lake], steps: list[tuple[list[str], str, int]], per_hour: int
 ) -> None:

@@ -94,35 +94,28 @@ def planned(task: str = "binary", **changes: Any) -> ModelPlan:
     return ModelPlan.of(declaration(**given | changes), tables)
 
 
-def lived(
+def states(
     past: ModelHistory, *, last: date = LAST, policies: tuple[Any, ...] = ("never", "triggered")
 ) -> Mapping[str, PolicyState[BacktestModel]]:
-    lives: list[PolicyState[BacktestModel]] = []
-    for _, now in simulate(
-        past,
-        first=FIRST,
-        last=last,
-        rules=retraining_rules(past.plan.declaration),
-        watching=WATCHING,
-        policies=policies,
-    ):
-        lives = now
-    return {life.policy: life for life in lives}
+    rules, found = retraining_rules(past.plan.declaration), list[PolicyState[BacktestModel]]()
+    for _, now in simulate(past, first=FIRST, last=last, rules=rules, watching=WATCHING, policies=policies):
+        found = now
+    return {state.policy: state for state in found}
 
 
-def told(life: PolicyState[BacktestModel]) -> list[tuple[object, ...]]:
-    return [(it.day, it.cause, it.sentence, it.promoted, it.version, it.reasons) for it in life.events]
+def events(state: PolicyState[BacktestModel]) -> list[tuple[object, ...]]:
+    return [(it.day, it.cause, it.sentence, it.promoted, it.version, it.reasons) for it in state.events]
 
 
 @cache
 def whole() -> tuple[ModelHistory, Mapping[str, PolicyState[BacktestModel]]]:
     past = ModelHistory(planned(), rows(), outcomes())
-    return past, lived(past)
+    return past, states(past)
 
 
 def test_a_model_is_trained_as_the_asset_is() -> None:
-    past, lives = whole()
-    first = lives["never"].champion
+    past, found = whole()
+    first = found["never"].champion
     frozen = training_set_as_of(
         past.plan, rows(), outcomes(), as_of=first.serving.as_of, split=past.plan.declaration.retraining.split
     )
@@ -134,7 +127,7 @@ def test_a_model_is_trained_as_the_asset_is() -> None:
 
 def test_a_model_that_is_trained_ahead_is_the_one_that_would_be_trained_when_it_is_requested() -> None:
     with ModelHistory(planned(), rows(), outcomes()) as past:
-        event = lived(past, policies=("weekly",))["weekly"].events[0]
+        event = states(past, policies=("weekly",))["weekly"].events[0]
     other = ModelHistory(planned(), rows(), outcomes())
     other.train(FIRST - timedelta(days=1), None)
 
@@ -142,10 +135,10 @@ def test_a_model_that_is_trained_ahead_is_the_one_that_would_be_trained_when_it_
 
 
 def test_a_turned_concept_is_noticed_and_triggered_does_better_than_never() -> None:
-    past, lives = whole()
-    scored = past.scored(list(lives.values()))
+    past, found = whole()
+    scored = past.scored(list(found.values()))
     never, triggered = (past.metric.function(scored.truth, scored.scores[name]) for name in ("never", "triggered"))
-    after = [it for it in lives["triggered"].events if it.day >= TURNED]
+    after = [it for it in found["triggered"].events if it.day >= TURNED]
 
     assert triggered > never + 0.1
     assert "performance" == after[0].cause
@@ -156,7 +149,7 @@ def test_predictions_without_a_label_are_counted_by_day() -> None:
     last = FIRST + timedelta(days=2)
     lost = rows().filter(pl.col("day") == FIRST).head(5)
     with ModelHistory(planned(), rows(), outcomes().join(lost, on="order_id", how="anti")) as past:
-        scored = past.scored([*lived(past, last=last, policies=("never",)).values()])
+        scored = past.scored([*states(past, last=last, policies=("never",)).values()])
 
     assert (3 * A_DAY - 5, 5) == (len(scored.truth), len(scored.unlabelled))
     assert 0 == len(scored.of(FIRST + timedelta(days=1), last).unlabelled)
@@ -167,48 +160,35 @@ def test_nothing_known_after_a_day_is_used_on_it() -> None:
     cut = TURNED + timedelta(days=12)
     known = pl.col("known_at") < datetime.combine(cut + timedelta(days=1), datetime.min.time())
     past = ModelHistory(planned(), rows().filter(pl.col("day") <= cut), outcomes().filter(known))
-    short, (_, lives) = lived(past, last=cut), whole()
+    short, (_, found) = states(past, last=cut), whole()
 
-    for policy, life in short.items():
-        assert [it for it in told(lives[policy]) if it[0] <= cut] == told(life)  # type: ignore[operator]
-        assert {day: it for day, it in lives[policy].held.items() if day <= cut} == life.held
+    for policy, state in short.items():
+        assert [it for it in events(found[policy]) if it[0] <= cut] == events(state)  # type: ignore[operator]
+        assert {day: it for day, it in found[policy].held.items() if day <= cut} == state.held
     assert short["triggered"].events
 
 
-def test_the_same_past_gives_the_same_life_twice() -> None:
-    _, once = whole()
-    again = lived(ModelHistory(planned(), rows(), outcomes()))
-
-    assert [told(once["triggered"]), once["triggered"].held] == [told(again["triggered"]), again["triggered"].held]
-
-
-def test_a_history_without_change_requests_nothing() -> None:
-    life = lived(ModelHistory(planned(), rows(), outcomes(None)))["triggered"]
-
-    assert [] == life.events
-
-
 def test_a_champion_is_sketched_once_and_one_that_is_rejected_never() -> None:
-    past, lives = whole()
-    served = {it.version for it in lives["triggered"].served.values()}
+    past, found = whole()
+    served = {it.version for it in found["triggered"].served.values()}
 
     assert served == set(past._sketches)
 
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
-def test_other_tasks_live_too(task: str) -> None:
+def test_other_tasks_are_backtested_too(task: str) -> None:
     until = TURNED + timedelta(days=10)
     past = ModelHistory(planned(task), rows(), outcomes(TURNED, task))
-    lives = lived(past, last=until, policies=("never", "weekly", "triggered"))
-    scored = past.scored(list(lives.values()))
+    found = states(past, last=until, policies=("never", "weekly", "triggered"))
+    scored = past.scored(list(found.values()))
 
-    assert 5 >= len(lives["weekly"].events) >= 3
+    assert 5 >= len(found["weekly"].events) >= 3
     assert len(scored.truth) == len(scored.scores["triggered"]) == A_DAY * ((until - FIRST).days + 1)
 
 
 def test_with_tuning_each_retraining_begins_with_the_champions_parameters() -> None:
-    asked = planned(tuning={"trials": 2, "max_rounds": 20, "early_stopping_rounds": 5})
-    past = ModelHistory(asked, rows(), outcomes(), is_tuned=True)
+    plan = planned(tuning={"trials": 2, "max_rounds": 20, "early_stopping_rounds": 5})
+    past = ModelHistory(plan, rows(), outcomes(), is_tuned=True)
     first = past.train(FIRST - timedelta(days=1), None)
     chosen = past.chosen
     later = past.train(TURNED, first)
@@ -241,25 +221,25 @@ def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path
         planned(),
         lake,
         BacktestRequest(FIRST, until, ("never", "weekly")),
-        on_day=lambda day, _lives, _fits: seen.append(day),
+        on_day=lambda day, *_: seen.append(day),
     )
 
-    kept: Simulation = lake.get(ref, Simulation)
+    stored: Simulation = lake.get(ref, Simulation)
     assert [FIRST + timedelta(days=n) for n in range(10)] == seen
-    assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
+    assert ("returns/simulation", 1) == (ref.asset, stored.summary.policies[1].fits)
     assert 2 * ((until - first_feature_day(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
-    assert kept.html.startswith("<!doctype html>")
-    assert "5 days without injected drift are too few; at least 28 are needed" in kept.detection.reason
-    assert FIRST + timedelta(days=4) == kept.summary.selection_last_day
+    assert stored.html.startswith("<!doctype html>")
+    assert "5 days without injected drift are too few; at least 28 are needed" in stored.detection.reason
+    assert FIRST + timedelta(days=4) == stored.summary.selection_last_day
     reported = rows().filter(pl.col("day").is_between(FIRST + timedelta(days=5), until))
     known = outcomes().filter(pl.col("day") <= until)
-    assert reported.join(known, on="order_id").height == kept.summary.rows == 4 * A_DAY
+    assert reported.join(known, on="order_id").height == stored.summary.rows == 4 * A_DAY
 
 
 def test_the_rules_are_tested_on_the_first_days_and_detect_injected_drifts() -> None:
-    past, lives = whole()
+    past, found = whole()
     days = [FIRST + timedelta(days=n) for n in range(14)]
-    population = past.population(lives["never"].served[FIRST], days)
+    population = past.population(found["never"].served[FIRST], days)
 
     assert (7 * A_DAY, 0) == (population.rows.height, population.rows["is_returned"].null_count())
     assert population.reference is not None
@@ -281,11 +261,11 @@ def test_if_the_rules_cannot_be_tested_the_reason_is_reported(
     task: str, days: int, injected_on: date | None, why: str
 ) -> None:
     past = ModelHistory(planned(task), rows(), outcomes(task=task))
-    _, lives = whole()
-    life = replace(lives["never"], served={FIRST + timedelta(days=n): lives["never"].champion for n in range(days)})
+    _, found = whole()
+    state = replace(found["never"], served={FIRST + timedelta(days=n): found["never"].champion for n in range(days)})
     injections = () if injected_on is None else (Injection("unit", "weight kg", injected_on, 2.0),)
 
-    found = measure_detection(past, life, BacktestRequest(FIRST, LAST, injections=injections))
+    found = measure_detection(past, state, BacktestRequest(FIRST, LAST, injections=injections))
 
     assert why in found.reason
     assert () == found.power

@@ -84,30 +84,17 @@ def pairs(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_no_workload_is_root_writes_to_its_root_or_has_a_privilege(name: str) -> None:
-    assert_is_confined(WORKLOADS[name]["podSecurityContext"], WORKLOADS[name]["securityContext"])
+@pytest.mark.parametrize("name", [*WORKLOADS, "run"])
+def test_no_pod_is_root_and_each_has_requests_and_a_limit_of_memory(name: str, run_pod: Mapping[str, Any]) -> None:
+    if name == "run":
+        spec = run_pod["spec"]["template"]["spec"]
+        pod, (container,) = spec["securityContext"], spec["containers"]
+    else:
+        pod, container = WORKLOADS[name]["podSecurityContext"], WORKLOADS[name]
 
-
-def test_no_run_is_root_writes_to_its_root_or_has_a_privilege(run_pod: Mapping[str, Any]) -> None:
-    spec = run_pod["spec"]["template"]["spec"]
-
-    assert_is_confined(spec["securityContext"], spec["containers"][0]["securityContext"])
-
-
-def test_every_container_of_a_run_has_requests_and_a_limit_of_memory(run_pod: Mapping[str, Any]) -> None:
-    resources = run_pod["spec"]["template"]["spec"]["containers"][0]["resources"]
-
-    assert {"cpu", "memory", "ephemeral-storage"} == {*resources["requests"]}
-    assert {"memory", "ephemeral-storage"} == {*resources["limits"]}
-
-
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_every_workload_has_requests_and_a_limit_of_memory(name: str) -> None:
-    resources = WORKLOADS[name]["resources"]
-
-    assert {"cpu", "memory", "ephemeral-storage"} == {*resources["requests"]}
-    assert {"memory", "ephemeral-storage"} == {*resources["limits"]}
+    assert_is_confined(pod, container["securityContext"])
+    assert {"cpu", "memory", "ephemeral-storage"} == {*container["resources"]["requests"]}
+    assert {"memory", "ephemeral-storage"} == {*container["resources"]["limits"]}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -133,16 +120,11 @@ def test_runs_write_to_volumes_only(run_pod: Mapping[str, Any]) -> None:
     assert {*mounts.values()} == {volume["name"] for volume in spec["volumes"]}
 
 
-def test_a_run_has_a_token_for_the_jobs_of_its_steps(run_pod: Mapping[str, Any]) -> None:
+def test_a_run_has_an_account_of_its_own_with_a_token_for_the_jobs_of_its_steps(run_pod: Mapping[str, Any]) -> None:
     spec = run_pod["spec"]["template"]["spec"]
 
-    assert (VALUES["serviceAccount"]["name"], True) == (
-        spec["serviceAccountName"],
-        spec["automountServiceAccountToken"],
-    )
-
-
-def test_runs_do_not_take_the_account_of_the_code_location() -> None:
+    account = spec["serviceAccountName"], spec["automountServiceAccountToken"]
+    assert (VALUES["serviceAccount"]["name"], True) == account
     assert CODE["includeConfigInLaunchedRuns"] == {"enabled": False}
     assert VALUES["dagster-user-deployments"]["serviceAccount"] == {"create": False, "name": "ml-assets-code"}
 
@@ -161,9 +143,9 @@ def test_a_runs_environment_takes_secrets_from_secrets_only(run_pod: Mapping[str
 
 def test_no_value_is_a_secret() -> None:
     kinds = ("password", "token", "secret", "key")
-    said = {path: it for path, it in pairs(VALUES) if path.lower().endswith(kinds) and isinstance(it, str)}
+    found = {path: it for path, it in pairs(VALUES) if path.lower().endswith(kinds) and isinstance(it, str)}
 
-    assert {".postgresql.postgresqlPassword": "", NAMED_BY_LAUNCHER: VALUES["global"]["postgresqlSecretName"]} == said
+    assert {".postgresql.postgresqlPassword": "", NAMED_BY_LAUNCHER: VALUES["global"]["postgresqlSecretName"]} == found
 
 
 def test_the_code_location_and_its_runs_have_the_same_settings(run_pod: Mapping[str, Any]) -> None:
@@ -203,17 +185,19 @@ def test_values_passed_to_kubernetes_unchanged_have_only_fields_of_its_schema(na
     assert as_kubernetes_reads_it(value, KINDS[field]) == value
 
 
+POSTGRES = {
+    "hostname": VALUES["postgresql"]["postgresqlHost"], "username": VALUES["postgresql"]["postgresqlUsername"],
+    "password": {"env": "DAGSTER_PG_PASSWORD"}, "db_name": VALUES["postgresql"]["postgresqlDatabase"],
+    "port": VALUES["postgresql"]["service"]["port"], "params": VALUES["postgresql"]["postgresqlParams"],
+}  # fmt: skip
+
+
 def instance_config(folder: Path) -> Mapping[str, Any]:
     """Return what Dagster reads of the file that the chart writes: its own keys first, the additional ones last."""
-    postgres = {
-        "hostname": VALUES["postgresql"]["postgresqlHost"], "username": VALUES["postgresql"]["postgresqlUsername"],
-        "password": {"env": "DAGSTER_PG_PASSWORD"}, "db_name": VALUES["postgresql"]["postgresqlDatabase"],
-        "port": VALUES["postgresql"]["service"]["port"], "params": VALUES["postgresql"]["postgresqlParams"],
-    }  # fmt: skip
     chart = {
         "event_log_storage": {
             "module": "dagster_postgres.event_log", "class": "PostgresEventLogStorage",
-            "config": {"postgres_db": postgres},
+            "config": {"postgres_db": POSTGRES},
         },
         "run_launcher": LAUNCHER,
         "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"},
@@ -235,27 +219,8 @@ def test_our_event_log_comes_last_and_so_replaces_the_charts(tmp_path: Path, mon
     found = getattr(importlib.import_module(config["module"]), config["class"])
 
     assert "BatchingPostgresEventLogStorage" == config["class"]
+    assert POSTGRES == config["config"]["postgres_db"]
     assert process_config(Shape(found.config_type()), config["config"]).success
-
-
-def test_our_event_log_is_in_the_database_of_the_rest() -> None:
-    ours, postgres = VALUES["additionalInstanceConfig"]["event_log_storage"]["config"], VALUES["postgresql"]
-
-    assert ours["postgres_db"] == {
-        "hostname": postgres["postgresqlHost"],
-        "username": postgres["postgresqlUsername"],
-        "password": {"env": "DAGSTER_PG_PASSWORD"},
-        "db_name": postgres["postgresqlDatabase"],
-        "port": postgres["service"]["port"],
-        "params": postgres["postgresqlParams"],
-    }
-
-
-def test_the_queue_has_no_limits_besides_the_pools() -> None:
-    queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
-
-    # What the chart's defaults set must be emptied here, or it writes max_concurrent_runs and Dagster does not start.
-    assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
 
 
 def test_the_queue_is_polled_each_second_and_its_limits_are_those_of_the_pools(
@@ -264,14 +229,11 @@ def test_the_queue_is_polled_each_second_and_its_limits_are_those_of_the_pools(
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
     config = instance_config(tmp_path)  # which raises where the queue's own limits stand beside the pools
 
+    queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    # What the chart's defaults set must be emptied here, or it writes max_concurrent_runs and Dagster does not start.
+    assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
     assert {"dequeue_interval_seconds": 1} == config["run_coordinator"]["config"]
     assert {"default_limit": 4, "granularity": "run"} == config["concurrency"]["pools"]
-
-
-def test_the_daemon_has_the_settings_that_doctor_checks() -> None:
-    daemon = VALUES["dagsterDaemon"]
-
-    assert (CODE["envConfigMaps"], CODE["envSecrets"]) == (daemon["envConfigMaps"], daemon["envSecrets"])
 
 
 def test_lost_runs_are_resumed_and_failures_of_the_code_are_not_retried() -> None:
@@ -280,6 +242,7 @@ def test_lost_runs_are_resumed_and_failures_of_the_code_are_not_retried() -> Non
     assert daemon["runMonitoring"]["enabled"]
     assert daemon["runMonitoring"]["maxResumeRunAttempts"] > 0
     assert {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False} == daemon["runRetries"]
+    assert (CODE["envConfigMaps"], CODE["envSecrets"]) == (daemon["envConfigMaps"], daemon["envSecrets"])
 
 
 def test_the_ui_requires_a_login_at_a_proxy_and_uses_tls() -> None:
@@ -292,10 +255,7 @@ def test_the_ui_requires_a_login_at_a_proxy_and_uses_tls() -> None:
 
 def test_the_chart_grants_no_permission_and_dagster_sends_no_telemetry() -> None:
     assert (False, False) == (VALUES["rbacEnabled"], VALUES["dagster-user-deployments"]["rbacEnabled"])
-    assert (False, False) == (
-        VALUES["telemetry"]["enabled"],
-        VALUES["additionalInstanceConfig"]["nux"]["enabled"],
-    )
+    assert (False, False) == (VALUES["telemetry"]["enabled"], VALUES["additionalInstanceConfig"]["nux"]["enabled"])
 
 
 PAGE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")

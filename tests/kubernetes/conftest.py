@@ -1,6 +1,6 @@
 """A pretended cluster, a Dagster instance that launches runs in it, and runs of the location there.
 
-What becomes of pods is told by each test.
+Each test decides what becomes of its pods.
 """
 
 import os
@@ -60,7 +60,7 @@ class Shop:
         assert found is not None
         return found
 
-    def told(self, run: dg.DagsterRun, *kinds: str) -> list[str]:
+    def messages(self, run: dg.DagsterRun, *kinds: str) -> list[str]:
         """Return the events of some kinds in the run's log, with the errors' messages."""
         found = []
         for entry in self.instance.all_logs(run.run_id):

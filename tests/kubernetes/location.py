@@ -1,6 +1,6 @@
 """A minimal code location, some of whose steps request a pod; pods start it as processes.
 
-Each step notes the process that it ran in; what it does else is told by files in its folder.
+Each step notes the process that it ran in; files in its folder decide what else it does.
 """
 
 import os
@@ -28,14 +28,14 @@ def note(name: str) -> None:
     folder = Path(os.environ["SHOP"])
     with (folder / "done").open("a", encoding="utf-8") as done:
         done.write(f"{name} {os.getpid()}\n")
-    told = folder / name
-    if not told.exists():
+    file = folder / name
+    if not file.exists():
         return
-    if told.read_text() == "fail":
+    if file.read_text() == "fail":
         raise ValueError(f"{name} has a fault")
-    if told.read_text() == "crash":
+    if file.read_text() == "crash":
         os._exit(3)
-    while told.exists():
+    while file.exists():
         time.sleep(0.01)
 
 

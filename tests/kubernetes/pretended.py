@@ -1,7 +1,7 @@
 """A test double of the Kubernetes API, as far as jobs, their pods, logs and events go, over real HTTP.
 
-It runs what a pod would run as a process of this machine, or lets the pod end as it is told. Scheduling, images and
-limits stay out: a pod that is to be out of memory is told so.
+It runs what a pod would run as a process of this machine, or lets the pod end as the test decides. Not here:
+scheduling, images and limits.
 """
 
 import json
@@ -91,8 +91,8 @@ def preempted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, A
     deleted(cluster, job, pod)
     what = {"kind": "Pod", "name": pod["metadata"]["name"]}
     for name in (what["name"], "other-step-x"):
-        said = {"reason": "Preempted", "message": f"Preempted by pod 50339a87 on node node1, {name}"}
-        cluster.events.append({**said, "involvedObject": {**what, "name": name}, "lastTimestamp": now()})
+        event = {"reason": "Preempted", "message": f"Preempted by pod 50339a87 on node node1, {name}"}
+        cluster.events.append({**event, "involvedObject": {**what, "name": name}, "lastTimestamp": now()})
 
 
 def taken_away(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:

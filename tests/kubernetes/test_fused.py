@@ -12,7 +12,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._utils.interrupts import capture_interrupts
 
 from tests.kubernetes.conftest import Shop
-from tests.kubernetes.pretended import deleted, dies, out_of_memory, preempted, runs, stays
+from tests.kubernetes.pretended import Fate, deleted, dies, out_of_memory, preempted, runs, stays
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 
@@ -50,11 +50,11 @@ def test_steps_share_the_runs_process_and_a_pod_gets_more_memory_or_another_try_
 
     run = shop.work(shop.create("features", "tuning", "model"))
 
-    assert SUCCESS == run.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert SUCCESS == run.status, shop.messages(run, "STEP_FAILURE", "RUN_FAILURE")
     assert [("features", True), ("tuning", False), ("model", True)] == shop.done
     assert ["tuning", "tuning", "tuning"] == shop.cluster.steps
     assert ["1Gi", "2Gi", "2Gi"] == memory_of(shop)
-    memory, lost = shop.told(run, "STEP_UP_FOR_RETRY")
+    memory, lost = shop.messages(run, "STEP_UP_FOR_RETRY")
     assert "was killed for memory: it used up its limit of 1Gi. It is retried with 2Gi; its ceiling is 3Gi" in memory
     assert "was deleted. It is retried unchanged, retry 1 of 1." in lost
     assert 3 == len({job["metadata"]["name"] for job in shop.cluster.created})
@@ -78,25 +78,30 @@ def test_no_step_on_a_thread_configures_logging_which_would_lock_the_whole_proce
     assert not [name for name in by if name.startswith("step")]
 
 
-def test_memory_grows_up_to_its_ceiling_and_then_the_failure_names_the_limit_to_raise(shop: Shop) -> None:
-    shop.cluster.fates["tuning"] = [out_of_memory] * 5
+@pytest.mark.parametrize(
+    ("fates", "memory", "parts", "is_deleted"),
+    [
+        ([out_of_memory] * 5, ["1Gi", "2Gi", "3Gi"],
+         ["That is the ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi."], False),
+        ([deleted] * 5, ["1Gi", "1Gi"], ["Its 1 retries are used up; raise 'retries'"], False),
+        ([stays("no-image")], ["1Gi"], ["ImagePull", "Push the image"], True),
+        ([dies], ["1Gi"], ["ended with exit code 1", "no module named shop"], False),
+    ],
+    ids=["memory up to its ceiling", "lost more often than declared", "no image", "a crash of the code"],
+)  # fmt: skip
+def test_a_step_whose_pods_end_badly_fails_with_the_cause_and_a_pod_that_cannot_start_is_deleted(
+    shop: Shop, *, fates: list[Fate], memory: list[str], parts: list[str], is_deleted: bool
+) -> None:
+    shop.cluster.fates["tuning"] = [*fates]
 
     run = shop.work(shop.create("tuning", "model"))
 
     assert FAILURE == run.status
-    assert ["1Gi", "2Gi", "3Gi"] == memory_of(shop)
-    (failure,) = shop.told(run, "STEP_FAILURE")
-    assert "That is the ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi." in failure
-
-
-def test_a_pod_lost_more_often_than_declared_fails_its_step_and_later_steps_are_not_run(shop: Shop) -> None:
-    shop.cluster.fates["tuning"] = [deleted] * 5
-
-    run = shop.work(shop.create("tuning", "model"))
-
-    assert (FAILURE, 2) == (run.status, len(shop.cluster.created))
-    assert "Its 1 retries are used up; raise 'retries'" in shop.told(run, "STEP_FAILURE")[0]
+    assert memory == memory_of(shop)
+    (failure,) = shop.messages(run, "STEP_FAILURE")
+    assert [] == [part for part in parts if part not in failure]
     assert not noted(shop, "model")
+    assert is_deleted == (f"jobs/{shop.cluster.created[0]['metadata']['name']}" in shop.cluster.deleted)
 
 
 def test_a_preempted_pod_is_diagnosed_even_after_it_is_deleted(shop: Shop) -> None:
@@ -105,22 +110,10 @@ def test_a_preempted_pod_is_diagnosed_even_after_it_is_deleted(shop: Shop) -> No
     run = shop.work(shop.create("tuning"))
 
     assert SUCCESS == run.status
-    (lost,) = shop.told(run, "STEP_UP_FOR_RETRY")
+    (lost,) = shop.messages(run, "STEP_UP_FOR_RETRY")
     name = shop.cluster.created[0]["metadata"]["name"]
     why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is retried"
     assert why in lost
-
-
-def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_deleted(shop: Shop) -> None:
-    shop.cluster.fates["tuning"] = [stays("no-image")]
-
-    run = shop.work(shop.create("tuning"))
-
-    assert FAILURE == run.status
-    (failure,) = shop.told(run, "STEP_FAILURE")
-    assert "ErrImagePull" in failure or "ImagePullBackOff" in failure
-    assert "Push the image" in failure
-    assert [f"jobs/{shop.cluster.created[0]['metadata']['name']}"] == shop.cluster.deleted[:1]
 
 
 def test_a_job_that_the_cluster_rejects_fails_its_step_with_the_clusters_message(shop: Shop) -> None:
@@ -129,18 +122,7 @@ def test_a_job_that_the_cluster_rejects_fails_its_step_with_the_clusters_message
     run = shop.work(shop.create("tuning"))
 
     assert FAILURE == run.status
-    assert 'was refused: exceeded quota: "gpus"' in shop.told(run, "STEP_FAILURE")[0]
-
-
-def test_code_that_crashes_without_an_error_is_not_retried_and_its_last_lines_are_reported(shop: Shop) -> None:
-    shop.cluster.fates["tuning"] = [dies]
-
-    run = shop.work(shop.create("tuning"))
-
-    assert (FAILURE, 1) == (run.status, len(shop.cluster.created))
-    (failure,) = shop.told(run, "STEP_FAILURE")
-    assert "ended with exit code 1" in failure
-    assert "no module named shop" in failure
+    assert 'was refused: exceeded quota: "gpus"' in shop.messages(run, "STEP_FAILURE")[0]
 
 
 def test_an_error_of_the_code_is_reported_once_and_not_retried(shop: Shop) -> None:
@@ -149,8 +131,8 @@ def test_an_error_of_the_code_is_reported_once_and_not_retried(shop: Shop) -> No
     run = shop.work(shop.create("features", "tuning"))
 
     assert (FAILURE, []) == (run.status, shop.cluster.created)
-    assert 1 == len(shop.told(run, "STEP_FAILURE"))
-    assert [] == shop.told(run, "STEP_UP_FOR_RETRY")
+    assert 1 == len(shop.messages(run, "STEP_FAILURE"))
+    assert [] == shop.messages(run, "STEP_UP_FOR_RETRY")
 
 
 def test_a_local_step_that_crashes_before_it_reports_fails(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,16 +144,15 @@ def test_a_local_step_that_crashes_before_it_reports_fails(shop: Shop, monkeypat
     run = shop.work(shop.create("features"))
 
     assert FAILURE == run.status
-    (failure,) = shop.told(run, "STEP_FAILURE")
+    (failure,) = shop.messages(run, "STEP_FAILURE")
     assert "it ended without an event" in failure
     assert "MemoryError: no room for the plan" in failure
 
 
 @pytest.mark.parametrize("step", ["features", "tuning"])
 def test_a_cancelled_run_ends_and_leaves_no_pod(shop: Shop, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ml_assets.kubernetes.handler.PodStepHandler.terminate_step", lambda *_: iter(())
-    )  # as if it resumed
+    # as if it resumed
+    monkeypatch.setattr("ml_assets.kubernetes.handler.PodStepHandler.terminate_step", lambda *_: iter(()))
     shop.cluster.fates["tuning"] = [stays("running")]
     (shop.folder / "features").write_text("wait")
     run = shop.create(step)
@@ -189,7 +170,7 @@ def test_a_cancelled_run_ends_and_leaves_no_pod(shop: Shop, step: str, monkeypat
     assert CANCELED == shop.now(run).status
     assert {} == shop.cluster.jobs
     if step == "features":
-        assert "DagsterExecutionInterruptedError" in shop.told(run, "STEP_FAILURE")[0]
+        assert "DagsterExecutionInterruptedError" in shop.messages(run, "STEP_FAILURE")[0]
 
 
 def test_a_resumed_run_finds_its_pod_at_work_and_waits_for_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +184,7 @@ def test_a_resumed_run_finds_its_pod_at_work_and_waits_for_it(shop: Shop, monkey
     with when(lambda: True, (shop.folder / "tuning").unlink):
         resumed = shop.work(shop.now(run), resumes=True)
 
-    assert SUCCESS == resumed.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert SUCCESS == resumed.status, shop.messages(run, "STEP_FAILURE", "RUN_FAILURE")
     assert [("features", True), ("tuning", False), ("model", True)] == shop.done
     assert 1 == len(shop.cluster.created)
 
@@ -218,17 +199,17 @@ def test_a_run_whose_pod_is_evicted_lets_its_local_step_end_and_continues_after_
     def taken_away() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         until = time.monotonic() + 120
-        while not any("will be resumed" in it for it in shop.told(run, "ENGINE_EVENT")) and time.monotonic() < until:
+        while time.monotonic() < until and "will be resumed" not in " ".join(shop.messages(run, "ENGINE_EVENT")):
             time.sleep(0.02)
         (shop.folder / "features").unlink()
 
     with when(lambda: noted(shop, "features"), taken_away):
         shop.work(run)
-    ended = shop.told(run, "STEP_SUCCESS", "STEP_FAILURE")
+    ended = shop.messages(run, "STEP_SUCCESS", "STEP_FAILURE")
     resumed = shop.work(shop.now(run), resumes=True)
 
     assert ['features: Finished execution of step "features"'] == [it.partition(" in ")[0] for it in ended]
-    assert SUCCESS == resumed.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert SUCCESS == resumed.status, shop.messages(run, "STEP_FAILURE", "RUN_FAILURE")
     assert [("features", True), ("tuning", False)] == shop.done
 
 
@@ -243,7 +224,7 @@ def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resu
     shop.cluster.fates["tuning"] = [dies]
     resumed = shop.work(shop.now(run), resumes=True)
 
-    (again,) = shop.told(run, "STEP_UP_FOR_RETRY")
+    (again,) = shop.messages(run, "STEP_UP_FOR_RETRY")
     assert "It is retried" in again
     assert (SUCCESS if step == "features" else FAILURE) == resumed.status
     restarted = shop.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_RESTARTED)

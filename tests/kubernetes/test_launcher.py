@@ -50,18 +50,16 @@ def test_a_run_whose_pod_was_killed_for_memory_is_retried_with_twice_as_much_up_
     run = shop.create("features")
     sizes = [memory(launched(shop, run))]
     for _ in range(3):
-        status, said = health(shop, run)
+        status, message = health(shop, run)
         assert WorkerStatus.FAILED == status
-        assert "was killed for memory" in str(said)
+        assert "was killed for memory" in str(message)
         run = shop.create("features", tags={PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.run_id},
                           parent_run_id=run.run_id, root_run_id=run.run_id)  # fmt: skip
         sizes.append(memory(launched(shop, run)))
 
     assert [("1Gi", "1Gi"), ("2Gi", "2Gi"), ("4Gi", "4Gi"), ("4Gi", "4Gi")] == sizes
-    assert any(
-        "That was the ceiling; raise the launcher's 'run_memory_ceiling'" in line
-        for line in shop.told(run, "ENGINE_EVENT")
-    )
+    ceiling = "That was the ceiling; raise the launcher's 'run_memory_ceiling'"
+    assert any(ceiling in line for line in shop.messages(run, "ENGINE_EVENT"))
 
 
 def test_a_run_that_is_resumed_after_its_pod_ran_out_of_memory_gets_more(shop: Shop) -> None:
@@ -72,7 +70,7 @@ def test_a_run_that_is_resumed_after_its_pod_ran_out_of_memory_gets_more(shop: S
     shop.instance.run_launcher.resume_run(ResumeRunContext(run, workspace=None, resume_attempt_number=1))
 
     assert ("2Gi", "2Gi") == memory(shop.cluster.created[-1]["spec"]["template"]["spec"]["containers"][0])
-    assert any("This run's pod gets 2Gi." in line for line in shop.told(run, "ENGINE_EVENT"))
+    assert any("This run's pod gets 2Gi." in line for line in shop.messages(run, "ENGINE_EVENT"))
 
 
 def test_a_lost_run_pod_is_reported_and_its_retry_is_unchanged(shop: Shop) -> None:
@@ -101,9 +99,9 @@ def test_the_cause_that_prevents_a_run_pod_from_starting_begins_its_diagnosis(sh
     run = shop.create("features")
     launched(shop, run)
 
-    said = shop.instance.run_launcher.get_run_worker_debug_info(run)
+    shown = shop.instance.run_launcher.get_run_worker_debug_info(run)
 
-    assert 'secret "s3" not found' in str(said).splitlines()[0]
+    assert 'secret "s3" not found' in str(shown).splitlines()[0]
 
 
 def test_a_cluster_that_does_not_answer_is_no_dead_run(shop: Shop) -> None:

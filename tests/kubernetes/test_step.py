@@ -20,14 +20,14 @@ def test_a_killed_step_ends_with_the_exit_code_of_a_shell() -> None:
 
 
 def test_a_terminating_pod_kills_its_step_and_its_children_before_they_can_report_a_failure(tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    stubborn = f"import signal, time; signal.signal(15, lambda *_: open({str(said)!r}, 'a').write('x'))\n"
-    stubborn += f"open({str(said)!r}, 'w').close(); time.sleep(60)"
+    written = tmp_path / "written"
+    stubborn = f"import signal, time; signal.signal(15, lambda *_: open({str(written)!r}, 'a').write('x'))\n"
+    stubborn += f"open({str(written)!r}, 'w').close(); time.sleep(60)"
     pod = started(sys.executable, "-c", stubborn)
-    while not said.exists():
+    while not written.exists():
         time.sleep(0.01)
 
     pod.send_signal(signal.SIGTERM)
 
     assert 143 == pod.wait(timeout=30)
-    assert "" == said.read_text()
+    assert "" == written.read_text()

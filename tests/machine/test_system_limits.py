@@ -95,10 +95,10 @@ def test_a_missing_permission_of_sqlite_is_reported(tmp_path: Path) -> None:
 
 
 def test_other_errors_and_those_with_a_fix_get_no_advice() -> None:
-    said = advice("OSError: [Errno 28] No space left on device")
+    first = advice("OSError: [Errno 28] No space left on device")
 
     assert advice("ValueError: 7") == ""
-    assert advice(f"LakeError: cannot write a: No space left on device. {said}") == ""
+    assert advice(f"LakeError: cannot write a: No space left on device. {first}") == ""
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, "disk"), (errno.EACCES, "right"), (errno.EMFILE, "files")])

@@ -104,12 +104,12 @@ def test_links_and_folders_of_other_names_are_not_removed(place: Path) -> None:
 
 
 def test_the_copies_of_a_running_process_are_not_removed(place: Path) -> None:
-    kept = copies.Copies()
-    kept.store("s3://bucket/key", "etag", b"data")
-    age(kept.folder, 2 * GRACE_SECONDS)
+    stored = copies.Copies()
+    stored.store("s3://bucket/key", "etag", b"data")
+    age(stored.folder, 2 * GRACE_SECONDS)
 
     assert [] == remove_abandoned()
-    assert kept.find("s3://bucket/key", "etag") is not None
+    assert stored.find("s3://bucket/key", "etag") is not None
 
 
 def test_every_temporary_folder_of_the_engine_is_one_that_is_found_again() -> None:

