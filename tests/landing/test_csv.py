@@ -96,9 +96,19 @@ def test_invalid_csv_is_rejected_with_the_line(text: str | bytes, message: str) 
         rows(text)
 
 
-def test_an_unnecessary_escape_is_rejected() -> None:
-    with pytest.raises(CsvError, match="line 3 has an escape before an ordinary character"):
-        rows("a,b\n1,\\\\\n2,\\N\n", escape="\\")
+@pytest.mark.parametrize(
+    ("text", "dialect", "message"),
+    [
+        ("a,b\n1,\\\\\n2,\\N\n", {"escape": "\\"}, "line 3 has an escape before an ordinary character"),
+        ("a,b\n1,5 €\n".encode("windows-1252"), {"encoding": "latin-1"},
+         r"line 2 .* probably windows-1252: declare 'csv: \{encoding: windows-1252\}'"),
+        *(("a,b\né,ü\n", {"encoding": it}, f"is UTF-8, not {it}. Remove 'encoding' from")
+          for it in ("latin-1", "windows-1252", "windows-1251")),
+    ],
+)  # fmt: skip
+def test_csv_that_contradicts_its_dialect_is_rejected(text: str | bytes, dialect: dict[str, str], message: str) -> None:
+    with pytest.raises(CsvError, match=message):
+        rows(text, **dialect)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16", "utf-16-le", "utf-8-sig", "utf-32"])
@@ -108,17 +118,6 @@ def test_a_declared_encoding_is_read(encoding: str) -> None:
 
 def test_a_tab_may_be_declared_as_in_yaml_without_double_quotes() -> None:
     assert [("1", "2")] == rows("a\tb\n1\t2\n", delimiter="\\t")
-
-
-def test_windows_1252_declared_as_latin_1_is_refused() -> None:
-    with pytest.raises(CsvError, match=r"line 2 .* probably windows-1252: declare 'csv: \{encoding: windows-1252\}'"):
-        rows("a,b\n1,5 €\n".encode("windows-1252"), encoding="latin-1")
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "windows-1251"])
-def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
-    with pytest.raises(CsvError, match=f"is UTF-8, not {encoding}. Remove 'encoding' from"):
-        rows("a,b\né,ü\n", encoding=encoding)
 
 
 @pytest.mark.parametrize(
