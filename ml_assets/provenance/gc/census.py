@@ -106,26 +106,29 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
     Raises:
         CorruptArtifactError: something is damaged or missing, so its inputs are unknown.
     """
+    # What names artifacts is read first, so that each of them exists when the artifacts are listed.
+    logs, steps = decisions(lake), steps_since(lake, since)
     files = {f"{top}/{name}": stat for top in _TOPS for name, stat in lake.tree_with_sizes(lake.path(top)).items()}
     folders = {f"artifacts/{folder}": them for folder, them in lake.folders().items()}
     versions = _versions(lake, folders)
-    removed = {path.rpartition("/")[0].removeprefix(f"{REMOVED}/") for path in files if path.startswith(f"{REMOVED}/")}
     published, lost = _published(lake, files, versions)
+    leftovers: dict[str, list[Stat]] = {}
+    for folder, them in folders.items():
+        is_artifact = any(map(MANIFEST_NAME.fullmatch, them))
+        for name, stat in them.items():
+            if name.endswith(PART):
+                files[f"{folder}/{name}"] = stat
+            elif not is_artifact:
+                leftovers.setdefault(folder, []).append(stat)
     return Census(
         versions=versions,
-        leftovers={
-            folder: data
-            for folder, them in folders.items()
-            if (data := [stat for name, stat in them.items() if not name.endswith(PART)])
-            and not any(map(MANIFEST_NAME.fullmatch, them))
-        },
-        removed=removed,
+        leftovers=leftovers,
+        removed={path.split("/", 1)[1].rpartition("/")[0] for path in files if path.startswith(f"{REMOVED}/")},
         published=published,
         lost=lost,
-        decisions=decisions(lake),
-        steps=steps_since(lake, since),
-        files=files
-        | {f"{folder}/{name}": it for folder, them in folders.items() for name, it in them.items() if _is_part(name)},
+        decisions=logs,
+        steps=steps,
+        files=files,
         uploads=unfinished(lake),
     )
 
@@ -199,7 +202,9 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         inputs = tuple(keys.setdefault(one, one) for one in map(key_of, manifest.inputs))
         number = number_before(manifest)
         made.append(Made(manifest.number, manifest.created_at, name, manifest.run_id, inputs, number))
-    data = sum(stat.bytes for name, stat in files.items() if not MANIFEST_NAME.fullmatch(name) and not _is_part(name))
+    data = sum(
+        stat.bytes for name, stat in files.items() if not MANIFEST_NAME.fullmatch(name) and not name.endswith(PART)
+    )
     return Version(keys.setdefault(key, key), tuple(sorted(made, key=lambda one: one.number)), data)
 
 
@@ -233,7 +238,3 @@ def _published(
         path = lake.path(ORDER, place, f"{last[place]:06d}.json")
         lost[key_of(OrderRecord.read(lake.read(path, limit=MOST_BYTES), path).ref)] = f"{path} publishes it"
     return last, lost
-
-
-def _is_part(name: str) -> bool:
-    return name.endswith(PART)

@@ -424,6 +424,28 @@ def test_on_s3_the_same_is_removed_and_unfinished_uploads_too(s3: Callable[[str]
     assert [] == [*lake.tree(lake.path("trash")), *lake.tree(lake.path("locks"))]
 
 
+def test_a_run_that_trains_and_promotes_at_any_moment_does_not_stop_it(tmp_path: Path) -> None:
+    source, _ = worn(tmp_path / "source")
+    decide(source, 1, 299, trained(source, 1, 300))
+    n, is_over = 0, False
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+
+        def train(to: Lake = lake) -> None:
+            refs = trained(to, 2, 0)
+            inputs = (refs["training_set"],)
+            step = StepRecord(
+                run_id="new", step="x", retry_number=0, assets=("y",), inputs=inputs, started_at=datetime.now(tz=UTC)
+            )
+            store_step(to, step)
+            decide(to, 2, 0, refs)
+
+        collected(watched := Watched(lake.url, n, train))
+        is_over = watched.count < n
+        assert [] == damage(lake), n
+
+
 def test_a_whole_collection_between_any_two_operations_of_a_writer_leaves_all_that_it_writes(tmp_path: Path) -> None:
     at, is_over = 0, False
     while not is_over:
