@@ -24,6 +24,7 @@ from ml_assets.lake.copies import Copies
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import OrderRecord, manifest_name
+from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.orchestration.staleness import Wanted, out_of_date
 from tests.faults import FaultyS3
@@ -202,7 +203,7 @@ def _publish_day(lake: Lake, name: str, parent: str | None, n: int, day: str) ->
         record = OrderRecord.of(manifest, name_of_file)
         _write(lake, f"{lake.directory(manifest.ref)}/data.parquet", b"P")
         _write(lake, f"{lake.directory(manifest.ref)}/{name_of_file}", manifest.text())
-        _write(lake, lake.path(record.path), record.text())
+        _write(lake, lake.path(record.path), seal(record))
 
 
 def _write(lake: Lake, path: str, data: bytes) -> None:

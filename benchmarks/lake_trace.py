@@ -22,6 +22,7 @@ from statistics import median
 
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.order import OrderRecord, manifest_name
+from ml_assets.lake.sealing import seal
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ("raw/orders", "tables/stg_orders", "tables/int_orders", "tables/orders", "shop/features", "shop/labels")
@@ -114,7 +115,7 @@ def _write(root: Path, asset: str, day: int | None, which: tuple[int, int], inpu
     folder.mkdir(parents=True)
     (folder / name).write_bytes(manifest.text())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(record.text())
+    path.write_bytes(seal(record))
     return ref
 
 

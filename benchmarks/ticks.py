@@ -40,6 +40,7 @@ from ml_assets.lake.content import bytes_digest
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.order import OrderRecord, manifest_name
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
 from ml_assets.names import ALERTS, LAKE, prefixed
@@ -211,7 +212,7 @@ def write(lake: Lake, ref: ArtifactRef, *, records: Mapping[str, BaseModel] | No
     name = manifest_name(manifest)
     (folder / name).write_bytes(manifest.text())
     record = OrderRecord.of(manifest, name)
-    lake.write(lake.path(record.path), lambda file: file.write(record.text()) and None)
+    lake.write(lake.path(record.path), lambda file: file.write(seal(record)) and None)
 
 
 def _promotion(model: str) -> Promotion:

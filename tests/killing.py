@@ -288,7 +288,7 @@ def whole_artifacts(lake: Lake) -> set[str]:
 
 def outcome(lake: Lake) -> dict[str, object]:
     """Return the artifacts of a flow, without times and runs."""
-    log = PromotionLog(lake, MODEL, Promotion).entries()
+    log = PromotionLog(lake, MODEL).entries()
     kept: Promotion = lake.get(lake.find(f"{MODEL}/champion"), Promotion)
     page = lake.get(lake.find(f"{MODEL}/card"), Card).html
     return {

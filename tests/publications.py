@@ -11,7 +11,7 @@ import pytest
 from ml_assets.lake import store as lake_module
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.manifests import Manifests
-from ml_assets.lake.order import MANIFEST_NAME, OrderRecord, manifest_name, number_in
+from ml_assets.lake.order import MANIFEST_NAME, RECORDS, OrderRecord, manifest_name, number_in
 
 
 def newest_manifest(lake: Manifests, ref: ArtifactRef) -> Path:
@@ -29,7 +29,7 @@ def publish(lake: Manifests, manifest: Manifest) -> None:
     name = manifest_name(manifest)
     lake.create(f"{lake.directory(manifest.ref)}/{name}", manifest.text())
     record = OrderRecord.of(manifest, name)
-    lake.create(lake.path(record.path), record.text())
+    assert RECORDS.claim(lake, record)
 
 
 @contextmanager

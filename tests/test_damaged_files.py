@@ -100,8 +100,8 @@ def filled(root: Path) -> Filled:
     for n, model in enumerate(MODELS, start=1):
         refs = {stage: found.put(f"{model}/{stage}", ARTIFACTS[stage](n)) for stage in ("training_set", "model")}
         entry = promotion(1, model=model, champion=refs["model"].version)
-        PromotionLog(lake, model, Promotion).append(entry, number=1)
-        head = PromotionLog(lake, model, Promotion).verified().head
+        PromotionLog(lake, model).append(entry, number=1)
+        head = PromotionLog(lake, model).verified().head
         for stage in ("evaluation", "features__leak_test", "predictions", "card"):
             found.put(
                 f"{model}/{stage}", ARTIFACTS[stage](n), parameters={"promotion_log_entry": head and head.model_dump()}
@@ -110,7 +110,7 @@ def filled(root: Path) -> Filled:
         store_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
         write_frame(lake, lake.path("studies", model, f"{n:032d}.json"), frame(n))
         store_verdict(lake, verdict(refs["model"]))
-        assert RetrainingLog(lake, model, Retraining).claim(retraining(model))
+        assert RetrainingLog(lake, model).claim(retraining(model))
     environment_of_another(lake)
     for alert in alerts():
         outbox(lake, Bell(before=refuse)).send([alert])
@@ -157,13 +157,13 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
         *(partial(lake.get, ref, kind) for ref, kind in found.made.items()),
         *(partial(lake.removed_manifest, ref) for ref in _refs_removed(lake)),
         *(partial(lake.removal, ref) for ref in _refs_removed(lake)),
-        *(PromotionLog(lake, model, Promotion).verified for model in MODELS),
+        *(PromotionLog(lake, model).verified for model in MODELS),
         *(partial(last_attempt, lake, run, "y") for run in ("run-1", "run-2")),
         *(partial(list, failures_of(lake, run)) for run in ("run-1", "run-2")),
         *(partial(load_environment, lake, digest) for digest in (current_environment().digest, "f" * 32)),
         *(partial(read_frame, lake, lake.path(path)) for path in lake.tree(lake.url) if path.startswith("studies/")),
         *(partial(last_verdict, lake, ref.asset.split("/")[0], ref.version) for ref in models),
-        *(partial(RetrainingLog(lake, model, Retraining).newest, 5) for model in MODELS),
+        *(partial(RetrainingLog(lake, model).newest, 5) for model in MODELS),
         partial(outbox(lake, Bell()).send, []),
         partial(look, lake, Policy(NOW)),
         partial(collect, lake, Policy(NOW), lambda _: None),

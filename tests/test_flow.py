@@ -36,7 +36,7 @@ def lake(flown: Path) -> Lake:
 
 
 def log_of(lake: Lake, model: str = MODEL) -> list[Promotion]:
-    return PromotionLog(lake, model, Promotion).entries()
+    return PromotionLog(lake, model).entries()
 
 
 def lineage(lake: Lake, ref: ArtifactRef) -> dict[ArtifactRef, Manifest]:
@@ -399,7 +399,7 @@ def test_another_task_is_a_declaration_on_the_same_tables(
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         said = whole.run(first=PREDICTED[-1])
         # A week with a blizzard is too short for the gate to promote these: a person does.
-        log, trained = PromotionLog(lake, name, Promotion), lake.find(f"{name}/model").version
+        log, trained = PromotionLog(lake, name), lake.find(f"{name}/model").version
         number = len(log.entries()) + 1
         log.append(promotion(number, champion=trained, model=name), number=number)
         whole.run(first=PREDICTED[-1])

@@ -25,7 +25,6 @@ from ml_assets.contracts.artifacts import (
     LeakTestRecord,
     Model,
     Promotion,
-    Retraining,
     Tuning,
 )
 from ml_assets.contracts.artifacts import TrainingSet as StoredTrainingSet
@@ -79,7 +78,7 @@ def lake(project: Path) -> Lake:
 
 
 def champion_of(lake: Lake) -> Promotion:
-    return PromotionLog(lake, MODEL, Promotion).verified().entries[-1]
+    return PromotionLog(lake, MODEL).verified().entries[-1]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -105,7 +104,7 @@ def test_the_declarations_are_read(project: Path) -> None:
 
 
 def test_the_log_is_verified_and_the_command_shows_it(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    entries = PromotionLog(lake, MODEL, Promotion).verified().entries
+    entries = PromotionLog(lake, MODEL).verified().entries
     text = printed(capsys, "champion", MODEL)
 
     assert [("promote", "gate"), ("reject", "gate"), ("promote", "ada"), ("rollback", "ada")] == [
@@ -116,7 +115,7 @@ def test_the_log_is_verified_and_the_command_shows_it(lake: Lake, capsys: pytest
 
 
 def test_the_record_of_a_requested_retraining_is_read(lake: Lake) -> None:
-    [record] = RetrainingLog(lake, MODEL, Retraining).newest(9)
+    [record] = RetrainingLog(lake, MODEL).newest(9)
 
     assert (AS_OF[1], "drift", "drift") == (str(record.as_of), record.cause, record.requested_by)
 
@@ -207,12 +206,12 @@ def test_the_promotion_log_continues(
     shutil.copytree(project / ".lake", tmp_path / "lake", copy_function=os.link)
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     lake = Lake(str(tmp_path / "lake"))
-    before = PromotionLog(lake, MODEL, Promotion).verified()
+    before = PromotionLog(lake, MODEL).verified()
     other = next(it.challenger for it in before.entries if it.challenger != before.entries[-1].champion)
 
     printed(capsys, "promote", MODEL, other, "--why", "a newer release promotes it", "--by", "bob")
 
-    entries = PromotionLog(lake, MODEL, Promotion).verified().entries
+    entries = PromotionLog(lake, MODEL).verified().entries
     assert before.head is not None
     assert (before.head.number + 1, before.head.digest, other) == (
         entries[-1].number, entries[-1].previous_digest, entries[-1].champion

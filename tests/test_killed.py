@@ -19,7 +19,7 @@ import pytest
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.content import file_digest
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.order import OrderRecord
+from ml_assets.lake.order import RECORDS
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealed_frame import read_frame
 from ml_assets.lake.steps import steps_of
@@ -86,7 +86,7 @@ def check_artifact(lake: Lake, parts: Sequence[str]) -> None:
 
 
 def check_log(lake: Lake, parts: Sequence[str]) -> None:
-    entries = PromotionLog(lake, parts[0], Promotion).entries()
+    entries = PromotionLog(lake, parts[0]).entries()
     assert [*range(1, len(entries) + 1)] == [entry.number for entry in entries]
 
 
@@ -109,7 +109,7 @@ def check_environments(lake: Lake, parts: Sequence[str]) -> None:
 def check_order(lake: Lake, parts: Sequence[str]) -> None:
     for name in lake.names(lake.path("order", *parts[:-1])):
         path = lake.path("order", *parts[:-1], name)
-        record = OrderRecord.read(lake.read(path), path)
+        record = RECORDS.read(lake, path).record
         assert record.ref in lake.versions(record.asset)[record.partition or ""]
 
 
@@ -189,12 +189,12 @@ def test_a_gate_that_is_killed_before_or_after_its_entry_writes_one_entry(
         n for n, it in enumerate(undisturbed.changes) if it.name == name and fnmatch(it.target or it.path, pattern)
     )
     lake = folder_after(undisturbed.changes[:number], tmp_path / "lake")
-    before = PromotionLog(Lake(str(lake)), MODEL, Promotion).entries()
+    before = PromotionLog(Lake(str(lake)), MODEL).entries()
 
     with Killed(lake, "link runs/*/*__predictions/0.json"), pytest.raises((Stopped, AssertionError)):
         undisturbed.run(lake)
 
-    log = PromotionLog(Lake(str(lake)), MODEL, Promotion).entries()
+    log = PromotionLog(Lake(str(lake)), MODEL).entries()
     assert 1 == len(log)
     assert before == log[: len(before)]
     assert log[0] == Lake(str(lake)).get(Lake(str(lake)).find(f"{MODEL}/champion"), Promotion)

@@ -118,7 +118,7 @@ def test_parallel_promoters_on_an_s3_that_fails_leave_a_log_without_gap_and_lose
         through = {**options, **SOON, "endpoint_url": proxy.endpoint}
 
         def promote(who: int) -> list[Promotion]:
-            log = PromotionLog(Lake(f"s3://{name}/lake", through), MODEL, Promotion)
+            log = PromotionLog(Lake(f"s3://{name}/lake", through), MODEL)
             done: list[Promotion] = []
             while len(done) < 2:
                 number = len(log.entries()) + 1
@@ -130,7 +130,7 @@ def test_parallel_promoters_on_an_s3_that_fails_leave_a_log_without_gap_and_lose
         with ThreadPoolExecutor(5) as promoters:
             told = [entry for done in promoters.map(promote, range(5)) for entry in done]
 
-    kept = PromotionLog(Lake(f"s3://{name}/lake", options), MODEL, Promotion).entries()
+    kept = PromotionLog(Lake(f"s3://{name}/lake", options), MODEL).entries()
     assert [*range(1, 11)] == [entry.number for entry in kept]
     assert kept == sorted(told, key=lambda entry: entry.number)
     assert proxy.injected.total() > 10

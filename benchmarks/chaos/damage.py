@@ -14,7 +14,7 @@ from benchmarks.chaos.trials import Scene, Trial
 from ml_assets.contracts import artifacts
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.order import OrderRecord
+from ml_assets.lake.order import RECORDS
 from ml_assets.lake.origin import load_environment
 from ml_assets.lake.sealed_frame import read_frame
 from ml_assets.lake.steps import last_attempt
@@ -126,7 +126,7 @@ def _publication(lake: Lake, parts: list[str]) -> object:
     """Return which version is current, and the record that defines it."""
     path = lake.path("order", *parts)
     asset, day = parts[:2], parts[2:-1]
-    return lake.newest("/".join(asset), day or [""]), OrderRecord.read(lake.read(path), path)
+    return lake.newest("/".join(asset), day or [""]), RECORDS.read(lake, path).record
 
 
 def _study(lake: Lake, parts: list[str]) -> object:

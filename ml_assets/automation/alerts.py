@@ -234,7 +234,7 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
         if numbers[model] <= before:
             continue
         try:
-            entries = PromotionLog(lake, model, Promotion).entries()
+            entries = PromotionLog(lake, model).entries()
         except CorruptArtifactError as error:
             context.log.exception(f"the promotion log of {model} cannot be read")
             seen.problems.append(f"The promotion log of {model} cannot be read: {error}")

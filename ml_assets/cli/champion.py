@@ -29,7 +29,6 @@ def show_champion(arguments: argparse.Namespace) -> int:
     from datetime import UTC
 
     from ml_assets.cli.flow.project import read_declarations
-    from ml_assets.contracts.artifacts import Promotion
     from ml_assets.contracts.days import end_of
     from ml_assets.lake.promotion_log import PromotionLog
     from ml_assets.lake.resource import LakeResource
@@ -38,7 +37,7 @@ def show_champion(arguments: argparse.Namespace) -> int:
     model = read_declarations().model(arguments.model)
     zone = model.days.timezone
     day = None if arguments.on is None else _past_day(arguments.on, zone)
-    log = PromotionLog(LakeResource().open(), model.name, Promotion)
+    log = PromotionLog(LakeResource().open(), model.name)
     entries = [*log.verified().entries] if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
     since, waits = serving_since(entries), waiting(entries)
     if arguments.json:

@@ -41,7 +41,7 @@ class LogChange:
 
     model: ModelDeclaration
     lake: Lake
-    log: PromotionLog[Promotion]
+    log: PromotionLog
     entries: tuple[Promotion, ...]
     why: str
     by: str
@@ -57,7 +57,7 @@ class LogChange:
             CorruptArtifactError: the log is damaged.
         """
         why, by = one_line(arguments.why, "--why"), author_of(arguments.by)
-        log = PromotionLog(lake, model.name, Promotion)
+        log = PromotionLog(lake, model.name)
         if not vars(arguments).get("new_log"):
             return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
         problems = log.inspect(manifests=None).problems

@@ -47,7 +47,6 @@ def checks() -> "dict[str, Check]":
     from functools import partial
 
     from ml_assets.cli.flow.project import read_declarations
-    from ml_assets.contracts.artifacts import Promotion
     from ml_assets.doctor import cluster, instance, lake, machine, order
     from ml_assets.lake.resource import LakeResource
     from ml_assets.project import find_project
@@ -68,7 +67,7 @@ def checks() -> "dict[str, Check]":
         resource = LakeResource(url=url)
         found |= {
             "lake": partial(lake.lake, resource),
-            "promotion log": partial(lake.promotion_logs, resource, Promotion),
+            "promotion log": partial(lake.promotion_logs, resource),
             "order": partial(order.order, resource),
         }
     return found | {

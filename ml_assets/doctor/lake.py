@@ -9,7 +9,7 @@ from ml_assets.contracts.words import counted
 from ml_assets.doctor.checks import Finding
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.promotion_log import Entry, PromotionLog, models_with_log
+from ml_assets.lake.promotion_log import PromotionLog, models_with_log
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 
@@ -36,17 +36,12 @@ def impatient(resource: LakeResource) -> Lake:
     return resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
 
 
-def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Finding]:
-    """Yield damages of the promotion logs. Each log is compared with all manifests that name its entries.
-
-    Args:
-        resource: the lake.
-        kind: the type of an entry.
-    """
+def promotion_logs(resource: LakeResource) -> Iterator[Finding]:
+    """Yield damages of the promotion logs. Each log is compared with all manifests that name its entries."""
     lake, intact = impatient(resource), 0
     try:
         for model in models_with_log(lake):
-            log = PromotionLog(lake, model, kind)
+            log = PromotionLog(lake, model)
             look = log.inspect(manifests=None)
             if look.problems:
                 text = f"that of {model} is damaged: {'; '.join(look.problems)}."

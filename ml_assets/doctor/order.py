@@ -6,9 +6,8 @@ from typing import Final
 from ml_assets.doctor.checks import Finding
 from ml_assets.doctor.lake import impatient
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
-from ml_assets.lake.manifest import MOST_BYTES
 from ml_assets.lake.manifests import REMOVED, Manifests
-from ml_assets.lake.order import MANIFEST_NAME, ORDER, OrderRecord, number_in, record_numbers
+from ml_assets.lake.order import MANIFEST_NAME, ORDER, RECORDS, number_in, record_numbers
 from ml_assets.lake.resource import LakeResource
 
 _SHOWN: Final = 5
@@ -72,7 +71,7 @@ def _by_number(paths: Iterable[str]) -> _Manifests:
 def _problem(lake: Manifests, path: str, there: set[str]) -> str | None:
     """Return the problem of an order record; None if it names one of the given manifests."""
     try:
-        record = OrderRecord.read(lake.read(lake.path(path), limit=MOST_BYTES), path)
+        record = RECORDS.read(lake, lake.path(path)).record
     except MissingArtifactError:
         return None  # removed after it was listed
     except CorruptArtifactError as error:

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
 from ml_assets.lake.objects import Objects, Stat
-from ml_assets.lake.order import MANIFEST_NAME, OrderRecord, number_in, order_folder, record_numbers, run_digest
+from ml_assets.lake.order import (
+    MANIFEST_NAME,
+    RECORDS,
+    OrderRecord,
+    number_in,
+    order_folder,
+    record_numbers,
+    run_digest,
+)
 from ml_assets.lake.sealing import RESTORE, unseal
 
 REMOVED: Final = "removed"
@@ -191,7 +199,7 @@ class Manifests(Objects):
             CorruptArtifactError: it is damaged.
         """
         path = self.path(order_folder(asset, partition), f"{number:06d}.json")
-        return OrderRecord.read(self.read(path, limit=MOST_BYTES), path)
+        return RECORDS.read(self, path).record
 
     def _read_found(self, asset: str, found: _Found) -> Manifest | None:
         """Return a listed manifest; None if garbage collection has removed it since."""

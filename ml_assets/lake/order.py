@@ -17,9 +17,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest, SafePath, Version
-from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.numbered_log import NumberedLog
 
 ORDER: Final = "order"
 """The folder of the records in the lake."""
@@ -28,7 +27,6 @@ MANIFEST_NAME: Final = re.compile(r"manifest-(\d{6,})-([0-9a-f]{8})[0-9a-f]{8}\.
 """Number of the publication, digest of the run, and random digits."""
 
 _RECORD_NAME: Final = re.compile(r"(\d{6,})\.json")
-_MOST_BYTES: Final = 64 * 2**10
 
 
 class OrderRecord(BaseModel):
@@ -70,21 +68,8 @@ class OrderRecord(BaseModel):
         """The record's path relative to the lake's root."""
         return f"{order_folder(self.asset, self.partition)}/{self.number:06d}.json"
 
-    def text(self) -> bytes:
-        """Return the record as it is stored, sealed like a manifest."""
-        return seal(self)
 
-    @classmethod
-    def read(cls, text: bytes, where: str) -> "OrderRecord":
-        """Parse the text of a record.
-
-        Raises:
-            CorruptArtifactError: it is not a record, was edited, or belongs to another path.
-        """
-        record = unseal(text, cls, where=where, what="the record of a publication")
-        if not f"/{where}".endswith(f"/{record.path}"):
-            raise CorruptArtifactError(f"{where} is the record of {record.path}; move it back there.")
-        return record
+RECORDS: Final = NumberedLog("the record of a publication", OrderRecord, lambda it: it.path)
 
 
 def order_folder(asset: str, partition: str | None) -> str:

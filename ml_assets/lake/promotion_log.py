@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError, PromotionConflictError
 from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.numbered_log import MOST_BYTES, Numbered, NumberedLog, check_model_name, is_model_name
 from ml_assets.lake.objects import Objects, Stat
 from ml_assets.lake.order import MANIFEST_NAME
-from ml_assets.lake.sealing import Sealable, digest_of_seal, seal, unseal
 
 LAST_NUMBER: Final = 999_999
 TRIES: Final = 10
 """How often a decision is attempted. Each attempt but the last fails because another process added an entry first."""
-MOST_BYTES: Final = 2**20
-"""The largest size of an entry, or of a manifest that names one. Both have a few kB."""
 PROMOTIONS: Final = "promotions"
 SET_ASIDE: Final = "set_aside"
 """The folder of damaged logs that a person replaced by a new one."""
@@ -37,58 +36,10 @@ NAMED_BY: Final = ("predictions", "champion", "evaluation")
 MANIFESTS: Final = 64
 """How many of those manifests are compared with the log before a decision or a prediction. `doctor` compares all."""
 
-_MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ENTRY = re.compile(r"(?!000000)\d{6}\.json")
-
-
-class LogEntry(Sealable, Protocol):
-    """The fields of an entry that the log itself uses. Entries are frozen pydantic records."""
-
-    @property
-    def number(self) -> int:
-        """Its position in the log, from 1."""
-
-    @property
-    def model(self) -> str:
-        """The model of its log."""
-
-    @property
-    def action(self) -> str:
-        """The decision."""
-
-    @property
-    def champion(self) -> str | None:
-        """The champion after this entry; None if there is none."""
-
-    @property
-    def challenger(self) -> str:
-        """The version that the decision is about."""
-
-    @property
-    def reasons(self) -> Sequence[str]:
-        """The reasons, in sentences."""
-
-    @property
-    def decided_at(self) -> datetime:
-        """The time of the decision, with its time zone."""
-
-    @property
-    def decided_by(self) -> str:
-        """The author of the decision."""
-
-    @property
-    def previous_digest(self) -> str | None:
-        """The digest of the previous entry; None for the first entry."""
-
-    @property
-    def replaced_entries(self) -> Sequence[str]:
-        """The digests of entries of a damaged log that this entry replaced."""
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """Return the entry with some fields replaced."""
-
-
-Entry = TypeVar("Entry", bound=LogEntry)
+_ENTRIES: Final = NumberedLog(
+    "an entry of the promotion log", Promotion, lambda it: f"{PROMOTIONS}/{it.model}/{_name(it.number)}", fix=""
+)
 T = TypeVar("T")
 
 
@@ -101,15 +52,8 @@ class Head(BaseModel):
     digest: str
 
 
-class _Read(NamedTuple, Generic[Entry]):
-    """An entry and the digest at the end of its text."""
-
-    entry: Entry
-    digest: str
-
-
 @dataclass(frozen=True)
-class LogState(Generic[Entry]):
+class LogState:
     """The readable part of a log, and its problems.
 
     Attributes:
@@ -118,13 +62,13 @@ class LogState(Generic[Entry]):
         head: the newest entry.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[Promotion]
     problems: Sequence[str]
     head: Head | None
 
 
 @dataclass(frozen=True)
-class PromotionLog(Generic[Entry]):
+class PromotionLog:
     """The log of one model: `promotions/<model>/000001.json` and so on.
 
     Raises:
@@ -133,14 +77,9 @@ class PromotionLog(Generic[Entry]):
 
     lake: Objects
     model: str
-    kind: type[Entry]
 
     def __post_init__(self) -> None:
-        if not _MODEL.fullmatch(self.model):
-            raise LakeError(
-                f"'{self.model}' is not a valid model name, so it has no promotion log; expected up to 63 of a-z, 0-9 "
-                "and _, starting with a letter. Use the name of a declared model."
-            )
+        check_model_name(self.model, "promotion log")
 
     @property
     def _folder(self) -> str:
@@ -149,7 +88,7 @@ class PromotionLog(Generic[Entry]):
     def _path(self, number: int) -> str:
         return f"{self._folder}/{_name(number)}"
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Promotion]:
         """Return all entries, oldest first.
 
         Raises:
@@ -157,7 +96,7 @@ class PromotionLog(Generic[Entry]):
         """
         return [*self._intact(0).entries]
 
-    def verified(self) -> LogState[Entry]:
+    def verified(self) -> LogState:
         """Return the log after comparing it with the newest manifests that name its entries. Called before decisions.
 
         Raises:
@@ -165,7 +104,7 @@ class PromotionLog(Generic[Entry]):
         """
         return self._intact(MANIFESTS)
 
-    def before(self, moment: datetime) -> list[Entry]:
+    def before(self, moment: datetime) -> list[Promotion]:
         """Return the log just before a moment. Its last entry names the champion of that time.
 
         Entries are ordered by their numbers, not by clocks, which may be wrong. So an entry is included if it or any
@@ -178,7 +117,7 @@ class PromotionLog(Generic[Entry]):
         decided = [entry.number for entry in entries if entry.decided_at < moment]
         return [*entries[: max(decided, default=0)]]
 
-    def last(self) -> Entry | None:
+    def last(self) -> Promotion | None:
         """Return the newest entry; None in an empty log.
 
         Raises:
@@ -187,7 +126,7 @@ class PromotionLog(Generic[Entry]):
         entries = self.entries()
         return entries[-1] if entries else None
 
-    def append(self, entry: Entry, *, number: int) -> Entry:
+    def append(self, entry: Promotion, *, number: int) -> Promotion:
         """Add an entry with a number that is one higher than the last one that the decision was based on.
 
         Returns:
@@ -203,14 +142,14 @@ class PromotionLog(Generic[Entry]):
                 f"the promotion log of {self.model} accepts entries 1 to {LAST_NUMBER}, but this one is {number}. "
                 "Find out which process writes so many, and continue under another model's name."
             )
-        if (problem := self._problem(entry, number)) is not None:
-            raise LakeError(f"entry {number} of the promotion log of {self.model} cannot be written: {problem}.")
-        previous = None if number == 1 else self._read(number - 1, None).digest
+        if (entry.model, entry.number) != (self.model, number):
+            raise LakeError(f"{entry.model}'s entry {entry.number} cannot be entry {number} of {self.model}'s log.")
+        if entry.decided_at.tzinfo is None:
+            raise LakeError(f"entry {number} of the promotion log of {self.model} was {_without_zone(entry)}.")
+        previous = None if number == 1 else self._read(number - 1).digest
         chained = entry.model_copy(update={"previous_digest": previous})
-        try:
-            self.lake.create(self._path(number), seal(chained))
-        except FileExistsError as error:
-            raise PromotionConflictError(self._conflict_message(number)) from error
+        if not _ENTRIES.claim(self.lake, chained):
+            raise PromotionConflictError(self._conflict_message(number))
         return chained
 
     def set_aside(self, now: datetime) -> tuple[str, tuple[str, ...]]:
@@ -231,7 +170,7 @@ class PromotionLog(Generic[Entry]):
             self.lake.move(f"{self._folder}/{name}", f"{folder}/{name}")
         return folder, tuple(named)
 
-    def inspect(self, manifests: int | None = MANIFESTS) -> LogState[Entry]:
+    def inspect(self, manifests: int | None = MANIFESTS) -> LogState:
         """Return the readable part of the log, and its damages.
 
         Args:
@@ -247,7 +186,7 @@ class PromotionLog(Generic[Entry]):
         ]
         with self.lake.pool(len(numbers)) as each:
             read = dict(zip(numbers, each(lambda it: self._read_or_problem(*it), numbers.items()), strict=True))
-        found: dict[int, _Read[Entry]] = {}
+        found: dict[int, Numbered[Promotion]] = {}
         for number in range(1, last + 1):
             it = read.get(number, f"{self._path(number)} is missing: the log goes on to entry {last}")
             if isinstance(it, str):
@@ -255,23 +194,23 @@ class PromotionLog(Generic[Entry]):
                 continue
             found[number] = it
             before = found.get(number - 1)
-            if number > 1 and before is not None and it.entry.previous_digest != before.digest:
+            if number > 1 and before is not None and it.record.previous_digest != before.digest:
                 problems.append(
-                    f"{self._path(number)} follows an entry with the digest {it.entry.previous_digest}, but entry "
+                    f"{self._path(number)} follows an entry with the digest {it.record.previous_digest}, but entry "
                     f"{number - 1} has {before.digest}: one of them was replaced"
                 )
-            elif number == 1 and it.entry.previous_digest is not None:
+            elif number == 1 and it.record.previous_digest is not None:
                 problems.append(
-                    f"{self._path(1)} follows an entry with the digest {it.entry.previous_digest}; expected none"
+                    f"{self._path(1)} follows an entry with the digest {it.record.previous_digest}; expected none"
                 )
         if manifests != 0:
-            given_up = {digest for it in found.values() for digest in it.entry.replaced_entries}
+            given_up = {digest for it in found.values() for digest in it.record.replaced_entries}
             named = [it for it in self._named(manifests) if it[0].digest not in given_up]
             problems += self._not_as_named(found, last, named)
         head = Head(number=last, digest=found[last].digest) if last in found else None
-        return LogState([it.entry for it in found.values()], problems, head)
+        return LogState([it.record for it in found.values()], problems, head)
 
-    def _intact(self, manifests: int) -> LogState[Entry]:
+    def _intact(self, manifests: int) -> LogState:
         """Return the log.
 
         Raises:
@@ -295,36 +234,26 @@ class PromotionLog(Generic[Entry]):
             f"damaged one aside: ml-assets promote {self.model} VERSION --new-log --why REASON."
         )
 
-    def _read_or_problem(self, number: int, stat: Stat) -> _Read[Entry] | str:
+    def _read_or_problem(self, number: int, stat: Stat) -> Numbered[Promotion] | str:
         try:
             return self._read(number, stat)
         except (CorruptArtifactError, MissingArtifactError) as error:
             return str(error).rstrip(". ")
 
-    def _read(self, number: int, stat: Stat | None) -> _Read[Entry]:
+    def _read(self, number: int, stat: Stat | None = None) -> Numbered[Promotion]:
         """Return an entry.
 
         Raises:
             MissingArtifactError: it does not exist.
             CorruptArtifactError: it is damaged, or belongs to another path.
         """
-        path = self._path(number)
-        text = self.lake.read(path, limit=MOST_BYTES, known=stat)
-        entry = unseal(text, self.kind, where=path, what="an entry of the promotion log", fix="")
-        if (problem := self._problem(entry, number)) is not None:
-            raise CorruptArtifactError(f"{path} is not the entry that its path names: {problem}.")
-        return _Read(entry, digest_of_seal(text))
-
-    def _problem(self, entry: Entry, number: int) -> str | None:
-        """Return why an entry does not belong at this number of this log; None if it does."""
-        if (entry.model, entry.number) != (self.model, number):
-            return f"it is entry {entry.number} of {entry.model}; expected entry {number} of {self.model}"
-        if entry.decided_at.tzinfo is None:
-            return f"it was decided at {entry.decided_at}, without a time zone; expected UTC"
-        return None
+        found = _ENTRIES.read(self.lake, self._path(number), stat)
+        if found.record.decided_at.tzinfo is None:
+            raise CorruptArtifactError(f"{self._path(number)} was {_without_zone(found.record)}.")
+        return found
 
     def _not_as_named(
-        self, found: Mapping[int, _Read[Entry]], last: int, named: Sequence[tuple[Head, str]]
+        self, found: Mapping[int, Numbered[Promotion]], last: int, named: Sequence[tuple[Head, str]]
     ) -> Iterator[str]:
         """Yield the entries that differ from those that manifests name, each once."""
         reported: set[int] = set()
@@ -362,7 +291,7 @@ class PromotionLog(Generic[Entry]):
 
     def _conflict_message(self, number: int) -> str:
         """Return the message for an author whose number was taken by another process."""
-        won, entries = self._read(number, None).entry, self.entries()
+        won, entries = self._read(number).record, self.entries()
         action = won.action.replace("_", " ")
         count, champion = len(entries), entries[-1].champion
         since = f", and {count - number} more since" if count > number else ""
@@ -391,7 +320,7 @@ def models_with_log(lake: Objects) -> list[str]:
     for model in lake.names(lake.path("artifacts")):
         if not {*NAMED_BY}.isdisjoint(lake.names(lake.path("artifacts", model))):
             found.add(model)
-    return sorted(filter(_MODEL.fullmatch, found))
+    return sorted(filter(is_model_name, found))
 
 
 def _head_named(lake: Objects, path: str, stat: Stat) -> Head | None:
@@ -401,6 +330,10 @@ def _head_named(lake: Objects, path: str, stat: Stat) -> Head | None:
         return Head.model_validate(manifest.parameters[HEAD]) if HEAD in manifest.parameters else None
     except (CorruptArtifactError, MissingArtifactError, ValidationError):
         return None
+
+
+def _without_zone(entry: Promotion) -> str:
+    return f"decided at {entry.decided_at}, without a time zone; expected UTC"
 
 
 def _name(number: int) -> str:

@@ -23,7 +23,7 @@ from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, Pu
 from ml_assets.lake.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.objects import Stat
-from ml_assets.lake.order import MANIFEST_NAME, OrderRecord, manifest_name
+from ml_assets.lake.order import MANIFEST_NAME, RECORDS, OrderRecord, manifest_name
 from ml_assets.lake.origin import git_state, memory_bytes, peak_memory_bytes, store_environment
 from ml_assets.lake.usage import Meter
 
@@ -156,18 +156,15 @@ class Lake(Manifests):
         """
         while True:
             record = OrderRecord.of(stored.manifest, stored.name)
-            try:
-                self.create(self.path(record.path), record.text())
-            except FileExistsError:
-                old = f"{self.directory(record.ref)}/{stored.name}"
-                if after is None:
-                    taken = self.numbers(record.asset, [record.partition or ""])[record.partition or ""]
-                    stored = self._add_manifest(stored.manifest.model_copy(update={"number": taken[-1] + 1}))
-                self.remove(old)
-                if after is not None:
-                    return None
-            else:
+            if RECORDS.claim(self, record):
                 return stored.manifest
+            old = f"{self.directory(record.ref)}/{stored.name}"
+            if after is None:
+                taken = self.numbers(record.asset, [record.partition or ""])[record.partition or ""]
+                stored = self._add_manifest(stored.manifest.model_copy(update={"number": taken[-1] + 1}))
+            self.remove(old)
+            if after is not None:
+                return None
 
     def _add_manifest(self, manifest: Manifest) -> "_Stored":
         name = manifest_name(manifest)

@@ -83,9 +83,9 @@ def retraining_rules(declared: ModelDeclaration) -> Rules:
     return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
 
 
-def retraining_log(lake: Lake, model: str) -> RetrainingLog[Retraining]:
+def retraining_log(lake: Lake, model: str) -> RetrainingLog:
     """Return a model's retraining log."""
-    return RetrainingLog(lake, model, Retraining)
+    return RetrainingLog(lake, model)
 
 
 def read_monitoring(

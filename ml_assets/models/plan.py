@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Promotion
+from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
@@ -117,9 +117,9 @@ class ModelPlan:
         """Return the key of one of the model's assets."""
         return dg.AssetKey([self.name, stage])
 
-    def promotion_log(self, lake: Lake) -> PromotionLog[Promotion]:
+    def promotion_log(self, lake: Lake) -> PromotionLog:
         """Return the model's promotion log."""
-        return PromotionLog(lake, self.name, Promotion)
+        return PromotionLog(lake, self.name)
 
 
 @functools.cache

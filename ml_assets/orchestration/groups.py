@@ -10,7 +10,6 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE, releases
@@ -72,9 +71,9 @@ def with_quarantines(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> list[dg.
     return [it for key in keys for it in (key, quarantine_key(key)) if graph.has(it)]
 
 
-def promotions(lake: Lake, model: str) -> PromotionLog[Promotion]:
+def promotions(lake: Lake, model: str) -> PromotionLog:
     """Return a model's promotion log."""
-    return PromotionLog(lake, model, Promotion)
+    return PromotionLog(lake, model)
 
 
 def serving(lake: Lake, model: str) -> dict[str, JsonValue]:

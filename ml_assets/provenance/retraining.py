@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # the nodes of an asset graph
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
+from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.origin import git_state
@@ -46,7 +46,7 @@ def recorded_model(source: Lake, declared: Declared, text: str, start: From) -> 
     given, at, version = text.partition("@")
     name = declared.model(given).name
     if not at:
-        last = PromotionLog(source, name, Promotion).last()
+        last = PromotionLog(source, name).last()
         if last is None or last.champion is None:
             raise DataError(f"model '{name}' has no champion to reproduce; name a version: {name}@VERSION.")
         version = last.champion

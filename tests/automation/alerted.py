@@ -88,7 +88,7 @@ class Daemon:
 
 
 def decide(lake: Lake, action: str, *, model: str = MODELS[0], at: datetime | None = None) -> Promotion:
-    log = PromotionLog(lake, model, Promotion)
+    log = PromotionLog(lake, model)
     number = len(log.entries()) + 1
     entry = promotion(number, model=model).model_copy(
         update={"action": action, "decided_at": at or datetime.now(tz=UTC), "challenger": "c" * 32}

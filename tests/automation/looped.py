@@ -135,9 +135,9 @@ class World:
         model = Model("tree", spec(as_of, model=self.name, **fields), pl.DataFrame({"n": [1]}))
         return put(self.lake, model, asset=f"{self.name}/model").version
 
-    def log(self) -> PromotionLog[Promotion]:
+    def log(self) -> PromotionLog:
         """Return the promotion log."""
-        return PromotionLog(self.lake, self.name, Promotion)
+        return PromotionLog(self.lake, self.name)
 
     def serve(self, version: str, action: Literal["promote", "reject", "rollback"] = "promote") -> None:
         """Add an entry to the log: a promotion or a rejection."""

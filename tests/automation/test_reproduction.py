@@ -86,7 +86,7 @@ def retrained(monkeypatch: pytest.MonkeyPatch) -> type[Retrained]:
 
 
 def with_champion(folder: Path) -> Path:
-    PromotionLog(Lake(str(folder)), MODEL, type(promotion(1))).append(promotion(1), number=1)
+    PromotionLog(Lake(str(folder)), MODEL).append(promotion(1), number=1)
     return folder
 
 
@@ -155,7 +155,7 @@ def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, retrai
 
 def test_a_missing_promotion_log_fails_the_run_and_does_not_count_as_no_champion(tmp_path: Path) -> None:
     lake = Lake(str(with_champion(tmp_path)))
-    head = PromotionLog(lake, MODEL, type(promotion(1))).inspect(manifests=0).head
+    head = PromotionLog(lake, MODEL).inspect(manifests=0).head
     assert head is not None
     put(lake, frame(1), asset=f"{MODEL}/predictions", partition="2013-01-01", parameters={HEAD: head.model_dump()})
     shutil.rmtree(tmp_path / "promotions")

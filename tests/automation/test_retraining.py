@@ -252,7 +252,7 @@ def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     it = drifted(make, max_per_day=2, cool_down_days=0)
     together, asked, claim = threading.Barrier(4), [], RetrainingLog.claim
 
-    def claimed(log: RetrainingLog[Retraining], record: Retraining) -> bool:
+    def claimed(log: RetrainingLog, record: Retraining) -> bool:
         together.wait(60)
         return claim(log, record)
 
@@ -359,7 +359,7 @@ def test_a_sensor_overtaken_by_another_as_of_another_day_requests_no_second_trai
     )  # fmt: skip
 
     def find(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
-        RetrainingLog(it.lake, MODEL, Retraining).claim(later)
+        RetrainingLog(it.lake, MODEL).claim(later)
         return AT_DRIFT.find(loop, declared)
 
     tick = request_retrainings(it.instance, it.lake, [it.model], FactsKind(("drift",), find), by="drift", now=BEGIN)

@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.reproduction import TRAIN_AGAIN, reproduce_job
-from ml_assets.contracts.artifacts import DailyDrift, Model, Promotion, TrainingSet, Tuning
+from ml_assets.contracts.artifacts import DailyDrift, Model, TrainingSet, Tuning
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -62,7 +62,7 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
     assert 3 == tuned.best.trials
     leaves = champion.spec.parameters["num_leaves"]
     assert leaves == tuned.trials["num_leaves"][1]
-    entry = PromotionLog(lake, MODEL, Promotion).entries()[-1]
+    entry = PromotionLog(lake, MODEL).entries()[-1]
     assert (2, "drift", lake.find(f"{MODEL}/model").version) == (entry.number, entry.cause, entry.challenger)
     assert {"": "parameters"} == stale[dg.AssetKey([MODEL, "training_set"])]
 

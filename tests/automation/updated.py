@@ -17,7 +17,6 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 from ml_assets.alerts.resource import KINDS, Alerts
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days
@@ -131,7 +130,7 @@ class World:
         made = put(self.lake, Note(text="rows"), asset="m/training_set", parameters={"as_of": DAYS[1]})
         model = put(self.lake, Note(text="trees"), asset="m/model", inputs=(made.ref,))
         entry = promotion(1, champion=model.version, model=MODEL)
-        PromotionLog(self.lake, MODEL, Promotion).append(entry, number=1)
+        PromotionLog(self.lake, MODEL).append(entry, number=1)
         self._told("m/champion", "")
 
     def land(self, name: str, day: str, text: str, *, is_told: bool = True) -> None:

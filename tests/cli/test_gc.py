@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.artifacts import Model
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.lock import Lock
 from ml_assets.lake.manifest import ArtifactRef
@@ -107,7 +107,7 @@ def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(
 @pytest.mark.parametrize("naming", NAMED_BY)
 def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     champion = served(lake)
-    head = PromotionLog(lake, "flight_delay", Promotion).verified().head
+    head = PromotionLog(lake, "flight_delay").verified().head
     assert head is not None
     named = {"promotion_log_entry": head.model_dump()}
     made(lake, f"flight_delay/{naming}", 7, 200, champion["model"], parameters=named)
@@ -222,7 +222,7 @@ def test_contradictory_arguments_end_with_2_and_a_fix(
 
 def test_after_a_second_training_the_champion_of_the_real_flow_is_still_traced_to_raw_files(own_flown: Path) -> None:
     lake = Lake(str(own_flown))
-    entry = PromotionLog(lake, "flight_delay", Promotion).last()
+    entry = PromotionLog(lake, "flight_delay").last()
     assert entry is not None
     champion = ArtifactRef(asset="flight_delay/model", version=str(entry.champion))
     before = backward(lake, [champion])

@@ -108,7 +108,7 @@ def test_without_a_champion_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_champion_is_shown_with_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = PromotionLog(Lake(str(tmp_path / "lake")), "flight_delay", type(promotion(1)))
+    log = PromotionLog(Lake(str(tmp_path / "lake")), "flight_delay")
     entries = [log.append(promotion(n, champion=version * 32), number=n) for n, version in ((1, "a"), (2, "b"))]
 
     assert 0 == main(["champion", "flight_delay"])

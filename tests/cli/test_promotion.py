@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.reading import read_all
@@ -54,8 +54,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def log(lake: Lake) -> PromotionLog[Promotion]:
-    return PromotionLog(lake, MODEL, Promotion)
+def log(lake: Lake) -> PromotionLog:
+    return PromotionLog(lake, MODEL)
 
 
 def by_gate(lake: Lake, *versions: str, refused: str | None = None) -> None:

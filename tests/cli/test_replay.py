@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake
@@ -347,7 +346,7 @@ def test_a_version_in_a_scratch_lake_cannot_be_promoted(
     assert 1 == main(["promote", MODEL, version, "--why", "it was replayed", "--by", "sam"])
     assert f"{MODEL}/model@{version[:12]} has no manifest" in capsys.readouterr().err
     assert 2 == main(["promote", MODEL, version[:8], "--why", "it was replayed", "--by", "sam"])
-    assert [] == PromotionLog(lake, MODEL, Promotion).entries()
+    assert [] == PromotionLog(lake, MODEL).entries()
 
 
 def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
@@ -373,4 +372,4 @@ def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
 
     assert f"  equal    {MODEL}/champion " in text
     assert before == files_of(lake)
-    assert 1 == len(PromotionLog(Lake(str(tmp_path / "kept")), MODEL, Promotion).entries())
+    assert 1 == len(PromotionLog(Lake(str(tmp_path / "kept")), MODEL).entries())

@@ -80,7 +80,7 @@ def environment(chronicle: Chronicle, digest: str, **distributions: str) -> None
 
 def promoted(chronicle: Chronicle, *entries: Promotion) -> None:
     for entry in entries:
-        PromotionLog(chronicle.lake, entry.model, Promotion).append(entry, number=entry.number)
+        PromotionLog(chronicle.lake, entry.model).append(entry, number=entry.number)
 
 
 def the(chronicle: Chronicle, asset: str) -> ArtifactRef:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ml_assets.cli.init import project_files, write_new
-from ml_assets.contracts.artifacts import Promotion, Retraining
+from ml_assets.contracts.artifacts import Retraining
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
@@ -83,10 +83,10 @@ def write_lake(folder: Path) -> None:
     for day in AS_OF:
         _run(folder, "run", MODEL, "--as-of", day, codes=(0, 1))  # 1: the gate rejects the challenger
     lake = Lake(str(folder / ".lake"))
-    first, second = PromotionLog(lake, MODEL, Promotion).entries()
+    first, second = PromotionLog(lake, MODEL).entries()
     _run(folder, "promote", MODEL, second.challenger, "--why", "its labels are newer", "--by", "ada")
     _run(folder, "rollback", MODEL, "--why", "the first model is preferred", "--by", "ada")
-    RetrainingLog(lake, MODEL, Retraining).claim(
+    RetrainingLog(lake, MODEL).claim(
         Retraining(
             model=MODEL, as_of=date.fromisoformat(AS_OF[1]), number=1, cause="drift",
             sentence="2 of the last 3 judged days are over their drift limits.", figures={"days over": 2.0},

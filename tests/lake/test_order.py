@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
-from ml_assets.lake.order import OrderRecord
 from ml_assets.lake.store import Lake, Origin
 from tests.builders import DAY, days, files_of, frame, put
 from tests.faults import FaultyDisk, FaultyS3, Stopped
@@ -318,10 +317,10 @@ def test_a_damaged_record_is_named(folder: Lake, edit: Callable[[str], str], mes
 
 def test_a_record_that_was_put_elsewhere_is_named(folder: Lake) -> None:
     put(folder, frame(1))
-    text = Path(folder.path("order", ASSET, "000001.json")).read_bytes()
+    folder.create(folder.path("order", ASSET, "000002.json"), folder.read(folder.path("order", ASSET, "000001.json")))
 
-    with pytest.raises(CorruptArtifactError, match=r"is the record of order/shop/orders/000001\.json"):
-        OrderRecord.read(text, folder.path("order", ASSET, "000002.json"))
+    with pytest.raises(CorruptArtifactError, match=r"000002\.json is the record of order/shop/orders/000001\.json"):
+        folder.order_record(ASSET, None, 2)
 
 
 def test_a_manifest_under_the_name_of_another_publication_is_not_used(folder: Lake) -> None:

@@ -21,8 +21,8 @@ from tests.builders import frame, of_newer_format, promotion, put
 PROMOTERS = 50
 
 
-def log(lake: Lake, model: str = "flight_delay") -> PromotionLog[Promotion]:
-    return PromotionLog(lake, model, Promotion)
+def log(lake: Lake, model: str = "flight_delay") -> PromotionLog:
+    return PromotionLog(lake, model)
 
 
 def entry(number: int, /, **changes: Any) -> Promotion:
@@ -216,8 +216,8 @@ def of_another_lake(number: int) -> Callable[[Lake], None]:
         (resealed(1, previous_digest="a" * 32), r"000001\.json follows an entry with the digest a{32}; expected none"),
         (lambda lake: write(lake, "notes.txt", b"hello"), r"notes\.txt does not belong there; expected"),
         (lambda lake: write(lake, "000000.json", b"{}"), r"000000\.json does not belong there"),
-        (resealed(2, number=1), r"000002\.json is not the entry that its path names: it is entry 1 of flight_delay;"),
-        (resealed(2, model="other"), r"it is entry 2 of other; expected entry 2 of flight_delay"),
+        (resealed(2, number=1), r"000002\.json is the record of promotions/flight_delay/000001\.json;"),
+        (resealed(2, model="other"), r"is the record of promotions/other/000002\.json"),
         (resealed(2, decided_at=datetime(2026, 1, 1)), "without a time zone; expected UTC"),  # noqa: DTZ001 - see there
         (lambda lake: write(lake, "000001.json", b" " * (2**20 + 1)), r"000001\.json has 1,048,577 bytes; expected at"),
     ],
@@ -295,8 +295,8 @@ def test_the_models_with_a_log_are_found_among_other_objects(lake: Lake) -> None
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"number": 2}, "it is entry 2 of flight_delay; expected entry 1 of flight_delay"),
-        ({"model": "flight_class"}, "it is entry 1 of flight_class; expected entry 1 of flight_delay"),
+        ({"number": 2}, "flight_delay's entry 2 cannot be entry 1 of flight_delay's log"),
+        ({"model": "flight_class"}, "flight_class's entry 1 cannot be entry 1 of flight_delay's log"),
         ({"decided_at": datetime(2026, 1, 1)}, "without a time zone; expected UTC"),  # noqa: DTZ001 - that is the point
     ],
 )

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
@@ -184,7 +183,7 @@ def test_a_version_that_is_requested_by_name_is_fetched(source: Lake, tmp_path: 
 
 def test_the_other_lake_is_never_written(source: Lake, tmp_path: Path) -> None:
     standing = put(source, frame(1)).ref
-    PromotionLog(source, "flight_delay", Promotion).append(promotion(1), number=1)
+    PromotionLog(source, "flight_delay").append(promotion(1), number=1)
     before = objects(source)
 
     lake = scratch(source, tmp_path)
@@ -253,7 +252,7 @@ def decided(source: Lake, *hours: int) -> None:
     """Keep entries that were decided at these hours of a day."""
     for number, hour in enumerate(hours, start=1):
         entry = promotion(number).model_copy(update={"decided_at": datetime(2026, 1, 1, hour, tzinfo=UTC)})
-        PromotionLog(source, "flight_delay", Promotion).append(entry, number=number)
+        PromotionLog(source, "flight_delay").append(entry, number=number)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ AS_OF = date(2024, 2, 1)
 
 
 def serve(lake: Lake, version: str, action: Literal["promote", "rollback"] = "promote") -> None:
-    log = PromotionLog(lake, "returns", Promotion)
+    log = PromotionLog(lake, "returns")
     number = len(log.entries()) + 1
     entry = record(Promotion, number=number, model="returns", action=action, champion=version, challenger=version)
     log.append(entry, number=number)

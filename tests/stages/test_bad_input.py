@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Promotion
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
@@ -303,7 +303,7 @@ def test_a_missing_input_is_reported_with_a_fix(tmp_path: Path, manifest: Mappin
 
 def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     other = promotion(2, champion="b" * 32)
-    PromotionLog(Lake(str(own_flown)), "flight_delay", Promotion).append(other, number=2)
+    PromotionLog(Lake(str(own_flown)), "flight_delay").append(other, number=2)
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         with nothing_changes(own_flown):
             step, message = failure(whole.materialize("flight_delay/champion"))

@@ -179,7 +179,7 @@ def test_a_flow_that_loses_the_race_for_an_entry_decides_again_on_the_new_log(
     plan = plan_with(**STRICT)
     raced = PromotionLog.append
 
-    def lose_twice(log: PromotionLog[Promotion], entry: Promotion, *, number: int) -> Promotion:
+    def lose_twice(log: PromotionLog, entry: Promotion, *, number: int) -> Promotion:
         if number < 3:
             raced(log, promotion(number, champion=None, model="returns"), number=number)
         return raced(log, entry, number=number)
@@ -195,7 +195,7 @@ def test_a_flow_that_always_loses_the_race_gives_up_with_the_reason(
 ) -> None:
     tries: list[int] = []
 
-    def lose(log: PromotionLog[Promotion], entry: Promotion, *, number: int) -> Promotion:
+    def lose(log: PromotionLog, entry: Promotion, *, number: int) -> Promotion:
         del log, entry
         tries.append(number)
         raise PromotionConflictError("somebody else was first")

@@ -14,7 +14,6 @@ from ml_assets.contracts.artifacts import (
     Importances,
     Interval,
     Model,
-    Promotion,
     TrainingSet,
 )  # fmt: skip
 from ml_assets.contracts.states import describe_states
@@ -38,7 +37,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
     importances: Importances = lake.get(lake.find(f"{name}/importances"), Importances)
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
-    entries = PromotionLog(lake, name, Promotion).entries()
+    entries = PromotionLog(lake, name).entries()
     last = entries[-1] if entries else None
     days = [str(day) for day in days_between(span.first, span.last)]
     drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)

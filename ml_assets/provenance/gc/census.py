@@ -13,7 +13,7 @@ from ml_assets.lake.errors import CorruptArtifactError, LakeError, UnreachableLa
 from ml_assets.lake.manifest import MOST_BYTES, Manifest
 from ml_assets.lake.manifests import REMOVED
 from ml_assets.lake.objects import Stat
-from ml_assets.lake.order import MANIFEST_NAME, ORDER, OrderRecord, record_numbers
+from ml_assets.lake.order import MANIFEST_NAME, ORDER, RECORDS, record_numbers
 from ml_assets.lake.promotion_log import PromotionLog, models_with_log
 from ml_assets.lake.quarantine import number_before
 from ml_assets.lake.sealing import RESTORE
@@ -144,7 +144,7 @@ def decisions(lake: Lake) -> dict[str, Sequence[Promotion]]:
     Raises:
         CorruptArtifactError: a log cannot be read, or is missing although manifests name its entries.
     """
-    logs = {model: [*PromotionLog(lake, model, Promotion).verified().entries] for model in models_with_log(lake)}
+    logs = {model: [*PromotionLog(lake, model).verified().entries] for model in models_with_log(lake)}
     return {model: entries for model, entries in logs.items() if entries}
 
 
@@ -236,5 +236,5 @@ def _published(
     lost: dict[Key, str] = {}
     for place in (place for place, number in last.items() if number not in made.get(place, ())):
         path = lake.path(ORDER, place, f"{last[place]:06d}.json")
-        lost[key_of(OrderRecord.read(lake.read(path, limit=MOST_BYTES), path).ref)] = f"{path} publishes it"
+        lost[key_of(RECORDS.read(lake, path).record.ref)] = f"{path} publishes it"
     return last, lost

@@ -1,7 +1,6 @@
 """Reads from the promotion logs which versions were champion, for a trace.
 
-A damaged log does not stop a trace. Its problems are reported with the entries that can be read. Not here: the complete
-entries (see `ml_assets.lake.promotion_log`).
+A damaged log does not stop a trace. Its problems are reported with the entries that can be read.
 """
 
 import itertools
@@ -9,33 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
+from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.promotion_log import PromotionLog
 
 
-class LoggedDecision(BaseModel):
-    """The fields of a log's entry that a trace needs."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    number: int
-    model: str
-    action: str
-    champion: str | None
-    challenger: str
-    reasons: tuple[str, ...] = ()
-    decided_at: AwareDatetime
-    decided_by: str
-    previous_digest: str | None = None
-    replaced_entries: tuple[str, ...] = ()
-
-    @property
-    def phrase(self) -> str:
-        """The time, action and person of the decision, as a phrase."""
-        when = f"{self.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-        return f"{when} UTC (entry {self.number}, {self.action.replace('_', ' ')} by {self.decided_by})"
+def decision_phrase(entry: Promotion) -> str:
+    """Return the time, action and person of a decision, as a phrase."""
+    when = f"{entry.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return f"{when} UTC (entry {entry.number}, {entry.action.replace('_', ' ')} by {entry.decided_by})"
 
 
 @dataclass(frozen=True)
@@ -43,7 +24,7 @@ class ChampionHistory:
     """The decisions about one model, oldest first, and the problems of its log."""
 
     model: str
-    entries: Sequence[LoggedDecision]
+    entries: Sequence[Promotion]
     problems: Sequence[str] = ()
 
     @property
@@ -51,13 +32,13 @@ class ChampionHistory:
         """The current champion."""
         return self.entries[-1].champion if self.entries else None
 
-    def since(self, moment: datetime) -> LoggedDecision | None:
+    def since(self, moment: datetime) -> Promotion | None:
         """Return the entry that made the champion of a moment; None if there was none."""
         periods = self._periods([entry for entry in self.entries if entry.decided_at <= moment])
         return periods[-1][0] if periods and periods[-1][0].champion is not None else None
 
     @staticmethod
-    def _periods(entries: Sequence[LoggedDecision]) -> list[tuple[LoggedDecision, LoggedDecision | None]]:
+    def _periods(entries: Sequence[Promotion]) -> list[tuple[Promotion, Promotion | None]]:
         """Return the entries that changed the champion, each with the next one."""
         changes = [
             entry
@@ -71,16 +52,16 @@ class ChampionHistory:
         phrases = []
         for first, end in self._periods(self.entries):
             if first.champion == version and end is None:
-                phrases.append(f"champion now, since {first.phrase}")
+                phrases.append(f"champion now, since {decision_phrase(first)}")
             elif first.champion == version and end is not None:
-                phrases.append(f"was champion from {first.phrase} to {end.phrase}")
+                phrases.append(f"was champion from {decision_phrase(first)} to {decision_phrase(end)}")
         if phrases:
             return "; ".join(reversed(phrases))
         judged = [entry for entry in self.entries if entry.challenger == version]
-        return f"never champion; judged {judged[-1].phrase}" if judged else "never champion or judged"
+        return f"never champion; judged {decision_phrase(judged[-1])}" if judged else "never champion or judged"
 
 
 def read_champion_history(lake: Manifests, model: str) -> ChampionHistory:
     """Return a model's log as far as it can be read."""
-    look = PromotionLog(lake, model, LoggedDecision).inspect()
+    look = PromotionLog(lake, model).inspect()
     return ChampionHistory(model, look.entries, look.problems)

@@ -14,7 +14,7 @@ from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.lineage import Lineage, backward, key_of
-from ml_assets.provenance.tracing.champions import read_champion_history
+from ml_assets.provenance.tracing.champions import decision_phrase, read_champion_history
 from ml_assets.provenance.tracing.trace import Trace, TracePart, trace_of
 
 ID: Final = "prediction_id"
@@ -98,7 +98,7 @@ def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Seq
     if entry is None:
         who += "; there was no champion then, according to the log"
     elif entry.champion != version:
-        who += f"; the champion then was {(entry.champion or 'none')[:12]}, since {entry.phrase}"
+        who += f"; the champion then was {(entry.champion or 'none')[:12]}, since {decision_phrase(entry)}"
     facts = {name: _value(value) for name, value in row.items() if name not in {ID, FEATURES}}
     facts |= {"scored by": f"{it.model}/model@{version[:12]}, {who}"}
     if isinstance(row.get(FEATURES), dict):

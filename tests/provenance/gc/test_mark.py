@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
@@ -54,7 +53,7 @@ def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef]
     version = refs["model"].version
     told = {"evaluation_version": refs["evaluation"].version, "decided_at": ago(days), "challenger": version}
     entry = promotion(number, champion=version).model_copy(update={**told, **changes})
-    PromotionLog(lake, "flight_delay", Promotion).append(entry, number=number)
+    PromotionLog(lake, "flight_delay").append(entry, number=number)
 
 
 def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Mark:

@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from ml_assets.lake.lock import Lock, LockedError
@@ -340,7 +339,7 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
         watched = Watched(lake.url, n, promote)
         returned += bool(collected(watched).returned)
         is_over = watched.count < n
-        champion = PromotionLog(lake, "flight_delay", Promotion).last()
+        champion = PromotionLog(lake, "flight_delay").last()
         assert champion is not None
         assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
         if champion.number == 2:
