@@ -16,7 +16,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Tuning
 from ml_assets.lake.store import Lake, Origin
-from ml_assets.logic.training.shared_study import BEGUN
+from ml_assets.logic.training.tuning import NUMBER
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch
 from ml_assets.models.training import search_settings
@@ -95,7 +95,7 @@ def running(place: Processes) -> int:
     given = dict(zip(place._command, place._command[1:], strict=False))
     storage = open_storage(given["--file"] if "--file" in given else studies_url() or "")
     study = optuna.load_study(study_name=given["--study"], storage=storage)
-    states = [trial.state.name for trial in study.get_trials(deepcopy=False) if BEGUN in trial.user_attrs]
+    states = [trial.state.name for trial in study.get_trials(deepcopy=False) if NUMBER in trial.user_attrs]
     storage.engine.dispose()
     return states.count("RUNNING")
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 BEATS: Final = "beats"
 """The user attribute of a study that its coordinator updates while it is running."""
 
-BEGUN: Final = "begun"
-"""The user attribute of a trial that a worker has started; from then on it sends heartbeats."""
-
 CLOSED: Final = "closed"
 """The user attribute of a closed study, in which no more trials are run."""
 
@@ -40,13 +37,12 @@ def coordinate(
     previous: pl.DataFrame | None = None,
     seconds: float | None = None,
     clock: Clock,
-    patience: float = 30.0,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
     """Queue trials until there are as many as declared, then close the study.
 
-    A trial whose worker stops sending heartbeats is queued again with the same parameters; the study's storage defines
-    after how long. Trials are numbered in the order in which they are queued.
+    A trial whose worker stops sending heartbeats is queued again with the same parameters, by Optuna; the study's
+    storage defines after how long. Trials are numbered in the order in which they are queued.
 
     Args:
         trials: The search.
@@ -56,7 +52,6 @@ def coordinate(
         previous: `Tuning.trials` of a study to continue.
         seconds: No trial is started after this time. Running trials are awaited.
         clock: Seconds on a monotonic clock.
-        patience: Seconds after which a trial that was fetched and not started is queued again.
         on_trial: Called when more trials are finished, with all finished trials and their final number.
 
     Raises:
@@ -66,7 +61,7 @@ def coordinate(
     for number, each in enumerate(before):
         add_done(study, each, number, trials.searched)
     queued, reported, beats = len(before), len(before), 0
-    started, silent = clock(), _Silent(patience)
+    started, fetched = clock(), set[int]()
     try:
         while True:
             beats += 1
@@ -84,8 +79,7 @@ def coordinate(
                 study.enqueue_trial(starts[queued] if queued < len(starts) else {}, user_attrs={NUMBER: queued})
                 queued += 1
             study.set_user_attr(CLOSED, is_late)
-            _retry_lost(study)
-            silent.retry(study, found, clock())
+            _retry_lost(study, found, fetched)
             wait()
     finally:
         study.set_user_attr(CLOSED, True)
@@ -149,7 +143,6 @@ class _Worker:
         if number is None:
             # Another worker was faster, and Optuna created a trial that the coordinator did not queue.
             raise _NothingWaitsError
-        self._give_a_sign(trial)
         self.ran += 1
         self._study.sampler = sampler(self._trials.search.seed, number)
         for name, where in distributions(self._trials.searched).items():
@@ -159,16 +152,6 @@ class _Worker:
         if value is None:
             raise TrialPruned
         return value
-
-    def _give_a_sign(self, trial: Trial) -> None:
-        """Mark the trial as started, but not before it has sent a heartbeat.
-
-        Optuna sends the first heartbeat in a thread, and never notices a trial whose worker crashed before that.
-        """
-        record = getattr(self._study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no other way
-        if record is not None:
-            record(trial._trial_id)  # noqa: SLF001 - as above
-        trial.set_user_attr(BEGUN, True)
 
 
 class _NothingWaitsError(Exception):
@@ -204,33 +187,19 @@ def _count(found: Sequence[FrozenTrial], state: str) -> int:
     return sum(trial.state.name == state and NUMBER in trial.user_attrs for trial in found)
 
 
-class _Silent:
-    """Finds trials that were fetched by a worker that crashed before it started them.
+def _retry_lost(study: Study, found: Sequence[FrozenTrial], fetched: set[int]) -> None:
+    """Let Optuna queue trials again whose workers stopped sending heartbeats.
 
-    Optuna's heartbeat only covers trials that have sent one.
+    Optuna does so only if there was one, and a worker may crash before its first. So each trial gets one from here when
+    it is first seen to run. `fetched` are the trials that have had it.
     """
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._since: dict[int, float] = {}
-
-    def retry(self, study: Study, found: Sequence[FrozenTrial], now: float) -> None:
-        """Queue trials again that were fetched too long ago and not started."""
-        import optuna
-
-        for trial in found:
-            attributes = trial.user_attrs
-            if trial.state.name != "RUNNING" or BEGUN in attributes or NUMBER not in attributes:
-                continue
-            if now - self._since.setdefault(trial.number, now) >= self._patience:
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                fixed = trial.system_attrs["fixed_params"]
-                study.enqueue_trial(fixed, user_attrs={NUMBER: attributes[NUMBER]})
-
-
-def _retry_lost(study: Study) -> None:
     import optuna
 
+    record = getattr(study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no public way
+    for trial in found:
+        if record is not None and trial.state.name == "RUNNING" and trial.number not in fetched:
+            record(trial._trial_id)  # noqa: SLF001 - as above
+            fetched.add(trial.number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `Study.optimize` does the same
         optuna.storages.fail_stale_trials(study)

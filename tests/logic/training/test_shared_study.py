@@ -1,5 +1,6 @@
 """Tests of a study that several share: here workers come when the coordinator waits, one after the other."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,31 +90,36 @@ def test_trials_that_end_in_another_order_are_stored_by_number() -> None:
     assert (31, 20) == tuple(found.trials["num_leaves"].to_list()[:2])
 
 
-def test_a_trial_that_was_fetched_by_a_worker_which_never_began_it_is_handed_out_again() -> None:
-    trials = trials_of(trials=3)
-    study = study_of(trials)
-    worker = _Worker(trials, study)
-    fetched: list[optuna.Trial] = []
-
-    def first_dies() -> None:
-        if not fetched:
-            fetched.append(study.ask())
-        elif study.get_trials(states=(TrialState.WAITING,)):
-            worker.run_one()
-
-    found = shared(trials, study, wait=first_dies, patience=3)
-
-    assert [0, 1, 2] == found.trials["trial"].to_list()
-    assert 31 == found.trials["num_leaves"][0]
-    assert [TrialState.FAIL] == [it.state for it in study.trials if it.number == fetched[0].number]
-
-
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[optuna.storages.RDBStorage]:
     """A storage on disk that takes a trial for lost after a second of silence."""
     storage = open_storage(file_url(tmp_path / "study.db"), beat=1, silent=1)
     yield storage
     storage.engine.dispose()
+
+
+def test_a_trial_that_was_fetched_by_a_worker_which_never_began_it_is_handed_out_again(
+    kept: optuna.storages.RDBStorage,
+) -> None:
+    trials = trials_of(trials=2)
+    study = new_study(trials.metric, storage=kept, name="shared")
+    worker = _Worker(trials, study)
+    fetched: list[optuna.Trial] = []
+
+    def first_dies() -> None:
+        if not fetched:
+            with warnings.catch_warnings(action="ignore"):  # without a heartbeat, on purpose
+                fetched.append(study.ask())
+        elif study.get_trials(states=(TrialState.WAITING,)):
+            worker.run_one()
+        else:
+            time.sleep(0.2)
+
+    found = shared(trials, study, wait=first_dies)
+
+    assert [0, 1] == found.trials["trial"].to_list()
+    assert 31 == found.trials["num_leaves"][0]
+    assert [TrialState.FAIL] == [it.state for it in study.trials if it.number == fetched[0].number]
 
 
 def test_a_trial_that_was_given_to_another_ends_nobodys_work(kept: optuna.storages.RDBStorage) -> None:
