@@ -52,7 +52,7 @@ from ml_assets.models.spending import read_spending
 from ml_assets.models.training import training_gaps
 from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import INPUTS, TRAINING
-from ml_assets.orchestration.updating import day_names
+from ml_assets.orchestration.scope import day_names
 
 DRIFT: Final = "drift"
 PERFORMANCE: Final = "performance"

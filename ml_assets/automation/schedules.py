@@ -22,7 +22,7 @@ from ml_assets.logic.promotion.log import anchor
 from ml_assets.machine.temporary import remove_abandoned
 from ml_assets.models.plan import day_of, days_between, quarantine_key
 from ml_assets.names import CAUSE, prefixed
-from ml_assets.orchestration.updating import day_names
+from ml_assets.orchestration.scope import day_names
 from ml_assets.provenance.gc.mark import Policy
 from ml_assets.provenance.gc.sweep import collect
 

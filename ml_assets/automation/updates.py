@@ -49,21 +49,9 @@ from ml_assets.orchestration.groups import (
     update_groups,
     with_quarantines,
 )
+from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
+from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
 from ml_assets.orchestration.staleness import LakeView, Wanted, declared_days
-from ml_assets.orchestration.updating import (
-    Partitions,
-    Planner,
-    Update,
-    Waiting,
-    busy_with,
-    day_names,
-    horizon,
-    newest_days,
-    parameters_digest,
-    readers,
-    sources_of,
-    with_the_rest_of_their_groups,
-)
 from ml_assets.stages.checks.data_age import CHECK, age_limits, as_of
 
 NAME: Final = "updates"
@@ -179,9 +167,15 @@ class _Tick:
         self.newest = newest_days(self.graph, self.lake)
 
     @functools.cached_property
+    def scope(self) -> Scope:
+        """The assets and days that this sensor may request."""
+        within = horizon(self.graph, self.groups, self.newest, yesterday=self.yesterday, count=self.count)
+        return Scope(self.graph, self.groups, within)
+
+    @property
     def within(self) -> Mapping[dg.AssetKey, set[str]]:
-        """By asset, the days that this sensor may request."""
-        return horizon(self.graph, self.groups, self.newest, yesterday=self.yesterday, count=self.count)
+        """The days that this sensor may request."""
+        return self.scope.within
 
     # ------------------------------------------------------------ what changed
 
@@ -200,7 +194,7 @@ class _Tick:
             self.lines.append("the code has changed since the last tick, so everything is checked.")
             self._open(self.within)
         known = {key: days for key, days in changed.items() if self.graph.has(key)}
-        self._open(readers(self.graph, self.groups, known, self.within) if known else {})
+        self._open(self.scope.readers(known) if known else {})
         self._report_late_changes(known)
         self._open_what_is_new_within()
         self._open_what_waited_for_what_is_there()
@@ -247,9 +241,7 @@ class _Tick:
         for key, days in changed.items():
             if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
                 continue
-            left = sorted(
-                day for day in days if day and not readers(self.graph, self.groups, {key: {day}}, self.within)
-            )
+            left = sorted(day for day in days if day and not self.scope.readers({key: {day}}))
             for row in in_rows(left):
                 self.lines.append(
                     f"{key.to_user_string()} changed for {span_of(row)}, which is before the newest "
@@ -289,22 +281,21 @@ class _Tick:
 
     def requests(self) -> list[dg.RunRequest]:
         """Return the run requests. What is open beyond the limit stays open."""
-        opened = with_the_rest_of_their_groups(self.graph, self.groups, self.opened, self.within) if self.opened else {}
+        opened = self.scope.with_the_rest_of_their_groups(self.opened) if self.opened else {}
         if not opened:
             return []
         for group in {self.groups[key] for key in opened}:
             mine = [key for key, its in self.groups.items() if its == group]
             looked_at = set().union(*(opened.get(key, ()) for key in mine))
             self.waits.retain(group, set().union(*(self.within[key] for key in mine)) - looked_at)
-        running = busy_with(
-            self.graph, self.groups, in_progress(self.context.instance, self.context.repository_def), self.within
-        )
-        given = self._wanted(self._bounded(self._served(opened)))
-        plan = Planner(self.graph, self.lake, self.groups, given, busy=running, within=self.within).plan()
+        running = in_progress(self.context.instance, self.context.repository_def)
+        look = LakeView(self.graph, self.lake, self._wanted(self._bounded(self._served(opened))))
+        planner = Planner(self.scope, look, running=running)
+        plan = planner.plan()
         for key, days in plan.still_open.items():
             self.left.setdefault(key, set()).update(days)
         self.waits.add(plan.waiting)
-        return [self._request(update) for update in self._new(plan.updates)]
+        return [self._request(update, facts) for update, facts in self._new(planner, plan.updates)]
 
     def _wanted(self, partitions: Partitions) -> Wanted:
         """Return what should be up to date of some partitions, and the required contents of their manifests."""
@@ -360,15 +351,17 @@ class _Tick:
             self.lines.append(f"{len(opened) - len(found)} assets are checked at the next ticks.")
         return found
 
-    def _new(self, updates: Sequence[Update]) -> list[Update]:
+    def _new(self, planner: Planner, updates: Sequence[Update]) -> list[tuple[Update, Facts]]:
         """Return the first updates that were not requested on the same facts before."""
-        runs = runs_by_key(self.context.instance, [update.run_key for update in updates])
+        facts_of = {update: planner.facts_of(update) for update in updates}
+        runs = runs_by_key(self.context.instance, [facts.run_key(update) for update, facts in facts_of.items()])
         failed = failed_runs(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
         new = []
-        for update in updates:
-            run = runs.get(update.run_key) or next((it.dagster_run for it in failed if _covers(it, update)), None)
+        for update, facts in facts_of.items():
+            failure = next((it.dagster_run for it in failed if _covers(it, update, facts)), None)
+            run = runs.get(facts.run_key(update)) or failure
             if run is None:
-                new.append(update)
+                new.append((update, facts))
             else:
                 why = (
                     f"{FAILED_RUN}{run.run_id[:8]} was requested on the same facts and its status is "
@@ -381,17 +374,17 @@ class _Tick:
             )
         return new[:MOST_REQUESTS]
 
-    def _request(self, update: Update) -> dg.RunRequest:
+    def _request(self, update: Update, facts: Facts) -> dg.RunRequest:
         over = f" over {update.span}" if update.days else ""
         names = ", ".join(key.path[-1] for key in update.assets)
         self.lines.append(f"{update.group}: requested {names}{over} ({', '.join(update.reasons)}).")
         return dg.RunRequest(
-            run_key=update.run_key,
+            run_key=facts.run_key(update),
             asset_selection=with_quarantines(self.graph, update.assets),
             tags={
                 CAUSE: "freshness" if (self.failing | self.ages.old).intersection(update.assets) else NAME,
                 GROUP_TAG: str(update.group),
-                CODE_TAG: update.code,
+                CODE_TAG: facts.code,
                 **({MODEL: update.group.model} if update.group.model else {}),
                 **range_tags(update.days),
             },
@@ -459,13 +452,13 @@ def _first_as_of(lake: Lake, model: str) -> date:
     return as_of(lake, model, versions[-1])
 
 
-def _covers(record: dg.RunRecord, update: Update) -> bool:
+def _covers(record: dg.RunRecord, update: Update, facts: Facts) -> bool:
     """Return whether a failed run included all of an update, with the same code and no older inputs."""
     assets, days = targets_of(record.dagster_run)
     return (
         record.dagster_run.tags.get(GROUP_TAG) == str(update.group)
-        and record.dagster_run.tags.get(CODE_TAG) == update.code
+        and record.dagster_run.tags.get(CODE_TAG) == facts.code
         and assets.issuperset(update.assets)
         and days.issuperset(update.days)
-        and (record.end_time or 0.0) > update.made_from_at.timestamp()
+        and (record.end_time or 0.0) > facts.made_from_at.timestamp()
     )

@@ -1,6 +1,6 @@
 """What each group of assets waits for, stored in the cursor between ticks. A tick checks only what has changed.
 
-Not here: why an update must wait (see `ml_assets.orchestration.updating`).
+Not here: why an update must wait (see `ml_assets.orchestration.planner`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.updating import Waiting
+from ml_assets.orchestration.planner import Waiting
 
 _WHOLE: Final = "*"
 _MOST: Final = 8

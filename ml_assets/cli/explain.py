@@ -89,8 +89,8 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
     from ml_assets.cli.flow.project import prepare
     from ml_assets.contracts.days import yesterday
     from ml_assets.orchestration.location import Overrides, load_definitions
+    from ml_assets.orchestration.planner import blocked
     from ml_assets.orchestration.stale import stale_of
-    from ml_assets.orchestration.updating import blocked
 
     prepare()
     graph = load_definitions(Overrides()).resolve_asset_graph()

@@ -1,7 +1,7 @@
 """Runs the flow of one model as a few Dagster runs, each over what is out of date."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,13 +12,12 @@ from pydantic import JsonValue
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import split_into_runs
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source, digest
 from ml_assets.logic.promotion.log import anchor, serving_since
 from ml_assets.models.leaks import newest_record
-from ml_assets.models.plan import day_of, days_between
+from ml_assets.models.plan import days_between
 from ml_assets.models.training import first_training_day
 from ml_assets.names import CAUSE, MODEL
 from ml_assets.orchestration.groups import (
@@ -33,8 +32,9 @@ from ml_assets.orchestration.groups import (
     with_quarantines,
 )
 from ml_assets.orchestration.missing import landable, without_missing
+from ml_assets.orchestration.planner import Fits, runs_of
 from ml_assets.orchestration.runs import Runs
-from ml_assets.orchestration.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
+from ml_assets.orchestration.staleness import Reason, Reasons, Wanted, first_to_make, out_of_date, upstream_of
 
 _Wanted = Mapping[dg.AssetKey, Sequence[str]]
 """Partitions of assets; '' for an asset without partitions."""
@@ -218,55 +218,53 @@ class Flow:
         return found or [next(iter(waiting))]
 
     def _update(self, groups: Mapping[str, _Wanted], span: Span, log: Callable[[str], None]) -> bool:
+        """Materialize what is out of date of some groups, if necessary in two passes; see `first_to_make`."""
         wanted = {key: keys for group in groups.values() for key, keys in group.items()}
         stale = self._out_of_date(wanted, span)
         for name in (name for name, group in groups.items() if not group.keys() & stale.keys()):
             log(f"{name}: up to date")
-        if not stale:
-            return True
         first = first_to_make(stale)
         if not self._materialize(groups, first, span, log):
             return False
-        is_all = first == {key: [*found] for key, found in stale.items()}
-        rest = {} if is_all else self._out_of_date(wanted, span)
-        return not rest or self._materialize(groups, {key: [*found] for key, found in rest.items()}, span, log)
+        if first == {key: [*found] for key, found in stale.items()}:
+            return True
+        rest = {key: [*found] for key, found in self._out_of_date(wanted, span).items()}
+        return self._materialize(groups, rest, span, log)
 
-    def _out_of_date(
-        self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
-    ) -> dict[dg.AssetKey, dict[str, Reason]]:
+    def _out_of_date(self, wanted: _Wanted, span: Span) -> Reasons:
         """Return what is out of date.
 
         An evaluation against another champion or anchor than the current one is out of date. So are days of features in
         which the newest leak test proved a leak, so that they are tested again.
         """
-        stale = self._with_leaks(out_of_date(self.graph, self.lake, self._wanted(wanted, span)), wanted)
-        evaluation, champion = self._asset("evaluation"), self._asset("champion")
-        if champion not in stale or evaluation in stale:
+        stale = out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        if leaky := self._leaky_days(wanted):
+            features = self._asset("features")
+            stale = {**stale, features: leaky | stale.get(features, {})}
+        evaluation = self._asset("evaluation")
+        if self._asset("champion") not in stale or evaluation in stale or self._is_against_current_champion():
             return stale
-        compared = self.lake.manifest(self.lake.find(evaluation.to_user_string()))
+        return {evaluation: {"": "parameters"}, **stale}
+
+    def _is_against_current_champion(self) -> bool:
+        """Return whether the newest evaluation compared with the current champion and anchor, or led to them."""
+        compared = self.lake.manifest(self.lake.find(self._asset("evaluation").to_user_string()))
         entries = promotions(self.lake, self.model.name).entries()
         since = serving_since(entries)
         now = {"champion": since.champion if since else None, "anchor": anchor(entries)}
         is_current = all(compared.parameters.get(role) == version for role, version in now.items())
-        if is_current or (since and since.evaluation_version == compared.version):
-            return stale
-        return {evaluation: {"": "parameters"}, **stale}
+        return is_current or (since is not None and since.evaluation_version == compared.version)
 
-    def _with_leaks(
-        self, stale: dict[dg.AssetKey, dict[str, Reason]], wanted: Mapping[dg.AssetKey, Sequence[str]]
-    ) -> dict[dg.AssetKey, dict[str, Reason]]:
-        features, record = self._asset("features"), newest_record(self.lake, self.model.name)
-        if features not in wanted or record is None or not self.model.leak_test.samples:
-            return stale
-        leaky = {str(leak.day) for leak in record.leaks}.intersection(wanted[features])
-        again: dict[str, Reason] = dict.fromkeys(sorted(leaky), "parameters")
-        return {**stale, features: again | stale.get(features, {})} if again else stale
+    def _leaky_days(self, wanted: _Wanted) -> dict[str, Reason]:
+        days = wanted.get(self._asset("features"))
+        record = newest_record(self.lake, self.model.name) if days and self.model.leak_test.samples else None
+        leaky = {str(leak.day) for leak in record.leaks}.intersection(days or ()) if record else ()
+        return dict.fromkeys(sorted(leaky), "parameters")
 
-    def _materialize(
-        self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, log: Callable[[str], None]
-    ) -> bool:
+    def _materialize(self, groups: Mapping[str, _Wanted], due: _Wanted, span: Span, log: Callable[[str], None]) -> bool:
+        """Materialize partitions, each run after the other; return False as soon as one fails."""
         for name, group in groups.items():
-            if mine := {key: keys for key, keys in stale.items() if key in group}:
+            if mine := {key: keys for key, keys in due.items() if key in group}:
                 log(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
         return all(
             self.runs.create(
@@ -274,27 +272,19 @@ class Flow:
                 tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
                 run_config=self._config(assets, str(span.as_of)),
             )
-            for assets, days in self._runs(stale)
+            for assets, days in runs_of(due, self._fits(), is_bridging=True)
         )
 
-    def _runs(self, stale: _Wanted) -> list[tuple[list[dg.AssetKey], tuple[str, ...]]]:
-        """Return the assets and days of each run: few runs, and none over a day whose look-back may be missing."""
-        by_day = {key: set(keys) for key, keys in stale.items() if [*keys] != [""]}
-        due = _days_of(stale)
-        days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
-        there = {key: self._is_materializable(key, days) for key in by_day}
-        runs = [([*assets], its) for assets, its in split_into_runs(days, by_day, lambda key, day: day in there[key])]
-        runs = runs or [([], ())]
-        last = {self._asset(stage) for stage in (*TRAINING, *CARD)}
-        for key in (key for key in stale if key not in by_day):
-            runs[-1 if key in last else 0][0].append(key)
-        return runs
+    def _fits(self) -> Fits:
+        """Return which days a run may include for assets that are up to date: existing ones, or all that can land."""
+        there = functools.cache(lambda key: frozenset(self.lake.partitions(key.to_user_string())))
 
-    def _is_materializable(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
-        """Return the days that a run may include for an asset although they are up to date."""
-        if self.graph.get(key).parent_keys:
-            return set(self.lake.partitions(key.to_user_string()))
-        return self.landable.get(key, set(days))
+        def fits(key: dg.AssetKey, day: str) -> bool:
+            if self.graph.get(key).parent_keys:
+                return day in there(key)
+            return key not in self.landable or day in self.landable[key]
+
+        return fits
 
     def _config(self, assets: Collection[dg.AssetKey], as_of: str) -> dict[str, Any]:
         ops = {

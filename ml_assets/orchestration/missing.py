@@ -1,6 +1,6 @@
 """Finds the days that cannot be materialized because raw files are missing, before a run starts.
 
-Not here: what waits in the lake for the sensors (see `ml_assets.orchestration.updating`).
+Not here: what waits in the lake for the sensors (see `ml_assets.orchestration.planner`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +11,13 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # pub
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import days_by_asset, gaps_of, merge_days
+from ml_assets.lake.days import days_by_asset, merge_days
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import list_files
-from ml_assets.orchestration.staleness import asset_allows_gaps, loaded_parents, required_of
-
-Partitions = dict[dg.AssetKey, set[str]]
+from ml_assets.orchestration.planner import Lacks
+from ml_assets.orchestration.scope import Partitions, Scope
+from ml_assets.orchestration.staleness import LakeView, Wanted
 
 
 def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Partitions:
@@ -55,38 +55,22 @@ def without_missing(
     Raises:
         DataError: days are missing, and their readers do not allow gaps.
     """
-    absent = {key.to_user_string(): sorted({*wanted[key]} - days) for key, days in there.items() if key in wanted}
+    absent = {key: {*wanted[key]} - days for key, days in there.items() if key in wanted}
     if not any(absent.values()):
         return {key: [*keys] for key, keys in wanted.items()}
-    made: Partitions = {}
-    looks_back: set[str] = set()
-    blocked: dict[str, set[str]] = {}
+    lacks = Lacks(Scope(graph, {}, {}), LakeView(graph, lake, Wanted(wanted, {})))
     for key in (it for it in graph.toposorted_asset_keys if it in wanted):
-        name, lacking = key.to_user_string(), {*wanted[key]} - there.get(key, {*wanted[key]})
-        for partition in wanted[key]:
-            reads = {it: required_of(graph, key, it, partition) for it in loaded_parents(graph, key)}
-            gaps = gaps_of(
-                partition,
-                {it.to_user_string(): names for it, names in reads.items()},
-                {
-                    it.to_user_string(): made[it] if it in made else lake.newest(it.to_user_string(), names)
-                    for it, names in reads.items()
-                },
-                allow_gaps=asset_allows_gaps(graph, key),
-            )
-            if gaps.blocking:
-                lacking.add(partition)
-                if any(day != partition for days in gaps.blocking.values() for day in days):
-                    looks_back.add(name)
-        made[key] = {*wanted[key]} - lacking
-        blocked |= {name: lacking} if lacking else {}
-    if looks_back or not model.allow_gaps:
-        own = merge_days([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
-        declared = ", ".join([*sorted(looks_back - own.keys()), f"model {model.name}"])
+        lacks.add(key, wanted[key], absent=absent.get(key, ()))
+    own = merge_days(
+        [{name: lacks.of(key)} for key in wanted if (name := key.to_user_string()).startswith(f"{model.name}/")]
+    )
+    if lacks.looks_back or not model.allow_gaps:
+        missing = {key.to_user_string(): sorted(days) for key, days in absent.items()}
+        names = {key.to_user_string() for key in lacks.looks_back}
+        declared = ", ".join([*sorted(names - own.keys()), f"model {model.name}"])
         raise DataError(
-            f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be materialized. Wait for the "
-            "files, or "
-            "start the declared days after them. If they never arrive, land files without rows instead, or "
+            f"{days_by_asset(missing)} has no file, so {days_by_asset(own)} cannot be materialized. Wait for the "
+            "files, or start the declared days after them. If they never arrive, land files without rows instead, or "
             f"declare `allow_gaps: true` for {declared}."
         )
-    return {key: sorted(days) for key, days in made.items()}
+    return {key: sorted({*keys} - lacks.of(key)) for key, keys in wanted.items()}

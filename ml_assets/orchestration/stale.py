@@ -1,6 +1,6 @@
 """Explains what is out of date for a model, in sentences for `ml-assets explain`.
 
-Not here: what is updated automatically (see `ml_assets.orchestration.updating`).
+Not here: what is updated automatically (see `ml_assets.orchestration.planner`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,8 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # pub
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, TRAINING, artifacts_beside, on_card, update_groups
-from ml_assets.orchestration.staleness import Reason, Wanted, loaded_parents, out_of_date
-from ml_assets.orchestration.updating import horizon, newest_days
-
-Found = Mapping[dg.AssetKey, Mapping[str, Reason]]
+from ml_assets.orchestration.scope import Scope
+from ml_assets.orchestration.staleness import Reason, Reasons, Wanted, loaded_parents, out_of_date
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, coun
     """
     card, training_set = (dg.AssetKey([model, stage]) for stage in (*CARD, "training_set"))
     groups = update_groups(graph, [model])
-    within = horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count)
-    partitions = {key: sorted(days) for key, days in within.items()}
+    scope = Scope.newest(graph, groups, lake, yesterday=yesterday, count=count)
+    partitions = {key: sorted(days) for key, days in scope.within.items()}
     partitions |= {dg.AssetKey([model, stage]): [""] for stage in TRAINING}
     trained = lake.newest(training_set.to_user_string(), [""]).get("")
     as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
@@ -68,7 +66,7 @@ def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, coun
 
 
 def _by_reason(
-    graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Found, model: str
+    graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Reasons, model: str
 ) -> Iterator[Stale]:
     for reason in dict.fromkeys(found.values()):
         if reason != "missing":
@@ -76,7 +74,7 @@ def _by_reason(
             yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model))
 
 
-def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Found, model: str) -> str:
+def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Reasons, model: str) -> str:
     if reason == "training":
         other = [stage for stage in TRAINING if "code" in late.get(dg.AssetKey([model, stage]), {}).values()]
         who = "the champion" if key.path[-1] == "champion" else "its champion"

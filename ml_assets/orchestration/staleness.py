@@ -24,6 +24,8 @@ Reason = Literal["missing", "code", "parameters", "inputs", "training", "parent"
 
 code that trained or evaluated the champion has changed, and `parent` that only an input is out of date.
 """
+Reasons = dict[dg.AssetKey, dict[str, Reason]]
+"""By asset, upstream first, the partitions that are out of date, each with the reason."""
 _RULES = "contract"
 """The parameter that holds the digest of the rules. Changed rules may reject or quarantine other rows."""
 
@@ -49,7 +51,7 @@ class Wanted:
     keeps_champion: bool = False
 
 
-def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, dict[str, Reason]]:
+def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> Reasons:
     """Return the partitions to materialize and why, by asset, upstream first.
 
     An artifact is up to date if it was materialized with the current code and parameters, from inputs that are current
@@ -68,9 +70,9 @@ class LakeView:
         self._current: dict[dg.AssetKey, dict[str, ArtifactRef]] = {}
         self._manifests: dict[ArtifactRef, Manifest] = {}
 
-    def out_of_date(self) -> dict[dg.AssetKey, dict[str, Reason]]:
-        """Return the wanted partitions that are out of date and why, by asset, upstream first."""
-        stale: dict[dg.AssetKey, dict[str, Reason]] = {}
+    def out_of_date(self) -> Reasons:
+        """Return the wanted partitions that are out of date and why."""
+        stale: Reasons = {}
         for key in (it for it in self.graph.toposorted_asset_keys if it in self.wanted.partitions):
             self._read_wanted(key)
             found = {
@@ -127,9 +129,7 @@ class LakeView:
                 found.update(keys)
         return sorted(found)
 
-    def _why_stale(
-        self, key: dg.AssetKey, partition: str, *, stale: Mapping[dg.AssetKey, Mapping[str, Reason]]
-    ) -> Reason | None:
+    def _why_stale(self, key: dg.AssetKey, partition: str, *, stale: Reasons) -> Reason | None:
         ref = self.newest(key).get(partition)
         if ref is None:
             return "missing"

@@ -18,8 +18,8 @@ from ml_assets.automation import updates
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import updates_sensor
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.orchestration.planner import blocked
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
-from ml_assets.orchestration.updating import blocked
 from tests.automation.alerted import Heard
 from tests.automation.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
 from tests.builders import Note, overwrite, put

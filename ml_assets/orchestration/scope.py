@@ -1,0 +1,152 @@
+"""Which partitions are kept up to date automatically, and how a change spreads through the asset graph."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Self
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
+
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import days_between
+from ml_assets.orchestration.groups import Group, is_managed
+from ml_assets.orchestration.staleness import declared_days, loaded_parents, readers_of, window_of
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+Partitions = dict[dg.AssetKey, set[str]]
+Groups = Mapping[dg.AssetKey, Group]
+Labelled = Mapping[dg.AssetKey, Mapping[str, str]]
+"""By asset and partition, a phrase: the run that materializes it, or the partition that it waits for."""
+
+
+def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
+    """Return the assets by day that have no parents: the raw tables whose days arrive."""
+    return [
+        key
+        for key in graph.toposorted_asset_keys
+        if is_managed(graph, key) and graph.get(key).is_partitioned and not graph.get(key).parent_keys
+    ]
+
+
+def day_names(lake: Lake, key: dg.AssetKey) -> list[str]:
+    """Return the days of an asset that have a folder in the lake, from one listing of names."""
+    return [name for name in lake.names(lake.path("artifacts", *key.path)) if _DAY.fullmatch(name)]
+
+
+def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
+    """Return the newest day of each source that has any in the lake."""
+    return {key: max(names) for key in sources_of(graph) if (names := day_names(lake, key))}
+
+
+def horizon(
+    graph: AssetGraph, groups: Groups, newest: Mapping[dg.AssetKey, str], *, yesterday: date, count: int
+) -> Partitions:
+    """Return the partitions of each asset that are kept up to date: the newest days with data.
+
+    For each asset these are `count` days up to the newest day that all of its sources have, all later days that any of
+    them has, and the days that its readers need, as far back as they look. A source that has reached its last declared
+    day does not limit the others.
+
+    Args:
+        graph: the assets.
+        groups: the groups that are kept up to date.
+        newest: by source, the newest day in the lake; absent if there is none.
+        yesterday: the newest day that is over.
+        count: the number of days.
+    """
+    spans: dict[dg.AssetKey, tuple[date, date]] = {}
+    sources: dict[dg.AssetKey, frozenset[dg.AssetKey]] = {}
+    declared = {key: days for key in graph.toposorted_asset_keys if (days := declared_days(graph, key))}
+    for key in graph.toposorted_asset_keys:
+        parents = graph.get(key).parent_keys
+        own = frozenset([key] if key in declared and not parents else [])
+        sources[key] = own.union(*(sources[it] for it in parents))
+        there = {it: date.fromisoformat(newest[it]) for it in sources[key] if it in newest}
+        if key in groups and key in declared and there:
+            last = min(declared[key][1], yesterday, max(there.values()))
+            waited_for = [day for it, day in there.items() if day < declared[it][1]]
+            first = max(declared[key][0], min([last, *waited_for]) - timedelta(days=count - 1))
+            spans |= {key: (first, last)} if first <= last else {}
+    for key in reversed(graph.toposorted_asset_keys):
+        for parent in loaded_parents(graph, key) if key in spans else ():
+            if parent in groups and parent in declared:
+                back = 0 if OPTIONAL_LOOK_BACK in graph.get(key).metadata else window_of(graph, key, parent)[0]
+                first = max(declared[parent][0], spans[key][0] + timedelta(days=back))
+                before = spans.get(parent, spans[key])
+                spans[parent] = (min(before[0], first), before[1])
+    days_of = {span: set(map(str, days_between(*span))) for span in set(spans.values())}
+    return {key: (days_of[spans[key]] if key in spans else set()) if key in declared else {""} for key in groups}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Assets in groups that each run materializes together, with the partitions to keep up to date.
+
+    Attributes:
+        graph: all assets.
+        groups: the assets to keep up to date, each with its group.
+        within: their partitions.
+    """
+
+    graph: AssetGraph
+    groups: Groups
+    within: Mapping[dg.AssetKey, set[str]]
+
+    @classmethod
+    def newest(cls, graph: AssetGraph, groups: Groups, lake: Lake, *, yesterday: date, count: int) -> Self:
+        """Return the newest days with data in a lake; see `horizon`."""
+        return cls(graph, groups, horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count))
+
+    def readers(self, changed: Mapping[dg.AssetKey, Iterable[str]]) -> Partitions:
+        """Return the partitions that read any of the changed ones."""
+        found: Partitions = {}
+        for key, partitions in changed.items():
+            for child in self.graph.get(key).child_keys & self.groups.keys():
+                for partition in partitions:
+                    found.setdefault(child, set()).update(self._readers(child, key, partition))
+        return {key: partitions for key, partitions in found.items() if partitions}
+
+    def with_the_rest_of_their_groups(self, opened: Partitions) -> Partitions:
+        """Return partitions with those of the same groups that depend on them, upstream first."""
+        found = {key: set(partitions) for key, partitions in opened.items()}
+        for key in self.graph.toposorted_asset_keys:
+            if key in found:
+                for child, partitions in self.readers({key: found[key]}).items():
+                    if self.groups[child] == self.groups[key]:
+                        found.setdefault(child, set()).update(partitions)
+        return {key: found[key] for key in self.graph.toposorted_asset_keys if key in found}
+
+    def waits_on(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+        """Return the parents that must be up to date first: an asset's inputs or, for a card, what it shows.
+
+        Predictions come after the champion, but do not wait for a training.
+        """
+        parents = self.graph.get(key).parent_keys & self.groups.keys()
+        return sorted({*loaded_parents(self.graph, key), *parents})
+
+    def waiting_for(self, origins: Labelled, *, groups: bool) -> dict[dg.AssetKey, dict[str, str]]:
+        """Return what depends on some partitions, directly or not, each with the phrase of the first of them.
+
+        Args:
+            origins: the partitions, with their phrases.
+            groups: whether only other groups wait for them. The assets of one group are materialized together.
+        """
+        found: dict[dg.AssetKey, dict[str, str]] = {}
+        for key in self.graph.toposorted_asset_keys if origins else ():
+            inherited = found.get(key, {})
+            everything = {**origins.get(key, {}), **inherited}
+            for child in self.graph.get(key).child_keys & self.groups.keys() if everything else ():
+                if key not in self.waits_on(child):
+                    continue
+                is_together = groups and self.groups.get(key) == self.groups[child]
+                for partition, phrase in (inherited if is_together else everything).items():
+                    for name in self._readers(child, key, partition):
+                        found.setdefault(child, {}).setdefault(name, phrase)
+        return found
+
+    def _readers(self, child: dg.AssetKey, key: dg.AssetKey, partition: str) -> set[str]:
+        keys = readers_of(self.graph, child, key, partition)
+        return self.within[child] if keys is None else self.within[child].intersection(keys)
