@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_assets.automation.history import in_progress
 from ml_assets.automation.past_requests import DAYS, TABLE, WHAT, Mark, PastRequest, past_requests, tag_value
+from ml_assets.automation.ticks import report_tick
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
@@ -137,12 +138,7 @@ def _tick(
         known[table.name], failed[table.name] = look.dealt, look.failed
         requests += look.requests
         lines += [f"raw/{table.name}: {line}" for line in (*look.lines, *_failure_lines(look.failed))]
-    if problems and not requests:
-        raise SourceError("\n".join([*problems, *lines]))
-    for problem in problems:
-        context.log.error(problem)
-    for line in lines if requests else ():
-        context.log.info(line)
+    report_tick(context.log, requests, lines, problems, SourceError)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "\n".join(lines) or f"nothing new for {counted(len(tables), 'raw table')}.",

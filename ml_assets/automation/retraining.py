@@ -20,12 +20,13 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from ml_assets.alerts.resource import Alert, Alerts
 from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
 from ml_assets.automation.history import in_progress, runs_by_key
+from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.watch import pending_rollback
 from ml_assets.contracts.artifacts import ModelSpec, Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset
-from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -59,8 +60,6 @@ PERFORMANCE: Final = "performance"
 FLOOR: Final = "retraining_floor"
 RETRAINING: Final = "ml_assets/retraining"
 """The tag of a retraining's run. Its value names the record in the retraining log."""
-MAKES_GOOD: Final = {DRIFT: (DRIFT, FLOOR), PERFORMANCE: (PERFORMANCE,), FLOOR: ()}
-"""By sensor, whose records it requests a missing run for. Dagster knows run keys by sensor, so each record has one."""
 TAKEN_OVER: Final = timedelta(minutes=10)
 """After this time, a record without a run means that the daemon stopped before Dagster stored the request."""
 FORGOTTEN: Final = timedelta(days=2)
@@ -71,10 +70,20 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class FactsKind:
-    """One kind of facts: the reports that it needs, and the function that finds causes in them."""
+    """One kind of facts, which one sensor or schedule checks.
 
-    kinds: tuple[Kind, ...]
+    Attributes:
+        name: the sensor or schedule.
+        reports: the reports that it needs.
+        find: finds causes in them.
+        makes_good: whose records it requests a missing run for. Dagster knows run keys by sensor, so each record has
+            one that does.
+    """
+
+    name: str
+    reports: tuple[Kind, ...]
     find: Callable[[MonitoringState, ModelDeclaration], list[RetrainingFinding]]
+    makes_good: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,16 @@ class Tick:
     problems: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
+    def report(self, log: Logger, alerts: Alerts) -> None:
+        """Log the tick, and send its alerts. Their keys contain the month, so each is sent once a month.
+
+        Raises:
+            LakeError: models could not be checked, and no run is requested.
+        """
+        if self.alerts:
+            alerts.send(*self.alerts, log=log)
+        report_tick(log, self.requests, self.lines, self.problems)
+
 
 def _of_drift(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
     return [drift_finding(loop.drift, loop.champion, retraining_rules(declared))]
@@ -130,9 +149,9 @@ def _of_age(loop: MonitoringState, declared: ModelDeclaration) -> list[Retrainin
     return [floor_finding(loop.newest_day, loop.champion, loop.history, retraining_rules(declared))]
 
 
-AT_DRIFT: Final = FactsKind(("drift",), _of_drift)
-AT_PERFORMANCE: Final = FactsKind(("performance",), _of_performance)
-AT_AGE: Final = FactsKind((), _of_age)
+AT_DRIFT: Final = FactsKind(DRIFT, ("drift",), _of_drift, makes_good=(DRIFT, FLOOR))
+AT_PERFORMANCE: Final = FactsKind(PERFORMANCE, ("performance",), _of_performance, makes_good=(PERFORMANCE,))
+AT_AGE: Final = FactsKind(FLOOR, (), _of_age)
 LOOKS: Final = (AT_DRIFT, AT_PERFORMANCE, AT_AGE)
 
 
@@ -142,25 +161,21 @@ def _now() -> datetime:
 
 def drift_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that requests a retraining when the inputs or scores of a model have drifted."""
-    return _sensor(
-        DRIFT, AT_DRIFT, declared, clock, interval_seconds=interval_seconds,
-        description="Requests a retraining when inputs or scores of a model have drifted.",
-    )  # fmt: skip
+    description = "Requests a retraining when inputs or scores of a model have drifted."
+    return _sensor(AT_DRIFT, declared, clock, interval_seconds, description)
 
 
 def performance_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that requests a retraining when performance falls or enough new labels exist."""
-    return _sensor(
-        PERFORMANCE, AT_PERFORMANCE, declared, clock, interval_seconds=interval_seconds,
-        description="Requests a retraining when performance on matured labels has fallen, or enough new labels exist.",
-    )  # fmt: skip
+    description = "Requests a retraining when performance on matured labels has fallen, or enough new labels exist."
+    return _sensor(AT_PERFORMANCE, declared, clock, interval_seconds, description)
 
 
 def _sensor(
-    name: str, look: FactsKind, declared: Declared, clock: Clock, *, description: str, interval_seconds: int
+    look: FactsKind, declared: Declared, clock: Clock, interval_seconds: int, description: str
 ) -> dg.SensorDefinition:
     @dg.sensor(
-        name=prefixed(name),
+        name=prefixed(look.name),
         asset_selection=dg.AssetSelection.tag(*MANAGED),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -169,9 +184,9 @@ def _sensor(
     def sensor(
         context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> dg.SensorResult:
-        cursor, changed = changed_models(context, declared.models, name)
-        tick = request_retrainings(context.instance, ml_assets_lake.connect(), changed, look, by=name, now=clock())
-        _report(context.log, tick, ml_assets_alerts)
+        cursor, changed = changed_models(context, declared.models, look.name)
+        tick = request_retrainings(context.instance, ml_assets_lake.connect(), changed, look, now=clock())
+        tick.report(context.log, ml_assets_alerts)
         return dg.SensorResult(
             run_requests=tick.requests,
             skip_reason=None if tick.requests else skip_reason(tick.lines, declared.models, changed, cursor.waiting),
@@ -196,33 +211,13 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        tick = request_retrainings(
-            context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock()
-        )
-        _report(context.log, tick, ml_assets_alerts)
+        tick = request_retrainings(context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, now=clock())
+        tick.report(context.log, ml_assets_alerts)
         yield from tick.requests
         if not tick.requests:
             yield dg.SkipReason(skip_reason(tick.lines, declared.models, declared.models))
 
     return requests
-
-
-def _report(log: Logger, tick: Tick, alerts: Alerts) -> None:
-    """Log the models that could not be checked. If runs are requested, log what the skip reason would contain.
-
-        Alerts about budgets have the month in their keys, so each is sent once a month.
-
-    Raises:
-        LakeError: models could not be checked, and no run is requested. (An error would discard run requests.)
-    """
-    if tick.alerts:
-        alerts.send(*tick.alerts, log=log)
-    if tick.problems and not tick.requests:
-        raise LakeError("\n".join([*tick.problems, *tick.lines]))
-    for problem in tick.problems:
-        log.error(problem)
-    for line in tick.lines if tick.requests else ():
-        log.info(line)
 
 
 def request_retrainings(
@@ -231,7 +226,6 @@ def request_retrainings(
     models: Sequence[ModelDeclaration],
     look: FactsKind,
     *,
-    by: str,
     now: datetime,
 ) -> Tick:
     """Check models and request the retrainings that their facts cause. Each is first claimed in the retraining log.
@@ -243,7 +237,7 @@ def request_retrainings(
     found: list[_Found] = []
     for declared in models:
         try:
-            loop = read_monitoring(lake, declared, look.kinds)
+            loop = read_monitoring(lake, declared, look.reports)
         except (MissingArtifactError, CorruptArtifactError) as error:
             tick.problems.append(f"{declared.name}: {error}")
             tick.waiting.add(declared.name)
@@ -254,16 +248,16 @@ def request_retrainings(
             found.append(_Found(declared, loop, records_without_run(instance, loop.history, now=now)))
     busy = running_trainings(instance, [it.declared for it in found])
     for it in found:
-        _request_retraining(tick, lake, it, look, by=by, now=now, busy=busy.get(it.declared.name))
+        _request_retraining(tick, lake, it, look, now=now, busy=busy.get(it.declared.name))
     return tick
 
 
 def _request_retraining(
-    tick: Tick, lake: Lake, found: _Found, look: FactsKind, *, by: str, now: datetime, busy: str | None
+    tick: Tick, lake: Lake, found: _Found, look: FactsKind, *, now: datetime, busy: str | None
 ) -> None:
     declared, loop, claimed = found
     name = declared.name
-    unstarted = [it for it in claimed if it.requested_by in MAKES_GOOD[by] and now - it.requested_at > TAKEN_OVER]
+    unstarted = [it for it in claimed if it.requested_by in look.makes_good and now - it.requested_at > TAKEN_OVER]
     if unstarted and not busy:
         tick.requests.append(run_request(lake, declared, unstarted[0]))
         tick.waiting.add(name)
@@ -291,7 +285,7 @@ def _request_retraining(
         tick.waiting.add(name)
     if decision.finding is None:
         return
-    record = record_of(loop, declared, decision, by=by, now=now)
+    record = record_of(loop, declared, decision, by=look.name, now=now)
     log = retraining_log(lake, name)
     # Another sensor may have requested a retraining as of another day since the log was read. Two trainings would
     # start.

@@ -31,6 +31,7 @@ from ml_assets.automation.history import (
     runs_by_key,
     targets_of,
 )
+from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.reading import Declared
@@ -134,8 +135,7 @@ def tick(
     if look.ages.alerts:
         alerts.send(*look.ages.alerts, log=context.log)
     lines = look.sentences()
-    for line in lines if requests else ():
-        context.log.info(line)
+    report_tick(context.log, requests, lines)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "\n".join(lines) or "nothing has changed.",

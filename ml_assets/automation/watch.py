@@ -14,11 +14,12 @@ from pydantic import Field
 
 from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
 from ml_assets.automation.history import FAILED, runs_by_key
+from ml_assets.automation.ticks import report_tick
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
@@ -168,10 +169,7 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
             requests += requested
             lines.append(f"{model.name}: {found.sentence}{note}")
             waiting += [model.name] if found.is_worse else []
-        if problems and not requests:
-            raise LakeError("\n".join([*problems, *lines]))
-        for problem in problems:
-            context.log.error(problem)
+        report_tick(context.log, requests, lines, problems)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else skip_reason(lines, declared.models, changed, cursor.waiting),

@@ -1,5 +1,6 @@
 """The drift and performance sensors and the maximum age: requests, postponements, and no duplicate requests."""
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,6 @@ from ml_assets.automation.retraining import (
     AT_DRIFT,
     FORGOTTEN,
     TAKEN_OVER,
-    FactsKind,
     drift_sensor,
     request_retrainings,
 )
@@ -259,7 +259,8 @@ def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     monkeypatch.setattr(RetrainingLog, "claim", claimed)
 
     def one(name: str) -> None:
-        asked.extend(request_retrainings(it.instance, it.lake, [it.model], AT_DRIFT, by=name, now=it.now).requests)
+        look = dataclasses.replace(AT_DRIFT, name=name)
+        asked.extend(request_retrainings(it.instance, it.lake, [it.model], look, now=it.now).requests)
 
     threads = [threading.Thread(target=one, args=[name]) for name in ("drift", "performance", "drift", "performance")]
     for thread in threads:
@@ -362,7 +363,7 @@ def test_a_sensor_overtaken_by_another_as_of_another_day_requests_no_second_trai
         RetrainingLog(it.lake, MODEL).claim(later)
         return AT_DRIFT.find(loop, declared)
 
-    tick = request_retrainings(it.instance, it.lake, [it.model], FactsKind(("drift",), find), by="drift", now=BEGIN)
+    tick = request_retrainings(it.instance, it.lake, [it.model], dataclasses.replace(AT_DRIFT, find=find), now=BEGIN)
 
     assert [] == tick.requests
     assert {MODEL} == tick.waiting

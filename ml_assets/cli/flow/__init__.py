@@ -1,1 +1,1 @@
-"""Runs a model's graph from the command line: which runs, where they execute, and their summary."""
+"""Runs a model's graph from the command line: where the runs execute, and their summary."""
