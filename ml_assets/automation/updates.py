@@ -44,10 +44,9 @@ from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import (
     CARD,
     MONITORING,
-    artifacts_beside,
-    on_card,
     promotions,
     update_groups,
+    wanted_of,
     with_quarantines,
 )
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
@@ -300,9 +299,7 @@ class _Tick:
     def _wanted(self, partitions: Partitions) -> Wanted:
         """Return what should be up to date of some partitions, and the required contents of their manifests."""
         wanted = {key: sorted(days) for key, days in partitions.items() if days}
-        parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
-        beside = artifacts_beside(self.graph, self.lake, wanted)
-        return Wanted(wanted, parameters, beside=beside, keeps_champion=True)
+        return wanted_of(self.graph, self.lake, wanted, keeps_champion=True)
 
     def _served(self, opened: Partitions) -> Partitions:
         """Return the open partitions without models that have no champion and days before the first predicted day."""

@@ -25,10 +25,9 @@ from ml_assets.orchestration.groups import (
     INPUTS,
     MONITORING,
     TRAINING,
-    artifacts_beside,
-    on_card,
     promotions,
     serving,
+    wanted_of,
     with_quarantines,
 )
 from ml_assets.orchestration.missing import landable, without_missing
@@ -308,11 +307,9 @@ class Flow:
         }
         as_of = str(span.as_of)
         parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
-        if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
+        if self._asset("predictions") in partitions:
             parameters[self._asset("predictions")] = serving(self.lake, self.model.name)
-            parameters[self._asset("card")] = on_card(self.lake, self.model.name)
-        beside = artifacts_beside(self.graph, self.lake, partitions)
-        return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
+        return wanted_of(self.graph, self.lake, partitions, parameters, up_to={self._asset("training_set"): as_of})
 
 
 def _days_of(stale: _Wanted) -> list[str]:

@@ -16,6 +16,7 @@ from ml_assets.lake.quarantine import QUARANTINE, releases
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES, quarantine_key
 from ml_assets.names import MANAGED
+from ml_assets.orchestration.staleness import Wanted
 
 INPUTS = ("features", "labels")
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
@@ -90,6 +91,25 @@ def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
     }  # fmt: skip
 
 
+def wanted_of(
+    graph: AssetGraph,
+    lake: Lake,
+    partitions: Mapping[dg.AssetKey, Sequence[str]],
+    parameters: Mapping[dg.AssetKey, Mapping[str, JsonValue]] | None = None,
+    *,
+    up_to: Mapping[dg.AssetKey, str] | None = None,
+    keeps_champion: bool = False,
+) -> Wanted:
+    """Return what should be up to date, with what must be recorded in manifests: on cards, and about released rows."""
+    cards = {key: on_card(lake, key.path[0]) for key in partitions if _is_card(key)}
+    beside = artifacts_beside(graph, lake, partitions)
+    return Wanted(partitions, {**(parameters or {}), **cards}, up_to or {}, beside, keeps_champion)
+
+
+def _is_card(key: dg.AssetKey) -> bool:
+    return key.path[-1] in CARD and key.path[0] not in {TABLES, "raw"}
+
+
 def artifacts_beside(
     graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]]:
@@ -98,7 +118,7 @@ def artifacts_beside(
     for key in partitions:
         if graph.has(quarantine_key(key)):
             found[key] = releases(lake, key.to_user_string())
-        elif key.path[-1] in CARD:
+        elif _is_card(key):
             shown = [dg.AssetKey([*key.path[:-1], stage]).to_user_string() for stage in ("drift", "performance")]
             found[key] = {"": [ref for asset in shown for ref in lake.newest(asset).values()]}
     return found

@@ -21,13 +21,12 @@ from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import days_by_asset, gaps_of, in_rows, span_of, split_into_runs
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import day_of, days_between
-from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, artifacts_beside, update_groups
+from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, update_groups, wanted_of
 from ml_assets.orchestration.scope import Labelled, Partitions, Scope
 from ml_assets.orchestration.staleness import (
     LakeView,
     Reason,
     Reasons,
-    Wanted,
     asset_allows_gaps,
     first_to_make,
     reads_of,
@@ -338,8 +337,7 @@ def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count
         wanted |= graph.get(key).parent_keys if key in wanted else set()
     groups = {key: group for key, group in update_groups(graph, [model]).items() if key in wanted}
     scope = Scope.newest(graph, groups, lake, yesterday=yesterday, count=count)
-    partitions = {key: sorted(days) for key, days in scope.within.items()}
-    given = Wanted(partitions, {}, beside=artifacts_beside(graph, lake, partitions))
+    given = wanted_of(graph, lake, {key: sorted(days) for key, days in scope.within.items()})
     return [it for it in Planner(scope, LakeView(graph, lake, given)).plan().waiting if it.lack]
 
 

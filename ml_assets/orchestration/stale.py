@@ -12,9 +12,9 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # pub
 
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import CARD, TRAINING, artifacts_beside, on_card, update_groups
+from ml_assets.orchestration.groups import CARD, TRAINING, update_groups, wanted_of
 from ml_assets.orchestration.scope import Scope
-from ml_assets.orchestration.staleness import Reason, Reasons, Wanted, loaded_parents, out_of_date
+from ml_assets.orchestration.staleness import Reason, Reasons, loaded_parents, out_of_date
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,8 @@ def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, coun
     partitions |= {dg.AssetKey([model, stage]): [""] for stage in TRAINING}
     trained = lake.newest(training_set.to_user_string(), [""]).get("")
     as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
-    wanted = Wanted(
-        partitions,
-        {card: on_card(lake, model)},
-        up_to={} if as_of is None else {training_set: str(as_of)},
-        beside=artifacts_beside(graph, lake, partitions),
-    )
-    late = out_of_date(graph, lake, wanted)
+    up_to = {} if as_of is None else {training_set: str(as_of)}
+    late = out_of_date(graph, lake, wanted_of(graph, lake, partitions, up_to=up_to))
     behind = {training_set, card}
     for key in reversed(graph.toposorted_asset_keys):
         behind |= graph.get(key).parent_keys if key in behind else set()
