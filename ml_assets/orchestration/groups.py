@@ -49,6 +49,11 @@ def is_managed(graph: AssetGraph, key: dg.AssetKey) -> bool:
     return MANAGED[0] in graph.get(key).tags
 
 
+def stage_of(key: dg.AssetKey) -> str:
+    """Return the stage of a model's asset; '' for a raw table or a table."""
+    return "" if key.path[0] in {TABLES, "raw"} else key.path[-1]
+
+
 def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Group]:
     """Return the assets that are updated automatically, each with its group: all but sources and training."""
     tables = Group(TABLES)
@@ -101,13 +106,9 @@ def wanted_of(
     keeps_champion: bool = False,
 ) -> Wanted:
     """Return what should be up to date, with what must be recorded in manifests: on cards, and about released rows."""
-    cards = {key: on_card(lake, key.path[0]) for key in partitions if _is_card(key)}
+    cards = {key: on_card(lake, key.path[0]) for key in partitions if stage_of(key) in CARD}
     beside = artifacts_beside(graph, lake, partitions)
     return Wanted(partitions, {**(parameters or {}), **cards}, up_to or {}, beside, keeps_champion)
-
-
-def _is_card(key: dg.AssetKey) -> bool:
-    return key.path[-1] in CARD and key.path[0] not in {TABLES, "raw"}
 
 
 def artifacts_beside(
@@ -118,7 +119,7 @@ def artifacts_beside(
     for key in partitions:
         if graph.has(quarantine_key(key)):
             found[key] = releases(lake, key.to_user_string())
-        elif _is_card(key):
+        elif stage_of(key) in CARD:
             shown = [dg.AssetKey([*key.path[:-1], stage]).to_user_string() for stage in ("drift", "performance")]
             found[key] = {"": [ref for asset in shown for ref in lake.newest(asset).values()]}
     return found
