@@ -21,7 +21,7 @@ from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import days_by_asset, gaps_of, in_rows, span_of, split_into_runs
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import day_of, days_between
-from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, update_groups, wanted_of
+from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, stage_of, update_groups, wanted_of
 from ml_assets.orchestration.scope import Labelled, Partitions, Scope
 from ml_assets.orchestration.staleness import (
     LakeView,
@@ -33,8 +33,8 @@ from ml_assets.orchestration.staleness import (
     required_of,
 )
 
-_LAST_IN_A_RUN: Final = (*TRAINING, *CARD)
-"""Stages without days that read days of the same run."""
+_LAST: Final = (*TRAINING, *CARD)
+"""Stages without days, which read days of the same run: the last of several runs materializes them."""
 Roots = frozenset[tuple[str, str]]
 """Missing partitions, each with its asset, without which something cannot be materialized."""
 Fits = Callable[[dg.AssetKey, str], bool]
@@ -194,14 +194,14 @@ def runs_of(
         is_bridging: whether a run may include days on which nothing is due.
     """
     days = sorted({part for parts in due.values() for part in parts if part})
-    whole = dict.fromkeys(key for key, parts in due.items() if "" in parts)
+    whole = [key for key, parts in due.items() if "" in parts]
     rows = in_rows(days)
     if is_bridging and days:
         rows = [tuple(map(str, days_between(day_of(days[0]), day_of(days[-1]))))]
     by_day = {key: {*parts} for key, parts in due.items()}
     runs = [run for row in rows for run in split_into_runs(row, by_day, fits)] or [((), ())]
     for number, (assets, its) in enumerate(runs, 1):
-        also = {key for key in whole if number == (len(runs) if is_bridging and key.path[-1] in _LAST_IN_A_RUN else 1)}
+        also = {key for key in whole if number == (len(runs) if stage_of(key) in _LAST else 1)}
         if together := tuple(key for key in due if key in assets or key in also):
             yield together, its
 
