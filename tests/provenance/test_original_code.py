@@ -194,3 +194,11 @@ def test_both_commands_name_files_that_run_at_looks_for() -> None:
     folder = Path(then.__file__).parent.parent / "cli"
 
     assert [True, True] == [(folder / f"{name}.py").is_file() for name in ("replay", "reproduce")]
+
+
+def test_only_the_code_of_another_commit_is_run_through_the_command_line() -> None:
+    package = Path(then.__file__).parent.parent
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+
+    started = [path for path, text in texts.items() if '"ml_assets.cli.main"' in text and "subprocess" in text]
+    assert ["provenance/original_code.py"] == [str(path.relative_to(package)) for path in started]
