@@ -54,6 +54,12 @@ def test_pandera_finds_the_same_rules_broken(data: st.DataObject) -> None:
     assert {finding.rule.name for finding in report.broken} == broken_in_pandera(rows, contract)
 
 
+def test_pandera_knows_ranges_with_one_end() -> None:
+    contract = TableContract("t", (Column("x", pl.Int64(), minimum=1), Column("y", pl.Int64(), maximum=1)))
+
+    assert {"x is at least 1", "y is at most 1"} == broken_in_pandera(pl.DataFrame({"x": [0], "y": [2]}), contract)
+
+
 def test_pandera_finds_missing_wrong_and_strange_columns() -> None:
     contract = TableContract("t", (Column("x", pl.Int64()), Column("y", pl.Int64())))
     rows = pl.DataFrame({"x": ["a"], "z": [1]})

@@ -35,10 +35,11 @@ def test_the_line_is_that_of_the_deepest_existing_part(loc: tuple[int | str, ...
     assert line == line_of(compose(TEXT), loc)
 
 
-def test_of_several_paths_the_deepest_counts() -> None:
+def test_of_several_paths_the_deepest_counts_and_an_empty_text_has_one_line() -> None:
     start = ("models", "name", "columns")
 
     assert 7 == line_of_first(compose(TEXT), [(*start, "type", "tests"), (*start, "type", "data_tests", "unique")])
+    assert 1 == line_of(compose(""), start)
 
 
 def reported(text: str) -> list[tuple[int, str]]:

@@ -181,7 +181,7 @@ def drawn(name: str) -> str:
     return PLOTS[name]()
 
 
-@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("name", ["importances", "roc", "confusion", "drift_history"])
 def test_the_same_artifact_gives_the_same_text(name: str) -> None:
     assert drawn(name) == PLOTS[name]()
 

@@ -220,6 +220,7 @@ def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
     assert ["unit", "distance_miles", "0.1", "0.0312", "10", "9", "4", "10"] in rows
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_if_the_rules_were_not_tested_the_page_gives_the_reason_and_no_table() -> None:
     html = made("Not measured: 3 days are too few.").html
 

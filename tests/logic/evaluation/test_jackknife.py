@@ -259,7 +259,7 @@ def test_with_both_classes_on_fewer_than_five_days_nothing_is_decided(metric: Me
 @pytest.mark.parametrize("metric", [AUC, AUC.inside("day")], ids=lambda it: it.name)
 @pytest.mark.parametrize("mixed", [5, 8])
 def test_equal_models_seldom_win_where_few_of_the_days_have_both_classes(metric: Metric, mixed: int) -> None:
-    days, runs = np.repeat(np.arange(30), 20), 200
+    days, runs = np.repeat(np.arange(30), 20), 120
     found = [compared(metric, *rare_days(30, mixed, seed), Clusters.of_days(days), groups=days) for seed in range(runs)]
 
     assert {mixed - 1} == {it.degrees_of_freedom for it in found}

@@ -107,7 +107,7 @@ def test_a_challenger_worse_by_the_margin_everywhere_fails_on_any_slice_in_at_mo
     days: int, count: int
 ) -> None:
     random = np.random.default_rng(3)
-    trials = 1_000
+    trials = 400
     refused = 0
     for _ in range(trials):
         daily = random.normal(-0.01, 0.02, (count, days))

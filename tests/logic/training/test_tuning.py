@@ -162,9 +162,11 @@ def test_declared_parameters_are_not_searched_and_reach_the_model() -> None:
     assert (result.best.parameters["learning_rate"], result.best.parameters["max_bin"]) == (0.3, 31)
 
 
-def test_a_declared_parameter_that_lightgbm_does_not_know_is_refused() -> None:
+def test_a_parameter_that_lightgbm_does_not_know_and_a_metric_of_another_task_are_refused() -> None:
     with pytest.raises(ContractError, match="did you mean 'num_leaves'"):
         tuned(fixed={"num_leafs": 3})
+    with pytest.raises(DataError, match="metric 'rmse' is not one of task 'binary'"):
+        tuned(metric="rmse")
 
 
 def test_with_nothing_to_search_one_trial_is_enough() -> None:
