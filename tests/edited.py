@@ -14,18 +14,18 @@ PART_INVERTED = {"ml_assets__contracts__artifacts": ('pl.col("split") == split',
 """`TrainingSet.part` with its comparison inverted."""
 
 
-def forget() -> None:
-    """Let modules be read again."""
-    for one in (modules.is_ours, modules.module_of, modules.path_of, modules.resolve, modules.template_digests):
+def forget(*, files: bool = True) -> None:
+    """Let versions be computed again, and modules be read again unless no file has changed: that takes a second."""
+    of_files = (modules.is_ours, modules.module_of, modules.path_of) if files else ()
+    of_code = importlib.import_module("ml_assets.provenance.code")._version
+    for one in (*of_files, modules.resolve, modules.template_digests, syntax.definition, of_code):
         one.cache_clear()
-    syntax.definition.cache_clear()
-    importlib.import_module("ml_assets.provenance.code")._version.cache_clear()
 
 
 @contextmanager
 def edited(**changes: tuple[str, str]) -> Iterator[None]:
     """Let code versions be those of modules, named with `__` for dots, in which a text is replaced."""
-    read = modules.module_of.__wrapped__
+    read = modules.module_of
 
     def module(name: str) -> object:
         found = read(name)
@@ -37,7 +37,7 @@ def edited(**changes: tuple[str, str]) -> Iterator[None]:
         return modules.Module(name, found.path, ast.parse(text.replace(old, new)))
 
     with pytest.MonkeyPatch.context() as patch:
-        forget()
+        forget(files=False)
         patch.setattr(modules, "module_of", functools.cache(module))
         yield
-    forget()
+    forget(files=False)

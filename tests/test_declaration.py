@@ -56,6 +56,13 @@ def model(text: str = MODEL) -> ModelDeclaration:
     return found
 
 
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    (folder / name).mkdir()
+    path = folder / name / "defs.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
 def with_lines(*lines: str) -> str:
     return MODEL + "".join(f"  {line}\n" for line in lines)
 
@@ -106,9 +113,8 @@ def test_an_address_without_a_secret_is_accepted(address: str) -> None:
 
 
 def test_files_that_are_not_utf_8_are_named_with_the_line_and_all_others_are_still_checked(tmp_path: Path) -> None:
-    for name, data in (("a", RAW.replace("orders:", "b\u00e9b\u00e9:").encode("latin-1")), ("b", b"just text")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "defs.yaml").write_bytes(data)
+    write(tmp_path, "a", RAW.replace("orders:", "b\u00e9b\u00e9:").encode("latin-1"))
+    write(tmp_path, "b", "just text")
 
     with pytest.raises(DeclarationError) as caught:
         read_all(tmp_path)
@@ -174,9 +180,7 @@ def test_the_deadline_is_the_time_of_the_cron_plus_the_declared_delay() -> None:
 
 def test_automation_is_declared_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        text = "type: ml_assets.Automation\nattributes: {}\n"
-        (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
+        write(tmp_path, name, "type: ml_assets.Automation\nattributes: {}\n")
 
     with pytest.raises(
         DeclarationError, match=r"two/defs\.yaml: automation is also declared in .*one/defs\.yaml; remove one"
@@ -235,9 +239,6 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:9: features.key: "]),
         (MODEL.replace("key: [order_id]", "key: [order_id, '']"),
          ["shop/defs.yaml:9: features.key.1: ", "got ''"]),
-        (MODEL.replace("known_time: known_at", "known_time: known_at\n    maturity_days: -1"),
-         ["shop/defs.yaml:16: labels.maturity_days: ", "got -1"]),
-        (with_lines("tuning: {trials: 0}"), ["shop/defs.yaml:16: tuning.trials: ", "got 0"]),
         (with_lines("tuning: {trails: 5}"), ["shop/defs.yaml:16: tuning.trails: ", "did you mean 'trials'?"]),
         (with_lines("tuning:", "  metric: roc_acu"),
          ["shop/defs.yaml:17: tuning.metric: expected a metric of a binary model, one of 'roc_auc', ",
@@ -287,7 +288,6 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("compute: {model: {cpu: 1Gi}}"),
          ["shop/defs.yaml:16: compute.model.cpu: '1Gi' is not a number of cores",
           "expected a value such as 500m or 1.5"]),
-        (with_lines("compute: {model: {cpu: 0}}"), ["compute.model.cpu: expected more than 0 and at most 1024 cores"]),
         (with_lines("compute: {model: {memory: 4}}"),
          ["compute.model.memory: expected between 4Mi and 1Pi of bytes, such as 512Mi or 4Gi, got 4."]),
         (with_lines("compute: {model: {memory: 4gb}}"), ["compute.model.memory: '4gb' is not a number of bytes"]),
@@ -296,7 +296,6 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("compute: {model: {memory_ceiling: 2Gi}}"),
          ["compute.model: 'memory_ceiling' needs 'memory' to begin with"]),
         (with_lines("compute: {model: {gpu_type: A100}}"), ["compute.model: 'gpu_type' needs 'gpu', how many of them"]),
-        (with_lines("compute: {model: {gpu: 17}}"), ["compute.model.gpu: ", "got 17"]),
         (with_lines("compute: {model: {image: 'shop 1'}}"), ["compute.model.image: ", "got 'shop 1'"]),
         (with_lines("compute: {model: {priority_class: High}}"), ["compute.model.priority_class: ", "got 'High'"]),
         (with_lines("compute: {model: {node_selector: {pool: 'a b'}}}"),
@@ -309,37 +308,22 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("compute: {model: {tolerations: [{key: a, efect: NoExecute}]}}"),
          ["tolerations.0.efect: there is no such field; expected one of effect, key, operator, ",
           "did you mean 'effect'?"]),
-        (with_lines("compute: {model: {deadline_minutes: 0}}"), ["compute.model.deadline_minutes: ", "got 0"]),
-        (with_lines("compute: {model: {retries: -1}}"), ["compute.model.retries: ", "got -1"]),
         (with_lines("compute: {modle: {cpu: 1}}"), ["compute.modle", "did you mean 'model'?"]),
         (RAW.replace("  tables:", "  compute: {cpus: 1}\n  tables:"),
          ["compute.cpus: there is no such field", "did you mean 'cpu'?"]),
         (with_lines("training: {device: tpu}"), ["shop/defs.yaml:16: training.device: ", "got 'tpu'"]),
-        (with_lines("drift: {weighted_excess_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_excess_psi: ", "got 0"]),
-        (with_lines("gate: {max_calibration_error: 2}"),
-         ["shop/defs.yaml:16: gate.max_calibration_error: ", "got 2"]),
+        (with_lines("training: {device_fallback: cpu}"),
+         ["shop/defs.yaml:16: training: 'device_fallback' goes with device 'gpu' or 'cuda'; leave it out"]),
         (MODEL.replace("task: binary", "task: regression") + "  gate: {max_calibration_error: 0.05}\n",
          ["shop/defs.yaml:16: gate.max_calibration_error: a regression model has no calibration error", "got 0.05"]),
         (with_lines("gate: {rule: superior}"), ["shop/defs.yaml:16: gate.rule: ", "did you mean 'superiority'?"]),
         (with_lines("gate: {approval: human}"), ["shop/defs.yaml:16: gate.approval: ", "'gate' or 'person'"]),
-        (with_lines("gate: {slice_margin: -0.1}"), ["shop/defs.yaml:16: gate.slice_margin: ", "got -0.1"]),
         (with_lines("gate: {margin: .inf}"), ["shop/defs.yaml:16: gate.margin: ", "finite", "got inf"]),
-        *(
-            (with_lines(f"{part}: {{{field}: {value}}}"), [f"shop/defs.yaml:16: {part}.{field}: ", "finite number"])
-            for value in (".inf", "-.inf", ".nan")
-            for part, field in (
-                ("gate", "slice_margin"), ("gate", "max_size_mib"), ("drift", "weighted_excess_psi"),
-                ("drift", "null_share_change"), ("expectations", "margin"), ("watch", "margin"), ("tuning", "seconds"),
-                ("retraining", "performance_limit"), ("retraining", "label_growth"), ("budget", "per_month"),
-            )
-        ),
         (with_lines("tuning: {fixed: {lambda_l2: .nan}}"), ["shop/defs.yaml:16: tuning.fixed.lambda_l2", "finite"]),
-        (with_lines("gate: {max_latency_ms: 0}"), ["shop/defs.yaml:16: gate.max_latency_ms: ", "got 0"]),
         (with_lines("gate: {max_size_mb: 5}"),
          ["shop/defs.yaml:16: gate.max_size_mb: there is no such field", "did you mean 'max_size_mib'?"]),
         (with_lines("expectations: {days: 5}"),
          ["shop/defs.yaml:16: expectations: min_days 7 must not be above days 5"]),
-        (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; remove one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; remove one."]),
         (MODEL.replace("ml_assets.Model", "ml_assets.Modle"),
@@ -365,8 +349,6 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
         (RAW.replace("file: data/orders.csv", "files: in/orders.csv"),
          ["shop/defs.yaml:6: tables.orders.files: 'in/orders.csv' has no day in it; expected {day}, as in landing/"]),
-        (RAW.replace("file: data/orders.csv", "files: 'in/{day}.csv'\n      settle_seconds: -1"),
-         ["shop/defs.yaml:7: tables.orders.settle_seconds: ", "got -1"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimitr: ';'}"),
          ["shop/defs.yaml:7: tables.orders.csv.delimitr: there is no such field", "did you mean 'delimiter'?"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimiter: '\\n'}"),
@@ -449,13 +431,6 @@ def test_files_by_day_need_no_day_columns() -> None:
 # ---------------------------------------------------------------- a folder of declarations
 
 
-def write(folder: Path, name: str, text: str) -> Path:
-    (folder / name).mkdir()
-    path = folder / name / "defs.yaml"
-    path.write_text(text)
-    return path
-
-
 def test_errors_of_all_files_are_reported_at_once_with_their_names(tmp_path: Path) -> None:
     one = write(tmp_path, "one", MODEL.replace("task: binary", "task: x"))
     two = write(tmp_path, "two", MODEL + "  sead: 1\n")
@@ -522,12 +497,8 @@ def test_days_end_in_their_zone_and_with_the_last_declared_one() -> None:
 
 
 def test_declarations_with_days_of_different_zones_are_rejected(tmp_path: Path) -> None:
-    for name, text in (
-        ("returns", MODEL),
-        ("raw", RAW.replace("first: 2024-01-01", "first: 2024-01-01, timezone: Asia/Tokyo")),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
+    write(tmp_path, "returns", MODEL)
+    write(tmp_path, "raw", RAW.replace("first: 2024-01-01", "first: 2024-01-01, timezone: Asia/Tokyo"))
 
     with pytest.raises(DeclarationError, match=r"'days' have several time zones: Asia/Tokyo .*, UTC .*; expected one"):
         read_all(tmp_path)

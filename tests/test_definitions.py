@@ -1,9 +1,9 @@
-"""The code location as Dagster loads it: what it imports, what it shares, and that declared models come out whole."""
+"""The code location as Dagster loads it: what it shares, and that declared models come out whole.
+
+What it imports: see `tests.test_distribution`.
+"""
 
 import gc
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,8 @@ import pytest
 from ml_assets.assembly import STAGES
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
-from tests.flights import DBT_PROJECT, DEFS, build
-
-HEAVY = ("dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",
-         "pyarrow", "s3fs", "scipy", "sklearn")  # fmt: skip
+from ml_assets.warehouse.project_contracts import read_manifest
+from tests.flights import DEFS, build
 
 
 def copies(declared: Declared, *names: str) -> Declared:
@@ -34,17 +31,6 @@ def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
         if key.path[0] not in {"raw", "tables"}:
             found.setdefault(key.path[0], set()).add(key.path[1])
     return found
-
-
-def test_loading_the_code_location_imports_no_heavy_library(manifest: Mapping[str, Any]) -> None:
-    read_contracts(manifest, DBT_PROJECT)  # as `ml-assets parse`: DuckDB checks new SQL of the contracts once
-    code = (
-        "import json, sys; from definitions import defs; defs().get_repository_def().load_all_definitions();"
-        f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-
-    assert json.loads(done.stdout) == []
 
 
 def test_every_declared_model_has_every_stage(manifest: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import dagster as dg
 import polars as pl
 import pytest
 
@@ -457,12 +456,3 @@ def test_days_that_are_no_valid_span_are_reported_with_what_was_expected(asked: 
 
     with pytest.raises(DataError, match=message):
         Span.of(model, **{"as_of": None, "first": None, "last": None, **asked})
-
-
-def test_nothing_of_a_model_follows_its_card(manifest: Mapping[str, Any], tmp_path: Path) -> None:
-    with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
-        graph = whole.defs.resolve_asset_graph()
-
-    assert {dg.AssetKey([MODEL, "card"])} == {
-        key for key in graph.toposorted_asset_keys if not graph.get(key).child_keys and key.path[0] == MODEL
-    }

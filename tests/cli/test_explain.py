@@ -1,6 +1,5 @@
 """`ml-assets explain`: what it reports before a drift, when drift requests a retraining, and what postpones it."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster_shared.error import SerializableErrorInfo
 
-from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
@@ -34,6 +32,7 @@ from ml_assets.lake.manifest import Cost
 from ml_assets.models.leaks import record_asset
 from tests.automation.looped import MODEL, World, declared, world
 from tests.builders import frame, put
+from tests.cli.commands import Command
 
 GOLDEN = Path(__file__).parent / "golden" / "explained"
 PROJECT = declared({"label_growth": 0.8, "performance_limit": 5.0, "floor_days": 20, "cool_down_days": 4})
@@ -48,8 +47,6 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         def instance() -> Iterator[dg.DagsterInstance]:
             yield one.instance
 
-        for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-            monkeypatch.setenv(name, "0")
         ticks = SqliteScheduleStorage.from_local(str(tmp_path / "ticks"))  # an instance in memory keeps none
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
@@ -59,11 +56,9 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield one
 
 
-def said(capsys: pytest.CaptureFixture[str], *, code: int = 0) -> str:
+def explained(command: Command, *, code: int = 0) -> str:
     """Run the command and return what it printed, each version and run by the order in which it is met."""
-    capsys.readouterr()
-    assert code == main(["explain", MODEL])
-    text = capsys.readouterr().out
+    text = command("explain", MODEL, code=code).out
     for number, found in enumerate(dict.fromkeys(re.findall(r"\b[0-9a-f]{32}\b|(?<=run )[0-9a-f]{8}", text)), start=1):
         text = text.replace(found, f"<{number}>")
     return text
@@ -74,21 +69,19 @@ def golden(name: str) -> str:
 
 
 def test_without_drift_nothing_requests_a_retraining_and_missing_facts_are_reported(
-    it: World, capsys: pytest.CaptureFixture[str]
+    it: World, command: Command
 ) -> None:
     for day in range(6):
         it.live(is_over=day == 5)
 
-    assert golden("quiet") == said(capsys)
+    assert golden("quiet") == explained(command)
 
 
-def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(
-    it: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(it: World, command: Command) -> None:
     for _ in range(6):
         it.live(is_over=True, rows=24)
 
-    text = said(capsys)
+    text = explained(command)
 
     assert "  sees            Drift is not judged on any of 6 days of this champion; 2013-03-06: " in text
     assert "  sees            Performance is not judged: none of 6 days has enough labels." in text
@@ -97,62 +90,56 @@ def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(
     assert "Drift is not judged" in it.said or "Performance is not judged" in it.said
 
 
-def test_drift_that_requests_a_retraining_is_reported_with_what_postpones_it(
-    it: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_drift_that_requests_a_retraining_is_reported_with_what_postpones_it(it: World, command: Command) -> None:
     for day in range(6):
         it.live(is_over=day >= 4)
-    assert golden("asks") == said(capsys)
+    assert golden("asks") == explained(command)
 
     it.launch(it.look())
-    assert golden("under_way") == said(capsys)
+    assert golden("under_way") == explained(command)
     it.end()
     it.live(is_over=True)
-    assert golden("cool_down") == said(capsys)
+    assert golden("cool_down") == explained(command)
 
 
-def test_a_new_champion_is_reported_with_its_predecessor(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_champion_is_reported_with_its_predecessor(it: World, command: Command) -> None:
     first = it.champion
     it.serve(it.train(it.day - timedelta(days=1), rounds=2))
     for auc in (0.772, 0.771, 0.769, 0.77, 0.768):
         it.live(auc=auc, former=(first, 0.8))
 
-    assert golden("watched") == said(capsys)
+    assert golden("watched") == explained(command)
 
 
-def test_a_program_reads_the_same_as_json(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_reads_the_same_as_json(it: World, command: Command) -> None:
     it.live()
 
-    assert 0 == main(["explain", MODEL, "--json"])
-
-    told = json.loads(capsys.readouterr().out)
-    assert (MODEL, {}) == (told["model"], told["ticks"])
-    assert ["drift", "performance", "labels", "floor", "watch"] == [answer["name"] for answer in told["answers"]]
-    assert {"name", "sees", "decides", "otherwise"} == told["answers"][0].keys()
+    answer = command.json("explain", MODEL)
+    assert (MODEL, {}) == (answer["model"], answer["ticks"])
+    assert ["drift", "performance", "labels", "floor", "watch"] == [it["name"] for it in answer["answers"]]
+    assert {"name", "sees", "decides", "otherwise"} == answer["answers"][0].keys()
 
 
-def test_without_a_champion_the_command_explains_what_to_do_and_ends_with_1(
-    it: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_champion_the_command_explains_what_to_do_and_ends_with_1(it: World, command: Command) -> None:
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
-    assert "m: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run m\n" in said(
-        capsys, code=1
+    assert "m: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run m\n" in explained(
+        command, code=1
     )
 
 
 def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
-    it: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    it: World, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it.live()
     sentence = "tables (2013-01-05): waits for raw/a of 2013-01-05, which is missing"
     monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([sentence], []))
 
-    assert f"\nblocked\n  {sentence}\n" in said(capsys)
+    assert f"\nblocked\n  {sentence}\n" in explained(command)
 
 
-def test_a_proven_leak_is_reported_as_blocking_training(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_proven_leak_is_reported_as_blocking_training(it: World, command: Command) -> None:
     it.live()
     found = FoundLeak(
         column="rain", day=date(2013, 1, 5), sentence="'rain' is a leak.",
@@ -160,7 +147,7 @@ def test_a_proven_leak_is_reported_as_blocking_training(it: World, capsys: pytes
     )  # fmt: skip
     put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))
 
-    assert "\nblocked\n  training and promotion, by a proven leak: 'rain' is a leak.\n" in said(capsys)
+    assert "\nblocked\n  training and promotion, by a proven leak: 'rain' is a leak.\n" in explained(command)
 
 
 def ticked(it: World, status: TickStatus, **more: Any) -> None:
@@ -181,40 +168,38 @@ def ticked(it: World, status: TickStatus, **more: Any) -> None:
     )  # fmt: skip
 
 
-def test_the_last_ticks_of_the_daemon_are_reported(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_ticks_of_the_daemon_are_reported(it: World, command: Command) -> None:
     ticked(it, TickStatus.SKIPPED, skip_reason="m: all is well\nn: too")
 
-    assert said(capsys).endswith(
+    assert explained(command).endswith(
         "last ticks of the daemon\n"
         "  ml_assets_drift           2025-11-21 04:40 UTC: m: all is well\n                            n: too\n"
     )
 
 
-def test_the_runs_of_the_last_tick_are_reported_with_days_and_status(
-    it: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_runs_of_the_last_tick_are_reported_with_days_and_status(it: World, command: Command) -> None:
     days = {"dagster/asset_partition_range_start": "2013-05-01", "dagster/asset_partition_range_end": "2013-05-03"}
     keys = frozenset({dg.AssetKey(["raw", "weather"]), dg.AssetKey(["raw", "flights"])})
     run = dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.FAILURE, asset_selection=keys, tags=days)
     it.instance.add_run(run)
     ticked(it, TickStatus.SUCCESS, run_ids=[run.run_id])
 
-    *_, asked, what = said(capsys).splitlines()
-    assert "  ml_assets_drift           2025-11-21 04:40 UTC: requested" == asked
+    *_, requested, what = explained(command).splitlines()
+    assert "  ml_assets_drift           2025-11-21 04:40 UTC: requested" == requested
     assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
 
 
-def test_why_the_last_tick_failed_is_reported(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_the_last_tick_failed_is_reported(it: World, command: Command) -> None:
     error = SerializableErrorInfo("LakeError: the lake is gone\n", [], "LakeError")
     ticked(it, TickStatus.FAILURE, error=error)
 
-    assert said(capsys).endswith(
+    assert explained(command).endswith(
         "  ml_assets_drift           2025-11-21 04:40 UTC: failed. LakeError: the lake is gone\n"
     )
 
 
 def test_a_spent_budget_is_reported_with_what_it_postpones(
-    it: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    it: World, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     budget = BudgetSettings(cpu_hours_per_month=1, when_exceeded="block")
     model = PROJECT.models[0].model_copy(update={"budget": budget})
@@ -223,7 +208,7 @@ def test_a_spent_budget_is_reported_with_what_it_postpones(
     for day in range(6):
         it.live(is_over=day >= 4)
 
-    text = said(capsys)
+    text = explained(command)
 
     assert (
         "decides         would request a retraining. It is postponed to the next month: spent 2.00 of 1.00 CPU hours"

@@ -220,6 +220,7 @@ def test_contradictory_arguments_end_with_2_and_a_fix(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long  # it needs the lake of the whole flow
 def test_after_a_second_training_the_champion_of_the_real_flow_is_still_traced_to_raw_files(own_flown: Path) -> None:
     lake = Lake(str(own_flown))
     entry = PromotionLog(lake, "flight_delay").last()

@@ -1,7 +1,6 @@
 """Decisions by a person: `champion`, `promote` and `rollback` on a lake of small models."""
 
 import getpass
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import TableContract
@@ -25,6 +23,7 @@ from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.flow import MONITORING, Span
 from ml_assets.warehouse.project_contracts import read_contracts
 from tests.builders import flights_declared, project, promotion, put
+from tests.cli.commands import Command
 from tests.flights import DBT_PROJECT, DEFS
 
 MODEL = "flight_delay"
@@ -43,15 +42,10 @@ def inputs(manifest: Mapping[str, Any]) -> TableContract:
     return ModelPlan.of(read_all(DEFS).model(MODEL), read_contracts(manifest, DBT_PROJECT)).inputs_contract
 
 
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """Give the command a home and a lake of its own, and take back what it sets for its process."""
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+@pytest.fixture(autouse=True)
+def sam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the user's name be that of the entries below."""
     monkeypatch.setenv("LOGNAME", "sam")
-    return Lake(str(tmp_path / "lake"))
 
 
 def log(lake: Lake) -> PromotionLog:
@@ -86,31 +80,13 @@ def kept_model(lake: Lake, name: str, contract: ContractRecord, **changes: Any) 
     return put(lake, model, asset=MODELS).version
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> Any:
-    """Run a command that answers in JSON."""
-    capsys.readouterr()
-    assert code == main([*arguments, "--json"])
-    return json.loads(capsys.readouterr().out)
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
-    """Run a command and return all that it printed."""
-    capsys.readouterr()
-    assert code == main([*arguments])
-    printed = capsys.readouterr()
-    assert "Traceback" not in printed.err
-    return printed.out + printed.err
-
-
 # ---------------------------------------------------------------- champion
 
 
-def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_champion_is_shown_with_the_log_the_author_and_since_when(lake: Lake, command: Command) -> None:
     by_gate(lake, "a" * 32, "b" * 32, refused="c" * 32)
 
-    assert said(capsys, "champion", MODEL, code=0) == (
+    assert command("champion", MODEL).text == (
         "   1  2026-01-01 03:00  promote   aaaaaaaaaaaa  by gate\n"
         "      it is better\n"
         "   2  2026-01-02 03:00  promote   bbbbbbbbbbbb  by gate\n"
@@ -120,7 +96,7 @@ def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
         f"flight_delay: {'b' * 32} is the champion, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
         f"flight_delay: {'a' * 32} is the anchor\n"
     )
-    answer = told(capsys, "champion", MODEL, code=0)
+    answer = command.json("champion", MODEL)
     assert (MODEL, None, "b" * 32, 2) == (
         answer["model"],
         answer["day"],
@@ -130,18 +106,18 @@ def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
     assert [it.model_dump(mode="json") for it in log(lake).entries()] == answer["entries"]
 
 
-def test_the_champion_of_a_day_is_the_champion_at_its_end(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_champion_of_a_day_is_the_champion_at_its_end(lake: Lake, command: Command) -> None:
     by_gate(lake, "a" * 32, "b" * 32)
 
-    assert said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0).splitlines()[-1] == (
+    assert command("champion", MODEL, "--on", "2026-01-01").text.splitlines()[-1] == (
         f"flight_delay: {'a' * 32} was the champion at the end of 2026-01-01, since 2026-01-01 03:00 UTC (entry 1, "
         "gate)"
     )
-    answer = told(capsys, "champion", MODEL, "--on", "2026-01-02", code=0)
+    answer = command.json("champion", MODEL, "--on", "2026-01-02")
     assert ("2026-01-02", "b" * 32, 2) == (answer["day"], answer["champion"], len(answer["entries"]))
-    early = said(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)
+    early = command("champion", MODEL, "--on", "2025-12-31", code=1).text
     assert "flight_delay: no champion on 2025-12-31\n" == early
-    assert None is told(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)["champion"]
+    assert None is command.json("champion", MODEL, "--on", "2025-12-31", code=1)["champion"]
 
 
 @pytest.mark.parametrize(
@@ -152,15 +128,12 @@ def test_the_champion_of_a_day_is_the_champion_at_its_end(lake: Lake, capsys: py
         ("9999-12-31", "--on 9999-12-31 is in the future; expected a day up to 20"),
     ],
 )
-def test_an_invalid_or_future_day_ends_with_2(
-    lake: Lake, day: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert lake.url
-    assert message in said(capsys, "champion", MODEL, "--on", day, code=2)
+def test_an_invalid_or_future_day_ends_with_2(day: str, message: str, command: Command) -> None:
+    assert message in command("champion", MODEL, "--on", day, code=2).text
 
 
 def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approved_by_promote(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+    lake: Lake, kept: Kept, command: Command
 ) -> None:
     one, two, _ = kept
     by_gate(lake, one)
@@ -169,7 +142,7 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
     )
     log(lake).append(waits, number=2)
 
-    printed = said(capsys, "champion", MODEL, code=0)
+    printed = command("champion", MODEL).text
     assert (
         f"   2  2026-01-01 00:00  request approval  {two[:12]}  by gate\n      its training was requested by drift\n"
         in printed
@@ -178,32 +151,32 @@ def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approv
         f"flight_delay: {two} waits for approval since 2026-01-01 00:00 UTC (entry 2); approve it with: "
         f"ml-assets promote flight_delay {two[:12]} --why REASON\n"
     )
-    assert two == told(capsys, "champion", MODEL, code=0)["pending"]["challenger"]
-    then = said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0)
+    assert two == command.json("champion", MODEL)["pending"]["challenger"]
+    then = command("champion", MODEL, "--on", "2026-01-01").text
     assert then.endswith(
         f"flight_delay: {two} was waiting at the end of 2026-01-01, since 2026-01-01 00:00 UTC (entry 2)\n"
     )
 
-    said(capsys, "promote", MODEL, two[:12], "--why", "looked at it", code=0)
+    command("promote", MODEL, two[:12], "--why", "looked at it")
     entry = log(lake).entries()[-1]
-    [own] = said(capsys, "champion", MODEL, code=0).split("   3  ")[1:]
+    [own] = command("champion", MODEL).text.split("   3  ")[1:]
     assert "asked for" not in own  # the cause of the training is not the person's reason
     assert ("promote", two, "drift", "sam") == (entry.action, entry.champion, entry.cause, entry.decided_by)
     assert ("looked at it", "The gate passed it in entry 2: it is better") == entry.reasons
-    assert None is told(capsys, "champion", MODEL, code=0)["pending"]
+    assert None is command.json("champion", MODEL)["pending"]
 
 
 # ---------------------------------------------------------------- promote
 
 
 def test_a_person_promotes_a_rejected_challenger_and_the_entry_records_both_decisions(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+    lake: Lake, kept: Kept, command: Command
 ) -> None:
     one, two, _ = kept
     by_gate(lake, one, refused=two)
     before = datetime.now(tz=UTC)
 
-    printed = said(capsys, "promote", MODEL, two[:6], "--why", "JFK is closed\nthis week", code=0)
+    printed = command("promote", MODEL, two[:6], "--why", "JFK is closed\nthis week").text
 
     entry = log(lake).entries()[-1]
     assert (3, "promote", two, two) == (entry.number, entry.action, entry.champion, entry.challenger)
@@ -214,63 +187,61 @@ def test_a_person_promotes_a_rejected_challenger_and_the_entry_records_both_deci
     assert printed.endswith(f"flight_delay: {two} is the champion now\n")
 
 
-def test_the_entry_contains_the_gates_evidence_and_the_given_name(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_entry_contains_the_gates_evidence_and_the_given_name(lake: Lake, kept: Kept, command: Command) -> None:
     one, two, _ = kept
     by_gate(lake, one, two)
 
-    answer = told(capsys, "promote", MODEL, one, "--why", "so", "--by", "Ada L.", code=0)
+    answer = command.json("promote", MODEL, one, "--why", "so", "--by", "Ada L.")
 
     assert log(lake).entries()[-1].model_dump(mode="json") == answer["entry"]
     assert ("Ada L.", f"{1:032x}") == (answer["entry"]["decided_by"], answer["entry"]["evaluation_version"])
     assert None is answer["problem"]
 
 
-def test_two_equal_decisions_are_distinguished(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_equal_decisions_are_distinguished(lake: Lake, kept: Kept, command: Command) -> None:
     one, two, _ = kept
-    ids = [told(capsys, "promote", MODEL, it, "--why", "so", code=0)["entry"]["id"] for it in (one, two, one)]
+    ids = [command.json("promote", MODEL, it, "--why", "so")["entry"]["id"] for it in (one, two, one)]
 
     assert 3 == len(set(ids))
     assert all(ids)
 
 
 def test_a_damaged_log_stops_decisions_until_a_person_begins_a_new_one(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+    lake: Lake, kept: Kept, command: Command
 ) -> None:
     one, two, _ = kept
     by_gate(lake, one, two)
     path = Path(lake.path("promotions", MODEL, "000001.json"))
     path.write_bytes(b"")
 
-    for command in (["champion", MODEL], ["promote", MODEL, one, "--why", "so"], ["rollback", MODEL, "--why", "so"]):
-        assert f"the promotion log of {MODEL} is damaged" in said(capsys, *command, code=2)
+    for given in (["champion", MODEL], ["promote", MODEL, one, "--why", "so"], ["rollback", MODEL, "--why", "so"]):
+        assert f"the promotion log of {MODEL} is damaged" in command(*given, code=2).text
 
-    printed = said(capsys, "promote", MODEL, two, "--new-log", "--why", "no backup", code=0)
+    printed = command("promote", MODEL, two, "--new-log", "--why", "no backup").text
 
     assert f"was set aside in {lake.path('set_aside', 'promotions', MODEL)}/" in printed
     assert f"{path} is not an entry of the promotion log" in printed
     [entry] = log(lake).verified().entries
     assert (1, two, "no backup") == (entry.number, entry.champion, entry.reasons[0])
-    assert "flight_delay is not damaged" in said(capsys, "promote", MODEL, one, "--new-log", "--why", "so", code=2)
+    assert "flight_delay is not damaged" in command("promote", MODEL, one, "--new-log", "--why", "so", code=2).text
 
 
-def test_the_current_champion_is_not_promoted_again(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_current_champion_is_not_promoted_again(lake: Lake, kept: Kept, command: Command) -> None:
     by_gate(lake, kept[0])
 
-    printed = said(capsys, "promote", MODEL, kept[0], "--why", "so", code=1)
+    printed = command("promote", MODEL, kept[0], "--why", "so", code=1).text
 
     assert f"ml-assets: flight_delay: {kept[0]} is already the champion.\n" == printed
     assert 1 == len(log(lake).entries())
 
 
 def test_a_version_that_contradicts_the_declaration_is_rejected_with_the_reasons(
-    lake: Lake, inputs: TableContract, capsys: pytest.CaptureFixture[str]
+    lake: Lake, inputs: TableContract, command: Command
 ) -> None:
     other = tuple(replace(it, unit="km") if it.name == "distance_miles" else it for it in inputs.columns)
     version = kept_model(lake, "old", ContractRecord.of(replace(inputs, columns=other)), target="is_cancelled")
 
-    printed = said(capsys, "promote", MODEL, version, "--why", "so", code=1)
+    printed = command("promote", MODEL, version, "--why", "so", code=1).text
 
     assert printed.startswith(
         f"ml-assets: flight_delay: {version[:12]} cannot be the champion, so nothing was changed:\n- "
@@ -278,33 +249,30 @@ def test_a_version_that_contradicts_the_declaration_is_rejected_with_the_reasons
     assert "- its target is is_cancelled; the declaration has is_late.\n" in printed
     assert "'distance_miles'" in printed
     assert printed.endswith("Train it again for a new verdict of the gate: ml-assets run flight_delay.\n")
-    refused = told(capsys, "promote", MODEL, version, "--why", "so", code=1)
+    refused = command.json("promote", MODEL, version, "--why", "so", code=1)
     assert None is refused["entry"]
     assert "is_cancelled" in refused["problem"]
     assert [] == log(lake).entries()
 
 
-def test_a_version_that_is_damaged_or_not_there_is_rejected_by_name(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_version_that_is_damaged_or_not_there_is_rejected_by_name(lake: Lake, kept: Kept, command: Command) -> None:
     [booster] = (Path(lake.url) / "artifacts" / MODELS / kept[0]).glob("booster*")
     booster.write_bytes(booster.read_bytes()[:-1])
 
-    assert f"- {booster} is damaged" in said(capsys, "promote", MODEL, kept[0], "--why", "so", code=1)
-    assert "- flight_delay/model@000000000000" in said(capsys, "promote", MODEL, "0" * 32, "--why", "so", code=1)
+    assert f"- {booster} is damaged" in command("promote", MODEL, kept[0], "--why", "so", code=1).text
+    assert "- flight_delay/model@000000000000" in command("promote", MODEL, "0" * 32, "--why", "so", code=1).text
     assert [] == log(lake).entries()
 
 
-def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_them(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_them(lake: Lake, command: Command) -> None:
     versions = [f"abcd{n:028x}" for n in (1, 2)]
     for version in versions:
         name = f"manifest-000001-{version[:16]}.json"
         lake.write(lake.path("artifacts", MODELS, version, name), lambda file: file.write(b"{}") and None)
 
-    assert f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more characters." in said(
-        capsys, "promote", MODEL, "abcd", "--why", "so", code=2
+    assert (
+        f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more characters."
+        in command("promote", MODEL, "abcd", "--why", "so", code=2).text
     )
 
 
@@ -321,44 +289,40 @@ def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_the
     ],
 )
 def test_an_unusable_version_ends_with_2_and_a_fix(
-    lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    lake: Lake, arguments: list[str], message: str, command: Command
 ) -> None:
-    assert message in said(capsys, "promote", MODEL, "--why", "so", *arguments, code=2)
+    assert message in command("promote", MODEL, "--why", "so", *arguments, code=2).text
     assert [] == log(lake).entries()
 
 
-def test_a_process_whose_user_has_no_name_is_requested_one(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_process_whose_user_has_no_name_is_requested_one(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 1000")
 
-    assert lake.url
     monkeypatch.setattr(getpass, "getuser", nobody)
 
-    assert "uid not found: 1000" in said(capsys, "promote", MODEL, "abcd", "--why", "so", code=2)
+    assert "uid not found: 1000" in command("promote", MODEL, "abcd", "--why", "so", code=2).text
 
 
 # ---------------------------------------------------------------- two at once
 
 
-@pytest.mark.parametrize("command", ["promote", "rollback"])
+@pytest.mark.parametrize("decision", ["promote", "rollback"])
 def test_a_decision_that_lost_to_a_concurrent_one_changes_nothing_and_names_the_other_author(
-    lake: Lake, kept: Kept, command: str, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    lake: Lake, kept: Kept, decision: str, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
     one, two, three = kept
     by_gate(lake, one, two)
     get = Lake.get
 
     def meanwhile(self: Lake, *arguments: Any, **options: Any) -> object:
         monkeypatch.setattr(Lake, "get", get)
-        assert 0 == main(["promote", MODEL, three, "--why", "it burns", "--by", "bob"])
+        command("promote", MODEL, three, "--why", "it burns", "--by", "bob")
         return get(self, *arguments, **options)
 
     monkeypatch.setattr(Lake, "get", meanwhile)
 
-    printed = said(capsys, command, MODEL, *([one] if command == "promote" else []), "--why", "so", code=1)
+    printed = command(decision, MODEL, *([one] if decision == "promote" else []), "--why", "so", code=1).text
 
     assert "ml-assets: flight_delay: entry 3 of the promotion log of flight_delay was written by bob" in printed
     assert f"(promote {three[:12]}: it burns); the current champion is {three}. Nothing was changed" in printed
@@ -369,14 +333,14 @@ def test_a_decision_that_lost_to_a_concurrent_one_changes_nothing_and_names_the_
 
 
 def test_each_rollback_goes_further_back_and_fails_without_an_earlier_champion(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+    lake: Lake, kept: Kept, command: Command
 ) -> None:
     one, two, three = kept
     by_gate(lake, one, two, three)
 
-    assert said(capsys, "rollback", MODEL, "--why", "it is late", code=0).endswith(f"{two} is the champion now\n")
-    assert told(capsys, "rollback", MODEL, "--why", "so is it", code=0)["entry"]["champion"] == one
-    printed = said(capsys, "rollback", MODEL, "--why", "and now", code=1)
+    assert command("rollback", MODEL, "--why", "it is late").text.endswith(f"{two} is the champion now\n")
+    assert command.json("rollback", MODEL, "--why", "so is it")["entry"]["champion"] == one
+    printed = command("rollback", MODEL, "--why", "and now", code=1).text
     assert f"ml-assets: flight_delay: the champion {one} has no predecessor to roll back to.\n" == printed
     entries = log(lake).entries()
     assert [("rollback", two, two), ("rollback", one, one)] == [
@@ -386,37 +350,37 @@ def test_each_rollback_goes_further_back_and_fails_without_an_earlier_champion(
     assert f"{2:032x}" == entries[3].evaluation_version
 
 
-def test_a_rollback_can_name_any_former_champion(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rollback_can_name_any_former_champion(lake: Lake, kept: Kept, command: Command) -> None:
     one, two, three = kept
     by_gate(lake, one, two, refused=three)
 
-    assert f"ml-assets: flight_delay: {two} is already the champion.\n" == said(
-        capsys, "rollback", MODEL, "--to", two, "--why", "so", code=1
+    assert (
+        f"ml-assets: flight_delay: {two} is already the champion.\n"
+        == command("rollback", MODEL, "--to", two, "--why", "so", code=1).text
     )
-    assert f"{three} was never champion; use ml-assets promote instead." in said(
-        capsys, "rollback", MODEL, "--to", three[:8], "--why", "so", code=1
+    assert (
+        f"{three} was never champion; use ml-assets promote instead."
+        in command("rollback", MODEL, "--to", three[:8], "--why", "so", code=1).text
     )
     for version in (one, two):
-        assert f"{version} is the champion now\n" in said(
-            capsys, "rollback", MODEL, "--to", version[:8], "--why", "so", code=0
-        )
+        assert f"{version} is the champion now\n" in command("rollback", MODEL, "--to", version[:8], "--why", "so").text
 
 
-def test_without_a_champion_there_is_no_rollback(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
+def test_without_a_champion_there_is_no_rollback(lake: Lake, command: Command) -> None:
+    printed = command("rollback", MODEL, "--why", "so", code=1).text
 
     assert "there is no champion, so there is nothing to roll back." in printed
     assert [] == log(lake).entries()
 
 
 def test_a_champion_that_cannot_serve_again_is_rejected_and_others_are_named(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+    lake: Lake, kept: Kept, command: Command
 ) -> None:
     one, two, three = kept
     by_gate(lake, one, two, three)
     shutil.rmtree(Path(lake.url) / "artifacts" / MODELS / two)
 
-    printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
+    printed = command("rollback", MODEL, "--why", "so", code=1).text
 
     assert f"{two[:12]} cannot be the champion, so nothing was changed:\n- flight_delay/model@{two[:12]} " in printed
     assert printed.endswith(f"Roll back to another version with --to: {one}.\n")
@@ -426,10 +390,10 @@ def test_a_champion_that_cannot_serve_again_is_rejected_and_others_are_named(
 # ---------------------------------------------------------------- what follows
 
 
+@pytest.mark.long  # it needs the lake of the whole flow
 def test_after_a_rollback_predictions_are_out_of_date_and_computed_by_the_current_champion(
-    own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
+    own_flown: Path, manifest: Mapping[str, Any], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert lake.url
     day = "2013-02-10"
     there = Lake(str(own_flown))
     monkeypatch.setenv("ML_ASSETS_LAKE", there.url)
@@ -442,16 +406,16 @@ def test_after_a_rollback_predictions_are_out_of_date_and_computed_by_the_curren
         wanted = {dg.AssetKey([MODEL, stage]): [day] for stage in MONITORING}
 
         def monitored() -> tuple[list[str], list[str]]:
-            told: list[str] = []
+            lines: list[str] = []
             span = Span.of(whole.model, as_of=None, first=day, last=None)
-            assert whole.flow._groups({"monitoring": wanted}, span, told.append), whole.said.getvalue()
+            assert whole.flow._groups({"monitoring": wanted}, span, lines.append), whole.said.getvalue()
             scored: pl.DataFrame = there.get(there.find(f"{MODEL}/predictions", day), pl.DataFrame)
-            return told, scored["model_version"].unique().to_list()
+            return lines, scored["model_version"].unique().to_list()
 
         again = [f"monitoring: predictions, drift, performance for {day}"]
         assert (["monitoring: up to date"], [first.version]) == monitored()
-        assert 0 == main(["promote", MODEL, second, "--why", "it is newer"])
+        command("promote", MODEL, second, "--why", "it is newer")
         assert (again, [second]) == monitored()
-        assert 0 == main(["rollback", MODEL, "--why", "it is worse"])
+        command("rollback", MODEL, "--why", "it is worse")
         assert (again, [first.version]) == monitored()
         assert (["monitoring: up to date"], [first.version]) == monitored()

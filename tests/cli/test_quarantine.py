@@ -1,4 +1,3 @@
-import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -9,13 +8,13 @@ import polars as pl
 import pytest
 
 from ml_assets.cli import quarantine
-from ml_assets.cli.main import main
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.quarantine import release, releases, set_aside
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.flow import Span
 from tests.builders import flights_declared, project, put
+from tests.cli.commands import Command
 from tests.stages.test_bad_input import source
 
 DAY = "2024-01-02"
@@ -41,14 +40,6 @@ def rows(*orders: tuple[int, list[str]]) -> pl.DataFrame:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    return Lake(str(tmp_path / "lake"))
-
-
-@pytest.fixture
 def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Declare that half of a day's rows of raw orders may be quarantined, and none of raw shops."""
     (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
@@ -65,35 +56,31 @@ def with_orders(lake: Lake) -> None:
     put(lake, rows(), asset="raw/orders__quarantine", partition="2024-01-03")
 
 
-def test_quarantines_are_listed_with_day_rows_share_and_rules(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quarantines_are_listed_with_day_rows_share_and_rules(lake: Lake, command: Command) -> None:
     with_orders(lake)
 
-    assert 0 == main(["quarantine"])
     assert ["raw/orders", DAY, "quarantined", "1", "rows", "33.33%", "n", "is", "at", "least", "0", "(1)"] == (
-        capsys.readouterr().out.split()
+        command("quarantine").out.split()
     )
 
-    assert 0 == main(["quarantine", "--json"])
-    [entry] = json.loads(capsys.readouterr().out)
+    [entry] = command.json("quarantine")
     assert ("raw/orders", DAY, 1, {"n is at least 0": 1}, False) == tuple(
         entry[name] for name in ("table", "day", "rows", "rules", "is_released")
     )
 
 
-def test_a_refused_day_is_listed_until_it_is_published(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_day_is_listed_until_it_is_published(lake: Lake, command: Command) -> None:
     put(lake, rows((-1, ["n is at least 0"]), (2, [])), asset="raw/shops__rejected", partition=DAY)
 
-    assert 0 == main(["quarantine", "raw/shops"])
-    assert "rejected          1 rows   50.00%" in capsys.readouterr().out
+    assert "rejected          1 rows   50.00%" in command("quarantine", "raw/shops").out
 
     put(lake, rows((2, [])).drop("broken_rules"), asset="raw/shops", partition=DAY)
-    assert 1 == main(["quarantine", "raw/shops"])
-    assert "nothing of raw/shops is quarantined or rejected\n" == capsys.readouterr().out
+    assert "nothing of raw/shops is quarantined or rejected\n" == command("quarantine", "raw/shops", code=1).out
 
 
 @pytest.mark.parametrize("is_pii", [False, True])
 def test_of_the_rows_of_a_day_key_and_offending_columns_are_shown_and_no_personal_value(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_pii: bool
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command, *, is_pii: bool
 ) -> None:
     shown = "(personal)" if is_pii else "-3"
     number = Column("n", pl.Int64(), minimum=0, is_pii=is_pii)
@@ -104,40 +91,40 @@ def test_of_the_rows_of_a_day_key_and_offending_columns_are_shown_and_no_persona
     aside = rows((-3, ["n is at least 0"])).with_columns(name=pl.lit("Jane Roe"))
     put(lake, aside, asset="raw/orders__quarantine", partition=DAY)
 
-    assert 0 == main(["quarantine", "raw/orders", DAY])
-    assert ["n", "is", "at", "least", "0", "day", DAY, "n", shown] == capsys.readouterr().out.split()[-9:]
-    assert 0 == main(["quarantine", "raw/orders", DAY, "--json"])
-    [entry] = json.loads(capsys.readouterr().out)
+    assert ["n", "is", "at", "least", "0", "day", DAY, "n", shown] == command(
+        "quarantine", "raw/orders", DAY
+    ).out.split()[-9:]
+    [entry] = command.json("quarantine", "raw/orders", DAY)
     assert [{"broken_rules": ["n is at least 0"], "day": DAY, "n": shown if is_pii else -3}] == entry["rows_shown"]
 
 
-def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, command: Command) -> None:
     with_orders(lake)
 
-    assert 0 == main(["quarantine", "raw/orders", DAY])
-    shown = capsys.readouterr().out
+    shown = command("quarantine", "raw/orders", DAY).out
     assert "there is no contract that marks personal values, so no values are shown" in shown
     assert "\n    n is at least 0\n" in shown
     assert "-3" not in shown
 
 
-def test_a_release_stores_the_rows_with_the_reason_once(
-    lake: Lake, declared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_release_stores_the_rows_with_the_reason_once(lake: Lake, declared: Path, command: Command) -> None:
     assert declared
     with_orders(lake)
 
-    assert 0 == main(["quarantine", "raw/orders", DAY, "--release", "--why", "they were returns"])
-    assert f"raw/orders {DAY}: 1 row passes from the next run on\n" == capsys.readouterr().out
+    assert (
+        f"raw/orders {DAY}: 1 row passes from the next run on\n"
+        == command("quarantine", "raw/orders", DAY, "--release", "--why", "they were returns").out
+    )
     [ref] = releases(lake, "raw/orders")[DAY]
     assert [(-3,)] == lake.get(ref, pl.DataFrame).select("n").rows()
     assert "they were returns" == lake.manifest(ref).parameters["reason"]
     assert lake.manifest(ref).parameters["released_by"]
 
-    assert 0 == main(["quarantine", "raw/orders"])
-    assert capsys.readouterr().out.rstrip().endswith("; released")
-    assert 1 == main(["quarantine", "raw/orders", DAY, "--release", "--why", "again"])
-    assert "these rows were released before" in capsys.readouterr().out
+    assert command("quarantine", "raw/orders").out.rstrip().endswith("; released")
+    assert (
+        "these rows were released before"
+        in command("quarantine", "raw/orders", DAY, "--release", "--why", "again", code=1).out
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,19 +139,16 @@ def test_a_release_stores_the_rows_with_the_reason_once(
     ],
 )
 def test_contradictory_arguments_end_with_2_and_a_fix(
-    lake: Lake, declared: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    lake: Lake, declared: Path, arguments: list[str], message: str, command: Command
 ) -> None:
     assert declared
     with_orders(lake)
 
-    assert 2 == main(["quarantine", *arguments])
-    assert message in capsys.readouterr().err
+    assert message in command("quarantine", *arguments, code=2).err
 
 
-def test_an_empty_lake_has_no_quarantined_rows(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lake.url
-    assert 1 == main(["quarantine"])
-    assert "nothing is quarantined or rejected\n" == capsys.readouterr().out
+def test_an_empty_lake_has_no_quarantined_rows(command: Command) -> None:
+    assert "nothing is quarantined or rejected\n" == command("quarantine", code=1).out
 
 
 def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(
@@ -181,10 +165,10 @@ def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(
     with project(LakeResource(url=lake.url), declared, manifest=manifest) as whole:
 
         def landed() -> list[str]:
-            said: list[str] = []
+            lines: list[str] = []
             span = Span(date(2013, 1, 2), date(2013, 1, 1), date(2013, 1, 2))
-            assert whole.flow._groups({"raw": {key: days}}, span, said.append), whole.said.getvalue()
-            return said
+            assert whole.flow._groups({"raw": {key: days}}, span, lines.append), whole.said.getvalue()
+            return lines
 
         assert ["raw: weather over 2013-01-01 to 2013-01-02"] == landed()
         assert ["raw: up to date"] == landed()

@@ -12,7 +12,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake
@@ -20,6 +19,7 @@ from ml_assets.lake.sealing import seal, unseal
 from ml_assets.lake.steps import StepRecord, recorded_runs, steps_of
 from ml_assets.lake.store import Lake
 from tests.builders import files_of, flights_declared
+from tests.cli.commands import Command
 from tests.cli.test_promotion import kept_model
 from tests.lake.test_steps import BY_DAY, daily, materialize, numbers, shop
 
@@ -44,16 +44,13 @@ ASSETS = (numbers, doubled, daily, copied)
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(home: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """The lake of a small shop, whose code location is what the command builds."""
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     monkeypatch.setattr("ml_assets.cli.flow.project.prepare", lambda: None)
     monkeypatch.setattr("ml_assets.orchestration.location.load_definitions", lambda it: shop(it.lake, *ASSETS))
     monkeypatch.setitem(STATE, "fails", False)
     monkeypatch.setitem(STATE, "by", 2)
-    return Lake(str(tmp_path / "lake"))
+    return Lake(str(home / "lake"))
 
 
 def materialized(lake: Lake, *names: str, over: tuple[str, str] | None = None) -> str:
@@ -68,20 +65,6 @@ def failed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> str:
         return materialized(lake, "numbers", "doubled")
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> Any:
-    """Replay and return the answer as JSON."""
-    capsys.readouterr()
-    assert code == main(["replay", *arguments, "--json"])
-    return json.loads(capsys.readouterr().out)
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
-    """Replay and return what is printed."""
-    capsys.readouterr()
-    assert code == main(["replay", *arguments])
-    return capsys.readouterr().out
-
-
 def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
     """Change the record of a step."""
     path = Path(lake.url) / "runs" / run / step / "0.json"
@@ -92,39 +75,41 @@ def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
 # ---------------------------------------------------------------- what there is
 
 
-def test_runs_are_listed_oldest_first_with_their_artifacts(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"there are no records of runs in {lake.url}\n" == said(capsys, code=1)
+def test_runs_are_listed_oldest_first_with_their_artifacts(lake: Lake, command: Command) -> None:
+    assert f"there are no records of runs in {lake.url}\n" == command("replay", code=1).out
 
     first, second = materialized(lake, "numbers", "doubled"), materialized(lake, "numbers")
 
-    lines = said(capsys, code=0).splitlines()
+    lines = command("replay").out.splitlines()
     assert [(first, "numbers, doubled"), (second, "numbers")] == [
         (line.split()[0], line.split("  ")[2]) for line in lines
     ]
 
 
-def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_record_is_listed_with_the_other_runs(lake: Lake, command: Command) -> None:
     good, bad = materialized(lake, "numbers"), materialized(lake, "numbers")
     edited(lake, bad, "numbers", retry_number=-1)
 
-    text = said(capsys, code=0)
+    text = command("replay").out
 
     assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is not the record of a step (retry_number: " in text
     assert f"\n{good}  20" in text
-    assert 2 == main(["replay", bad, "numbers"])
-    assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is not the record of a step" in capsys.readouterr().err
+    assert (
+        f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is not the record of a step"
+        in command("replay", bad, "numbers", code=2).err
+    )
 
 
 def test_the_steps_of_a_run_are_listed_with_their_results(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     run = failed(lake, monkeypatch)
     days = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
 
     assert ["attempt 0  numbers: stored 1 artifact", "attempt 0  doubled: did not finish"] == [
-        line.split("  ", 1)[1] for line in said(capsys, run[:8], code=0).splitlines()
+        line.split("  ", 1)[1] for line in command("replay", run[:8]).out.splitlines()
     ]
-    assert "daily 2013-01-02 to 2013-01-04: stored 3 artifacts\n" in said(capsys, days, code=0)
+    assert "daily 2013-01-02 to 2013-01-04: stored 3 artifacts\n" in command("replay", days).out
 
 
 @pytest.mark.parametrize(
@@ -137,26 +122,25 @@ def test_the_steps_of_a_run_are_listed_with_their_results(
     ],
 )
 def test_a_step_that_cannot_be_replayed_ends_with_2(
-    lake: Lake, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    lake: Lake, command: Command, arguments: list[str], message: str
 ) -> None:
     run = materialized(lake, "numbers")
 
-    assert 2 == main(["replay", *(it.format(run=run, lake=lake.url) for it in arguments)])
-
-    assert message.format(run=run, lake=lake.url) in capsys.readouterr().err
+    assert (
+        message.format(run=run, lake=lake.url)
+        in command("replay", *(it.format(run=run, lake=lake.url) for it in arguments), code=2).err
+    )
 
 
 # ---------------------------------------------------------------- what came out
 
 
-def test_an_equal_step_ends_with_0_and_leaves_the_lake_as_it_was(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_equal_step_ends_with_0_and_leaves_the_lake_as_it_was(lake: Lake, command: Command) -> None:
     run = materialized(lake, "numbers", "doubled")
     before = files_of(lake)
 
-    text = said(capsys, run[:8], "doubled", code=0)
-    answer = told(capsys, run, "doubled", code=0)
+    text = command("replay", run[:8], "doubled").out
+    answer = command.json("replay", run, "doubled")
 
     version = lake.find("doubled").version
     assert f"doubled, run {run}, attempt 0\n  inputs   1 loaded before it began, " in text
@@ -171,45 +155,36 @@ def test_an_equal_step_ends_with_0_and_leaves_the_lake_as_it_was(
 
 
 def test_a_step_with_another_output_ends_with_1_and_names_the_differences(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     run = materialized(lake, "numbers", "doubled")
     monkeypatch.setitem(STATE, "by", 3)
 
-    text = said(capsys, run, "doubled", code=1)
+    text = command("replay", run, "doubled", code=1).out
 
     assert "  differs  doubled " in text
     assert "data.parquet: of 3 rows, n in 3" in text
 
 
-def test_one_day_of_many_is_replayed_alone(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    run = materialized(lake, "daily", "copied", over=("2013-01-02", "2013-01-04"))
-
-    assert "  equal    copied: 3 of 3\n" in said(capsys, run, "copied", code=0)
-    assert f"copied for 2013-01-03, run {run}" in said(capsys, run, "copied", "--partition", "2013-01-03", code=0)
-
-
 def test_a_failed_step_fails_again_until_its_code_is_fixed(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     run = failed(lake, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setitem(STATE, "fails", True)
-        assert "  failed   ZeroDivisionError: 1 / 0\n" in said(capsys, run, "doubled", code=1)
-        assert "ZeroDivisionError: 1 / 0" == told(capsys, run, "doubled", code=1)["error"]
+        assert "  failed   ZeroDivisionError: 1 / 0\n" in command("replay", run, "doubled", code=1).out
+        assert "ZeroDivisionError: 1 / 0" == command.json("replay", run, "doubled", code=1)["error"]
 
-    text = said(capsys, run, "doubled", "--code", "current", code=1)
+    text = command("replay", run, "doubled", "--code", "current", code=1).out
 
     assert "  new      doubled " in text
     assert ": the original step did not materialize it\n" in text
 
 
-def test_a_scratch_lake_is_kept_in_the_requested_folder(
-    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_scratch_lake_is_kept_in_the_requested_folder(lake: Lake, tmp_path: Path, command: Command) -> None:
     run = materialized(lake, "numbers", "doubled")
 
-    answer = told(capsys, run, "doubled", "--keep", str(tmp_path / "kept"), code=0)
+    answer = command.json("replay", run, "doubled", "--keep", str(tmp_path / "kept"))
 
     kept = Lake(str(tmp_path / "kept"))
     assert str(tmp_path / "kept") == answer["scratch"]
@@ -220,7 +195,7 @@ def test_a_scratch_lake_is_kept_in_the_requested_folder(
 # ---------------------------------------------------------------- debuggers
 
 
-def test_pdb_is_opened_where_the_step_failed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pdb_is_opened_where_the_step_failed(lake: Lake, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[str, Any]] = []
 
     def look(trace: TracebackType) -> None:
@@ -232,14 +207,14 @@ def test_pdb_is_opened_where_the_step_failed(lake: Lake, monkeypatch: pytest.Mon
     run = failed(lake, monkeypatch)
     monkeypatch.setitem(STATE, "fails", True)
 
-    assert 1 == main(["replay", run, "doubled"])
+    command("replay", run, "doubled", code=1)
     assert [] == opened
-    assert 1 == main(["replay", run, "doubled", "--pdb"])
+    command("replay", run, "doubled", "--pdb", code=1)
     assert [("doubled", 1)] == opened
 
 
 def test_leaving_the_debugger_ends_the_replay_without_a_trace(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     def leave() -> None:
         raise pdb.bdb.BdbQuit
@@ -253,24 +228,21 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
     monkeypatch.setattr("ml_assets.orchestration.location.load_definitions", lambda it: shop(it.lake, numbers, stops))
     monkeypatch.setattr(sys, "breakpointhook", leave)
     monkeypatch.setattr(pdb, "post_mortem", lambda _: pytest.fail("it was left already"))
-    capsys.readouterr()
 
-    assert 1 == main(["replay", run, "doubled", "--pdb"])
-
-    printed = capsys.readouterr()
+    printed = command("replay", run, "doubled", "--pdb", code=1)
     assert "failed   BdbQuit" in printed.out
     assert "Traceback" not in printed.err
 
 
 @pytest.mark.parametrize("ide", ["vscode", "pycharm"])
 def test_a_launch_configuration_is_written_instead_of_a_replay(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ide: str
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, ide: str
 ) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
     monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
     run = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
 
-    text = said(capsys, run[:8], "daily", "--partition", "2013-01-03", "--ide", ide, code=0)
+    text = command("replay", run[:8], "daily", "--partition", "2013-01-03", "--ide", ide).out
 
     path = Path(text.split(": ")[0])
     assert f"'replay daily of run {run[:8]}'; set a breakpoint and start it\n" in text
@@ -285,12 +257,12 @@ def test_a_launch_configuration_is_written_instead_of_a_replay(
 
 
 def test_changed_code_is_replayed_with_the_original_code(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str | None, list[str], dict[str, Any]]] = []
+    started: list[tuple[str | None, list[str], dict[str, Any]]] = []
 
-    def run_at(commit: str | None, command: list[str], **options: Any) -> int:
-        asked.append((commit, command, options))
+    def run_at(commit: str | None, words: list[str], **options: Any) -> int:
+        started.append((commit, words, options))
         return 0
 
     monkeypatch.setattr("ml_assets.provenance.original_code.run_original_code", run_at)
@@ -298,32 +270,30 @@ def test_changed_code_is_replayed_with_the_original_code(
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, git_is_dirty=True)
 
-    assert 0 == main(["replay", run[:8], "doubled", "--json", "--keep", "kept", "--lake", lake.url])
+    command("replay", run[:8], "doubled", "--json", "--keep", "kept", "--lake", lake.url)
 
-    [(commit, command, options)] = asked
+    [(commit, words, options)] = started
     wanted = ["replay", run, "doubled", "--code", "current", "--json", "--keep", str(tmp_path / "kept")]
-    assert ("c" * 40, wanted) == (commit, command)
+    assert ("c" * 40, wanted) == (commit, words)
     assert (lake.url, True) == (options["lake"], options["was_dirty"])
 
 
 def test_changed_code_is_named_if_the_current_code_is_used(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.setattr(
         "ml_assets.provenance.original_code.run_original_code",
-        lambda *_, **__: pytest.fail("the current code was asked for"),
+        lambda *_, **__: pytest.fail("the current code was requested"),
     )
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, environment="0" * 32)
 
-    changed = told(capsys, run, "doubled", "--code", "current", code=0)["changed"]
+    changed = command.json("replay", run, "doubled", "--code", "current")["changed"]
     assert "the code of doubled was 0, is 1" == changed[0]
     assert "the original environment (00000000000000000000000000000000) is not in the lake" in changed[1]
 
     edited(lake, run, "doubled", git_commit=None)
-    capsys.readouterr()
-    assert 0 == main(["replay", run, "doubled"])
-    printed = capsys.readouterr().err
+    printed = command("replay", run, "doubled").err
     assert "the code of doubled was 0, is 1" in printed
     assert "no commit was recorded; using the current code" in printed
 
@@ -331,32 +301,25 @@ def test_changed_code_is_named_if_the_current_code_is_used(
 # ---------------------------------------------------------------- nothing replayed is promoted
 
 
-def test_a_version_in_a_scratch_lake_cannot_be_promoted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
-    lake = Lake(str(tmp_path / "lake"))
+def test_a_version_in_a_scratch_lake_cannot_be_promoted(home: Path, command: Command) -> None:
+    lake = Lake(str(home / "lake"))
     contract = ContractRecord(name="", columns=())
     kept_model(lake, "another", contract)
     at = lake.manifest(lake.find(f"{MODEL}/model")).created_at
-    version = kept_model(ScratchLake(tmp_path / "scratch", lake, at=at), "replayed", contract)
+    version = kept_model(ScratchLake(home / "scratch", lake, at=at), "replayed", contract)
 
-    assert 1 == main(["promote", MODEL, version, "--why", "it was replayed", "--by", "sam"])
-    assert f"{MODEL}/model@{version[:12]} has no manifest" in capsys.readouterr().err
-    assert 2 == main(["promote", MODEL, version[:8], "--why", "it was replayed", "--by", "sam"])
+    assert (
+        f"{MODEL}/model@{version[:12]} has no manifest"
+        in command("promote", MODEL, version, "--why", "it was replayed", "--by", "sam", code=1).err
+    )
+    command("promote", MODEL, version[:8], "--why", "it was replayed", "--by", "sam", code=2)
     assert [] == PromotionLog(lake, MODEL).entries()
 
 
 def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
-    own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
     assert manifest
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     for module in ("assembly", "cli.flow.project"):
         monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: flights_declared())
     lake = Lake(str(own_flown))
@@ -368,7 +331,7 @@ def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
     )
 
     wanted = [f"{MODEL}/champion", "--code", "current", "--lake", str(own_flown), "--keep", str(tmp_path / "kept")]
-    text = said(capsys, run, *wanted, code=0)
+    text = command("replay", run, *wanted).out
 
     assert f"  equal    {MODEL}/champion " in text
     assert before == files_of(lake)

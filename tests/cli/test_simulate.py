@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import pytest
 
 from ml_assets.backtest.run import BacktestRequest
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.main import main
 from ml_assets.cli.simulate import ProgressReporter
 from ml_assets.contracts.simulation import Simulation
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.store import Lake
 from tests.builders import flights_declared
+from tests.cli.commands import Command
 from tests.logic.simulated import World, day, lived
 
 SPAN = ["--from", "2013-01-29", "--to", "2013-02-10"]
@@ -29,15 +28,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(autouse=True)
-def environment(manifest: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Give the command a home and a lake of its own, and take back what it sets for its process."""
-    assert manifest
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    return iter([None])
+pytestmark = pytest.mark.usefixtures("manifest")
 
 
 def small() -> Declared:
@@ -49,7 +40,7 @@ def small() -> Declared:
 
 
 @pytest.fixture
-def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def flights(home: Path, own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lake of a whole flow over six weeks, and what it was declared by."""
     monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
     for module in ("assembly", "cli.flow.project"):
@@ -58,18 +49,16 @@ def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_simulate_backtests_the_days_and_prints_the_policies_and_the_page(
-    flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flights: Path, tmp_path: Path, command: Command
 ) -> None:
     page = tmp_path / "page.html"
 
-    assert 0 == main(["simulate", "flight_delay", *SPAN, "--out", str(page)])
-
-    said = capsys.readouterr()
-    assert "features and labels: up to date" in said.err
-    assert re.search(r"2013-02-01  4 of 13 days, \d fits, \d+ s left", said.err)
+    printed = command("simulate", "flight_delay", *SPAN, "--out", str(page))
+    assert "features and labels: up to date" in printed.err
+    assert re.search(r"2013-02-01  4 of 13 days, \d fits, \d+ s left", printed.err)
     for policy in ("never", "monthly", "weekly", "triggered"):
-        assert re.search(rf"^  {policy} +0\.\d{{4}} \[0\.\d{{4}}, 0\.\d{{4}}\]", said.out, re.MULTILINE)
-    assert f"  page       {page}\n" in said.out
+        assert re.search(rf"^  {policy} +0\.\d{{4}} \[0\.\d{{4}}, 0\.\d{{4}}\]", printed.out, re.MULTILINE)
+    assert f"  page       {page}\n" in printed.out
     lake = Lake(str(flights))
     kept: Simulation = lake.get(lake.find("flight_delay/simulation"), Simulation)
     assert kept.html == page.read_text(encoding="utf-8")
@@ -77,20 +66,18 @@ def test_simulate_backtests_the_days_and_prints_the_policies_and_the_page(
 
 
 @pytest.mark.usefixtures("flights")
-def test_json_contains_the_summary_and_the_injections(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_the_summary_and_the_injections(command: Command) -> None:
     injected = "unit:temperature_fahrenheit:2013-02-01:0.5"
     given = ["--policies", "weekly,never", "--inject", injected, "--json"]
 
-    assert 0 == main(["simulate", "flight_delay", "--from", "2013-01-29", "--to", "2013-02-05", *given])
-
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(command("simulate", "flight_delay", "--from", "2013-01-29", "--to", "2013-02-05", *given).out)
     assert [injected] == found["injections"]
     assert [("never", 0), ("weekly", 1)] == [(it["policy"], it["fits"]) for it in found["policies"]]
     assert Path(found["page"]).is_file()
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["--from", "2013-05-01", "--to", "2013-03-01"], "--to 2013-03-01 is before --from 2013-05-01; swap them."),
         (["--from", "2013-03-01", "--to", "2013-03-01"], "--from and --to are both 2013-03-01; expected two days"),
@@ -108,19 +95,16 @@ def test_json_contains_the_summary_and_the_injections(capsys: pytest.CaptureFixt
         ([*SPAN, "--inject", "melt:dest"], "injection 'melt:dest' has 2 parts between colons"),
     ],
 )
-def test_an_invalid_backtest_ends_with_2_and_a_message(
-    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert 2 == main(["simulate", "flight_delay", *given])
-
-    assert said in capsys.readouterr().err
+def test_an_invalid_backtest_ends_with_2_and_a_message(given: list[str], message: str, command: Command) -> None:
+    assert message in command("simulate", "flight_delay", *given, code=2).err
 
 
 @pytest.mark.usefixtures("flights")
-def test_too_few_days_to_train_on_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    assert 2 == main(["simulate", "flight_delay", "--from", "2013-01-05", "--to", "2013-01-06"])
-
-    assert "training set of model 'flight_delay'" in capsys.readouterr().err
+def test_too_few_days_to_train_on_are_reported(command: Command) -> None:
+    assert (
+        "training set of model 'flight_delay'"
+        in command("simulate", "flight_delay", "--from", "2013-01-05", "--to", "2013-01-06", code=2).err
+    )
 
 
 def teller(stream: io.StringIO) -> ProgressReporter:
@@ -137,16 +121,16 @@ def telling(stream: io.StringIO, **world: Any) -> str:
 
 
 def test_a_terminal_sees_one_line_that_changes_day_by_day() -> None:
-    said = telling(Terminal())
+    printed = telling(Terminal())
 
-    assert (1, 61) == (said.count("\n"), said.count("\r"))
-    assert "61 of 61 days, 8 fits, 0 s left" in said.splitlines()[-1]
+    assert (1, 61) == (printed.count("\n"), printed.count("\r"))
+    assert "61 of 61 days, 8 fits, 0 s left" in printed.splitlines()[-1]
 
 
 def test_in_a_pipe_progress_shows_triggered_retrainings_and_each_month() -> None:
-    said = telling(io.StringIO(), drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}))
+    printed = telling(io.StringIO(), drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}))
 
-    lines = [line.split(" s  ", 1)[1] for line in said.splitlines()]
+    lines = [line.split(" s  ", 1)[1] for line in printed.splitlines()]
     assert "2024-03-12  drift: as of 2024-0 promoted" in lines
     assert "2024-03-18  watch: as of 2024-0 rolled back" in lines
     assert ["2024-03-01", "2024-03-12", "2024-03-18", "2024-04-01", "2024-04-30"] == [line[:10] for line in lines]

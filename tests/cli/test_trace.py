@@ -1,6 +1,5 @@
 """What `ml-assets trace` prints and how it ends; how lineage is followed is in tests/provenance."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.origin import Environment
@@ -20,6 +18,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from tests.builders import promotion, put
+from tests.cli.commands import Command
 from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 
 TREE = """\
@@ -60,13 +59,10 @@ runs
 
 
 @pytest.fixture
-def chronicle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
+def chronicle(home: Path, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
     """A lake of the shop, set as the command's lake; nothing else of the project can be found."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    return shop(tmp_path / "lake")
+    monkeypatch.delenv("DAGSTER_HOME")
+    return shop(home / "lake")
 
 
 def environment(chronicle: Chronicle, digest: str, **distributions: str) -> None:
@@ -99,23 +95,19 @@ def remade(chronicle: Chronicle) -> None:
     )
 
 
-def test_a_model_is_reported_as_a_tree_down_to_raw_files(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_is_reported_as_a_tree_down_to_raw_files(chronicle: Chronicle, command: Command) -> None:
     names = {name: the(chronicle, f"shop/{name}").version[:12] for name in ("model", "training_set")}
     shops = the(chronicle, "raw/shops").version[:12]
     remade(chronicle)
     environment(chronicle, ENVIRONMENT, polars="2.1.0", numpy="2.4.6")
     environment(chronicle, "f" * 32, polars="2.0.0", pyarrow="26.0.1")
 
-    assert 0 == main(["trace", "shop"])
+    assert (
+        TREE.format(model=names["model"], training=names["training_set"], shops=shops) == command("trace", "shop").out
+    )
 
-    assert TREE.format(model=names["model"], training=names["training_set"], shops=shops) == capsys.readouterr().out
 
-
-def test_the_champion_is_traced_rather_than_the_newest(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_champion_is_traced_rather_than_the_newest(chronicle: Chronicle, command: Command) -> None:
     first = the(chronicle, "shop/model").version
     second = chronicle.make("shop/model").version
     changes = {"model": "shop", "decided_at": START}
@@ -124,25 +116,24 @@ def test_the_champion_is_traced_rather_than_the_newest(
         promotion(2, champion=first).model_copy(update=changes),
     )  # fmt: skip
 
-    assert 0 == main(["trace", "shop"])
-    assert f"shop/model@{first[:12]}, the champion\n" in capsys.readouterr().out
-    assert 0 == main(["trace", f"shop@{second[:6]}"])
-    assert "was champion from 2026-11-01 03:00 UTC (entry 1, promote by gate) to " in capsys.readouterr().out
+    assert f"shop/model@{first[:12]}, the champion\n" in command("trace", "shop").out
+    assert (
+        "was champion from 2026-11-01 03:00 UTC (entry 1, promote by gate) to "
+        in command("trace", f"shop@{second[:6]}").out
+    )
 
 
-def test_a_bad_raw_day_is_followed_to_models_and_predictions(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_raw_day_is_followed_to_models_and_predictions(chronicle: Chronicle, command: Command) -> None:
     model = the(chronicle, "shop/model").version
     promoted(chronicle, promotion(1, champion=model).model_copy(update={"model": "shop"}))
 
-    assert 0 == main(["trace", "--raw", "orders", "2026-10-01"])
-
-    said = capsys.readouterr().out
-    assert said.startswith("raw/orders[2026-10-01], 1 version\n")
-    assert "models and predictions\n" in said
-    assert f"  shop/model@{model[:12]}  champion now, since 2026-01-01 00:00 UTC (entry 1, promote by gate)\n" in said
-    assert "  shop/predictions         2026-10-02 @" in said
+    printed = command("trace", "--raw", "orders", "2026-10-01").out
+    assert printed.startswith("raw/orders[2026-10-01], 1 version\n")
+    assert "models and predictions\n" in printed
+    assert (
+        f"  shop/model@{model[:12]}  champion now, since 2026-01-01 00:00 UTC (entry 1, promote by gate)\n" in printed
+    )
+    assert "  shop/predictions         2026-10-02 @" in printed
 
 
 @pytest.mark.parametrize(
@@ -156,15 +147,13 @@ def test_a_bad_raw_day_is_followed_to_models_and_predictions(
     ],
 )
 def test_any_artifact_can_be_traced(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], is_in: str
+    chronicle: Chronicle, command: Command, arguments: Sequence[str], is_in: str
 ) -> None:
-    assert 0 == main(["trace", *arguments])
-
-    assert is_in in capsys.readouterr().out
+    assert is_in in command("trace", *arguments).out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["shpo"], "there is no model 'shpo' in "),
         (["shpo"], "there are: shop (did you mean 'shop'?)."),
@@ -184,58 +173,45 @@ def test_any_artifact_can_be_traced(
     ],
 )
 def test_an_untraceable_target_ends_with_2_and_lists_valid_ones(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], said: str
+    chronicle: Chronicle, command: Command, arguments: Sequence[str], message: str
 ) -> None:
-    assert 2 == main(["trace", *arguments])
-
-    printed = capsys.readouterr()
+    printed = command("trace", *arguments, code=2)
     assert "" == printed.out
-    assert said in printed.err
-    assert "Traceback" not in printed.err
+    assert message in printed.err
 
 
-def test_something_missing_on_the_way_ends_with_1(chronicle: Chronicle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_something_missing_on_the_way_ends_with_1(chronicle: Chronicle, command: Command) -> None:
     training = the(chronicle, "shop/training_set")
     chronicle.manifest(training).unlink()
 
-    assert 1 == main(["trace", "shop"])
-
-    assert f"! @{training.version[:12]} missing: the lake has no manifest" in capsys.readouterr().out
+    assert f"! @{training.version[:12]} missing: the lake has no manifest" in command("trace", "shop", code=1).out
 
 
-def test_a_damaged_promotion_log_is_reported_and_ends_with_1(
-    chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_promotion_log_is_reported_and_ends_with_1(chronicle: Chronicle, command: Command) -> None:
     path = chronicle.root / "promotions" / "shop" / "000001.json"
     path.parent.mkdir(parents=True)
     path.write_text("{}")
 
-    assert 1 == main(["trace", "shop"])
-
-    assert f"{path} is not an entry of the promotion log" in capsys.readouterr().out.replace("\n  ", " ")
+    assert f"{path} is not an entry of the promotion log" in command("trace", "shop", code=1).out.replace("\n  ", " ")
 
 
-def test_json_has_every_artifact_and_edge_ungrouped(chronicle: Chronicle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert 0 == main(["trace", "shop", "--json"])
-
-    said = json.loads(capsys.readouterr().out)
-    nodes = [(node["asset"], node["partition"]) for node in said["nodes"]]
-    edges = {(nodes[made], nodes[of]) for made, of in said["edges"]}
+def test_json_has_every_artifact_and_edge_ungrouped(chronicle: Chronicle, command: Command) -> None:
+    answer = command.json("trace", "shop")
+    nodes = [(node["asset"], node["partition"]) for node in answer["nodes"]]
+    edges = {(nodes[made], nodes[of]) for made, of in answer["edges"]}
     assert 9 == len(nodes)
     assert 9 == len(edges)
     assert (("tables/stg_orders", "2026-10-01"), ("raw/orders", "2026-10-01")) in edges
-    assert ("shop/model", None) == nodes[said["parts"][0]["roots"][0]]
-    assert {"run-1", "run-2"} == {made["run_id"] for node in said["nodes"] for made in node["manifests"]}
+    assert ("shop/model", None) == nodes[answer["parts"][0]["roots"][0]]
+    assert {"run-1", "run-2"} == {made["run_id"] for node in answer["nodes"] for made in node["manifests"]}
 
 
-def test_the_page_is_written_where_it_is_requested(
-    chronicle: Chronicle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert 0 == main(["trace", "shop", "--html", str(tmp_path / "trace.html")])
-    assert 2 == main(["trace", "shop", "--html", str(tmp_path / "none" / "trace.html")])
+def test_the_page_is_written_where_it_is_requested(chronicle: Chronicle, tmp_path: Path, command: Command) -> None:
+    command("trace", "shop", "--html", str(tmp_path / "trace.html"))
+    refused = command("trace", "shop", "--html", str(tmp_path / "none" / "trace.html"), code=2)
 
     assert "shop/model" in (tmp_path / "trace.html").read_text(encoding="utf-8")
-    assert "cannot write the page to" in capsys.readouterr().err
+    assert "cannot write the page to" in refused.err
 
 
 def scored(
@@ -284,42 +260,33 @@ def predicted(chronicle: Chronicle) -> Chronicle:
     return chronicle
 
 
-def test_a_prediction_is_found_by_its_key_with_the_champion_of_its_day(
-    predicted: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_prediction_is_found_by_its_key_with_the_champion_of_its_day(predicted: Chronicle, command: Command) -> None:
     model = the(predicted, "shop/model").version
 
-    assert 0 == main(["trace", "--prediction", "a/1"])
-
-    said = capsys.readouterr().out
-    assert said.startswith(f"prediction {model}/a/1\n")
-    assert "  score             0.1\n" in said
-    assert f"  scored by         shop/model@{model[:12]}, champion now, since " in said
-    assert "  features          price 7.5, weight -\n" in said
-    rows, by = said.split("scored from\n")[1].split("by the model\n")
+    printed = command("trace", "--prediction", "a/1").out
+    assert printed.startswith(f"prediction {model}/a/1\n")
+    assert "  score             0.1\n" in printed
+    assert f"  scored by         shop/model@{model[:12]}, champion now, since " in printed
+    assert "  features          price 7.5, weight -\n" in printed
+    rows, by = printed.split("scored from\n")[1].split("by the model\n")
     assert "2026-10-01 @" in rows
     assert "2026-10-02" not in rows
     assert by.startswith("shop/model  ")
 
 
 @pytest.mark.parametrize("key", ["b/c/2", "b%2Fc/2"])
-def test_a_key_may_contain_the_separator_of_keys(
-    predicted: Chronicle, capsys: pytest.CaptureFixture[str], key: str
-) -> None:
-    assert 0 == main(["trace", "--prediction", key, "--model", "shop", "--day", "2026-10-01"])
+def test_a_key_may_contain_the_separator_of_keys(predicted: Chronicle, command: Command, key: str) -> None:
+    assert (
+        "  shop              b/c\n"
+        in command("trace", "--prediction", key, "--model", "shop", "--day", "2026-10-01").out
+    )
 
-    assert "  shop              b/c\n" in capsys.readouterr().out
 
-
-def test_of_a_row_scored_twice_the_newest_is_traced_and_the_other_named(
-    predicted: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_a_row_scored_twice_the_newest_is_traced_and_the_other_named(predicted: Chronicle, command: Command) -> None:
     first, second = (ref.version for ref in predicted.made if ref.asset == "shop/model")
 
-    assert 0 == main(["trace", "--prediction", "d/3"])
-    newest = capsys.readouterr().out
-    assert 0 == main(["trace", "--prediction", f"{first}/d/3"])
-    exact = capsys.readouterr().out
+    newest = command("trace", "--prediction", "d/3").out
+    exact = command("trace", "--prediction", f"{first}/d/3").out
 
     assert newest.startswith(f"prediction {second}/d/3\n")
     assert f"  earlier           0.2 by {first[:12]} on " in newest
@@ -327,23 +294,20 @@ def test_of_a_row_scored_twice_the_newest_is_traced_and_the_other_named(
     assert "earlier" not in exact
 
 
-def test_an_unknown_prediction_ends_with_2_and_shows_an_example_key(
-    predicted: Chronicle, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert 2 == main(["trace", "--prediction", "z/9"])
-
-    assert "has the key 'z/9'; searched 4 predictions. Give its key as in a/1" in capsys.readouterr().err
+def test_an_unknown_prediction_ends_with_2_and_shows_an_example_key(predicted: Chronicle, command: Command) -> None:
+    assert (
+        "has the key 'z/9'; searched 4 predictions. Give its key as in a/1"
+        in command("trace", "--prediction", "z/9", code=2).err
+    )
 
 
 def test_a_damaged_day_of_predictions_is_reported_with_the_prediction_that_was_found(
-    predicted: Chronicle, capsys: pytest.CaptureFixture[str]
+    predicted: Chronicle, command: Command
 ) -> None:
     data = next(predicted.root.glob("artifacts/shop/predictions/2026-10-02/*/data.parquet"))
     data.write_bytes(data.read_bytes()[:-1])
 
-    assert 1 == main(["trace", "--prediction", "a/1"])
-
-    assert f"{data} is damaged" in capsys.readouterr().out.replace("\n  ", " ")
+    assert f"{data} is damaged" in command("trace", "--prediction", "a/1", code=1).out.replace("\n  ", " ")
 
 
 def test_neither_dagster_nor_polars_is_loaded_for_the_backward_trace(chronicle: Chronicle) -> None:

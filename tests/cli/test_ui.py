@@ -4,15 +4,15 @@ import socket
 
 import pytest
 
-from ml_assets.cli.main import main
+from tests.cli.commands import Command
 
 
-def test_a_port_that_is_in_use_is_named_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_in_use_is_named_before_anything_is_loaded(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert 2 == main(["ui", "--port", str(port)])
+        printed = command("ui", "--port", str(port), code=2)
 
-    assert f"port {port} of 127.0.0.1 is in use by another process" in capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1 is in use by another process" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,5 @@ def test_a_port_that_is_in_use_is_named_before_anything_is_loaded(capsys: pytest
         ),
     ],
 )
-def test_an_address_that_does_not_exist_is_refused(
-    address: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert 2 == main(["ui", *address])
-
-    assert capsys.readouterr().err.startswith(message)
+def test_an_address_that_does_not_exist_is_refused(address: list[str], message: str, command: Command) -> None:
+    assert command("ui", *address, code=2).err.startswith(message)

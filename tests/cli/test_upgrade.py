@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.declaration.schema import PATH
+from tests.cli.commands import Command
 
 TABLES = "type: ml_assets.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
 VERSIONED = TABLES.replace("  days", "  version: 1\n  days")
@@ -26,60 +26,53 @@ def declare(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_declarations_are_rewritten_each_with_its_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_declarations_are_rewritten_each_with_its_reason(folder: Path, command: Command) -> None:
     old, current = declare(folder, "old", "\ufeff" + TABLES), declare(folder, "current", VERSIONED)
     old.chmod(0o600)
 
-    assert 0 == main(["upgrade"])
-
-    assert f"{old}:3: {ADDS}\n1 file rewritten for version 1\n" == capsys.readouterr().out
+    assert f"{old}:3: {ADDS}\n1 file rewritten for version 1\n" == command("upgrade").out
     assert ("\ufeff" + VERSIONED, VERSIONED) == (old.read_bytes().decode(), current.read_bytes().decode())
     assert 0o600 == stat.S_IMODE(old.stat().st_mode)
     assert ["defs.yaml"] == [path.name for path in old.parent.iterdir()]
 
 
-def test_check_reports_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_and_writes_nothing(folder: Path, command: Command) -> None:
     path = declare(folder, "old", TABLES)
 
-    assert 1 == main(["upgrade", "--check"])
-
-    assert f"{path}:3: {ADDS}\n1 file would change; rewrite with: ml-assets upgrade\n" == capsys.readouterr().out
+    assert (
+        f"{path}:3: {ADDS}\n1 file would change; rewrite with: ml-assets upgrade\n"
+        == command("upgrade", "--check", code=1).out
+    )
     assert TABLES == path.read_text()
 
 
 @pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"]])
-def test_an_upgraded_project_has_nothing_to_change(
-    folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_upgraded_project_has_nothing_to_change(folder: Path, arguments: list[str], command: Command) -> None:
     declare(folder, "current", VERSIONED)
 
-    assert 0 == main(arguments)
-    assert "nothing to change: every declaration has version 1\n" == capsys.readouterr().out
+    assert "nothing to change: every declaration has version 1\n" == command(*arguments).out
 
 
-def test_the_projects_copy_of_the_json_schema_is_that_of_the_installed_version(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_projects_copy_of_the_json_schema_is_that_of_the_installed_version(folder: Path, command: Command) -> None:
     declare(folder, "current", VERSIONED)
     copy = folder / "schema.json"
     copy.write_text("{}")
 
-    assert (1, "{}") == (main(["upgrade", "--check"]), copy.read_text())
-    assert (0, PATH.read_text()) == (main(["upgrade"]), copy.read_text())
-    assert 0 == main(["upgrade", "--check"])
-    assert "nothing to change: every declaration has version 1" == capsys.readouterr().out.splitlines()[-1]
+    command("upgrade", "--check", code=1)
+    assert "{}" == copy.read_text()
+    command("upgrade")
+    assert PATH.read_text() == copy.read_text()
+    assert "nothing to change: every declaration has version 1" == command("upgrade", "--check").out.splitlines()[-1]
 
 
-def test_nothing_is_written_if_one_declaration_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_if_one_declaration_cannot_be_read(folder: Path, command: Command) -> None:
     path = declare(folder, "old", TABLES)
     newer = declare(folder, "newer", VERSIONED.replace("version: 1", "version: 2"))
     broken = declare(folder, "text", "just text")
-
-    assert 2 == main(["upgrade"])
 
     assert (
         f"ml-assets: {newer}: version: got 2, expected a whole number from 1 to 1, the version of the installed "
         "ml-assets. Upgrade ml-assets, or correct the number.\n"
         f"{broken}:1: expected 'type:' and 'attributes:', got str.\n"
-    ) == capsys.readouterr().err
+    ) == command("upgrade", code=2).err
     assert TABLES == path.read_text()

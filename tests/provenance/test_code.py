@@ -256,15 +256,17 @@ def stages() -> Mapping[str, Callable[..., object]]:
     return functions_of(build(declared=flights_declared(), manifest=read_manifest(DBT_PROJECT)))
 
 
-def versions(**changes: tuple[str, str]) -> dict[str, str]:
-    """Return the version of each asset's code, with text of some modules replaced."""
-    with edited(**changes):
-        return {name: code_version([function]) for name, function in stages().items()}
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Return the version of each asset's code."""
+    return {name: code_version([function]) for name, function in stages().items()}
 
 
 def changed(**changes: tuple[str, str]) -> set[str]:
-    before, after = versions(), versions(**changes)
-    return {name.rpartition(".")[2] for name in before if before[name] != after[name]}
+    """Return the assets whose code has another version if some text of modules is replaced."""
+    before = versions()
+    with edited(**changes):
+        return {name.rpartition(".")[2] for name, it in stages().items() if before[name] != code_version([it])}
 
 
 @pytest.mark.usefixtures("manifest")
@@ -323,28 +325,25 @@ print(json.dumps({name: _version(((tuple(key), line),)) for name, (key, line) in
 
 @pytest.mark.long
 @pytest.mark.usefixtures("manifest")
-@pytest.mark.skipif(not other_pythons(), reason="there is no other version of Python on this machine")
 def test_other_versions_of_python_give_the_stages_the_same_versions() -> None:
     roots = {
         name: ((it.__module__, it.__qualname__), it.__code__.co_firstlineno)  # type: ignore[attr-defined] # functions
         for name, it in stages().items()
     }
-    forget()
-    expected = {name: code_version([it]) for name, it in stages().items()}
+    if not other_pythons():
+        pytest.skip("there is no other version of Python on this machine")
     for python in other_pythons():
         done = subprocess.run(
             [python, "-c", _ROOTS], input=json.dumps(roots), env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert expected == json.loads(done.stdout)
+        assert versions() == json.loads(done.stdout)
 
 
 @pytest.mark.usefixtures("manifest")
 def test_rewriting_every_file_by_python_itself_changes_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, parse = versions(), ast.parse
     forget()
-    before = {name: code_version([it]) for name, it in stages().items()}
-    forget()
-    parse = ast.parse
     monkeypatch.setattr(
         modules.ast, "parse", lambda text, *more, **given: parse(ast.unparse(parse(text, *more, **given)), **given)
     )

@@ -17,7 +17,7 @@ from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.stages.tuning import TuningConfig, tuning
-from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration, feature_rows, label_rows
+from tests.stages.shop import OPEN, Trained, context_of, feature_rows, label_rows, plan_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,31 +29,31 @@ def _closed_contexts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def plan() -> ModelPlan:
-    return ModelPlan.of(declaration(), {"order_features": FEATURES, "order_outcomes": LABELS})
+    return plan_of()
 
 
 @pytest.fixture(scope="session")
 def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     lake = LakeResource(url=str(tmp_path_factory.mktemp("lake")))
-    told = {}
+    metadata = {}
 
     def call(stage: dg.AssetsDefinition, name: str, *inputs: object, **resources: object) -> object:
         context = context_of()
         result = stage(context, *inputs, **resources)
-        told[name] = dict(context.get_output_metadata("result") or {})
+        metadata[name] = dict(context.get_output_metadata("result") or {})
         return result
 
     *_, frozen = training_set(plan)(
         TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy(), ml_assets_lake=lake
     )
-    told["training_set"] = frozen.metadata
+    metadata["training_set"] = frozen.metadata
     rows = frozen.value
     found = call(importances(plan), "importances", rows)
     tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, ml_assets_lake=lake)
     made = call(model(plan), "model", rows, tuned, ml_assets_lake=lake)
     *_, judged = evaluation(plan)(rows, made, ml_assets_lake=lake)
-    told["evaluation"] = judged.metadata
-    return Trained(rows, found, tuned, made, judged.value, told)  # type: ignore[arg-type]
+    metadata["evaluation"] = judged.metadata
+    return Trained(rows, found, tuned, made, judged.value, metadata)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch
 from ml_assets.models.training import search_settings
 from ml_assets.workers.processes import Processes
-from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration
+from tests.stages.shop import Trained, context_of, plan_of
 
 TUNING = {"trials": 6, "max_rounds": 60, "early_stopping_rounds": 10, "workers": 2}
 
@@ -52,8 +52,7 @@ def watched(
     training: dict[str, Any] | None = None, lose: bool = False,
 ) -> Watched:  # fmt: skip
     """Return a search that is ready to run; if requested, the first worker is killed during a trial."""
-    declared = declaration(tuning={**TUNING, **(tuning or {})}, training={"threads": 1, **(training or {})})
-    plan = ModelPlan.of(declared, {"order_features": FEATURES, "order_outcomes": LABELS})
+    plan = plan_of(tuning={**TUNING, **(tuning or {})}, training={"threads": 1, **(training or {})})
     lake = Lake(str(folder / "lake"))
     lake.note_reads([lake.put("returns/training_set", None, trained.training_set, Origin()).ref])
     context = context_of()

@@ -3,7 +3,6 @@
 The real flow, with dbt and an IO manager, stays out; see `tests.test_flow`.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,6 +15,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Evaluation, Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.models.plan import ModelPlan
 from tests.event_logs import ephemeral_instance
 
 FIRST = date(2024, 1, 1)
@@ -73,6 +73,11 @@ def declaration(**changes: object) -> ModelDeclaration:
     return ModelDeclaration.model_validate({**given, **changes})
 
 
+def plan_of(features: TableContract = FEATURES, labels: TableContract = LABELS, /, **changes: object) -> ModelPlan:
+    """Return the plan of the declared model over its two tables."""
+    return ModelPlan.of(declaration(**changes), {"order_features": features, "order_outcomes": labels})
+
+
 def feature_rows() -> pl.DataFrame:
     """Return all orders: many items and heavy ones come back more often."""
     random = np.random.default_rng(7)
@@ -109,26 +114,14 @@ OPEN = ExitStack()
 
 
 def context_of(first: date | None = None, last: date | None = None) -> Any:
-    """Return the context of a step over one day, a range of them or none; what it tells of each day is in `told`.
+    """Return the context of a step over one day, a range of them or none.
 
-    Dagster's context for direct calls knows no metadata of one partition, so it is taken here.
+    Dagster's context for direct calls has no metadata and no events of one partition, so they are dropped.
     """
     days = None if first is None else dg.PartitionKeyRange(str(first), str(last or first))
     instance = OPEN.enter_context(ephemeral_instance())
     context: Any = OPEN.enter_context(dg.build_asset_context(partition_key_range=days, instance=instance))
-    told: dict[str | None, dict[str, object]] = {}
-
-    def take(
-        metadata: Mapping[str, object],
-        asset_key: object = None,
-        partition_key: str | None = None,
-    ) -> None:
-        told.setdefault(partition_key, {}).update(metadata)
-
-    context.add_asset_metadata = take
-    context.told = told
-    context.logged = []
-    context.log_event = context.logged.append
+    context.add_asset_metadata = context.log_event = lambda *_, **__: None
     return context
 
 
@@ -141,4 +134,4 @@ class Trained:
     tuning: Tuning
     model: Model
     evaluation: Evaluation
-    told: dict[str, dict[str, object]]
+    metadata: dict[str, dict[str, object]]

@@ -15,11 +15,10 @@ import pytest
 
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance
 from ml_assets.lake.errors import WarehouseError
-from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
-from tests.builders import Project, failure, files_of, flights_declared, forget_promotions, project, promotion
+from tests.builders import Project, failure, files_of, flights_declared, project
 from tests.flights import DBT_PROJECT
 
 LAST = "2013-02-10"
@@ -72,66 +71,6 @@ def never_landed(lake: Path, *days: str) -> None:
 
 
 # ---------------------------------------------------------------- sources
-
-
-def test_a_missing_column_fails_the_raw_table_and_names_it(
-    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
-) -> None:
-    with with_sources(own_flown, tmp_path, manifest, planes=source("planes.csv").drop("seats")) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize("raw/planes")
-
-    step, message = failure(result)
-    assert "raw__planes" == step
-    assert "planes.csv has other columns than its contract: missing ['seats'], unknown []" in message
-    assert "the source's YAML" in message
-
-
-def test_a_renamed_column_is_reported_as_missing_and_unknown(
-    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
-) -> None:
-    renamed = source("planes.csv").rename({"seats": "chairs"})
-    with with_sources(own_flown, tmp_path, manifest, planes=renamed) as whole:
-        _, message = failure(whole.materialize("raw/planes"))
-
-    assert "missing ['seats'], unknown ['chairs']" in message
-
-
-def test_a_value_of_the_wrong_type_fails_the_raw_table_with_column_count_and_example(
-    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
-) -> None:
-    warm = source("weather.csv").with_columns(
-        temp=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("warm")).otherwise("temp")
-    )
-    with with_sources(own_flown, tmp_path, manifest, weather=warm) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize("raw/weather", over=ONE)
-
-    step, message = failure(result)
-    assert "raw__weather" == step
-    assert "'temp' has 3 values that are not double, the first on line 2 ('warm'); expected a number" in message
-
-
-def test_a_source_that_is_not_there_fails_the_raw_table(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
-    declared = flights_declared(raw={"airlines": {"file": str(tmp_path / "gone.csv")}})
-    with project(LakeResource(url=str(tmp_path / "lake")), declared, manifest=manifest) as whole:
-        step, message = failure(whole.materialize("raw/airlines"))
-
-    assert "raw__airlines" == step
-    assert f"source file {tmp_path}/gone.csv does not exist. Correct 'file' in its declaration" in message
-
-
-def test_rows_without_a_day_fail_the_raw_table_with_an_example(
-    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
-) -> None:
-    lost = flights_of(10).with_columns(day=pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise("day"))
-    with with_sources(own_flown, tmp_path, manifest, flights=lost) as whole:
-        with nothing_changes(own_flown):
-            step, message = failure(whole.materialize("raw/flights", over=ONE))
-
-    assert "raw__flights" == step
-    assert "1 of" in message
-    assert "rows have no day, for instance year=2013, month=2, day=None; correct the source or " in message
 
 
 def test_a_duplicate_key_fails_the_raw_table_and_the_day_is_stored_in_quarantine(
@@ -269,26 +208,7 @@ def test_a_lake_that_cannot_be_written_fails_the_asset_and_names_the_place(
     assert f"Check that the lake {own_flown} exists and is writable for this user" in message
 
 
-def test_a_lake_on_a_read_only_place_fails_the_first_raw_table(manifest: Mapping[str, Any]) -> None:
-    with project(LakeResource(url="/proc/lake"), flights_declared(), manifest=manifest) as whole:
-        step, message = failure(whole.materialize("raw/airlines"))
-
-    assert "raw__airlines" == step
-    assert "cannot write /proc/lake/" in message
-
-
 # ---------------------------------------------------------------- what is not there
-
-
-def test_without_a_champion_there_are_no_predictions(own_flown: Path, manifest: Mapping[str, Any]) -> None:
-    forget_promotions(own_flown)
-
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            step, message = failure(whole.materialize("flight_delay/predictions", "flight_delay/drift", over=ONE))
-
-    assert "flight_delay__predictions" == step
-    assert "model 'flight_delay' has no champion, so it cannot predict" in message
 
 
 def test_a_missing_input_is_reported_with_a_fix(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
@@ -299,30 +219,6 @@ def test_a_missing_input_is_reported_with_a_fix(tmp_path: Path, manifest: Mappin
     assert "flight_delay__features" == by_day[0]
     assert f"tables/flight_features has nothing for {LAST}; materialize those partitions first" in by_day[1]
     assert "has not been materialized yet; materialize it first" in whole_table[1]
-
-
-def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, manifest: Mapping[str, Any]) -> None:
-    other = promotion(2, champion="b" * 32)
-    PromotionLog(Lake(str(own_flown)), "flight_delay").append(other, number=2)
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            step, message = failure(whole.materialize("flight_delay/champion"))
-
-    assert "flight_delay__champion" == step
-    assert f"was compared with champion None and anchor None, but now they are {other.champion}" in message
-    assert "materialize evaluation again" in message
-
-
-def test_too_few_days_to_split_fail_the_training_set(own_flown: Path, manifest: Mapping[str, Any]) -> None:
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize(
-                "flight_delay/training_set", config={"flight_delay/training_set": {"as_of": "2013-01-03"}}
-            )
-
-    step, message = failure(result)
-    assert "flight_delay__training_set" == step
-    assert "2013-01-03" in message
 
 
 # ---------------------------------------------------------------- a broken dbt project

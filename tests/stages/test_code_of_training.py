@@ -16,7 +16,6 @@ from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.groups import (
     CARD,
     INPUTS,
@@ -31,7 +30,7 @@ from ml_assets.orchestration.staleness import Wanted, first_to_make, out_of_date
 from tests.builders import days, put
 from tests.dagster_storage.test_event_log import instance_with
 from tests.edited import PART_INVERTED, edited
-from tests.stages.shop import DAYS, FEATURES, FIRST, LABELS, declaration, feature_rows, label_rows
+from tests.stages.shop import DAYS, FIRST, feature_rows, label_rows, plan_of
 
 PREDICTED = ("2024-02-17", "2024-02-18")
 NEW_DAY = "2024-02-19"
@@ -49,8 +48,7 @@ class Shop:
 
     @classmethod
     def of(cls, lake: Lake, instance: dg.DagsterInstance, **changes: object) -> "Shop":
-        given = declaration(**{"leak_test": {"samples": 0, "acknowledged": ["items"]}, **changes})
-        plan = ModelPlan.of(given, {"order_features": FEATURES, "order_outcomes": LABELS})
+        plan = plan_of(**{"leak_test": {"samples": 0, "acknowledged": ["items"]}, **changes})
         own = LakeResource(url=lake.url)
         inputs = [
             dg.AssetSpec(plan.asset(stage), partitions_def=plan.partitions).with_io_manager_key("ml_assets_io_manager")

@@ -44,6 +44,7 @@ from tests.stages.shop import (
     declaration,
     feature_rows,
     label_rows,
+    plan_of,
 )
 
 LAST = date(2024, 2, 19)
@@ -62,7 +63,7 @@ def promoted(lake: Lake, plan: ModelPlan, version: str) -> None:
 
 
 def results(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
-    """Yield what the features stage says and keeps of some rows, over all the days that they are of."""
+    """Yield the check results and the output of the features stage over all days of some rows."""
     days = (rows["day"].min(), rows["day"].max()) if rows.height else (LAST, LAST)
     yield from features(plan)(
         context_of(*days), rows, ml_assets_lake=lake, ml_assets_warehouse=Warehouse(lake=lake, project_dir="")
@@ -148,9 +149,7 @@ def test_a_plan_names_every_table_and_column_that_is_not_there() -> None:
     ):
         ModelPlan.of(declaration(), {"order_features": FEATURES})
     with pytest.raises(ContractError) as caught:
-        ModelPlan.of(
-            declaration(evaluation={"slices": ["shp", "itms"]}), {"order_features": FEATURES, "order_outcomes": LABELS}
-        )
+        plan_of(evaluation={"slices": ["shp", "itms"]})
     assert 2 == len(str(caught.value).splitlines())
     assert (
         "evaluation.slices: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?)."
@@ -159,12 +158,10 @@ def test_a_plan_names_every_table_and_column_that_is_not_there() -> None:
 
 
 def test_features_are_those_with_the_role_unless_some_are_chosen_or_left_out(plan: ModelPlan) -> None:
-    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
     table = declaration().features.model_dump()
 
     def names(**changes: object) -> list[str]:
-        changed = ModelPlan.of(declaration(features={**table, **changes}, evaluation={}), contracts)
-        return [feature.name for feature in changed.features]
+        return [it.name for it in plan_of(features={**table, **changes}, evaluation={}).features]
 
     assert ["shop", "items", "weight kg"] == [feature.name for feature in plan.features]
     assert ["shop", "weight kg"] == names(columns=("weight kg", "shop"))
@@ -185,15 +182,6 @@ def rows() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def truths() -> pl.DataFrame:
     return label_rows()
-
-
-def test_features_contain_key_times_and_features_and_nothing_else(
-    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
-) -> None:
-    kept = kept_features(plan, rows, lake)
-
-    assert [*plan.features_columns] == kept.columns
-    assert rows.height == kept.height
 
 
 def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expectation(
@@ -218,7 +206,7 @@ def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expect
 
 def test_a_rule_that_only_warns_does_not_stop_the_features(rows: pl.DataFrame, lake: LakeResource) -> None:
     warned = replace(FEATURES, warnings=frozenset({"items is at least 0"}))
-    plan = ModelPlan.of(declaration(), {"order_features": warned, "order_outcomes": LABELS})
+    plan = plan_of(warned)
 
     found = [*results(plan, rows.with_columns(items=pl.lit(-1, dtype=pl.Int64)), lake)]
 
@@ -250,23 +238,22 @@ def test_a_failed_check_shows_counts_days_and_up_to_ten_of_the_rows(
     found = []
     with pytest.raises(ContractError, match="rejected partitions: 2024-01-02:"):
         found.extend(results(plan, odd, lake))
-    told = failed(found)["items_is_at_least_0"].metadata
+    metadata = failed(found)["items_is_at_least_0"].metadata
 
     assert ("items is at least 0", 80, 40, 0.5) == tuple(
-        told[name].value for name in ("rule", "rows", "broken", "share")
+        metadata[name].value for name in ("rule", "rows", "broken", "share")
     )
-    assert {"2024-01-02": 40} == told["days"].value
-    assert 10 == len(told["samples"].records)
-    assert {"-1"} == {str(record.data["items"]) for record in told["samples"].records}
-    assert "is broken in 40 of 80 rows (50.00%), on 2024-01-02" in told["finding"].value
+    assert {"2024-01-02": 40} == metadata["days"].value
+    assert 10 == len(metadata["samples"].records)
+    assert {"-1"} == {str(record.data["items"]) for record in metadata["samples"].records}
+    assert "is broken in 40 of 80 rows (50.00%), on 2024-01-02" in metadata["finding"].value
 
 
 def test_personal_values_are_not_shown(rows: pl.DataFrame, lake: LakeResource) -> None:
     columns = tuple(replace(column, is_pii=column.name == "order_id") for column in FEATURES.columns)
-    personal = {"order_features": replace(FEATURES, columns=columns), "order_outcomes": LABELS}
-    found = []
+    plan, found = plan_of(replace(FEATURES, columns=columns)), []
     with pytest.raises(ContractError):
-        found.extend(results(ModelPlan.of(declaration(), personal), rows.with_columns(shop=pl.lit("x")), lake))
+        found.extend(results(plan, rows.with_columns(shop=pl.lit("x")), lake))
     shown = failed(found)["shop_is_one_of_a_b_c"].metadata["samples"].records
 
     assert {"(personal)"} == {record.data["order_id"] for record in shown}
@@ -278,9 +265,7 @@ def test_no_message_shows_a_personal_key_that_repeats(rows: pl.DataFrame, lake: 
         columns = (replace(it, is_pii=it.name == "order_id", is_unique=False) for it in contract.columns)
         return replace(contract, columns=tuple(columns), key=())
 
-    contracts = {"order_features": personal(FEATURES), "order_outcomes": personal(LABELS)}
-    plan = ModelPlan.of(declaration(), contracts)
-    outcomes = label_rows()
+    plan, outcomes = plan_of(personal(FEATURES), personal(LABELS)), label_rows()
 
     with pytest.raises(ContractError, match=r"repeats: 1 key, 1 row too many, such as order_id=\(personal\)\."):
         [*results(plan, pl.concat([rows, rows.head(1)]), lake)]
@@ -308,18 +293,6 @@ def test_rejected_days_are_stored_with_the_rules_they_break_and_the_previous_ver
     assert "rule 'shop is one of a, b, c'" in str(there.manifest(ref).parameters["broken_rules"])
 
 
-def test_features_without_a_declared_column_are_refused(
-    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
-) -> None:
-    with pytest.raises(ContractError, match="column 'weight kg' of table 'order_features' is missing"):
-        [*results(plan, rows.drop("weight kg"), lake)]
-
-
-def test_features_with_a_doubled_key_are_refused(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
-    with pytest.raises(ContractError, match=r"rule 'order_id is unique' of table 'order_features' is broken in 2 of"):
-        [*results(plan, pl.concat([rows, rows.head(1)]), lake)]
-
-
 def published(plan: ModelPlan, lake: LakeResource, rows: pl.DataFrame) -> None:
     """Keep rows as the days of features that stand in the lake, made by the code there is."""
     code = features(plan).specs_by_key[plan.asset("features")].code_version
@@ -335,18 +308,17 @@ def test_a_day_unlike_those_before_it_is_published_with_a_warning(
     found = [*results(plan, rows_of(rows, LAST).head(2), lake)]
 
     assert ["rows_are_as_many_as_on_the_days_before"] == [*failed(found)]
-    (told,) = failed(found).values()
-    assert dg.AssetCheckSeverity.WARN == told.severity
-    assert {"2024-02-19": 2} == told.metadata["days"].value
-    assert told.metadata["finding"].value.startswith("2024-02-19 has 2 rows; expected 15 to 65")
+    (check,) = failed(found).values()
+    assert dg.AssetCheckSeverity.WARN == check.severity
+    assert {"2024-02-19": 2} == check.metadata["days"].value
+    assert check.metadata["finding"].value.startswith("2024-02-19 has 2 rows; expected 15 to 65")
     assert isinstance(found[-1], dg.Output)
 
 
 def test_a_day_unlike_those_before_it_is_rejected_where_that_is_declared(
     rows: pl.DataFrame, lake: LakeResource
 ) -> None:
-    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
-    strict = ModelPlan.of(declaration(expectations={"is_blocking": True}), contracts)
+    strict = plan_of(expectations={"is_blocking": True})
     published(strict, lake, rows.filter(pl.col("day") < LAST))
 
     with pytest.raises(
@@ -368,8 +340,7 @@ def test_earlier_days_that_are_only_compared_are_not_in_the_lineage(
 
 
 def test_without_declared_expectations_there_are_no_such_checks(rows: pl.DataFrame, lake: LakeResource) -> None:
-    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
-    plan = ModelPlan.of(declaration(expectations={"days": 0}), contracts)
+    plan = plan_of(expectations={"days": 0})
 
     assert not [spec for spec in features(plan).check_specs if "days_before" in spec.name]
     assert not [it for it in results(plan, rows, lake) if "days_before" in getattr(it, "check_name", "")]
@@ -383,10 +354,10 @@ def test_features_that_differ_from_those_published_by_the_same_code_are_reported
     changed = rows.with_columns(pl.when(first).then(99.0).otherwise("weight kg").alias("weight kg"))
 
     assert {} == failed([*results(plan, rows, lake)])
-    (told,) = failed([*results(plan, changed, lake)]).values()
-    assert "features_stay_as_they_were_published" == told.check_name
-    assert dg.AssetCheckSeverity.WARN == told.severity
-    [found] = [record.data for record in told.metadata["findings"].records]
+    (check,) = failed([*results(plan, changed, lake)]).values()
+    assert "features_stay_as_they_were_published" == check.check_name
+    assert dg.AssetCheckSeverity.WARN == check.severity
+    [found] = [record.data for record in check.metadata["findings"].records]
     assert ("2024-01-01", "weight kg", 1) == (found["partition"], found["column"], found["rows"])
     assert "column 'weight kg' of row order_id=o00000, day=2024-01-01 was" in found["example"]
 
@@ -396,15 +367,6 @@ def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl
     lake.open().put("returns/features", str(LAST), day, Origin(code_version="other"))
 
     assert {} == failed([*results(plan, rows_of(rows, LAST).with_columns(pl.lit(0.0).alias("weight kg")), lake)])
-
-
-def test_labels_are_partitioned_by_the_day_they_became_known(plan: ModelPlan, truths: pl.DataFrame) -> None:
-    known = date(2024, 1, 20)
-    kept = labels(plan)(context_of(known), truths)
-
-    assert [known] == kept["day"].unique().to_list()
-    assert [known] == kept["known_at"].dt.date().unique().to_list()
-    assert kept.height == truths.filter(pl.col("known_at").dt.date() == known).height
 
 
 def test_labels_that_are_not_of_the_task_are_refused(plan: ModelPlan, truths: pl.DataFrame) -> None:
@@ -426,9 +388,9 @@ def test_a_training_set_without_an_as_of_day_ends_with_the_newest_features(train
 def test_a_training_set_as_of_a_day_contains_nothing_later(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
-    asked = TrainingSetConfig(as_of="2024-02-10")
+    config = TrainingSetConfig(as_of="2024-02-10")
     features_of_all = kept_features(plan, rows, lake).lazy()
-    *_, output = training_set(plan)(asked, features_of_all, truths.lazy(), ml_assets_lake=lake)
+    *_, output = training_set(plan)(config, features_of_all, truths.lazy(), ml_assets_lake=lake)
     kept = output.value
 
     assert date(2024, 2, 10) == kept.summary.as_of
@@ -502,10 +464,7 @@ def test_a_copy_of_the_target_is_noticed_in_rows_that_alternate(lake: LakeResour
         pl.col("is_returned").cast(pl.Float64).alias("weight kg"), ordered_at=at, prediction_at=at
     )
     truths = alternating.select("order_id", "day", "is_returned", known_at=at)
-    short = ModelPlan.of(
-        declaration(split={"validation_days": 1, "test_days": 1}),
-        {"order_features": FEATURES, "order_outcomes": LABELS},
-    )
+    short = plan_of(split={"validation_days": 1, "test_days": 1})
 
     suspected, _ = training_set(short)(TrainingSetConfig(), rows.lazy(), truths.lazy(), ml_assets_lake=lake)
 
@@ -531,7 +490,7 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
     lake: LakeResource, noted: dict[str, JsonValue], leaks: tuple[FoundLeak, ...], message: str | None
 ) -> None:
     rows, truths = feature_rows(), label_rows()
-    strict = ModelPlan.of(declaration(leak_test={"samples": 5}), {"order_features": FEATURES, "order_outcomes": LABELS})
+    strict = plan_of(leak_test={"samples": 5})
     there = lake.open()
     record = LeakTestRecord(model="returns", samples=5, rows=80, leaks=leaks)
     there.put("returns/features__leak_test", None, record, Origin())
@@ -594,18 +553,18 @@ def test_each_training_stage_has_figures_and_plots_in_the_ui(trained: Trained) -
     plots = {
         stage: sorted(
             name
-            for name, value in told.items()
+            for name, value in metadata.items()
             if isinstance(value, dg.MarkdownMetadataValue) and "data:image/svg+xml" in str(value.value)
         )
-        for stage, told in trained.told.items()
+        for stage, metadata in trained.metadata.items()
     }
 
     assert ["plot"] == plots["importances"] == plots["tuning"]
     assert ["importances"] == plots["model"]
     assert len(plots["evaluation"]) >= 2
-    assert {"as of", "train rows", "test rows"} <= {*trained.told["training_set"]}
-    assert {"roc_auc", "roc_auc interval", "test rows"} <= {*trained.told["evaluation"]}
-    assert {"features", "rounds", "training rows", "size (kB)"} <= {*trained.told["model"]}
+    assert {"as of", "train rows", "test rows"} <= {*trained.metadata["training_set"]}
+    assert {"roc_auc", "roc_auc interval", "test rows"} <= {*trained.metadata["evaluation"]}
+    assert {"features", "rounds", "training rows", "size (kB)"} <= {*trained.metadata["model"]}
 
 
 # ---------------------------------------------------------------- predictions
@@ -682,12 +641,11 @@ def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(
 
 def with_features(**columns: Any) -> ModelPlan:
     """Return the plan with other contracts of some columns; None drops one."""
-    told = {column.name: column for column in FEATURES.columns}
+    known = {column.name: column for column in FEATURES.columns}
     for name, changes in columns.items():
-        told[name] = replace(told.get(name, Column(name, pl.Float64(), role="feature")), **(changes or {}))
-    kept = tuple(column for name, column in told.items() if columns.get(name, {}) is not None)
-    changed = replace(FEATURES, columns=kept, where="models/orders.yml")
-    return ModelPlan.of(declaration(), {"order_features": changed, "order_outcomes": LABELS})
+        known[name] = replace(known.get(name, Column(name, pl.Float64(), role="feature")), **(changes or {}))
+    kept = tuple(column for name, column in known.items() if columns.get(name, {}) is not None)
+    return plan_of(replace(FEATURES, columns=kept, where="models/orders.yml"))
 
 
 def test_a_model_contains_the_contract_of_its_features_and_the_schema_of_a_request(
@@ -779,8 +737,7 @@ def test_a_compatible_change_is_reported_and_does_not_stop_prediction(
 
 def test_features_are_out_of_date_if_the_number_of_leak_test_samples_changes() -> None:
     def parameters(samples: int) -> Any:
-        given = declaration(leak_test={"samples": samples})
-        asset = features(ModelPlan.of(given, {"order_features": FEATURES, "order_outcomes": LABELS}))
+        asset = features(plan_of(leak_test={"samples": samples}))
         return asset.metadata_by_key[asset.key]["ml_assets/parameters"].data
 
     assert parameters(0) != parameters(50)  # features that were published untested are made, and tested, again

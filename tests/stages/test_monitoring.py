@@ -28,7 +28,7 @@ from ml_assets.stages.checks.verdicts import performance_result
 from ml_assets.stages.drift import drift
 from ml_assets.stages.performance import judged_days, performance
 from tests.builders import promotion, put
-from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
+from tests.stages.shop import Trained, context_of, declaration, feature_rows, label_rows, plan_of
 
 LAST = date(2024, 2, 19)
 EVE = LAST - timedelta(days=1)
@@ -69,10 +69,6 @@ def shop(lake: LakeResource, trained: Trained) -> Shop:
     a = put(opened, trained.model, asset="returns/model").version
     b = put(opened, replace(trained.model, reference=reference), asset="returns/model").version
     return Shop(lake, trained, a, b)
-
-
-def plan_of(**changes: Any) -> ModelPlan:
-    return ModelPlan.of(declaration(**changes), {"order_features": FEATURES, "order_outcomes": LABELS})
 
 
 def measured(

@@ -2,7 +2,7 @@
 
 import gzip
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield one
 
 
+Opened = Callable[..., Inbox]
+
+
 @pytest.fixture
-def inbox(tmp_path: Path, instance: dg.DagsterInstance) -> Inbox:
-    return Inbox(tmp_path, instance)
+def inbox_of(tmp_path: Path, instance: dg.DagsterInstance) -> Opened:
+    """Return what opens the inbox of a table, by default of orders, with some fields declared."""
+    return lambda contract=ORDERS, **table: Inbox(tmp_path, instance, contract, **table)
+
+
+@pytest.fixture
+def inbox(inbox_of: Opened) -> Inbox:
+    return inbox_of()
 
 
 def day_of(day: str, *numbers: int) -> str:
@@ -135,12 +144,8 @@ def test_a_day_without_values_in_a_parquet_column_is_landed_with_them_missing(in
     assert [(None, 2)] == rows.select("day", "n").rows()
 
 
-def test_files_are_read_as_their_dialect_is_declared_and_a_changed_one_is_seen(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    inbox = Inbox(
-        tmp_path, instance, csv={"delimiter": ";", "thousands": " "}, formats={"day": "%d.%m.%Y"}, null_values=["-"]
-    )
+def test_files_are_read_as_their_dialect_is_declared_and_a_changed_one_is_seen(inbox_of: Opened) -> None:
+    inbox = inbox_of(csv={"delimiter": ";", "thousands": " "}, formats={"day": "%d.%m.%Y"}, null_values=["-"])
     inbox.write(f"{FIRST}.csv", "day;n\n01.01.2024;1 234\n-;-\n")
 
     assert inbox.land(FIRST).success
@@ -151,7 +156,7 @@ def test_files_are_read_as_their_dialect_is_declared_and_a_changed_one_is_seen(
     } == manifest.parameters["reading"]  # fmt: skip
 
 
-def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_load(tmp_path: Path) -> None:
+def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_load() -> None:
     declared = RawDeclaration.model_validate(
         {
             "days": {"first": FIRST},
@@ -168,9 +173,9 @@ def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_lo
     assert "column 'day' of table 'raw/orders' is date; expected a timestamp" in third
 
 
-def test_a_value_of_a_personal_column_is_in_no_message(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_a_value_of_a_personal_column_is_in_no_message(inbox_of: Opened) -> None:
     contract = TableContract("raw/orders", (Column("n", pl.Int64(), is_pii=True), Column("m", pl.Int64())))
-    inbox = Inbox(tmp_path, instance, contract)
+    inbox = inbox_of(contract)
     inbox.write(f"{FIRST}.csv", "n,m\nJane Roe,many\n")
 
     _, message = failure(inbox.land(FIRST))
@@ -206,10 +211,8 @@ def test_a_replaced_file_gives_a_new_version_and_equal_rows_give_the_same(inbox:
     assert 2 == len(inbox.lake.versions("raw/orders")[FIRST])
 
 
-def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    inbox = Inbox(tmp_path, instance, partition_by={"column": "day"})
+def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(inbox_of: Opened) -> None:
+    inbox = inbox_of(partition_by={"column": "day"})
     inbox.write(f"{FIRST}.csv", day_of(FIRST, 1) + f"{SECOND},2\n{SECOND},3\n{THIRD},4\n")
 
     _, message = failure(inbox.land(FIRST))
@@ -237,11 +240,11 @@ def test_days_of_a_range_without_a_file_are_reported_and_unchanged(inbox: Inbox)
 
     result = inbox.land(FIRST, SECOND)
 
-    said = [event.message for event in inbox.instance.all_logs(result.run_id) if event.level == 30]
+    warnings = [event.message for event in inbox.instance.all_logs(result.run_id) if event.level == 30]
     assert (
         f"orders: 1 of 2 days have no file, the first is {SECOND}; expected {inbox.folder}/{{day}}*. Their landed rows "
         "stay in the lake."
-    ) in said
+    ) in warnings
     assert ([1], [2]) == (inbox.rows(FIRST), inbox.rows(SECOND))
     assert (stood, facts) == (inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND])
 
@@ -258,10 +261,8 @@ def test_a_day_of_a_range_without_a_file_is_not_landed_as_an_empty_day(inbox: In
     assert [] == inbox.lake.partitions("raw/orders")
 
 
-def test_quarantined_rows_remain_quarantined_if_the_file_is_removed(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    inbox = Inbox(tmp_path, instance, quarantine=0.5)
+def test_quarantined_rows_remain_quarantined_if_the_file_is_removed(inbox_of: Opened) -> None:
+    inbox = inbox_of(quarantine=0.5)
     gone = inbox.write(f"{FIRST}.csv", day_of(FIRST, 1, -1))
     inbox.land(FIRST)
     gone.unlink()
@@ -273,10 +274,8 @@ def test_quarantined_rows_remain_quarantined_if_the_file_is_removed(
     assert before == inbox.lake.newest("raw/orders__quarantine")[FIRST]
 
 
-def test_a_corrected_row_is_stored_with_the_first_and_a_computed_column_is_computed(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    inbox = Inbox(tmp_path, instance, VERSIONED)
+def test_a_corrected_row_is_stored_with_the_first_and_a_computed_column_is_computed(inbox_of: Opened) -> None:
+    inbox = inbox_of(VERSIONED)
     inbox.write(f"{FIRST}.csv", "order,n\n1,1\n")
     inbox.write(f"{SECOND}.csv", "order,n,twice\n2,2,5\n")
     assert inbox.land(FIRST, SECOND).success
@@ -290,8 +289,8 @@ def test_a_corrected_row_is_stored_with_the_first_and_a_computed_column_is_compu
     assert [(2, 2, 5)] == other.select("order", "n", "twice").rows()
 
 
-def test_files_of_one_day_with_other_columns_are_refused(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    inbox = Inbox(tmp_path, instance, VERSIONED)
+def test_files_of_one_day_with_other_columns_are_refused(inbox_of: Opened) -> None:
+    inbox = inbox_of(VERSIONED)
     inbox.write(f"{FIRST}-a.csv", "order,n\n1,1\n")
     inbox.write(f"{FIRST}-b.csv", "order,n,twice\n2,2,5\n")
 
@@ -300,8 +299,8 @@ def test_files_of_one_day_with_other_columns_are_refused(tmp_path: Path, instanc
     assert f"{FIRST}-b.csv has the columns ['order', 'n', 'twice'], but {FIRST}-a.csv of the same day has" in message
 
 
-def test_rows_of_a_day_without_a_file_do_not_count_as_removed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    inbox = Inbox(tmp_path, instance, VERSIONED)
+def test_rows_of_a_day_without_a_file_do_not_count_as_removed(inbox_of: Opened) -> None:
+    inbox = inbox_of(VERSIONED)
     inbox.write(f"{FIRST}.csv", "order,n\n1,1\n")
     inbox.write(f"{SECOND}.csv", "order,n\n2,2\n")
     inbox.land(FIRST, SECOND)
@@ -312,15 +311,13 @@ def test_rows_of_a_day_without_a_file_do_not_count_as_removed(tmp_path: Path, in
     assert [(1, None, None)] == found.select("order", "received_at", "gone_at").rows()
 
 
-def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(inbox_of: Opened) -> None:
     contract = TableContract(
         "raw/orders",
         (Column("n", pl.Int64()), Column("event_day", pl.Date(), expression="date '2024-01-01' + cast(n as integer)")),
         where="_sources.yml",
     )
-    inbox = Inbox(tmp_path, instance, contract, partition_by={"column": "event_day"})
+    inbox = inbox_of(contract, partition_by={"column": "event_day"})
     inbox.write(f"{FIRST}.csv", "n\n0\n0\n")
     inbox.write(f"{SECOND}.csv", "n\n1\n2\n")
 
@@ -331,11 +328,11 @@ def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(
 
 @pytest.mark.parametrize("expression", [None, "cast(seen_at as date)"])
 def test_a_column_day_is_compared_with_the_day_in_the_name_where_no_other_is_declared(
-    tmp_path: Path, instance: dg.DagsterInstance, expression: str | None
+    inbox_of: Opened, expression: str | None
 ) -> None:
     columns = (Column("seen_at", pl.Datetime("us")), Column("day", pl.Date(), expression=expression))
     contract = TableContract("raw/orders", columns, is_by_day=True, where="_sources.yml")
-    inbox = Inbox(tmp_path, instance, contract)
+    inbox = inbox_of(contract)
     late = datetime(2024, 11, 3, 7)  # noqa: DTZ001 - naive UTC is the house's form
     rows = pl.DataFrame({"seen_at": [datetime(2024, 1, 1, 7), late, late]})  # noqa: DTZ001
     if expression is None:
@@ -349,11 +346,9 @@ def test_a_column_day_is_compared_with_the_day_in_the_name_where_no_other_is_dec
     assert inbox.land(FIRST).success
 
 
-def test_a_column_day_that_is_no_date_does_not_contradict_the_name(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_a_column_day_that_is_no_date_does_not_contradict_the_name(inbox_of: Opened) -> None:
     contract = TableContract("raw/orders", (Column("day", pl.Int64()), Column("n", pl.Int64())), is_by_day=True)
-    inbox = Inbox(tmp_path, instance, contract)
+    inbox = inbox_of(contract)
     inbox.write(f"{FIRST}.csv", "day,n\n31,1\n")
 
     assert inbox.land(FIRST).success

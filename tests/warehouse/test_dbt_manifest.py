@@ -71,8 +71,8 @@ def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
     with pytest.raises(WarehouseError) as caught:
         dbt.prepare_manifest(tmp_path)
 
-    told = [f"{tmp_path}/models/{name}:2: it has bytes that are not UTF-8" for name in ("_shop.yml", "shop.sql")]
-    assert told == [line.partition(";")[0] for line in str(caught.value).splitlines()]
+    expected = [f"{tmp_path}/models/{name}:2: it has bytes that are not UTF-8" for name in ("_shop.yml", "shop.sql")]
+    assert expected == [line.partition(";")[0] for line in str(caught.value).splitlines()]
 
 
 def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started(

@@ -18,26 +18,26 @@ LINES = [
 
 
 def test_values_of_rows_are_removed_with_their_continuation_lines() -> None:
-    said: list[str] = []
-    heard = DbtOutput(said.append, hides=True)
+    lines: list[str] = []
+    output = DbtOutput(lines.append, hides=True)
     for line in LINES:
-        heard(line)
+        output(line)
 
-    assert said == heard.lines
-    assert [*LINES[:2], LINES[5]] == [*said[:2], said[3]]
+    assert lines == output.lines
+    assert [*LINES[:2], LINES[5]] == [*lines[:2], lines[3]]
     assert (
         "  Invalid Input Error over the values of a row, which are not shown: the project has personal columns"
-        == said[2]
+        == lines[2]
     )
 
 
 def test_all_is_passed_on_where_nothing_is_personal() -> None:
-    said: list[str] = []
-    heard = DbtOutput(said.append, hides=False)
+    lines: list[str] = []
+    output = DbtOutput(lines.append, hides=False)
     for line in LINES:
-        heard(line)
+        output(line)
 
-    assert LINES == said
+    assert LINES == lines
 
 
 def test_a_message_of_several_lines_ends_where_values_begin() -> None:

@@ -28,26 +28,26 @@ FILES = {
     """,
 }
 
-# The server's children are counted as Linux tells them.
+# The server's children are counted as Linux lists them.
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
 
 
 @dataclass
 class Shop:
-    """A dbt project without sources, and what dbt said of it last."""
+    """A dbt project without sources, and the last lines of dbt about it."""
 
     folder: Path
     target: Path
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def build(self, model: str = "orders", *, by: Dbt | None = None, log: Callable[[str], None] | None = None) -> int:
         with Dbt(self.folder) as dbt:
-            self.said.clear()
+            self.lines.clear()
             command = ["run", "--select", model]
-            return (by or dbt).build(command, bindings=self.folder, target=self.target, log=log or self.said.append)
+            return (by or dbt).build(command, bindings=self.folder, target=self.target, log=log or self.lines.append)
 
     def made(self) -> list[str]:
-        return [line.split(" created sql view model ")[1].split(" ")[0] for line in self.said if " created " in line]
+        return [line.split(" created sql view model ")[1].split(" ")[0] for line in self.lines if " created " in line]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def children() -> Sequence[int]:
 
 
 def none_left() -> bool:
-    """Tell whether the server's children have ended; one that has closed its files is listed for a moment."""
+    """Return whether the server's children have ended; one that has closed its files is listed for a moment."""
     deadline = time.monotonic() + 60
     while children() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -119,7 +119,7 @@ def test_a_failed_model_and_a_project_that_cannot_be_read_have_dbts_own_exit_cod
     (shop.target / RESULTS).unlink()
     (shop.folder / "models" / "orders.sql").write_text("select * from {{ ref('nobody') }}")
     assert 2 == shop.build()
-    assert "depends on a node named 'nobody' which was not found" in "\n".join(shop.said)
+    assert "depends on a node named 'nobody' which was not found" in "\n".join(shop.lines)
     assert not (shop.target / RESULTS).exists()
 
 
@@ -129,7 +129,7 @@ def test_results_that_do_not_fit_on_the_disk_are_reported_and_removed(shop: Shop
 
     with Dbt(shop.folder) as dbt:
         assert 2 == shop.build(by=dbt)
-        assert "OSError: [Errno 28] No space left on device" in shop.said
+        assert "OSError: [Errno 28] No space left on device" in shop.lines
         assert not (shop.target / RESULTS).exists()
 
         assert 0 == shop.build(by=dbt)  # by the same process
@@ -201,45 +201,38 @@ with dbt_server.Dbt(Path({str(shop.folder)!r})) as dbt:
     assert "WarehouseError" not in ended.stderr
 
 
-def test_the_server_ends_with_its_stdin_and_the_next_command_starts_another(shop: Shop) -> None:
+def test_the_server_ends_with_its_stdin_and_the_start_of_another_is_counted_for_its_first_call_only(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.build()
-    first, process = server(), _SERVER._process
+    before, process = server(), _SERVER._process
     assert process is not None
+    seconds: list[float] = []
 
+    def note(*, cpu_seconds: float, peak_bytes: int) -> None:
+        assert peak_bytes > 2**20
+        seconds.append(cpu_seconds)
+
+    monkeypatch.setattr("ml_assets.warehouse.dbt_server.note_child", note)
     _SERVER._control.close()  # as the kernel does when the process is killed
 
     assert 0 == process.wait(timeout=60)
-    assert 0 == shop.build()
-    assert first != server()
+    with Dbt(shop.folder) as one, Dbt(shop.folder) as other:
+        assert 0 == shop.build(by=one) == shop.build(by=other)
+    assert before != server()
+    first, _, second, _ = seconds  # each parses the project, then builds
+    assert min(seconds) > 0
+    assert first > second + 0.5  # importing dbt takes seconds
 
 
 def test_where_there_is_no_fork_a_process_of_its_own_does_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "fork")
-    said: list[str] = []
+    lines: list[str] = []
 
     with Dbt(tmp_path) as dbt:
-        code = dbt.parse(tmp_path / "target", said.append)
+        code = dbt.parse(tmp_path / "target", lines.append)
 
     assert 2 == code
-    assert "No dbt_project.yml found" in "\n".join(said)
-
-
-def test_the_usage_of_dbt_is_counted_and_the_start_of_its_server_only_for_the_first_call(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _SERVER.close()
-    told: list[float] = []
-
-    def note(*, cpu_seconds: float, peak_bytes: int) -> None:
-        assert peak_bytes > 2**20
-        told.append(cpu_seconds)
-
-    monkeypatch.setattr("ml_assets.warehouse.dbt_server.note_child", note)
-    with Dbt(shop.folder) as one, Dbt(shop.folder) as other:
-        assert 0 == shop.build(by=one) == shop.build(by=other)
-
-    first, _, second, _ = told  # each parses the project, then builds
-    assert min(told) > 0
-    assert first > second + 0.5  # importing dbt takes seconds
+    assert "No dbt_project.yml found" in "\n".join(lines)

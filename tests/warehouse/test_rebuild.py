@@ -97,8 +97,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, A
     folder = tmp_path_factory.mktemp("shop") / "dbt_project"
     folder.mkdir()
     shutil.copy(PROJECT / "profiles.yml", folder)
-    said = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
-    (folder / "dbt_project.yml").write_text(said.replace("flights", "shop"), encoding="utf-8")
+    settings = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
+    (folder / "dbt_project.yml").write_text(settings.replace("flights", "shop"), encoding="utf-8")
     (folder / "models").mkdir()
     for name, sql in MODELS.items():
         (folder / "models" / f"{name}.sql").write_text(sql, encoding="utf-8")
@@ -149,18 +149,6 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), first)
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [22]}), second)
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
-
-
-def test_rows_that_the_full_build_quarantined_are_not_rebuilt(
-    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
-) -> None:
-    project, manifest = shop
-    aside = {"model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"})}
-
-    with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
-        built = found.build(reach_of(manifest, "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000)})
-
-    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), built)
 
 
 def test_a_day_is_built_with_its_look_back_and_nothing_before(

@@ -73,38 +73,31 @@ def bound(lake: Lake, *models: str, over: tuple[int, int] | None) -> dict[str, l
     return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span).items()}
 
 
-def test_nodes_of_dbt_have_their_name_in_the_lake() -> None:
-    assert "raw/orders" == table_name(NODES["source.shop.raw.orders"])
-    assert "tables/recent" == table_name(NODES["model.shop.recent"])
-
-
-def test_a_table_is_by_day_if_its_node_declares_it() -> None:
-    assert [True, False, True, True, False] == [is_by_day(one) for one in NODES.values()]
-
-
-def test_a_model_reads_as_far_back_as_it_declares() -> None:
+def test_a_node_of_dbt_has_its_name_in_the_lake_its_days_and_its_look_back() -> None:
     recent = NODES["model.shop.recent"]
 
-    assert 2 == look_back_days(recent, NODES["model.shop.orders"])
-    assert 0 == look_back_days(recent, NODES["source.shop.raw.shops"])
+    assert ["raw/orders", "tables/recent"] == [table_name(NODES["source.shop.raw.orders"]), table_name(recent)]
+    assert [True, False, True, True, False] == [is_by_day(one) for one in NODES.values()]
+    read = (NODES["model.shop.orders"], NODES["source.shop.raw.shops"])
+    assert [2, 0] == [look_back_days(recent, it) for it in read]
 
 
-def test_a_run_reads_only_its_days_and_the_look_back(lake: Lake) -> None:
-    assert {"orders": ["2013-01-02", "2013-01-03", "2013-01-04", "2013-01-05"], "raw.shops": [""]} == bound(
-        lake, "recent", over=(4, 5)
-    )
-
-
-def test_days_that_the_run_builds_itself_are_not_read_from_the_lake(lake: Lake) -> None:
-    assert {
-        "raw.orders": ["2013-01-04", "2013-01-05"],
-        "orders": ["2013-01-02", "2013-01-03"],
-        "raw.shops": [""],
-    } == bound(lake, "orders", "recent", over=(4, 5))
-
-
-def test_days_before_the_first_are_not_missed(lake: Lake) -> None:
-    assert {"orders": ["2013-01-01"], "raw.shops": [""]} == bound(lake, "recent", over=(1, 1))
+@pytest.mark.parametrize(
+    ("models", "over", "orders"),
+    [
+        (["recent"], (4, 5), {"orders": ["2013-01-02", "2013-01-03", "2013-01-04", "2013-01-05"]}),
+        (
+            ["orders", "recent"], (4, 5),
+            {"raw.orders": ["2013-01-04", "2013-01-05"], "orders": ["2013-01-02", "2013-01-03"]},
+        ),
+        (["recent"], (1, 1), {"orders": ["2013-01-01"]}),
+    ],
+    ids=["its days and the look-back", "not what it builds itself", "nothing before the first day"],
+)  # fmt: skip
+def test_a_run_reads_the_days_that_it_needs(
+    lake: Lake, models: list[str], over: tuple[int, int], orders: dict[str, list[str]]
+) -> None:
+    assert orders | {"raw.shops": [""]} == bound(lake, *models, over=over)
 
 
 def missing(lake: Lake, *models: str, over: tuple[int, int] | None, first: date = FIRST) -> Any:
@@ -119,9 +112,9 @@ def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -
     for name in ("raw/orders", "tables/orders"):
         shutil.rmtree(Path(lake.url) / "artifacts" / name / "2013-01-03")
 
-    with pytest.raises(WarehouseError, match=r"2013-01-04 to 2013-01-05 cannot be built") as told:
+    with pytest.raises(WarehouseError, match=r"2013-01-04 to 2013-01-05 cannot be built") as error:
         missing(lake, "recent", over=(4, 5))
-    assert "- recent reads tables/orders of 2013-01-03" in str(told.value)
+    assert "- recent reads tables/orders of 2013-01-03" in str(error.value)
     with pytest.raises(WarehouseError, match=r"- orders reads raw/orders of 2013-01-03\n"):
         missing(lake, "orders", "recent", over=(3, 4))  # the hole is among the days of the run
 
@@ -188,12 +181,12 @@ def test_the_plugin_gets_rules_share_and_released_rows(tmp_path: Path) -> None:
         "model.shop.totals": Quarantine(0.2, {}),
     }
 
-    said = quarantine_bindings(NODES, aside, tmp_path)
+    given = quarantine_bindings(NODES, aside, tmp_path)
 
-    path = said["orders"]["released"]
-    assert {"share": 0.1, "rules": {"n is at least 0": "n < 0"}, "released": path} == said["orders"]
+    path = given["orders"]["released"]
+    assert {"share": 0.1, "rules": {"n is at least 0": "n < 0"}, "released": path} == given["orders"]
     assert rows.equals(pl.read_parquet(str(path)))
-    assert {"share": 0.2, "rules": {}, "released": None} == said["totals"]
+    assert {"share": 0.2, "rules": {}, "released": None} == given["totals"]
 
 
 def test_a_dbt_that_cannot_start_is_reported_with_its_output(tmp_path: Path, lake: Lake) -> None:

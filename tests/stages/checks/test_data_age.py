@@ -79,20 +79,20 @@ def test_the_check_is_reported_when_its_answer_changes_and_not_at_every_look(
     lake: Lake, instance: dg.DagsterInstance
 ) -> None:
     known: dict[str, str] = {}
-    told = []
+    lines = []
     for day, changed in ((4, ""), (5, ""), (6, ""), (6, ""), (7, ""), (7, "2026-03-07")):
         found = look_at_ages(
             instance, lake, {KEY: LIMIT}, changed={KEY: {changed}} if changed else {}, before=known,
             yesterday=date(2026, 3, day), is_new_day=True,
         )  # fmt: skip
         known = found.known
-        told.append(found.lines)
+        lines.append(found.lines)
 
     assert [True, False, False, True] == seen(instance)
     assert (
         "the data of tables/orders is too old: newest day 2026-03-04, 2 days behind; at most 1 are allowed.",
-    ) == told[2]
-    assert told[5] == ()
+    ) == lines[2]
+    assert lines[5] == ()
 
 
 def test_the_age_of_the_champion_is_that_of_the_labels_it_was_trained_on(tmp_path: Path) -> None:

@@ -185,18 +185,6 @@ def test_a_table_without_days_quarantines_rows_and_is_rejected_over_the_share(sh
     assert 3 == len(shop.rows("shops__rejected", None))
 
 
-def test_more_broken_rows_than_declared_refuse_the_table(shop: Shop) -> None:
-    shop.land(first=orders((1, "a", 5.0), (2, "a", -1.0)), second=orders(*GOOD, day=SECOND))
-
-    result = shop.build(quarantine={"orders": 0.4})
-
-    _, message = failure(result)
-    assert f"50.00% of the rows of {FIRST} break rules; 40.00% may be quarantined." in message
-    assert [FIRST] == shop.lake.partitions("tables/orders__rejected")
-    assert [(1, "a", 5.0, []), (2, "a", -1.0, ["amount is at least 0"])] == shop.rows("orders__rejected")
-    assert {} == shop.lake.newest("tables/orders") | shop.lake.newest("tables/totals")
-
-
 def test_a_quarantine_for_an_unknown_table_is_rejected_with_a_suggestion(shop: Shop) -> None:
     with pytest.raises(
         ContractError, match=r"quarantine\.order: there is no table 'order' in dbt .*did you mean 'orders'"
