@@ -147,8 +147,7 @@ def drift_table() -> pa.DataFrameSchema:
         "weighted_excess_psi": _figure("weighted_excess_psi", 0),
         "is_over": pa.Column(pl.Boolean),
         "reason": pa.Column(
-            pl.String,
-            _rule("'reason' is given for rows over a limit only", lambda it: (it != "") == pl.col("is_over")),
+            pl.String, _rule("'reason' is given for rows over a limit only", lambda it: (it != "") == pl.col("is_over"))
         ),
     }
     return _schema("drift tables", columns)

@@ -47,8 +47,7 @@ Name = Annotated[
     ),
 ]
 ColumnName = Annotated[
-    str,
-    Field(min_length=1, title="column", description="Name of a column, as in the contract of its table."),
+    str, Field(min_length=1, title="column", description="Name of a column, as in the contract of its table.")
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[

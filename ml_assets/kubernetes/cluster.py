@@ -104,10 +104,7 @@ class Cluster:
 
     def _pods(self, job_name: str) -> list[Object]:
         answer = self._client.core_api.list_namespaced_pod(
-            self._namespace,
-            label_selector=f"job-name={job_name}",
-            _preload_content=False,
-            _request_timeout=_TIMEOUT,
+            self._namespace, label_selector=f"job-name={job_name}", _preload_content=False, _request_timeout=_TIMEOUT
         )
         return [*_json(answer)["items"]]
 
@@ -129,10 +126,7 @@ class Cluster:
         """
         try:
             answer = self._client.core_api.list_namespaced_event(
-                self._namespace,
-                field_selector=selector,
-                _preload_content=False,
-                _request_timeout=_TIMEOUT,
+                self._namespace, field_selector=selector, _preload_content=False, _request_timeout=_TIMEOUT
             )
         except kubernetes.client.rest.ApiException as error:
             if error.status != _FORBIDDEN:

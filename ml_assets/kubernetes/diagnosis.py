@@ -61,13 +61,7 @@ def is_over(job: Object | None) -> bool:
 
 
 def diagnose(
-    name: str,
-    job: Object | None,
-    pods: Sequence[Object],
-    events: Sequence[Object],
-    *,
-    now: datetime,
-    start: timedelta,
+    name: str, job: Object | None, pods: Sequence[Object], events: Sequence[Object], *, now: datetime, start: timedelta
 ) -> Diagnosis | None:
     """Return what is wrong with a job's pod; None while it runs or may still start, and if it succeeded.
 

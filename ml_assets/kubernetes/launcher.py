@@ -36,11 +36,7 @@ class PodLauncher(K8sRunLauncher):
     """Launches runs as Kubernetes jobs, diagnoses failed ones, and gives those killed for memory more."""
 
     def __init__(
-        self,
-        *,
-        run_memory_ceiling: str | None = None,
-        inst_data: ConfigurableClassData | None = None,
-        **config: Any,
+        self, *, run_memory_ceiling: str | None = None, inst_data: ConfigurableClassData | None = None, **config: Any
     ) -> None:
         if run_memory_ceiling is not None:
             bytes_of(run_memory_ceiling)

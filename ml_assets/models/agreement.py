@@ -172,10 +172,7 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problem
         if problem := type_problem(feature_of(column), column.dtype):
             yield loc, f"{problem.removesuffix('.')}{_see(table)}"
         if column.role in ("label", "known_time"):
-            yield (
-                loc,
-                f"column '{column.name}' has the role {column.role}, which no prediction knows; leave it out",
-            )
+            yield (loc, f"column '{column.name}' has the role {column.role}, which no prediction knows; leave it out")
     for name in model.leak_test.acknowledged:
         if name not in {column.name for column in chosen}:
             hint = near(name, [column.name for column in chosen])

@@ -159,12 +159,7 @@ def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
 
 
 def _serving(
-    lake: Lake,
-    declared: ModelDeclaration,
-    since: Promotion | None,
-    entries: Sequence[Promotion],
-    *,
-    version: str,
+    lake: Lake, declared: ModelDeclaration, since: Promotion | None, entries: Sequence[Promotion], *, version: str
 ) -> Serving:
     spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, is_input=False).spec
     judged = None

@@ -45,11 +45,7 @@ def _config(compute: Compute) -> dict[str, Any]:
     return {
         "container_config": _given({"resources": _given(resources), "image": compute.image}),
         "pod_spec_config": _given(
-            {
-                "node_selector": selector,
-                "tolerations": tolerations,
-                "priority_class_name": compute.priority_class,
-            }
+            {"node_selector": selector, "tolerations": tolerations, "priority_class_name": compute.priority_class}
         ),
         "job_spec_config": _given(
             {"active_deadline_seconds": compute.deadline_minutes and 60 * compute.deadline_minutes}

@@ -86,10 +86,7 @@ class SharedSearch:
         left = trials.budget - (0 if previous is None else previous.height)
         workers = max(1, min(self.plan.declaration.tuning.workers, left))
         settings = self.plan.declaration
-        with (
-            temporary_folder("study") as folder,
-            self._storage(folder) as (url, storage, name),
-        ):
+        with temporary_folder("study") as folder, self._storage(folder) as (url, storage, name):
             study = new_study(trials.metric, storage=storage, name=name)
             study.set_user_attr(tuning_worker.SEARCH, search.model_dump(mode="json"))
             study.set_user_attr(tuning_worker.FALLBACK, settings.training.device_fallback)

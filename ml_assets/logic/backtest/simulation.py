@@ -177,13 +177,7 @@ class PolicyState(Generic[M]):
 
 
 def simulate(
-    world: World[M],
-    *,
-    first: date,
-    last: date,
-    rules: Rules,
-    watching: Watching,
-    policies: Sequence[Policy] = POLICIES,
+    world: World[M], *, first: date, last: date, rules: Rules, watching: Watching, policies: Sequence[Policy] = POLICIES
 ) -> Iterator[tuple[date, list[PolicyState[M]]]]:
     """Backtest the days under all policies; yield each day with the state of each policy at its end.
 

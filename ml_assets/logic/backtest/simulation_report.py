@@ -115,12 +115,7 @@ def results(
             PolicyResult(
                 policy=state.policy,
                 metric=interval_of(
-                    metric,
-                    scored.truth,
-                    scores,
-                    value=value,
-                    left_out=left_out[state.policy],
-                    evidence=evidence,
+                    metric, scored.truth, scores, value=value, left_out=left_out[state.policy], evidence=evidence
                 ),
                 gain=gain,
                 share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,

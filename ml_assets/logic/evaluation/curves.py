@@ -91,10 +91,7 @@ def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.Dat
         parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
     elif summary.task == "regression":
         low, high = float(scores.min()), float(scores.max())
-        parts = [
-            *_regression_curves(truth, scores),
-            _histogram(scores, low, high if high > low else low + 1),
-        ]
+        parts = [*_regression_curves(truth, scores), _histogram(scores, low, high if high > low else low + 1)]
     else:
         parts = [_confusion(truth, scores), _histogram(scores.max(axis=1), 0.0, 1.0)]
     return pl.concat(parts)

@@ -111,11 +111,7 @@ class Metric:
         return np.where(is_defined[members], kinds, -1)
 
     def function(
-        self,
-        truth: ArrayLike,
-        scores: ArrayLike,
-        weights: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
+        self, truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> float:
         """Compute the metric.
 

@@ -14,13 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import (
-    Baseline,
-    Evaluation,
-    EvaluationSummary,
-    OperatingPoint,
-    TrainingSetSummary,
-)
+from ml_assets.contracts.artifacts import Baseline, Evaluation, EvaluationSummary, OperatingPoint, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves

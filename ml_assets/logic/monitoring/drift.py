@@ -203,11 +203,7 @@ def versions_of(predictions: Mapping[date, pl.DataFrame], day: date) -> list[str
 
 
 def _measure(
-    frame: pl.DataFrame | pl.LazyFrame,
-    rows: int,
-    known: Reference,
-    shares: Mapping[str, float],
-    limits: DriftLimits,
+    frame: pl.DataFrame | pl.LazyFrame, rows: int, known: Reference, shares: Mapping[str, float], limits: DriftLimits
 ) -> pl.DataFrame:
     """Return one row per column, of `_MEASURED`, in order; without statistics if there are too few rows."""
     names = list(known.columns)

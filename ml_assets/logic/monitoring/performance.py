@@ -60,8 +60,7 @@ def daily_performance(day: date | str, versions: Sequence[Performance]) -> Daily
     return DailyPerformance(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
         summaries=PerformanceSummaries(
-            day=day if isinstance(day, date) else date.fromisoformat(day),
-            versions=tuple(it.summary for it in versions),
+            day=day if isinstance(day, date) else date.fromisoformat(day), versions=tuple(it.summary for it in versions)
         ),
     )
 

@@ -138,11 +138,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
         if is_over
         else f"{missing} more day{'s' * (missing > 1)} over within {rules.drift_window_days} days"
     )
-    figures = {
-        "days over": float(len(over)),
-        "days judged": float(len(judged)),
-        "days not judged": float(len(skipped)),
-    }
+    figures = {"days over": float(len(over)), "days judged": float(len(judged)), "days not judged": float(len(skipped))}
     if judged[-1].weighted_excess_psi is not None:
         figures["weighted excess PSI"] = judged[-1].weighted_excess_psi
     return RetrainingFinding(

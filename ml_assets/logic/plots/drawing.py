@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml_assets.contracts.artifacts import (
-        Interval,
-    )
+    from ml_assets.contracts.artifacts import Interval
 
 
 Item = TypeVar("Item")

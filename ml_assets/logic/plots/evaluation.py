@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.patches import Rectangle
     from numpy.typing import NDArray
 
-    from ml_assets.contracts.artifacts import (
-        Evaluation,
-        EvaluationSummary,
-        Interval,
-    )
+    from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Interval
 
 
 _POINTS = 200

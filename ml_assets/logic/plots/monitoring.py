@@ -43,11 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml_assets.contracts.artifacts import (
-        Drift,
-        DriftSummary,
-        PerformanceSummary,
-    )
+    from ml_assets.contracts.artifacts import Drift, DriftSummary, PerformanceSummary
 
 
 def drift_plot(drift: Drift) -> str:

@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from ml_assets.contracts.artifacts import (
-        Importances,
-        Tuning,
-    )
+    from ml_assets.contracts.artifacts import Importances, Tuning
 
 
 _BARS = ("feature", "shap_share", "gain_share", "permutation", "permutation_std", "rank")

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.checking import (
-    BROKEN_RULES,
-    SAMPLE_ROWS,
-    Report,
-    RuleResult,
-    broken_row_rules,
-    check_table,
-)
+from ml_assets.contracts.checking import BROKEN_RULES, SAMPLE_ROWS, Report, RuleResult, broken_row_rules, check_table
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 

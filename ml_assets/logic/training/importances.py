@@ -282,14 +282,11 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
 def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool]) -> pl.DataFrame:
     folds = int(compared["fold"].n_unique())
     counts = compared.group_by("feature", maintain_order=True).agg(
-        pl.col("beats_noise").sum().alias("beats"),
-        pl.col("harms").sum(),
-        (pl.col("gain") > 0).any().alias("is_used"),
+        pl.col("beats_noise").sum().alias("beats"), pl.col("harms").sum(), (pl.col("gain") > 0).any().alias("is_used")
     )
     last = compared.filter(pl.col("fold") == folds).drop("harms", "beats_noise")
     figures = last.join(counts, on="feature", how="left", maintain_order="left").with_columns(
-        shap=pl.Series(shap),
-        is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())]),
+        shap=pl.Series(shap), is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())])
     )
     is_noise, beats, harms = pl.col("is_noise"), pl.col("beats"), pl.col("harms")
     # The strongest copy of each kind of noise is the one that features had to beat, so only it is listed.

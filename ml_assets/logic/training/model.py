@@ -90,10 +90,7 @@ def bin_training_set(
 
 
 def _numbers(
-    training: TrainingSet,
-    rows: pl.DataFrame,
-    features: Sequence[Feature],
-    vocabularies: Mapping[str, Sequence[str]],
+    training: TrainingSet, rows: pl.DataFrame, features: Sequence[Feature], vocabularies: Mapping[str, Sequence[str]]
 ) -> tuple[Matrix, Vector]:
     summary = training.summary
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
