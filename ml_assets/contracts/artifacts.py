@@ -86,7 +86,6 @@ class ImportancesSummary(Record):
 
     Attributes:
         rows: Validation rows of the last fold, on which `score` and the permutation importances are measured.
-        shuffles: Shuffles of each feature.
     """
 
     metric: str
@@ -235,7 +234,6 @@ class GroupCount(Record):
     """In how many groups a metric was measured.
 
     Attributes:
-        column: the column whose values are the groups.
         measured: groups on which the metric is defined; each counts once, however many rows it has.
         undefined: groups on which it is not defined, because one class is absent.
     """
@@ -267,7 +265,6 @@ class Comparison(Record):
     Attributes:
         clusters: Number of days (or folds of rows) that were left out in turn.
         unit: What was left out in turn, in the plural.
-        standard_error: Standard error of the difference; None if `difference` has no interval.
         degrees_of_freedom: Degrees of freedom of Student's t, with which a bound of any confidence follows from the
             error.
         correlation: The correlation of neighbouring days that the error allows for.
@@ -298,7 +295,6 @@ class EvaluationSummary(Record):
             there are any, the challenger is not compared with champion and anchor.
         daily_loss: how far its days fell short of the expected metric; later days are compared with it.
         groups: in how many groups the deciding metric was measured; None for a metric over all rows.
-        operating_point: where precision, recall and lift were measured.
     """
 
     model: str
@@ -422,11 +418,9 @@ class LeakTestRecord(Record):
     """The newest leak test of a model's features. While it has a leak, nothing is trained or promoted.
 
     Attributes:
-        samples: prediction times that were tested.
         leaks: leaks found, and leaks found earlier on days that were not tested again.
         history_columns: columns that are computed from other source rows than the prediction's own, for which a rebuild
             can show whether they contain later data; None if that was not measured.
-        known_times: the declared known times of the source tables behind the features.
     """
 
     model: str
@@ -440,10 +434,9 @@ class LeakTestRecord(Record):
 class DailyLoss(Record):
     """How far the days of a test window fell short of the expected metric, in units of the deciding metric.
 
+    A mean above zero is worse than expected.
+
     Attributes:
-        mean: over days; above zero is worse than expected.
-        standard_deviation: standard deviation between days.
-        days: number of days.
         rows_per_day: labelled rows of a day, as a median.
     """
 
@@ -461,7 +454,6 @@ class Retraining(Record):
 
     Attributes:
         number: among the retrainings with the same as-of day, from 1.
-        champion: the champion at that time.
         requested_by: the sensor or schedule that requested it.
     """
 
@@ -480,7 +472,6 @@ class ExceededLimit(Record):
     """One limit that is exceeded by features or the score.
 
     Attributes:
-        value: what was compared with the limit.
         is_of_feature: whether the limit applies to a single feature, not to the sum over all features.
     """
 
@@ -502,7 +493,6 @@ class DriftSummary(Record):
         rows: rows of all these days.
         weighted_excess_psi: sum over features of excess PSI times importance; None if there are too few rows to judge.
         score_excess_psi: the score's excess PSI; see `ml_assets.logic.monitoring.drift.measure_drift`.
-        exceeded: all limits that are exceeded.
     """
 
     model: str
@@ -576,7 +566,6 @@ class PerformanceSummary(Record):
     A metric that is not defined on these rows is not in `measured`; `unmeasured` has the reason.
 
     Attributes:
-        measured: Each metric on the labelled rows, with its interval.
         expected: The metrics expected from the scores of all predictions.
         expected_labelled: The metrics expected from the scores of the labelled rows, with which `measured` is compared.
         previous_champion: the metrics of the previous champion on the same rows; stored in the first days of a new

@@ -10,7 +10,7 @@ from ml_assets.contracts.checking import BROKEN_RULES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table
+    from ml_assets.contracts.dbt_yaml import ErrorCollector, Table
 
 DAY: Final = "day"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,9 +51,6 @@ def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:
             yield name, "has a name with a double quote, a blank at an end, or an unprintable character; rename it"
         elif not table.is_source and not _PLAIN.fullmatch(name) and not node.get("quote"):
             yield name, "has a name that SQL must quote; add 'quote: true' to it"
-    if not table.is_source and table.is_by_day and not _is_date(table.columns.get(DAY)):
+    dtype = str(table.columns.get(DAY, {}).get("data_type") or "").lower()
+    if not table.is_source and table.is_by_day and dtype != "date":
         yield DAY, "is missing or not a date, but the table is built by day; add it with data_type date"
-
-
-def _is_date(column: Node | None) -> bool:
-    return column is not None and str(column.get("data_type") or "").lower() == "date"

@@ -70,23 +70,21 @@ def labels_table(
     *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False, timezone: str = "UTC"
 ) -> pa.DataFrameSchema:
     """Return the schema of labels: key, day, known time and target. A null target has no label."""
-    import pandera.polars as pa
-
     truth = {
         "binary": [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))],
         "regression": [_rule(f"'{target}' is a finite number", lambda it: it.cast(pl.Float64).is_finite())],
         "multiclass": [],
     }
-    columns: dict[str, Any] = {
-        "day": pa.Column(
+    columns: dict[str, pa.Column] = {
+        "day": _column(
             pl.Date,
             _rule("'day' is the day of the known time", lambda it: it == day_of_moment(pl.col(known_time), timezone)),
         ),
-        **{name: pa.Column() for name in key},
-        "event_day": pa.Column(pl.Date),
-        known_time: pa.Column(TIME),
-        target: pa.Column(nullable=True, checks=truth[task]),
-        **({"reason": pa.Column(pl.String, nullable=True)} if has_reason else {}),
+        **{name: _column() for name in key},
+        "event_day": _column(pl.Date),
+        known_time: _column(TIME),
+        target: _column(None, *truth[task], nullable=True),
+        **({"reason": _column(pl.String, nullable=True)} if has_reason else {}),
     }
     return _schema("labels", columns)
 
@@ -95,31 +93,29 @@ def predictions_table(
     *, key: Sequence[str], prediction_time: str, task: Task, classes: Sequence[str] = ()
 ) -> pa.DataFrameSchema:
     """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction."""
-    import pandera.polars as pa
-
     is_share = _between("score", 0, 1)
     is_number = _rule("'score' is a finite number", lambda it: it.is_finite())
-    identified = {name: pa.Column() for name in key} | {"day": pa.Column(pl.Date), prediction_time: pa.Column(TIME)}
-    columns: dict[str, Any] = {
-        "prediction_id": pa.Column(
+    identified = {name: _column() for name in key} | {"day": _column(pl.Date), prediction_time: _column(TIME)}
+    columns: dict[str, pa.Column] = {
+        "prediction_id": _column(
             pl.String,
             _rule("'prediction_id' is unique within its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
         ),
         **identified,
-        "score": pa.Column(pl.Float64, is_number if task == "regression" else is_share),
+        "score": _column(pl.Float64, is_number if task == "regression" else is_share),
     }
     if task == "multiclass":
         names = [f"score_{name}" for name in classes]
-        columns["predicted"] = pa.Column(
+        columns["predicted"] = _column(
             pl.String, _rule("'predicted' is a class of the model", lambda it: it.is_in(list(classes)))
         )
-        columns |= {name: pa.Column(pl.Float64, _between(name, 0, 1)) for name in names}
+        columns |= {name: _column(pl.Float64, _between(name, 0, 1)) for name in names}
         total = _rule("the scores of all classes sum to 1", lambda _: (pl.sum_horizontal(names) - 1).abs() <= CLASS_SUM)
         columns[names[-1]].checks.append(total)
     made_from = {
-        "model_version": pa.Column(pl.String),
-        "features_version": pa.Column(pl.String),
-        "features": pa.Column(),
+        "model_version": _column(pl.String),
+        "features_version": _column(pl.String),
+        "features": _column(),
     }
     return _schema("predictions", columns | made_from)
 
@@ -130,14 +126,12 @@ def drift_table() -> pa.DataFrameSchema:
 
     Figures are null if a day is not judged.
     """
-    import pandera.polars as pa
-
     share = {name: _figure(name, 0, 1) for name in ("null_share", "null_share_reference", "new_category_share")}
-    columns: dict[str, Any] = {
-        "model_version": pa.Column(pl.String),
-        "feature": pa.Column(pl.String),
-        "kind": pa.Column(pl.String, _one_of("kind", ("numeric", "categorical", "score"))),
-        "rows": pa.Column(pl.Int64, _between("rows", 0)),
+    columns: dict[str, pa.Column] = {
+        "model_version": _column(pl.String),
+        "feature": _column(pl.String),
+        "kind": _column(pl.String, _one_of("kind", ("numeric", "categorical", "score"))),
+        "rows": _column(pl.Int64, _between("rows", 0)),
         "psi": _figure("psi", 0),
         "excess_psi": _figure("excess_psi", 0),
         "ks": _figure("ks", 0, 1),
@@ -145,8 +139,8 @@ def drift_table() -> pa.DataFrameSchema:
         **share,
         "weight": _figure("weight", 0, 1),
         "weighted_excess_psi": _figure("weighted_excess_psi", 0),
-        "is_over": pa.Column(pl.Boolean),
-        "reason": pa.Column(
+        "is_over": _column(pl.Boolean),
+        "reason": _column(
             pl.String, _rule("'reason' is given for rows over a limit only", lambda it: (it != "") == pl.col("is_over"))
         ),
     }
@@ -159,22 +153,20 @@ def performance_table() -> pa.DataFrameSchema:
 
     Each has an interval, or the reason why there is none.
     """
-    import pandera.polars as pa
-
     within = _rule("'low' is not above 'high'", lambda it: it <= pl.col("high"))
     reason = _rule(
         "'reason' is given for a metric without a value", lambda it: (it != "") | pl.col("value").is_not_null()
     )
-    columns: dict[str, Any] = {
-        "model_version": pa.Column(pl.String),
-        "metric": pa.Column(pl.String),
+    columns: dict[str, pa.Column] = {
+        "model_version": _column(pl.String),
+        "metric": _column(pl.String),
         "value": _figure("value"),
-        "low": pa.Column(pl.Float64, within, nullable=True),
+        "low": _column(pl.Float64, within, nullable=True),
         "high": _figure("high"),
         "expected": _figure("expected"),
         "expected_labelled": _figure("expected_labelled"),
-        "rows": pa.Column(pl.Int64, _between("rows", 0)),
-        "reason": pa.Column(pl.String, reason),
+        "rows": _column(pl.Int64, _between("rows", 0)),
+        "reason": _column(pl.String, reason),
     }
     return _schema("performance tables", columns)
 
@@ -182,16 +174,14 @@ def performance_table() -> pa.DataFrameSchema:
 @functools.cache
 def importances_table() -> pa.DataFrameSchema:
     """Return the schema of the selection's importances: one row per feature, including the injected noise."""
-    import pandera.polars as pa
-
     return _schema(
         "importances",
         {
             **_importances(),
-            "stability": pa.Column(pl.Float64, _between("stability", 0, 1)),
-            "beats_noise": pa.Column(pl.Boolean),
-            "is_selected": pa.Column(pl.Boolean),
-            "reason": pa.Column(pl.String, _rule("'reason' is given", lambda it: it != "")),
+            "stability": _column(pl.Float64, _between("stability", 0, 1)),
+            "beats_noise": _column(pl.Boolean),
+            "is_selected": _column(pl.Boolean),
+            "reason": _column(pl.String, _rule("'reason' is given", lambda it: it != "")),
             "rank": _rank(),
         },
     )
@@ -203,56 +193,56 @@ def model_importances() -> pa.DataFrameSchema:
     return _schema("importances of the model", {**_importances(), "rank": _rank()})
 
 
-def _importances() -> dict[str, Any]:
-    import pandera.polars as pa
-
+def _importances() -> dict[str, pa.Column]:
     return {
-        "feature": pa.Column(pl.String, _rule("'feature' is unique", lambda it: it.is_unique())),
-        "gain": pa.Column(pl.Float64, _between("gain", 0)),
-        "gain_share": pa.Column(pl.Float64, _between("gain_share", 0, 1)),
-        "permutation": pa.Column(pl.Float64, _rule("'permutation' is a finite number", lambda it: it.is_finite())),
-        "permutation_std": pa.Column(pl.Float64, _between("permutation_std", 0)),
-        "shap": pa.Column(pl.Float64, _between("shap", 0)),
-        "shap_share": pa.Column(pl.Float64, _between("shap_share", 0, 1)),
+        "feature": _column(pl.String, _rule("'feature' is unique", lambda it: it.is_unique())),
+        "gain": _column(pl.Float64, _between("gain", 0)),
+        "gain_share": _column(pl.Float64, _between("gain_share", 0, 1)),
+        "permutation": _column(pl.Float64, _rule("'permutation' is a finite number", lambda it: it.is_finite())),
+        "permutation_std": _column(pl.Float64, _between("permutation_std", 0)),
+        "shap": _column(pl.Float64, _between("shap", 0)),
+        "shap_share": _column(pl.Float64, _between("shap_share", 0, 1)),
     }
 
 
 def _rank() -> pa.Column:
-    import pandera.polars as pa
-
-    return pa.Column(
+    return _column(
         pl.Int64, _rule("'rank' counts from 1 in the order of rows", lambda it: it == pl.int_range(1, pl.len() + 1))
     )
 
 
 def trials_table(searched: Sequence[str]) -> pa.DataFrameSchema:
     """Return the schema of a study's trials: one row per trial, with the searched parameters. One is the best."""
-    import pandera.polars as pa
-
     pruned = _rule(
         "'value' is missing for pruned trials only", lambda it: it.is_null() == (pl.col("state") == "pruned")
     )
-    columns: dict[str, Any] = {
-        "trial": pa.Column(
+    columns: dict[str, pa.Column] = {
+        "trial": _column(
             pl.Int64, _rule("'trial' counts from 0 in the order of rows", lambda it: it == pl.int_range(pl.len()))
         ),
-        "state": pa.Column(pl.String, _one_of("state", ("complete", "pruned"))),
-        "value": pa.Column(
-            pl.Float64, [pruned, _rule("'value' is a finite number", lambda it: it.is_finite())], nullable=True
+        "state": _column(pl.String, _one_of("state", ("complete", "pruned"))),
+        "value": _column(
+            pl.Float64, pruned, _rule("'value' is a finite number", lambda it: it.is_finite()), nullable=True
         ),
-        "rounds": pa.Column(pl.Int64, _between("rounds", 0)),
-        "is_best": pa.Column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
-        "curve_steps": pa.Column(pl.List(pl.Int64)),
-        "curve": pa.Column(pl.List(pl.Float64)),
-        **{name: pa.Column() for name in searched},
+        "rounds": _column(pl.Int64, _between("rounds", 0)),
+        "is_best": _column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
+        "curve_steps": _column(pl.List(pl.Int64)),
+        "curve": _column(pl.List(pl.Float64)),
+        **{name: _column() for name in searched},
     }
     return _schema("trials", columns)
 
 
-def _schema(name: str, columns: dict[str, Any]) -> pa.DataFrameSchema:
+def _schema(name: str, columns: dict[str, pa.Column]) -> pa.DataFrameSchema:
     import pandera.polars as pa
 
     return pa.DataFrameSchema(columns, strict=True, ordered=True, name=name)
+
+
+def _column(dtype: Any = None, *rules: pa.Check, nullable: bool = False) -> pa.Column:  # noqa: ANN401 - as pandera's
+    import pandera.polars as pa
+
+    return pa.Column(dtype, checks=[*rules], nullable=nullable)
 
 
 def _rule(sentence: str, keeps: Callable[[pl.Expr], pl.Expr]) -> pa.Check:
@@ -277,7 +267,5 @@ def _one_of(name: str, values: Sequence[str]) -> pa.Check:
 
 def _figure(name: str, low: float | None = None, high: float | None = None) -> pa.Column:
     """Return a column of figures that may be null; other values must be finite numbers."""
-    import pandera.polars as pa
-
     finite = _rule(f"'{name}' is a finite number", lambda it: it.is_finite())
-    return pa.Column(pl.Float64, finite if low is None else _between(name, low, high), nullable=True)
+    return _column(pl.Float64, finite if low is None else _between(name, low, high), nullable=True)

@@ -27,13 +27,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has neither
 
 
-class RelationshipRecord(_Part):
-    """The column of another table in which every value must exist."""
-
-    table: str
-    column: str
-
-
 class ColumnRecord(_Part):
     """One column of a contract, with the polars name of its type."""
 
@@ -49,7 +42,7 @@ class ColumnRecord(_Part):
     accepted_values: tuple[str | int | float | bool, ...] | None = None
     minimum: int | float | None = None  # an integer is stored exactly, also beyond 2^53
     maximum: int | float | None = None
-    relationship: RelationshipRecord | None = None
+    relationship: Relationship | None = None
     known_time: str | None = None
     expression: str | None = None
     is_nan_missing: bool = False
@@ -67,9 +60,7 @@ class ColumnRecord(_Part):
                 f"column '{column.name}' is {column.dtype}, which contracts do not support; expected one of "
                 f"{', '.join(_TYPES)}."
             )
-        other = column.relationship
-        points = None if other is None else RelationshipRecord(table=other.table, column=other.column)
-        return cls(**{**given, "dtype": str(column.dtype), "relationship": points})
+        return cls(**{**given, "dtype": str(column.dtype)})
 
     def column(self) -> Column:
         """Return the column.
@@ -83,9 +74,7 @@ class ColumnRecord(_Part):
                 "It was stored by another version of ml-assets."
             )
         given = {name: getattr(self, name) for name in type(self).model_fields}
-        other = self.relationship
-        points = None if other is None else Relationship(other.table, other.column)
-        return Column(**{**given, "dtype": _TYPES[self.dtype], "relationship": points})
+        return Column(**{**given, "dtype": _TYPES[self.dtype]})
 
 
 class ContractRecord(_Part):

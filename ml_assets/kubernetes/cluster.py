@@ -14,8 +14,8 @@ from dagster_k8s.client import DagsterKubernetesClient
 
 from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose, is_complete, is_over
 
-_TIMEOUT: Final = (5, 30)
-"""Seconds to connect and to respond. The client's default is no timeout."""
+_AS_JSON: Final = {"_preload_content": False, "_request_timeout": (5, 30)}
+"""Arguments of requests: no parsing by the client, and the seconds to connect and to respond. Its default is none."""
 _NOT_FOUND, _FORBIDDEN, _CONFLICT = 404, 403, 409
 
 
@@ -67,7 +67,7 @@ class Cluster:
         """Return the last lines of a pod's log, or why they cannot be read."""
         try:
             answer = self._client.core_api.read_namespaced_pod_log(
-                pod_name, self._namespace, tail_lines=count, _preload_content=False, _request_timeout=_TIMEOUT
+                pod_name, self._namespace, tail_lines=count, **_AS_JSON
             )
         except kubernetes.client.rest.ApiException as error:
             return f"(its log cannot be read: {_reason(error)})"
@@ -82,8 +82,7 @@ class Cluster:
         answer = self._client.batch_api.list_namespaced_job(
             self._namespace,
             label_selector=f"dagster/run-id={run_id},app.kubernetes.io/component=step_worker",
-            _preload_content=False,
-            _request_timeout=_TIMEOUT,
+            **_AS_JSON,
         )
         names = [job["metadata"]["name"] for job in _json(answer)["items"] if not is_over(job)]
         for name in names:
@@ -92,11 +91,7 @@ class Cluster:
 
     def _job(self, name: str) -> Object | None:
         try:
-            return _json(
-                self._client.batch_api.read_namespaced_job(
-                    name, self._namespace, _preload_content=False, _request_timeout=_TIMEOUT
-                )
-            )
+            return _json(self._client.batch_api.read_namespaced_job(name, self._namespace, **_AS_JSON))
         except kubernetes.client.rest.ApiException as error:
             if error.status != _NOT_FOUND:
                 raise
@@ -104,7 +99,7 @@ class Cluster:
 
     def _pods(self, job_name: str) -> list[Object]:
         answer = self._client.core_api.list_namespaced_pod(
-            self._namespace, label_selector=f"job-name={job_name}", _preload_content=False, _request_timeout=_TIMEOUT
+            self._namespace, label_selector=f"job-name={job_name}", **_AS_JSON
         )
         return [*_json(answer)["items"]]
 
@@ -125,9 +120,7 @@ class Cluster:
         The diagnosis works without them.
         """
         try:
-            answer = self._client.core_api.list_namespaced_event(
-                self._namespace, field_selector=selector, _preload_content=False, _request_timeout=_TIMEOUT
-            )
+            answer = self._client.core_api.list_namespaced_event(self._namespace, field_selector=selector, **_AS_JSON)
         except kubernetes.client.rest.ApiException as error:
             if error.status != _FORBIDDEN:
                 raise

@@ -52,20 +52,16 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
     """Return how a declaration contradicts the contracts of its tables, each with the field that causes it."""
     unknown = [*_unknown_columns(model, features, labels_table)]
     return unknown or [
-        f"{model.place(*loc)}: {problem}."
-        for loc, problem in (
-            *_key_problems(model, features, labels_table),
-            *_time_problems(model, features, labels_table),
-            *_target_problems(model, labels_table),
-            *_feature_problems(model, features),
-            *_measured_problems(model, features),
-            *_reserved_names(model, features),
-        )
+        *_key_problems(model, features, labels_table),
+        *_time_problems(model, features, labels_table),
+        *_target_problems(model, labels_table),
+        *_feature_problems(model, features),
+        *_measured_problems(model, features),
+        *_reserved_names(model, features),
     ]
 
 
 _Loc = tuple[str, ...]
-_Problems = Iterator[tuple[_Loc, str]]
 
 
 def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
@@ -97,32 +93,26 @@ def _see(table: TableContract) -> str:
     return f"; see {table.where}" if table.where else ""
 
 
-def _key_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> _Problems:
-    key = model.features.key
+def _key_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
+    key, place = model.features.key, model.place("features", "key")
     unique = [{*features.key}, *({*group} for group in features.unique_together)]
     unique += [{column.name} for column in features.columns if column.is_unique]
     if features.key and not any(group and group <= {*key} for group in unique):
         yield (
-            ("features", "key"),
-            (
-                f"rows are identified by {', '.join(key)}, but the key of table '{features.name}' is "
-                f"{', '.join(features.key)}, so several rows may share it. Declare that key, or correct the "
-                f"contract{_see(features)}"
-            ),
+            f"{place}: rows are identified by {', '.join(key)}, but the key of table '{features.name}' is "
+            f"{', '.join(features.key)}, so several rows may share it. Declare that key, or correct the "
+            f"contract{_see(features)}."
         )
     for name in key:
         one, other = features.column(name).dtype, labels_table.column(name).dtype
         if one != other:
             yield (
-                ("features", "key"),
-                (
-                    f"column '{name}' is {one} in table '{features.name}' and {other} in table "
-                    f"'{labels_table.name}', so no label matches its row. Cast one of them in its table"
-                ),
+                f"{place}: column '{name}' is {one} in table '{features.name}' and {other} in table "
+                f"'{labels_table.name}', so no label matches its row. Cast one of them in its table."
             )
 
 
-def _time_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> _Problems:
+def _time_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
     for loc, name, table in (
         (("features", "event_time"), model.features.event_time, features),
         (("features", "prediction_time"), model.features.prediction_time, features),
@@ -130,10 +120,13 @@ def _time_problems(model: ModelDeclaration, features: TableContract, labels_tabl
     ):
         dtype = table.column(name).dtype
         if not is_naive(dtype):
-            yield loc, f"column '{name}' of table '{table.name}' is {dtype}; expected a timestamp{_see(table)}"
+            yield (
+                f"{model.place(*loc)}: column '{name}' of table '{table.name}' is {dtype}; expected a "
+                f"timestamp{_see(table)}."
+            )
 
 
-def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> _Problems:
+def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> Iterator[str]:
     target = labels_table.column(model.labels.target)
     expected: Mapping[Task, str] = {
         "binary": "boolean, or whole numbers that are 0 or 1",
@@ -147,43 +140,40 @@ def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> _P
     )
     if not training_set.suits(target.dtype, model.task) or is_beyond:
         yield (
-            ("labels", "target"),
-            (
-                f"column '{target.name}' of table '{labels_table.name}' is {target.dtype}"
-                f"{' with values beyond 0 and 1' if is_beyond else ''}, but the task is {model.task} "
-                f"({model.place('task')}), which expects {expected[model.task]}{_see(labels_table)}"
-            ),
+            f"{model.place('labels', 'target')}: column '{target.name}' of table '{labels_table.name}' is "
+            f"{target.dtype}{' with values beyond 0 and 1' if is_beyond else ''}, but the task is {model.task} "
+            f"({model.place('task')}), which expects {expected[model.task]}{_see(labels_table)}."
         )
 
 
-def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problems:
+def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     chosen = chosen_columns(wanted, table)
-    loc = ("features", "table") if wanted.columns is None else ("features", "columns")
+    place = model.place("features", "table" if wanted.columns is None else "columns")
     if not chosen:
         yield (
-            loc,
-            (
-                f"table '{table.name}' has no feature for the model; give columns the role feature in its "
-                f"contract, or list them under features.columns{_see(table)}"
-            ),
+            f"{place}: table '{table.name}' has no feature for the model; give columns the role feature in its "
+            f"contract, or list them under features.columns{_see(table)}."
         )
     for column in chosen:
         if problem := type_problem(feature_of(column), column.dtype):
-            yield loc, f"{problem.removesuffix('.')}{_see(table)}"
+            yield f"{place}: {problem.removesuffix('.')}{_see(table)}."
         if column.role in ("label", "known_time"):
-            yield (loc, f"column '{column.name}' has the role {column.role}, which no prediction knows; leave it out")
+            known = f"has the role {column.role}, which no prediction knows"
+            yield f"{place}: column '{column.name}' {known}; leave it out."
     for name in model.leak_test.acknowledged:
         if name not in {column.name for column in chosen}:
             hint = near(name, [column.name for column in chosen])
-            yield ("leak_test", "acknowledged"), f"column '{name}' is not a feature of the model{hint}; leave it out"
+            place = model.place("leak_test", "acknowledged")
+            yield f"{place}: column '{name}' is not a feature of the model{hint}; leave it out."
     possible = wanted.columns or [column.name for column in table.with_role("feature")]
     for name in wanted.exclude:
         if name not in possible:
-            yield ("features", "exclude"), f"column '{name}' is not a feature, so excluding it has no effect"
+            place = model.place("features", "exclude")
+            yield f"{place}: column '{name}' is not a feature, so excluding it has no effect."
 
 
-def _measured_problems(model: ModelDeclaration, table: TableContract) -> _Problems:
+def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     there = [*wanted.key, wanted.event_time, wanted.prediction_time, training_set.DAY]
     there += [column.name for column in chosen_columns(wanted, table)]
@@ -192,15 +182,13 @@ def _measured_problems(model: ModelDeclaration, table: TableContract) -> _Proble
         for name in columns:
             if name not in there:
                 yield (
-                    ("evaluation", field),
-                    (
-                        f"column '{name}' of table '{table.name}' is neither a feature of the model nor its key or "
-                        "time, so the training set does not contain it. Make it a feature, or leave it out"
-                    ),
+                    f"{model.place('evaluation', field)}: column '{name}' of table '{table.name}' is neither a feature "
+                    "of the model nor its key or time, so the training set does not contain it. Make it a feature, or "
+                    "leave it out."
                 )
 
 
-def _reserved_names(model: ModelDeclaration, table: TableContract) -> _Problems:
+def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted, outcomes = model.features, model.labels
     ours = {*wanted.key, wanted.event_time, wanted.prediction_time}
     taken: list[tuple[_Loc, str, frozenset[str]]]
@@ -217,14 +205,12 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> _Problems:
         is_score = model.task == "multiclass" and reserved >= predictions.OWN_COLUMNS and name.startswith("score_")
         if name in reserved or is_score:
             yield (
-                loc,
-                (
-                    f"column '{name}' has a name that labels, training sets, predictions or reports use for a column "
-                    f"of their own. Rename it in its table{_see(table)}"
-                ),
+                f"{model.place(*loc)}: column '{name}' has a name that labels, training sets, predictions or reports "
+                f"use for a column of their own. Rename it in its table{_see(table)}."
             )
     if outcomes.target == outcomes.known_time:
-        yield ("labels", "known_time"), f"column '{outcomes.target}' is also the target; expected another column"
+        place = model.place("labels", "known_time")
+        yield f"{place}: column '{outcomes.target}' is also the target; expected another column."
 
 
 # ---------------------------------------------------------------- declarations beside each other

@@ -117,21 +117,19 @@ class Row:
         """Whether any cost is known."""
         return self.unmeasured < self.artifacts + self.failed
 
-    def add(self, spent: Spent, prices: Prices | None) -> None:
-        """Add one artifact or failed attempt."""
-        self.runs |= {spent.run_id} if spent.run_id else set()
-        self.artifacts += not spent.is_failed
-        self.failed += spent.is_failed
-        if spent.cost is None:
-            self.unmeasured += 1
-            return
-        self.seconds += spent.cost.seconds
-        self.failed_seconds += spent.cost.seconds if spent.is_failed else 0.0
-        self.used = self.used.plus(used(spent.cost))
-        self.requested = self.requested.plus(requested_hours(spent.cost))
-        self.charged = self.charged.plus(charged(spent.cost))
-        amount = None if prices is None else money(spent.cost, prices)
-        self.money = None if amount is None or self.money is None else self.money + amount
+    @classmethod
+    def of(cls, spent: Spent, prices: Prices | None) -> "Row":
+        """Return the cost of one artifact or failed attempt."""
+        owner, _, stage = spent.asset.partition("/")
+        row = cls(owner, spent.month, stage or owner, {spent.run_id} if spent.run_id else set())
+        row.artifacts, row.failed = int(not spent.is_failed), int(spent.is_failed)
+        if (cost := spent.cost) is None:
+            row.unmeasured = 1
+            return row
+        row.seconds, row.failed_seconds = cost.seconds, cost.seconds if spent.is_failed else 0.0
+        row.used, row.requested, row.charged = used(cost), requested_hours(cost), charged(cost)
+        row.money = None if prices is None else money(cost, prices)
+        return row
 
 
 def month_of(moment: datetime) -> str:
@@ -259,19 +257,16 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
 
 def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:
     """Return the costs by owner, month and stage, in this order."""
-    rows: dict[tuple[str, str, str], Row] = {}
+    rows: dict[tuple[str, str, str], list[Row]] = {}
     for spent in found:
-        owner, _, stage = spent.asset.partition("/")
-        key = (owner, spent.month, stage or owner)
-        rows.setdefault(key, Row(*key)).add(spent, prices)
-    for row in rows.values():
-        row.money = row.money if prices is not None and row.is_measured else None
-    return [rows[key] for key in sorted(rows)]
+        row = Row.of(spent, prices)
+        rows.setdefault((row.owner, row.month, row.stage), []).append(row)
+    return [total_of(rows[key], *key) for key in sorted(rows)]
 
 
-def total_of(rows: Sequence[Row], owner: str = "", month: str = "") -> Row:
+def total_of(rows: Sequence[Row], owner: str = "", month: str = "", stage: str = "total") -> Row:
     """Return the sum of rows."""
-    total = Row(owner, month, "total")
+    total = Row(owner, month, stage)
     for row in rows:
         total.runs |= row.runs
         total.artifacts += row.artifacts

@@ -27,13 +27,9 @@ CURVES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "threshold": pl.Float64(),
 }
 CALIBRATION_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "bin": pl.Int64(),
-    "rows": pl.Int64(),
-    "score_mean": pl.Float64(),
-    "truth_mean": pl.Float64(),
-    "low": pl.Float64(),
+    "bin": pl.Int64(), "rows": pl.Int64(), "score_mean": pl.Float64(), "truth_mean": pl.Float64(), "low": pl.Float64(),
     "high": pl.Float64(),
-}
+}  # fmt: skip
 
 
 def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:

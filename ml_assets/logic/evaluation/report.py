@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Baseline, Evaluation, EvaluationSummary, OperatingPoint, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
@@ -88,7 +87,7 @@ def evaluate(
     _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
-    is_seen = _is_seen(frozen, last_seen_day)
+    is_seen = frozen.days <= np.datetime64(last_seen_day)
     seen, seen_rows, unseen = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
     if seen and frozen.of(unseen).why_too_few(MINIMUM_UNSEEN_ROWS):
         seen, seen_rows, opponents = 0, seen, {}
@@ -145,7 +144,9 @@ def evaluate(
         summary=report,
         slices=measure_slices(frozen, rows, slices, challenger, opponents.get(CHAMPION), min_rows=min_slice_rows),
         curves=curves(frozen.truth, challenger, summary),
-        calibration=calibration_bins(frozen, challenger) if summary.task == "binary" else _no_calibration(),
+        calibration=calibration_bins(frozen, challenger)
+        if summary.task == "binary"
+        else pl.DataFrame(schema=CALIBRATION_SCHEMA),
     )
 
 
@@ -158,24 +159,21 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
     wanted = [f"score_{each}" for each in summary.classes] if summary.task == "multiclass" else ["score"]
     missing = [each for each in wanted if each not in scores.columns]
     if missing:
-        message = (
+        raise DataError(
             f"the scores of model '{summary.model}' lack {', '.join(missing)}; got {', '.join(scores.columns)}. "
             f"Score with a model of task '{summary.task}' and the same classes."
         )
-        raise DataError(message)
     if scores.height != rows.height:
-        message = (
+        raise DataError(
             f"{scores.height} scores for {rows.height} rows of model '{summary.model}'; expected one each. "
             "Score the frozen rows themselves."
         )
-        raise DataError(message)
     key = list(summary.key)
     if set(key) <= set(scores.columns) and not scores.select(key).equals(rows.select(key)):
-        message = (
+        raise DataError(
             f"the scores of model '{summary.model}' have other keys than the rows; expected the same "
             f"{', '.join(key)} in the same order. Score the frozen rows themselves."
         )
-        raise DataError(message)
     values = scores.select(pl.col(wanted).cast(pl.Float64)).to_numpy()
     return values if summary.task == "multiclass" else values[:, 0]
 
@@ -191,18 +189,9 @@ def _scores_of_opponents(
     }
 
 
-def _no_calibration() -> pl.DataFrame:
-    return pl.DataFrame(schema=CALIBRATION_SCHEMA)
-
-
 def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> Frozen:
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows))
-
-
-def _is_seen(frozen: Frozen, last_seen_day: date) -> NDArray[np.bool_]:
-    """Return which rows are from days that a model was trained or tuned on."""
-    return frozen.days <= np.datetime64(last_seen_day)
 
 
 def _check(
@@ -235,8 +224,9 @@ def _check(
         broken.append(f"target '{summary.target}' is {target}; task '{summary.task}' needs numbers")
     broken += ["a baseline of historical rates names no column" for columns in baseline_rates if not columns]
     if broken:
-        message = f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Fix the declaration or the rows."
-        raise DataError(message)
+        raise DataError(
+            f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Fix the declaration or the rows."
+        )
 
 
 def _is_sliceable(dtype: pl.DataType) -> bool:

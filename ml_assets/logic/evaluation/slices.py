@@ -21,25 +21,12 @@ from ml_assets.logic.evaluation.metrics import Measure, Vector
 MINIMUM_SLICE_ROWS: Final = 200
 SLICE_ERROR_RATE: Final = 0.05
 SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "column": pl.String(),
-    "value": pl.String(),
-    "rows": pl.Int64(),
-    "target_mean": pl.Float64(),
-    "metric": pl.String(),
-    "score": pl.Float64(),
-    "low": pl.Float64(),
-    "high": pl.Float64(),
-    "champion_score": pl.Float64(),
-    "difference": pl.Float64(),
-    "difference_low": pl.Float64(),
-    "difference_high": pl.Float64(),
-    "difference_standard_error": pl.Float64(),
-    "degrees_of_freedom": pl.Int64(),
-    "clusters": pl.Int64(),
-    "unit": pl.String(),
-    "is_judged": pl.Boolean(),
-    "reason": pl.String(),
-}
+    "column": pl.String(), "value": pl.String(), "rows": pl.Int64(), "target_mean": pl.Float64(), "metric": pl.String(),
+    "score": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "champion_score": pl.Float64(),
+    "difference": pl.Float64(), "difference_low": pl.Float64(), "difference_high": pl.Float64(),
+    "difference_standard_error": pl.Float64(), "degrees_of_freedom": pl.Int64(), "clusters": pl.Int64(),
+    "unit": pl.String(), "is_judged": pl.Boolean(), "reason": pl.String(),
+}  # fmt: skip
 
 
 def measure_slices(

@@ -38,16 +38,10 @@ LEAST_EXPECTED: Final = 1e-300
 _FORMER: Final = "former_"
 TABLE_SCHEMA: Final = pl.Schema(
     {
-        "metric": pl.String,
-        "value": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "expected": pl.Float64,
-        "expected_labelled": pl.Float64,
-        "rows": pl.Int64,
-        "reason": pl.String,
+        "metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "expected": pl.Float64,
+        "expected_labelled": pl.Float64, "rows": pl.Int64, "reason": pl.String,
     }
-)
+)  # fmt: skip
 
 DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
 

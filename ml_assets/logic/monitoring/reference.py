@@ -47,17 +47,10 @@ SCORE: Final = "score"
 
 REFERENCE_SCHEMA: Final = pl.Schema(
     {
-        "feature": pl.String,
-        "kind": pl.String,
-        "part": pl.String,
-        "bin": pl.Int64,
-        "value": pl.Float64,
-        "category": pl.String,
-        "rows": pl.Int64,
-        "rows_at_value": pl.Int64,
-        "total": pl.Float64,
+        "feature": pl.String, "kind": pl.String, "part": pl.String, "bin": pl.Int64, "value": pl.Float64,
+        "category": pl.String, "rows": pl.Int64, "rows_at_value": pl.Int64, "total": pl.Float64,
     }
-)
+)  # fmt: skip
 """`part` is "cell" (a range up to and including `value`; `total` is the sum of its values), "category", "missing", or a
 figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high" and
 "usual_rows"."""

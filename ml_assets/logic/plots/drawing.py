@@ -41,18 +41,10 @@ GRID = "#e7eaee"
 PAPER = "#ffffff"
 # Names by which a page can change the colours of an inlined plot, for instance in dark mode.
 COLOURS: Mapping[str, str] = {
-    "plot-blue": BLUE,
-    "plot-sky": SKY,
-    "plot-green": GREEN,
-    "plot-vermillion": VERMILLION,
-    "plot-orange": ORANGE,
-    "plot-purple": PURPLE,
-    "plot-ink": INK,
-    "plot-muted": MUTED,
-    "plot-faint": FAINT,
-    "plot-grid": GRID,
+    "plot-blue": BLUE, "plot-sky": SKY, "plot-green": GREEN, "plot-vermillion": VERMILLION, "plot-orange": ORANGE,
+    "plot-purple": PURPLE, "plot-ink": INK, "plot-muted": MUTED, "plot-faint": FAINT, "plot-grid": GRID,
     "plot-paper": PAPER,
-}
+}  # fmt: skip
 _WIDTH_INCHES = 640 / 96
 FEATURES = 25
 _FONTS = "system-ui,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"

@@ -82,8 +82,7 @@ def roc_plot(evaluation: Evaluation) -> str:
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
         axes.text(0.62, 0.54, "chance", color=MUTED, fontsize=8)
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate")
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
     return _curve_with_baselines(evaluation.summary, "roc", "roc_auc", curve, draw)
 
@@ -97,8 +96,7 @@ def precision_recall_plot(evaluation: Evaluation) -> str:
         if rate is not None:
             axes.axhline(rate, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
             axes.text(0.02, rate + 0.015, f"share of positives {share(rate)}", color=MUTED, fontsize=8)
-        axes.set_xlabel("recall")
-        axes.set_ylabel("precision")
+        axes.set(xlabel="recall", ylabel="precision")
 
     return _curve_with_baselines(evaluation.summary, "precision_recall", "average_precision", curve, draw)
 
@@ -137,16 +135,13 @@ def calibration_plot(evaluation: Evaluation) -> str:
         top.errorbar(predicted, true, yerr=[as_floats(down), as_floats(up)], fmt="none", ecolor=SKY, elinewidth=1.4)
         top.plot(predicted, true, "o-", color=BLUE, markersize=4, linewidth=1)
         top.text(0.98 * reach, 0.04 * reach, "dashed: perfect calibration", color=MUTED, fontsize=8, ha="right")
-        top.set_ylabel("actual share")
-        top.set_xlim(0, reach)
-        top.set_ylim(0, reach)
+        top.set(ylabel="actual share", xlim=(0, reach), ylim=(0, reach))
         light_grid(top, "both")
         if have_scores.height:
             _histogram(bottom, have_scores)
         else:
             bottom.bar(predicted, bins["rows"].to_list(), width=0.6 * reach / bins.height, color=FAINT)
-        bottom.set_ylabel("rows")
-        bottom.set_xlabel("score (predicted probability)")
+        bottom.set(ylabel="rows", xlabel="score (predicted probability)")
         light_grid(bottom, "y")
 
     return draw_svg("calibration", title, draw, height=4.4)
@@ -176,8 +171,7 @@ def score_histogram(evaluation: Evaluation) -> str:
                 fontsize=8,
                 va="top",
             )
-        axes.set_xlabel("predicted value" if summary.task == "regression" else "score")
-        axes.set_ylabel("rows")
+        axes.set(xlabel="predicted value" if summary.task == "regression" else "score", ylabel="rows")
         light_grid(axes, "y")
 
     return draw_svg("score_histogram", title, draw, height=2.8)
@@ -196,8 +190,7 @@ def predicted_actual_plot(evaluation: Evaluation) -> str:
         ends = [min(*predicted, *true), max(*predicted, *true)]
         axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
         axes.plot(predicted, true, "o-", color=BLUE, markersize=4, linewidth=1)
-        axes.set_xlabel("mean predicted value in the bin")
-        axes.set_ylabel("mean actual value in the bin")
+        axes.set(xlabel="mean predicted value in the bin", ylabel="mean actual value in the bin")
         light_grid(axes, "both")
 
     return draw_svg("predicted_actual", title, draw, height=3.6)
@@ -216,9 +209,7 @@ def residual_plot(evaluation: Evaluation) -> str:
         axes.axhline(0, color=FAINT, linewidth=1)
         x, y = _thin(quantiles)
         axes.plot(100 * x, y, color=BLUE, linewidth=1.6)
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("share of test rows, %")
-        axes.set_ylabel("residual is at most (target's unit)")
+        axes.set(xlim=(0, 100), xlabel="share of test rows, %", ylabel="residual is at most (target's unit)")
         light_grid(axes, "both")
 
     return draw_svg("residuals", title, draw, height=3.2)
@@ -265,10 +256,7 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
         at = [index + 0.5 for index in range(len(shown))]
         axes.set_xticks(at, names, rotation=30 if max(map(len, names)) > 6 else 0)
         axes.set_yticks(at, names)
-        axes.set_xlim(0, len(shown))
-        axes.set_ylim(len(shown), 0)
-        axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
+        axes.set(xlim=(0, len(shown)), ylim=(len(shown), 0), xlabel="predicted class", ylabel="true class")
         axes.tick_params(length=0)
         note = f"; {len(every) - len(shown)} smaller classes are not shown" if len(every) > len(shown) else ""
         legend(figure, [("right", BLUE), ("wrong", VERMILLION)], f"% of the true class's rows{note}")
@@ -356,9 +344,7 @@ def _curve_with_baselines(
         decorate(left)
         x, y = _thin(curve)
         left.plot(x, y, color=BLUE, linewidth=1.8)
-        left.set_xlim(0, 1)
-        left.set_ylim(0, 1)
-        left.set_aspect("equal")
+        left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         light_grid(left, "both")
         _beside_baselines(right, own, others)
         right.set_xlabel(f"{metric_name(metric)} on the same {summary.rows:,} test rows")

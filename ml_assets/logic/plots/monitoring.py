@@ -166,8 +166,7 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
         light_grid(top, "both")
         known = [100 * summary.labelled / summary.predictions if summary.predictions else 0.0 for summary in days]
         bottom.bar(x, known, color=FAINT, width=0.8)
-        bottom.set_ylim(0, 100)
-        bottom.set_ylabel("labels\nknown, %")
+        bottom.set(ylim=(0, 100), ylabel="labels\nknown, %")
         legend(figure, [("measured on labelled rows", BLUE), ("95 % interval", SKY), ("expected of them", ORANGE)])
 
     return draw_svg(f"performance_{metric}", title, draw, height=3.6)
@@ -191,8 +190,7 @@ def _dates(axes: Axes, days: Sequence[date]) -> list[int]:
     ticks = list(range(first, last + 1, step))
     pattern = "%Y-%m-%d" if len(ticks) <= 4 else "%m-%d" if days[0].year == days[-1].year else "%y-%m-%d"
     axes.set_xticks(ticks, [day_of.fromordinal(tick).strftime(pattern) for tick in ticks])
-    axes.set_xlim(first - 0.8, last + 0.8)
-    axes.set_xlabel(f"day, {days[0]} to {days[-1]}")
+    axes.set(xlim=(first - 0.8, last + 0.8), xlabel=f"day, {days[0]} to {days[-1]}")
     return places
 
 

@@ -161,5 +161,4 @@ def _days_axis(axes: Axes, frame: pl.DataFrame) -> None:
         ticks = days.gather_every(7 if days.len() <= _MONTHS // 2 else 14).to_list()
         words = [tick.strftime("%m-%d") for tick in ticks]
     axes.set_xticks([tick.toordinal() for tick in ticks], words)
-    axes.set_xlim(first.toordinal() - 1, last.toordinal() + 1)
-    axes.set_xlabel(f"day, {first} to {last}")
+    axes.set(xlim=(first.toordinal() - 1, last.toordinal() + 1), xlabel=f"day, {first} to {last}")

@@ -155,8 +155,7 @@ def tuning_plot(tuning: Tuning) -> str:
             )
         for trial, value in chosen.filter(pl.col("value").is_not_null()).select("trial", "value").iter_rows():
             axes.plot([trial], [value], "o", markersize=9, markerfacecolor="none", markeredgecolor=VERMILLION)
-        axes.set_xlabel("trial")
-        axes.set_ylabel(f"{name} on validation")
+        axes.set(xlabel="trial", ylabel=f"{name} on validation")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         light_grid(axes, "both")
         keys = [("trial", BLUE), ("best so far", SKY), ("the best", VERMILLION)]

@@ -29,16 +29,10 @@ SHUFFLES: Final = 2
 
 SCHEMA: Final = pl.Schema(
     {
-        "feature": pl.String,
-        "gain": pl.Float64,
-        "gain_share": pl.Float64,
-        "permutation": pl.Float64,
-        "permutation_std": pl.Float64,
-        "shap": pl.Float64,
-        "shap_share": pl.Float64,
-        "rank": pl.Int64,
+        "feature": pl.String, "gain": pl.Float64, "gain_share": pl.Float64, "permutation": pl.Float64,
+        "permutation_std": pl.Float64, "shap": pl.Float64, "shap_share": pl.Float64, "rank": pl.Int64,
     }
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

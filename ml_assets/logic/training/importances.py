@@ -44,36 +44,20 @@ less."""
 
 _SCHEMA: Final = pl.Schema(
     {
-        "feature": pl.String,
-        "gain": pl.Float64,
-        "gain_share": pl.Float64,
-        "permutation": pl.Float64,
-        "permutation_std": pl.Float64,
-        "shap": pl.Float64,
-        "shap_share": pl.Float64,
-        "stability": pl.Float64,
-        "beats_noise": pl.Boolean,
-        "is_selected": pl.Boolean,
-        "reason": pl.String,
-        "rank": pl.Int64,
+        "feature": pl.String, "gain": pl.Float64, "gain_share": pl.Float64, "permutation": pl.Float64,
+        "permutation_std": pl.Float64, "shap": pl.Float64, "shap_share": pl.Float64, "stability": pl.Float64,
+        "beats_noise": pl.Boolean, "is_selected": pl.Boolean, "reason": pl.String, "rank": pl.Int64,
     }
-)
+)  # fmt: skip
 
 
 FOLDS_SCHEMA: Final = pl.Schema(
     {
-        "fold": pl.Int64,
-        "feature": pl.String,
-        "gain": pl.Float64,
-        "noise_gain": pl.Float64,
-        "permutation": pl.Float64,
-        "noise_permutation": pl.Float64,
-        "noise_harm": pl.Float64,
-        "standard_error": pl.Float64,
-        "harms": pl.Boolean,
+        "fold": pl.Int64, "feature": pl.String, "gain": pl.Float64, "noise_gain": pl.Float64, "permutation": pl.Float64,
+        "noise_permutation": pl.Float64, "noise_harm": pl.Float64, "standard_error": pl.Float64, "harms": pl.Boolean,
         "beats_noise": pl.Boolean,
     }
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

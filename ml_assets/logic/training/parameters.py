@@ -16,15 +16,9 @@ Parameters = dict[str, float | int | str | bool]
 Device = Literal["cpu", "gpu", "cuda"]
 
 DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
-    "learning_rate": 0.1,
-    "num_leaves": 31,
-    "min_data_in_leaf": 100,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 1.0,
-    "cat_smooth": 20.0,
-}
+    "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 100, "feature_fraction": 0.7, "bagging_fraction": 0.8,
+    "bagging_freq": 1, "lambda_l2": 1.0, "cat_smooth": 20.0,
+}  # fmt: skip
 """Defaults for 10^5 to 10^6 rows, and the first trial of every study."""
 
 BINNING: Final[Mapping[str, float | int | str | bool]] = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+from ml_assets.contracts.words import counted
 from ml_assets.lake.manifest import Manifest
 from ml_assets.provenance.lineage import Key, Lineage, Node
 
@@ -117,13 +118,8 @@ def _which(nodes: Sequence[Node]) -> str:
         return f"{partitions[0]} @{nodes[0].key[2][:12]}".lstrip()
     if partitions == [""]:
         return f"{len(nodes):,} versions"
-    count = number_of(len(partitions), "day" if all(map(_DAY.fullmatch, partitions)) else "partition")
+    count = counted(len(partitions), "day" if all(map(_DAY.fullmatch, partitions)) else "partition")
     return f"{ranges(partitions)}, {count}" + (f", {len(nodes):,} versions" if len(nodes) > len(partitions) else "")
-
-
-def number_of(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def ranges(partitions: Iterable[str]) -> str:

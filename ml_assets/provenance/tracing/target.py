@@ -9,11 +9,12 @@ from typing import Self
 from pydantic import ValidationError
 
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.provenance.tracing.champions import read_champion_history
-from ml_assets.provenance.tracing.groups import number_of, ranges
+from ml_assets.provenance.tracing.groups import ranges
 from ml_assets.provenance.tracing.touched import all_versions
 
 _SHOWN = 5
@@ -138,7 +139,7 @@ def _version(lake: Manifests, asset: str, partition: str | None, version: str) -
         )
     shown = ", ".join(f"{ref.partition or ''}@{ref.version}" for ref in found[:_SHOWN])
     raise MissingArtifactError(
-        f"{number_of(len(found), 'version')} of {what} start with '{version}': {shown}"
+        f"{counted(len(found), 'version')} of {what} start with '{version}': {shown}"
         f"{' …' if len(found) > _SHOWN else ''}. Give more characters, or --partition."
     )
 
@@ -173,4 +174,4 @@ def _all(lake: Manifests, asset: str, partition: str | None, *, every: bool) -> 
         return str(refs[0]), tuple(refs)
     found = ranges(ref.partition for ref in refs if ref.partition)
     where = f"{asset}[{found}]" if found else asset
-    return f"{where}, {number_of(len(refs), 'version')}" if every else where, tuple(refs)
+    return f"{where}, {counted(len(refs), 'version')}" if every else where, tuple(refs)
