@@ -83,12 +83,7 @@ class Redactor:
     """Removes secrets from texts: those of channels, of the environment, and those in addresses."""
 
     def __init__(self, own: Iterable[str], environment: Mapping[str, str]) -> None:
-        """Collect the secrets.
-
-        Args:
-            own: secrets of the channels, and parts of them that are secret by themselves.
-            environment: environment variables. Those whose names suggest secrets are redacted.
-        """
+        """Collect the secrets: those of channels, and of environment variables whose names suggest secrets."""
         named = [value for name, value in environment.items() if _SECRET_NAME.search(name) and not _is_place(name)]
         # Shorter values occur in ordinary words too, and reveal little.
         self._secrets = sorted({text for text in [*own, *named] if len(text) >= 6}, key=len, reverse=True)

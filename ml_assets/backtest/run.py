@@ -111,11 +111,7 @@ def run_backtest(
 def _read(
     plan: ModelPlan, lake: Lake, request: BacktestRequest
 ) -> tuple[tuple[ArtifactRef, ...], tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return features and labels of all days that the backtest may need, and their artifacts.
-
-    Raises:
-        DataError: a day is missing.
-    """
+    """Return features and labels of all days that the backtest may need, and their artifacts."""
     days = [str(day) for day in days_between(first_feature_day(plan.declaration, request.first), request.last)]
     reads: list[ArtifactRef] = []
     frames = []

@@ -41,6 +41,12 @@ class _Scaffolder(dg.Scaffolder[Any]):
     """Writes a declaration from a template."""
 
     template: str
+    params: type[BaseModel]
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[BaseModel]:
+        """Return the options of the command."""
+        return cls.params
 
     def values(self, request: dg.ScaffoldRequest[Any]) -> dict[str, Any]:
         """Return what the template uses."""
@@ -69,11 +75,7 @@ class ModelScaffolder(_Scaffolder):
     """Declares a model on a table of features and a target."""
 
     template = "model.yaml.jinja"
-
-    @classmethod
-    def get_scaffold_params(cls) -> type[BaseModel]:
-        """Return the options of the command."""
-        return ModelParams
+    params = ModelParams
 
     def values(self, request: dg.ScaffoldRequest[Any]) -> dict[str, Any]:
         """Return what the template uses; without a table of labels, the target is in the table of features."""
@@ -92,11 +94,7 @@ class RawTablesScaffolder(_Scaffolder):
     """Declares one source table."""
 
     template = "raw.yaml.jinja"
-
-    @classmethod
-    def get_scaffold_params(cls) -> type[BaseModel]:
-        """Return the options of the command."""
-        return RawTablesParams
+    params = RawTablesParams
 
     def values(self, request: dg.ScaffoldRequest[Any]) -> dict[str, Any]:
         """Return what the template uses; without a name, the table has that of its file."""
@@ -109,8 +107,4 @@ class TablesScaffolder(_Scaffolder):
     """Declares the dbt project's models as tables."""
 
     template = "tables.yaml.jinja"
-
-    @classmethod
-    def get_scaffold_params(cls) -> type[BaseModel]:
-        """Return the options of the command."""
-        return _Params
+    params = _Params

@@ -48,9 +48,7 @@ def compare_contracts(trained_with: TableContract, now: TableContract) -> tuple[
     - fewer accepted values or a narrower range: rows like those of the training are now rejected;
     - a column that can now be missing and never was: LightGBM silently takes a missing value for 0.
 
-    Args:
-        trained_with: the contract of what the model reads, at the time of its training.
-        now: the same columns of the current contract. Columns that the model does not read are best excluded from both.
+    Columns that the model does not read are best excluded from both contracts.
     """
     there = {column.name: column for column in now.columns}
     known = set(trained_with.names)

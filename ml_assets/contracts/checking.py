@@ -6,17 +6,14 @@ Not here: what happens to rows that break a rule (see `ml_assets.logic.tables.qu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import PERSONAL, SHAPE, Rule, TableContract
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 SAMPLE_ROWS = 10
 BROKEN_RULES = "broken_rules"

@@ -53,7 +53,6 @@ class DeclaredRule:
 
     Attributes:
         rule: the rule, with dbt's name of its test or constraint.
-        place: where it is written.
         test: the test's unique id; None for a constraint.
     """
 

@@ -7,20 +7,18 @@ pandera schemas, created when a stage first needs one, because importing pandera
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import PERSONAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
     import pandera.polars as pa
-
-    from ml_assets.contracts.artifacts import Task
 
 TIME: Final = pl.Datetime("us")
 CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes

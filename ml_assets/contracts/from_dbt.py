@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -20,14 +20,21 @@ from ml_assets.contracts.dbt_rules import (
     rules_of_constraints,
     tested_table,
 )
-from ml_assets.contracts.dbt_yaml import ColumnMeta, ErrorCollector, Table, TableMeta, meta_of, quoted
+from ml_assets.contracts.dbt_yaml import (
+    ColumnMeta,
+    ErrorCollector,
+    Node,
+    Read,
+    Table,
+    TableMeta,
+    YamlPlace,
+    meta_of,
+    quoted,
+)
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.look_back import check_look_back
 from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.dbt_yaml import Node, Read, YamlPlace
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
 _NO_DECIMAL = (

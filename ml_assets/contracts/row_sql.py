@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml_assets.contracts.dbt_yaml import ErrorCollector, Table, YamlPlace
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import ALWAYS, TableContract
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.dbt_yaml import ErrorCollector, Table, YamlPlace
 
 
 @dataclass(frozen=True)

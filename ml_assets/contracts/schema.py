@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.checking import breaks
+from ml_assets.contracts.checking import Others, breaks
 from ml_assets.contracts.table import Column, Rule, TableContract
 
 if TYPE_CHECKING:
     import pandera.polars as pa
     from pydantic import JsonValue
-
-    from ml_assets.contracts.checking import Others
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -21,7 +21,6 @@ class Edit:
     Attributes:
         start: the first character that is replaced, from 0.
         end: the character after the last that is replaced; equal to `start` where text is inserted.
-        text: the new text.
         change: what changes, as a clause such as "renames 'gate.margin' to 'gate.tolerance'".
         reason: why, as a sentence.
     """

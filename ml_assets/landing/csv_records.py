@@ -30,7 +30,6 @@ class Records:
 
     Attributes:
         text: the text without line breaks at its end.
-        starts: the offset of each record.
         fields: the number of values per record.
         has_breaks: whether a value contains a line break.
         longest: the size of the longest record in bytes.

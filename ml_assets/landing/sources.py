@@ -105,12 +105,16 @@ class Source:
             raise self._error(f"cannot be read: {error.strerror}. Correct 'file' in its declaration.") from error
 
     def _unpacked(self, data: bytes) -> bytes:
-        if data.startswith(_GZIP):
-            content = self._gunzipped(data)
-        elif data.startswith(_ZIP):
-            content = self._unzipped(data)
-        else:
-            content = data
+        try:
+            content = self._content_of(data)
+        except BoundError as error:
+            raise self._error(str(error)) from error
+        except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise self._error(f"is damaged: {error}. Fetch it again.") from error
+        except NotImplementedError as error:
+            raise self._error(
+                f"is packed with an unsupported method ({error}). Pack it with the method 'deflate', or as gzip."
+            ) from error
         if content is not data and content.startswith((_GZIP, *_ZIP)):
             raise self._error(
                 "is an archive in an archive; expected a CSV or Parquet file in it. Pack the file only once."
@@ -120,27 +124,13 @@ class Source:
             raise self._error(f"is {other}; expected CSV or Parquet, plain, gzipped or zipped. Convert it.")
         return content
 
-    def _gunzipped(self, data: bytes) -> bytes:
-        try:
+    def _content_of(self, data: bytes) -> bytes:
+        if data.startswith(_GZIP):
             return gunzipped(io.BytesIO(data), len(data))
-        except BoundError as error:
-            raise self._error(str(error)) from error
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise self._error(f"is damaged: {error}. Fetch it again.") from error
-
-    def _unzipped(self, data: bytes) -> bytes:
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                member = self._only_member(archive)
-                return unzipped(archive, member)
-        except BoundError as error:
-            raise self._error(str(error)) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise self._error(f"is damaged: {error}. Fetch it again.") from error
-        except NotImplementedError as error:
-            raise self._error(
-                f"is packed with an unsupported method ({error}). Pack it with the method 'deflate', or as gzip."
-            ) from error
+        if not data.startswith(_ZIP):
+            return data
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return unzipped(archive, self._only_member(archive))
 
     def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         files = [it for it in archive.infolist() if not it.is_dir() and not _is_beside(it.filename)]

@@ -200,9 +200,6 @@ def _failed(
     """Yield the failed attempts of an owner's assets. One without artifact and cost was killed or still runs.
 
     Runs with only files older than `since` are not read.
-
-    Raises:
-        CorruptArtifactError: a record of a step or of a failure cannot be read.
     """
     listed = lake.tree_with_sizes(lake.path(RUNS)).items()
     runs = sorted({name.split("/")[0] for name, stat in listed if since is None or stat.modified_at >= since})
@@ -233,12 +230,7 @@ def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iter
 
 
 def _read(lake: Manifests, path: str) -> _Costing | None:
-    """Return the cost part of a manifest; None if garbage collection has removed it since the listing.
-
-    Raises:
-        CorruptArtifactError: it is damaged or was edited.
-        FormatVersionError: a newer release wrote it.
-    """
+    """Return the cost part of a manifest; None if garbage collection has removed it since the listing."""
     try:
         text = lake.read(path, limit=MOST_BYTES)
     except MissingArtifactError:

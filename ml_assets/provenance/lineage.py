@@ -150,19 +150,6 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
     )
 
 
-def last_manifest(lake: Manifests, ref: ArtifactRef) -> Manifest:
-    """Return an artifact's newest manifest, even if the artifact itself has been removed.
-
-    Raises:
-        MissingArtifactError: neither the artifact nor its manifest exists.
-        CorruptArtifactError: the manifest is damaged, or describes another artifact.
-    """
-    node = newest_node(lake, key_of(ref))
-    if node.last is None:
-        raise (CorruptArtifactError if node.state == "corrupt" else MissingArtifactError)(f"{ref}: {node.problem}")
-    return node.last
-
-
 def newest_node(lake: Manifests, key: Key) -> Node:
     """Return one artifact with its newest manifest."""
     names: dict[Key, tuple[str, list[str]]] = {}

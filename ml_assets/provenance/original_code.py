@@ -62,12 +62,7 @@ def run_original_code(
 ) -> int:
     """Run a command with the code of a commit in the same terminal, and return its exit code.
 
-    Args:
-        commit: the commit; None if none was recorded.
-        command: its arguments, starting with the name of the command.
-        lake: the lake that it uses.
-        was_dirty: whether files differed from the commit.
-        log: called with messages for the user.
+    `was_dirty` is whether files differed from the commit; `log` is called with messages for the user.
 
     Raises:
         DataError: the commit is not available, or does not have the command.

@@ -139,11 +139,7 @@ class Recorded:
         return recorded
 
     def _check(self, keys: Iterable[Key]) -> None:
-        """Refuse artifacts that cannot be materialized again.
-
-        Raises:
-            DataError: an artifact is no longer in the lake, or its manifest cannot be read.
-        """
+        """Refuse artifacts that cannot be materialized again."""
         gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "present"]
         problems = [
             f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone

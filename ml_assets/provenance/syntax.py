@@ -364,22 +364,11 @@ class _Reader:
         return self._target(inner) is not None or name in _QUIET_BASES or name.endswith(("Error", "Exception"))
 
     _WRITERS: ClassVar[Mapping[type[ast.AST], Callable[["_Reader", Any], None]]] = {
-        ast.AnnAssign: _ann_assign,
-        ast.AsyncFunctionDef: _function,
-        ast.Attribute: _attribute,
-        ast.Call: _call,
-        ast.ClassDef: _class_def,
-        ast.Constant: _constant,
-        ast.DictComp: _comprehension,
-        ast.FunctionDef: _function,
-        ast.GeneratorExp: _comprehension,
-        ast.JoinedStr: _joined_str,
-        ast.Lambda: _function,
-        ast.ListComp: _comprehension,
-        ast.Name: _name,
-        ast.Set: _set,
-        ast.SetComp: _comprehension,
-    }
+        ast.AnnAssign: _ann_assign, ast.AsyncFunctionDef: _function, ast.Attribute: _attribute, ast.Call: _call,
+        ast.ClassDef: _class_def, ast.Constant: _constant, ast.DictComp: _comprehension, ast.FunctionDef: _function,
+        ast.GeneratorExp: _comprehension, ast.JoinedStr: _joined_str, ast.Lambda: _function,
+        ast.ListComp: _comprehension, ast.Name: _name, ast.Set: _set, ast.SetComp: _comprehension,
+    }  # fmt: skip
     """How nodes are written. All others are written field by field."""
 
 

@@ -20,7 +20,6 @@ from ml_assets.contracts.errors import ContractError, DataError
 Kind = Literal["unit", "stuck", "category", "missing", "slope", "flip", "prior"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 SHARES: Final[frozenset[Kind]] = frozenset({"stuck", "category", "missing", "flip"})
-FACTORS: Final[frozenset[Kind]] = frozenset({"unit", "prior"})
 OF_LABELS: Final[frozenset[Kind]] = frozenset({"flip", "prior"})
 NEW_CATEGORY: Final = "injected"
 _FORMAT: Final = "KIND:COLUMN:FIRST_DAY:SIZE or KIND:COLUMN:FIRST_DAY:SIZE:SEED"

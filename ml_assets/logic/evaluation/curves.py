@@ -36,11 +36,7 @@ def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
     """Return predicted and actual shares, in the bins that `calibration_error` uses.
 
     The interval is computed like all others, by leaving out each day that has rows in the bin. There is none if the bin
-    has fewer than five days, or if all its days have the same share.
-
-    Args:
-        frozen: The rows, with labels of 0 and 1.
-        scores: (n,) probabilities.
+    has fewer than five days, or if all its days have the same share. Labels are 0 and 1, and scores (n,) probabilities.
     """
     bins = equal_mass_bins(scores)
     rows = []
@@ -76,13 +72,7 @@ def _bin_means(bins: NDArray[np.int64], values: Vector) -> Vector:
 
 
 def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.DataFrame:
-    """Return the task's curves, one row per point.
-
-    Args:
-        truth: (n,) labels, as for metrics.
-        scores: (n,), or (n, classes).
-        summary: The summary of the rows' training set.
-    """
+    """Return the task's curves, one row per point, from (n,) labels and (n,) or (n, classes) scores."""
     if summary.task == "binary":
         parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
     elif summary.task == "regression":

@@ -181,10 +181,8 @@ def spread(value: float, left_out: Vector, evidence: Evidence) -> Spread:
     one-sided test at 5 % errs in 2 to 3 %, 3 to 4 % and 4 to 7 % of cases, and 95 % intervals cover 97 to 98 %, 96 to
     97 %, and 92 (5 days) to 96 %. With a correlation of 0.8, which is not allowed for, they cover 77 %. For independent
     days, intervals are 1.5 times (5 days) to 1.15 times (60 days) as wide as Student's. Means of blocks of days
-    (Ibragimov and Müller)
-    and
-    cosine-weighted variances (Lazarus, Lewis, Stock and Watson 2018) with the same error rates are wider up to 15 days.
-    `benchmarks/gate.py` measures the same with the metrics themselves.
+    (Ibragimov and Müller) and cosine-weighted variances (Lazarus, Lewis, Stock and Watson 2018) with the same error
+    rates are wider up to 15 days. `benchmarks/gate.py` measures the same with the metrics themselves.
 
     Args:
         value: The figure on all rows.
@@ -238,8 +236,7 @@ def _inflation(correlation: float, count: int) -> float:
 
     In a first-order autoregression, days at a distance of k have a correlation of the k-th power. The variance of their
     mean is `longer` times that of independent days, and their sample variance is `shorter` times that of one day
-    (Bayley and
-    Hammersley 1946, «The "effective" number of independent observations»).
+    (Bayley and Hammersley 1946, «The "effective" number of independent observations»).
     """
     longer = 1 + 2 * sum((1 - lag / count) * correlation**lag for lag in range(1, count))
     shorter = 1 - (longer - 1) / (count - 1)

@@ -85,11 +85,7 @@ class Frozen:
     ) -> Comparison:
         """Compare the challenger with another model by the deciding metric.
 
-        Args:
-            against: The other model.
-            scores: The challenger's scores.
-            exact: By model and metric, the figure on all rows.
-            left_out: By model and metric, the figures without each day.
+        `exact` and `left_out` have the figures by model and metric: on all rows, and without each day.
         """
         challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
         return compare_models(

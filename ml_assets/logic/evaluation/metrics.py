@@ -10,16 +10,14 @@ import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.within import Groups
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.artifacts import Task
 
 Vector = NDArray[np.float64]
 Measure = Callable[[Vector], float]

@@ -6,15 +6,12 @@ Not here: metrics of all rows (see `ml_assets.logic.evaluation.metrics`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.logic.evaluation.metrics import OPERATING, Measure, Metric, Vector
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.artifacts import OperatingPoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,6 @@ class Opponent:
     """A model that the challenger is compared with: the champion or the anchor.
 
     Attributes:
-        version: its version.
         scores: its scores of the test rows, in their order; None if it cannot score them.
         cannot_score: why it cannot, in a sentence.
     """

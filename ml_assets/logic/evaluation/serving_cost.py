@@ -19,9 +19,7 @@ class ServingCost:
     """A measured cost of serving the challenger, and its declared limit.
 
     Attributes:
-        name: Name of the rule that checks it.
         measured: The beginning of a sentence about it.
-        value: The measured value.
         limit: The declared limit; None if there is none, and no rule checks it.
         unit: Unit of both.
     """

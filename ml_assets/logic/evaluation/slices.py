@@ -120,12 +120,8 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
     """Return the judged slices on which the challenger is worse than the champion by more than the margin.
 
     Of twenty slices, one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
-    Holm's corrected levels (1979), so that an equal challenger is rejected in at most 5 % of cases.
-
-    Args:
-        slices: `Evaluation.slices`.
-        metric: The deciding metric.
-        margin: Zero or more, in units of the metric.
+    Holm's corrected levels (1979), so that an equal challenger is rejected in at most 5 % of cases. The margin is zero
+    or more, in units of the metric.
 
     Returns:
         Rows of `slices`, the worst first, with `p_value`.

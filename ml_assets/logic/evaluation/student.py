@@ -4,24 +4,14 @@ from __future__ import annotations
 
 
 def student_quantile(level: float, degrees: int) -> float:
-    """Return a quantile of Student's t.
-
-    Args:
-        level: Between 0 and 1.
-        degrees: Degrees of freedom, from 1.
-    """
+    """Return a quantile of Student's t, at a level between 0 and 1."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, level))
 
 
 def student_probability(value: float, degrees: int) -> float:
-    """Return the probability of a value this low or lower under Student's t.
-
-    Args:
-        value: Any number, also an infinite one.
-        degrees: Degrees of freedom, from 1.
-    """
+    """Return the probability of a value this low or lower under Student's t."""
     from scipy.special import stdtr
 
     return float(stdtr(degrees, value))

@@ -205,12 +205,8 @@ def psi(reference: Counts, day: Counts, *, most_rows: float = math.inf) -> Vecto
     """Return the Population Stability Index: the sum over bins of (q - p) ln(q / p) of shares p and q.
 
     The formula is from Siddiqi 2006, Credit Risk Scorecards. It is infinite if a bin is empty on one side only. Such a
-    bin counts as half a row.
-
-    Args:
-        reference: (..., bins) counts; not all 0.
-        day: (..., bins) counts; not all 0.
-        most_rows: A share of the day is never taken as less than half a row of this many rows.
+    bin counts as half a row. Counts are (..., bins), and not all 0. A share of the day is never taken as less than half
+    a row of `most_rows`.
     """
     is_filled = reference + day > 0
     rows = day.sum(axis=-1, keepdims=True)
@@ -224,12 +220,8 @@ def psi(reference: Counts, day: Counts, *, most_rows: float = math.inf) -> Vecto
 def sampling_psi(reference: Counts, day: Counts) -> Vector:
     """Return the mean PSI of two samples of one distribution: about (bins - 1) (1/n + 1/m) for n and m rows.
 
-    Source: Yurdakul 2018, Statistical Properties of Population Stability Index. Only bins with rows in the
-    reference count.
-
-    Args:
-        reference: (..., bins) counts; not all 0.
-        day: (..., bins) counts; not all 0.
+    Source: Yurdakul 2018, Statistical Properties of Population Stability Index. Only bins with rows in the reference
+    count. Counts are (..., bins), and not all 0.
     """
     expected: Vector = (np.count_nonzero(reference, axis=-1) - 1) * (1 / reference.sum(axis=-1) + 1 / day.sum(axis=-1))
     return expected

@@ -176,13 +176,8 @@ def daily_loss(
 ) -> DailyLoss | None:
     """Return how far days fall short of the expected metric in a test window. Later days are compared with it.
 
-    Args:
-        truth: (n,) labels, as for metrics.
-        scores: (n,) or (n, classes) calibrated probabilities, or values.
-        days: (n,) the day of each row.
-        metric: The deciding metric.
-        promised: Its value on all rows, for metrics that cannot be expected from scores.
-        groups: (n,) the group of each row, for a metric within groups.
+    Labels, days and groups are (n,), scores (n,) or (n, classes). `promised` is the metric on all rows, for metrics
+    that cannot be expected from scores.
 
     Returns:
         None if the metric is defined on fewer than two days.
@@ -211,12 +206,8 @@ def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | 
 
     Every row counts for each class with that class's probability: confidence-based performance estimation, as described
     in NannyML's documentation (How it works, Performance Estimation, CBPE). For losses it is the exact expectation. For
-    rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself.
-
-    Args:
-        metric: The metric.
-        scores: (n,) probabilities of the positive class, or (n, classes).
-        groups: (n,) the group of each row, for a metric within groups.
+    rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself. Scores are (n,)
+    probabilities of the positive class, or (n, classes); `groups` are (n,) for a metric within groups.
 
     Returns:
         None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there

@@ -83,7 +83,6 @@ class NumericReference:
         last_of_bin: (bins,) position of the last cell of each bin.
         counts: (bins + 3,) rows, from `by_bin`.
         spread: The standard deviation, if it is finite.
-        usual: The usual range of days.
     """
 
     cells: Cells
@@ -100,7 +99,6 @@ class CategoricalReference:
     Attributes:
         bin_of: The bin of each category, and of None, a missing value.
         counts: (bins + 2,) rows in each bin, of new categories, and missing.
-        usual: The usual range of days.
     """
 
     bin_of: Mapping[str | None, int]
@@ -114,7 +112,6 @@ class Reference:
 
     Attributes:
         columns: The reference of each feature and of the score.
-        kinds: Their kinds.
     """
 
     columns: Mapping[str, NumericReference | CategoricalReference]
@@ -186,12 +183,8 @@ def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> V
 
     On a single day, a column that has one value for all rows (such as a temperature) leaves most bins empty. An empty
     bin counts as half a row, which is a smaller share the more rows there are. The same values would therefore give a
-    higher PSI on a day with more rows. To avoid that, no share is taken as less than half a row of a usual day.
-
-    Args:
-        reference: (..., bins) counts; not all 0.
-        days: (..., bins) counts; not all 0.
-        usual_rows: Median number of rows of the reference's own days.
+    higher PSI on a day with more rows. To avoid that, no share is taken as less than half a row of a usual day. Counts
+    are (..., bins), and not all 0; `usual_rows` is the median number of rows of the reference's own days.
     """
     beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
     return beyond
@@ -266,14 +259,9 @@ def sketch_reference(
 
     Rows of one day are alike (same weather, same queues): each day differs from the whole reference by far more than
     the same number of rows drawn at random. If days are given, the usual difference is stored, and `measure_drift`
-    counts only what exceeds it. Without days, rows count as independent.
-
-    Args:
-        frame: The rows that the model was trained on.
-        features: The model's features.
-        score: (rows,) the model's scores of these rows, stored under the name `score`.
-        days: (rows,) the day of each row, or the number of its period if days are judged together.
-        bins: PSI bins of a numeric column.
+    counts only what exceeds it. Without days, rows count as independent. `score` is (rows,) the model's scores of these
+    rows, stored under the name `score`; `days` is (rows,) the day of each row, or the number of its period if days are
+    judged together.
 
     Returns:
         A frame of `REFERENCE_SCHEMA`: features in the given order, then the score.
@@ -381,10 +369,7 @@ def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDA
 def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.DataFrame:
     """Return the usual range of the reference's days, and the median number of rows of a day.
 
-    Args:
-        bin_of: (rows,) from 0.
-        is_missing: (rows,) whether the value is missing.
-        day_of: (rows,) from 0.
+    Bins and days are (rows,) numbers from 0.
     """
     days, bins = int(day_of.max()) + 1, int(bin_of.max()) + 1
     counts = np.bincount(day_of * bins + bin_of, minlength=days * bins).reshape(days, bins)

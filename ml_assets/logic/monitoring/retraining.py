@@ -50,7 +50,6 @@ class Serving:
     """The current champion, as the rules need it.
 
     Attributes:
-        version: its version.
         as_of: its as-of day: the labels that it was judged on were known by the end of this day.
         rows: labelled rows that it was trained on.
         daily_loss: how far the days of its test window fell short of the expected metric; None if that was not
@@ -77,10 +76,8 @@ class RetrainingFinding:
     """What one kind of facts shows.
 
     Attributes:
-        cause: the kind.
         is_over: whether it requests a retraining.
         day: the newest day that was read; None if there is none.
-        sentence: the result, with figures.
         change: what would change the result.
         is_judged: whether there were enough facts to judge. If not, `is_over` is False.
     """
@@ -100,7 +97,6 @@ class RetrainingDecision:
 
     Attributes:
         finding: the finding that requests it; None if there is none, or if it is postponed.
-        sentence: the reason, for an operator.
         number: number among the retrainings with this as-of day, from 1.
         is_held: whether a retraining is requested, but postponed.
     """

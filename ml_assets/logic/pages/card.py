@@ -5,13 +5,24 @@ It measures nothing and reads no clock. What was not measured is shown as missin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from ml_assets.contracts.artifacts import (
+    Comparison,
+    DriftSummary,
+    Evaluation,
+    EvaluationSummary,
+    ModelSpec,
+    PerformanceSummary,
+    Promotion,
+)
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.states import describe_states
 from ml_assets.logic.evaluation.metrics import WITHIN
 from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, slice_level
+from ml_assets.logic.pages.card_input import CardInput
 from ml_assets.logic.pages.card_rows import (
     about_rows,
     calibration_rows,
@@ -37,20 +48,6 @@ from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 from ml_assets.logic.training.explanation import PERMUTED_ROWS, SHUFFLES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml_assets.contracts.artifacts import (
-        Comparison,
-        DriftSummary,
-        Evaluation,
-        EvaluationSummary,
-        ModelSpec,
-        PerformanceSummary,
-        Promotion,
-    )
-    from ml_assets.logic.pages.card_input import CardInput
 
 Tone = Literal["", "good", "bad"]
 

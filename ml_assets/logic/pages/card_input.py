@@ -5,28 +5,25 @@ Not here: gathering it (see `ml_assets.stages.card`), and the page (see `card`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import date, datetime
 
 import polars as pl
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
-
-    from ml_assets.contracts.artifacts import (
-        Drift,
-        DriftSummary,
-        Evaluation,
-        Importances,
-        ModelSpec,
-        PerformanceSummary,
-        Promotion,
-        Task,
-        TrainingSetSummary,
-        Tuning,
-    )
-    from ml_assets.logic.point_in_time.suspects import LeakFindings
+from ml_assets.contracts.artifacts import (
+    Drift,
+    DriftSummary,
+    Evaluation,
+    Importances,
+    ModelSpec,
+    PerformanceSummary,
+    Promotion,
+    Task,
+    TrainingSetSummary,
+    Tuning,
+)
+from ml_assets.logic.point_in_time.suspects import LeakFindings
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,26 @@ Not here: formatting figures and days (see `card_words`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import (
+    Comparison,
+    DriftSummary,
+    Evaluation,
+    EvaluationSummary,
+    Feature,
+    Importances,
+    Interval,
+    ModelSpec,
+    PerformanceSummary,
+)
 from ml_assets.logic.evaluation.metrics import WITHIN, named
+from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
 from ml_assets.logic.plots.drawing import metric_name, number
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml_assets.contracts.artifacts import (
-        Comparison,
-        DriftSummary,
-        Evaluation,
-        EvaluationSummary,
-        Feature,
-        Importances,
-        Interval,
-        ModelSpec,
-        PerformanceSummary,
-    )
-    from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 
 
 @dataclass(frozen=True)

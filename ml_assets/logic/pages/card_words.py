@@ -5,18 +5,14 @@ Not here: formatting that plots use too (see `ml_assets.logic.plots.drawing`).
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ml_assets.contracts.artifacts import Interval
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, Task, TrainingSetSummary
 from ml_assets.logic.plots.drawing import interval, metric_name, number, share
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
-
     from jinja2 import Environment
-
-    from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Task, TrainingSetSummary
 
 
 def environment(task: Task) -> Environment:

@@ -6,8 +6,10 @@ style.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -19,8 +21,6 @@ from ml_assets.logic.plots.drawing import metric_name, number, share
 from ml_assets.logic.plots.simulation import fits_plot, gains_plot, weeks_plot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jinja2 import Environment
 
 NEVER: Final = "never"
@@ -114,17 +114,10 @@ def _events(events: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
 def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield days in a row on which a retraining was postponed as one line, with the sentence of the last day."""
     rows = held.sort("day").to_dicts()
-    span: dict[str, Any] | None = None
-    for row in rows:
-        day: date = row["day"]
-        if span is not None and day == span["last"] + timedelta(days=1):
-            span |= {"last": day, "days": span["days"] + 1, "sentence": row["sentence"]}
-            continue
-        if span is not None:
-            yield span
-        span = {"first": day, "last": day, "days": 1, "sentence": row["sentence"]}
-    if span is not None:
-        yield span
+    for _, span in itertools.groupby(enumerate(rows), key=lambda it: it[1]["day"].toordinal() - it[0]):
+        days = [row for _, row in span]
+        last = days[-1]
+        yield {"first": days[0]["day"], "last": last["day"], "days": len(days), "sentence": last["sentence"]}
 
 
 def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:

@@ -10,20 +10,18 @@ import html
 import math
 import re
 import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ml_assets.contracts.artifacts import Interval
 
 
 Item = TypeVar("Item")

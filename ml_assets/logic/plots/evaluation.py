@@ -5,11 +5,14 @@ Not here: measuring (see `ml_assets.logic.evaluation`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.plots.drawing import (
     BLUE,
@@ -34,14 +37,9 @@ from ml_assets.logic.plots.drawing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-    from numpy.typing import NDArray
-
-    from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Interval
 
 
 _POINTS = 200
@@ -429,11 +427,7 @@ def _thin(curve: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _curve(evaluation: Evaluation, name: str) -> pl.DataFrame:
-    """Return one curve of an evaluation, sorted for drawing lines.
-
-    Raises:
-        DataError: The evaluation has no such curve, which depends on its task.
-    """
+    """Return one curve of an evaluation, sorted for drawing lines."""
     curves = rows_with(evaluation.curves, ("curve", "x", "y", "threshold"), "evaluation (curves)")
     curve = curves.filter(pl.col("curve") == name)
     if curve.is_empty():

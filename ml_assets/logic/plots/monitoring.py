@@ -6,11 +6,13 @@ Not here: measuring (see `ml_assets.logic.monitoring`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Interval
+from ml_assets.contracts.artifacts import Drift, DriftSummary, Interval, PerformanceSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.states import describe_states
 from ml_assets.logic.plots.drawing import (
@@ -37,13 +39,8 @@ from ml_assets.logic.plots.drawing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ml_assets.contracts.artifacts import Drift, DriftSummary, PerformanceSummary
 
 
 def drift_plot(drift: Drift) -> str:

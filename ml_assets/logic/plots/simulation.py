@@ -6,11 +6,13 @@ Not here: measuring (see `ml_assets.logic.backtest.simulation_report`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.plots.drawing import (
     BLUE,
     FAINT,
@@ -27,12 +29,8 @@ from ml_assets.logic.plots.drawing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ml_assets.logic.evaluation.metrics import Metric
 
 COLOURS: Final = {"never": MUTED, "monthly": ORANGE, "weekly": GREEN, "triggered": BLUE}
 _STRONG: Final = "triggered"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import Importances, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.plots.drawing import (
     BLUE,
@@ -29,11 +31,7 @@ from ml_assets.logic.plots.drawing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.figure import Figure
-
-    from ml_assets.contracts.artifacts import Importances, Tuning
 
 
 _BARS = ("feature", "shap_share", "gain_share", "permutation", "permutation_std", "rank")

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import date, datetime, timedelta
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.words import counted
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from ml_assets.logic.point_in_time.knowledge import Event
+from ml_assets.logic.point_in_time.knowledge import Event
 
 DISTANCES: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
 SHARES: Final = (0.1, 0.05, 0.01)

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import KnownTime, Task
 from ml_assets.logic.point_in_time.leak_test import chance_missed, power
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.artifacts import KnownTime, Task
 
 BINS: Final = 50
 # A column is a suspect if it alone explains this share of the target's variance...

@@ -68,18 +68,11 @@ def compare_with_former(
     Rows of one day are alike (same weather, same queues), so the sample is the days: the mean of the daily differences
     with Student's one-sided bound, which allows for correlated neighbouring days as the gate does (`jackknife.spread`).
     The champion is worse if the upper bound is below minus the margin. The test is repeated after each day, from the
-    first day on which there are enough to the last: `watched - minimum + 1` tests, each with the confidence
-    1 - `ERROR_RATE` / tests.
-
-    Args:
-        days: performance summaries, in any order. Only those of the champion that have the predecessor's figures are
-            used, the earliest `watched` of them.
-        champion: the current champion.
-        metric: the deciding metric.
-        watched: days that are compared.
-        minimum: days that a decision needs; never fewer than the gate needs (`jackknife.MINIMUM_CLUSTERS`).
-        margin: how much worse the champion may be, in units of the metric, from 0.
-        coverage: share of a day's predictions that must have a label before the day is used.
+    first day on which there are enough to the last: `watched - minimum + 1` tests, each with the confidence 1 -
+    `ERROR_RATE` / tests. Summaries of other champions, or without the predecessor's figures, are ignored; of the
+    others, the earliest `watched` are used. `minimum` is never below `jackknife.MINIMUM_CLUSTERS`. The margin is from
+    0, in units of the metric, and `coverage` is the share of a day's predictions that must have a label before the day
+    is used.
     """
     pairs = [
         (

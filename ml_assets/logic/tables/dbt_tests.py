@@ -5,16 +5,11 @@ Not here: running dbt (see `ml_assets.warehouse.warehouse`), and what follows (s
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ml_assets.contracts.checking import Report, RuleResult
-from ml_assets.contracts.table import Rule
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import Rule, TableContract
 
 
 @dataclass(frozen=True)
@@ -22,11 +17,8 @@ class DbtTestOutcome:
     """The result of one dbt test.
 
     Attributes:
-        test: the test's name.
         rule: the rule of the contract that it checks; None if only dbt enforces it.
-        is_blocking: whether its failure blocks.
         failures: number of rows or values that failed; 0 if it passed, and if the test could not run.
-        message: dbt's message.
     """
 
     test: str
@@ -58,14 +50,10 @@ def report_of_tests(
 ) -> Report:
     """Return the findings of dbt's tests of a built table: the contract's rules, then tests that only dbt enforces.
 
-    Args:
-        contract: the table's contract.
-        outcomes: the tests that ran.
-        rows: number of rows of the table.
-        tested: the rules that have a test. A test that did not run has no finding. Rules without a test are
-            constraints, which hold if the table was built, and finiteness, which `found` reports.
-        found: the result of checking the rows themselves; given if a test failed or a number is not finite.
-        aside: the findings about quarantined rows, by rule.
+    `tested` are the rules that have a test; one whose test did not run has no finding. Rules without a test are
+    constraints, which hold if the table was built, and finiteness, which `found` reports: the result of checking the
+    rows themselves, given if a test failed or a number is not finite. `aside` has the findings about quarantined rows,
+    by rule.
     """
     by_rule: dict[str | None, list[DbtTestOutcome]] = {}
     for outcome in outcomes:

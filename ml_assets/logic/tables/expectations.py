@@ -5,20 +5,15 @@ Not here: the rules of single values (see `ml_assets.contracts`). A day can sati
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import date, timedelta
+from typing import Any, Final, Literal
 
 import polars as pl
 
 from ml_assets.contracts.checking import Report, RuleResult
-from ml_assets.contracts.table import Rule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-
-    from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import Rule, TableContract
 
 Measure = Literal["row_count", "null_share", "category_share"]
 
@@ -158,7 +153,7 @@ def _odd_row_counts(windows: pl.DataFrame, counts: pl.DataFrame, margin: float) 
             f"{row['judged']} has {row['got']} rows; expected {row['low']:.0f} to {row['high']:.0f}, because the "
             f"{row['days']} days before had {row['lowest']} to {row['highest']}."
         )
-        yield Surprise("row_count", row["judged"], None, None, row["got"], row["low"], row["high"], sentence)
+        yield _surprise("row_count", row, None, None, sentence)
 
 
 def _odd_null_shares(
@@ -172,9 +167,7 @@ def _odd_null_shares(
     judged = _with_limits(_beside_the_past(windows.join(shares, on="day"), "column"), margin)
     for row in _outside(judged):
         sentence = f"column '{row['column']}' is missing in {row['got']:.1%} of {_in_rows(row)}"
-        yield Surprise(
-            "null_share", row["judged"], row["column"], None, row["got"], row["low"], row["high"], sentence
-        )  # fmt: skip
+        yield _surprise("null_share", row, row["column"], None, sentence)
 
 
 def _odd_category_shares(windows: pl.DataFrame, rows_of: pl.DataFrame, name: str, margin: float) -> Iterator[Surprise]:
@@ -202,9 +195,13 @@ def _odd_category_shares(windows: pl.DataFrame, rows_of: pl.DataFrame, name: str
     for row in _outside(_with_limits(judged, margin)):
         what = "all others" if row["category"] is None else f"'{row['category']}'"
         sentence = f"column '{name}' is {what} in {row['got']:.1%} of {_in_rows(row)}"
-        yield Surprise(
-            "category_share", row["judged"], name, row["category"], row["got"], row["low"], row["high"], sentence
-        )
+        yield _surprise("category_share", row, name, row["category"], sentence)
+
+
+def _surprise(
+    measure: Measure, row: Mapping[str, Any], column: str | None, category: str | None, sentence: str
+) -> Surprise:
+    return Surprise(measure, row["judged"], column, category, row["got"], row["low"], row["high"], sentence)
 
 
 def _beside_the_past(figures: pl.DataFrame, *by: str) -> pl.DataFrame:

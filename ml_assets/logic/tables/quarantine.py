@@ -6,20 +6,22 @@ Not here: storing rows (see `ml_assets.lake.quarantine`), and splitting dbt's ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.checking import BROKEN_RULES, SAMPLE_ROWS, Report, RuleResult, broken_row_rules, check_table
+from ml_assets.contracts.checking import (
+    BROKEN_RULES,
+    SAMPLE_ROWS,
+    Others,
+    Report,
+    RuleResult,
+    broken_row_rules,
+    check_table,
+)
 from ml_assets.contracts.quarantine import too_many_broken
-from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ml_assets.contracts.checking import Others
-    from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 
 _RELEASED = "__released"
 
@@ -30,7 +32,6 @@ class Audit:
 
     Attributes:
         report: the finding of each rule; a rule whose rows were quarantined warns instead of blocking.
-        rows: the rows that pass.
         quarantined: the quarantined rows, each with the names of the rules that it breaks.
         over: partitions with more broken rows than the declaration allows, with their shares.
         released: by rule, the number of rows that break it and pass because a person released them.

@@ -5,9 +5,10 @@ Not here: reading the source (see `ml_assets.landing.sources`).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from datetime import date, datetime
+from typing import Final
 
 import polars as pl
 
@@ -15,13 +16,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, redacted
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from datetime import date
-
-    from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract, redacted
 
 PARTITION = "__day"
 _MOMENT = pl.Datetime("us")

@@ -5,14 +5,9 @@ Not here: checking rows (see `ml_assets.contracts.checking`), and storing them (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
-from ml_assets.contracts.checking import BROKEN_RULES, broken_row_rules
-
-if TYPE_CHECKING:
-    from ml_assets.contracts.checking import Others, Report
+from ml_assets.contracts.checking import BROKEN_RULES, Others, Report, broken_row_rules
 
 
 def rejected_rows(rows: pl.DataFrame, report: Report, *, others: Others | None = None) -> pl.DataFrame:

@@ -225,11 +225,7 @@ def _numbers(
 def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> pl.DataFrame:
     """Return one row for each column, including noise: its figures, those of the noise of its type, and the verdict.
 
-    Args:
-        fold: Its number, from 1.
-        gain: (columns,) total gain.
-        losses: (repeats, columns) from `permutation_losses`.
-        columns: The features and the noise.
+    `gain` is (columns,), and `losses` is (repeats, columns).
     """
     measured = pl.DataFrame(
         {

@@ -2,8 +2,7 @@
 
 LightGBM stores the number in a global variable. Buffers with a place per thread are allocated by one reading of it and
 used by another. If two concurrent calls request different numbers, they write past the end of a buffer and the process
-crashes (4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in
-src/utils/openmp_wrapper.cpp).
+crashes (4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in src/utils/openmp_wrapper.cpp).
 """
 
 import threading

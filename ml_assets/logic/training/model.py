@@ -146,12 +146,7 @@ def bin_rows(
 ) -> Dataset:
     """Return a constructed data set, which does not reference the matrix.
 
-    Args:
-        matrix: (rows, features) from `to_matrix`.
-        target: (rows,) from `target_vector`.
-        features: The columns, in order.
-        parameters: From `full_parameters`.
-        reference: A data set whose bin edges are used.
+    The matrix is (rows, features), the target (rows,). The bin edges are those of `reference`, if it is given.
     """
     import lightgbm
 

@@ -40,22 +40,15 @@ _HEADER: Final = (
     r"tree_sizes=(?P<tree_sizes>[\d ]*)\n",
     r"\n",
 )
+_LISTS: Final = (
+    "split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child", "leaf_value",
+    "leaf_weight", "leaf_count", "internal_value", "internal_weight", "internal_count",
+)  # fmt: skip
 _TREE: Final = (
     r"Tree=(?P<number>\d{1,9})\n",
     r"num_leaves=(?P<num_leaves>\d{1,9})\n",
     r"num_cat=(?P<num_cat>\d{1,9})\n",
-    r"split_feature=(?P<split_feature>.*)\n",
-    r"split_gain=(?P<split_gain>.*)\n",
-    r"threshold=(?P<threshold>.*)\n",
-    r"decision_type=(?P<decision_type>.*)\n",
-    r"left_child=(?P<left_child>.*)\n",
-    r"right_child=(?P<right_child>.*)\n",
-    r"leaf_value=(?P<leaf_value>.*)\n",
-    r"leaf_weight=(?P<leaf_weight>.*)\n",
-    r"leaf_count=(?P<leaf_count>.*)\n",
-    r"internal_value=(?P<internal_value>.*)\n",
-    r"internal_weight=(?P<internal_weight>.*)\n",
-    r"internal_count=(?P<internal_count>.*)\n",
+    *(rf"{name}=(?P<{name}>.*)\n" for name in _LISTS),
     r"(?:cat_boundaries=(?P<cat_boundaries>.*)\ncat_threshold=(?P<cat_threshold>.*)\n)?",
     r"is_linear=(?P<is_linear>[01])\n",
     (
@@ -326,11 +319,7 @@ class _Trees:
         return listed
 
     def _listed(self, name: str, counts: npt.ArrayLike, allowed: _Pairs) -> _List:
-        """Return the numbers of all trees.
-
-        Raises:
-            MalformedModelError: a tree has another number of them, or something else.
-        """
+        """Return the numbers of all trees."""
         texts = [text or "" for text in self.fields[name]]
         if name in _RAGGED:
             texts = [" ".join(filter(None, text.split(" "))) for text in texts]

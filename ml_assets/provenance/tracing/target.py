@@ -102,11 +102,7 @@ def _check_name(asset: str, partition: str | None = None) -> None:
 
 
 def _refuse_unknown(lake: Manifests, name: str, asset: str) -> None:
-    """Refuse an unknown name, and list the existing ones.
-
-    Raises:
-        DataError: nothing with that name is or was in the lake.
-    """
+    """Refuse an unknown name, and list the existing ones."""
     _check_name(asset)
     if any(lake.names(lake.path(*top, "artifacts", asset)) for top in ((), (REMOVED,))):
         return
