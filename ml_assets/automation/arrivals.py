@@ -280,10 +280,7 @@ def _reopened(requests: Sequence[PastRequest], now: Mapping[str, str], touched: 
 
     One bad file fails a whole run. When it has changed or is gone, the other days of the run are requested again.
     """
-    last: dict[str, PastRequest] = {}
-    for one in requests:
-        for day in one.marks:
-            last.setdefault(day, one)
+    last = {day: one for one in reversed(requests) for day in one.marks}
     failed = [one for one in requests if one.has_failed and not touched.isdisjoint(one.marks)]
     changed = [one for one in failed if any(now.get(day) != mark.listed for day, mark in one.marks.items())]
     return {day: one.run_id for one in changed for day in one.marks if last[day] is one and day in now}
@@ -291,10 +288,7 @@ def _reopened(requests: Sequence[PastRequest], now: Mapping[str, str], touched: 
 
 def _removed(requests: Sequence[PastRequest], absent: AbstractSet[str]) -> dict[str, str]:
     """Return days that were landed and are no longer in the lake, each with the last run that requested it."""
-    last: dict[str, PastRequest] = {}
-    for one in requests:
-        for day in absent & one.marks.keys():
-            last.setdefault(day, one)
+    last = {day: one for one in reversed(requests) for day in absent & one.marks.keys()}
     return {day: one.run_id for day, one in last.items() if not one.has_failed}
 
 

@@ -259,9 +259,10 @@ class _Tick:
             self.lines.append(f"the freshness of {key.to_user_string()} fails.")
 
     def _open_what_is_old(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
+        by_day = [key for key in self.graph.toposorted_asset_keys if self.graph.get(key).is_partitioned]
         limits = {
             key: limit
-            for key, limit in age_limits(self.declared, self._by_day()).items()
+            for key, limit in age_limits(self.declared, by_day).items()
             if self.graph.has(dg.AssetCheckKey(key, CHECK))
         }
         self.ages = look_at_ages(
@@ -272,9 +273,6 @@ class _Tick:
             if " " not in self.before.ages.get(key.to_user_string(), "").rstrip():
                 self._open({key: self.within[key]})
         self.lines += self.ages.lines[:_LINES_SHOWN]
-
-    def _by_day(self) -> list[dg.AssetKey]:
-        return [key for key in self.graph.toposorted_asset_keys if self.graph.get(key).is_partitioned]
 
     # ------------------------------------------------------------ what follows
 

@@ -31,6 +31,7 @@ from ml_assets.orchestration.staleness import (
     first_to_make,
     reads_of,
     required_of,
+    with_upstream,
 )
 
 _LAST: Final = (*TRAINING, *CARD)
@@ -332,9 +333,7 @@ class Planner:
 
 def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Waiting]:
     """Return which of a model's features, labels and upstream tables wait for missing days."""
-    wanted = {dg.AssetKey([model, stage]) for stage in INPUTS}
-    for key in reversed(graph.toposorted_asset_keys):
-        wanted |= graph.get(key).parent_keys if key in wanted else set()
+    wanted = with_upstream(graph, (dg.AssetKey([model, stage]) for stage in INPUTS))
     groups = {key: group for key, group in update_groups(graph, [model]).items() if key in wanted}
     scope = Scope.newest(graph, groups, lake, yesterday=yesterday, count=count)
     given = wanted_of(graph, lake, {key: sorted(days) for key, days in scope.within.items()})

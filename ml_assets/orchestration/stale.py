@@ -14,7 +14,7 @@ from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, TRAINING, update_groups, wanted_of
 from ml_assets.orchestration.scope import Scope
-from ml_assets.orchestration.staleness import Reason, Reasons, loaded_parents, out_of_date
+from ml_assets.orchestration.staleness import Reason, Reasons, loaded_parents, out_of_date, with_upstream
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, coun
     as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
     up_to = {} if as_of is None else {training_set: str(as_of)}
     late = out_of_date(graph, lake, wanted_of(graph, lake, partitions, up_to=up_to))
-    behind = {training_set, card}
-    for key in reversed(graph.toposorted_asset_keys):
-        behind |= graph.get(key).parent_keys if key in behind else set()
+    behind = with_upstream(graph, [training_set, card])
     return [it for key, found in late.items() if key in behind for it in _by_reason(graph, key, found, late, model)]
 
 

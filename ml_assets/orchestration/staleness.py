@@ -3,7 +3,7 @@
 Not here: storage of artifacts (see `ml_assets.lake.store`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
@@ -249,6 +249,14 @@ def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tup
 def _days(partition: str, first: int, last: int) -> list[str]:
     day = date.fromisoformat(partition)
     return [str(day + timedelta(days=n)) for n in range(first, last + 1)]
+
+
+def with_upstream(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:
+    """Return assets with everything upstream of them."""
+    found = {*keys}
+    for key in reversed(graph.toposorted_asset_keys):
+        found |= graph.get(key).parent_keys if key in found else set()
+    return found
 
 
 def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:

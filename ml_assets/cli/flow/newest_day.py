@@ -12,6 +12,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import INPUTS
 from ml_assets.orchestration.missing import landable
+from ml_assets.orchestration.staleness import with_upstream
 from ml_assets.stages.raw import newest_day_in
 
 
@@ -26,9 +27,7 @@ def newest_day_of_data(
     Raises:
         SourceError: a source cannot be listed or read.
     """
-    needed = {dg.AssetKey([model.name, stage]) for stage in INPUTS}
-    for key in reversed(graph.toposorted_asset_keys):
-        needed |= graph.get(key).parent_keys if key in needed else set()
+    needed = with_upstream(graph, (dg.AssetKey([model.name, stage]) for stage in INPUTS))
     newest = str(model.days.newest(datetime.now(tz=UTC)))
     listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
     whole = {
