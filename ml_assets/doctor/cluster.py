@@ -82,9 +82,10 @@ def _launcher(settings: Path) -> Mapping[str, Any] | None:
         return None
     content = yaml.safe_load(settings.read_text(encoding="utf-8"))
     launcher = content.get("run_launcher") if isinstance(content, Mapping) else None
-    if not isinstance(launcher, Mapping) or not {"dagster_k8s", "kubernetes"} & {*str(launcher["module"]).split(".")}:
-        return None
-    config = launcher.get("config") or {}
+    module = str(launcher.get("module")) if isinstance(launcher, Mapping) else ""
+    config = launcher.get("config", {}) if isinstance(launcher, Mapping) else None
+    if {"dagster_k8s", "kubernetes"}.isdisjoint(module.split(".")) or not isinstance(config, Mapping):
+        return None  # other problems of the file are found by the check of the instance
     return {
         name: os.environ.get(it["env"]) if isinstance(it, Mapping) and "env" in it else it
         for name, it in config.items()

@@ -47,9 +47,13 @@ def test_a_cluster_that_can_run_the_project_is_ok(home: Path) -> None:
     assert "version v1.36.2, namespace ml" in told["cluster"].text
 
 
-def test_without_a_kubernetes_launcher_there_is_no_finding_about_a_cluster(tmp_path: Path) -> None:
-    assert [] == [*cluster(str(tmp_path), ())]
-    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+@pytest.mark.parametrize("settings", [None, "", "telemetry: {enabled: false}", "run_launcher: {class: A}", "[1]"])
+def test_without_a_kubernetes_launcher_there_is_no_finding_about_a_cluster(
+    tmp_path: Path, settings: str | None
+) -> None:
+    if settings is not None:
+        (tmp_path / "dagster.yaml").write_text(settings)
+
     assert [] == [*cluster(str(tmp_path), ())]
 
 
