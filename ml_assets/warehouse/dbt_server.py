@@ -11,7 +11,8 @@ A child reads jobs from stdin, as lines of JSON, and writes dbt's output to stdo
 exit code, and the CPU seconds and peak memory used, because the usage of an unwaited child is not available otherwise.
 It exits as soon as stdin closes. It parses the project itself, using dbt's partial parsing.
 
-If the platform has no fork, the child is a new process that imports dbt itself.
+Not `multiprocessing`'s fork server: a process has only one, whose first user decides what it imports, so either dbt or
+the modules of Dagster's executor. It also runs the user's main module again in each child.
 """
 
 import atexit
@@ -151,11 +152,10 @@ class Dbt:
 
 @dataclass(frozen=True)
 class _Child:
-    """A process that runs dbt's commands. `process` is set if it is a direct child of this process."""
+    """A process that runs dbt's commands."""
 
     stdin: IO[str]
     stdout: IO[str]
-    process: "subprocess.Popen[bytes] | None"
 
     def run_job(self, job: dict[str, Any], log: Callable[[str], None]) -> int | None:
         """Run a job and return dbt's exit code; None if the process ended before."""
@@ -181,8 +181,6 @@ class _Child:
         with self.stdout:
             for _ in self.stdout:
                 pass
-        if self.process is not None:
-            self.process.wait()
 
 
 class _Server:
@@ -196,23 +194,18 @@ class _Server:
         """Return a new child. The options name a project on which a new server warms up."""
         reads, to_server = os.pipe()
         from_server, to_client = os.pipe()
-        process = None
         try:
-            if hasattr(os, "fork"):
-                with self._lock:
-                    if self._process is None or self._process.poll() is not None:
-                        self._start(options)
-                    with contextlib.suppress(BrokenPipeError):  # the first job fails and reports it
-                        socket.send_fds(self._control, [b"."], [reads, to_client])
-            else:
-                process = subprocess.Popen([sys.executable, *_COMMAND], stdin=reads, stdout=to_client, stderr=to_client)
+            with self._lock:
+                if self._process is None or self._process.poll() is not None:
+                    self._start(options)
+                with contextlib.suppress(BrokenPipeError):  # the first job fails and reports it
+                    socket.send_fds(self._control, [b"."], [reads, to_client])
         finally:
             os.close(reads)
             os.close(to_client)
         return _Child(
             os.fdopen(to_server, "w", encoding="utf-8"),
             os.fdopen(from_server, encoding="utf-8", errors="replace"),
-            process,
         )
 
     def _start(self, options: Sequence[str]) -> None:

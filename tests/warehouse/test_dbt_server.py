@@ -223,16 +223,3 @@ def test_the_server_ends_with_its_stdin_and_the_start_of_another_is_counted_for_
     first, _, second, _ = seconds  # each parses the project, then builds
     assert min(seconds) > 0
     assert first > second + 0.5  # importing dbt takes seconds
-
-
-def test_where_there_is_no_fork_a_process_of_its_own_does_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(os, "fork")
-    lines: list[str] = []
-
-    with Dbt(tmp_path) as dbt:
-        code = dbt.parse(tmp_path / "target", lines.append)
-
-    assert 2 == code
-    assert "No dbt_project.yml found" in "\n".join(lines)
