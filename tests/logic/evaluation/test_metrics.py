@@ -1,4 +1,3 @@
-import random
 from typing import Any
 
 import numpy as np
@@ -130,17 +129,6 @@ def test_ranks_are_all_that_the_rank_metrics_see(rows: tuple[np.ndarray, np.ndar
 
     for name in ("roc_auc", "average_precision"):
         assert METRICS[name].function(truth, scores) == METRICS[name].function(truth, np.exp(3 * scores) - 7)
-
-
-@a_law
-@given(binary_rows(), st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(rows: tuple[np.ndarray, np.ndarray], shuffler: random.Random) -> None:
-    truth, scores = rows
-    order = list(range(len(truth)))
-    shuffler.shuffle(order)
-
-    for metric in metrics_of("binary"):
-        assert pytest.approx(metric.function(truth, scores)) == metric.function(truth[order], scores[order])
 
 
 @a_law

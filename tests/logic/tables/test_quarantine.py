@@ -54,10 +54,6 @@ def test_with_a_share_broken_rows_are_quarantined_with_their_rules_and_only_warn
     assert "" == found.refusal("tables/orders", share=0.5)
 
 
-def test_a_warning_quarantines_no_row() -> None:
-    assert held(orders(("a", 1, 1.0)), share=0.5).quarantined.is_empty()
-
-
 def test_only_a_day_over_its_share_is_rejected_and_reported_with_the_share() -> None:
     found = held(pl.concat([ROWS, orders(("b", None, 1.0))]), share=0.5)
 

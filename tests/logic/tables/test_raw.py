@@ -101,13 +101,6 @@ def test_a_row_that_returns_after_its_removal_is_a_new_version() -> None:
     assert (0, 1, 0) == (landing.late, landing.corrected, landing.gone)
 
 
-def test_rows_that_the_source_repeats_are_counted() -> None:
-    first = keep_versions(orders({1: 5, 2: 6}), None, key=KEY, received_at=FIRST)
-    twice = pl.concat([orders({1: 5, 2: 6}), orders({1: 5})])
-
-    assert 1 == keep_versions(twice, first.rows, key=KEY, received_at=SECOND).repeated
-
-
 ANY_ROW = st.tuples(
     st.none() | st.integers(0, 2), st.sampled_from([None, 0.5, math.nan]), st.sampled_from([None, FIRST, THIRD])
 )
