@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 
 import ml_assets.lake.s3
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.copies import Copies
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.objects import Stat

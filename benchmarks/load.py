@@ -70,12 +70,9 @@ def declare(folder: Path, models: int, model: str) -> Path:
 
 def load(folder: Path, started: float) -> dict[str, float]:
     """Load the code location over other declarations, as Dagster does, and return the seconds of each phase."""
-    from dagster._core.code_pointer import CodePointer
-    from dagster._core.definitions.reconstruct import initialize_repository_def_from_pointer
-    from dagster._core.remote_representation.external_data import RepositorySnap
-
     from ml_assets import assembly
     from ml_assets.declaration.reading import read_all
+    from tests.adapters.dagster import CodePointer, RepositorySnap, initialize_repository_def_from_pointer
 
     moments = [started, time.monotonic()]
     assembly.read_all = lambda _: read_all(folder)

@@ -164,19 +164,18 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
 
 def _remember(instance: "dg.DagsterInstance", keys: list["dg.AssetKey"], days: list[str]) -> None:
     """Put a materialization of each asset and day into the event log, as the runs of those days would have."""
-    from dagster import AssetMaterialization
-    from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
-    from dagster._core.events.log import EventLogEntry
-    from dagster._core.utils import make_new_run_id
+    import dagster as dg
+
+    from tests.adapters.dagster import StepMaterializationData, make_new_run_id
 
     run_id = make_new_run_id()
     events = [
-        EventLogEntry(
+        dg.EventLogEntry(
             error_info=None, level="debug", user_message="", run_id=run_id, timestamp=time.time(),
-            dagster_event=DagsterEvent(
-                event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+            dagster_event=dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
                 job_name="history",
-                event_specific_data=StepMaterializationData(AssetMaterialization(key, partition=day)),
+                event_specific_data=StepMaterializationData(dg.AssetMaterialization(key, partition=day)),
             ),
         )
         for day in reversed(days)

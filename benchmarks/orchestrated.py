@@ -15,15 +15,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from ml_assets.adapters.dagster import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    IMPLICIT_ASSET_JOB_NAME,
+)
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.project import open_instance
 from ml_assets.contracts.artifacts import Model
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
+from tests.adapters.dagster import ReconstructableRepository
 from tests.flights import DEFS, build
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,11 +18,6 @@ from statistics import median
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.asset_key import AssetKey
-from dagster._core.definitions.repository_definition import RepositoryDefinition
-from dagster._core.definitions.sensor_definition import SensorExecutionData
-from dagster._core.events import DagsterEvent, StepMaterializationData
-from dagster._core.events.log import EventLogEntry
 from pydantic import BaseModel
 
 from ml_assets.automation.updates import updates_sensor
@@ -46,6 +41,7 @@ from ml_assets.models.plan import TABLES
 from ml_assets.names import ALERTS, LAKE, prefixed
 from ml_assets.orchestration.groups import promotions, update_groups
 from ml_assets.orchestration.staleness import LakeView, Wanted
+from tests.adapters.dagster import SensorExecutionData, StepMaterializationData
 from tests.flights import DEFS, build
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
@@ -102,7 +98,7 @@ def instance_in(home: Path) -> dg.DagsterInstance:
 
 
 def fill(
-    repository: RepositoryDefinition,
+    repository: dg.RepositoryDefinition,
     declared: Declared,
     instance: dg.DagsterInstance,
     lake: Lake,
@@ -150,15 +146,15 @@ def fill(
     return {"events": len(pairs), "artifacts": len(there) + 2 * len(declared.models)}
 
 
-def _reads(look: LakeView, key: AssetKey, day: str) -> Iterator[tuple[AssetKey, str]]:
+def _reads(look: LakeView, key: dg.AssetKey, day: str) -> Iterator[tuple[dg.AssetKey, str]]:
     return look.reads(key, day)
 
 
-def _ref(key: AssetKey, day: str) -> ArtifactRef:
+def _ref(key: dg.AssetKey, day: str) -> ArtifactRef:
     return ArtifactRef(asset=key.to_user_string(), partition=day or None, version=VERSION)
 
 
-def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
+def _records(key: dg.AssetKey, day: str) -> dict[str, BaseModel]:
     """Return the report of a day on which nothing happened; nothing for other assets."""
     of = {"model": key.path[0], "model_version": VERSION, "day": day, "sentence": "as ever"}
     if key.path[-1] == "drift":
@@ -222,14 +218,14 @@ def _promotion(model: str) -> Promotion:
     )  # fmt: skip
 
 
-def _event(key: AssetKey, day: str) -> EventLogEntry:
+def _event(key: dg.AssetKey, day: str) -> dg.EventLogEntry:
     made = dg.AssetMaterialization(key, partition=day or None)
-    event = DagsterEvent(
+    event = dg.DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name="run",
         event_specific_data=StepMaterializationData(made),
     )
-    return EventLogEntry(
+    return dg.EventLogEntry(
         error_info=None,
         level=20,
         user_message="",
@@ -240,7 +236,7 @@ def _event(key: AssetKey, day: str) -> EventLogEntry:
     )
 
 
-def _sensors(repository: RepositoryDefinition, declared: Declared) -> list[dg.SensorDefinition]:
+def _sensors(repository: dg.RepositoryDefinition, declared: Declared) -> list[dg.SensorDefinition]:
     there = {sensor.name: sensor for sensor in repository.sensor_defs}
     there.setdefault(prefixed("updates"), updates_sensor(declared))
     return [there[name] for name in map(prefixed, SENSORS) if name in there]
@@ -248,7 +244,7 @@ def _sensors(repository: RepositoryDefinition, declared: Declared) -> list[dg.Se
 
 def _timed(
     sensor: dg.SensorDefinition,
-    repository: RepositoryDefinition,
+    repository: dg.RepositoryDefinition,
     instance: dg.DagsterInstance,
     resources: Mapping[str, object],
     *,

@@ -14,7 +14,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.plan import compute_generator
+
+from tests.adapters.dagster import compute_generator
 
 ROOT = Path(__file__).parent.parent
 WATCHED = tuple(str(ROOT / "ml_assets" / name) for name in ("contracts", "logic", "stages"))

@@ -10,12 +10,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from sqlalchemy.engine import Connection
 
+from ml_assets.adapters.dagster_sql import SqlEventLogStorageTable
 from ml_assets.dagster_storage.event_log import EventLogByDay
+from tests.adapters.dagster import InMemoryEventLogStorage
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06")
 KEY = dg.AssetKey(["shop", "orders"])
@@ -62,8 +61,8 @@ class EventLogInMemory(EventLogByDay, InMemoryEventLogStorage):
 
     @contextmanager
     def _inserted(
-        self, events: Sequence[EventLogEntry]
-    ) -> Iterator[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
+        self, events: Sequence[dg.EventLogEntry]
+    ) -> Iterator[tuple[Connection, Sequence[tuple[dg.EventLogEntry, int]]]]:
         insert = SqlEventLogStorageTable.insert()
         with self._connect() as connection:
             rows = [connection.execute(insert, self._event_to_row(event)).lastrowid for event in events]

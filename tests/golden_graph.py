@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph, AssetNode
+
+from ml_assets.adapters.dagster import AssetGraph, AssetNode
 
 Facts = dict[str, Any]
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster.components.core.component_tree import ComponentTree
-from dagster.components.scaffold.scaffold import get_scaffolder
 
 from ml_assets.components import declared as component
 from ml_assets.components.declared import DbtTables, Model, RawTables
 from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.reading import KINDS, DeclarationError, Declared, read_all
+from tests.adapters.dagster import get_scaffolder
 from tests.flights import build
 
 PROJECT = """\
@@ -100,4 +99,4 @@ def test_the_components_of_other_packages_are_not_declarations_and_a_misspelled_
 @pytest.mark.parametrize("kind", [Model, RawTables, DbtTables])
 def test_a_component_without_attributes_lists_the_required_ones(kind: type[Model | RawTables | DbtTables]) -> None:
     with pytest.raises(ContractError, match=f"type {kind.__name__} needs attributes; see {kind.kind.__name__}"):
-        kind.load(None, ComponentTree.for_test().load_context)
+        kind.load(None, dg.ComponentTree.for_test().load_context)

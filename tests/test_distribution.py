@@ -29,6 +29,8 @@ ENGINE = ROOT / "ml_assets"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 EXTRA_OF = {
+    "ml_assets/adapters/dagster_k8s.py": "k8s",
+    "ml_assets/adapters/dagster_postgres.py": "postgres",
     "ml_assets/alerts/channels.py": "alerts",
     "ml_assets/dagster_storage/event_log_postgres.py": "postgres",
     "ml_assets/doctor/cluster.py": "k8s",
@@ -48,6 +50,8 @@ USED_WITHOUT_IMPORT = {
 }
 
 NEED_AN_EXTRA = {
+    "ml_assets.adapters.dagster_k8s",
+    "ml_assets.adapters.dagster_postgres",
     "ml_assets.dagster_storage.event_log_postgres",
     "ml_assets.kubernetes.amounts",
     "ml_assets.kubernetes.cluster",

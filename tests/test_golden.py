@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from ml_assets.adapters.dagster import DATA_VERSION_TAG
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource

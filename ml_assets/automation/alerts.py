@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
-from dagster._core.events import DagsterEventType
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.alerts.outbox import Delivery
 from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
 from ml_assets.automation.failures import OwnRuns, alerts_of_run
@@ -188,7 +187,7 @@ def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) 
     since, last = seen.cursor.at - OVERLAP, seen.cursor.freshness
     found = instance.event_log_storage.get_event_records(
         dg.EventRecordsFilter(
-            DagsterEventType.FRESHNESS_STATE_CHANGE,
+            dg.DagsterEventType.FRESHNESS_STATE_CHANGE,
             after_cursor=None if last is None else max(0, last - _IDS_OUT_OF_ORDER),
             after_timestamp=since.timestamp(),
         ),

@@ -11,14 +11,8 @@ from datetime import UTC, datetime
 from typing import Final, Self
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
-from dagster._core.definitions.repository_definition import RepositoryDefinition
-from dagster._core.events import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
-from dagster_shared.error import SerializableErrorInfo
 
+from ml_assets.adapters.dagster import RETRY_NUMBER_TAG, WILL_RETRY_TAG, AssetGraph, SerializableErrorInfo
 from ml_assets.alerts.resource import Alert, Kind
 from ml_assets.contracts.quarantine import TOO_MANY_BROKEN
 from ml_assets.names import CAUSE, MODEL, PREFIX
@@ -41,7 +35,7 @@ class OwnRuns:
     assets: frozenset[dg.AssetKey]
 
     @classmethod
-    def of(cls, repository: RepositoryDefinition | None) -> Self:
+    def of(cls, repository: dg.RepositoryDefinition | None) -> Self:
         """Return what a sensor knows of its code location.
 
         Raises:
@@ -68,7 +62,7 @@ def _assets_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> AbstractSet[
     """Return what a run was to materialize; a run of a whole job has no selection, but events of what is planned."""
     if run.asset_selection:
         return run.asset_selection
-    planned = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    planned = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
     return {it.asset_key for it in planned.records if it.asset_key is not None}
 
 
@@ -81,19 +75,19 @@ def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord, own: OwnRu
     found = instance.get_records_for_run(
         run.run_id,
         of_type={
-            DagsterEventType.STEP_FAILURE,
-            DagsterEventType.ASSET_CHECK_EVALUATION,
-            DagsterEventType.RUN_FAILURE,
+            dg.DagsterEventType.STEP_FAILURE,
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+            dg.DagsterEventType.RUN_FAILURE,
         },
         limit=_MOST_EVENTS,
         ascending=False,
     )
     events = [it.event_log_entry for it in reversed(found.records)]
-    failures = [it for it in events if it.dagster_event_type is DagsterEventType.STEP_FAILURE]
-    checks = [_evaluation(it) for it in events if it.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION]
-    ended = [it for it in events if it.dagster_event_type is DagsterEventType.RUN_FAILURE]
+    failures = [it for it in events if it.dagster_event_type is dg.DagsterEventType.STEP_FAILURE]
+    checks = [_evaluation(it) for it in events if it.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    ended = [it for it in events if it.dagster_event_type is dg.DagsterEventType.RUN_FAILURE]
     others = own.other_steps(instance, run)
-    why: list[EventLogEntry | None] = [*(failures or ended[-1:])]
+    why: list[dg.EventLogEntry | None] = [*(failures or ended[-1:])]
     return [
         _of_failure(
             record,
@@ -105,7 +99,9 @@ def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord, own: OwnRu
     ]
 
 
-def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Sequence[AssetCheckEvaluation]) -> Alert:
+def _of_failure(
+    record: dg.RunRecord, event: dg.EventLogEntry | None, checks: Sequence[dg.AssetCheckEvaluation]
+) -> Alert:
     run = record.dagster_run
     step = None if event is None else event.step_key
     subject = step.replace("__", "/") if step else run.tags.get(MODEL, run.job_name)
@@ -138,11 +134,11 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
     )
 
 
-def _evaluation(event: EventLogEntry) -> tuple[str | None, AssetCheckEvaluation]:
+def _evaluation(event: dg.EventLogEntry) -> tuple[str | None, dg.AssetCheckEvaluation]:
     return event.step_key, event.get_dagster_event().asset_check_evaluation_data
 
 
-def _blocks(check: AssetCheckEvaluation) -> bool:
+def _blocks(check: dg.AssetCheckEvaluation) -> bool:
     is_blocking = check.blocking is None or check.blocking
     return not check.passed and is_blocking and check.severity is dg.AssetCheckSeverity.ERROR
 
@@ -154,12 +150,12 @@ def _ended(record: dg.RunRecord) -> datetime:
     return datetime.fromtimestamp(record.end_time, tz=UTC)
 
 
-def _error_message(event: EventLogEntry | None) -> str:
+def _error_message(event: dg.EventLogEntry | None) -> str:
     """Return the message of the error that the code raised, without Dagster's wrapping."""
     if event is None or event.dagster_event is None:
         return "The run failed, and its event log contains no error."
     ended = event.dagster_event
-    if ended.event_type is DagsterEventType.STEP_FAILURE:
+    if ended.event_type is dg.DagsterEventType.STEP_FAILURE:
         error: SerializableErrorInfo | None = ended.step_failure_data.error
     else:  # a run that failed before its first step has no such data
         error = None if ended.event_specific_data is None else ended.job_failure_data.error

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.repository_definition import RepositoryDefinition
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.storage.tags import RUN_KEY_TAG
 
+from ml_assets.adapters.dagster import IN_PROGRESS_RUN_STATUSES, RUN_KEY_TAG
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of, days_between
 
@@ -70,7 +68,7 @@ def materialized_since(
 
 
 def in_progress(
-    instance: dg.DagsterInstance, repository: RepositoryDefinition | None
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None
 ) -> dict[dg.AssetKey, dict[str, str]]:
     """Return what queued and running runs materialize: by asset and partition, the run."""
     found: dict[dg.AssetKey, dict[str, str]] = {}

@@ -15,8 +15,8 @@ from logging import Logger
 from typing import Any, Final, NamedTuple
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME  # the UI's job
 
+from ml_assets.adapters.dagster import IMPLICIT_ASSET_JOB_NAME
 from ml_assets.alerts.resource import Alert, Alerts
 from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
 from ml_assets.automation.history import in_progress, runs_by_key

@@ -16,10 +16,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # the type of a repository's `asset_graph`
-from dagster._core.definitions.freshness import FreshnessState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml_assets.adapters.dagster import AssetGraph, FreshnessState
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.data_age import look_at_ages
 from ml_assets.automation.history import (

@@ -68,10 +68,12 @@ def ui(arguments: argparse.Namespace) -> int:
 
 def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
     """Return the commands of the webserver and the daemon."""
+    from ml_assets.adapters.dagster import DAEMON
+
     options = ["-w", str(workspace)]
     return [
         [sys.executable, "-m", "dagster_webserver", *options, "--host", host, "--port", str(port)],
-        [sys.executable, "-m", "dagster._daemon", "run", *options],
+        [sys.executable, "-m", DAEMON, "run", *options],
     ]
 
 

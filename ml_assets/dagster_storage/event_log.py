@@ -16,18 +16,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as db
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-from dagster._serdes import ConfigurableClassData
-from dagster_shared.record import copy
+from dagster import DagsterEventType, EventLogEntry
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
+from ml_assets.adapters.dagster import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    AssetCheckExecutionRecordStatus,
+    ConfigurableClassData,
+    copy,
+)
+from ml_assets.adapters.dagster_sql import (
+    INDEX_SHARD_NAME,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+    SqliteEventLogStorage,
+)
 from ml_assets.dagster_storage.code_versions import CODE
 
 _BUSY_TIMEOUT_SECONDS = 30

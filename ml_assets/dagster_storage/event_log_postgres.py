@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._serdes import ConfigurableClassData
+from dagster import EventLogEntry
 from sqlalchemy.engine import Connection
 
+from ml_assets.adapters.dagster import ConfigurableClassData
+from ml_assets.adapters.dagster_sql import SqlEventLogStorageTable
 from ml_assets.dagster_storage.event_log import EventLogByDay, is_batch
 from ml_assets.dagster_storage.idle_connections import IdleConnections
 from ml_assets.extras import as_extra_error
 
 try:
-    from dagster_postgres.event_log import PostgresEventLogStorage
-    from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+    from dagster_postgres import PostgresEventLogStorage
+
+    from ml_assets.adapters.dagster_postgres import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 except ImportError as error:
     raise as_extra_error(error, needed_by="the event log BatchingPostgresEventLogStorage") from error
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import get_user_defined_k8s_config
+from ml_assets.adapters.dagster_k8s import K8sContainerContext, get_user_defined_k8s_config
 
 
 def with_declared_resources(

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import kubernetes
-from dagster_k8s.client import DagsterKubernetesClient
 
+from ml_assets.adapters.dagster_k8s import DagsterKubernetesClient
 from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose, is_complete, is_over
 
 _AS_JSON: Final = {"_preload_content": False, "_request_timeout": (5, 30)}

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
-from dagster._core.execution.retries import RetryMode
-from dagster._core.execution.step_dependency_config import StepDependencyConfig
-from dagster._core.executor.in_process import InProcessExecutor
+
+from ml_assets.adapters.dagster import IN_PROC_CONFIG, InProcessExecutor, RetryMode, StepDependencyConfig
 
 
 def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
@@ -32,7 +30,7 @@ def is_kubernetes(launcher: object) -> bool:
 
     If it is, the module is already imported. Importing it here would take 0.7 s.
     """
-    module = sys.modules.get("dagster_k8s.launcher")
+    module = sys.modules.get("dagster_k8s")
     return module is not None and isinstance(launcher, module.K8sRunLauncher)
 
 

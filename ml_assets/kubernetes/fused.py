@@ -7,17 +7,19 @@ step of this process is done, and it diagnoses a pod before it marks its step as
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.event_api import EventLogCursor
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.execution.context.system import IStepContext, PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.execution.retries import RetryMode
-from dagster._core.execution.step_dependency_config import StepDependencyConfig
-from dagster._core.executor.step_delegating import StepDelegatingExecutor
-from dagster_shared.error import SerializableErrorInfo
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 
+from ml_assets.adapters.dagster import (
+    EventLogCursor,
+    ExecutionPlan,
+    IStepContext,
+    KnownExecutionState,
+    PlanOrchestrationContext,
+    RetryMode,
+    SerializableErrorInfo,
+    StepDependencyConfig,
+)
+from ml_assets.adapters.dagster_k8s import StepDelegatingExecutor
 from ml_assets.kubernetes.handler import ENDS, PodStepHandler, error_of
 
 POLL_SECONDS = 0.5

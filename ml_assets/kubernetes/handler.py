@@ -6,19 +6,26 @@ Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`). The loo
 from collections.abc import Iterator
 from typing import Final
 
-from dagster import DagsterInstance
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
-from dagster._core.execution.context.system import IStepContext, PlanOrchestrationContext
-from dagster._core.execution.plan.objects import StepFailureData, StepRetryData
-from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandlerContext
-from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.executor import K8sStepHandler
-from dagster_k8s.job import UserDefinedDagsterK8sConfig
-from dagster_k8s.launcher import K8sRunLauncher
-from dagster_shared.error import SerializableErrorInfo
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance
+from dagster_k8s import K8sRunLauncher
 
+from ml_assets.adapters.dagster import (
+    IStepContext,
+    PlanOrchestrationContext,
+    SerializableErrorInfo,
+    StepFailureData,
+    StepRetryData,
+    create_execution_plan,
+    execute_plan_iterator,
+)
+from ml_assets.adapters.dagster_k8s import (
+    CheckStepHealthResult,
+    DagsterK8sUnrecoverableAPIError,
+    K8sContainerContext,
+    K8sStepHandler,
+    StepHandlerContext,
+    UserDefinedDagsterK8sConfig,
+)
 from ml_assets.kubernetes.amounts import with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, is_conflict, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis

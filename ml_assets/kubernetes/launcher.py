@@ -10,21 +10,28 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from dagster import DagsterRun, Field, Noneable, StringSource
-from dagster._core.events import EngineEventData
-from dagster._core.launcher import LaunchRunContext, ResumeRunContext
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._serdes import ConfigurableClassData
 
+from ml_assets.adapters.dagster import (
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    EngineEventData,
+    LaunchRunContext,
+    ResumeRunContext,
+    WorkerStatus,
+)
 from ml_assets.extras import as_extra_error
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.quantity import bytes_of, doubled
 
 try:
-    from dagster_k8s.container_context import K8sContainerContext
-    from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
-    from dagster_k8s.launcher import K8sRunLauncher
+    from dagster_k8s import K8sRunLauncher
     from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
+    from ml_assets.adapters.dagster_k8s import (
+        K8sContainerContext,
+        UserDefinedDagsterK8sConfig,
+        get_job_name_from_run_id,
+    )
     from ml_assets.kubernetes.cluster import Cluster
 except ImportError as error:
     raise as_extra_error(error, needed_by="the run launcher PodLauncher") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
-from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster import DagsterExecutionInterruptedError
 
 _GRACE_SECONDS: Final = 15
 """How long an interrupted step has to log its end. The kubelet kills the pod after 30 s."""

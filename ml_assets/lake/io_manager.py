@@ -14,10 +14,9 @@ from typing import Final
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # the type in a job's `asset_layer`
-from dagster._core.execution.context.system import StepExecutionContext  # the type of an input context's `step_context`
 from pydantic import JsonValue
 
+from ml_assets.adapters.dagster import AssetNode
 from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
@@ -265,7 +264,7 @@ def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
     return windows
 
 
-def _step(context: dg.InputContext) -> StepExecutionContext | None:
+def _step(context: dg.InputContext) -> dg.StepExecutionContext | None:
     """Return the step; None if the input is loaded outside of a step, such as by `Definitions.load_asset_value`."""
     try:
         return context.step_context
@@ -273,12 +272,12 @@ def _step(context: dg.InputContext) -> StepExecutionContext | None:
         return None
 
 
-def _last_input(step: StepExecutionContext) -> str:
+def _last_input(step: dg.StepExecutionContext) -> str:
     """Return the input that Dagster loads last. Inputs that only define an order are not loaded."""
     return [name for name, it in step.op_def.input_dict.items() if not it.dagster_type.is_nothing][-1]
 
 
-def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | None) -> list[ArtifactRef]:
+def _current(lake: Lake, context: dg.InputContext, step: dg.StepExecutionContext | None) -> list[ArtifactRef]:
     """Return the artifacts of an input, in the order of their partitions.
 
     Raises:
@@ -305,7 +304,7 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     return found
 
 
-def _made_by(step: StepExecutionContext) -> list[AssetNode]:
+def _made_by(step: dg.StepExecutionContext) -> list[AssetNode]:
     layer = step.job_def.asset_layer
     keys = layer.get_selected_entity_keys_for_node(step.node_handle)
     return [layer.get(key) for key in keys if isinstance(key, dg.AssetKey)]
@@ -357,7 +356,7 @@ def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonV
     return {**facts, **own}
 
 
-def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:
+def _wanted(context: dg.InputContext, step: dg.StepExecutionContext | None) -> list[str]:
     """Return the partition keys to read. An input's `up_to` names the config field that holds the last one."""
     keys = list(context.asset_partition_keys)
     field = (context.definition_metadata or {}).get("up_to")

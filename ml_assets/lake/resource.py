@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.execution.context.system import StepExecutionContext  # an IO manager's `context.step_context`
 
 from ml_assets.lake.origin import git_state
 from ml_assets.lake.run_tags import range_of
@@ -61,12 +60,12 @@ def _open(url: str, options: str) -> Lake:
     return Lake(url, json.loads(options))
 
 
-def step_of(context: StepExecutionContext) -> Step:
+def step_of(context: dg.StepExecutionContext) -> Step:
     """Return the identity of one attempt at a step."""
     return Step(context.run_id, context.step.key, context.previous_attempt_count)
 
 
-def _running_step() -> StepExecutionContext | None:
+def _running_step() -> dg.StepExecutionContext | None:
     """Return the step whose body is running; None outside of a step."""
     try:
         context = dg.OpExecutionContext.get()
@@ -75,7 +74,7 @@ def _running_step() -> StepExecutionContext | None:
     return context.get_step_execution_context()
 
 
-def run_and_ancestors(context: StepExecutionContext) -> tuple[str, ...]:
+def run_and_ancestors(context: dg.StepExecutionContext) -> tuple[str, ...]:
     """Return the run and the runs that it continues after a failure, newest first."""
     found = [context.run_id]
     parent = context.dagster_run.parent_run_id
@@ -86,7 +85,7 @@ def run_and_ancestors(context: StepExecutionContext) -> tuple[str, ...]:
     return tuple(found)
 
 
-def begin_step(lake: Lake, context: StepExecutionContext) -> None:
+def begin_step(lake: Lake, context: dg.StepExecutionContext) -> None:
     """Start recording what a step reads and uses, unless it was started already."""
     step = step_of(context)
     if lake.step != step:
@@ -94,7 +93,7 @@ def begin_step(lake: Lake, context: StepExecutionContext) -> None:
         lake.begin(step, runs=run_and_ancestors(context))
 
 
-def record_step(lake: Lake, context: StepExecutionContext) -> None:
+def record_step(lake: Lake, context: dg.StepExecutionContext) -> None:
     """Store the record of a step, once per attempt.
 
     Called when the last of its inputs has been loaded, and when its body first opens the lake.

@@ -5,8 +5,8 @@ Not here: the tags that name its cause and its model (see `ml_assets.names`).
 
 from collections.abc import Mapping, Sequence
 
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
+from ml_assets.adapters.dagster import (
+    ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )

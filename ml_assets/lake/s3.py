@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
-import s3fs
 from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped]
 from fsspec.asyn import sync, sync_wrapper
 
+from ml_assets.adapters.s3fs import S3FileSystem
 from ml_assets.lake.access import Access, Patience
 from ml_assets.lake.content import bytes_digest, file_digest
 from ml_assets.lake.copies import COPIES
@@ -44,7 +44,7 @@ _MARK: Final = "written-by"  # in an object's metadata: identifies the attempt t
 _log = logging.getLogger(__name__)
 
 
-class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
+class PatientS3(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     """s3fs with a single retry mechanism for all requests.
 
     The retries of s3fs and botocore multiply, are not bounded in time, and miss some transient errors.
@@ -105,12 +105,13 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
         """Make a request without retries."""
         return await super()._call_s3(method, **request)
 
-    async def _call_s3(self, method: str, *more: Any, **request: Any) -> Any:
-        """Make a request with retries. All requests of s3fs use this method."""
+    async def request(self, method: str, *more: Any, **request: Any) -> Any:
+        """Make a request with retries."""
         once, body = super()._call_s3, request.get("Body")
         return await self.patiently(lambda: once(method, *more, **request), size=len(body) if body else 0)
 
-    call_s3 = sync_wrapper(_call_s3)
+    _call_s3 = request  # all requests of s3fs use this method
+    call_s3 = sync_wrapper(request)
 
     async def _abort_mpu(self, bucket: str, key: str, mpu: str) -> None:
         """Abort an upload that failed. Its failure is reported, so a failure to abort it is only logged."""
@@ -292,7 +293,7 @@ class Bucket:
             is_last = number == len(prefixes) - 1
             common = prefixes[-1] if is_last else commonpath([prefixes[number], prefixes[-1]])
             wanted = {"Bucket": self.bucket, "Prefix": common, "StartAfter": after}
-            page = await self.fs._call_s3("list_objects_v2", **wanted)  # noqa: SLF001 - as above
+            page = await self.fs.request("list_objects_v2", **wanted)
             for it in page.get("Contents", []):
                 key = it["Key"]
                 while number < len(prefixes) and _is_past(key, prefixes[number]):

@@ -18,7 +18,8 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     SSLError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+
+from ml_assets.adapters.s3fs import ResponseParserError
 
 FAILURES: Final = (OSError, BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError)
 """Every exception of a failed request. s3fs translates some of them."""

@@ -6,8 +6,8 @@ Not here: what waits in the lake for the sensors (see `ml_assets.orchestration.p
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from typing import Final, Self
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import days_between

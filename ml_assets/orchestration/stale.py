@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, TRAINING, update_groups, wanted_of

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 from typing import Literal
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 from pydantic import JsonValue
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
 from ml_assets.lake.manifest import ArtifactRef, Manifest

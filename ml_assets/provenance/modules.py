@@ -18,7 +18,7 @@ ON_IMPORT: Final = "<import>"
 STORAGE: Final = tuple(
     f"ml_assets.{name}"
     for name in (
-        "alerts", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
+        "adapters", "alerts", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
         "landing", "machine", "project", "provenance.gc.uploads", "provenance.prices", "secrets", "settings",
         "warehouse", "workers",
     )

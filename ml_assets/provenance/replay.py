@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.errors import DagsterMaxRetriesExceededError  # not exported by `dagster`
 
+from ml_assets.adapters.dagster import DagsterMaxRetriesExceededError
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.quarantine import REJECTED

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # the nodes of an asset graph
 from pydantic import JsonValue
 
+from ml_assets.adapters.dagster import AssetNode
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared
@@ -105,7 +105,7 @@ class ModelRetraining:
             for stage, names in GIVEN.items()
         }
 
-    def _declared(self, node: BaseAssetNode) -> dict[str, JsonValue]:
+    def _declared(self, node: AssetNode) -> dict[str, JsonValue]:
         """Return the declared parameters of an asset, without those that the recorded run configuration replaces."""
         declared = node.metadata.get("ml_assets/parameters")
         parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else None

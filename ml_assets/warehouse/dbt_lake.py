@@ -29,17 +29,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.duckdb.plugins import BasePlugin
-from dbt_common.exceptions import DbtRuntimeError
-
+from ml_assets.adapters.dbt import DbtRuntimeError
+from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from dbt.adapters.duckdb.credentials import DuckDBCredentials
-    from dbt.adapters.duckdb.utils import TargetConfig
     from duckdb import DuckDBPyConnection
 
 VARIABLE = "ML_ASSETS_DBT_BINDINGS"
@@ -128,7 +125,7 @@ class Plugin(BasePlugin):
         """Read nothing yet, because `dbt parse` needs no lake."""
         self.config = plugin_config
 
-    def update_connection_config(self, creds: "DuckDBCredentials", config: dict[str, Any]) -> None:
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
         """Reject a profile that sets an option that `ml_assets.warehouse.duckdb_session` pins.
 
         Raises:
@@ -175,7 +172,7 @@ class Plugin(BasePlugin):
                 conn.execute(f"create view lake.{identifier(name)} as {_read({'': quarantine['released']})}")
                 conn.execute("insert into lake.tables values (?)", [name])
 
-    def store(self, target_config: "TargetConfig") -> None:
+    def store(self, target_config: TargetConfig) -> None:
         """Write a finished table to scratch, and replace the model by a view over its files.
 
         Raises:

@@ -41,7 +41,7 @@ from ml_assets.machine.memory_kills import end_pod, kills
 from ml_assets.machine.temporary import temporary_folder
 
 if TYPE_CHECKING:
-    from dbt.contracts.graph.manifest import Manifest
+    from ml_assets.adapters.dbt import Manifest
 
 _FAILED: Final = 2
 """dbt's exit code if a command failed without results."""
@@ -246,16 +246,11 @@ def _serve(options: Sequence[str]) -> float:
 
     Returns only in the children, with the CPU seconds that the server has used since the last fork.
     """
-    import multiprocessing
+    from ml_assets.adapters.dbt_preload import import_dbt
 
-    import dbt.mp_context
-
-    # Semaphores of this context are unnamed, so a killed child leaves none behind, and they need no tracker process.
-    dbt.mp_context._MP_CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]  # noqa: SLF001
-    import dbt.task.build
+    import_dbt()
     import pyarrow.compute
     import pyarrow.parquet  # noqa: F401
-    from dbt.adapters.duckdb.environments import local  # noqa: F401
     from dbt.cli.main import dbtRunner
 
     with temporary_folder("dbt") as folder:
@@ -317,12 +312,10 @@ def _work(spent: float = 0.0) -> None:
 
 
 def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifest | None"]:
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.artifacts.schemas.run import RunExecutionResult
-    from dbt.cli.exceptions import DbtUsageException
     from dbt.cli.main import dbtRunner
-    from dbt.contracts.graph.manifest import Manifest
 
+    from ml_assets.adapters.dbt import DbtUsageException, Manifest, RunExecutionResult
+    from ml_assets.adapters.dbt_duckdb import DuckDBConnectionManager
     from ml_assets.warehouse.dbt_lake import VARIABLE
 
     os.chdir(job["folder"])

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import kubernetes
 from dagster import DagsterRun
-from dagster_k8s.client import DagsterK8sUnrecoverableAPIError, DagsterKubernetesClient
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import (
+from dagster_k8s import K8sRunLauncher, construct_dagster_k8s_job
+
+from ml_assets.adapters.dagster_k8s import (
+    DagsterK8sUnrecoverableAPIError,
+    DagsterKubernetesClient,
+    K8sContainerContext,
     UserDefinedDagsterK8sConfig,
-    construct_dagster_k8s_job,
     get_k8s_job_name,
     get_user_defined_k8s_config,
+    sanitize_k8s_label,
 )
-from dagster_k8s.launcher import K8sRunLauncher
-from dagster_k8s.utils import sanitize_k8s_label
-
 from ml_assets.kubernetes.amounts import with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis, is_over

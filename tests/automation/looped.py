@@ -13,8 +13,8 @@ from unittest import mock
 
 import dagster as dg
 import polars as pl
-from dagster._core.storage.tags import RUN_KEY_TAG
 
+from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.alerts.resource import KINDS, Alerts
 from ml_assets.automation.retraining import drift_sensor, performance_sensor, retraining_floor
 from ml_assets.automation.watch import watch_sensor

@@ -12,10 +12,10 @@ from typing import Any, get_args
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.alerts.channels import LogChannel
 from ml_assets.alerts.outbox import Delivery, Outbox
 from ml_assets.automation.alerts import _DECIDED

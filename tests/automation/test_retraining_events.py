@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER
 from ml_assets.contracts.artifacts import Retraining
 from ml_assets.models.monitoring import read_monitoring

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.automation import updates
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import updates_sensor

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import RUN_KEY_TAG
 
+from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.updates import tick
 from ml_assets.lake.resource import LakeResource

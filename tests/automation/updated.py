@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG
 
+from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.alerts.resource import KINDS, Alerts
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick

@@ -9,27 +9,25 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    GrpcServerCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
-from dagster._core.storage.schedules import SqliteScheduleStorage
-from dagster_shared.error import SerializableErrorInfo
 
+from ml_assets.adapters.dagster import SerializableErrorInfo
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import Cost
 from ml_assets.models.leaks import record_asset
+from tests.adapters.dagster import (
+    GrpcServerCodeLocationOrigin,
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+    SensorInstigatorData,
+    SqliteScheduleStorage,
+    TickData,
+    TickStatus,
+)
 from tests.automation.looped import MODEL, World, declared, world
 from tests.builders import frame, put
 from tests.cli.commands import Command

@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 import pytest
-from dbt.adapters.duckdb.credentials import DuckDBCredentials
-from dbt_common.exceptions import DbtRuntimeError
+from ml_assets.adapters.dbt import DbtRuntimeError
+from ml_assets.adapters.dbt_duckdb import DuckDBCredentials
 
 from ml_assets.warehouse.dbt_lake import VARIABLE, Plugin, read_bindings
 from ml_assets.warehouse.duckdb_session import SETTINGS

@@ -12,14 +12,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from dagster import Shape
-from dagster._config import process_config
-from dagster._core.instance.config import dagster_instance_config
-from dagster._core.test_utils import create_run_for_test, instance_for_test
-from dagster_k8s.job import construct_dagster_k8s_job
+from dagster import Shape, instance_for_test
+from dagster_k8s import construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
+from tests.adapters.dagster import dagster_instance_config, process_config
+from tests.adapters.dagster_daemon import create_run_for_test
 from tests.deploy.kube import as_kubernetes_reads_it
 
 ROOT = Path(__file__).parents[2]

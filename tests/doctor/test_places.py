@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._daemon.types import DaemonHeartbeat
 
 from ml_assets.doctor import lake as lake_doctor
 from ml_assets.doctor import machine
@@ -21,6 +20,7 @@ from ml_assets.doctor.instance import dagster_instance
 from ml_assets.doctor.lake import lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.s3 import Bucket
+from tests.adapters.dagster_daemon import DaemonHeartbeat
 from tests.flights import DBT_PROJECT
 
 S3 = Callable[[str], Mapping[str, Any]]

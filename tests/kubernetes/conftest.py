@@ -13,9 +13,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.execution.api import execute_run_iterator
 
+from tests.adapters.dagster import ReconstructableRepository, execute_run_iterator
 from tests.kubernetes.pretended import PretendedCluster, pretended_cluster
 
 LOCATION = Path(__file__).parent / "location.py"

@@ -8,9 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._utils.interrupts import capture_interrupts
 
+from tests.adapters.dagster import capture_interrupts
 from tests.kubernetes.conftest import Shop
 from tests.kubernetes.pretended import Fate, deleted, dies, out_of_memory, preempted, runs, stays
 
@@ -219,7 +218,7 @@ def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resu
     shop.instance.report_engine_event("A run's pod began.", run)
     begins = [("PIPELINE_START", None), ("STEP_START", step)]
     for kind, key in begins:
-        event = DagsterEvent(event_type_value=kind, job_name=run.job_name, step_key=key)
+        event = dg.DagsterEvent(event_type_value=kind, job_name=run.job_name, step_key=key)
         shop.instance.report_dagster_event(event, run.run_id)
     shop.cluster.fates["tuning"] = [dies]
     resumed = shop.work(shop.now(run), resumes=True)
@@ -227,5 +226,5 @@ def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resu
     (again,) = shop.messages(run, "STEP_UP_FOR_RETRY")
     assert "It is retried" in again
     assert (SUCCESS if step == "features" else FAILURE) == resumed.status
-    restarted = shop.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_RESTARTED)
+    restarted = shop.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_RESTARTED)
     assert (step == "features") == bool(restarted)

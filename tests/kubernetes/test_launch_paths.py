@@ -8,21 +8,27 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import LaunchRunContext
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
-from dagster._daemon.backfill import execute_backfill_iteration
-from dagster._daemon.sensor import execute_sensor_iteration
-from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
-from dagster_graphql.client.query import LAUNCH_PARTITION_BACKFILL_MUTATION, LAUNCH_PIPELINE_EXECUTION_MUTATION
-from dagster_graphql.test.utils import execute_dagster_graphql
 
+from ml_assets.adapters.dagster import LaunchRunContext
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import POD, PodPolicy
 from ml_assets.models.pod_tags import pod_tags
+from tests.adapters.dagster import InProcessCodeLocationOrigin
+from tests.adapters.dagster_daemon import (
+    InProcessWorkspaceLoadTarget,
+    LoadableTargetOrigin,
+    ScheduleIterationTimes,
+    WorkspaceProcessContext,
+    create_test_daemon_workspace_context,
+    execute_backfill_iteration,
+    execute_sensor_iteration,
+    launch_scheduled_runs,
+)
+from tests.adapters.dagster_graphql import (
+    LAUNCH_PARTITION_BACKFILL_MUTATION,
+    LAUNCH_PIPELINE_EXECUTION_MUTATION,
+    execute_dagster_graphql,
+)
 from tests.golden_files import as_json, check_golden
 from tests.kubernetes.conftest import LOCATION, Shop
 from tests.kubernetes.location import TUNING

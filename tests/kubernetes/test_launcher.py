@@ -2,13 +2,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import LaunchRunContext, ResumeRunContext
-from dagster._core.launcher.base import WorkerStatus
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
-from dagster_k8s.launcher import K8sRunLauncher
+from dagster_k8s import K8sRunLauncher
 from urllib3.exceptions import MaxRetryError
 
+from ml_assets.adapters.dagster import LaunchRunContext, ResumeRunContext, WorkerStatus
 from ml_assets.kubernetes.launcher import PodLauncher
+from tests.adapters.dagster import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from tests.kubernetes.conftest import LAUNCHER, Shop
 from tests.kubernetes.pretended import deleted, out_of_memory, stays, taken_away
 

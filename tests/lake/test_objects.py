@@ -168,14 +168,14 @@ def requests_of(lake: Objects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(method)
         return await once(fs, method, **request)
 
-    listed = type(lake.fs)._call_s3
+    listed = type(lake.fs).request
 
     async def listing(fs: Any, method: str, *more: Any, **request: Any) -> Any:
         asked.append(method)
         return await listed(fs, method, *more, **request)
 
     monkeypatch.setattr(type(lake.fs), "once", noted)
-    monkeypatch.setattr(type(lake.fs), "_call_s3", listing)
+    monkeypatch.setattr(type(lake.fs), "request", listing)
     return asked
 
 

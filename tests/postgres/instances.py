@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres import PostgresEventLogStorage
 
 from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLogStorage
 

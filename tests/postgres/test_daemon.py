@@ -8,15 +8,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.load_target import WorkspaceLoadTarget
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from dagster._daemon.sensor import execute_sensor_iteration
-from dagster._scheduler.scheduler import launch_scheduled_runs
 
+from ml_assets.adapters.dagster import DATA_VERSION_TAG
+from tests.adapters.dagster import CodeLocationOrigin, InProcessCodeLocationOrigin
+from tests.adapters.dagster_daemon import (
+    LoadableTargetOrigin,
+    QueuedRunCoordinatorDaemon,
+    WorkspaceLoadTarget,
+    create_test_daemon_workspace_context,
+    execute_sensor_iteration,
+    launch_scheduled_runs,
+)
 from tests.postgres import toy
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server

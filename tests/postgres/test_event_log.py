@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as db
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster_postgres.event_log import PostgresEventLogStorage
-from dagster_shared.check import CheckError
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster_postgres import PostgresEventLogStorage
 
 from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLogStorage
 from ml_assets.dagster_storage.idle_connections import IdleConnections
+from tests.adapters.dagster import AssetCheckEvaluationPlanned, AssetMaterializationPlannedData, CheckError
 from tests.event_logs import KEY, run_all, told
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server

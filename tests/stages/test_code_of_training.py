@@ -8,8 +8,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.loader import LoadingContextForTest
 
 from ml_assets.assembly import model_assets
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
@@ -27,6 +25,7 @@ from ml_assets.orchestration.groups import (
     serving,
 )
 from ml_assets.orchestration.staleness import Wanted, first_to_make, out_of_date
+from tests.adapters.dagster import CachingStaleStatusResolver, LoadingContextForTest, StaleStatus
 from tests.builders import days, put
 from tests.dagster_storage.test_event_log import instance_with
 from tests.edited import PART_INVERTED, edited

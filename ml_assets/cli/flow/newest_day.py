@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
+from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution import compute_logs
 
+from ml_assets.adapters.dagster import compute_logs
 from ml_assets.cli.console import log_watcher
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerEvent

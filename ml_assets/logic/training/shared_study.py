@@ -139,6 +139,8 @@ class _Worker:
     def _value(self, trial: Trial) -> float:
         from optuna import TrialPruned
 
+        from ml_assets.adapters.optuna import suggest
+
         number = trial.user_attrs.get(NUMBER)
         if number is None:
             # Another worker was faster, and Optuna created a trial that the coordinator did not queue.
@@ -146,7 +148,7 @@ class _Worker:
         self.ran += 1
         self._study.sampler = sampler(self._trials.search.seed, number)
         for name, where in distributions(self._trials.searched).items():
-            trial._suggest(name, where)  # noqa: SLF001 - `Study.ask` does so; it cannot know the number that draws
+            suggest(trial, name, where)
         value, rounds = self._trials.run(trial)
         trial.set_user_attr(ROUNDS, rounds)
         if value is None:
@@ -195,10 +197,11 @@ def _retry_lost(study: Study, found: Sequence[FrozenTrial], fetched: set[int]) -
     """
     import optuna
 
-    record = getattr(study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no public way
+    from ml_assets.adapters.optuna import record_heartbeat
+
     for trial in found:
-        if record is not None and trial.state.name == "RUNNING" and trial.number not in fetched:
-            record(trial._trial_id)  # noqa: SLF001 - as above
+        if trial.state.name == "RUNNING" and trial.number not in fetched:
+            record_heartbeat(study, trial)
             fetched.add(trial.number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `Study.optimize` does the same

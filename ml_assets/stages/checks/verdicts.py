@@ -12,10 +12,8 @@ from typing import Final, NamedTuple
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData as Target,  # `dagster` 1.13 does not export it
-)
 
+from ml_assets.adapters.dagster import AssetCheckEvaluationTargetMaterializationData as Target
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.states import State, describe_states, state_of_all
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits

@@ -1,11 +1,11 @@
 """LightGBM parameters: names that it knows, and those that may not be set."""
 
 import pytest
-from lightgbm.basic import _ConfigAliases  # its table has no public name (4.7.0)
 
 from ml_assets.contracts.boosting_parameters import DERIVED, SETTABLE
 from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.training.parameters import DEFAULTS, canonical_parameters, full_parameters
+from tests.adapters.lightgbm import _ConfigAliases
 
 
 @pytest.mark.parametrize(
