@@ -16,7 +16,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.store import Lake
 from tests.builders import flights_declared
 from tests.cli.commands import Command
-from tests.logic.simulated import World, day, lived
+from tests.logic.simulated import World, day, simulated
 
 SPAN = ["--from", "2013-01-29", "--to", "2013-02-10"]
 
@@ -115,7 +115,7 @@ def telling(stream: io.StringIO, **world: Any) -> str:
     """Return the reported progress of the simulated states, day by day."""
     tell = teller(stream)
     for number in range(61):
-        lives = lived(World(**world), last=day(number), policies=["triggered"])
+        lives = simulated(World(**world), last=day(number), policies=["triggered"])
         tell(day(number), list(lives.values()), number // 7)
     return stream.getvalue()
 

