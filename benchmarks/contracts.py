@@ -27,9 +27,9 @@ import numpy as np
 import polars as pl
 import psutil
 
+from benchmarks.pandera_schema import to_pandera
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.schema import to_pandera
 from ml_assets.contracts.table import Column, Relationship, TableContract
 
 HERE = Path(__file__).resolve()

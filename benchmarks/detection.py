@@ -46,7 +46,8 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules
 from ml_assets.logic.tables.training_set import assemble_training_set
-from ml_assets.logic.training.model import contributions, fit, predict
+from ml_assets.logic.training.encoding import encode, to_matrix
+from ml_assets.logic.training.model import fit, load_booster, mean_contributions, predict
 
 SPANS = {"February": (2, 2), "May": (5, 5), "September": (9, 9), "May to July": (5, 7)}
 DRIFTS: tuple[tuple[str, int], ...] = (  # and the days that a slope may take first
@@ -172,7 +173,8 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
             rounds=80, seed=1, threads=2, device="cpu", unseen_categories="missing", reference=data.rows.clear(),
         )  # fmt: skip
         spec, booster = fitted.spec, fitted.booster
-        shares = contributions(booster, spec, data.part("train").gather_every(20))
+        sample = encode(data.part("train").gather_every(20), spec.features, spec.vocabularies, "missing")
+        shares = mean_contributions(load_booster(booster, spec), to_matrix(sample), threads=2)
         rows = features.filter(pl.col(DAY).dt.month().is_between(first, last))
         settings = declared.retraining.model_dump(include=set(Rules.__dataclass_fields__))
         yield (
@@ -183,7 +185,7 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
                 ),
                 target=target,
                 features=spec.features,
-                weights=dict(shares.select(shares.columns[:2]).iter_rows()),
+                weights={feature.name: share for feature, share in zip(spec.features, shares.tolist(), strict=True)},
                 score=lambda frame, booster=booster, spec=spec: predict(booster, spec, frame)["score"],  # type: ignore[misc]
                 metric=find_metric(declared.metric, declared.task),
                 limits=DriftLimits(**declared.drift.model_dump()),

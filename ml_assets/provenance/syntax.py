@@ -27,7 +27,6 @@ from ml_assets.provenance.modules import (
     resolve,
 )
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SKIPPED: Final = {"ctx", "kind", "type_comment", "type_params", "returns", "annotation"}
 _FIELD_TEXTS: Final = {"description", "title"}

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.pandera_schema import to_pandera
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.schema import request_schema, to_pandera
+from ml_assets.contracts.schema import request_schema
 from ml_assets.contracts.table import Column, TableContract
 from tests.contracts.strategies import OTHERS, any_frame, contracts
 

@@ -1,4 +1,4 @@
-"""Train a LightGBM model on encoded rows, store it as text, load it, and compute scores and contributions.
+"""Train a LightGBM model on encoded rows, store it as text, load it, and compute scores and mean |SHAP|.
 
 Not here: encoding (see `encoding`), selecting features (see `importances`), tuning (see `tuning`), and the drift
 reference (see `ml_assets.logic.monitoring.reference`).
@@ -293,28 +293,6 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
     )
 
 
-def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
-    """Return the mean |SHAP| of each feature over these rows, in the model's raw units (log odds for binary).
-
-    LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888); classes are summed.
-
-    Returns:
-        `feature`, `mean_abs_shap`, in the model's order.
-
-    Raises:
-        ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
-        DataError: There are no rows.
-    """
-    booster = load_booster(model_text, spec)
-    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
-    return pl.DataFrame(
-        {
-            "feature": [feature.name for feature in spec.features],
-            "mean_abs_shap": mean_contributions(booster, matrix, threads=threads),
-        }
-    )
-
-
 def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) -> Vector:
     """Return (rows,) scores, or (rows, classes) for multiclass."""
     if matrix.shape[0] == 0:
@@ -324,7 +302,9 @@ def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) 
 
 
 def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
-    """Return (features,) the mean |SHAP| over the rows, summed over classes.
+    """Return (features,) the mean |SHAP| over the rows in raw units (log odds for binary), summed over classes.
+
+    It is LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888).
 
     Raises:
         DataError: There are no rows.
