@@ -13,7 +13,7 @@ import pytest
 
 from ml_assets.alerts.outbox import Outbox
 from ml_assets.alerts.resource import Alert
-from ml_assets.contracts.artifacts import Card, Promotion, Retraining
+from ml_assets.contracts.artifacts import Card, Retraining
 from ml_assets.doctor.lake import promotion_logs
 from ml_assets.doctor.order import order
 from ml_assets.lake.errors import CorruptArtifactError, LakeError
@@ -173,7 +173,7 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
             read()
         except LakeError as error:
             yield str(error)
-    for check in (partial(promotion_logs, resource, Promotion), partial(order, resource)):
+    for check in (partial(promotion_logs, resource), partial(order, resource)):
         yield from (finding.text for finding in check() if finding.state != "ok")
     yield from (str(record.exc_info) for record in caplog.records)
 
