@@ -28,6 +28,7 @@ import polars as pl
 from benchmarks.overhead import ROOT, _inputs
 from benchmarks.plain import chosen
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.backtest.detection import (
     DAY,
@@ -45,7 +46,7 @@ from ml_assets.logic.backtest.injection import Injection
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules
-from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.encoding import encode, to_matrix
 from ml_assets.logic.training.model import fit, load_booster, mean_contributions, predict
 
@@ -160,14 +161,14 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
     )
     key, target, known = declared.features.key, declared.labels.target, declared.labels.known_time
     truth = labels.sort(known).unique(key, keep="last").select(*key, pl.col(target).cast(pl.Int8))
+    of_model = ModelColumns(
+        model, declared.task, target, key, declared.features.event_time, declared.features.prediction_time, known,
+        tuple(columns),
+    )  # fmt: skip
     for name in spans:
         first, last = SPANS[name]
-        data = assemble_training_set(
-            features, labels, model=model, task=declared.task, target=target, key=key,
-            event_time=declared.features.event_time, prediction_time=declared.features.prediction_time,
-            known_time=known, feature_list=columns, as_of=date(2013, first, 1), train_days=None, validation_days=7,
-            test_days=1,
-        )  # fmt: skip
+        windows = windows_as_of(date(2013, first, 1), train_days=None, validation_days=7, test_days=1)
+        data = assemble_training_set(features, labels, of_model, windows)
         fitted = fit(
             data, features=[column.name for column in columns], parameters={"num_leaves": 31, "learning_rate": 0.1},
             rounds=80, seed=1, threads=2, device="cpu", unseen_categories="missing", reference=data.rows.clear(),

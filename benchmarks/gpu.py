@@ -132,7 +132,7 @@ def _fit(data: TrainingSet, names: list[str], device: Device, *, rounds: int, th
 def flights(lake: str) -> TrainingSet:
     """Return the flights' newest training set."""
     opened = Lake(lake)
-    found: TrainingSet = opened.get(opened.find("flight_delay/training_set"), TrainingSet, is_input=False)
+    found: TrainingSet = opened.get(opened.find("flight_delay/training_set"), TrainingSet)
     return found
 
 

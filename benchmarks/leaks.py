@@ -92,7 +92,7 @@ class Corpus:
         for uid, span in reach.sources.items():
             keys = [""] if span is None else [str(day) for day in days_between(*span)]
             found = self.lake.newest(f"raw/{self.manifest['sources'][uid]['name']}", keys)
-            rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame, is_input=False))
+            rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame))
         scratch = self.folder / name
         scratch.mkdir()
         with Rebuilds(self.project, self.manifest, scratch, workers=1) as rebuilds:

@@ -130,7 +130,7 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
     from ml_assets.lake.resource import LakeResource
     from tests.flights import build
 
-    lake = LakeResource().open().url
+    lake = LakeResource().connect().url
     with open_instance() as found, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         defs = build(loggers=Progress(nowhere).loggers())
         graph = defs.resolve_asset_graph()

@@ -80,7 +80,7 @@ def main() -> None:
     run = _runner(arguments.executor)
     run([dg.AssetKey([name, stage]) for stage in TRAINING], config, {})
     run([dg.AssetKey([name, stage]) for stage in MONITORING], {}, days)
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     booster = lake.get(lake.find(f"{name}/model"), Model).booster
     print(hashlib.blake2b(booster.encode(), digest_size=16).hexdigest())
 

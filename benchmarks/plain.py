@@ -18,11 +18,12 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
-from ml_assets.logic.evaluation.report import evaluate
+from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from ml_assets.logic.monitoring.drift import measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.performance import measure_performance
@@ -32,7 +33,7 @@ from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 from ml_assets.logic.promotion.gate import judge
-from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.importances import measure_importances
 from ml_assets.logic.training.model import fit, predict
@@ -79,19 +80,15 @@ def work(
 ) -> str:
     """Train, evaluate, predict and watch; return the model's text."""
     key, threads = declared.features.key, declared.training.threads
+    columns = ModelColumns(
+        declared.name, declared.task, declared.labels.target, key, declared.features.event_time,
+        declared.features.prediction_time, declared.labels.known_time, features,
+    )  # fmt: skip
     data = assemble_training_set(
         pl.scan_parquet([*files["features"].values()], glob=False),
         pl.scan_parquet([*files["labels"].values()], glob=False),
-        model=declared.name,
-        task=declared.task,
-        target=declared.labels.target,
-        key=key,
-        event_time=declared.features.event_time,
-        prediction_time=declared.features.prediction_time,
-        known_time=declared.labels.known_time,
-        feature_list=features,
-        as_of=as_of,
-        **declared.split.model_dump(),
+        columns,
+        windows_as_of(as_of, **declared.split.model_dump()),
     )
     data.rows.write_parquet(out / "training_set.parquet")
 
@@ -149,21 +146,16 @@ def work(
 
     test = data.part("test")
     evaluation = evaluate(
-        rows=test,
-        scores=predict(model.booster, model.spec, test, threads=threads),
-        train=train,
-        summary=data.summary,
-        model_name=declared.name,
-        model_version="",
-        training_set_version="",
-        metric=declared.metric,
-        operating_point=declared.operating_point,
-        slices=declared.evaluation.slices,
-        baseline_rates=declared.evaluation.baselines,
-        seed=declared.seed,
+        test,
+        train,
+        data.summary,
+        Opponent("", predict(model.booster, model.spec, test, threads=threads)),
+        EvaluationPlan(
+            metric=declared.metric, slices=declared.evaluation.slices, baseline_rates=declared.evaluation.baselines,
+            seed=declared.seed, operating_point=declared.operating_point, threads=threads,
+        ),
         last_seen_day=model.spec.last_seen_day,
-        threads=threads,
-    )
+    )  # fmt: skip
     evaluation_plots(evaluation, classes=data.summary.classes)
     (out / "evaluation.json").write_text(evaluation.summary.model_dump_json(), encoding="utf-8")
     evaluation.slices.write_parquet(out / "slices.parquet")
@@ -205,19 +197,7 @@ def work(
             )
         )
         drift[-1].table.write_parquet(out / f"drift-{day}.parquet")
-        performance.append(
-            measure_performance(
-                scored,
-                labels,
-                model=declared.name,
-                task=declared.task,
-                key=key,
-                target=declared.labels.target,
-                known_time=declared.labels.known_time,
-                day=day,
-                metrics=declared.measured,
-            )
-        )
+        performance.append(measure_performance(scored, labels, columns, day=day, metrics=declared.measured))
         (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")
     drift_plot(drift[-1])
     drift_history_plot([one.summary for one in drift])

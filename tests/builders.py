@@ -24,6 +24,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
@@ -78,6 +79,22 @@ def put(
 ) -> Manifest:
     """Keep an artifact in the lake, with as much of an origin as the test gives."""
     return lake.put(asset, partition, artifact, Origin(**making))
+
+
+class OneLedger(LakeResource):
+    """A lake whose stages share one ledger, so that a test can read what they recorded.
+
+    Dagster copies a resource for every call, so the ledger is found by its name.
+    """
+
+    name: str = ""
+
+    def ledger(self) -> StepLedger:
+        """Return the ledger."""
+        return _LEDGERS.setdefault((self.url, self.name), StepLedger(self.connect()))
+
+
+_LEDGERS: dict[tuple[str, str], StepLedger] = {}
 
 
 def days(first: date, count: int) -> list[date]:
@@ -189,7 +206,7 @@ class Project:
     @property
     def flow(self) -> Flow:
         """The flow of the model, as the command runs it."""
-        return Flow(self.defs, self.declared, self.model, self.lake.open(), InProcess(self.defs, self.instance))
+        return Flow(self.defs, self.declared, self.model, self.lake.connect(), InProcess(self.defs, self.instance))
 
     def run(self, *, as_of: str | None = None, first: str | None = None, last: str | None = None) -> list[str]:
         """Run the whole flow as the command does, and return its output.

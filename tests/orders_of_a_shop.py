@@ -137,7 +137,7 @@ def main(folder: Path, threads: int) -> None:
     whole = declared(folder / "orders.csv", threads)
     with nothing_rendered(), project(lake, whole, manifest=read_manifest(dbt), project_dir=dbt) as run:
         run.run()
-        opened = lake.open()
+        opened = lake.connect()
         assets = sorted(key.to_user_string() for key in run.defs.resolve_asset_graph().get_all_asset_keys())
         found = {str(ref.asset): {day: it.version for day, it in opened.newest(asset).items()}
                  for asset in assets for ref in [*opened.newest(asset).values()][:1]}  # fmt: skip

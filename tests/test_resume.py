@@ -43,8 +43,8 @@ def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
 
 @dg.asset(deps=["numbers"])
 def fragile(ml_assets_lake: LakeResource) -> pl.DataFrame:
-    opened = ml_assets_lake.open()
-    read: pl.DataFrame = opened.get(opened.newest("numbers", [""], runs=opened.runs)[""], pl.DataFrame)
+    ledger = ml_assets_lake.ledger()
+    read: pl.DataFrame = ledger.get(ledger.newest("numbers", [""])[""], pl.DataFrame)
     if STATE["fails"]:
         raise RuntimeError("the first time")
     return read

@@ -114,7 +114,7 @@ def _value(lake: Lake, path: str) -> object:
     if ref is None:
         top, *parts = path.split("/")
         return _READERS[top](lake, parts)
-    value = lake.get(ref, _KINDS.get(ref.asset.split("/")[-1], pl.DataFrame), is_input=False)
+    value = lake.get(ref, _KINDS.get(ref.asset.split("/")[-1], pl.DataFrame))
     return lake.manifest(ref), {name: _plain(it) for name, it in getattr(value, "__dict__", {"": value}).items()}
 
 

@@ -106,7 +106,7 @@ def s3(scene: Scene) -> Iterator[Trial]:
                 lake = LakeResource(url=f"s3://{bucket}/lake", options={**options, "endpoint_url": proxy.endpoint})
                 with scene.flow.flow(lake) as whole:
                     whole.run(first=PREDICTED)
-                is_same = outcome(lake.open()) == outcome(Lake(str(scene.flow.lake)))
+                is_same = outcome(lake.connect()) == outcome(Lake(str(scene.flow.lake)))
                 for kind, times in proxy.injected.items():
                     for _ in range(times):
                         yield Trial(kind, "survived" if is_same else "lost", "" if is_same else "another end")

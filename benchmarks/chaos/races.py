@@ -60,7 +60,7 @@ def _minute(number: int) -> int:
 
 
 def _minutes(lake: Lake) -> set[float]:
-    frame: pl.DataFrame = lake.get(lake.find("raw/flights", PREDICTED), pl.DataFrame, is_input=False)
+    frame: pl.DataFrame = lake.get(lake.find("raw/flights", PREDICTED), pl.DataFrame)
     return set(frame["air_time"].drop_nulls().cast(pl.Float64))
 
 

@@ -369,7 +369,7 @@ def run_request(lake: Lake, declared: ModelDeclaration, record: Retraining) -> d
     as_of: dict[str, Any] = {"as_of": str(record.as_of)}
     if training.split is not None:
         as_of["split"] = training.split.model_dump()
-    tuning: dict[str, Any] = {"first_parameters": dict(lake.get(champion, _Parameters, is_input=False).spec.parameters)}
+    tuning: dict[str, Any] = {"first_parameters": dict(lake.get(champion, _Parameters).spec.parameters)}
     if training.trials is not None:
         tuning["trials"] = training.trials
     config = {"training_set": as_of, "tuning": tuning}

@@ -256,9 +256,9 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
     if not newest:
         raise dg.Failure(f"{plan.name} has no features to score. Materialize them: ml-assets run {plan.name}")
     [(day, ref)] = newest.items()
-    model: Model = lake.get(ArtifactRef(asset=f"{plan.name}/model", version=version), Model, is_input=False)
+    model: Model = lake.get(ArtifactRef(asset=f"{plan.name}/model", version=version), Model)
     try:
-        rows: pl.DataFrame = lake.get(ref, pl.DataFrame, is_input=False)
+        rows: pl.DataFrame = lake.get(ref, pl.DataFrame)
         return day, predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
     except (ContractError, DataError, CorruptArtifactError) as error:
         raise dg.Failure(

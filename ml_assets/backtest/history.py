@@ -284,15 +284,10 @@ class ModelHistory:
             .hstack(self.scores(champion, day))
             .with_columns(model_version=pl.lit(champion.version)),
             known,
-            model=self.plan.name,
-            task=declared.task,
-            key=self.plan.key,
-            target=declared.labels.target,
-            known_time=declared.labels.known_time,
+            self.plan.columns,
             day=day,
             metrics=[self.metric.name],
             former=None if former is None else (former.version, self.scores(former, day)),
-            personal=self.plan.personal,
         ).summary
 
     def population(self, watched: BacktestModel, days: Sequence[date]) -> Population:

@@ -15,8 +15,9 @@ from ml_assets.backtest.history import BacktestModel, ModelHistory
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.store import Lake, Origin
+from ml_assets.lake.store import Lake
 from ml_assets.logic.backtest import simulation_report as report
 from ml_assets.logic.backtest.detection_report import OnDone, short_figures
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
@@ -87,7 +88,8 @@ def run_backtest(
         DataError: features or labels of a day are missing, or there are too few to train on.
     """
     begun = time.perf_counter()
-    reads, (features, labels) = _read(plan, lake, request)
+    ledger = StepLedger(lake)
+    features, labels = _read(plan, ledger, request)
     features, labels = injected(plan, features, labels, request.injections)
     declared = plan.declaration
     watch = declared.watch
@@ -102,31 +104,29 @@ def run_backtest(
     simulation = _report(plan, past, states, detection, request, begun=begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, simulation,
-        Origin(inputs=reads, parameters=_parameters(request), seconds=simulation.summary.seconds,
-               code_version=code_version([simulate, ModelHistory, report.results, measure_detection])),
+        ledger.origin(
+            ledger.inputs, parameters=_parameters(request), seconds=simulation.summary.seconds,
+            code_version=code_version([simulate, ModelHistory, report.results, measure_detection]),
+        ),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
 
 
-def _read(
-    plan: ModelPlan, lake: Lake, request: BacktestRequest
-) -> tuple[tuple[ArtifactRef, ...], tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return features and labels of all days that the backtest may need, and their artifacts."""
+def _read(plan: ModelPlan, ledger: StepLedger, request: BacktestRequest) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return features and labels of all days that the backtest may need."""
     days = [str(day) for day in days_between(first_feature_day(plan.declaration, request.first), request.last)]
-    reads: list[ArtifactRef] = []
     frames = []
     for stage in ("features", "labels"):
         asset = plan.asset(stage).to_user_string()
-        refs = lake.newest(asset, days)
+        refs = ledger.lake.newest(asset, days)
         missing = [day for day in days if day not in refs]
         if missing:
             raise DataError(
                 f"{asset} has nothing for {len(missing)} of {len(days)} days, the first of them {missing[0]}; "
                 f"materialize it first: ml-assets run {plan.name}."
             )
-        reads += [refs[day] for day in days]
-        frames.append(lake.scan([refs[day] for day in days], is_input=False).collect())
-    return tuple(reads), (frames[0].sort(DAY, maintain_order=True), frames[1])
+        frames.append(ledger.scan([refs[day] for day in days]).collect())
+    return frames[0].sort(DAY, maintain_order=True), frames[1]
 
 
 def injected(

@@ -37,7 +37,7 @@ def show_champion(arguments: argparse.Namespace) -> int:
     model = read_declarations().model(arguments.model)
     zone = model.days.timezone
     day = None if arguments.on is None else _past_day(arguments.on, zone)
-    log = PromotionLog(LakeResource().open(), model.name)
+    log = PromotionLog(LakeResource().connect(), model.name)
     entries = [*log.verified().entries] if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
     since, waits = serving_since(entries), waiting(entries)
     if arguments.json:

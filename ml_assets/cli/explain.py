@@ -62,7 +62,7 @@ def explain_models(arguments: argparse.Namespace) -> int:
 
     declared = read_declarations()
     model = declared.model(arguments.model)
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     loop = read_monitoring(lake, model)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     with open_instance() as opened:

@@ -35,6 +35,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.contracts.errors import DataError
+    from ml_assets.lake.ledger import StepLedger
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
     from ml_assets.orchestration.flow import day_given
@@ -49,11 +50,11 @@ def leaktest(arguments: argparse.Namespace) -> int:
         raise DataError(f"--to {last} is before --from {first}; swap them.")
     prepare()
     plan = ModelPlan.of(model, read_table_contracts())
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     report = leak_test(
         plan, lake, find_project().dbt, samples=arguments.samples, seed=arguments.seed,
         days=(first, last) if arguments.first or arguments.last else None, log=progress.log,
     )  # fmt: skip
-    store_report(lake, plan, report, lambda day: first <= day <= last)
+    store_report(StepLedger(lake), plan, report, lambda day: first <= day <= last)
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
     return 1 if report.leaks else 0

@@ -31,6 +31,6 @@ def promote(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.flow.project import read_declarations
     from ml_assets.lake.resource import LakeResource
 
-    decision = LogChange.of(read_declarations().model(arguments.model), LakeResource().open(), arguments)
+    decision = LogChange.of(read_declarations().model(arguments.model), LakeResource().connect(), arguments)
     otherwise = f"Train it again for a new verdict of the gate: ml-assets run {decision.model.name}."
     return decision.settle(decision.version(arguments.version), "promote", otherwise=otherwise)

@@ -43,7 +43,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
 
     _check(arguments)
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     found = [
         it for it in set_aside(lake, arguments.table) if arguments.day is None or it.partition in {arguments.day, ""}
     ]

@@ -24,7 +24,7 @@ def rollback(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.logic.promotion.log import standing
 
-    decision = LogChange.of(read_declarations().model(arguments.model), LakeResource().open(), arguments)
+    decision = LogChange.of(read_declarations().model(arguments.model), LakeResource().connect(), arguments)
     before = standing(decision.entries)[:-1]
     if arguments.to is not None:
         version = decision.version(arguments.to)

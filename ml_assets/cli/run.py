@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     declared = read_declarations()
     model = declared.model(arguments.model) if arguments.model else declared.only_model()
     defs = load_definitions(Overrides(loggers=progress.loggers()))
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     newest = None
     if arguments.as_of is None:
         contracts = read_table_contracts()

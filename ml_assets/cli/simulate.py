@@ -68,7 +68,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     span = Span.of(model, as_of=None, first=str(request.first), last=str(request.last))
     progress.log("preparing")
     prepare()
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     with open_instance() as found:
         defs = load_definitions(Overrides(loggers=progress.loggers()))
         flow = Flow(defs, declared, model, lake, InProcess(defs, found))
@@ -84,7 +84,7 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
         on_day=ProgressReporter(sys.stderr, request, progress),
         on_rules=lambda done, total: progress.log(f"rules tested: {done} of {total}"),
     )
-    made: Simulation = lake.get(ref, Simulation, is_input=False)
+    made: Simulation = lake.get(ref, Simulation)
     page = f"{lake.directory(ref)}/{PAGE}"
     if arguments.out:
         Path(arguments.out).write_text(made.html, encoding="utf-8")

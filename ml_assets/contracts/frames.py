@@ -20,6 +20,8 @@ from ml_assets.contracts.table import PERSONAL
 if TYPE_CHECKING:
     import pandera.polars as pa
 
+    from ml_assets.contracts.model_columns import ModelColumns
+
 TIME: Final = pl.Datetime("us")
 CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes
 
@@ -64,10 +66,9 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
     return sentences.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
 
 
-def labels_table(
-    *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False, timezone: str = "UTC"
-) -> pa.DataFrameSchema:
+def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFrameSchema:
     """Return the schema of labels: key, day, known time and target. A null target has no label."""
+    known_time, target = model.known_time, model.target
     truth = {
         "binary": [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))],
         "regression": [_rule(f"'{target}' is a finite number", lambda it: it.cast(pl.Float64).is_finite())],
@@ -76,12 +77,14 @@ def labels_table(
     columns: dict[str, pa.Column] = {
         "day": _column(
             pl.Date,
-            _rule("'day' is the day of the known time", lambda it: it == day_of_moment(pl.col(known_time), timezone)),
+            _rule(
+                "'day' is the day of the known time", lambda it: it == day_of_moment(pl.col(known_time), model.timezone)
+            ),
         ),
-        **{name: _column() for name in key},
+        **{name: _column() for name in model.key},
         "event_day": _column(pl.Date),
         known_time: _column(TIME),
-        target: _column(None, *truth[task], nullable=True),
+        target: _column(None, *truth[model.task], nullable=True),
         **({"reason": _column(pl.String, nullable=True)} if has_reason else {}),
     }
     return _schema("labels", columns)

@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-CODE_BEHIND: Final = "code_behind"
-"""The metadata key of a step's notes that holds the second part for all of its outputs."""
 CODE: Final = "code version"
 """The metadata key of a materialization that holds a code version of two parts."""
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import dagster as dg
 
-from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.resource import last_ledger
 from ml_assets.lake.steps import store_failure
 from ml_assets.names import LAKE
 
@@ -22,13 +22,11 @@ def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.Ho
 
     `dg.failure_hook` is not called for an attempt that is retried.
     """
-    resource: LakeResource = getattr(context.resources, LAKE)
-    lake = resource.connect()
-    step = lake.recorded
+    ledger = last_ledger(context.run_id, context.step_key)
     is_failed = any(event.event_type in _FAILED for event in events)
-    if not is_failed or step is None or (step.run_id, step.name) != (context.run_id, context.step_key):
+    if not is_failed or ledger is None or ledger.step is None or ledger.recorded_at is None:
         return dg.HookExecutionResult(RECORD.name, is_skipped=True)
-    store_failure(lake, step.run_id, step.name, step.retry_number, lake.meter.take())
+    store_failure(ledger.lake, *ledger.step, ledger.meter.take())
     return dg.HookExecutionResult(RECORD.name, is_skipped=False)
 
 

@@ -6,7 +6,6 @@ Types come from the annotations of the assets.
 import dataclasses
 import hashlib
 import json
-import time
 import typing
 from collections.abc import Mapping
 from datetime import date
@@ -17,16 +16,17 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
-from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_parts, joined_code
+from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, FILES, ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import beside
-from ml_assets.lake.resource import LakeResource, begin_step, record_step
+from ml_assets.lake.resource import LakeResource, ledger_of, record_step
 from ml_assets.lake.run_tags import range_of
-from ml_assets.lake.store import Lake, Origin
-from ml_assets.lake.usage import pod_resources
+from ml_assets.lake.store import Origin
+from ml_assets.lake.usage import Meter, pod_resources
 
 DAY = "day"
 
@@ -47,8 +47,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
     lake: LakeResource
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
-        """Start measuring the duration of a step."""
-        self._since = time.perf_counter()
+        """Start measuring a step that uses the lake only for its output."""
+        self._unclaimed = Meter()
 
     def load_input(self, context: dg.InputContext) -> object:
         """Return an upstream artifact in the type of the parameter's annotation.
@@ -57,14 +57,12 @@ class LakeIOManager(dg.ConfigurableIOManager):
             MissingArtifactError: nothing was materialized for it.
             CorruptArtifactError: the artifact is damaged.
         """
-        lake = self.lake.connect()
-        step = _step(context)
-        if step is not None:
-            begin_step(lake, step)
-        value = _read(lake, _current(lake, context, step), context.dagster_type.typing_type)
+        lake, step = self.lake.connect(), _step(context)
+        ledger = StepLedger(lake) if step is None else ledger_of(lake, step)
+        value = _read(ledger, _current(ledger, context, step), context.dagster_type.typing_type)
         if step is not None and context.name == _last_input(step):
-            record_step(lake, step)
-        self._since = time.perf_counter()
+            record_step(ledger, step)
+        ledger.begin_body()
         return value
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
@@ -75,44 +73,37 @@ class LakeIOManager(dg.ConfigurableIOManager):
             LakeError: the lake cannot be written.
             ValueError: rows are outside of the requested days.
         """
-        lake = self.lake.connect()
-        cost = lake.meter.take(
-            pod_resources(context.step_context.step.tags)
-        )  # before `record_step`, which restarts the meter
-        record_step(lake, context.step_context)
+        step = context.step_context
+        ledger = ledger_of(self.lake.connect(), step, meter=self._unclaimed)
+        cost = ledger.meter.take(pod_resources(step.step.tags))
+        record_step(ledger, step)
         asset = context.asset_key.to_user_string()
-        of_day = (
-            {key: lake.reads_of(key) for key in context.asset_partition_keys} if context.has_asset_partitions else {}
-        )
-        notes = lake.take_notes()
-        behind = str(notes.pop(CODE_BEHIND, ""))
-        origin = Origin(
-            inputs=lake.take_reads(),
-            parameters={**_parameters(context), **notes, **_left_out(context)},
-            code_version=_made_with(_code_version(context), behind),
-            run_id=context.run_id,
-            seconds=time.perf_counter() - self._since,
+        whole = ledger.origin(
+            ledger.inputs,
+            parameters={**_parameters(context), **ledger.notes, **_left_out(context)},
+            code_version=_made_with(_code_version(context), ledger.code_behind),
+            seconds=ledger.body_seconds(),
             cost=cost,
-            missing_days=lake.take_missing(),
+            missing_days=ledger.missing_days,
         )
-        after = lake.take_after()
         if context.has_asset_partitions:
             artifacts = by_partition(obj, context.asset_partition_keys, asset)
-            windows = _windows(context)
-            share = cost.share(len(artifacts))
-            origins = {key: _of_day(origin, key, windows, lake, share, own=of_day[key]) for key in artifacts}
+            windows, share = _windows(context), cost.share(len(artifacts))
+            origins = {key: _of_day(whole, key, windows, ledger, share) for key in artifacts}
         else:
-            artifacts, origins = {"": obj}, {"": origin}
+            artifacts, origins = {"": obj}, {"": whole}
         published = {
-            key: (part, dataclasses.replace(origins[key], after=after.get(key))) for key, part in artifacts.items()
+            key: (part, dataclasses.replace(origins[key], after=ledger.based_on(asset, key)))
+            for key, part in artifacts.items()
         }
         try:
-            manifests = lake.put_each(asset, published)
+            manifests = ledger.lake.put_each(asset, published)
         except PublicationConflictError as error:
             context.log.warning(f"{error} The step starts again.")
             raise dg.RetryRequested(max_retries=_MOST_CONFLICTS) from error
         self._report(context, asset, manifests, cost)
-        self._since = time.perf_counter()
+        ledger.begin_body()
+        self._unclaimed = Meter()
 
     def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest], cost: Cost) -> None:
         step = context.step_context
@@ -200,27 +191,18 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
         )
 
 
-def _of_day(
-    origin: Origin,
-    key: str,
-    windows: Mapping[str, tuple[int, int]],
-    lake: Lake,
-    share: Cost,
-    *,
-    own: tuple[ArtifactRef, ...],
-) -> Origin:
-    """Return the origin of one day: its share of the run's, and what was read for this day alone."""
-    inputs = (*reads_of_day(origin.inputs, key, windows), *own)
-    behind = lake.code_behind(ref for ref in inputs if ref.partition == key)
-    missing = {asset: days_in_window(days, key, windows.get(asset)) for asset, days in origin.missing_days.items()}
-    return dataclasses.replace(
-        origin,
-        inputs=inputs,
-        parameters=facts_of_day(origin.parameters, key),
-        code_version=_made_with(origin.code_version, behind),
-        seconds=None if origin.seconds is None else origin.seconds / share.parts,
+def _of_day(whole: Origin, key: str, windows: Mapping[str, tuple[int, int]], ledger: StepLedger, share: Cost) -> Origin:
+    """Return the origin of one day: its share of the step's, and what was read for this day alone."""
+    inputs = (*inputs_of_day(ledger.inputs, key, windows), *ledger.inputs_of(key))
+    behind = next((it.code_behind for it in inputs if it.ref.partition == key and it.code_behind), "")
+    missing = {asset: days_in_window(days, key, windows.get(asset)) for asset, days in whole.missing_days.items()}
+    return ledger.origin(
+        inputs,
+        parameters=facts_of_day(whole.parameters, key),
+        code_version=_made_with(whole.code_version, behind),
+        seconds=None if whole.seconds is None else whole.seconds / share.parts,
         cost=share,
-        missing_days=merge_days([missing, *lake.missing_days_of(inputs)]),
+        missing_days=merge_days([missing, *(it.missing_days for it in inputs)]),
     )
 
 
@@ -232,19 +214,21 @@ def days_in_window(days: typing.Iterable[str], key: str, window: tuple[int, int]
     return tuple(it for it in days if window[0] <= (date.fromisoformat(it) - own).days <= window[1])
 
 
-def reads_of_day(
-    reads: typing.Sequence[ArtifactRef], key: str, windows: Mapping[str, tuple[int, int]]
-) -> tuple[ArtifactRef, ...]:
+def inputs_of_day(
+    inputs: typing.Sequence[Input], key: str, windows: Mapping[str, tuple[int, int]]
+) -> tuple[Input, ...]:
     """Return the inputs of one day of a range, so that its lineage does not name every day of the run.
 
     Args:
-        reads: the inputs of the whole step.
+        inputs: the inputs of the whole step.
         key: the day.
         windows: by upstream asset, the first and last day that are read, relative to the day. Assets without a window,
             and without partitions, count for every day.
     """
     return tuple(
-        ref for ref in reads if ref.partition is None or days_in_window([ref.partition], key, windows.get(ref.asset))
+        it
+        for it in inputs
+        if it.ref.partition is None or days_in_window([it.ref.partition], key, windows.get(it.ref.asset))
     )
 
 
@@ -277,21 +261,20 @@ def _last_input(step: dg.StepExecutionContext) -> str:
     return [name for name, it in step.op_def.input_dict.items() if not it.dagster_type.is_nothing][-1]
 
 
-def _current(lake: Lake, context: dg.InputContext, step: dg.StepExecutionContext | None) -> list[ArtifactRef]:
+def _current(ledger: StepLedger, context: dg.InputContext, step: dg.StepExecutionContext | None) -> list[ArtifactRef]:
     """Return the artifacts of an input, in the order of their partitions.
 
     Raises:
         MissingArtifactError: there are none.
     """
     asset = context.asset_key.to_user_string()
-    runs = () if step is None else lake.runs
     if not context.has_asset_partitions:
-        refs = lake.newest(asset, [""], runs=runs)
+        refs = ledger.newest(asset, [""])
         if not refs:
             raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
         return [refs[""]]
     keys = _wanted(context, step)
-    refs = lake.newest(asset, keys, runs=runs)
+    refs = ledger.newest(asset, keys)
     found = [refs[key] for key in keys if key in refs]
     if not found:
         raise MissingArtifactError(f"{asset} has nothing for {span_of(keys)}; materialize those partitions first.")
@@ -300,7 +283,7 @@ def _current(lake: Lake, context: dg.InputContext, step: dg.StepExecutionContext
     if own is not None:
         allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in written)
         needed = [it for it in keys if it >= own[0] or not any(OPTIONAL_LOOK_BACK in node.metadata for node in written)]
-        _refuse_gaps(lake, context, own, needed, refs, allow_gaps=allow_gaps)
+        _refuse_gaps(ledger, context, own, needed, refs, allow_gaps=allow_gaps)
     return found
 
 
@@ -311,7 +294,7 @@ def _made_by(step: dg.StepExecutionContext) -> list[AssetNode]:
 
 
 def _refuse_gaps(
-    lake: Lake,
+    ledger: StepLedger,
     context: dg.InputContext,
     own: tuple[str, str],
     keys: typing.Sequence[str],
@@ -327,7 +310,7 @@ def _refuse_gaps(
     asset, (first, last) = context.asset_key.to_user_string(), own
     before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
     within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
-    lake.note_missing(before.allowed)
+    ledger.note_missing(before.allowed)
     if missing := merge_days([before.blocking, within.blocking]):
         raise MissingArtifactError(
             f"{days_by_asset(missing)} is missing, so {span_of(own)} cannot be materialized. Materialize it first: a "
@@ -365,21 +348,21 @@ def _wanted(context: dg.InputContext, step: dg.StepExecutionContext | None) -> l
     return [key for key in keys if key <= last] if last else keys
 
 
-def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
+def _read(ledger: StepLedger, refs: list[ArtifactRef], kind: type | None) -> object:
     if kind is None or kind is typing.Any:
         raise TypeError(
             f"the parameter that takes {refs[0].asset} has no type annotation; add one, such as pl.LazyFrame."
         )
     if kind is pl.LazyFrame:
-        return lake.scan(refs)
+        return ledger.scan(refs)
     if kind is pl.DataFrame:
         if len(refs) == 1:
-            return lake.get(refs[0], pl.DataFrame)
-        return lake.scan(refs).collect()
+            return ledger.get(refs[0], pl.DataFrame)
+        return ledger.scan(refs).collect()
     if typing.get_origin(kind) in {dict, Mapping}:
         _, item = typing.get_args(kind)
-        return {ref.partition: artifact for ref, artifact in zip(refs, lake.get_each(refs, item), strict=True)}
-    return lake.get(refs[0], kind)
+        return {ref.partition: artifact for ref, artifact in zip(refs, ledger.get_each(refs, item), strict=True)}
+    return ledger.get(refs[0], kind)
 
 
 def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:

@@ -8,10 +8,9 @@ import functools
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from ml_assets.lake.errors import CorruptArtifactError
-from ml_assets.lake.sealing import check_version, seal, seal_problem, unsealed
+from ml_assets.lake.sealing import seal, unseal
 
 EXCLUDED_ROWS: Final = "excluded_rows"
 """The parameter with the counts, by reason, of rows that a step read but did not include in its output."""
@@ -190,12 +189,4 @@ class Manifest(_Record):
             CorruptArtifactError: it is not a manifest, or was edited.
             FormatVersionError: a newer release wrote it.
         """
-        if (problem := seal_problem(text)) is not None:
-            raise CorruptArtifactError(f"{where} is not a manifest as it was written: {problem}.")
-        check_version(text, where=where, what="a manifest")
-        try:
-            return cls.model_validate_json(unsealed(text))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise CorruptArtifactError(f"{where} is not a manifest ({place}: {first['msg']}).") from error
+        return unseal(text, cls, where=where, what="a manifest", fix="")

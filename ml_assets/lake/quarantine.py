@@ -8,13 +8,14 @@ Not here: which rows are set aside (see `ml_assets.logic.tables.quarantine` and 
     <table>__released     rows that may pass unchanged; every version counts, and releases are final
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import polars as pl
 
 from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake, Origin
 
@@ -42,7 +43,7 @@ class SetAside:
 
     def broken(self, lake: Lake) -> pl.DataFrame:
         """Return the rows that break rules, with the rules' names in `broken_rules`."""
-        rows: pl.DataFrame = lake.get(self.ref, pl.DataFrame, is_input=False)
+        rows: pl.DataFrame = lake.get(self.ref, pl.DataFrame)
         return rows.filter(pl.col(BROKEN_RULES).list.len() > 0)
 
 
@@ -57,10 +58,24 @@ def releases(lake: Lake, table: str, partitions: Sequence[str] | None = None) ->
     return lake.versions(f"{table}{RELEASED}", partitions)
 
 
-def released_rows(lake: Lake, refs: Iterable[ArtifactRef], *, is_input: bool = True) -> pl.DataFrame | None:
-    """Return released rows; None if there are none."""
-    frames = lake.get_each([*refs], pl.DataFrame, is_input=is_input)
-    return pl.concat(frames, how="diagonal_relaxed").unique(maintain_order=True) if frames else None
+@dataclass(frozen=True)
+class Released:
+    """Rows that a person released, and by partition the artifacts that contain them. They pass unchanged."""
+
+    rows: pl.DataFrame | None = None
+    inputs: Mapping[str, Sequence[Input]] = field(default_factory=dict)
+
+
+def released_rows(lake: Lake, table: str, partitions: Sequence[str] | None = None) -> Released:
+    """Return the released rows of a table."""
+    refs = [(partition, ref) for partition, refs in releases(lake, table, partitions).items() for ref in refs]
+    read = lake.read_each([ref for _, ref in refs], pl.DataFrame)
+    inputs: dict[str, list[Input]] = {}
+    for (partition, _), (_, manifest) in zip(refs, read, strict=True):
+        inputs.setdefault(partition, []).append(Input.of(manifest))
+    frames = [rows for rows, _ in read]
+    rows = pl.concat(frames, how="diagonal_relaxed").unique(maintain_order=True) if frames else None
+    return Released(rows, inputs)
 
 
 def release(lake: Lake, aside: SetAside, *, why: str, by: str) -> Manifest:
@@ -69,7 +84,8 @@ def release(lake: Lake, aside: SetAside, *, why: str, by: str) -> Manifest:
     Raises:
         LakeError: the lake cannot be written.
     """
-    origin = Origin(inputs=(aside.ref,), parameters={"reason": why, "released_by": by})
+    numbers = {aside.ref: aside.manifest.number}
+    origin = Origin(inputs=(aside.ref,), input_numbers=numbers, parameters={"reason": why, "released_by": by})
     rows = aside.broken(lake).drop(BROKEN_RULES)
     return lake.put(f"{aside.table}{RELEASED}", aside.partition or None, rows, origin)
 

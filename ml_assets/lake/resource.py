@@ -1,20 +1,23 @@
-"""The lake as a Dagster resource, and the record of each step that opens it.
+"""The lake as a Dagster resource, the ledger of the running step, and the record of each step that uses the lake.
 
-Not here: what the lake stores (see `ml_assets.lake.store`).
+Not here: what the lake stores (see `ml_assets.lake.store`), and what a ledger holds (see `ml_assets.lake.ledger`).
 """
 
 import functools
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from ml_assets.lake.ledger import Step, StepLedger
 from ml_assets.lake.origin import git_state
 from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.steps import StepRecord, store_step
-from ml_assets.lake.store import Lake, Step
-from ml_assets.lake.usage import pod_resources
+from ml_assets.lake.store import Lake
+from ml_assets.lake.usage import Meter, pod_resources
 from ml_assets.names import CAUSE, MODEL
 from ml_assets.settings import lake_url
 
@@ -37,22 +40,23 @@ class LakeResource(dg.ConfigurableResource):
     session_token: str = ""
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies defaults
 
-    def open(self) -> Lake:
-        """Return the lake.
-
-        There is one object per location and process, so that all reads of a step are recorded together.
-        """
-        lake = self.connect()
-        step = _running_step()
-        if step is not None:
-            record_step(lake, step)
-        return lake
-
     def connect(self) -> Lake:
-        """Return the lake without recording a step."""
+        """Return the lake. There is one object, and so one connection, per location and process."""
         named = ("endpoint_url", "region", "access_key_id", "secret_access_key", "session_token")
         given = {name: value for name in named if (value := getattr(self, name))}
         return _open(lake_url(self.url), json.dumps({**self.options, **given}, sort_keys=True))
+
+    def ledger(self) -> StepLedger:
+        """Return the ledger of the running step over this lake; a new one outside of a step.
+
+        The first call of a step without inputs stores the record of the step.
+        """
+        step = _running_step()
+        if step is None:
+            return StepLedger(self.connect())
+        ledger = ledger_of(self.connect(), step)
+        record_step(ledger, step)
+        return ledger
 
 
 @functools.cache
@@ -60,9 +64,36 @@ def _open(url: str, options: str) -> Lake:
     return Lake(url, json.loads(options))
 
 
-def step_of(context: dg.StepExecutionContext) -> Step:
-    """Return the identity of one attempt at a step."""
-    return Step(context.run_id, context.step.key, context.previous_attempt_count)
+_LEDGERS: WeakKeyDictionary[dg.StepExecutionContext, StepLedger] = WeakKeyDictionary()
+"""The ledger of each attempt that runs in this process. It disappears with Dagster's context of the attempt."""
+
+_TURN: Final = threading.Lock()
+
+
+def ledger_of(lake: Lake, context: dg.StepExecutionContext, *, meter: Meter | None = None) -> StepLedger:
+    """Return the ledger of an attempt at a step.
+
+    Args:
+        lake: the lake that it uses.
+        context: Dagster's context of the attempt, which its inputs, body, outputs and hooks share.
+        meter: what measures it if its ledger is new, because it has used the lake for the first time.
+    """
+    with _TURN:
+        found = _LEDGERS.get(context)
+    if found is None:
+        step = Step(context.run_id, context.step.key, context.previous_attempt_count)
+        runs = (*run_and_ancestors(context), *lake.continues)
+        found = StepLedger(lake, step, runs=runs, meter=meter or Meter(pod_resources(context.step.tags)))
+        with _TURN:
+            _LEDGERS[context] = found
+    return found
+
+
+def last_ledger(run_id: str, step: str) -> StepLedger | None:
+    """Return the ledger of the last attempt at a step in this process; None if it has not used the lake."""
+    with _TURN:
+        found = [it for it in _LEDGERS.values() if it.step is not None and (run_id, step) == it.step[:2]]
+    return max(found, key=lambda it: it.step or (), default=None)
 
 
 def _running_step() -> dg.StepExecutionContext | None:
@@ -85,48 +116,38 @@ def run_and_ancestors(context: dg.StepExecutionContext) -> tuple[str, ...]:
     return tuple(found)
 
 
-def begin_step(lake: Lake, context: dg.StepExecutionContext) -> None:
-    """Start recording what a step reads and uses, unless it was started already."""
-    step = step_of(context)
-    if lake.step != step:
-        lake.meter.restart(pod_resources(context.step.tags))
-        lake.begin(step, runs=run_and_ancestors(context))
-
-
-def record_step(lake: Lake, context: dg.StepExecutionContext) -> None:
+def record_step(ledger: StepLedger, context: dg.StepExecutionContext) -> None:
     """Store the record of a step, once per attempt.
 
-    Called when the last of its inputs has been loaded, and when its body first opens the lake.
+    Called when the last of its inputs has been loaded, and when its body first requests its ledger.
 
     Raises:
         LakeError: the lake cannot be written.
     """
-    begin_step(lake, context)
-    step = step_of(context)
-    if lake.recorded == step:
+    if ledger.recorded_at is not None or ledger.step is None:
         return
-    git, since = git_state(), lake.now()
+    git, since = git_state(), ledger.lake.now()
     run, layer = context.dagster_run, context.job_def.asset_layer
     assets = sorted(
         key for key in layer.get_selected_entity_keys_for_node(context.node_handle) if isinstance(key, dg.AssetKey)
     )
     store_step(
-        lake,
+        ledger.lake,
         StepRecord(
-            run_id=step.run_id,
-            continues=lake.runs[1:],
-            step=step.name,
-            retry_number=step.retry_number,
+            run_id=ledger.step.run_id,
+            continues=ledger.runs[1:],
+            step=ledger.step.name,
+            retry_number=ledger.step.retry_number,
             assets=tuple(key.to_user_string() for key in assets),
             partitions=range_of(run.tags) if any(layer.get(key).is_partitioned for key in assets) else None,
             config=dict(context.op_config) if isinstance(context.op_config, Mapping) else {},
-            inputs=lake.reads,
+            inputs=ledger.refs,
             code_versions={key.to_user_string(): layer.get(key).code_version for key in assets},
             git_commit=git.commit,
             git_is_dirty=git.is_dirty,
-            environment=lake.environment(),
+            environment=ledger.lake.environment(),
             started_at=since,
             tags={name: run.tags[name] for name in _TAGS if name in run.tags},
         ),
     )
-    lake.recorded, lake.since = step, since
+    ledger.recorded_at = since

@@ -18,7 +18,7 @@ from ml_assets.lake.manifests import current_of
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import MANIFEST_NAME, manifest_name
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Origin, Step
+from ml_assets.lake.store import Lake, Origin
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -63,13 +63,6 @@ class ScratchLake(Lake):
     def now(self) -> datetime:
         """Return the moment as of which the other lake is read."""
         return self.at
-
-    def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
-        """Start recording what a step reads; see `Lake.begin`.
-
-        Dagster's instance here does not know the continued runs.
-        """
-        super().begin(step, runs=(*runs, *self.continues))
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Origin]]) -> dict[str, Manifest]:
         """Store artifacts here; see `Lake.put_each`."""
@@ -155,10 +148,10 @@ class ScratchLake(Lake):
         except MissingArtifactError:
             return self.source.manifests(ref)
 
-    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, is_input: bool = True) -> list[Any]:
-        """Return artifacts whole; see `Lake.get_each`."""
+    def read_each(self, refs: Sequence[ArtifactRef], kind: type) -> list[tuple[Any, Manifest]]:
+        """Return artifacts whole; see `Lake.read_each`."""
         self.fetch(refs)
-        return super().get_each(refs, kind, is_input=is_input)
+        return super().read_each(refs, kind)
 
     def fetch(self, refs: Iterable[ArtifactRef]) -> None:
         """Copy artifacts here, files first and manifest last.

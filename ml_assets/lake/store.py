@@ -7,7 +7,7 @@ Nothing is edited. Data is written first, then the manifest, and last the order 
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +16,14 @@ from typing import Any, BinaryIO, NamedTuple
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake import content
-from ml_assets.lake.days import Days, merge_days, span_of
+from ml_assets.lake.days import Days, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
 from ml_assets.lake.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import MANIFEST_NAME, RECORDS, OrderRecord, manifest_name
 from ml_assets.lake.origin import git_state, memory_bytes, peak_memory_bytes, store_environment
-from ml_assets.lake.usage import Meter
 
 _FRAME = "data.parquet"
 
@@ -33,27 +31,25 @@ _FETCHED_WHOLE = 64 * 2**20
 """The total size of a lazy frame's files up to which they are fetched whole from an object store."""
 
 
-class Step(NamedTuple):
-    """One attempt at a step of a run."""
-
-    run_id: str
-    name: str
-    retry_number: int
-
-
 @dataclass(frozen=True)
 class Origin:
     """The origin of an artifact that is being written.
 
     Attributes:
+        input_numbers: the numbers of the inputs' publications, as far as they are known.
+        step: the name of the step that writes it.
+        retry_number: the number of earlier attempts of that step.
         after: the number of the publication that it is based on, 0 for none. It must be the next publication, or it is
             not published. None if it may replace any publication.
     """
 
     inputs: tuple[ArtifactRef, ...] = ()
+    input_numbers: Mapping[ArtifactRef, int] = field(default_factory=dict)
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
     code_version: str | None = None
     run_id: str | None = None
+    step: str | None = None
+    retry_number: int | None = None
     seconds: float | None = None
     cost: Cost | None = None
     missing_days: Days = field(default_factory=dict)
@@ -88,24 +84,15 @@ class _Stored(NamedTuple):
 
 
 class Lake(Manifests):
-    """Artifacts under a root, each a folder of files with a manifest."""
+    """Artifacts under a root, each a folder of files with a manifest.
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        super().__init__(url, options)
-        self._reads: list[ArtifactRef] = []
-        self._reads_of: dict[str, list[ArtifactRef]] = {}
-        self._notes: dict[str, JsonValue] = {}
-        self._missing_days: dict[ArtifactRef, Days] = {}
-        self._code_behind: dict[ArtifactRef, str] = {}
-        self._rows: dict[ArtifactRef, int] = {}
-        self._numbers: dict[ArtifactRef, int] = {}
-        self._missing_noted: list[Days] = []
-        self._after: dict[str, int] = {}
-        self.step: Step | None = None
-        self.recorded: Step | None = None
-        self.runs: tuple[str, ...] = ()
-        self.since: datetime | None = None
-        self.meter = Meter()
+    It remembers nothing about the steps that use it (see `ml_assets.lake.ledger`), so threads and steps may share it.
+
+    Attributes:
+        continues: runs that are continued here, newest first, although Dagster does not know them.
+    """
+
+    continues: tuple[str, ...] = ()
 
     def put(self, asset: str, partition: str | None, artifact: object, origin: Origin) -> Manifest:
         """Store and publish an artifact. The same content again adds only a manifest and a record.
@@ -146,7 +133,7 @@ class Lake(Manifests):
                 ]
             published = each(lambda key: self._publish(made[key], after=after[key]), artifacts)
         _refuse_overtaken(asset, [key for key, it in zip(artifacts, published, strict=True) if it is None])
-        return {key: self._remembered(it) for key, it in zip(artifacts, published, strict=True)}
+        return {key: it for key, it in zip(artifacts, published, strict=True) if it is not None}
 
     def _publish(self, stored: "_Stored", *, after: int | None) -> Manifest | None:
         """Add the record that makes an artifact current, with the next number if its own was taken.
@@ -188,7 +175,6 @@ class Lake(Manifests):
             files = tuple(entries)
         table = next((it for name in ("data", "rows") if isinstance(it := parts.get(name), pl.DataFrame)), None)
         git = git_state()
-        step = self.step if self.step and self.step.run_id == origin.run_id else None
         manifest = Manifest(
             asset=ref.asset,
             partition=ref.partition,
@@ -196,15 +182,15 @@ class Lake(Manifests):
             number=number,
             created_at=datetime.now(tz=UTC),
             inputs=origin.inputs,
-            input_numbers=tuple(self._numbers.get(it, 0) for it in origin.inputs),
+            input_numbers=tuple(origin.input_numbers.get(it, 0) for it in origin.inputs),
             parameters=dict(origin.parameters),
             code_version=origin.code_version,
             git_commit=git.commit,
             git_is_dirty=git.is_dirty,
             environment=self.environment(),
             run_id=origin.run_id,
-            step=step.name if step else None,
-            retry_number=step.retry_number if step else None,
+            step=origin.step,
+            retry_number=origin.retry_number,
             rows=None if table is None else table.height,
             columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
             seconds=None if origin.seconds is None else round(origin.seconds, 3),
@@ -233,41 +219,28 @@ class Lake(Manifests):
             return None
         return made
 
-    def get(self, ref: ArtifactRef, kind: type, *, is_input: bool = True) -> Any:
+    def get(self, ref: ArtifactRef, kind: type) -> Any:
         """Return an artifact, after checking every file against its manifest.
-
-        Args:
-            ref: the artifact.
-            kind: its type.
-            is_input: whether it counts as an input of the step that reads it, unlike artifacts read for comparison.
 
         Raises:
             MissingArtifactError: it does not exist.
             CorruptArtifactError: a file is missing, damaged, or not of the expected shape.
         """
-        return self.get_each([ref], kind, is_input=is_input)[0]
+        return self.get_each([ref], kind)[0]
 
-    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, is_input: bool = True) -> list[Any]:
-        """Return several artifacts of one type in order. Their folders are listed together.
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type) -> list[Any]:
+        """Return several artifacts of one type in order; see `get`. Their folders are listed together."""
+        return [artifact for artifact, _ in self.read_each(refs, kind)]
 
-        Args:
-            refs: the artifacts.
-            kind: their type.
-            is_input: as for `get`.
-
-        Raises:
-            As `get`.
-        """
+    def read_each(self, refs: Sequence[ArtifactRef], kind: type) -> list[tuple[Any, Manifest]]:
+        """Return several artifacts of one type in order, each with its newest manifest; see `get`."""
         there = self.list_each([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
-            found = each(lambda ref: self._get(ref, kind, there[self.directory(ref)]), refs)
-        if is_input:
-            self._reads.extend(refs)
-        return found
+            return each(lambda ref: self._read(ref, kind, there[self.directory(ref)]), refs)
 
-    def _get(self, ref: ArtifactRef, kind: type, there: Mapping[str, Stat]) -> Any:
+    def _read(self, ref: ArtifactRef, kind: type, there: Mapping[str, Stat]) -> tuple[Any, Manifest]:
         folder = self.directory(ref)
-        made = self._newest_manifest(ref, there)
+        made = self.manifest(ref, there=there)
         entries = {entry.name: entry for entry in made.files}
         parts: dict[str, object] = {}
         for name, file, hint in content.expected_files(kind):
@@ -282,9 +255,9 @@ class Lake(Manifests):
                     parts[name] = content.read_part(hint, opened, rows=_rows(ref, entry))
                 except (ValueError, pl.exceptions.PolarsError) as error:
                     raise CorruptArtifactError(f"{folder}/{file} is not a {hint.__name__}: {error}") from error
-        return content.build_artifact(kind, parts)
+        return content.build_artifact(kind, parts), made
 
-    def scan(self, refs: Sequence[ArtifactRef], *, is_input: bool = True) -> pl.LazyFrame:
+    def scan(self, refs: Sequence[ArtifactRef]) -> pl.LazyFrame:
         """Return the frames of several artifacts as one lazy frame, in order.
 
         polars does not name a damaged file, so each file is checked first. On a disk the digest is checked, which takes
@@ -292,28 +265,26 @@ class Lake(Manifests):
         and the digest only if they differ, as after a copy of the lake. From an object store, many small files are
         fetched whole, which needs fewer requests. Of few or large files, only the needed parts are fetched.
 
-        Args:
-            refs: the artifacts.
-            is_input: as for `get`.
-
         Raises:
             MissingArtifactError: an artifact does not exist.
             CorruptArtifactError: a file is missing or damaged.
         """
+        return self.scan_each(refs)[0]
+
+    def scan_each(self, refs: Sequence[ArtifactRef]) -> tuple[pl.LazyFrame, list[Manifest]]:
+        """Return one lazy frame over several artifacts, and the newest manifest of each; see `scan`."""
         there = self.list_each([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
             frames = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
             copies = self._cached_copies(
                 {path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames}, each
             )
-        if is_input:
-            self._reads.extend(refs)
         paths, options = ([path for path, _ in frames], self.polars_options()) if copies is None else (copies, None)
-        types = [columns for _, columns in frames]
-        if not _differ_in_width(types):
-            return pl.scan_parquet(paths, storage_options=options, glob=False)
+        manifests = [made for _, made in frames]
+        if not _differ_in_width([made.columns for made in manifests]):
+            return pl.scan_parquet(paths, storage_options=options, glob=False), manifests
         parts = [pl.scan_parquet(path, storage_options=options, glob=False) for path in paths]
-        return pl.concat(parts, how="vertical_relaxed")
+        return pl.concat(parts, how="vertical_relaxed"), manifests
 
     def _cached_copies(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
         """Return cached copies of all these objects; None if one is not cached."""
@@ -322,8 +293,8 @@ class Lake(Manifests):
         copies = [it for it in each(lambda path: self.cached_copy(path, listed[path]), listed) if it is not None]
         return copies if len(copies) == len(listed) else None
 
-    def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[Path]:
-        """Return the Parquet files of several artifacts on this machine, unchanged.
+    def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[tuple[Path, Manifest]]:
+        """Return the Parquet files of several artifacts on this machine, unchanged, each with its newest manifest.
 
         Args:
             refs: the artifacts.
@@ -335,10 +306,11 @@ class Lake(Manifests):
         """
         there = self.list_each([self.directory(ref) for ref in refs])
 
-        def here(ref: ArtifactRef) -> Path:
+        def here(ref: ArtifactRef) -> tuple[Path, Manifest]:
             if self.protocol == "file":
-                return Path(self._whole_frame(ref, there[self.directory(ref)])[0])
-            path, _, entry = self._frame_of(ref, there[self.directory(ref)])
+                path, made = self._whole_frame(ref, there[self.directory(ref)])
+                return Path(path), made
+            path, made, entry = self._frame_of(ref, there[self.directory(ref)])
             known = there[self.directory(ref)].get(_FRAME)
             target = None if known is None else self.cached_copy(path, known)
             if target is None:
@@ -346,138 +318,32 @@ class Lake(Manifests):
                 self.download(path, target)
             with target.open("rb") as file:
                 _check(ref, path, entry, file)
-            return target
+            return target, made
 
         with self.pool(len(refs)) as each:
             return each(here, refs)
 
     def _frame_of(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest, FileEntry]:
         """Return the path of an artifact's only Parquet file, its manifest, and the file's entry in it."""
-        made = self._newest_manifest(ref, there)
+        made = self.manifest(ref, there=there)
         entry = next((entry for entry in made.files if entry.name == _FRAME), None)
         if entry is None:
             raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame requires it.")
         return f"{self.directory(ref)}/{_FRAME}", made, entry
 
-    def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, dict[str, str] | None]:
-        """Return the path of an artifact's only Parquet file after checking it, and its columns' types."""
+    def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest]:
+        """Return the path of an artifact's only Parquet file after checking it, and its newest manifest."""
         path, made, entry = self._frame_of(ref, there)
         # An object store's ETag shows whether an object was replaced. A disk has no such mark.
         found = None if entry.etag is None else there.get(entry.name)
         if found is None or (found.bytes, found.etag) != (entry.bytes, entry.etag):
             with self.opened(path, known=there.get(entry.name)) as file:
                 _check(ref, path, entry, file)
-        return path, made.columns
-
-    def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
-        """Return an artifact's newest manifest, and remember its rows, number, missing days and training code."""
-        return self._remembered(self.manifest(ref, there=there))
-
-    def _remembered(self, made: Manifest) -> Manifest:
-        self._missing_days.pop(made.ref, None)
-        self._code_behind.pop(made.ref, None)
-        if behind := code_parts(made.code_version)[1]:
-            self._code_behind[made.ref] = behind
-        self._numbers[made.ref] = made.number
-        if made.rows is not None:
-            self._rows[made.ref] = made.rows
-        if made.missing_days:
-            self._missing_days[made.ref] = made.missing_days
-        return made
-
-    def missing_days_of(self, refs: Iterable[ArtifactRef]) -> list[Days]:
-        """Return the missing days of artifacts that were read or written before."""
-        return [self._missing_days[ref] for ref in refs if ref in self._missing_days]
-
-    def code_behind(self, refs: Iterable[ArtifactRef]) -> str:
-        """Return the digest of the training code of the first artifact that has one and was read or written before."""
-        return next((self._code_behind[ref] for ref in refs if ref in self._code_behind), "")
-
-    def rows_of(self, refs: Iterable[ArtifactRef]) -> dict[str, int]:
-        """Return the row counts, by asset, of tables that were read or written before."""
-        found: dict[str, int] = {}
-        for ref in refs:
-            if ref in self._rows:
-                found[ref.asset] = found.get(ref.asset, 0) + self._rows[ref]
-        return found
-
-    def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
-        """Start recording what a step reads.
-
-        What an earlier failed step has read is dropped, because it is not the lineage of this step.
-
-        Args:
-            step: the step.
-            runs: its run and the runs that it continues. Their artifacts are read first, see `newest`.
-        """
-        self.take_reads()
-        self.take_notes()
-        self.take_missing()
-        self.take_after()
-        self.step, self.runs, self.since = step, tuple(runs), None
+        return path, made
 
     def now(self) -> datetime:
-        """Return the recorded start of the running step, which a replay repeats, or else the current time.
-
-        The time is in UTC.
-        """
-        return self.since or datetime.now(tz=UTC)
-
-    @property
-    def reads(self) -> tuple[ArtifactRef, ...]:
-        """The artifacts read since the last call of `take_reads`, each once, in a stable order."""
-        return tuple(sorted(set(self._reads), key=lambda ref: (ref.asset, ref.partition or "", ref.version)))
-
-    def versions_read(self) -> dict[str, str]:
-        """Return the version last read of each asset in this step, as `asset` or `asset/partition`."""
-        return {f"{ref.asset}/{ref.partition}" if ref.partition else ref.asset: ref.version for ref in self._reads}
-
-    def days_read(self, asset: str) -> list[str]:
-        """Return the partitions of an asset that were read in this step."""
-        return [ref.partition for ref in self._reads if ref.asset == asset and ref.partition]
-
-    def note_reads(self, refs: Iterable[ArtifactRef], *, partition: str | None = None) -> None:
-        """Record artifacts as read by this step; if `partition` is given, for that partition alone."""
-        if partition is None:
-            self._reads.extend(refs)
-        else:
-            self._reads_of.setdefault(partition, []).extend(refs)
-
-    def note(self, **facts: JsonValue) -> None:
-        """Add facts to the manifests' parameters of this step's outputs."""
-        self._notes |= facts
-
-    def take_notes(self) -> dict[str, JsonValue]:
-        """Return the facts added since the last call."""
-        notes, self._notes = self._notes, {}
-        return notes
-
-    def note_missing(self, days: Days) -> None:
-        """Record missing days, by asset, of what this step reads."""
-        self._missing_noted.append(days)
-
-    def take_missing(self) -> Days:
-        """Return the days recorded as missing since the last call."""
-        is_input, self._missing_noted = self._missing_noted, []
-        return merge_days(is_input)
-
-    def note_after(self, numbers: Mapping[str, int]) -> None:
-        """Record, by partition, the number of the publication that the next output of this step is based on."""
-        self._after |= numbers
-
-    def take_after(self) -> dict[str, int]:
-        """Return the numbers recorded since the last call."""
-        after, self._after = self._after, {}
-        return after
-
-    def take_reads(self) -> tuple[ArtifactRef, ...]:
-        """Return and forget the artifacts read since the last call."""
-        reads, self._reads, self._reads_of = self.reads, [], {}
-        return reads
-
-    def reads_of(self, partition: str) -> tuple[ArtifactRef, ...]:
-        """Return the artifacts read for one partition alone since the last call of `take_reads`."""
-        return tuple(dict.fromkeys(self._reads_of.get(partition, ())))
+        """Return the current time in UTC."""
+        return datetime.now(tz=UTC)
 
     @functools.cache  # noqa: B019 - lakes exist as long as the process
     def environment(self) -> str:

@@ -17,6 +17,7 @@ import resource
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -71,23 +72,22 @@ def note_child(*, cpu_seconds: float, peak_bytes: int) -> None:
 
 
 class Meter:
-    """Measures the usage of this process between two moments."""
+    """Measures the usage of this process from the construction on.
 
-    def __init__(self) -> None:
-        self.requested = PodResources()
-        self._gpus: GpuSampler | None = None
-        self._peak_is_own = False
-        self._mark()
+    Attributes:
+        requested: the resources of the step's pod.
+        began: when the measurement began.
+    """
 
-    def restart(self, requested: PodResources | None = None) -> None:
-        """Start again for a new step. Usage that was not taken belonged to a failed attempt."""
-        if self._gpus is not None:
-            self._gpus.stop()
+    def __init__(self, requested: PodResources | None = None) -> None:
         self.requested = requested or PodResources()
         self._gpus = GpuSampler.started() if self.requested.gpus else None
+        if self._gpus is not None:
+            weakref.finalize(self, self._gpus.stop)  # a failed attempt may end without taking its usage
         self._peak_is_own = _forget_peak()
         _REPORTED.peak_bytes = 0
         self._mark()
+        self.began = self._since
 
     def take(self, requested: PodResources | None = None) -> Cost:
         """Return the usage since the last call or the start. The peak memory is always since the start.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.dagster_storage.code_versions import CODE_BEHIND, code_digest
+from ml_assets.dagster_storage.code_versions import code_digest
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import HEAD
 from ml_assets.lake.store import Lake
@@ -30,63 +31,63 @@ class Champion:
     anchor: str | None
 
 
-def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
+def champion_model(ledger: StepLedger, plan: ModelPlan) -> Champion | None:
     """Return the current champion or None, and record the newest entry of the log in the step's manifests.
 
     Raises:
         CorruptArtifactError: the promotion log or the model is damaged.
     """
-    log = plan.promotion_log(lake).verified()
+    log = plan.promotion_log(ledger.lake).verified()
     entry = log.entries[-1] if log.entries else None
     if log.head is None or entry is None or entry.champion is None:
         return None
-    lake.note(champion=entry.champion, **{HEAD: log.head.model_dump()})
-    return Champion(entry.champion, model_of(lake, plan, entry.champion), entry, anchor(log.entries))
+    ledger.note(champion=entry.champion, **{HEAD: log.head.model_dump()})
+    return Champion(entry.champion, model_of(ledger, plan, entry.champion), entry, anchor(log.entries))
 
 
-def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned | Opponent | None]:
+def opponents(ledger: StepLedger, plan: ModelPlan) -> tuple[Versioned | None, Versioned | Opponent | None]:
     """Return the champion and the anchor (see `ml_assets.logic.promotion.log`) that a challenger is compared with.
 
     Raises:
         CorruptArtifactError: the promotion log or the champion is damaged. An anchor that cannot be read has no scores;
             the gate then promotes only a challenger that is better than the champion.
     """
-    found = champion_model(lake, plan)
+    found = champion_model(ledger, plan)
     if found is None or found.anchor is None:
         return None, None
     champion = Versioned(found.version, found.model)
-    lake.note(anchor=found.anchor)
+    ledger.note(anchor=found.anchor)
     if found.anchor == found.version:
         return champion, champion
     try:
-        return champion, Versioned(found.anchor, model_of(lake, plan, found.anchor))
+        return champion, Versioned(found.anchor, model_of(ledger, plan, found.anchor))
     except (MissingArtifactError, CorruptArtifactError) as error:
         return champion, Opponent(found.anchor, cannot_score=str(error))
 
 
-def note_head(lake: Lake, plan: ModelPlan) -> None:
+def note_head(ledger: StepLedger, plan: ModelPlan) -> None:
     """Record the newest entry of the promotion log in the manifests of the running step."""
-    head = plan.promotion_log(lake).inspect(manifests=0).head
+    head = plan.promotion_log(ledger.lake).inspect(manifests=0).head
     if head is not None:
-        lake.note(**{HEAD: head.model_dump()})
+        ledger.note(**{HEAD: head.model_dump()})
 
 
-def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
+def note_code_of_challenger(ledger: StepLedger, plan: ModelPlan, version: str) -> None:
     """Record the code that trained and evaluated a challenger, because its verdict depends on it."""
-    evaluation = plan.asset("evaluation").to_user_string()
-    if evaluation not in lake.versions_read():
+    lake, evaluation = ledger.lake, plan.asset("evaluation").to_user_string()
+    if (evaluated := ledger.versions().get(evaluation)) is None:
         return
-    manifest = lake.manifest(ArtifactRef(asset=evaluation, version=lake.versions_read()[evaluation]))
+    manifest = lake.manifest(ArtifactRef(asset=evaluation, version=evaluated))
     codes = {**code_behind(lake, model_ref(plan, version)), evaluation: manifest.code_version}
     stages = [plan.asset(stage).to_user_string() for stage in TRAINING if stage != "champion"]
-    lake.note(**{CODE_BEHIND: code_digest(codes.get(asset) for asset in stages)})
+    ledger.code_behind = code_digest(codes.get(asset) for asset in stages)
 
 
-def note_code_of_verdict(lake: Lake, plan: ModelPlan) -> None:
+def note_code_of_verdict(ledger: StepLedger, plan: ModelPlan) -> None:
     """Record the code of the gate's newest verdict, which made the champion."""
-    verdict = lake.newest(plan.asset("champion").to_user_string(), [""]).get("")
+    verdict = ledger.lake.newest(plan.asset("champion").to_user_string(), [""]).get("")
     if verdict is not None:
-        lake.note(**{CODE_BEHIND: code_digest([lake.manifest(verdict).code_version])})
+        ledger.code_behind = code_digest([ledger.lake.manifest(verdict).code_version])
 
 
 def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
@@ -94,14 +95,14 @@ def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
     return ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
 
 
-def model_of(lake: Lake, plan: ModelPlan, version: str, *, is_input: bool = True) -> Model:
-    """Return a version of a model, by default as an input of all that the running step materializes.
+def model_of(source: Lake | StepLedger, plan: ModelPlan, version: str) -> Model:
+    """Return a version of a model. Through a ledger it is an input of the step.
 
     Raises:
         MissingArtifactError: it is not in the lake.
         CorruptArtifactError: it is damaged.
     """
-    model: Model = lake.get(model_ref(plan, version), Model, is_input=is_input)
+    model: Model = source.get(model_ref(plan, version), Model)
     return model
 
 
@@ -114,31 +115,31 @@ class Shown:
     is_champion: bool
 
 
-def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
+def model_on_card(ledger: StepLedger, plan: ModelPlan) -> Shown:
     """Return the champion for a card or, before the first promotion, the challenger that was judged last.
 
     Raises:
         DataError: the gate has judged no challenger yet.
     """
-    entry = plan.promotion_log(lake).last()
+    entry = plan.promotion_log(ledger.lake).last()
     if entry is None:
         raise DataError(
             f"the gate has judged no challenger of model '{plan.name}' yet, so its card has no content. "
             f"Materialize {plan.name}/champion first."
         )
     version = entry.champion or entry.challenger
-    lake.note(champion=entry.champion, shown=version)
-    note_code_of_verdict(lake, plan)
-    return Shown(version, model_of(lake, plan, version), is_champion=version == entry.champion)
+    ledger.note(champion=entry.champion, shown=version)
+    note_code_of_verdict(ledger, plan)
+    return Shown(version, model_of(ledger, plan, version), is_champion=version == entry.champion)
 
 
-def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
+def serving_champion(ledger: StepLedger, plan: ModelPlan) -> Champion:
     """Return the current champion.
 
     Raises:
         DataError: there is none.
     """
-    champion = champion_model(lake, plan)
+    champion = champion_model(ledger, plan)
     if champion is None:
         raise DataError(
             f"model '{plan.name}' has no champion, so it cannot predict. Materialize "

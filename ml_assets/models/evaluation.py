@@ -13,7 +13,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.gate import GateSettings
-from ml_assets.logic.evaluation.report import Opponent, evaluate
+from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from ml_assets.logic.evaluation.serving_cost import ServingCost, example_row, size_mib
 from ml_assets.logic.monitoring.predictions import input_changes
 from ml_assets.logic.point_in_time.suspects import LeakFindings
@@ -51,24 +51,25 @@ def measure_challenger(
     learned = [model.spec.last_seen_day] + ([] if champion is None else [champion.model.spec.last_seen_day])
     if isinstance(anchor, Versioned) and opponents[1] is not None and opponents[1].scores is not None:
         learned.append(anchor.model.spec.last_seen_day)
+    threads = declared.training.threads
     return evaluate(
-        rows=rows,
-        scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
-        train=training_set.part("train"),
-        summary=training_set.summary,
-        model_name=plan.name,
-        model_version=version,
-        training_set_version=training_set_version,
-        metric=declared.metric,
-        operating_point=declared.operating_point,
-        slices=declared.evaluation.slices,
-        baseline_rates=declared.evaluation.baselines,
-        seed=declared.seed,
+        rows,
+        training_set.part("train"),
+        training_set.summary,
+        Opponent(version, predict(model.booster, model.spec, rows, threads=threads)),
+        EvaluationPlan(
+            metric=declared.metric,
+            slices=declared.evaluation.slices,
+            baseline_rates=declared.evaluation.baselines,
+            seed=declared.seed,
+            operating_point=declared.operating_point,
+            min_slice_rows=declared.gate.min_slice_rows,
+            threads=threads,
+        ),
+        last_seen_day=max(learned),
         champion=opponents[0],
         anchor=opponents[1],
-        last_seen_day=max(learned),
-        min_slice_rows=declared.gate.min_slice_rows,
-        threads=declared.training.threads,
+        training_set_version=training_set_version,
     )
 
 

@@ -24,10 +24,10 @@ def record_asset(model: str) -> str:
     return f"{model}/features__leak_test"
 
 
-def newest_record(lake: Lake, model: str) -> LeakTestRecord | None:
-    """Return the newest leak test; None if there is none."""
-    found = lake.newest(record_asset(model), [""], runs=lake.runs)
-    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, is_input=False) if found else None
+def newest_record(lake: Lake, model: str, *, runs: Sequence[str] = ()) -> LeakTestRecord | None:
+    """Return the newest leak test, of `runs` before others; None if there is none."""
+    found = lake.newest(record_asset(model), [""], runs=runs)
+    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord) if found else None
     return record
 
 
@@ -38,7 +38,12 @@ def proven_leaks(lake: Lake, model: str) -> tuple[str, ...]:
 
 
 def findings_on(
-    lake: Lake, model: ModelDeclaration, features: Sequence[ArtifactRef], lone: Sequence[LonePredictor]
+    lake: Lake,
+    model: ModelDeclaration,
+    features: Sequence[ArtifactRef],
+    lone: Sequence[LonePredictor],
+    *,
+    runs: Sequence[str] = (),
 ) -> LeakFindings:
     """Return the known leaks in some days of features.
 
@@ -47,12 +52,13 @@ def findings_on(
         model: its declaration.
         features: the days.
         lone: features that alone predict the target almost perfectly.
+        runs: runs whose leak test counts before others.
     """
     settings = model.leak_test
     manifests = lake.manifest_of_each(features).values() if settings.samples else ()
     figures = {it.run_id: note for it in manifests if isinstance(note := it.parameters.get(LEAK_TEST), Mapping)}
     cuts = sum(int(str(note.get("samples", 0))) for note in figures.values())
-    record = newest_record(lake, model.name)
+    record = newest_record(lake, model.name, runs=runs)
     return LeakFindings(
         is_tested=settings.samples > 0,
         cuts=cuts,
@@ -68,12 +74,14 @@ def findings_on(
     )
 
 
-def findings_behind(lake: Lake, model: ModelDeclaration, training_set: Manifest) -> LeakFindings:
+def findings_behind(
+    lake: Lake, model: ModelDeclaration, training_set: Manifest, *, runs: Sequence[str] = ()
+) -> LeakFindings:
     """Return the known leaks in the features of a training set."""
     asset = f"{model.name}/features"
     noted = training_set.parameters.get(LONE)
     lone = [LonePredictor(**it) for it in noted] if isinstance(noted, list) else []  # type: ignore[arg-type] # as written
-    return findings_on(lake, model, [ref for ref in training_set.inputs if ref.asset == asset], lone)
+    return findings_on(lake, model, [ref for ref in training_set.inputs if ref.asset == asset], lone, runs=runs)
 
 
 def refuse_leaks(model: str, findings: LeakFindings) -> None:

@@ -133,7 +133,7 @@ def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[Perfo
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
     """Return the current artifact of each day that has one. They are not recorded as inputs."""
-    return lake.get_each([*lake.newest(asset, days).values()], kind, is_input=False)
+    return lake.get_each([*lake.newest(asset, days).values()], kind)
 
 
 def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
@@ -161,11 +161,11 @@ def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
 def _serving(
     lake: Lake, declared: ModelDeclaration, since: Promotion | None, entries: Sequence[Promotion], *, version: str
 ) -> Serving:
-    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, is_input=False).spec
+    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec).spec
     judged = None
     if since is not None and since.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)
-        judged = lake.get(ref, _Evaluation, is_input=False).summary
+        judged = lake.get(ref, _Evaluation).summary
     promised = None if judged is None else judged.metrics.get(declared.metric)
     return Serving(
         version=version,

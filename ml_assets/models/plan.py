@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError, near
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
@@ -83,6 +84,23 @@ class ModelPlan:
     def features(self) -> tuple[Feature, ...]:
         """The input columns of the model, in the order of its table's contract."""
         return tuple(map(feature_of, chosen_columns(self.declaration.features, self.features_table)))
+
+    @functools.cached_property
+    def columns(self) -> ModelColumns:
+        """What the model predicts, and the columns of its tables."""
+        features, labels = self.declaration.features, self.declaration.labels
+        return ModelColumns(
+            name=self.name,
+            task=self.declaration.task,
+            target=labels.target,
+            key=self.key,
+            event_time=features.event_time,
+            prediction_time=features.prediction_time,
+            known_time=labels.known_time,
+            features=self.features,
+            timezone=self.declaration.days.timezone,
+            personal=self.personal,
+        )
 
     @property
     def features_columns(self) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from pydantic import JsonValue
 from ml_assets.contracts.artifacts import TrainingSet, Tuning
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.store import Lake
 from ml_assets.logic.training.shared_study import coordinate
 from ml_assets.logic.training.trials import Search, Trials
 from ml_assets.logic.training.tuning import OnTrial, new_study
@@ -68,7 +68,7 @@ class SharedSearch:
 
     plan: ModelPlan
     context: dg.AssetExecutionContext
-    lake: Lake
+    ledger: StepLedger
     identity: str
     beat: int = BEAT_SECONDS
     silent: int = SILENT_SECONDS
@@ -113,7 +113,7 @@ class SharedSearch:
             )
         file = None if shared is not None else file_url(folder / "study.db")
         storage = open_storage(shared or file or "", beat=self.beat, silent=self.silent)
-        run_id = "" if self.lake.step is None else self.lake.step.run_id
+        run_id = "" if self.ledger.step is None else self.ledger.step.run_id
         prefix = f"{self.plan.name}/{self.identity}/{run_id}/"
         delete_studies(storage, prefix)
         try:
@@ -125,15 +125,15 @@ class SharedSearch:
     def _work(self, file: str | None, study: str, tags: Mapping[str, str]) -> Work:
         ref = self._training_set()
         arguments = [
-            "--lake", self.lake.url, "--training-set", ref.asset, ref.version, "--study", study,
+            "--lake", self.ledger.lake.url, "--training-set", ref.asset, ref.version, "--study", study,
             "--beat", str(self.beat),
             *([] if file is None else ["--file", file]),
         ]  # fmt: skip
-        return Work(tuning_worker.__name__, arguments, stdin=self.lake.options, tags=tags)
+        return Work(tuning_worker.__name__, arguments, stdin=self.ledger.lake.options, tags=tags)
 
     def _training_set(self) -> ArtifactRef:
         asset = self.plan.asset("training_set").to_user_string()
-        return next(ref for ref in self.lake.reads if ref.asset == asset)
+        return next(ref for ref in self.ledger.refs if ref.asset == asset)
 
     def _wait(self, crew: Crew) -> Callable[[], None]:
         every = CLUSTER_SECONDS if are_pods(self.context) else HERE_SECONDS

@@ -18,7 +18,7 @@ from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, gaps_of
 from ml_assets.logic.monitoring.periods import number_periods
 from ml_assets.logic.monitoring.reference import sketch_reference
-from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.importances import OnFold, measure_importances
@@ -39,23 +39,8 @@ def training_set_as_of(
     split: Split | None = None,
 ) -> TrainingSet:
     """Return the training set as of a day, in the given windows or those that the model declares."""
-    declared = plan.declaration
-    return assemble_training_set(
-        features,
-        labels,
-        model=plan.name,
-        task=declared.task,
-        target=declared.labels.target,
-        key=plan.key,
-        event_time=declared.features.event_time,
-        prediction_time=declared.features.prediction_time,
-        known_time=declared.labels.known_time,
-        feature_list=plan.features,
-        as_of=as_of,
-        timezone=declared.days.timezone,
-        personal=plan.personal,
-        **(split or declared.split).model_dump(),
-    )
+    wanted = split or plan.declaration.split
+    return assemble_training_set(features, labels, plan.columns, windows_as_of(as_of, **wanted.model_dump()))
 
 
 def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) -> date:

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     study = optuna.load_study(study_name=given.study, storage=open_storage(url, beat=given.beat), pruner=pruner())
     search = Search.model_validate(study.user_attrs[SEARCH])
     asset, version = given.training_set
-    training = lake.get(ArtifactRef(asset=asset, version=version), TrainingSet, is_input=False)
+    training = lake.get(ArtifactRef(asset=asset, version=version), TrainingSet)
     used = used_device(search.device, fallback=study.user_attrs[FALLBACK], model=training.summary.model)
     if used.fell_back is not None:
         study.set_user_attr(FELL_BACK, used.facts())

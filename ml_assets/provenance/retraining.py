@@ -175,9 +175,9 @@ class ModelRetraining:
         from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 
         metric = self.declared.model(self.recorded.model).metric
-        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet, is_input=False)
-        then = self.source.get(self.recorded.ref, Model, is_input=False)
-        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, is_input=False)
+        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet)
+        then = self.source.get(self.recorded.ref, Model)
+        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model)
         return Closeness.of(
             trained_on,
             metric,
@@ -198,4 +198,4 @@ class ModelRetraining:
     def _as_of(self) -> str:
         """Return the as-of day of the training. Without a configured day, it was the newest of the features."""
         given = self.recorded.stage("training_set").parameters.get("as_of")
-        return str(given or self.source.get(self.recorded.ref, Model, is_input=False).spec.as_of)
+        return str(given or self.source.get(self.recorded.ref, Model).spec.as_of)

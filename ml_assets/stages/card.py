@@ -18,6 +18,7 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )  # fmt: skip
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -48,8 +49,9 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
 
         Before the first promotion, it describes the challenger that was judged last.
         """
-        shown = model_on_card(ml_assets_lake.open(), plan)
-        page = render_card(card_input(ml_assets_lake.open(), plan, shown))
+        ledger = ml_assets_lake.ledger()
+        shown = model_on_card(ledger, plan)
+        page = render_card(card_input(ledger, plan, shown))
         context.add_output_metadata({"model version": shown.version, "size (kB)": round(len(page) / 1000)})
         return Card(page)
 
@@ -65,26 +67,26 @@ def _shown(plan: ModelPlan) -> dict[str, Any]:
     return texts | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 
-def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
+def card_input(ledger: StepLedger, plan: ModelPlan, shown: Shown) -> CardInput:
     """Return what the lake contains about a version. Artifacts are found by its lineage, newest or not."""
-    declared = plan.declaration
+    lake, declared = ledger.lake, plan.declaration
     manifest = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
     sources = {ref.asset: ref for ref in manifest.inputs}
-    training_set = _get(lake, plan, sources, "training_set", TrainingSet)
-    tuning = _get(lake, plan, sources, "tuning", Tuning)
+    training_set = _get(ledger, plan, sources, "training_set", TrainingSet)
+    tuning = _get(ledger, plan, sources, "tuning", Tuning)
     promotion = _promotion(lake, plan, shown.version)
     if f"{plan.name}/tuning" in sources:
         sources |= {ref.asset: ref for ref in lake.manifest(sources[f"{plan.name}/tuning"]).inputs}
-    importances = _get(lake, plan, sources, "importances", Importances)
+    importances = _get(ledger, plan, sources, "importances", Importances)
     evaluation = None
     if promotion is not None and promotion.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{plan.name}/evaluation", version=promotion.evaluation_version)
         sources[ref.asset] = ref
-        evaluation = lake.get(ref, Evaluation)
-    drift = [own for one in _days(lake, plan, "drift", DailyDrift) if (own := one.of(shown.version))]
+        evaluation = ledger.get(ref, Evaluation)
+    drift = [own for one in _days(ledger, plan, "drift", DailyDrift) if (own := one.of(shown.version))]
     performance = [
         summary
-        for one in _days(lake, plan, "performance", DailyPerformance)
+        for one in _days(ledger, plan, "performance", DailyPerformance)
         if (summary := one.summaries.of(shown.version))
     ]
     behind = _made_from(lake, sources.get(f"{plan.name}/training_set"))
@@ -99,7 +101,7 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
         limits=declared.limits_of_use,
         as_of=shown.model.spec.as_of,
         tables=_tables(plan, behind),
-        leaks=_leaks(lake, plan, sources.get(f"{plan.name}/training_set")),
+        leaks=_leaks(ledger, plan, sources.get(f"{plan.name}/training_set")),
         training_set=None if training_set is None else training_set.summary,
         model=shown.model.spec,
         importances=importances,
@@ -123,8 +125,11 @@ def _made_from(lake: Lake, ref: ArtifactRef | None) -> dict[ArtifactRef, Manifes
     return {} if ref is None else lake.manifest_of_each(lake.manifest(ref).inputs)
 
 
-def _leaks(lake: Lake, plan: ModelPlan, training_set: ArtifactRef | None) -> LeakFindings | None:
-    return None if training_set is None else findings_behind(lake, plan.declaration, lake.manifest(training_set))
+def _leaks(ledger: StepLedger, plan: ModelPlan, training_set: ArtifactRef | None) -> LeakFindings | None:
+    if training_set is None:
+        return None
+    manifest = ledger.lake.manifest(training_set)
+    return findings_behind(ledger.lake, plan.declaration, manifest, runs=ledger.runs)
 
 
 def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[CardTable]:
@@ -146,14 +151,14 @@ def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[Car
     return tables
 
 
-def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[T]) -> T | None:
+def _get(ledger: StepLedger, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[T]) -> T | None:
     ref = sources.get(f"{plan.name}/{name}")
-    return None if ref is None else lake.get(ref, kind)
+    return None if ref is None else ledger.get(ref, kind)
 
 
-def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[T]) -> list[T]:
-    refs = lake.newest(f"{plan.name}/{name}")
-    return lake.get_each([refs[day] for day in sorted(refs) if day], kind)
+def _days(ledger: StepLedger, plan: ModelPlan, name: str, kind: type[T]) -> list[T]:
+    refs = ledger.lake.newest(f"{plan.name}/{name}")
+    return ledger.get_each([refs[day] for day in sorted(refs) if day], kind)
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:

@@ -16,10 +16,10 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import in_markdown
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.gate import GateRule, Verdict
@@ -64,12 +64,12 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, evaluation: Evaluation, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """The new champion and why, or why the challenger was rejected or waits for approval."""
-        case = _Case.of(ml_assets_lake.open(), plan, evaluation)
+        case = _Case.of(ml_assets_lake.ledger(), plan, evaluation)
         run = context.op_execution_context
         entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
-        note_head(case.lake, plan)
+        note_head(case.ledger, plan)
         yield _check(plan, entry, verdict)
-        note_code_of_challenger(case.lake, plan, evaluation.summary.model_version)
+        note_code_of_challenger(case.ledger, plan, evaluation.summary.model_version)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Parameter `data_version`", category=dg.BetaWarning)
             # Downstream assets read the current champion. A verdict that does not change it changes nothing for them.
@@ -84,7 +84,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
 class _Case:
     """A challenger before the gate, with the facts for its verdict."""
 
-    lake: Lake
+    ledger: StepLedger
     plan: ModelPlan
     evaluation: Evaluation
     model: Model
@@ -92,16 +92,16 @@ class _Case:
     leaks: LeakFindings | None
 
     @classmethod
-    def of(cls, lake: Lake, plan: ModelPlan, evaluation: Evaluation) -> Self:
+    def of(cls, ledger: StepLedger, plan: ModelPlan, evaluation: Evaluation) -> Self:
         """Read the challenger, measure its serving cost, and read the known leaks."""
         summary = evaluation.summary
-        model = model_of(lake, plan, summary.model_version)
+        model = model_of(ledger, plan, summary.model_version)
         leaks = None
         if summary.training_set_version:
             asset = plan.asset("training_set").to_user_string()
-            training_set = lake.manifest(ArtifactRef(asset=asset, version=summary.training_set_version))
-            leaks = findings_behind(lake, plan.declaration, training_set)
-        return cls(lake, plan, evaluation, model, serving_costs(model, plan.declaration.gate), leaks)
+            training_set = ledger.lake.manifest(ArtifactRef(asset=asset, version=summary.training_set_version))
+            leaks = findings_behind(ledger.lake, plan.declaration, training_set, runs=ledger.runs)
+        return cls(ledger, plan, evaluation, model, serving_costs(model, plan.declaration.gate), leaks)
 
     def decide(self, *, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
         """Return the challenger's entry of the log, added here or by another flow, and the verdict.
@@ -113,7 +113,7 @@ class _Case:
         return retry_on_conflict(lambda: self._decide(run_id, cause))
 
     def _decide(self, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
-        log, summary = self.plan.promotion_log(self.lake), self.evaluation.summary
+        log, summary = self.plan.promotion_log(self.ledger.lake), self.evaluation.summary
         entries = log.verified().entries
         serving, since = _serving(entries), serving_since(entries)
         if since is not None and summary.model_version == serving:
@@ -153,8 +153,8 @@ class _Case:
             anchor=self.evaluation.summary.anchor_version,
             attempt=verdict.attempt,
             test_days=self.evaluation.summary.test_days,
-            evaluation_version=self.lake.versions_read().get(self.plan.asset("evaluation").to_user_string()),
-            decided_at=self.lake.now(),
+            evaluation_version=self.ledger.versions().get(self.plan.asset("evaluation").to_user_string()),
+            decided_at=self.ledger.now(),
             decided_by=GATE,
         )
 

@@ -9,14 +9,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import DailyDrift
+from ml_assets.contracts.artifacts import DailyDrift, Model
 from ml_assets.contracts.frames import check_frames, drift_table
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference
-from ml_assets.models.champions import model_of, model_ref
+from ml_assets.models.champions import model_ref
 from ml_assets.models.plan import ModelPlan, day_of
 from ml_assets.stages.asset import image, stage
 from ml_assets.stages.checks.verdicts import drift_result, drift_spec, evaluated_by_day
@@ -46,12 +46,12 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
-        opened = ml_assets_lake.open()
+        ledger = ml_assets_lake.ledger()
         by_day = {day_of(day): rows for day, rows in predictions.items()}
-        watched: dict[str, Watched] = {}
+        versions = {day: versions_of(by_day, day_of(day)) for day in context.partition_keys}
+        watched = _watched(ledger, plan, versions)
         measured = {}
         for day in context.partition_keys:
-            watched |= _watched(opened, plan, versions_of(by_day, day_of(day)), day, known=watched)
             measured[day] = measure_day(
                 by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
             )
@@ -65,15 +65,15 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     return drift
 
 
-def _watched(
-    lake: Lake, plan: ModelPlan, versions: Sequence[str], day: str, *, known: Mapping[str, Watched]
-) -> dict[str, Watched]:
-    """Return the references of the versions that predicted a day, and record them as inputs of that day alone."""
-    lake.note_reads([model_ref(plan, version) for version in versions], partition=day)
-    models = {version: model_of(lake, plan, version, is_input=False) for version in versions if version not in known}
+def _watched(ledger: StepLedger, plan: ModelPlan, versions: Mapping[str, Sequence[str]]) -> dict[str, Watched]:
+    """Return the references of the versions that predicted each day, and record them as inputs of that day alone."""
+    every = [*dict.fromkeys(version for of_day in versions.values() for version in of_day)]
+    read = dict(zip(every, ledger.lake.read_each([model_ref(plan, it) for it in every], Model), strict=True))
+    for day, of_day in versions.items():
+        ledger.use([Input.of(read[version][1]) for version in of_day], partition=day)
     return {
         version: Watched(Reference.of(model.reference, model=plan.name), model.spec.weights)
-        for version, model in models.items()
+        for version, (model, _) in read.items()
     }
 
 

@@ -3,7 +3,7 @@
 Not here: the verdict (see `ml_assets.stages.champion`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import dagster as dg
@@ -46,8 +46,9 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         """Metrics with intervals, slices, calibration and curves on rows that the model has not seen."""
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
-        versions = ml_assets_lake.open().versions_read()
-        champion, anchor = opponents(ml_assets_lake.open(), plan)
+        ledger = ml_assets_lake.ledger()
+        versions = ledger.versions()
+        champion, anchor = opponents(ledger, plan)
         result = measure_challenger(
             plan,
             training_set,
@@ -58,26 +59,21 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)
         yield from _checks(plan, result.summary)
-        yield dg.Output(
-            result,
-            metadata={
-                **{name: figure.value for name, figure in result.summary.metrics.items()},
-                **{f"{name} interval": figure.ends("z.4f") for name, figure in result.summary.metrics.items()},
-                **{name: image(svg, name) for name, svg in plots.items()},
-                "test rows": result.summary.rows,
-                **_opponents(result.summary),
-                **{
-                    name: it.words
-                    for name, it in (
-                        (f"{result.summary.metric} is", result.summary.groups),
-                        ("operating point", result.summary.operating_point),
-                    )
-                    if it is not None
-                },
-            },
-        )
+        yield dg.Output(result, metadata=_metadata(result.summary, plots))
 
     return evaluation
+
+
+def _metadata(summary: EvaluationSummary, plots: Mapping[str, str]) -> dict[str, Any]:
+    sentences = {f"{summary.metric} is": summary.groups, "operating point": summary.operating_point}
+    return {
+        **{name: figure.value for name, figure in summary.metrics.items()},
+        **{f"{name} interval": figure.ends("z.4f") for name, figure in summary.metrics.items()},
+        **{name: image(svg, name) for name, svg in plots.items()},
+        "test rows": summary.rows,
+        **_opponents(summary),
+        **{name: it.words for name, it in sentences.items() if it is not None},
+    }
 
 
 def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetCheckResult]:

@@ -12,6 +12,7 @@ import polars as pl
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.errors import ContractError
 from ml_assets.lake.io_manager import by_partition
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.features import select_features
@@ -28,7 +29,6 @@ from ml_assets.warehouse.warehouse import Warehouse
 def features(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's features."""
     wanted = plan.declaration.features
-    times = (wanted.event_time, wanted.prediction_time)
     contract = plan.features_contract
     asset = plan.asset("features")
 
@@ -55,21 +55,19 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         ml_assets_warehouse: Warehouse,
     ) -> Iterator[Any]:
         """The values that were known for each row at its prediction time, and nothing later."""
-        there = ml_assets_lake.open()
+        ledger = ml_assets_lake.ledger()
         rows = table.select(name for name in contract.names if name in table.columns)
-        yield from _audited(context, plan, there, rows)
-        selected = select_features(
-            rows, key=plan.key, times=times, feature_list=plan.features, day=DAY, personal=plan.personal
-        )
-        yield unchanged_check_result(context, plan, there, selected)
-        yield from _leak_tested(context, plan, there, selected, ml_assets_warehouse)
+        yield from _audited(context, plan, ledger, rows)
+        selected = select_features(rows, plan.columns)
+        yield unchanged_check_result(context, plan, ledger.lake, selected)
+        yield from _leak_tested(context, plan, ledger, selected, ml_assets_warehouse)
         yield dg.Output(selected)
 
     return features
 
 
 def _audited(
-    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
+    context: dg.AssetExecutionContext, plan: ModelPlan, ledger: StepLedger, rows: pl.DataFrame
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the result of each rule; store the days that a blocking rule rejects for inspection, and fail.
 
@@ -77,15 +75,15 @@ def _audited(
         ContractError: there are such days; every broken rule is listed.
     """
     asset, days = plan.asset("features"), context.partition_keys
-    report = _validate(plan, lake, rows, days)
+    report = _validate(plan, ledger.lake, rows, days)
     yield from check_results(report, asset, partitions=days)
     for finding in report.broken:
         if not finding.rule.is_blocking:
             context.log.warning(_first_line(report.sentence(finding)))
     if report.blocking:
-        name, run_id = asset.to_user_string(), context.op_execution_context.run_id
+        name = asset.to_user_string()
         parts = {day: part for day, part in by_partition(rows, days, name).items() if isinstance(part, pl.DataFrame)}
-        reject(lake, asset, parts, report, run_id=run_id, inputs=lake.take_reads())
+        reject(ledger, asset, parts, report, inputs=ledger.inputs)
         refused = sorted({day for finding in report.blocking for day in finding.partitions})
         raise ContractError(refusal(name, refused, [report.sentence(finding) for finding in report.blocking]))
 
@@ -108,7 +106,7 @@ def _first_line(sentence: str) -> str:
 
 
 def _leak_tested(
-    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame, warehouse: Warehouse
+    context: dg.AssetExecutionContext, plan: ModelPlan, ledger: StepLedger, rows: pl.DataFrame, warehouse: Warehouse
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the result of the leak test if it is declared, and store it in the lake.
 
@@ -117,10 +115,10 @@ def _leak_tested(
     """
     if not plan.declaration.leak_test.samples:
         return
-    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, log=context.log.info)
+    report = leak_test(plan, ledger.lake, warehouse.project_dir, rows=rows, runs=ledger.runs, log=context.log.info)
     days = set(context.partition_keys)
-    store_report(lake, plan, report, lambda day: str(day) in days, run_id=context.op_execution_context.run_id)
-    lake.note(leak_test=report.note)
+    store_report(ledger, plan, report, lambda day: str(day) in days)
+    ledger.note(leak_test=report.note)
     yield leak_check_result(plan, report)
     if report.leaks:
         raise ContractError(

@@ -40,25 +40,11 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
         """The outcomes, by the day they could first be known."""
-        rows = select_labels(
-            table,
-            key=plan.key,
-            known_time=wanted.known_time,
-            target=wanted.target,
-            days=day_range(context),
-            reason=wanted.reason,
-            timezone=timezone,
-            personal=plan.personal,
-        )
-        schema = frames.labels_table(
-            key=plan.key, known_time=wanted.known_time, target=wanted.target, task=plan.declaration.task,
-            has_reason=wanted.reason is not None, timezone=timezone,
-        )  # fmt: skip
+        days = day_range(context)
+        rows = select_labels(table, plan.columns, days=days, reason=wanted.reason)
+        schema = frames.labels_table(plan.columns, has_reason=wanted.reason is not None)
         frames.check_frames([rows], schema, personal=plan.personal)
-        left_out = labels_left_out(
-            table, key=plan.key, known_time=wanted.known_time, days=day_range(context),
-            maturity_days=wanted.maturity_days, timezone=timezone,
-        )  # fmt: skip
+        left_out = labels_left_out(table, plan.columns, days=days, maturity_days=wanted.maturity_days)
         context.add_output_metadata(
             {
                 "rows": rows.height,

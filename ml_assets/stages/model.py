@@ -3,6 +3,8 @@
 Not here: its evaluation (see `ml_assets.stages.evaluation`).
 """
 
+from typing import Any
+
 import dagster as dg
 
 from ml_assets.contracts.artifacts import Model, TrainingSet, Tuning
@@ -29,25 +31,25 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, ml_assets_lake: LakeResource
     ) -> Model:
         """The challenger: LightGBM text, contract, vocabularies, importances and the reference of its training data."""
-        from ml_assets.logic.plots.training import importance_plot
-
         result = train(plan, training_set, tuning)
         check_frames([result.importances], model_importances())
-        spec, fell_back = result.spec, device_of(plan).facts()
-        ml_assets_lake.open().note(**fell_back)
-        context.add_output_metadata(
-            {
-                "importances": image(
-                    importance_plot(result.importances, declared.overall_metric), "importance of each feature"
-                ),
-                "features": len(spec.features),
-                "rounds": spec.rounds,
-                "training rows": spec.training_rows,
-                "trained on": f"{spec.first_training_day} to {spec.last_training_day}",
-                "size (kB)": round(len(result.booster) / 1000),
-                **fell_back,
-            }
-        )
+        fell_back = device_of(plan).facts()
+        ml_assets_lake.ledger().note(**fell_back)
+        context.add_output_metadata({**_metadata(result, declared.overall_metric), **fell_back})
         return result
 
     return model
+
+
+def _metadata(model: Model, metric: str) -> dict[str, Any]:
+    from ml_assets.logic.plots.training import importance_plot
+
+    spec = model.spec
+    return {
+        "importances": image(importance_plot(model.importances, metric), "importance of each feature"),
+        "features": len(spec.features),
+        "rounds": spec.rounds,
+        "training rows": spec.training_rows,
+        "trained on": f"{spec.first_training_day} to {spec.last_training_day}",
+        "size (kB)": round(len(model.booster) / 1000),
+    }

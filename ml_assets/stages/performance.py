@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
@@ -50,12 +51,12 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         ml_assets_lake: LakeResource,
     ) -> Iterator[Any]:
         """The quality of a day's predictions on the labels known so far."""
-        opened, days = ml_assets_lake.open(), context.partition_keys
-        former = former_champion(opened, plan)
-        measured = {day: _measured(opened, plan, predictions[day], labels, day, former=former) for day in days}
+        ledger, days = ml_assets_lake.ledger(), context.partition_keys
+        former = former_champion(ledger.lake, plan)
+        measured = {day: _measured(ledger, plan, predictions[day], labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
         _add_metadata(context, measured, declared.metric)
-        verdicts = judged_days(opened, plan, measured) if is_judged else []
+        verdicts = judged_days(ledger.lake, plan, measured) if is_judged else []
         yield dg.Output(measured)
         if is_judged:
             yield evaluated_by_day(
@@ -66,27 +67,27 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _measured(
-    lake: Lake, plan: ModelPlan, predictions: pl.DataFrame, labels: pl.DataFrame, day: str, *, former: Former | None
+    ledger: StepLedger,
+    plan: ModelPlan,
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    day: str,
+    *,
+    former: Former | None,
 ) -> DailyPerformance:
     """Return the performance of a day for each model version that predicted it."""
-    declared = plan.declaration
     found: list[Performance] = []
     for rows in predictions.sort("model_version", maintain_order=True).partition_by(
         "model_version", maintain_order=True
     ):
-        others = None if former is None else former.scores(lake, plan, day, rows)
+        others = None if former is None else former.scores(ledger, plan, day, rows)
         found.append(
             measure_performance(
                 rows,
                 labels,
-                model=plan.name,
-                task=declared.task,
-                key=plan.key,
-                target=declared.labels.target,
-                known_time=declared.labels.known_time,
+                plan.columns,
                 day=day,
-                metrics=declared.measured,
-                personal=plan.personal,
+                metrics=plan.declaration.measured,
                 former=None if former is None or others is None else (former.version, others),
             )
         )

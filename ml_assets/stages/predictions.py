@@ -3,7 +3,7 @@
 Not here: online scoring (a later release).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,10 +11,11 @@ import polars as pl
 
 from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.frames import check_frames, predictions_table
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, input_changes, score_rows
 from ml_assets.logic.training.model import predict
-from ml_assets.models.champions import note_code_of_verdict, serving_champion
+from ml_assets.models.champions import Champion, note_code_of_verdict, serving_champion
 from ml_assets.models.plan import DAY, ModelPlan
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.contract_rules import as_table
@@ -24,8 +25,6 @@ CHECK = "features_are_as_the_champion_was_trained_with"
 
 def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's predictions."""
-    declared = plan.declaration
-    wanted = declared.features
     asset = plan.asset("predictions")
 
     @stage(
@@ -43,39 +42,53 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, features: pl.DataFrame, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """The champion's scores, one row per feature row."""
-        versions = ml_assets_lake.open().versions_read()
-        champion = serving_champion(ml_assets_lake.open(), plan)
-        model = champion.model
-        note_code_of_verdict(ml_assets_lake.open(), plan)
-        check_question(model.spec, version=champion.version, task=declared.task, target=declared.labels.target)
-        changes = input_changes(model, plan.inputs_contract)
-        yield _compared(changes, asset, is_known=model.contract is not None)
-        check_inputs(changes, model.spec, version=champion.version, where=plan.features_table.where)
-        scored = {}
-        for day in context.partition_keys:
-            rows = features.filter(pl.col(DAY).cast(pl.String) == day)
-            scored[day] = score_rows(
-                rows,
-                model.spec,
-                model_version=champion.version,
-                scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
-                key=plan.key,
-                prediction_time=wanted.prediction_time,
-                features_version=versions.get(f"{plan.name}/features/{day}", ""),
-            )
-            context.add_asset_metadata(
-                {"model version": champion.version, "rows": rows.height, **_mean_score(scored[day])}, partition_key=day
-            )
-        check_frames(
-            [*scored.values()],
-            predictions_table(
-                key=plan.key, prediction_time=wanted.prediction_time, task=model.spec.task, classes=model.spec.classes
-            ),
-            personal=plan.personal | ({"prediction_id"} if plan.personal.intersection(plan.key) else set()),
-        )
+        ledger = ml_assets_lake.ledger()
+        champion = serving_champion(ledger, plan)
+        note_code_of_verdict(ledger, plan)
+        changes = _check_champion(champion, plan)
+        yield _compared(changes, asset, is_known=champion.model.contract is not None)
+        check_inputs(changes, champion.model.spec, version=champion.version, where=plan.features_table.where)
+        scored = {day: _scored(ledger, plan, champion, features, day) for day in context.partition_keys}
+        for day, rows in scored.items():
+            facts = {"model version": champion.version, "rows": rows.height, **_mean_score(rows)}
+            context.add_asset_metadata(facts, partition_key=day)
+        _check_scores(plan, champion, scored.values())
         yield dg.Output(scored)
 
     return predictions
+
+
+def _check_champion(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, ...]:
+    """Check that the champion predicts the declared target, and return how its inputs have changed since."""
+    declared, model = plan.declaration, champion.model
+    check_question(model.spec, version=champion.version, task=declared.task, target=declared.labels.target)
+    return input_changes(model, plan.inputs_contract)
+
+
+def _scored(ledger: StepLedger, plan: ModelPlan, champion: Champion, features: pl.DataFrame, day: str) -> pl.DataFrame:
+    """Return the champion's scores of a day."""
+    model, threads = champion.model, plan.declaration.training.threads
+    rows = features.filter(pl.col(DAY).cast(pl.String) == day)
+    return score_rows(
+        rows,
+        model.spec,
+        model_version=champion.version,
+        scores=predict(model.booster, model.spec, rows, threads=threads),
+        key=plan.key,
+        prediction_time=plan.columns.prediction_time,
+        features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),
+    )
+
+
+def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataFrame]) -> None:
+    """Check the contract of predictions. The id contains the key, so it is personal if the key is."""
+    spec, personal = champion.model.spec, plan.personal
+    schema = predictions_table(
+        key=plan.key, prediction_time=plan.columns.prediction_time, task=spec.task, classes=spec.classes
+    )
+    if personal.intersection(plan.key):
+        personal |= {"prediction_id"}
+    check_frames([*scored], schema, personal=personal)
 
 
 def _compared(changes: Sequence[ContractChange], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:

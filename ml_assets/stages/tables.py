@@ -17,7 +17,8 @@ from ml_assets.lake.days import ALLOW_GAPS
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.io_manager import data_version, facts_of
-from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.ledger import StepLedger
+from ml_assets.lake.manifest import Manifest
 from ml_assets.models.plan import daily, day_range, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED, prefixed
@@ -67,7 +68,8 @@ def _tables(name: str, declaration: TablesDeclaration, project: CheckedProject, 
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
         days = day_range(context) if by_day else None
-        aside = project.quarantines(ml_assets_warehouse.lake.open(), chosen)
+        ledger = ml_assets_warehouse.lake.ledger()
+        aside = project.quarantines(ledger.lake, chosen)
         first_days = _first_days(context, declaration, project)
         with (
             _log_listener(context) as log,
@@ -81,7 +83,7 @@ def _tables(name: str, declaration: TablesDeclaration, project: CheckedProject, 
                 threads=declaration.threads,
             ) as built,  # fmt: skip
         ):
-            yield from _publish(context, ml_assets_warehouse, built, project, days=days)
+            yield from _publish(context, ledger, built, project)
 
     code = code_version([build_tables])
     return dg.multi_asset(
@@ -137,29 +139,23 @@ def _log_listener(context: dg.AssetExecutionContext) -> Iterator[Callable[[str],
 
 
 def _publish(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    built: Build,
-    project: CheckedProject,
-    *,
-    days: tuple[date, date] | None,
+    context: dg.AssetExecutionContext, ledger: StepLedger, built: Build, project: CheckedProject
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Yield the result of each rule, and publish what no blocking rule rejects, in dependency order.
 
     Raises:
         WarehouseError: a table was rejected, and with it everything that depends on it.
     """
-    lake, run_id = warehouse.lake.open(), context.run.run_id
-    published: dict[str, dict[str, ArtifactRef]] = {}
+    days = built.days
     refused: dict[str, list[str]] = {}
     for model in (uid for uid in with_ancestors(project.nodes, built.models) if uid in built.models):
         node = project.nodes[model]
         key = table_key(node["name"])
-        report, counts = project.report(lake, built, model, by_day=days is not None)
+        report, counts = project.report(ledger.lake, built, model, by_day=days is not None)
         yield from selected_results(context, report, key, counts, partitions=[str(day) for day in days or ()])
         parents = [project.nodes[uid]["name"] for uid in node["depends_on"]["nodes"] if uid in refused]
         if report.blocking or model in built.failed:
-            broken = project.reject(lake, built, model, report, run_id=run_id)
+            broken = project.reject(ledger, built, model, report)
             refused[model] = [*([] if model in built.seconds else [built.failed[model]])]
             refused[model] += [report.sentence(finding) for finding in report.blocking if model in built.seconds]
             if broken:
@@ -170,9 +166,7 @@ def _publish(
             refused[model] = [f"it depends on {', '.join(parents)}."]
         elif model in built.seconds:
             code = context.assets_def.specs_by_key[key].code_version
-            made, aside = warehouse.publish(
-                built, project.manifest, model, days, run_id=run_id, code_version=code, published=published
-            )
+            made, aside = built.publish(ledger, model, code_version=code)
             for asset, artifacts in ((key, made), (quarantine_key(key), aside)):  # Dagster requires the table first
                 if artifacts and asset in context.selected_asset_keys:
                     yield _result(context, asset, artifacts)

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.contracts.artifacts import TrainingSet, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import days_by_asset
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake
-from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
+from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, lone_predictors
 from ml_assets.models.leaks import LONE, findings_on, refuse_leaks
 from ml_assets.models.plan import ModelPlan, newest_day
 from ml_assets.models.training import first_training_day, training_gaps, training_set_as_of
@@ -86,40 +86,45 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         """Features joined to the labels known by the as-of day; train, validation and test in time order."""
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
         split = None if config.split is None else Split(**config.split.model_dump())
-        opened = ml_assets_lake.open()
-        _refuse_gaps(plan, opened, as_of, split or declared.split)
-        days = [ref for ref in opened.reads if ref.asset == plan.asset("features").to_user_string()]
-        refuse_leaks(plan.name, findings_on(opened, declared, days, ()))
+        ledger = ml_assets_lake.ledger()
+        _refuse_gaps(plan, ledger, as_of, split or declared.split)
+        refuse_leaks(plan.name, _findings(plan, ledger, ()))
         result = training_set_as_of(plan, features, labels, as_of=as_of, split=split)
-        summary = result.summary
-        windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
         lone, rows = _lone_predictors(plan, result)
         noted: list[JsonValue] = [asdict(it) for it in lone]
-        opened.note(**{LONE: noted})
-        yield _suspicion(plan, findings_on(opened, declared, days, lone).suspects, lone, rows)
-        yield dg.Output(
-            result,
-            metadata={
-                "as of": str(summary.as_of),
-                "windows": dg.MetadataValue.table(windows),
-                **{f"{w.split} rows": w.rows for w in summary.windows},
-                EXCLUDED_ROWS: dg.MetadataValue.json(summary.excluded_rows),
-                "labels without features": summary.labels_without_features,
-            },
-        )
+        ledger.note(**{LONE: noted})
+        yield _suspicion(plan, _findings(plan, ledger, lone).suspects, lone, rows)
+        yield dg.Output(result, metadata=_metadata(result.summary))
 
     return training_set
 
 
-def _refuse_gaps(plan: ModelPlan, lake: Lake, as_of: date, split: Split) -> None:
+def _metadata(summary: TrainingSetSummary) -> dict[str, Any]:
+    windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
+    return {
+        "as of": str(summary.as_of),
+        "windows": dg.MetadataValue.table(windows),
+        **{f"{w.split} rows": w.rows for w in summary.windows},
+        EXCLUDED_ROWS: dg.MetadataValue.json(summary.excluded_rows),
+        "labels without features": summary.labels_without_features,
+    }
+
+
+def _findings(plan: ModelPlan, ledger: StepLedger, lone: Sequence[LonePredictor]) -> LeakFindings:
+    """Return the known leaks in the days of features that the step has read."""
+    days = [ref for ref in ledger.refs if ref.asset == plan.asset("features").to_user_string()]
+    return findings_on(ledger.lake, plan.declaration, days, lone, runs=ledger.runs)
+
+
+def _refuse_gaps(plan: ModelPlan, ledger: StepLedger, as_of: date, split: Split) -> None:
     """Refuse to train over missing days; record them if the model allows gaps.
 
     Raises:
         DataError: days of the features or labels are missing in the training windows.
     """
-    there = {name: lake.days_read(name) for name in (plan.asset(stage).to_user_string() for stage in INPUTS)}
+    there = {name: ledger.days_of(name) for name in (plan.asset(stage).to_user_string() for stage in INPUTS)}
     missing = training_gaps(plan.declaration, there, as_of, split)
-    lake.note_missing(missing.allowed)
+    ledger.note_missing(missing.allowed)
     if missing.blocking:
         first = first_training_day(plan.declaration, as_of, split)
         raise DataError(

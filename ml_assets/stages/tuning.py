@@ -16,9 +16,9 @@ from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, trials_table
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealed_frame import read_frame, write_frame
-from ml_assets.lake.store import Lake
 from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch, with_tuning_in_run_pod
@@ -42,29 +42,29 @@ class TuningConfig(dg.Config):
 class Study:
     """The trials of a running search, stored in the lake after each trial, so that a killed process loses none."""
 
-    lake: Lake
+    ledger: StepLedger
     path: str
     identity: str
 
     @classmethod
-    def of(cls, lake: Lake, context: dg.AssetExecutionContext, first: Mapping[str, Any] | None) -> "Study":
+    def of(cls, ledger: StepLedger, context: dg.AssetExecutionContext, first: Mapping[str, Any] | None) -> "Study":
         """Return the study of these inputs, this code and these settings."""
         key = context.asset_key
         spec = context.assets_def.specs_by_key[key]
         declared = spec.metadata["ml_assets/parameters"].data
         settings = {name: value for name, value in declared["settings"].items() if name not in LONGER}
-        identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version, first]
+        identity = [ledger.versions(), {**declared, "settings": settings}, spec.code_version, first]
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
-        return cls(lake, lake.path("studies", key.path[0], f"{digest}.json"), digest)
+        return cls(ledger, ledger.lake.path("studies", key.path[0], f"{digest}.json"), digest)
 
     def trials(self) -> pl.DataFrame | None:
         """Return the finished trials; None if there are none."""
-        return read_frame(self.lake, self.path)
+        return read_frame(self.ledger.lake, self.path)
 
     def keep(self, trials: pl.DataFrame) -> None:
         """Store the finished trials."""
-        write_frame(self.lake, self.path, trials)
+        write_frame(self.ledger.lake, self.path, trials)
 
 
 def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -92,39 +92,39 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
 
         With several workers, trials run in that many processes or pods, in varying order.
         """
-        from ml_assets.logic.plots.training import tuning_plot
-
-        study = Study.of(ml_assets_lake.open(), context, config.first_parameters)
+        study = Study.of(ml_assets_lake.ledger(), context, config.first_parameters)
 
         def on_trial(trials: pl.DataFrame, total: int) -> None:
             study.keep(trials)
             best = trials.filter("is_best").item(0, "value")
             context.log.info(f"trial {trials.height} of {total}, best {declared.tuning_metric} so far {best:z.4f}")
 
+        given: dict[str, Any] = {"trials": config.trials, "first": config.first_parameters}
         previous = study.trials()
         if declared.tuning.workers > 1:
-            settings = search_settings(plan, importances, trials=config.trials, first=config.first_parameters)
-            together = SharedSearch(plan, context, study.lake, study.identity)
+            together = SharedSearch(plan, context, study.ledger, study.identity)
+            settings = search_settings(plan, importances, **given)
             result, facts = together.run(training_set, settings, previous=previous, on_trial=on_trial)
         else:
-            result = search(
-                plan, training_set, importances, trials=config.trials, first=config.first_parameters, previous=previous,
-                clock=time.perf_counter, on_trial=on_trial,
-            )  # fmt: skip
-            facts = {**device_of(plan).facts()}
-        study.lake.note(**facts)
+            given |= {"previous": previous, "clock": time.perf_counter, "on_trial": on_trial}
+            result, facts = search(plan, training_set, importances, **given), {**device_of(plan).facts()}
+        study.ledger.note(**facts)
         check_frames([result.trials], trials_table([name for name in SPACE if name in result.trials.columns]))
-        context.add_output_metadata(
-            {
-                "plot": image(tuning_plot(result), "trials of the study"),
-                f"best {result.best.metric}": result.best.value,
-                "rounds": result.best.rounds,
-                "trials": result.best.trials,
-                "pruned": result.best.pruned,
-                "parameters": dg.MetadataValue.json(dict(result.best.parameters)),
-                **facts,
-            }
-        )
+        context.add_output_metadata({**_metadata(result), **facts})
         return result
 
     return tuning
+
+
+def _metadata(result: Tuning) -> dict[str, Any]:
+    from ml_assets.logic.plots.training import tuning_plot
+
+    best = result.best
+    return {
+        "plot": image(tuning_plot(result), "trials of the study"),
+        f"best {best.metric}": best.value,
+        "rounds": best.rounds,
+        "trials": best.trials,
+        "pruned": best.pruned,
+        "parameters": dg.MetadataValue.json(dict(best.parameters)),
+    }

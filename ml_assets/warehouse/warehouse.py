@@ -5,6 +5,7 @@ in the dbt project.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from ml_assets.contracts.dbt_yaml import meta_of
 from ml_assets.lake.content import StoredFrame
 from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import QUARANTINE, RELEASED
 from ml_assets.lake.resource import LakeResource
@@ -58,7 +60,7 @@ class Quarantine:
     share: float
     predicates: Mapping[str, str]
     released: pl.DataFrame | None = None
-    releases: Mapping[str, Sequence[ArtifactRef]] = field(default_factory=dict)
+    releases: Mapping[str, Sequence[Input]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, JsonValue]:
@@ -81,6 +83,9 @@ class Build:
         missing: missing days of what they read, by unique id and day, if gaps are allowed.
         quarantines: the models' quarantines, by unique id.
         cost: the total cost since the step began.
+        nodes: dbt's nodes and sources, by unique id.
+        days: the range of days; None for whole tables.
+        published: what was published so far, by unique id and day.
     """
 
     seconds: Mapping[str, float]
@@ -89,10 +94,13 @@ class Build:
     scratch: Path
     models: Sequence[str]
     skipped: Sequence[str] = ()
-    bound: Mapping[str, Mapping[str, ArtifactRef]] = field(default_factory=dict)
+    bound: Mapping[str, Mapping[str, Input]] = field(default_factory=dict)
     missing: Mapping[str, Mapping[str, Days]] = field(default_factory=dict)
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     cost: Cost | None = None
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    days: tuple[date, date] | None = None
+    published: dict[str, dict[str, Input]] = field(default_factory=dict)
 
     def cost_of(self, model: str, partitions: int) -> Cost | None:
         """Return the cost of one partition of a model: the model's share by seconds, divided by its partitions."""
@@ -107,6 +115,59 @@ class Build:
         if whole.exists():
             return {"": whole}
         return {path.stem: path for path in sorted((self.scratch / table).glob("*.parquet"))}
+
+    def publish(
+        self, ledger: StepLedger, model: str, *, code_version: str | None
+    ) -> tuple[dict[str, Manifest], dict[str, Manifest]]:
+        """Publish a model from scratch to the lake, with the versions of its inputs.
+
+        Returns the manifests of the table and of its quarantine, by partition.
+
+        Args:
+            ledger: of the step.
+            model: unique id of the model. Those that it reads must be published before.
+            code_version: dbt's checksum of the model.
+        """
+        nodes, node = self.nodes, self.nodes[model]
+        wanted = [""] if self.days is None else [str(day) for day in _range(*self.days)]
+        asset = table_name(node)
+        available = {
+            parent: {**self.bound.get(parent, {}), **self.published.get(parent, {})}
+            for parent in node["depends_on"]["nodes"]
+            if parent in nodes
+        }
+        aside = self.quarantines.get(model)
+
+        def origin(key: str, cost: Cost | None) -> Origin:
+            day = date.fromisoformat(key) if key else None
+            inputs = [
+                it
+                for parent, them in available.items()
+                for it in _used(them, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
+            ]
+            missing = [self.missing.get(model, {}).get(key, {}), *(it.missing_days for it in inputs)]
+            return ledger.origin(
+                (*inputs, *(aside.releases.get(key, ()) if aside else ())),
+                code_version=code_version, seconds=self.seconds[model] / len(wanted), cost=cost,
+                parameters={
+                    "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
+                    "allow_gaps": is_gap_allowed(node) or None,
+                    ROWS_READ: _rows_read(it for it in inputs if (it.ref.partition or key) == key),
+                },
+                missing_days=merge_days(missing),
+            )  # fmt: skip
+
+        def put(table: str, name: str, cost: Cost | None) -> dict[str, Manifest]:
+            files = self.files(table)
+            artifacts = {key: (StoredFrame.read(files[key]), origin(key, cost)) for key in wanted}
+            return ledger.lake.put_each(name, artifacts)
+
+        cost = self.cost_of(model, len(wanted))
+        nothing = None if cost is None else cost.share(1, of=0)
+        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", nothing) if aside else {}
+        written = put(node["name"], asset, cost)
+        self.published[model] = {key: Input.of(made) for key, made in written.items()}
+        return written, quarantined
 
 
 def table_name(node: Node) -> str:
@@ -177,26 +238,27 @@ class Warehouse(dg.ConfigurableResource):
             WarehouseError: days of what they read are missing, or dbt itself failed. Failed models and tests are in
                 the result instead.
         """
-        lake = self.lake.open()
+        ledger = self.lake.ledger()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-        bound = _bind(lake, nodes, models, days)
-        missing = _missing(nodes, models, days, bound, first_days or {})
+        refs = _bind(ledger, nodes, models, days)
+        missing = _missing(nodes, models, days, refs, first_days or {})
         with temporary_folder("dbt") as folder:
             scratch = folder / "out"
             scratch.mkdir()
             aside = {model: it for model, it in (quarantines or {}).items() if model in models}
-            bindings = _bindings(lake, nodes, bound, days, folder)
+            bound, files = _fetched(ledger.lake, refs, folder / "lake")
+            bindings = _bindings(nodes, files, days, folder)
             bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             hides = has_personal(nodes)
             self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(log, hides=hides))
-            cost = lake.meter.take()
+            cost = ledger.meter.take()
             result = _result(nodes, models, folder, scratch)
             if hides:
                 failed = {model: without_values(message) for model, message in result.failed.items()}
                 tests = [replace(test, message=without_values(test.message)) for test in result.tests]
                 result = replace(result, failed=failed, tests=tests)
-            yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost)
+            yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, days=days)
 
     def _run(self, folder: Path, names: Sequence[str], output: DbtOutput) -> None:
         target = folder / "target"
@@ -211,75 +273,6 @@ class Warehouse(dg.ConfigurableResource):
         if not (target / RESULTS).exists():
             tail = "\n".join(output.lines[-20:])
             raise WarehouseError(f"dbt ended with exit code {code} without results. Its last lines:\n{tail}")
-
-    def publish(
-        self,
-        build: Build,
-        manifest: Mapping[str, Any],
-        model: str,
-        days: tuple[date, date] | None,
-        *,
-        run_id: str,
-        code_version: str | None,
-        published: dict[str, dict[str, ArtifactRef]],
-    ) -> tuple[dict[str, Manifest], dict[str, Manifest]]:
-        """Publish a built model from scratch to the lake, with the versions of its inputs.
-
-        Returns the manifests of the table and of its quarantine, by partition.
-
-        Args:
-            build: the result of the build.
-            manifest: dbt's manifest.
-            model: unique id of the model.
-            days: the range that was built; None for whole tables.
-            run_id: the run that built it.
-            code_version: dbt's checksum of the model.
-            published: what this run has published so far, by unique id and day. This model is added.
-        """
-        lake = self.lake.open()
-        nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-        node = nodes[model]
-        asset = table_name(node)
-        available = {
-            parent: {**build.bound.get(parent, {}), **published.get(parent, {})}
-            for parent in node["depends_on"]["nodes"]
-            if parent in nodes
-        }
-        aside = build.quarantines.get(model)
-
-        def origin(key: str, cost: Cost | None) -> Origin:
-            day = date.fromisoformat(key) if key else None
-            inputs = [
-                ref
-                for parent, refs in available.items()
-                for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
-            ]
-            missing = merge_days([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
-            return Origin(
-                inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
-                code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
-                parameters={
-                    "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
-                    "allow_gaps": is_gap_allowed(node) or None,
-                    ROWS_READ: dict(lake.rows_of(ref for ref in inputs if (ref.partition or key) == key)),
-                },
-                missing_days=missing,
-            )  # fmt: skip
-
-        wanted = [""] if days is None else [str(day) for day in _range(*days)]
-
-        def put(table: str, name: str, cost: Cost | None) -> dict[str, Manifest]:
-            files = build.files(table)
-            if days is None:
-                return {"": lake.put(name, None, StoredFrame.read(files[""]), origin("", cost))}
-            return lake.put_each(name, {key: (StoredFrame.read(files[key]), origin(key, cost)) for key in wanted})
-
-        cost = build.cost_of(model, len(wanted))
-        nothing = None if cost is None else cost.share(1, of=0)
-        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", nothing) if aside else {}
-        written = put(node["name"], asset, cost)
-        published[model] = {key: m.ref for key, m in written.items()}
-        return written, quarantined
 
 
 def quarantine_bindings(
@@ -304,16 +297,23 @@ def _range(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _used(refs: Mapping[str, ArtifactRef], day: date | None, look_back: int, *, is_by_day: bool) -> list[ArtifactRef]:
-    if not is_by_day:
-        return [*refs.values()]
-    if day is None:
-        return [*refs.values()]
-    return [refs[str(d)] for d in _range(day - timedelta(days=look_back), day) if str(d) in refs]
+def _used(inputs: Mapping[str, Input], day: date | None, look_back: int, *, is_by_day: bool) -> list[Input]:
+    if not is_by_day or day is None:
+        return [*inputs.values()]
+    return [inputs[str(d)] for d in _range(day - timedelta(days=look_back), day) if str(d) in inputs]
+
+
+def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
+    """Return the row counts of tables, by asset."""
+    found = Counter[str]()
+    for it in inputs:
+        if it.rows is not None:
+            found[it.ref.asset] += it.rows
+    return dict(found)
 
 
 def _bind(
-    lake: Lake, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
+    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
 ) -> dict[str, dict[str, ArtifactRef]]:
     """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, tuple[date, date] | None] = {}
@@ -340,7 +340,7 @@ def _bind(
         else:
             last = days[0] - timedelta(days=1) if built_here and days else span[1]
             keys = [str(day) for day in _range(span[0], last)]
-        refs = lake.newest(table_name(nodes[parent]), keys, runs=lake.runs) if keys else {}
+        refs = ledger.newest(table_name(nodes[parent]), keys) if keys else {}
         bound[parent] = refs
     return bound
 
@@ -424,21 +424,27 @@ def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str
     return (read & {*with_ancestors(nodes, models)}) - {*models}
 
 
-def _bindings(
-    lake: Lake,
-    nodes: Mapping[str, Node],
-    bound: Mapping[str, Mapping[str, ArtifactRef]],
-    days: tuple[date, date] | None,
-    folder: Path,
-) -> dict[str, Any]:
-    """Return the bindings. Files of a remote lake are fetched to the folder first.
+def _fetched(
+    lake: Lake, bound: Mapping[str, Mapping[str, ArtifactRef]], folder: Path
+) -> tuple[dict[str, dict[str, Input]], dict[str, dict[str, str]]]:
+    """Return artifacts as inputs, and their files. Files of a remote lake are fetched to the folder.
 
     DuckDB can read S3 through fsspec, but requests parts of every file again for each model, contract and test. A day
     with its look-back took 58 s against moto's S3, and 9 s with every file fetched once.
     """
-    refs = [ref for parents in bound.values() for ref in parents.values()]
-    paths = dict(zip(refs, lake.frames_here(refs, folder / "lake"), strict=True))
-    files = {parent: {key: str(paths[ref]) for key, ref in refs.items()} for parent, refs in bound.items()}
+    refs = [ref for them in bound.values() for ref in them.values()]
+    read = dict(zip(refs, lake.frames_here(refs, folder), strict=True))
+    inputs = {uid: {key: Input.of(read[ref][1]) for key, ref in them.items()} for uid, them in bound.items()}
+    return inputs, {uid: {key: str(read[ref][0]) for key, ref in them.items()} for uid, them in bound.items()}
+
+
+def _bindings(
+    nodes: Mapping[str, Node],
+    files: Mapping[str, Mapping[str, str]],
+    days: tuple[date, date] | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Return the bindings of a run; see `ml_assets.warehouse.dbt_lake`."""
     return {
         "first_day": str(days[0]) if days else None,
         "last_day": str(days[1]) if days else None,

@@ -130,7 +130,7 @@ class Landing:
     def landed(self) -> dict[str, list[int]]:
         lake = self.lake.connect()
         refs = lake.newest(f"raw/{self.name}")
-        return {day: lake.get(ref, pl.DataFrame, is_input=False)["n"].to_list() for day, ref in sorted(refs.items())}
+        return {day: lake.get(ref, pl.DataFrame)["n"].to_list() for day, ref in sorted(refs.items())}
 
 
 def check_asked_once(run: dg.DagsterRun, before: list[dg.DagsterRun]) -> None:

@@ -122,7 +122,7 @@ class Shop:
     def recent(self) -> dict[str, int]:
         """Return the orders of the three days up to each day, as the table has them."""
         refs = self.lake.newest("tables/recent", LANDED)
-        return {day: self.lake.scan([ref], is_input=False).collect()["orders"].item() for day, ref in refs.items()}
+        return {day: self.lake.scan([ref]).collect()["orders"].item() for day, ref in refs.items()}
 
 
 @pytest.fixture(scope="module")

@@ -210,7 +210,7 @@ def test_injections_are_put_into_features_and_labels_by_the_day_that_is_predicte
 
 
 def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path) -> None:
-    lake = LakeResource(url=str(tmp_path)).open()
+    lake = LakeResource(url=str(tmp_path)).connect()
     for name, frame in (("features", rows()), ("labels", outcomes())):
         for day in [BEGIN + timedelta(days=n) for n in range(DAYS)]:
             lake.put(f"returns/{name}", str(day), frame.filter(day=day), Origin())
@@ -275,7 +275,7 @@ def test_a_day_without_features_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"returns/features has nothing for 15 of 15 days, the first of them 2024-01-15"
     ):
-        run_backtest(planned(), LakeResource(url=str(tmp_path)).open(), BacktestRequest(FIRST, FIRST))
+        run_backtest(planned(), LakeResource(url=str(tmp_path)).connect(), BacktestRequest(FIRST, FIRST))
 
 
 def test_only_the_days_of_a_bounded_training_window_are_read() -> None:

@@ -236,7 +236,7 @@ def test_after_a_second_training_the_champion_of_the_real_flow_is_still_traced_t
     assert before == backward(lake, [champion])
     assert {"present"} == {node.state for node in before.nodes.values()}
     assert any(asset.startswith("raw/") for asset, _, _ in before.nodes)
-    assert lake.get(champion, Model, is_input=False).spec.model == "flight_delay"
+    assert lake.get(champion, Model).spec.model == "flight_delay"
     assert all(hold.root for hold in judgement.kept.values())
     assert current == {asset: lake.newest(asset, [""]) for asset in current}
 

@@ -58,7 +58,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
 
 def record() -> LeakTestRecord:
     """Return what the lake keeps of the newest leak test."""
-    lake = LakeResource().open()
+    lake = LakeResource().connect()
     found: LeakTestRecord = lake.get(lake.find("flight_delay/features__leak_test"), LeakTestRecord)
     return found
 

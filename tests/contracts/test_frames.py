@@ -12,6 +12,7 @@ import pytest
 
 from ml_assets.contracts import frames
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.model_columns import ModelColumns
 
 if TYPE_CHECKING:
     import pandera.polars as pa
@@ -85,10 +86,13 @@ def trials() -> pl.DataFrame:
     )  # fmt: skip
 
 
+LATE = ModelColumns("late", "binary", "is_late", ("id",), "due_at", "asked_at", "known_at")
+
+
 def schema_of(what: str) -> pa.DataFrameSchema:
     given = {"key": ["id"], "prediction_time": "asked_at"}
     return {
-        "labels": lambda: frames.labels_table(key=["id"], known_time="known_at", target="is_late", task="binary"),
+        "labels": lambda: frames.labels_table(LATE),
         "predictions": lambda: frames.predictions_table(**given, task="binary"),
         "values": lambda: frames.predictions_table(**given, task="regression"),
         "classes": lambda: frames.predictions_table(**given, task="multiclass", classes=CLASSES),

@@ -15,7 +15,7 @@ def add(lake: Lake, row: int) -> None:
     """Add a row to the current artifact, and try again as long as another writer is first."""
     while True:
         after = lake.last_numbers(ASSET, [""])[""]
-        rows = [] if not after else lake.get(lake.find(ASSET), pl.DataFrame, is_input=False)["n"].to_list()
+        rows = [] if not after else lake.get(lake.find(ASSET), pl.DataFrame)["n"].to_list()
         try:
             lake.put(ASSET, None, pl.DataFrame({"n": [*rows, row]}), Origin(after=after))
         except PublicationConflictError:

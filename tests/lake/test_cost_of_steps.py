@@ -23,7 +23,7 @@ def cost_of(lake: Lake, asset: str, partition: str | None = None) -> Cost:
 def test_the_costs_of_the_days_of_a_step_add_up_to_the_cost_of_the_step(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
     def slow(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> pl.DataFrame:
-        ml_assets_lake.open()
+        ml_assets_lake.ledger()
         until = time.process_time() + 0.2
         while time.process_time() < until:
             pass
@@ -42,7 +42,7 @@ def test_the_costs_of_the_days_of_a_step_add_up_to_the_cost_of_the_step(tmp_path
 def test_the_cost_of_a_failed_attempt_is_in_no_other_step(tmp_path: Path) -> None:
     @dg.asset
     def fails(ml_assets_lake: LakeResource) -> pl.DataFrame:
-        ml_assets_lake.open()
+        ml_assets_lake.ledger()
         until = time.process_time() + 0.3
         while time.process_time() < until:
             pass

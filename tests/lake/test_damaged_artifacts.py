@@ -107,7 +107,7 @@ def test_frames_are_brought_to_this_machine_as_they_were_written(lake: Lake, tmp
         put(lake, frame(3), asset="whole").ref
     ]
 
-    paths = lake.frames_here(refs, tmp_path / "here")
+    paths = [path for path, _ in lake.frames_here(refs, tmp_path / "here")]
 
     assert [[1], [2], [3]] == [pl.read_parquet(path)["n"].to_list() for path in paths]
 

@@ -1,5 +1,7 @@
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
-from ml_assets.lake.io_manager import LakeIOManager, by_partition, reads_of_day
+from ml_assets.lake.io_manager import LakeIOManager, by_partition, inputs_of_day
+from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -59,7 +62,7 @@ def doubled(numbers: pl.LazyFrame) -> pl.LazyFrame:
 
 @dg.asset(code_version="v1", metadata={"ml_assets/parameters": dg.MetadataValue.json({"limit": 2})})
 def studied(doubled: pl.DataFrame, ml_assets_lake: LakeResource) -> Study:
-    ml_assets_lake.open().note(extra="fact")
+    ml_assets_lake.ledger().note(extra="fact")
     return Study(doubled, Note(text="sum", amount=float(doubled["n"].sum())), "text")
 
 
@@ -234,12 +237,13 @@ def test_the_inputs_of_each_day_are_only_the_days_that_it_read(tmp_path: Path) -
 
 
 def test_a_day_of_a_range_reads_the_days_of_its_window_and_unpartitioned_inputs() -> None:
-    refs = [ArtifactRef(asset="t", partition=str(day), version="0" * 32) for day in days(FIRST, 5)]
-    whole = ArtifactRef(asset="w", version="0" * 32)
-    other = ArtifactRef(asset="o", partition="2013-01-01", version="0" * 32)
+    by_day = [Input(ArtifactRef(asset="t", partition=str(day), version="0" * 32)) for day in days(FIRST, 5)]
+    whole = Input(ArtifactRef(asset="w", version="0" * 32))
+    other = Input(ArtifactRef(asset="o", partition="2013-01-01", version="0" * 32))
+    every = [*by_day, whole, other]
 
-    assert (refs[1], refs[2], whole, other) == reads_of_day([*refs, whole, other], "2013-01-03", {"t": (-1, 0)})
-    assert (refs[2], refs[3], whole) == reads_of_day([*refs, whole], "2013-01-03", {"t": (0, 1)})
+    assert (by_day[1], by_day[2], whole, other) == inputs_of_day(every, "2013-01-03", {"t": (-1, 0)})
+    assert (by_day[2], by_day[3], whole) == inputs_of_day([*by_day, whole], "2013-01-03", {"t": (0, 1)})
 
 
 # ---------------------------------------------------------------- refusals
@@ -377,7 +381,7 @@ def test_an_artifact_read_for_one_day_of_a_run_is_an_input_of_that_day_only(tmp_
     @dg.asset(**BY_DAY)
     def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, ml_assets_lake: LakeResource) -> dict[str, Note]:
         for day in context.partition_keys:
-            ml_assets_lake.open().note_reads([ArtifactRef(asset="model", version=day[-1] * 32)], partition=day)
+            ml_assets_lake.ledger().use([Input(ArtifactRef(asset="model", version=day[-1] * 32))], partition=day)
         return {day: Note(text=day, amount=daily.height) for day in context.partition_keys}
 
     assert materialize(tmp_path, daily, scored, over=("2013-01-01", "2013-01-02")).success
@@ -439,7 +443,7 @@ def test_an_artifact_of_an_unsupported_type_is_rejected(tmp_path: Path) -> None:
 
 @dg.asset
 def broken(numbers: pl.DataFrame, ml_assets_lake: LakeResource) -> Note:
-    ml_assets_lake.open().note(champion="nobody")
+    ml_assets_lake.ledger().note(champion="nobody")
     raise ValueError(f"cannot use {numbers.height} rows")
 
 
@@ -460,6 +464,31 @@ def test_the_reads_of_a_failed_step_are_not_in_the_lineage_of_the_next(tmp_path:
     without, with_input = lake.manifest(lake.find("zeros")), lake.manifest(lake.find("zz_sound"))
     assert ((), {}) == (without.inputs, without.parameters)
     assert ((lake.find("numbers"),), {}) == (with_input.inputs, with_input.parameters)
+
+
+def test_two_runs_at_once_in_one_process_record_only_their_own_reads(tmp_path: Path) -> None:
+    turn = threading.Barrier(2, timeout=60)
+
+    def noting(name: str) -> dg.AssetsDefinition:
+        @dg.asset(name=name)
+        def found(numbers: pl.DataFrame, ml_assets_lake: LakeResource) -> pl.DataFrame:
+            turn.wait()  # both have loaded their inputs
+            ml_assets_lake.ledger().note(**{name: numbers.height})
+            turn.wait()  # both have noted
+            return numbers
+
+        return found
+
+    for name in "ab":
+        materialize(tmp_path / name, numbers)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(materialize, tmp_path / it, numbers, noting(it), only=[it]) for it in "ab"]
+        assert all(run.result().success for run in runs)
+
+    for name in "ab":
+        lake = Lake(str(tmp_path / name))
+        made = lake.manifest(lake.find(name))
+        assert ((lake.find("numbers"),), {name: 3}) == (made.inputs, made.parameters)
 
 
 def test_the_reads_of_a_failed_run_are_not_in_the_lineage_of_the_next_run(tmp_path: Path) -> None:

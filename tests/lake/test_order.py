@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.store import Lake, Origin
 from tests.builders import DAY, days, files_of, frame, put
 from tests.faults import FaultyDisk, FaultyS3, Stopped
@@ -55,7 +56,7 @@ def numbers(lake: Lake, partition: str = "") -> list[int]:
 
 def rows_in(lake: Lake) -> list[int]:
     """Return the rows of what is current."""
-    found: pl.DataFrame = lake.get(lake.find(ASSET), pl.DataFrame, is_input=False)
+    found: pl.DataFrame = lake.get(lake.find(ASSET), pl.DataFrame)
     return sorted(found["n"].to_list())
 
 
@@ -99,13 +100,13 @@ def test_a_manifest_records_which_publication_of_each_input_was_read(folder: Lak
         put(folder, frame(n), asset="raw/orders", partition="2013-01-01")
     whole = put(folder, frame(5), asset="raw/shops").ref
     day = folder.find("raw/orders", "2013-01-01")
-    reader = Lake(folder.url)
-    reader.get_each([day, whole], pl.DataFrame)
-    unread = day.model_copy(update={"partition": "2013-01-02"})
+    ledger = StepLedger(folder)
+    ledger.get_each([day, whole], pl.DataFrame)
+    unread = Input(day.model_copy(update={"partition": "2013-01-02"}))
 
-    made = put(reader, frame(1), inputs=(day, whole, unread))
+    made = folder.put(ASSET, None, frame(1), ledger.origin([*ledger.inputs, unread]))
 
-    assert [(day, 3), (whole, 1), (unread, 0)] == folder.manifest(made.ref).numbered_inputs
+    assert [(day, 3), (whole, 1), (unread.ref, 0)] == folder.manifest(made.ref).numbered_inputs
 
 
 def test_a_copied_lake_has_the_same_order(folder: Lake, tmp_path: Path) -> None:

@@ -5,7 +5,16 @@ import polars as pl
 import pytest
 
 from ml_assets.lake.errors import MissingArtifactError
-from ml_assets.lake.quarantine import SetAside, beside, release, released_rows, releases, set_aside, store_rejected
+from ml_assets.lake.quarantine import (
+    Released,
+    SetAside,
+    beside,
+    release,
+    released_rows,
+    releases,
+    set_aside,
+    store_rejected,
+)
 from ml_assets.lake.store import Lake, Origin
 from tests.builders import put
 from tests.publications import clock
@@ -44,18 +53,17 @@ def test_every_release_counts_and_a_row_once(lake: Lake) -> None:
     release(lake, aside(lake, -2, -3), why="second", by="kim")
     refs = releases(lake, "raw/orders")
 
-    rows = released_rows(lake, refs[DAY], is_input=False)
+    released = released_rows(lake, "raw/orders")
 
-    assert [DAY] == [*refs]
-    assert rows is not None
-    assert [-3, -2, -1] == sorted(rows["n"])
+    assert {DAY: refs[DAY]} == refs == {day: [it.ref for it in them] for day, them in released.inputs.items()}
+    assert released.rows is not None
+    assert [-3, -2, -1] == sorted(released.rows["n"])
     assert {"first", "second"} == {lake.manifest(ref).parameters["reason"] for ref in refs[DAY]}
-    assert () == lake.take_reads()
 
 
 def test_without_a_release_no_rows_are_released(lake: Lake) -> None:
     assert {} == releases(lake, "raw/orders")
-    assert None is released_rows(lake, [])
+    assert Released() == released_rows(lake, "raw/orders")
 
 
 def test_rows_that_break_no_rule_are_not_released(lake: Lake) -> None:

@@ -12,11 +12,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import releases
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
-from ml_assets.lake.store import Lake, Origin, Step
+from ml_assets.lake.store import Lake, Origin
 from tests.builders import Study, frame, promotion, put, study
 from tests.publications import clock, newest_name
 
@@ -138,10 +139,9 @@ def test_a_resumed_run_reads_the_artifacts_of_the_earlier_run_first(source: Lake
     put(source, frame(2), run_id="another")
     lake = scratch(source, tmp_path, continues=["failed"])
 
-    lake.begin(Step("resumed", "orders", 0), runs=["resumed"])
+    ledger = StepLedger(lake, runs=("resumed", *lake.continues))
 
-    assert ("resumed", "failed") == lake.runs
-    assert_frame_equal(frame(1), lake.get(lake.newest(ASSET, [""], runs=lake.runs)[""], pl.DataFrame))
+    assert_frame_equal(frame(1), lake.get(ledger.newest(ASSET, [""])[""], pl.DataFrame))
 
 
 # ---------------------------------------------------------------- what is fetched
@@ -280,7 +280,7 @@ def test_an_entry_without_the_time_of_its_decision_is_named(folder: Lake, tmp_pa
 def test_dagsters_resource_is_the_scratch_lake_of_that_folder(folder: Lake, tmp_path: Path) -> None:
     lake = scratch(folder, tmp_path, at=now() - timedelta(days=1))
 
-    assert lake is ScratchLakeResource(url=str(tmp_path / "scratch")).open()
+    assert lake is ScratchLakeResource(url=str(tmp_path / "scratch")).connect()
 
 
 def test_an_artifact_put_into_the_scratch_lake_has_an_ordinary_manifest(folder: Lake, tmp_path: Path) -> None:

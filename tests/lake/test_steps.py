@@ -141,8 +141,8 @@ def test_the_record_is_written_before_the_body_runs(tmp_path: Path) -> None:
 def test_a_step_that_loads_nothing_leaves_its_record_as_it_opens_the_lake(tmp_path: Path) -> None:
     @dg.asset
     def opens(ml_assets_lake: LakeResource) -> pl.DataFrame:
-        ml_assets_lake.open()
-        ml_assets_lake.open()
+        ml_assets_lake.ledger()
+        ml_assets_lake.ledger()
         raise RuntimeError("after it opened the lake")
 
     assert not materialize(tmp_path, opens).success

@@ -259,24 +259,6 @@ def test_a_manifest_lists_the_inputs_of_an_artifact(lake: Lake) -> None:
     assert f"{found.environment}.json" in lake.names(lake.path("environments"))
 
 
-def test_reads_are_recorded_once_and_cleared_when_taken(lake: Lake) -> None:
-    refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (2, 1)]
-    lake.get(refs[0], pl.DataFrame)
-    lake.scan([*refs, refs[0]])
-
-    assert {f"{ASSET}/2013-01-02": refs[0].version, f"{ASSET}/2013-01-01": refs[1].version} == lake.versions_read()
-    assert (refs[1], refs[0]) == lake.take_reads()
-    assert () == lake.take_reads()
-
-
-def test_facts_noted_by_a_step_are_handed_out_once(folder: Lake) -> None:
-    folder.note(source="abc")
-    folder.note(champion=None)
-
-    assert {"source": "abc", "champion": None} == folder.take_notes()
-    assert {} == folder.take_notes()
-
-
 # ---------------------------------------------------------------- names
 
 
@@ -359,10 +341,10 @@ def test_the_address_of_the_lake_comes_from_the_environment_unless_it_is_declare
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "theirs"))
 
-    assert str(tmp_path / "theirs") == LakeResource().open().url
-    assert str(tmp_path / "mine") == LakeResource(url=str(tmp_path / "mine")).open().url
+    assert str(tmp_path / "theirs") == LakeResource().connect().url
+    assert str(tmp_path / "mine") == LakeResource(url=str(tmp_path / "mine")).connect().url
     monkeypatch.delenv("ML_ASSETS_LAKE")
-    assert LakeResource().open().url.endswith("/.lake")
+    assert LakeResource().connect().url.endswith("/.lake")
 
 
 def test_a_lake_can_get_its_credentials_by_name_and_does_not_show_them(s3: Callable[[str], Any]) -> None:
@@ -379,7 +361,7 @@ def test_a_lake_can_get_its_credentials_by_name_and_does_not_show_them(s3: Calla
 
 
 def test_opening_a_lake_touches_nothing(tmp_path: Any) -> None:
-    LakeResource(url=str(tmp_path / "lake")).open().path("x")
+    LakeResource(url=str(tmp_path / "lake")).connect().path("x")
 
     assert [] == [*tmp_path.iterdir()]
 
@@ -409,11 +391,3 @@ def test_every_version_of_a_partition_is_listed_with_each_materialization(lake: 
     )
     assert [""] == [*lake.versions("shop/whole")]
     assert made[:1] + made[2:] == lake.manifests(made[0].ref)
-
-
-def test_earlier_reads_can_be_added_to_the_reads_of_a_step(lake: Lake) -> None:
-    ref = put(lake, frame(1)).ref
-    lake.get(ref, pl.DataFrame, is_input=False)
-    lake.note_reads([ref])
-
-    assert (ref,) == lake.take_reads()

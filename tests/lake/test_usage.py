@@ -43,7 +43,6 @@ def test_cpu_of_the_process_and_its_children_is_counted_once() -> None:
 
 def test_usage_reported_by_another_process_counts_as_a_childs() -> None:
     meter = Meter()
-    meter.restart()
     before = meter.take()
     note_child(cpu_seconds=7.0, peak_bytes=10**12)
 
@@ -51,19 +50,18 @@ def test_usage_reported_by_another_process_counts_as_a_childs() -> None:
 
     assert 7.0 <= (told.cpu_seconds or 0) < 8.0
     assert (told.peak_memory_bytes or 0) >= 10**12 > (before.peak_memory_bytes or 0)
-    meter.restart()
+    meter = Meter()
     assert (meter.take().peak_memory_bytes or 0) < 10**12
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a process's peak")
 def test_the_peak_of_memory_is_the_steps_own_and_not_that_of_one_before_it() -> None:
     meter = Meter()
-    meter.restart()
     start = meter.take().peak_memory_bytes or 0
     held = touched(96)
     del held
     high = meter.take().peak_memory_bytes or 0
-    meter.restart()
+    meter = Meter()
     after = meter.take().peak_memory_bytes or 0
 
     assert high - start >= 90 * MIB
@@ -75,7 +73,6 @@ def test_where_the_kernel_takes_no_such_wish_the_peak_is_that_of_the_process(
 ) -> None:
     monkeypatch.setattr(usage, "_FORGET", tmp_path / "none" / "clear_refs")
     meter = Meter()
-    meter.restart()
 
     assert peak_memory_bytes() == meter.take().peak_memory_bytes
 
@@ -142,8 +139,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
 
 def busy_seconds(*, samples: int) -> tuple[float | None, float]:
     """Return how long a step on two GPUs used them, and how long it took."""
-    meter = Meter()
-    meter.restart(PodResources(gpus=2))
+    meter = Meter(PodResources(gpus=2))
     deadline = time.monotonic() + 60
     sampler = meter._gpus
     while sampler is not None and len(sampler._samples) < samples and time.monotonic() < deadline:
@@ -172,16 +168,15 @@ def test_without_nvidia_smi_the_gpu_usage_is_unknown(tmp_path: Path, monkeypatch
     assert busy_seconds(samples=0)[0] is None
 
 
-def test_the_sampler_of_an_attempt_that_failed_ends_with_the_next_step(
+def test_the_sampler_of_an_attempt_that_failed_ends_with_its_meter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, tmp_path, "50")
-    meter = Meter()
-    meter.restart(PodResources(gpus=1))
+    meter = Meter(PodResources(gpus=1))
     sampler = meter._gpus
     assert isinstance(sampler, GpuSampler)
 
-    meter.restart()
+    meter = Meter()
 
     assert sampler._process.returncode is not None
     assert meter.take().gpu_seconds is None

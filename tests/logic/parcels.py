@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Feature, Task, TrainingSetSummary
-from ml_assets.logic.evaluation.report import evaluate
+from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from tests.records import record
 
 FIRST_DAY = dt.date(2013, 1, 1)
@@ -79,12 +79,20 @@ def scores(rows: pl.DataFrame, task: Task = "binary", *, skill: float = 1.0, see
 def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> Evaluation:
     test = changes.pop("rows", None)
     test = parcels(size, seed=2, task=task) if test is None else test
-    arguments: dict[str, Any] = {
-        "rows": test, "scores": changes.pop("scores", None), "train": parcels(3_000, seed=1, task=task),
-        "summary": summary(task), "model_name": "parcels", "model_version": "new", "training_set_version": "frozen",
-        "metric": DECLARED[task], "slices": ["depot"], "baseline_rates": [["depot"], ["depot", "is_express"]],
-        "seed": 3, "last_seen_day": BEFORE, "threads": 1,
-    }  # fmt: skip
-    if arguments["scores"] is None:
-        arguments["scores"] = scores(test, task)
-    return evaluate(**(arguments | changes))
+    given = changes.pop("scores", None)
+    wanted: dict[str, Any] = {
+        "metric": DECLARED[task],
+        "slices": ["depot"],
+        "baseline_rates": [["depot"], ["depot", "is_express"]],
+        "seed": 3,
+        "threads": 1,
+    }
+    wanted |= {name: changes.pop(name) for name in [*changes] if name in EvaluationPlan.__dataclass_fields__}
+    return evaluate(
+        test,
+        changes.pop("train", parcels(3_000, seed=1, task=task)),
+        changes.pop("summary", summary(task)),
+        Opponent(changes.pop("model_version", "new"), scores(test, task) if given is None else given),
+        EvaluationPlan(**wanted),
+        **{"training_set_version": "frozen", "last_seen_day": BEFORE} | changes,
+    )

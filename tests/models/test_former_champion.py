@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
+from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -31,7 +32,7 @@ def serve(lake: Lake, version: str, action: Literal["promote", "rollback"] = "pr
 @pytest.fixture
 def two(lake: LakeResource, trained: Trained) -> tuple[Lake, str, str]:
     """A lake in which one champion followed another; and their versions."""
-    there = lake.open()
+    there = lake.connect()
     older, newer = (
         put(
             there, replace(trained.model, spec=trained.model.spec.model_copy(update={"as_of": day})),
@@ -58,12 +59,14 @@ def test_on_the_first_days_the_champion_before_scores_the_same_rows_in_their_ord
 
     assert former is not None
     assert (older, newer, AS_OF) == (former.version, former.champion, former.trained)
-    scores = former.scores(lake, plan, "2024-02-02", scored)
+    ledger = StepLedger(lake)
+    scores = former.scores(ledger, plan, "2024-02-02", scored)
     assert scores is not None
     spec = trained.model.spec
     assert predict(trained.model.booster, spec, rows.reverse())["score"].equals(scores["score"])
     assert {made.ref, f"returns/model {older}", f"returns/model {newer}"} == {
-        ref if ref.partition else f"{ref.asset} {ref.version}" for ref in lake.reads_of("2024-02-02")
+        ref if ref.partition else f"{ref.asset} {ref.version}"
+        for ref in (it.ref for it in ledger.inputs_of("2024-02-02"))
     }
 
 
@@ -80,9 +83,9 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     former = former_champion(lake, plan)
 
     assert former is not None
-    assert is_compared == (former.scores(lake, plan, day, rows) is not None)
+    assert is_compared == (former.scores(StepLedger(lake), plan, day, rows) is not None)
     other = rows.with_columns(model_version=pl.lit("another"))
-    assert former.scores(lake, plan, day, other) is None
+    assert former.scores(StepLedger(lake), plan, day, other) is None
 
 
 def test_there_is_no_comparison_after_a_rollback_without_a_watch_or_if_the_predecessor_cannot_predict(

@@ -15,7 +15,7 @@ from ml_assets.lake.manifest import Cost, Manifest, PodResources
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.steps import Failure, StepRecord, store_step
-from ml_assets.lake.store import Lake, Step
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
 from ml_assets.provenance.prices import Prices
 from tests.builders import frame, overwrite, put
@@ -126,9 +126,7 @@ def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> 
         attempt(lake, number, assets=("shop/model", "shop/card"))
     failed = Failure(run_id="run-1", step="shop__model", retry_number=1, failed_at=MAY, cost=HOUR)
     overwrite(lake, lake.path("runs/run-1/shop__model/1.failed"), seal(failed))
-    lake.begin(Step("run-1", "shop__model", 2))
-    spend(lake, "shop/model", MAY, run_id="run-1")
-    lake.begin(Step("", "", 0))
+    spend(lake, "shop/model", MAY, run_id="run-1", step="shop__model", retry_number=2)
 
     rows = {(it.month, it.stage): it for it in rows_of(spending(lake), PRICES)}
 
@@ -147,7 +145,7 @@ def test_the_cost_of_a_failed_attempt_is_included(tmp_path: Path) -> None:
 
     @dg.asset(hooks={RECORD}, retry_policy=dg.RetryPolicy(max_retries=1), key=["shop", "model"])
     def fails(ml_assets_lake: LakeResource) -> None:
-        ml_assets_lake.open()
+        ml_assets_lake.ledger()
         time.sleep(0.05)
         raise ValueError("never works")
 

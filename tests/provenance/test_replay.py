@@ -85,8 +85,8 @@ def doubled(numbers: pl.DataFrame) -> pl.DataFrame:
 
 @dg.asset(deps=["numbers"])
 def reads(ml_assets_lake: LakeResource) -> pl.DataFrame:
-    opened = ml_assets_lake.open()
-    found: pl.DataFrame = opened.get(opened.newest("numbers", [""], runs=opened.runs)[""], pl.DataFrame)
+    ledger = ml_assets_lake.ledger()
+    found: pl.DataFrame = ledger.get(ledger.newest("numbers", [""])[""], pl.DataFrame)
     return found
 
 
@@ -131,7 +131,7 @@ def test_a_failed_step_that_reads_in_its_body_sees_the_artifacts_of_its_start(tm
 
     @dg.asset(deps=["numbers"])
     def fails(ml_assets_lake: LakeResource) -> pl.DataFrame:
-        opened = ml_assets_lake.open()
+        opened = ml_assets_lake.ledger().lake
         seen.append(opened.get(opened.find("numbers"), pl.DataFrame)["n"].to_list())
         raise RuntimeError("as ever")
 

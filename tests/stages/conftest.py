@@ -17,6 +17,7 @@ from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.stages.tuning import TuningConfig, tuning
+from tests.builders import OneLedger
 from tests.stages.shop import OPEN, Trained, context_of, feature_rows, label_rows, plan_of
 
 
@@ -58,10 +59,10 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
 @pytest.fixture
 def lake(tmp_path: Path) -> LakeResource:
-    return LakeResource(url=str(tmp_path))
+    return OneLedger(url=str(tmp_path))
 
 
 @pytest.fixture
 def with_model(lake: LakeResource, trained: Trained) -> tuple[Lake, str]:
     """A lake with the trained model, which is not promoted; and its version."""
-    return lake.open(), lake.open().put("returns/model", None, trained.model, Origin()).version
+    return lake.connect(), lake.connect().put("returns/model", None, trained.model, Origin()).version

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Tuning
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.tuning import NUMBER
 from ml_assets.models.plan import ModelPlan
@@ -54,9 +55,10 @@ def watched(
     """Return a search that is ready to run; if requested, the first worker is killed during a trial."""
     plan = plan_of(tuning={**TUNING, **(tuning or {})}, training={"threads": 1, **(training or {})})
     lake = Lake(str(folder / "lake"))
-    lake.note_reads([lake.put("returns/training_set", None, trained.training_set, Origin()).ref])
+    ledger = StepLedger(lake)
+    ledger.use([Input.of(lake.put("returns/training_set", None, trained.training_set, Origin()))])
     context = context_of()
-    found = Watched(plan, context, SharedSearch(plan, context, lake, "1234", beat=1, silent=2), trained)
+    found = Watched(plan, context, SharedSearch(plan, context, ledger, "1234", beat=1, silent=2), trained)
     monkeypatch.setattr(context.log, "warning", found.said.append)
     _watch(found, monkeypatch, lose=lose)
     return found

@@ -152,5 +152,5 @@ class Shop:
 
     def rows(self, table: str, day: str | None = FIRST) -> Sequence[tuple[Any, ...]]:
         """Return what a reader of the lake sees, without the day."""
-        found: pl.DataFrame = self.lake.get(self.lake.find(f"tables/{table}", day), pl.DataFrame, is_input=False)
+        found: pl.DataFrame = self.lake.get(self.lake.find(f"tables/{table}", day), pl.DataFrame)
         return found.drop("day", strict=False).rows()

@@ -23,7 +23,7 @@ from ml_assets.models.leaks import LONE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.evaluation import evaluation
-from tests.builders import promotion
+from tests.builders import OneLedger, promotion
 from tests.event_logs import ephemeral_instance
 from tests.stages.shop import FEATURES, OPEN, Trained, plan_of
 
@@ -41,23 +41,23 @@ class Gate:
     ) -> tuple[Promotion, Mapping[str, Any]]:
         """Keep the evaluation with these changes, and judge by it."""
         summary = self.trained.evaluation.summary.model_copy(update={"model_version": self.version, **changes})
-        opened = self.lake.open()
+        opened = self.lake.connect()
         kept = opened.put("returns/evaluation", None, replace(self.trained.evaluation, summary=summary), Origin())
         instance = OPEN.enter_context(ephemeral_instance())
         context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
-        read: Evaluation = opened.get(kept.ref, Evaluation)
+        read: Evaluation = self.lake.ledger().get(kept.ref, Evaluation)
         check, output = champion(plan)(context, read, ml_assets_lake=self.lake)
         plain = (dg.TextMetadataValue, dg.IntMetadataValue, dg.FloatMetadataValue)
         shown = {name: it.value if isinstance(it, plain) else it for name, it in output.metadata.items()}
         return output.value, {**shown, "check": check}
 
     def entries(self, plan: ModelPlan) -> list[Promotion]:
-        return plan.promotion_log(self.lake.open()).entries()
+        return plan.promotion_log(self.lake.connect()).entries()
 
 
 @pytest.fixture
 def gate(lake: LakeResource, trained: Trained) -> Gate:
-    kept = lake.open().put("returns/model", None, trained.model, Origin())
+    kept = lake.connect().put("returns/model", None, trained.model, Origin())
     return Gate(lake, trained, kept.version)
 
 
@@ -67,7 +67,7 @@ def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
 
 def another_champion(gate: Gate, plan: ModelPlan, *, number: int = 1) -> str:
     """Return the version of a champion that gives the challenger's scores and is another model."""
-    there = gate.lake.open()
+    there = gate.lake.connect()
     other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
     version = there.put("returns/model", None, other, Origin()).version
     plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
@@ -109,7 +109,7 @@ def test_a_challenger_below_the_gate_is_rejected_with_reasons_and_there_is_no_ch
     assert ("rejected", "none") == (shown["verdict"], shown["champion"])
     assert (False, dg.AssetCheckSeverity.WARN) == (shown["check"].passed, shown["check"].severity)
     assert {"rows"} == {it.data["rule"] for it in shown["check"].metadata["rules"].records if not it.data["holds"]}
-    assert None is champion_model(gate.lake.open(), strict)
+    assert None is champion_model(gate.lake.ledger(), strict)
 
 
 def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
@@ -120,13 +120,13 @@ def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
     entry, _ = gate.judge(strict, **as_compared(output.value.summary))
 
     assert (2, "reject", champion) == (entry.number, entry.action, entry.champion)
-    found = champion_model(gate.lake.open(), strict)
+    found = champion_model(gate.lake.ledger(), strict)
     assert isinstance(found, Champion)
     assert champion == found.version
 
 
 def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan: ModelPlan, gate: Gate) -> None:
-    plan.promotion_log(gate.lake.open()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
+    plan.promotion_log(gate.lake.connect()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
 
     with pytest.raises(
         DataError, match=r"compared with champion None and anchor None, but now they are c{32} and c{32}; mat"
@@ -268,7 +268,7 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     test = next(window for window in trained.training_set.summary.windows if window.split == "test")
     late = {"last_tuning_day": test.last_day - timedelta(days=1)}
     greedy = replace(trained.model, spec=trained.model.spec.model_copy(update=late))
-    there = gate.lake.open()
+    there = gate.lake.connect()
     version = there.put("returns/model", None, greedy, Origin()).version
     plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
 
@@ -316,7 +316,7 @@ def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained,
 
 def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str) -> str:
     """Return a champion that follows an anchor and is not one itself."""
-    plan.promotion_log(gate.lake.open()).append(promotion(1, champion=anchor, model="returns"), number=1)
+    plan.promotion_log(gate.lake.connect()).append(promotion(1, champion=anchor, model="returns"), number=1)
     return another_champion(gate, plan, number=2)
 
 
@@ -330,12 +330,12 @@ def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan
     assert 0 == summary.against_anchor.difference.value
     shown = output.metadata["differences to champion and anchor"].records
     assert ["champion", "anchor"] == [it.data["against"] for it in shown]
-    head = plan.promotion_log(gate.lake.open()).verified().head
+    head = plan.promotion_log(gate.lake.connect()).verified().head
     assert {
         "champion": champion,
         "anchor": gate.version,
         "promotion_log_entry": head.model_dump(),
-    } == gate.lake.open().take_notes()
+    } == gate.lake.ledger().notes
 
 
 def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
@@ -351,7 +351,7 @@ def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan, 
 def test_each_rejection_on_the_same_days_raises_the_confidence_for_the_next_challenger(gate: Gate) -> None:
     plan = plan_with(**STRICT)
     other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.5.0"}))
-    second = replace(gate, version=gate.lake.open().put("returns/model", None, other, Origin()).version)
+    second = replace(gate, version=gate.lake.connect().put("returns/model", None, other, Origin()).version)
 
     judged = [one.judge(plan)[0] for one in (gate, second, gate)]
 
@@ -390,7 +390,7 @@ def test_if_a_person_approves_a_passing_challenger_is_pending_and_the_champion_u
     assert "waits for approval" == shown["verdict"]
     assert not shown["check"].passed
     assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == shown["to approve"]
-    assert None is champion_model(gate.lake.open(), plan)
+    assert None is champion_model(gate.lake.ledger(), plan)
 
 
 @pytest.mark.parametrize(("acknowledged", "action"), [((), "request_approval"), (("items",), "promote")])
@@ -398,7 +398,7 @@ def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges
     gate: Gate, acknowledged: tuple[str, ...], action: str
 ) -> None:
     lone = {"column": "items", "power": 0.8, "rest": 0.1, "is_copy": False}
-    training = gate.lake.open().put(
+    training = gate.lake.connect().put(
         "returns/training_set", None, gate.trained.training_set, Origin(parameters={LONE: [lone]})
     )
     plan = plan_of(leak_test={"samples": 0, "acknowledged": acknowledged}, gate={"min_rows": 50})
@@ -424,7 +424,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
     plan = plan_with(**BY_A_PERSON)
     gate.judge(plan)
     newer = replace(trained.model, spec=trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    version = gate.lake.open().put("returns/model", None, newer, Origin()).version
+    version = gate.lake.connect().put("returns/model", None, newer, Origin()).version
 
     entry, _ = replace(gate, version=version).judge(plan, against_baselines=())
 
@@ -442,7 +442,7 @@ def test_an_approved_champion_is_unchanged_when_its_evaluation_is_judged_again(
         [entry], gate.version, model="returns", action="promote", why="looked at it", by="sam",
         at=entry.decided_at, entry_id="1f3a",
     )  # fmt: skip
-    let_in = plan.promotion_log(gate.lake.open()).append(let_in, number=2)
+    let_in = plan.promotion_log(gate.lake.connect()).append(let_in, number=2)
 
     again, _ = gate.judge(plan_with(**rules))
 
@@ -473,10 +473,10 @@ def test_a_rejection_without_its_artifact_is_reused_even_if_the_latency_differs(
     gate: Gate, changed: Callable[[Promotion], Promotion], *, stands: bool
 ) -> None:
     strict = plan_with(**STRICT, max_latency_ms=10_000)
-    other = LakeResource(url=f"{gate.lake.url}/other")
-    other.open().put("returns/model", None, gate.trained.model, Origin())
+    other = OneLedger(url=f"{gate.lake.url}/other")
+    other.connect().put("returns/model", None, gate.trained.model, Origin())
     written, _ = replace(gate, lake=other).judge(strict)
-    strict.promotion_log(gate.lake.open()).append(changed(written), number=1)
+    strict.promotion_log(gate.lake.connect()).append(changed(written), number=1)
 
     again, _ = gate.judge(strict)
 

@@ -16,6 +16,7 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.kubernetes.policy import POD, PodPolicy
+from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
@@ -33,7 +34,7 @@ from ml_assets.stages.model import train
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.warehouse.warehouse import Warehouse
-from tests.builders import promotion
+from tests.builders import OneLedger, promotion
 from tests.stages.shop import (
     A_DAY,
     FEATURES,
@@ -282,7 +283,7 @@ def test_rejected_days_are_stored_with_the_rules_they_break_and_the_previous_ver
     first_row = pl.int_range(pl.len()) == 0
     with pytest.raises(ContractError):
         [*results(plan, days.with_columns(shop=pl.when(first_row).then(pl.lit("x")).otherwise("shop")), lake)]
-    there = lake.open()
+    there = lake.connect()
 
     assert ["2024-01-01"] == there.partitions("returns/features__rejected")
     assert [] == there.partitions("returns/features")
@@ -297,7 +298,7 @@ def published(plan: ModelPlan, lake: LakeResource, rows: pl.DataFrame) -> None:
     """Keep rows as the days of features that stand in the lake, made by the code there is."""
     code = features(plan).specs_by_key[plan.asset("features")].code_version
     for (day,), part in rows.select(plan.features_columns).partition_by("day", as_dict=True).items():
-        lake.open().put("returns/features", str(day), part, Origin(code_version=code))
+        lake.connect().put("returns/features", str(day), part, Origin(code_version=code))
 
 
 def test_a_day_unlike_those_before_it_is_published_with_a_warning(
@@ -326,17 +327,16 @@ def test_a_day_unlike_those_before_it_is_rejected_where_that_is_declared(
     ):
         [*results(strict, rows_of(rows, LAST).head(2), lake)]
 
-    assert [str(LAST)] == lake.open().partitions("returns/features__rejected")
+    assert [str(LAST)] == lake.connect().partitions("returns/features__rejected")
 
 
 def test_earlier_days_that_are_only_compared_are_not_in_the_lineage(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     published(plan, lake, rows)
-    lake.open().take_reads()
     [*results(plan, rows_of(rows, LAST).head(2), lake)]
 
-    assert () == lake.open().take_reads()
+    assert () == lake.ledger().inputs
 
 
 def test_without_declared_expectations_there_are_no_such_checks(rows: pl.DataFrame, lake: LakeResource) -> None:
@@ -364,7 +364,7 @@ def test_features_that_differ_from_those_published_by_the_same_code_are_reported
 
 def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
     day = rows_of(rows, LAST).select(plan.features_columns)
-    lake.open().put("returns/features", str(LAST), day, Origin(code_version="other"))
+    lake.connect().put("returns/features", str(LAST), day, Origin(code_version="other"))
 
     assert {} == failed([*results(plan, rows_of(rows, LAST).with_columns(pl.lit(0.0).alias("weight kg")), lake)])
 
@@ -410,10 +410,10 @@ def test_a_training_set_of_no_features_is_rejected(
 def test_a_training_set_is_rejected_where_days_of_its_windows_are_missing(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
-    opened, config = lake.open(), TrainingSetConfig(as_of=str(LAST))
+    ledger, config = lake.ledger(), TrainingSetConfig(as_of=str(LAST))
     for asset in ("returns/features", "returns/labels"):
         keys = [str(day) for day in days_between(FIRST, LAST) if asset != "returns/features" or day.day not in {11, 12}]
-        opened.note_reads([ArtifactRef(asset=asset, partition=key, version="0" * 32) for key in keys])
+        ledger.use(Input(ArtifactRef(asset=asset, partition=key, version="0" * 32)) for key in keys)
 
     missing = "returns/features of 2024-01-11 to 2024-01-12 and 2024-02-11 to 2024-02-12"
     with pytest.raises(DataError, match=f"{missing} is missing, so returns cannot be trained on 2024-01-01"):
@@ -421,18 +421,18 @@ def test_a_training_set_is_rejected_where_days_of_its_windows_are_missing(
 
     allowed = replace(plan, declaration=plan.declaration.model_copy(update={"allow_gaps": True}))
     assert [*training_set(allowed)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)]
-    assert {"returns/features": ("2024-01-11", "2024-01-12", "2024-02-11", "2024-02-12")} == opened.take_missing()
-    opened.take_reads()
+    assert {"returns/features": ("2024-01-11", "2024-01-12", "2024-02-11", "2024-02-12")} == ledger.missing_days
+
+    others = OneLedger(url=lake.url, name="others")
     config = TrainingSetConfig(as_of="2024-02-10", split={"train_days": 10, "validation_days": 4, "test_days": 4})
-    opened.note_reads(
-        ArtifactRef(asset=asset, partition=str(day), version="0" * 32)
+    others.ledger().use(
+        Input(ArtifactRef(asset=asset, partition=str(day), version="0" * 32))
         for asset in ("returns/features", "returns/labels")
         for day in days_between(date(2024, 1, 24), date(2024, 2, 10))
     )
     assert [
-        *training_set(plan)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)
+        *training_set(plan)(config, rows.lazy(), truths.lazy(), ml_assets_lake=others)
     ]  # no day before the windows is missing
-    opened.take_reads()
 
 
 def test_a_feature_that_predicts_the_label_alone_is_reported_and_the_training_set_is_stored(
@@ -491,7 +491,7 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
 ) -> None:
     rows, truths = feature_rows(), label_rows()
     strict = plan_of(leak_test={"samples": 5})
-    there = lake.open()
+    there = lake.connect()
     record = LeakTestRecord(model="returns", samples=5, rows=80, leaks=leaks)
     there.put("returns/features__leak_test", None, record, Origin())
     days = {str(day): rows.filter(pl.col("day") == day) for day in rows["day"].unique().sort()}
@@ -503,17 +503,14 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
     )
 
     def trained() -> list[Any]:
-        there.note_reads([it.ref for it in (*kept.values(), *outcomes.values())])
+        lake.ledger().use(map(Input.of, (*kept.values(), *outcomes.values())))
         return [*training_set(strict)(TrainingSetConfig(), rows.lazy(), truths.lazy(), ml_assets_lake=lake)]
 
-    try:
-        if message is None:
-            assert trained()
-        else:
-            with pytest.raises(ContractError, match=message):
-                trained()
-    finally:
-        there.take_reads()
+    if message is None:
+        assert trained()
+    else:
+        with pytest.raises(ContractError, match=message):
+            trained()
 
 
 def test_features_with_signal_are_selected_and_those_without_rank_below(trained: Trained) -> None:
@@ -589,7 +586,7 @@ def test_without_a_champion_there_is_nothing_to_predict_with(
 
 
 def test_a_champion_that_is_not_in_the_lake_is_named(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
-    promoted(lake.open(), plan, "c" * 32)
+    promoted(lake.connect(), plan, "c" * 32)
 
     with pytest.raises(RuntimeError, match="returns/model@cccccccccccc has no manifest"):
         predicted(plan, lake, rows, LAST, LAST)
@@ -760,7 +757,7 @@ def test_leak_tested_features_are_out_of_date_if_the_known_time_of_a_source_chan
 def test_the_card_sums_the_leak_tests_of_all_runs_that_materialized_its_features(
     plan: ModelPlan, trained: Trained, lake: LakeResource
 ) -> None:
-    there = lake.open()
+    there = lake.connect()
     runs = {"one": {"samples": 2, "rows": 80, "leaks": 0}, "two": {"samples": 3, "rows": 90, "leaks": 0}, "none": None}
     made_by = ["one", "one", "two", "none"]  # a run notes its test with each of its days
     days = [
@@ -774,7 +771,7 @@ def test_the_card_sums_the_leak_tests_of_all_runs_that_materialized_its_features
     promoted(there, plan, there.put("returns/model", None, trained.model, Origin(inputs=(frozen,))).version)
 
     tested = replace(plan, declaration=plan.declaration.model_copy(update={"leak_test": LeakTestSettings(samples=5)}))
-    leaks = card_input(there, tested, model_on_card(there, tested)).leaks
+    leaks = card_input(lake.ledger(), tested, model_on_card(lake.ledger(), tested)).leaks
 
     assert leaks is not None
     assert (5, 170, 4, 1) == (leaks.cuts, leaks.rows, leaks.days, leaks.untested)
@@ -783,7 +780,7 @@ def test_the_card_sums_the_leak_tests_of_all_runs_that_materialized_its_features
 def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_the_card(
     plan: ModelPlan, trained: Trained, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
-    there = lake.open()
+    there = lake.connect()
     frozen = there.put("returns/training_set", None, trained.training_set, Origin()).ref
     selected = there.put("returns/importances", None, trained.importances, Origin(inputs=(frozen,))).ref
     tuned = there.put("returns/tuning", None, trained.tuning, Origin(inputs=(frozen, selected))).ref
@@ -799,7 +796,7 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
         rows_of(rows, LAST).with_columns(score=scored["score"], **{"weight kg": pl.lit(99.0)}),
         trained.model.reference, weights=spec.weights, limits=limits, model="returns", model_version=version, day=LAST,
     )  # fmt: skip
-    page = render_card(card_input(there, plan, model_on_card(there, plan)))
+    page = render_card(card_input(lake.ledger(), plan, model_on_card(lake.ledger(), plan)))
 
     assert "weight kg" in {feature.name for feature in spec.features}
     assert "weight kg" in trained.importances.table["feature"].to_list()

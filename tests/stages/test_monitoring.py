@@ -44,7 +44,7 @@ class Shop(NamedTuple):
 
     def serve(self, *versions: str) -> None:
         """Promote versions, one after the other."""
-        log = plan_of().promotion_log(self.lake.open())
+        log = plan_of().promotion_log(self.lake.connect())
         for number, version in enumerate(versions, len(log.entries()) + 1):
             log.append(promotion(number, champion=version, model="returns"), number=number)
 
@@ -65,7 +65,7 @@ def shop(lake: LakeResource, trained: Trained) -> Shop:
     other = feature_rows().with_columns(pl.col("items") + 50)
     scores = predict(trained.model.booster, spec, other)["score"]
     reference = sketch_reference(other, features=spec.features, score=scores, days=other["day"])
-    opened = lake.open()
+    opened = lake.connect()
     a = put(opened, trained.model, asset="returns/model").version
     b = put(opened, replace(trained.model, reference=reference), asset="returns/model").version
     return Shop(lake, trained, a, b)
@@ -105,7 +105,6 @@ def test_a_day_is_measured_against_the_model_that_predicted_it_after_another_was
     predictions = shop.predicted(LAST, by=shop.a)
     shop.serve(shop.a)
     before, _ = measured(shop, predictions, LAST)
-    shop.lake.open().take_reads()
     shop.serve(shop.b)
 
     after, check = measured(shop, predictions, LAST)
@@ -114,7 +113,7 @@ def test_a_day_is_measured_against_the_model_that_predicted_it_after_another_was
     assert before[str(LAST)].table.equals(after[str(LAST)].table)
     assert (shop.a, "within the limits") == (summary_of(after).model_version, summary_of(after).state)
     assert check.passed
-    assert [shop.a] == [ref.version for ref in shop.lake.open().reads_of(str(LAST))]
+    assert [shop.a] == [it.ref.version for it in shop.lake.ledger().inputs_of(str(LAST))]
 
 
 def test_each_day_of_a_run_is_measured_against_its_own_model_and_names_only_that_as_its_input(shop: Shop) -> None:
@@ -124,7 +123,9 @@ def test_each_day_of_a_run_is_measured_against_its_own_model_and_names_only_that
 
     assert [shop.a, shop.b] == [summary_of(found, day).model_version for day in (EVE, LAST)]
     assert ["within the limits", "over the limits"] == [summary_of(found, day).state for day in (EVE, LAST)]
-    assert [[shop.a], [shop.b]] == [[ref.version for ref in shop.lake.open().reads_of(str(day))] for day in (EVE, LAST)]
+    assert [[shop.a], [shop.b]] == [
+        [it.ref.version for it in shop.lake.ledger().inputs_of(str(day))] for day in (EVE, LAST)
+    ]
     assert not check.passed
     assert {str(LAST)} == {finding["partition"] for finding in findings(check)}
 
@@ -149,7 +150,7 @@ def test_models_of_other_features_are_measured_in_one_run(shop: Shop) -> None:
     few = model.spec.model_copy(update={"features": model.spec.features[:1], "weights": {}})
     scores = predict(model.booster, model.spec, orders)["score"]
     reference = sketch_reference(orders, features=few.features, score=scores, days=orders["day"])
-    fewer = put(shop.lake.open(), replace(model, spec=few, reference=reference), asset="returns/model").version
+    fewer = put(shop.lake.connect(), replace(model, spec=few, reference=reference), asset="returns/model").version
     name = few.features[0].name
     narrow = shop.predicted(LAST, by=fewer).with_columns(
         features=pl.struct(pl.col("features").struct.field(name).alias(name))
@@ -244,9 +245,9 @@ def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
 
 
 def performed(shop: Shop, labels: pl.DataFrame, day: date) -> tuple[DailyPerformance, dg.AssetCheckResult]:
-    judged = put(shop.lake.open(), shop.trained.evaluation, asset="returns/evaluation").version
+    judged = put(shop.lake.connect(), shop.trained.evaluation, asset="returns/evaluation").version
     entry = promotion(1, champion=shop.a, model="returns").model_copy(update={"evaluation_version": judged})
-    plan_of().promotion_log(shop.lake.open()).append(entry, number=1)
+    plan_of().promotion_log(shop.lake.connect()).append(entry, number=1)
     output, check = performance(plan_of())(
         context_of(day), cut(shop.predicted(day, by=shop.a), day), labels, ml_assets_lake=shop.lake
     )
@@ -289,11 +290,11 @@ def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own
     )
     performed(shop, label_rows(), LAST)
     for day, one in zip(days[:2], (calm, worse), strict=True):
-        put(shop.lake.open(), one, asset="returns/performance", partition=str(day))
+        put(shop.lake.connect(), one, asset="returns/performance", partition=str(day))
     last = daily_performance(days[2], [Performance(other.table, promised(shop.a, days[2], lost=0.9))])
 
-    found = judged_days(shop.lake.open(), plan_of(), {str(days[2]): last})
-    alone = judged_days(shop.lake.open(), plan_of(), {str(days[2]): other})
+    found = judged_days(shop.lake.connect(), plan_of(), {str(days[2]): last})
+    alone = judged_days(shop.lake.connect(), plan_of(), {str(days[2]): other})
     check = performance_result(plan_of().asset("performance"), [str(days[2])], found, retraining_rules(declaration()))
 
     assert ["over the limits"] == [it.state for it in found]

@@ -99,7 +99,7 @@ class Landings:
 
     def rows(self, day: str, asset: str = "raw/orders") -> pl.DataFrame:
         """Return what a reader of the lake sees of a day."""
-        found: pl.DataFrame = self.lake.get(self.lake.find(asset, day or None), pl.DataFrame, is_input=False)
+        found: pl.DataFrame = self.lake.get(self.lake.find(asset, day or None), pl.DataFrame)
         return found
 
     def stale(self) -> dict[dg.AssetKey, dict[str, str]]:

@@ -72,7 +72,7 @@ class Inbox:
         )
 
     def rows(self, day: str) -> list[Any]:
-        found: pl.DataFrame = self.lake.get(self.lake.find("raw/orders", day), pl.DataFrame, is_input=False)
+        found: pl.DataFrame = self.lake.get(self.lake.find("raw/orders", day), pl.DataFrame)
         return found["n"].to_list()
 
     def facts(self, day: str) -> Any:
@@ -140,7 +140,7 @@ def test_a_day_without_values_in_a_parquet_column_is_landed_with_them_missing(in
     pl.DataFrame({"n": [2], "day": [None]}).write_parquet(inbox.folder / f"{FIRST}.parquet")
 
     assert inbox.land(FIRST).success
-    rows: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame, is_input=False)
+    rows: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame)
     assert [(None, 2)] == rows.select("day", "n").rows()
 
 

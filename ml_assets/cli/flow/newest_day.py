@@ -13,7 +13,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import INPUTS
 from ml_assets.orchestration.missing import landable
 from ml_assets.orchestration.staleness import with_upstream
-from ml_assets.stages.raw import newest_day_in
+from ml_assets.stages.raw_source import RawSource
 
 
 def newest_day_of_data(
@@ -31,15 +31,13 @@ def newest_day_of_data(
     newest = str(model.days.newest(datetime.now(tz=UTC)))
     listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
     whole = {
-        dg.AssetKey(["raw", name]): table
+        dg.AssetKey(["raw", name]): RawSource(name, table, contracts[f"raw/{name}"], model.days)
         for raw in declared.raw
         for name, table in raw.tables.items()
         if table.file is not None and table.partition_by is not None and dg.AssetKey(["raw", name]) in needed
     }
     landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
     if whole and not any(lake.manifest(ref).rows for ref in landed):
-        read = (
-            newest_day_in(table, contracts[key.to_user_string()], model.days.timezone) for key, table in whole.items()
-        )
+        read = [source.newest_day() for source in whole.values()]
         listed.append(max([str(day) for day in read if day], default=str(model.days.first)))
     return date.fromisoformat(min(listed)) if listed else None

@@ -43,25 +43,40 @@ class Opponent:
     cannot_score: str | None = None
 
 
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is measured on the rows, and how.
+
+    Attributes:
+        metric: the deciding metric, which comparisons and slices use; over all rows or within groups.
+        slices: columns of the rows; each value becomes a slice.
+        baseline_rates: sets of columns. Each becomes a baseline: the target's smoothed mean in train by their values.
+        seed: seed of the tree baseline.
+        operating_point: where precision, recall and lift are measured.
+        min_slice_rows: a smaller slice is reported but not judged.
+        threads: threads of the tree baseline.
+    """
+
+    metric: str
+    slices: Sequence[str] = ()
+    baseline_rates: Sequence[Sequence[str]] = ()
+    seed: int = 0
+    operating_point: OperatingPoint | None = None
+    min_slice_rows: int = MINIMUM_SLICE_ROWS
+    threads: int = 2
+
+
 def evaluate(
-    *,
     rows: pl.DataFrame,
-    scores: pl.DataFrame,
     train: pl.DataFrame,
     summary: TrainingSetSummary,
-    model_name: str,
-    model_version: str,
-    training_set_version: str,
-    metric: str,
-    slices: Sequence[str],
-    baseline_rates: Sequence[Sequence[str]],
-    seed: int,
+    scored: Opponent,
+    wanted: EvaluationPlan,
+    *,
     last_seen_day: date,
     champion: Opponent | None = None,
     anchor: Opponent | None = None,
-    operating_point: OperatingPoint | None = None,
-    min_slice_rows: int = MINIMUM_SLICE_ROWS,
-    threads: int = 2,
+    training_set_version: str = "",
 ) -> Evaluation:
     """Measure a challenger on frozen rows, with baselines, champion and anchor on the same rows.
 
@@ -75,15 +90,15 @@ def evaluate(
     this is an error.
 
     `rows` is the test part of a training set with key, `day`, target, features, and the columns of slices and
-    baselines; `scores` has one row for each, in their order. Baselines are fitted on `train` only. Each set of columns
-    in `baseline_rates` becomes one: the target's smoothed mean by their values. An anchor that is the champion is not
-    measured twice. A slice with fewer than `min_slice_rows` is reported but not judged.
+    baselines; the challenger `scored` each, in their order. Baselines are fitted on `train` only. An anchor that is the
+    champion is not measured twice.
 
     Raises:
         DataError: Rows and scores do not match, columns are missing, or the deciding metric is not defined on the rows.
     """
-    declared = find_metric(metric, summary.task)
-    _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
+    metric, declared = wanted.metric, find_metric(wanted.metric, summary.task)
+    _check(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
+    scores = pl.DataFrame() if scored.scores is None else scored.scores
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen = frozen.days <= np.datetime64(last_seen_day)
@@ -93,9 +108,9 @@ def evaluate(
     elif seen:
         rows, frozen, challenger = rows[unseen], frozen.of(unseen), challenger[unseen]
         opponents = {who: values[unseen] for who, values in opponents.items()}
-    simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
+    simple = baselines(rows, train, summary, wanted.baseline_rates, seed=wanted.seed, threads=wanted.threads)
 
-    shown = (*frozen.metrics, *operating_metrics(operating_point))
+    shown = (*frozen.metrics, *operating_metrics(wanted.operating_point))
     measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
     for who, values in ({who: values for who, (_, values) in simple.items()} | opponents).items():
         measures[who, metric] = frozen.measure(declared, values)
@@ -109,8 +124,8 @@ def evaluate(
     }
     calibration_error = metrics.get("calibration_error")
     report = EvaluationSummary(
-        model=model_name,
-        model_version=model_version,
+        model=summary.model,
+        model_version=scored.version,
         training_set_version=training_set_version,
         task=summary.task,
         metric=metric,
@@ -137,11 +152,13 @@ def evaluate(
             frozen.truth, challenger, frozen.days, metric=declared, promised=metrics[metric].value, groups=frozen.groups
         ),
         groups=frozen.count_groups(challenger),
-        operating_point=operating_point,
+        operating_point=wanted.operating_point,
     )
     return Evaluation(
         summary=report,
-        slices=measure_slices(frozen, rows, slices, challenger, opponents.get(CHAMPION), min_rows=min_slice_rows),
+        slices=measure_slices(
+            frozen, rows, wanted.slices, challenger, opponents.get(CHAMPION), min_rows=wanted.min_slice_rows
+        ),
         curves=curves(frozen.truth, challenger, summary),
         calibration=calibration_bins(frozen, challenger)
         if summary.task == "binary"

@@ -5,7 +5,7 @@ Not here: what follows from it (see `ml_assets.logic.monitoring.retraining`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
@@ -24,6 +24,7 @@ from ml_assets.contracts.artifacts import (
     Task,
 )
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, metrics_of
 from ml_assets.logic.evaluation.within import groups_of
@@ -62,17 +63,12 @@ def daily_performance(day: date | str, versions: Sequence[Performance]) -> Daily
 def measure_performance(
     predictions: pl.DataFrame,
     labels: pl.DataFrame,
+    model: ModelColumns,
     *,
-    model: str,
-    task: Task,
-    key: Sequence[str],
-    target: str,
-    known_time: str,
     day: date | str,
     metrics: Sequence[str] | None = None,
     former: tuple[str, pl.DataFrame] | None = None,
     seed: int = 0,
-    personal: Collection[str] = (),
 ) -> Performance:
     """Join a day's predictions with the labels known so far, and measure them.
 
@@ -92,23 +88,24 @@ def measure_performance(
         DataError: The day has more than one model version, keys repeat, two versions of a label have the same known
             time, or a metric is unknown.
     """
+    key, task = model.key, model.task
     day = day if isinstance(day, date) else date.fromisoformat(day)
     chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
-    _check_columns(predictions, labels, key=key, target=target, known_time=known_time, task=task, model=model)
+    _check_columns(predictions, labels, model)
     known = labels.join(predictions.select(key), on=list(key), how="semi")
-    _check_rows(predictions, known, key=key, known_time=known_time, model=model, personal=personal)
-    newest = newest_known(known, key, known_time)
+    _check_rows(predictions, known, model)
+    newest = newest_known(known, key, model.known_time)
     if former is not None:
-        predictions = _with_former(predictions, former[1], model=model)
+        predictions = _with_former(predictions, former[1], model=model.name)
     joined = predictions.join(
-        newest.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
+        newest.select(*key, pl.col(model.target).alias("__truth"), pl.lit(True).alias("__is_known")),
         on=list(key),
         how="left",
         maintain_order="left",
     )
     labelled = joined.filter(pl.col("__truth").is_not_null())
     classes = tuple(name.removeprefix("score_") for name in predictions.columns if name.startswith("score_"))
-    truth = _truth(labelled, task=task, classes=classes, target=target)
+    truth = _truth(labelled, task=task, classes=classes, target=model.target)
     scores = _scores(predictions, task, classes)
     labelled_scores = _scores(labelled, task, classes)
     rows = [
@@ -134,7 +131,7 @@ def measure_performance(
     return Performance(
         table=table,
         summary=PerformanceSummary(
-            model=model,
+            model=model.name,
             model_version=versions[0] if versions else "",
             day=day,
             predictions=predictions.height,
@@ -296,31 +293,26 @@ def _measure(
 def _check_columns(
     predictions: pl.DataFrame,
     labels: pl.DataFrame,
-    *,
-    key: Sequence[str],
-    target: str,
-    known_time: str,
-    task: Task,
-    model: str,
+    model: ModelColumns,
 ) -> None:
     problems = [
-        f"column '{name}' of the {where} of model '{model}' is missing. Materialize the {where} again."
+        f"column '{name}' of the {where} of model '{model.name}' is missing. Materialize the {where} again."
         for where, frame, names in (
-            ("predictions", predictions, [*key, "score", "model_version"]),
-            ("labels", labels, dict.fromkeys([*key, known_time, target])),
+            ("predictions", predictions, [*model.key, "score", "model_version"]),
+            ("labels", labels, dict.fromkeys([*model.label_key, model.target])),
         )
         for name in names
         if name not in frame.columns
     ]
     problems += [
         f"key '{name}' is {predictions.schema[name]} in the predictions and {labels.schema[name]} in the labels of "
-        f"model '{model}'. Cast one in its table."
-        for name in key
+        f"model '{model.name}'. Cast one in its table."
+        for name in model.key
         if name in predictions.schema and name in labels.schema and predictions.schema[name] != labels.schema[name]
     ]
-    if task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
+    if model.task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
         problems.append(
-            f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' needs one per "
+            f"the predictions of model '{model.name}' have no column 'score_<class>'; task 'multiclass' needs one per "
             "class. Materialize the predictions again."
         )
     if problems:
@@ -330,25 +322,21 @@ def _check_columns(
 def _check_rows(
     predictions: pl.DataFrame,
     labels: pl.DataFrame,
-    *,
-    key: Sequence[str],
-    known_time: str,
-    model: str,
-    personal: Collection[str],
+    model: ModelColumns,
 ) -> None:
     versions = predictions["model_version"].unique().sort().to_list()
     if len(versions) > 1:
         raise DataError(
-            f"the day's predictions come from {len(versions)} versions of model '{model}': {', '.join(versions)}; "
+            f"the day's predictions come from {len(versions)} versions of model '{model.name}': {', '.join(versions)}; "
             "expected one. Materialize the day's predictions again."
         )
     repeated = [
-        f"the {where} of model '{model}': {problem}"
+        f"the {where} of model '{model.name}': {problem}"
         for where, frame, names, fix in (
-            ("predictions", predictions, list(key), "Keep one row per key."),
-            ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one row per key and known time."),
+            ("predictions", predictions, list(model.key), "Keep one row per key."),
+            ("labels", labels, model.label_key, "Keep one row per key and known time."),
         )
-        for problem in repeated_keys(frame, names, fix=fix, personal=personal)
+        for problem in repeated_keys(frame, names, fix=fix, personal=model.personal)
     ]
     if repeated:
         raise DataError("\n".join(repeated))

@@ -10,8 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem
@@ -24,18 +24,8 @@ _FIX: Final = (
 )
 
 
-def select_features(
-    frame: pl.DataFrame,
-    *,
-    key: Sequence[str],
-    times: Sequence[str],
-    feature_list: Sequence[Feature],
-    day: str = DAY,
-    personal: Collection[str] = (),
-) -> pl.DataFrame:
+def select_features(frame: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
     """Return only the declared columns, sorted by day, event time and key.
-
-    `times` are the event time and the prediction time: UTC without a zone.
 
     Returns:
         Key, day, times, features. Missing features stay missing.
@@ -44,22 +34,23 @@ def select_features(
         ContractError: Columns are missing or have the wrong type, keys are null or repeated, days or times are null, or
             a double cannot represent an integer; all are listed.
     """
+    key, times, personal = model.key, (model.event_time, model.prediction_time), model.personal
     schema = frame.schema
-    firm = list(dict.fromkeys([*key, day, *times]))
-    columns = list(dict.fromkeys([*firm, *(feature.name for feature in feature_list)]))
+    firm = list(dict.fromkeys([*key, DAY, *times]))
+    columns = list(dict.fromkeys([*firm, *(feature.name for feature in model.features)]))
     problems = [
         f"column '{name}' is missing. Rebuild the feature table, or remove the column from the declaration."
         for name in columns
         if name not in schema
     ]
-    if day in schema and schema[day] != pl.Date:
-        problems.append(f"column '{day}' is {schema[day]}; expected Date. Cast it in the feature table.")
+    if DAY in schema and schema[DAY] != pl.Date:
+        problems.append(f"column '{DAY}' is {schema[DAY]}; expected Date. Cast it in the feature table.")
     problems += [
         f"time '{name}' is {schema[name]}; expected a Datetime in UTC without a zone. Cast it in the feature table."
         for name in dict.fromkeys(times)
         if name in schema and not is_naive(schema[name])
     ]
-    mistyped = (type_problem(feature, schema[feature.name]) for feature in feature_list if feature.name in schema)
+    mistyped = (type_problem(feature, schema[feature.name]) for feature in model.features if feature.name in schema)
     problems += [problem for problem in mistyped if problem]
     there = [name for name in firm if name in schema]
     problems += [
@@ -70,26 +61,24 @@ def select_features(
     if set(key) <= set(schema):
         fix = "Remove the duplicates in the feature table, or declare a key with more columns."
         problems += repeated_keys(frame, key, fix=fix, personal=personal)
-        problems += _inexact_values(frame, key, feature_list, personal)
+        problems += _inexact_values(frame, model)
     if len(problems) == 1:
         raise ContractError(f"the feature rows: {problems[0]}")
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise ContractError(f"the feature rows have {len(problems)} problems:\n{listed}")
-    return frame.select(columns).sort(list(dict.fromkeys([day, *times[:1], *key])))
+    return frame.select(columns).sort(list(dict.fromkeys([DAY, model.event_time, *key])))
 
 
-def _inexact_values(
-    frame: pl.DataFrame, key: Sequence[str], feature_list: Sequence[Feature], personal: Collection[str]
-) -> Iterator[str]:
-    numeric = [it.name for it in feature_list if not it.is_categorical and it.name in frame.columns]
+def _inexact_values(frame: pl.DataFrame, model: ModelColumns) -> Iterator[str]:
+    numeric = [it.name for it in model.features if not it.is_categorical and it.name in frame.columns]
     for name in numeric:
         if (beyond := frame.filter(~is_exact(frame[name]))).height:
             row = beyond.row(0, named=True)
-            value = redacted(name, row[name], personal)
+            value = redacted(name, row[name], model.personal)
             yield (
                 f"feature '{name}' {inexact_words(beyond.height, frame.height)}, such as {value} where "
-                f"{key_words(row, key, personal)}. {_FIX}"
+                f"{key_words(row, model.key, model.personal)}. {_FIX}"
             )
 
 

@@ -5,7 +5,7 @@ Not here: what a label means (see the outcome table's dbt model).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.tables.features import is_naive, repeated_keys
 
 DAY: Final = "day"
@@ -21,22 +22,17 @@ EVENT_DAY: Final = "event_day"
 
 def select_labels(
     outcomes: pl.DataFrame | pl.LazyFrame,
+    model: ModelColumns,
     *,
-    key: Sequence[str],
-    known_time: str,
-    target: str,
     days: tuple[date, date],
     reason: str | None = None,
-    timezone: str = "UTC",
-    personal: Collection[str] = (),
 ) -> pl.DataFrame:
     """Return the outcomes that became known within some days, each on the day of its known time.
 
     An outcome that never gets a label (a null target with a known time) is included, so that it can be counted. An
     outcome without a known time is excluded. Of a corrected outcome, each day has the newest version known on that day,
     so a day's labels do not depend on the other requested days. Only the given outcomes are used: a correction that
-    becomes known after the days that were read is ignored. `outcomes` has one row per version of an outcome. The known
-    time is UTC without a zone.
+    becomes known after the days that were read is ignored. `outcomes` has one row per version of an outcome.
 
     Returns:
         `day`, key, `event_day`, known time, target, `reason` (if declared), sorted by known time and key.
@@ -46,12 +42,13 @@ def select_labels(
         DataError: A key is null, two versions of it have the same known time, a label has no known time, or the days
             are in the wrong order.
     """
+    key, known_time, target = model.key, model.known_time, model.target
     first, last = days
     if last < first:
         raise DataError(f"labels were requested from {first} to {last}; expected the first day first. Swap them.")
     lazy = outcomes.lazy()
     _check_columns(lazy.collect_schema(), [*key, DAY, known_time, target, *([reason] if reason else [])], known_time)
-    known_on = day_of_moment(pl.col(known_time), timezone)
+    known_on = day_of_moment(pl.col(known_time), model.timezone)
     selected, timeless = pl.collect_all(
         [
             lazy.filter(known_on.is_between(first, last)).select(
@@ -76,7 +73,7 @@ def select_labels(
             "future. Fill it in the outcome table, or make the label null."
         )
     fix = "Keep one outcome per key and known time in the outcome table."
-    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), fix=fix, personal=personal)
+    problems += repeated_keys(selected, model.label_key, fix=fix, personal=model.personal)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
     newest = newest_known(selected, ["__known_on", *key], known_time)
@@ -84,25 +81,19 @@ def select_labels(
 
 
 def labels_left_out(
-    outcomes: pl.DataFrame,
-    *,
-    key: Sequence[str],
-    known_time: str,
-    days: tuple[date, date],
-    maturity_days: int,
-    timezone: str = "UTC",
+    outcomes: pl.DataFrame, model: ModelColumns, *, days: tuple[date, date], maturity_days: int
 ) -> dict[str, dict[str, int]]:
     """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
 
     An outcome that is never known, or too late, counts on its own day. One that was corrected on the day on which it
     became known counts on that day. What becomes known more than `maturity_days` later is never a label.
     """
-    marked = outcomes.with_columns(day_of_moment(pl.col(known_time), timezone).alias("__known_on"))
+    marked = outcomes.with_columns(day_of_moment(pl.col(model.known_time), model.timezone).alias("__known_on"))
     never = pl.col("__known_on").is_null()
     late = pl.col("__known_on") > pl.col(DAY) + pl.duration(days=maturity_days)
     own = marked.filter(pl.col(DAY).is_between(*days)).group_by(DAY).agg(never.sum().alias("never"), late.sum())
     known = marked.filter(pl.col("__known_on").is_between(*days)).group_by("__known_on")
-    again = known.agg((pl.len() - pl.struct(list(key)).n_unique()).alias("again"))
+    again = known.agg((pl.len() - pl.struct(list(model.key)).n_unique()).alias("again"))
     reasons = {
         "not known yet": own.select(DAY, "never"),
         f"known more than {maturity_days} days later": own.select(DAY, "__known_on"),

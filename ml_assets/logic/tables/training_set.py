@@ -12,9 +12,10 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts import Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import end_of
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import repeated_keys
@@ -72,21 +73,8 @@ def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, 
 def assemble_training_set(
     features: pl.LazyFrame | pl.DataFrame,
     labels: pl.LazyFrame | pl.DataFrame,
-    *,
-    model: str,
-    task: Task,
-    target: str,
-    key: Sequence[str],
-    event_time: str,
-    prediction_time: str,
-    known_time: str,
-    feature_list: Sequence[Feature],
-    as_of: date,
-    train_days: int | None,
-    validation_days: int,
-    test_days: int,
-    timezone: str = "UTC",
-    personal: Collection[str] = (),
+    model: ModelColumns,
+    windows: TrainingWindows,
 ) -> TrainingSet:
     """Join features to the labels known by the end of a day, split by time, and count excluded rows.
 
@@ -95,7 +83,7 @@ def assemble_training_set(
     7.4). Of a corrected label, the newest version known by the as-of day is used, with its own known time. Nothing that
     is known or predicted after the as-of day changes the result. `features` has one row per prediction; only the needed
     columns and days are read. `labels` has one row per version of an outcome, with a null target if it never gets a
-    label, and optionally the `reason`. Without `train_days`, train has all earlier days.
+    label, and optionally the `reason`.
 
     Returns:
         The rows sorted by event time and key: key, day, times, features, target, `split`.
@@ -104,17 +92,17 @@ def assemble_training_set(
         DataError: Columns are missing or have the wrong type, keys are null or repeated, a window is empty, or the
             target does not match the task or is constant in train. All problems of one stage are listed together.
     """
-    windows = windows_as_of(as_of, train_days=train_days, validation_days=validation_days, test_days=test_days)
-    names = [feature.name for feature in feature_list]
-    columns = list(dict.fromkeys([*key, DAY, event_time, prediction_time, *names]))
+    key, target, known_time = model.key, model.target, model.known_time
+    names = [feature.name for feature in model.features]
+    columns = list(dict.fromkeys([*key, DAY, model.event_time, model.prediction_time, *names]))
     lazy_features, lazy_labels = features.lazy(), labels.lazy()
     feature_schema, label_schema = lazy_features.collect_schema(), lazy_labels.collect_schema()
     _raise_all(
-        model,
+        model.name,
         [
-            *_name_problems(names, target=target, known_time=known_time),
-            *_feature_problems(feature_schema, columns, feature_list, times=(event_time, prediction_time)),
-            *_label_problems(label_schema, feature_schema, key=key, known_time=known_time, target=target, task=task),
+            *_name_problems(names, model),
+            *_feature_problems(feature_schema, columns, model),
+            *_label_problems(label_schema, feature_schema, model),
         ],
     )
 
@@ -122,7 +110,7 @@ def assemble_training_set(
     if windows.train is not None:
         inside &= pl.col(DAY) >= windows.train
     # A null known time is allowed only with a null target: such an outcome never gets a label.
-    known = (pl.col(known_time) < end_of(as_of, timezone)) | pl.col(known_time).is_null()
+    known = (pl.col(known_time) < end_of(windows.last, model.timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
     event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
     known_columns = [
@@ -136,12 +124,13 @@ def assemble_training_set(
             lazy_features.select(pl.len()),
         ]
     )
+    filled = (DAY, model.event_time, model.prediction_time)
     _raise_all(
-        model,
+        model.name,
         [
-            *_key_problems(frame, "features", key, filled=(DAY, event_time, prediction_time), personal=personal),
-            *_key_problems(outcomes, "labels", key, filled=(), personal=personal, version=known_time),
-            *_target_problems(outcomes, known_time=known_time, target=target, task=task, personal=personal),
+            *_key_problems(frame, "features", key, filled=(*key, *filled), personal=model.personal),
+            *_key_problems(outcomes, "labels", model.label_key, filled=key, personal=model.personal),
+            *_target_problems(outcomes, model),
         ],
     )
     outcomes = newest_known(outcomes, key, known_time)
@@ -152,28 +141,28 @@ def assemble_training_set(
     joined = (
         frame.join(outcomes, on=list(key), how="left")
         .with_columns(_split_of(windows).alias(SPLIT))
-        .pipe(_mark_excluded, prediction_time=prediction_time, known_time=known_time, target=target)
+        .pipe(_mark_excluded, model)
     )
     rows = (
         joined.filter(pl.col(_EXCLUDED).is_null())
-        .select(list(dict.fromkeys([*key, DAY, event_time, prediction_time, known_time, *names, target, SPLIT])))
-        .sort(list(dict.fromkeys([event_time, *key])))
+        .select(list(dict.fromkeys([*key, *filled, known_time, *names, target, SPLIT])))
+        .sort(list(dict.fromkeys([model.event_time, *key])))
     )
-    _raise_all(model, _window_problems(rows, joined, windows, target=target, task=task, personal=personal))
+    _raise_all(model.name, _window_problems(rows, joined, windows, model))
     return TrainingSet(
         rows=rows,
         summary=TrainingSetSummary(
-            model=model,
-            task=task,
+            model=model.name,
+            task=model.task,
             target=target,
-            classes=_classes(rows, target) if task == "multiclass" else (),
-            key=tuple(key),
-            event_time=event_time,
-            prediction_time=prediction_time,
+            classes=_classes(rows, target) if model.task == "multiclass" else (),
+            key=key,
+            event_time=model.event_time,
+            prediction_time=model.prediction_time,
             known_time=known_time,
-            as_of=as_of,
-            features=tuple(feature_list),
-            windows=_describe_windows(rows, windows, target=target, task=task),
+            as_of=windows.last,
+            features=model.features,
+            windows=_describe_windows(rows, windows, model),
             excluded_rows=_count_excluded(joined, outside=int(total.item()) - frame.height),
             labels_without_features=without_features,
         ),
@@ -188,10 +177,14 @@ def _raise_all(model: str, problems: Sequence[str]) -> None:
         raise DataError(f"training set of model '{model}' has {len(problems)} problems:\n{listed}")
 
 
-def _name_problems(names: Sequence[str], *, target: str, known_time: str) -> list[str]:
+def _name_problems(names: Sequence[str], model: ModelColumns) -> list[str]:
     if not names:
         return ["it has no feature; expected at least one. Mark features in the contract of its feature table."]
-    forbidden = {target: "the target", known_time: "the label's known time", SPLIT: "the split of the training set"}
+    forbidden = {
+        model.target: "the target",
+        model.known_time: "the label's known time",
+        SPLIT: "the split of the training set",
+    }
     problems = [
         f"feature '{name}' is also {forbidden[name]}, which no prediction can know. Remove it from the features."
         for name in names
@@ -201,9 +194,7 @@ def _name_problems(names: Sequence[str], *, target: str, known_time: str) -> lis
     return problems + [f"feature '{name}' is declared more than once. Declare it once." for name in repeated]
 
 
-def _feature_problems(
-    schema: pl.Schema, columns: Sequence[str], feature_list: Sequence[Feature], *, times: Sequence[str]
-) -> list[str]:
+def _feature_problems(schema: pl.Schema, columns: Sequence[str], model: ModelColumns) -> list[str]:
     problems = [
         f"column '{name}' of the features is missing. Rebuild the feature table, or correct the declaration."
         for name in columns
@@ -213,20 +204,23 @@ def _feature_problems(
         problems.append(
             f"column '{DAY}' of the features is {schema[DAY]}; expected Date. Cast it in the feature table."
         )
-    problems += [problem for name in dict.fromkeys(times) if (problem := _time_problem(schema, name, "features"))]
-    mistyped = (type_problem(feature, schema[feature.name]) for feature in feature_list if feature.name in schema)
+    problems += [
+        problem
+        for name in dict.fromkeys([model.event_time, model.prediction_time])
+        if (problem := _time_problem(schema, name, "features"))
+    ]
+    mistyped = (type_problem(feature, schema[feature.name]) for feature in model.features if feature.name in schema)
     return problems + [problem for problem in mistyped if problem]
 
 
-def _label_problems(
-    schema: pl.Schema, features: pl.Schema, *, key: Sequence[str], known_time: str, target: str, task: Task
-) -> list[str]:
+def _label_problems(schema: pl.Schema, features: pl.Schema, model: ModelColumns) -> list[str]:
+    key, target, task = model.key, model.target, model.task
     problems = [
         f"column '{name}' of the labels is missing. Rebuild the label table, or correct the declaration."
-        for name in dict.fromkeys([*key, known_time, target])
+        for name in dict.fromkeys([*model.label_key, target])
         if name not in schema
     ]
-    if problem := _time_problem(schema, known_time, "labels"):
+    if problem := _time_problem(schema, model.known_time, "labels"):
         problems.append(problem)
     problems += [
         f"key '{name}' is {features[name]} in the features and {schema[name]} in the labels. Cast one in its table."
@@ -261,29 +255,20 @@ def suits(dtype: pl.DataType, task: Task) -> bool:
 
 
 def _key_problems(
-    frame: pl.DataFrame,
-    where: str,
-    key: Sequence[str],
-    *,
-    filled: Sequence[str],
-    personal: Collection[str],
-    version: str | None = None,
+    frame: pl.DataFrame, where: str, key: Sequence[str], *, filled: Sequence[str], personal: Collection[str]
 ) -> list[str]:
-    """Return what is wrong with keys; rows may share one if their `version` differs."""
-    nulls = frame.select(pl.col(dict.fromkeys([*key, *filled])).null_count()).row(0, named=True)
+    nulls = frame.select(pl.col(dict.fromkeys(filled)).null_count()).row(0, named=True)
     problems = [
         f"column '{name}' of the {where} is null in {count} of {frame.height} rows; expected no null. Fix its table."
         for name, count in nulls.items()
         if count
     ]
-    names = list(dict.fromkeys([*key, *([version] if version else [])]))
     fix = "Remove the duplicates in its table, or declare a key with more columns."
-    return problems + repeated_keys(frame, names, where=where, fix=fix, personal=personal)
+    return problems + repeated_keys(frame, key, where=where, fix=fix, personal=personal)
 
 
-def _target_problems(
-    outcomes: pl.DataFrame, *, known_time: str, target: str, task: Task, personal: Collection[str]
-) -> list[str]:
+def _target_problems(outcomes: pl.DataFrame, model: ModelColumns) -> list[str]:
+    target, task = model.target, model.task
     value, labelled = pl.col(target), pl.col(target).is_not_null()
     wrong: pl.Expr = pl.lit(False)
     if task == "binary" and outcomes.schema[target] != pl.Boolean:
@@ -293,18 +278,18 @@ def _target_problems(
     elif task == "regression":
         wrong = ~pl.lit(is_exact(outcomes[target]))
     counts = outcomes.select(
-        unknown=(labelled & pl.col(known_time).is_null()).sum(), wrong=(labelled & wrong).sum()
+        unknown=(labelled & pl.col(model.known_time).is_null()).sum(), wrong=(labelled & wrong).sum()
     ).row(0, named=True)
     problems = []
     if counts["unknown"]:
         problems.append(
-            f"{counts['unknown']} labels have no '{known_time}'; a label whose known time is null may come from the "
-            "future. Fill it in the label table, or make the label null."
+            f"{counts['unknown']} labels have no '{model.known_time}'; a label whose known time is null may come from "
+            "the future. Fill it in the label table, or make the label null."
         )
     if counts["wrong"]:
         expected = "0 or 1" if task == "binary" else "a finite number, or an integer up to 2^53"
         found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
-        sample = dict.fromkeys(str(redacted(target, it, personal)) for it in found)
+        sample = dict.fromkeys(str(redacted(target, it, model.personal)) for it in found)
         problems.append(
             f"target '{target}' of task '{task}' is not {expected} in {counted(counts['wrong'], 'row')}, for instance "
             f"{', '.join(sample)}. Fix the label table, or declare another task."
@@ -322,15 +307,15 @@ def _split_of(windows: TrainingWindows) -> pl.Expr:
     )
 
 
-def _mark_excluded(joined: pl.DataFrame, *, prediction_time: str, known_time: str, target: str) -> pl.DataFrame:
-    split, known, opens = pl.col(SPLIT), pl.col(known_time), pl.col(prediction_time)
+def _mark_excluded(joined: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
+    split, known, opens = pl.col(SPLIT), pl.col(model.known_time), pl.col(model.prediction_time)
     test_opens = opens.filter(split == "test").min()
     later_opens = opens.filter(split != "train").min()
     is_late = ((split == "train") & (known >= later_opens)) | ((split == "validation") & (known >= test_opens))
     return joined.with_columns(
         pl.when(pl.col(_IS_LABELLED).is_null())
         .then(pl.lit(NOT_KNOWN))
-        .when(pl.col(target).is_null())
+        .when(pl.col(model.target).is_null())
         .then(pl.lit("no label: ") + pl.col(_WHY_NONE).fill_null("it is null"))
         .when(is_late)
         .then(pl.lit(PURGED))
@@ -339,13 +324,7 @@ def _mark_excluded(joined: pl.DataFrame, *, prediction_time: str, known_time: st
 
 
 def _window_problems(
-    rows: pl.DataFrame,
-    joined: pl.DataFrame,
-    windows: TrainingWindows,
-    *,
-    target: str,
-    task: Task,
-    personal: Collection[str],
+    rows: pl.DataFrame, joined: pl.DataFrame, windows: TrainingWindows, model: ModelColumns
 ) -> list[str]:
     counts = dict(rows.group_by(SPLIT).len().iter_rows())
     problems = []
@@ -362,13 +341,15 @@ def _window_problems(
             f"the {split} window ({first or 'the beginning'} to {last}) has no rows with a label (rows left out: "
             f"{seen}); {covers}. Choose another as-of day, build the missing days, or change the split windows."
         )
-    values = rows.filter(pl.col(SPLIT) == "train").get_column(target)
+    values = rows.filter(pl.col(SPLIT) == "train").get_column(model.target)
     if values.n_unique() == 1:
-        wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[task]
+        wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[
+            model.task
+        ]
         first, last = windows.days("train")
-        value = redacted(target, values[0], personal)
+        value = redacted(model.target, values[0], model.personal)
         problems.append(
-            f"target '{target}' is constant: it is {value} in all {values.len():,} rows of the train window "
+            f"target '{model.target}' is constant: it is {value} in all {values.len():,} rows of the train window "
             f"({first or 'the beginning'} to {last}); expected {wanted}. Use a longer train window, or fix the label "
             "table."
         )
@@ -382,8 +363,8 @@ def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
     return tuple(str(value) for value in ordered)
 
 
-def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows, *, target: str, task: Task) -> tuple[Window, ...]:
-    mean = pl.lit(None, pl.Float64) if task == "multiclass" else pl.col(target).cast(pl.Float64).mean()
+def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows, model: ModelColumns) -> tuple[Window, ...]:
+    mean = pl.lit(None, pl.Float64) if model.task == "multiclass" else pl.col(model.target).cast(pl.Float64).mean()
     figures = {
         row[SPLIT]: row
         for row in rows.group_by(SPLIT).agg(rows=pl.len(), first=pl.col(DAY).min(), target_mean=mean).to_dicts()

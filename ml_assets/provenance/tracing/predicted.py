@@ -68,7 +68,7 @@ def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int,
     """Return a day's manifest, number of rows, example of a key, and matching rows; or what is wrong with it."""
     try:
         manifest = lake.manifest(ref)
-        rows = lake.get(ref, pl.DataFrame, is_input=False)
+        rows = lake.get(ref, pl.DataFrame)
     except LakeError as error:
         return str(error)
     if ID not in rows.columns:

@@ -14,9 +14,8 @@ import polars as pl
 
 from ml_assets.contracts.checking import Others, Report, RuleResult, example_values
 from ml_assets.contracts.table import Rule, TableContract
-from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.quarantine import store_rejected
-from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.tables.rejected import rejected_rows
 
 
@@ -122,35 +121,31 @@ def _cell(value: object) -> str | int | float | None:
 
 
 def reject(
-    lake: Lake,
+    ledger: StepLedger,
     asset: dg.AssetKey,
     days: Mapping[str, pl.DataFrame],
     report: Report,
     *,
-    run_id: str,
-    inputs: tuple[ArtifactRef, ...] = (),
+    inputs: Iterable[Input] = (),
     others: Others | None = None,
 ) -> None:
     """Store the days that broke a blocking rule as `<asset>__rejected`, for inspection.
 
     Args:
-        lake: where to store them; the asset itself is not changed.
+        ledger: of the step that built them; the asset itself is not changed.
         asset: the asset that they were built for.
         days: the rows of each day of the run by partition key; under '' if the table is whole.
         report: the findings of the contract for all of these rows.
-        run_id: the run that built them.
         inputs: what they were built from.
         others: the tables that relationships refer to, as given to `check_table`.
     """
     found = {day for finding in report.blocking for day in finding.partitions}
     everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape concerns every day
-    making = Origin(
-        inputs=inputs, run_id=run_id, parameters={"broken_rules": [report.sentence(it) for it in report.blocking]}
-    )
+    making = ledger.origin(inputs, parameters={"broken_rules": [report.sentence(it) for it in report.blocking]})
     broken = {day: rows for day, rows in days.items() if everywhere or day in found}
     marked = rejected_rows(pl.concat(broken.values()), report, others=others)
     ends = itertools.accumulate(rows.height for rows in broken.values())
     parts = {
         day: marked.slice(end - rows.height, rows.height) for (day, rows), end in zip(broken.items(), ends, strict=True)
     }
-    store_rejected(lake, asset.to_user_string(), parts, making)
+    store_rejected(ledger.lake, asset.to_user_string(), parts, making)

@@ -18,8 +18,9 @@ from ml_assets.contracts.from_dbt import rules_by_test
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, releases, store_rejected
-from ml_assets.lake.store import Lake, Origin
+from ml_assets.lake.ledger import StepLedger
+from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, store_rejected
+from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.dbt_tests import DbtTestOutcome, report_of_failure, report_of_tests
 from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.models.plan import DAY, table_key
@@ -123,11 +124,11 @@ class CheckedProject:
 
     def _quarantine(self, lake: Lake, model: str) -> Quarantine:
         node, names = self.nodes[model], self.contract(model).names
-        found = releases(lake, table_name(node))
-        rows = released_rows(lake, [ref for refs in found.values() for ref in refs], is_input=False)
-        is_fit = rows is not None and {*names} <= {*rows.columns}  # otherwise they belong to another contract
-        released = rows.select(names) if rows is not None and is_fit else None
-        return Quarantine(self.shares[node["name"]], self.predicates(model), released, found)
+        found = released_rows(lake, table_name(node))
+        rows = found.rows
+        if rows is not None:  # those with other columns belong to another contract
+            rows = rows.select(names) if {*names} <= {*rows.columns} else None
+        return Quarantine(self.shares[node["name"]], self.predicates(model), rows, found.inputs)
 
     def predicates(self, model: str) -> dict[str, str]:
         """Return a model's row rules as SQL. Relationships are limited to tables that dbt builds before it."""
@@ -194,29 +195,29 @@ class CheckedProject:
         for name, columns in wanted.items():
             uid = self._by_table[name]
             paths = [*built.files(self.nodes[uid]["name"]).values()] if uid in built.seconds else []
-            refs = [*built.bound.get(uid, {}).values()]
+            refs = [it.ref for it in built.bound.get(uid, {}).values()]
             frames = [pl.scan_parquet(paths, glob=False)] if paths else []
-            frames += [lake.scan(refs, is_input=False)] if refs else []
+            frames += [lake.scan(refs)] if refs else []
             if frames:
                 found[name] = pl.concat([frame.select(sorted(columns)) for frame in frames])
         return found
 
-    def reject(self, lake: Lake, built: Build, model: str, report: Report, *, run_id: str) -> Sequence[str]:
+    def reject(self, ledger: StepLedger, built: Build, model: str, report: Report) -> Sequence[str]:
         """Store a model's rejected days, as far as dbt wrote them, and return them."""
         name = self.nodes[model]["name"]
         refused = built.files(f"{name}{REJECTED}")
         if refused:
-            making = Origin(run_id=run_id, parameters={"broken_rules": [built.failed.get(model, "")]})
+            making = ledger.origin(parameters={"broken_rules": [built.failed.get(model, "")]})
             rows = {day: pl.read_parquet(path) for day, path in refused.items()}
-            store_rejected(lake, table_name(self.nodes[model]), rows, making)
+            store_rejected(ledger.lake, table_name(self.nodes[model]), rows, making)
             return [*refused]
         files = built.files(name) if model in built.seconds else {}
         everywhere = any(not finding.partitions for finding in report.blocking)
         broken = {day for finding in report.blocking for day in finding.partitions}
         days = {day: pl.read_parquet(path) for day, path in files.items() if everywhere or day in broken}
         if days:
-            others = self._others(lake, built, report.contract)
-            reject(lake, table_key(name), days, report, run_id=run_id, others=others)
+            others = self._others(ledger.lake, built, report.contract)
+            reject(ledger, table_key(name), days, report, others=others)
         return [*days]
 
 

@@ -55,7 +55,7 @@ def compare_with_earlier_days(
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
     before = [day_of(ref.partition or "") for ref in past]
     found = surprises(
-        pl.concat([lake.scan(past, is_input=False), rows.lazy()]) if past else rows,
+        pl.concat([lake.scan(past), rows.lazy()]) if past else rows,
         judged,
         before=before,
         columns=[column.name for column in counted],

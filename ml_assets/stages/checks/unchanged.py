@@ -40,9 +40,7 @@ def unchanged_check_result(
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
     before = artifacts_with_same_columns(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
     again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
-    changes = (
-        changed_after_known(again, lake.scan(before, is_input=False).collect(), [*plan.key, DAY]) if before else ()
-    )
+    changes = changed_after_known(again, lake.scan(before).collect(), [*plan.key, DAY]) if before else ()
     changes = tuple(_shown(change, plan.features_contract) for change in changes)
     found = [
         {"partition": str(it.row[DAY]), "column": it.column or "(row)", "rows": it.rows, "example": it.sentence}

@@ -72,8 +72,9 @@ class DayCuts:
 class Sources:
     """The source rows that builds read, with their known times. Samples of one day share one read."""
 
-    def __init__(self, lake: Lake, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, lake: Lake, manifest: Mapping[str, Any], runs: Sequence[str] = ()) -> None:
         self.lake = lake
+        self.runs = runs
         self.manifest = manifest
         self.contracts = contracts_from_dbt(manifest)
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
@@ -91,11 +92,11 @@ class Sources:
     def _read(self, uid: str, span: tuple[date, date] | None) -> dict[ArtifactRef, pl.DataFrame]:
         asset = table_name(self.nodes[uid])
         keys = [""] if span is None else [str(day) for day in days_between(*span)]
-        refs = self.lake.newest(asset, keys, runs=self.lake.runs)
+        refs = self.lake.newest(asset, keys, runs=self.runs)
         if not refs:
             raise DataError(f"the lake contains no data of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
         missing = [ref for ref in refs.values() if ref not in self._frames]
-        read = self.lake.get_each(missing, pl.DataFrame, is_input=False)
+        read = self.lake.get_each(missing, pl.DataFrame)
         self._frames |= {
             ref: frame.with_columns(pl.lit(ref.partition or "").alias(PARTITION))
             for ref, frame in zip(missing, read, strict=True)

@@ -22,7 +22,8 @@ from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
-from ml_assets.lake.store import Lake, Origin
+from ml_assets.lake.ledger import StepLedger
+from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
@@ -190,12 +191,11 @@ def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
 
 
-def store_report(
-    lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = ""
-) -> None:
+def store_report(ledger: StepLedger, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool]) -> None:
     """Store the result of a leak test. While it contains a leak, nothing is trained or promoted."""
-    record = report.to_store(newest_record(lake, plan.name), tested, plan.features_columns)
-    lake.put(record_asset(plan.name), None, record, Origin(run_id=run_id or None))
+    earlier = newest_record(ledger.lake, plan.name, runs=ledger.runs)
+    record = report.to_store(earlier, tested, plan.features_columns)
+    ledger.lake.put(record_asset(plan.name), None, record, ledger.origin())
 
 
 def leak_test(
@@ -207,6 +207,7 @@ def leak_test(
     seed: int | None = None,
     rows: pl.DataFrame | None = None,
     days: tuple[date, date] | None = None,
+    runs: Sequence[str] = (),
     log: Callable[[str], None] = lambda _: None,
 ) -> LeakReport:
     """Rebuild features without what became known after sampled prediction times, and compare them with the full build.
@@ -223,6 +224,7 @@ def leak_test(
         seed: for the choice; the model's if absent.
         rows: the full build; the features in the lake if absent.
         days: the days to choose from; all existing days if absent.
+        runs: runs whose artifacts are read before others.
         log: called with progress messages.
 
     Raises:
@@ -233,10 +235,10 @@ def leak_test(
     project = Path(project_dir)
     manifest = _manifest(project)
     random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
-    earlier = newest_record(lake, plan.name)
-    chosen = [*_FullBuild(plan, lake, rows, earlier).choose(samples, days, random)]
+    earlier = newest_record(lake, plan.name, runs=runs)
+    chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(samples, days, random)]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
-    sources = Sources(lake, manifest)
+    sources = Sources(lake, manifest, runs)
     aside = _set_aside(sources, [cuts.day for cuts in chosen])
     times = _known_times(sources, plan, chosen)
     with (
@@ -291,7 +293,7 @@ def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
     for model in (uid for uid, node in sources.nodes.items() if days and node["resource_type"] == "model"):
         node = sources.nodes[model]
         day = str(days[0]) if is_by_day(node) else ""
-        for ref in sources.lake.newest(table_name(node), [day], runs=sources.lake.runs).values():
+        for ref in sources.lake.newest(table_name(node), [day], runs=sources.runs).values():
             if sources.lake.manifest(ref).parameters.get("quarantine"):
                 shares[node["name"]] = 1.0
     project = CheckedProject(sources.manifest, sources.contracts, shares)
@@ -314,6 +316,7 @@ class _FullBuild:
     lake: Lake
     rows: pl.DataFrame | None
     earlier: LeakTestRecord | None
+    runs: Sequence[str]
 
     def choose(
         self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
@@ -353,8 +356,8 @@ class _FullBuild:
         """Return what to test of a day; None if it has no rows."""
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
-            ref = self.lake.newest(asset, [str(day)], runs=self.lake.runs)[str(day)]
-            built = self.lake.get(ref, pl.DataFrame, is_input=False)
+            ref = self.lake.newest(asset, [str(day)], runs=self.runs)[str(day)]
+            built = self.lake.get(ref, pl.DataFrame)
         else:
             built = self.rows.filter(pl.col(DAY) == day)
         times = built[self.plan.declaration.features.prediction_time].unique().sort()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Performance
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.evaluation.metrics import METRICS, Metric, metrics_of
 from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, expected_metric, measure_performance
 
@@ -34,17 +36,11 @@ def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame
 
 
 def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
-    return measure_performance(
-        given,
-        known,
-        model="late",
-        task=task,  # type: ignore[arg-type]
-        key=("id",),
-        target="is_late",
-        known_time="known_at",
-        day=DAY,
-        **more,  # type: ignore[arg-type]
-    )
+    columns = {"target", "key", "known_time", "personal"}
+    model = ModelColumns("late", task, "is_late", ("id",), "due_at", "predicted_at", "known_at")  # type: ignore[arg-type]
+    model = replace(model, **{name: it for name, it in more.items() if name in columns})  # type: ignore[arg-type]
+    rest = {name: it for name, it in more.items() if name not in columns}
+    return measure_performance(given, known, model, **{"day": DAY, **rest})  # type: ignore[arg-type]
 
 
 def row(performance: Performance, metric: str) -> dict[str, object]:

@@ -7,6 +7,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.tables.features import select_features
 
 FEATURES = [
@@ -36,8 +37,9 @@ def table(**columns: object) -> pl.DataFrame:
 
 
 def select(frame: pl.DataFrame, *, key: tuple[str, ...] = ("id",), personal: tuple[str, ...] = ()) -> pl.DataFrame:
-    times = ("due_at", "predicted_at")
-    return select_features(frame, key=key, times=times, feature_list=FEATURES, personal=personal)
+    model = ModelColumns("late", "binary", "is_late", key, "due_at", "predicted_at", "known_at", FEATURES,
+                         personal=frozenset(personal))  # fmt: skip
+    return select_features(frame, model)
 
 
 def test_only_declared_columns_are_selected_in_a_fixed_order() -> None:

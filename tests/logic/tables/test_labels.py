@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.tables.labels import labels_left_out, newest_known, select_labels
 
 JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
@@ -33,8 +35,13 @@ def outcomes(known_at: list[datetime | None], **columns: object) -> pl.DataFrame
     )
 
 
-def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY, **more: str) -> pl.DataFrame:
-    return select_labels(frame, key=("id",), known_time="known_at", target="is_late", days=days, **more)
+MODEL = ModelColumns("late", "binary", "is_late", ("id",), "due_at", "predicted_at", "known_at")
+
+
+def select(
+    frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY, *, timezone: str = "UTC", **more: str
+) -> pl.DataFrame:
+    return select_labels(frame, replace(MODEL, timezone=timezone), days=days, **more)
 
 
 def test_a_label_is_partitioned_by_the_day_it_became_known_and_has_its_own_day_as_a_column() -> None:
@@ -70,7 +77,7 @@ def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
 
     def left_out(last: int) -> dict[str, dict[str, int]]:
         days = (date(2013, 1, 1), date(2013, 1, last))
-        return labels_left_out(rows, key=("id",), known_time="known_at", days=days, maturity_days=2)
+        return labels_left_out(rows, MODEL, days=days, maturity_days=2)
 
     first = {"not known yet": 1}
     second = {"known more than 2 days later": 1, "corrected on the same day": 1}

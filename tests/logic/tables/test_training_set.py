@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set
+from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
 
 DAY_ONE = date(2013, 1, 1)
 WIND = Feature(name="wind", dtype="Float64")
@@ -54,13 +55,15 @@ def assemble(
     outcomes: pl.DataFrame | pl.LazyFrame | None = None,
     **changes: object,
 ) -> TrainingSet:
+    windows = {"as_of": date(2013, 1, 10), "train_days": None, "validation_days": 2, "test_days": 3}
     arguments: dict[str, Any] = {
-        "model": "flight_delay", "task": "binary", "target": "late", "key": ["id"], "event_time": "event_at",
-        "prediction_time": "predicted_at", "known_time": "known_at", "feature_list": [WIND, CARRIER],
-        "as_of": date(2013, 1, 10), "train_days": None, "validation_days": 2, "test_days": 3, **changes,
+        "name": "flight_delay", "task": "binary", "target": "late", "key": ("id",), "event_time": "event_at",
+        "prediction_time": "predicted_at", "known_time": "known_at", "features": (WIND, CARRIER),
+        **{name: it for name, it in changes.items() if name not in windows},
     }  # fmt: skip
     rows, outcomes = features() if rows is None else rows, labels() if outcomes is None else outcomes
-    return assemble_training_set(rows, outcomes, **arguments)
+    wanted: dict[str, Any] = {name: changes.get(name, it) for name, it in windows.items()}
+    return assemble_training_set(rows, outcomes, ModelColumns(**arguments), windows_as_of(**wanted))
 
 
 def test_the_windows_are_counted_back_from_the_as_of_day() -> None:
@@ -133,7 +136,7 @@ def test_rows_are_sorted_by_event_time_and_key_in_any_order_of_input() -> None:
 
 
 def test_a_key_column_may_be_a_feature_too() -> None:
-    training = assemble(key=["id", "carrier"], outcomes=labels().join(features().select("id", "carrier"), on="id"))
+    training = assemble(key=("id", "carrier"), outcomes=labels().join(features().select("id", "carrier"), on="id"))
 
     assert training.rows.columns.count("carrier") == 1
     assert training.rows.height == 40
@@ -174,7 +177,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"key \(id\) of the features repeats: 2 keys, 2 rows too many, such as id=0; id=1.*more columns",
     ),
     "a repeated personal key": (
-        {"rows": TWICE, "personal": ["id"]},
+        {"rows": TWICE, "personal": frozenset({"id"})},
         r"repeats: 2 keys, 2 rows too many, such as id=\(personal\); id=\(personal\)\.",
     ),
     "two labels of a key known at the same time": (
@@ -203,7 +206,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"target 'late' is constant: it is 2\.5 in all 20 rows .* expected several values",
     ),
     "one personal value": (
-        {"outcomes": labels().with_columns(late=pl.lit(2.5)), "task": "regression", "personal": ["late"]},
+        {"outcomes": labels().with_columns(late=pl.lit(2.5)), "task": "regression", "personal": frozenset({"late"})},
         r"is constant: it is \(personal\) in all",
     ),
     "one of several classes": (
@@ -224,17 +227,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"outcomes": labels().with_columns(late=pl.col("id"))}, "is not 0 or 1 in 38 rows, for instance 2, 3, 4",
     ),
     "other personal numbers": (
-        {"outcomes": labels().with_columns(late=pl.col("id")), "personal": ["late"]},
+        {"outcomes": labels().with_columns(late=pl.col("id")), "personal": frozenset({"late"})},
         r"in 38 rows, for instance \(personal\)\.",
     ),
     "the target as a feature": (
-        {"feature_list": [WIND, Feature(name="late", dtype="Float64")]}, "feature 'late' is also",
+        {"features": (WIND, Feature(name="late", dtype="Float64"))}, "feature 'late' is also",
     ),
     "the known time as a feature": (
-        {"feature_list": [WIND, Feature(name="known_at", dtype="Float64")]}, "feature 'known_at' is also",
+        {"features": (WIND, Feature(name="known_at", dtype="Float64"))}, "feature 'known_at' is also",
     ),
     "text that is not categorical": (
-        {"feature_list": [WIND, Feature(name="unused", dtype="String")]},
+        {"features": (WIND, Feature(name="unused", dtype="String"))},
         "feature 'unused' is String; expected a number or Boolean",
     ),
 }  # fmt: skip

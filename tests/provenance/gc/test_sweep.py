@@ -80,7 +80,7 @@ def damage(lake: Lake) -> list[str]:
         for path in Path(lake.path("artifacts", folder)).glob("manifest*.json"):
             ref = Manifest.read(path.read_bytes(), str(path)).ref
             try:
-                lake.get(ref, pl.DataFrame, is_input=False)
+                lake.get(ref, pl.DataFrame)
             except LakeError as error:
                 found.append(str(error))
     return found
@@ -330,7 +330,7 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
 
         def promote(to: Lake = lake) -> None:
             try:
-                to.get(old["model"], pl.DataFrame, is_input=False)
+                to.get(old["model"], pl.DataFrame)
             except MissingArtifactError:
                 return
             decide(to, 2, 0, old)
@@ -342,7 +342,7 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
         assert champion is not None
         assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
         if champion.number == 2:
-            assert all(lake.get(ref, pl.DataFrame, is_input=False) is not None for ref in old.values()), n
+            assert all(lake.get(ref, pl.DataFrame) is not None for ref in old.values()), n
     assert returned > 3
 
 

@@ -1,0 +1,204 @@
+"""A declared source: its table, contract and days, and its content as it is now.
+
+Not here: landing the rows (see `ml_assets.stages.landing`), and detection of changed files (see
+`ml_assets.automation.arrivals`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+import polars as pl
+from pydantic import JsonValue
+
+from ml_assets.contracts.dbt_names import DAY
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.tables import DayColumns, RawTable
+from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.errors import SourceError
+from ml_assets.lake.manifest import FILES
+from ml_assets.lake.store import Lake
+from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
+from ml_assets.landing.row_sql import with_columns
+from ml_assets.landing.sources import Source, digest
+from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression
+from ml_assets.models.plan import days_between
+
+GROUP = "raw"
+
+
+@dataclass(frozen=True)
+class SourceContent:
+    """The current content of a source.
+
+    Attributes:
+        rows: by partition; none if a day has no file.
+        facts: the files, for the manifests.
+        outside: the number of rows that belong to no declared day, by reason.
+        total: the number of rows of the source.
+        absent: days of a longer run without a file; their landed rows stay.
+        warnings: warnings for the operator.
+    """
+
+    rows: Mapping[str, pl.DataFrame]
+    facts: Mapping[str, JsonValue]
+    outside: Mapping[str, int] = field(default_factory=dict)
+    total: int = 0
+    absent: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class RawSource:
+    """A declared source with its contract and the declared days."""
+
+    name: str
+    table: RawTable
+    contract: TableContract
+    days: Days
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The key of its asset."""
+        return dg.AssetKey([GROUP, self.name])
+
+    @property
+    def asset(self) -> str:
+        """The name of its asset in the lake."""
+        return f"{GROUP}/{self.name}"
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether every version of a row is stored."""
+        return {RECEIVED_AT, GONE_AT} <= {*self.contract.names}
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether one file holds all days."""
+        return self.table.file is not None and self.table.partition_by is not None
+
+    @property
+    def landing_rules(self) -> list[Rule]:
+        """The rules for a landing beside the contract."""
+        return [KEEPS_ROWS, ALL_DAYS] if self.is_cut else [KEEPS_ROWS]
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """The columns that landing computes if the source does not contain them, by name."""
+        return {column.name: column.expression for column in self.contract.columns if column.expression is not None}
+
+    @property
+    def day_columns(self) -> DayColumns | None:
+        """The columns that contain the day of a row: the declared ones, else a date column `day`."""
+        declared, contract = self.table.partition_by, self.contract
+        has_day = contract.is_by_day and contract.schema.get(DAY) == pl.Date
+        return DayColumns(column=DAY) if declared is None and has_day else declared
+
+    def file(self, where: str) -> Source:
+        """Return one of its files, without the columns that landing adds."""
+        table, optional = self.table, (RECEIVED_AT, GONE_AT, *self.expressions)
+        return Source(
+            where, self.contract.schema, table.null_values, optional, table.csv, table.formats, self.contract.personal
+        )
+
+    def computed(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """Return rows with those of some columns that landing computes and the source does not contain."""
+        lacking = {it: sql for it, sql in self.expressions.items() if it in names and it not in rows.columns}
+        where = f"{self.contract.where}: table '{self.contract.name}'"
+        return with_columns(rows, lacking, where=where, personal=self.contract.personal)
+
+    def dated(self, rows: pl.DataFrame, by: DayColumns) -> tuple[pl.DataFrame, pl.Expr]:
+        """Return rows with their day columns, and the day of a row. A timestamp in UTC has the time zone's day."""
+        is_moment = by.column is not None and isinstance(self.contract.column(by.column).dtype, pl.Datetime)
+        day = day_expression(**by.model_dump(), timezone=self.days.timezone if is_moment else None)
+        return self.computed(rows, [*by.columns.values()]), day
+
+    def newest_day(self) -> date | None:
+        """Return the newest day with rows in its single file; None if there is none or it has no days."""
+        if self.table.partition_by is None:
+            return None
+        file = self.file(str(self.table.file))
+        rows, day = self.dated(file.frame(file.content()), self.table.partition_by)
+        newest: date | None = rows.select(day.max()).item()
+        return newest
+
+    def read(self, lake: Lake, days: tuple[date, date] | None) -> SourceContent:
+        """Read the source: one file, split by day if it has days, or the files of the requested days.
+
+        Raises:
+            SourceError: a day has no file and was never landed, or a file cannot be read.
+            DataError: a file contains rows of another day.
+        """
+        if self.table.files is not None and days is not None:
+            return self._of_files(lake, days_between(*days))
+        file = self.file(str(self.table.file))
+        content = file.content()
+        facts: dict[str, JsonValue] = {"source": digest(content)}
+        rows = file.frame(content)
+        if self.table.partition_by is None or days is None:
+            return SourceContent({"": rows}, facts)
+        cut = by_day(
+            *self.dated(rows, self.table.partition_by),
+            first=days[0],
+            last=days[1],
+            declared=(self.days.first, self.days.last),
+            personal=self.contract.personal,
+        )
+        parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
+        return SourceContent(parts, facts, cut.outside, rows.height)
+
+    def _of_files(self, lake: Lake, days: Sequence[date]) -> SourceContent:
+        pattern = DayPattern.of(str(self.table.files))
+        found = files_of_days(pattern, days, lake.access)
+        absent = [str(day) for day in days if day not in found]
+        standing = lake.newest(self.asset, absent) if absent else {}
+        lacking = [day for day in absent if day not in standing or not found]
+        if lacking:
+            raise SourceError(
+                f"there is no file of {' and '.join(span_of(row) for row in in_rows(lacking))} for {self.asset}; "
+                f"expected {pattern.text}. Land the other days until it arrives, or correct 'files' in the declaration."
+            )
+        rows: dict[str, pl.DataFrame] = {}
+        facts: dict[str, list[JsonValue]] = {}
+        for day, files in found.items():
+            rows[str(day)], facts[str(day)] = self._of_day(lake, pattern, day, files)
+        source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
+        for part, ref in standing.items():
+            facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may be read again
+        empty = next(iter(rows.values())).clear()
+        return SourceContent(
+            rows={str(day): rows.get(str(day), empty) for day in days},
+            facts={"source": source, FILES: {day: facts.get(day, []) for day in map(str, days)}},
+            absent=absent,
+            warnings=[
+                f"{len(absent)} of {len(days)} days have no file, the first is {day}; expected {pattern.text}. Their "
+                "landed rows stay in the lake."
+                for day in absent[:1]
+            ],
+        )
+
+    def _of_day(
+        self, lake: Lake, pattern: DayPattern, day: date, files: Sequence[Arrived]
+    ) -> tuple[pl.DataFrame, list[JsonValue]]:
+        """Return the rows of a day's files in the order of their names, and the facts of each file for the manifest."""
+        frames: list[pl.DataFrame] = []
+        facts: list[JsonValue] = []
+        for arrived in files:
+            where = f"{pattern.root}/{arrived.name}"
+            data = read_arrived(pattern, arrived, lake.access)
+            frame = self.file(where).frame(data)
+            if (by := self.day_columns) is not None:
+                check_of_day(*self.dated(frame, by), day, where=where, personal=self.contract.personal)
+            if frames and {*frame.columns} != {*frames[0].columns}:
+                raise SourceError(
+                    f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "
+                    f"{frames[0].columns}; expected the same ones. Correct the files."
+                )
+            frames.append(frame.select(frames[0].columns) if frames else frame)
+            facts.append(file_facts(arrived, data))
+        return pl.concat(frames), facts
