@@ -115,13 +115,6 @@ def test_the_training_set_holds_the_windows_that_were_declared(lake: Lake) -> No
     assert kept.rows.select(pl.struct("flight_id").is_unique().all()).item()
 
 
-def test_no_label_in_the_training_set_became_known_after_the_as_of_day(lake: Lake) -> None:
-    kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
-
-    assert kept.rows.filter(pl.col(kept.summary.known_time) >= datetime(2013, 2, 11)).is_empty()  # noqa: DTZ001 - UTC
-    assert kept.summary.excluded_rows
-
-
 def test_the_first_challenger_that_beats_the_baselines_is_promoted_with_reasons(lake: Lake) -> None:
     entries = log_of(lake)
     evaluation: Evaluation = lake.get(lake.find(f"{MODEL}/evaluation"), Evaluation)
