@@ -55,11 +55,7 @@ class Taken(_Record):
 
 
 class Try(_Record):
-    """One attempt at a channel. It has no outcome while it lasts, or if its process crashed.
-
-    Attributes:
-        alert: the alert's digest.
-    """
+    """One attempt at a channel. It has no outcome while it lasts, or if its process crashed."""
 
     alert: str
     channel: str
@@ -91,7 +87,6 @@ class Delivery:
         new: alerts that had not been recorded before.
         sent: alerts that at least one channel received now.
         waiting: alerts that are pending for a channel, because of the hour's limit or a later attempt.
-        failures: the error of each channel that failed.
     """
 
     new: int = 0

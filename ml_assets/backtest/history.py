@@ -58,8 +58,6 @@ class BacktestModel:
     Attributes:
         version: the hash of its text.
         model: the model, without a reference.
-        promised: the deciding metric on its test window.
-        daily_loss: the shortfall of the days of that window.
         seconds: the CPU seconds that its training took.
     """
 

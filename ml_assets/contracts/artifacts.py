@@ -186,12 +186,10 @@ class Model:
 
 
 class Interval(Record):
-    """A figure with its 95 % interval, by leaving out one day or fold of rows at a time.
+    """A figure with its 95 % interval, by leaving out one day or fold of rows at a time, or the reason why it has none.
 
     Attributes:
         low: The lower end; None if there is no interval.
-        high: The upper end; None if there is no interval.
-        reason: Why there is no interval, as a clause; empty if there is one.
     """
 
     value: float
@@ -397,7 +395,6 @@ class KnownTime(Record):
 
     Attributes:
         columns: the columns for which it is declared; empty for the whole row.
-        sql: as declared, or the expression of the column that it names, if landing computes that column.
         is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
             an assumption, which no rebuild can prove wrong.
     """

@@ -26,9 +26,10 @@ _Difference = tuple[What, bool, str]
 class ContractChange:
     """One difference between two contracts.
 
+    A change is compatible if the model can still score.
+
     Attributes:
         column: the column; for the key, its columns.
-        is_compatible: whether the model can still score.
     """
 
     column: str

@@ -21,8 +21,6 @@ class RowSql:
 
     Attributes:
         what: the field that contains it, for messages.
-        columns: the columns that it may use.
-        dtype: the type that it must return.
     """
 
     what: str

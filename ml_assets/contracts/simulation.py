@@ -94,9 +94,7 @@ class Power(Record):
     Attributes:
         kind: kind of the injected drift; see `Injection`.
         cost: the loss of the metric on the counted days, as a mean over trials; None if no trial defines the metric.
-        by_drift: trials in which the drift rule found it.
         by_performance: trials in which the performance rule found it, counted from the day on which labels are known.
-        by_either: trials in which one of them found it.
     """
 
     kind: str
@@ -115,8 +113,6 @@ class Detection(Record):
     Attributes:
         first_day: first of the days from which streams are drawn; None if there are none.
         false_alarms: by how the stream was drawn.
-        power: by drift.
-        reason: a sentence; empty if it was measured.
     """
 
     first_day: date | None = None
@@ -131,9 +127,7 @@ class Simulation:
     """A simulation: its figures, and the tables behind its page.
 
     Attributes:
-        weeks: the metric of each policy by week.
         events: retrainings and rollbacks, with cause, facts and verdict.
-        postponed: days on which a retraining was postponed.
         weekly_gains: where triggered retraining gained or lost against the other policies, the worst week first.
     """
 

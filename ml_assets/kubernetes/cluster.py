@@ -24,9 +24,7 @@ class JobState:
     """The state of a job.
 
     Attributes:
-        is_complete: whether its pod succeeded.
         is_over: whether nothing of it runs any more.
-        diagnosis: what is wrong with it; None if nothing is.
     """
 
     exists: bool

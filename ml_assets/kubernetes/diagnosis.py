@@ -41,7 +41,6 @@ class Diagnosis:
 
     Attributes:
         kind: what happened. It is stored in the event as the class of the error.
-        sentence: which pod, what happened, and how to fix it.
         pod: the pod whose log has more detail; None if there is no log.
     """
 

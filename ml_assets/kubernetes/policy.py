@@ -22,10 +22,8 @@ class PodPolicy:
     """The retry rules of a step's pod.
 
     Attributes:
-        memory: the memory of the first attempt.
         memory_ceiling: the most memory that a retry may get after an out-of-memory kill; None: no such retry.
         retries: how often a lost pod is replaced.
-        start_timeout_minutes: how long a pod may wait for an image or a node.
     """
 
     memory: str | None = None

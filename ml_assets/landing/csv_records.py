@@ -30,8 +30,6 @@ class Records:
 
     Attributes:
         text: the text without line breaks at its end.
-        fields: the number of values per record.
-        has_breaks: whether a value contains a line break.
         longest: the size of the longest record in bytes.
     """
 

@@ -46,9 +46,7 @@ class DayPattern:
     """A folder or S3 prefix, and the pattern of the paths below it.
 
     Attributes:
-        text: the pattern as it was declared.
         root: the folder or `s3://bucket` before the first day or `*`. Nothing outside of it is read.
-        parts: the path components below the root.
     """
 
     text: str

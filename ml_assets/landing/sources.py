@@ -45,9 +45,7 @@ class Source:
 
     Attributes:
         file: a path, a URL or package://NAME/path.
-        schema: the columns with their types.
         null_values: texts that mark missing values. Named NaN and infinities are missing in Parquet too.
-        csv: the CSV dialect.
         formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
     """

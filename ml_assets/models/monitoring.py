@@ -66,7 +66,6 @@ class MonitoringState:
         since: the entry of the log that made it champion.
         drift: of the newest days, oldest first; empty if it was not requested.
         performance: of the newest days since the champion's training, oldest first; empty if it was not requested.
-        newest_day: the newest predicted day; None if there are no predictions.
     """
 
     champion: Serving

@@ -31,7 +31,6 @@ class ModelPlan:
     """A model's declaration with the contracts of its tables, and of the sources of its features.
 
     Attributes:
-        sources: the contracts of the tables that the features are built from.
         code_behind: a digest of the training and evaluation code, for stages that use a champion; '' for others.
     """
 

@@ -30,7 +30,6 @@ class Node:
     Attributes:
         state: `kept`; `removed` if only its manifest exists; `missing` without one; `corrupt`.
         makings: its relevant manifests, one for each materialization, oldest first.
-        problem: its problem, as a sentence.
     """
 
     key: Key
@@ -59,7 +58,6 @@ class Lineage:
     """Artifacts and their inputs.
 
     Attributes:
-        roots: the requested artifacts.
         is_forward: whether it leads from the roots to their dependents.
         problems: problems that belong to no node.
     """

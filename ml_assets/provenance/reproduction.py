@@ -47,7 +47,6 @@ class Closeness(BaseModel):
     """How close a model is that cannot be identical, because it was trained on a GPU or by several workers.
 
     Attributes:
-        trained_on: the reason.
         metric: the compared metric, on the test rows of its training set.
         tolerance: the allowed difference, as a share of the original value.
     """
@@ -84,9 +83,7 @@ class ReproductionVerdict(BaseModel):
 
     Attributes:
         start: what it was rebuilt from: the inputs of its training set, or the raw tables.
-        is_equal: whether the new model is identical, byte for byte.
         closeness: how close it is, if it need not be identical.
-        changes: what has changed since: packages, code, parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,11 +109,7 @@ class ReproductionVerdict(BaseModel):
 
 @dataclass(frozen=True)
 class Recorded:
-    """How a model was trained, from its manifests.
-
-    Attributes:
-        lineage: everything upstream of it.
-    """
+    """How a model was trained, from its manifests and those of everything upstream of it."""
 
     model: str
     ref: ArtifactRef

@@ -48,9 +48,9 @@ _MODULE: Final = "<module>"
 class Definition:
     """A function, class or module-level name.
 
+    Its uses are the definitions that its code refers to, its types those that its annotations refer to.
+
     Attributes:
-        uses: the definitions that its code refers to.
-        types: the definitions that its annotations refer to.
         attributes: all attributes that its code reads, which may be methods.
         methods: the methods of a class that run only when they are called by name.
     """

@@ -46,8 +46,6 @@ class Population:
         rows: features, `day`, the column of the metric's groups and the target, which is null for a row without a
             label.
         target: the label, 0 or 1.
-        features: the model's features.
-        score: computes the model's score of rows.
         reference: labelled rows of the reference, if they are other rows.
     """
 

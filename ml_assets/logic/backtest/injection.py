@@ -35,10 +35,8 @@ class Injection:
             adds the size, in standard deviations of the days before, once more each day. `flip` inverts a share of the
             labels. `prior` removes rows of one class, so that the odds of a positive are multiplied by the size.
         column: A column or a shell pattern of columns (`temperature_*`); for `flip` and `prior` the target.
-        first_day: First day of the drift.
         size: A factor for `unit` and `prior`, where 1 is no drift; a share of the rows, or a share of the standard
             deviation per day, where 0 is no drift.
-        seed: Seed of the choice of rows.
 
     Raises:
         DataError: The kind is unknown, there is no column, or the size is not valid for the kind.

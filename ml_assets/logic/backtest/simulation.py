@@ -102,10 +102,8 @@ class SimulatedEvent:
     Attributes:
         day: the as-of day.
         cause: the cause; `calendar` for a scheduled retraining, `watch` for a rollback.
-        sentence: the facts.
         promoted: whether the champion changes on the next day.
         version: the challenger, or the version that was rolled back to.
-        reasons: those of the gate or of the watch.
         seconds: seconds of training, by the machine's clock.
     """
 
@@ -130,10 +128,8 @@ class PolicyState(Generic[M]):
 
     Attributes:
         served: the model that predicted each day.
-        events: retrainings and rollbacks, in order.
         held: by day, why a requested retraining was postponed.
         former: the previous champion, while the champion is watched.
-        log: the promotion log.
         models: all models that were champion, by version.
     """
 

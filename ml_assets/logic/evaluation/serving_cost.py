@@ -21,7 +21,6 @@ class ServingCost:
     Attributes:
         measured: The beginning of a sentence about it.
         limit: The declared limit; None if there is none, and no rule checks it.
-        unit: Unit of both.
     """
 
     name: str

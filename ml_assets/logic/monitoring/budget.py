@@ -14,11 +14,8 @@ class Spending:
 
     Attributes:
         month: such as `2013-04`.
-        spent: the cost; None if it is unknown.
         unit: of both, such as CHF.
-        field: where the budget is declared.
         blocks: whether a retraining is postponed above the budget.
-        unknown: why the cost is unknown.
     """
 
     month: str

@@ -63,8 +63,6 @@ class Usual:
 
     Attributes:
         psi: upper limit of the PSI beyond sampling error; see `psi_beyond_sampling`.
-        null_low: lowest share of missing values.
-        null_high: highest share of missing values.
         rows: median number of rows of a day.
     """
 
@@ -108,11 +106,7 @@ class CategoricalReference:
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed sketch, with which many days are compared.
-
-    Attributes:
-        columns: The reference of each feature and of the score.
-    """
+    """A parsed sketch, with which many days are compared."""
 
     columns: Mapping[str, NumericReference | CategoricalReference]
     kinds: Mapping[str, Kind]

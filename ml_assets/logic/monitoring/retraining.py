@@ -51,7 +51,6 @@ class Serving:
 
     Attributes:
         as_of: its as-of day: the labels that it was judged on were known by the end of this day.
-        rows: labelled rows that it was trained on.
         daily_loss: how far the days of its test window fell short of the expected metric; None if that was not
             measured.
         promised: the deciding metric on its test window.
@@ -76,9 +75,7 @@ class RetrainingFinding:
     """What one kind of facts shows.
 
     Attributes:
-        is_over: whether it requests a retraining.
         day: the newest day that was read; None if there is none.
-        change: what would change the result.
         is_judged: whether there were enough facts to judge. If not, `is_over` is False.
     """
 

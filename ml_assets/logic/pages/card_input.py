@@ -66,7 +66,6 @@ class CardInput:
     """Everything that the card shows. None or empty is shown as not measured yet.
 
     Attributes:
-        version: The version of the model that the card is about.
         leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
         serving: The current champion's version, if it is known.

@@ -29,8 +29,6 @@ class WatchResult:
     Attributes:
         is_worse: whether it is to be rolled back.
         is_settled: whether all days of the watch are measured, so that the result is final.
-        former: the version of its predecessor.
-        sentence: the result, with figures.
     """
 
     is_worse: bool

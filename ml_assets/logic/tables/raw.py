@@ -140,11 +140,9 @@ class Landing:
     Attributes:
         rows: the stored rows, followed by the new ones.
         before: number of the source's rows that were stored; None if the partition had never been landed.
-        now: number of the source's rows now.
         late: number of new rows with a new key.
         corrected: number of new rows with changed values, or that had been removed before.
         gone: number of rows that this landing no longer finds in the source; they stay, with a `gone_at`.
-        repeated: number of duplicates in the source.
     """
 
     rows: pl.DataFrame

@@ -117,7 +117,6 @@ class Trials:
 
     Attributes:
         given: Parameters that are not searched, under LightGBM's main names.
-        searched: The range of each other parameter.
     """
 
     training: TrainingSet

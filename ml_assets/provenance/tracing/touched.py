@@ -44,7 +44,6 @@ class _Index:
     Attributes:
         names: by artifact, the place and the file names of its manifests.
         readers: by version, the manifests that name it. Versions of several artifacts can be equal.
-        problems: manifests that cannot be read.
     """
 
     names: dict[Key, tuple[str, list[str]]] = field(default_factory=dict)

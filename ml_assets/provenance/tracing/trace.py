@@ -60,9 +60,7 @@ class Trace:
     """The content of a trace.
 
     Attributes:
-        facts: facts about it that are shown first, by name.
         parts: its lineages; usually one.
-        logs: the promotion logs of the models in them.
         environments: the environments of all artifacts in them, that of the traced artifact first.
     """
 
