@@ -12,6 +12,8 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from ml_assets.contracts.decisions import Promotion as Promotion  # noqa: PLC0414 - also found here, beside the other records
+from ml_assets.contracts.decisions import RuleRecord as RuleRecord  # noqa: PLC0414 - as above
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.states import State, state_of_all
 
@@ -329,56 +331,6 @@ class Evaluation:
     slices: pl.DataFrame
     curves: pl.DataFrame
     calibration: pl.DataFrame
-
-
-class RuleRecord(Record):
-    """The result of one rule of the gate, as it is stored, in a sentence with figures."""
-
-    name: str
-    holds: bool
-    sentence: str
-
-
-class Promotion(Record):
-    """One entry of the promotion log: the decision, its version, and why.
-
-    Attributes:
-        action: `request_approval` means that a challenger passed the gate and waits for a person's approval.
-        rules: all rules that the gate checked; a person's entry has none.
-        is_anchor: whether the challenger becomes the anchor when it is promoted; see `logic.promotion.log.anchor`.
-        anchor: the version that was the anchor when the gate judged.
-        attempt: the number of the attempt on these test days since the last promotion, from 1; None if nothing was
-            tested.
-        test_days: the first and the last day of the rows that the gate used.
-        cause: why the retraining that led to it was requested, if one was.
-        decided_at: with its time zone; stored in UTC.
-        id: a random string for a person's decision, so that two equal decisions are distinct. The gate's entries have
-            none, because a run makes only one.
-        previous_digest: the digest of the entry before, which the log sets.
-        replaced_entries: only in the first entry of a log that a person began in place of a damaged one: the digests of
-            the damaged log's entries that manifests name.
-    """
-
-    number: int
-    model: str
-    action: Literal["promote", "reject", "rollback", "request_approval"]
-    champion: str | None
-    challenger: str
-    reasons: tuple[str, ...]
-    rules: tuple[RuleRecord, ...] = ()
-    figures: dict[str, float] = {}
-    is_anchor: bool = False
-    anchor: str | None = None
-    attempt: int | None = None
-    test_days: tuple[date, date] | None = None
-    cause: str | None = None
-    evaluation_version: str | None = None
-    decided_at: datetime
-    decided_by: str
-    run_id: str | None = None
-    id: str | None = None
-    previous_digest: str | None = None
-    replaced_entries: tuple[str, ...] = ()
 
 
 class FoundLeak(Record):

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError, PromotionConflictError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.numbered_log import MOST_BYTES, Numbered, NumberedLog, check_model_name, is_model_name
