@@ -27,8 +27,8 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
-    Promotion,
 )
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.lake.content import bytes_digest

@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.cli.console.progress import Progress
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared, read_all

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow.summary import summarize, summary_text
-from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, Promotion, TrainingSet
+from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, TrainingSet
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
 from ml_assets.lake.manifest import ArtifactRef, Manifest

@@ -24,10 +24,10 @@ from ml_assets.contracts.artifacts import (
     Importances,
     LeakTestRecord,
     Model,
-    Promotion,
     Tuning,
 )
 from ml_assets.contracts.artifacts import TrainingSet as StoredTrainingSet
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.promotion_log import PromotionLog

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.content import file_digest
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.order import RECORDS

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import PromotionConflictError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource

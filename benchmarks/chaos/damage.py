@@ -11,7 +11,7 @@ import polars as pl
 
 from benchmarks.chaos.flows import ended_as_undisturbed
 from benchmarks.chaos.trials import Scene, Trial
-from ml_assets.contracts import artifacts
+from ml_assets.contracts import artifacts, decisions
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.order import RECORDS
@@ -24,7 +24,7 @@ from tests.damage import WAYS, by_kind
 
 _KINDS: Final[Mapping[str, type]] = {
     "training_set": artifacts.TrainingSet, "importances": artifacts.Importances, "tuning": artifacts.Tuning,
-    "model": artifacts.Model, "evaluation": artifacts.Evaluation, "champion": artifacts.Promotion,
+    "model": artifacts.Model, "evaluation": artifacts.Evaluation, "champion": decisions.Promotion,
     "drift": artifacts.DailyDrift, "performance": artifacts.DailyPerformance, "card": artifacts.Card,
 }  # fmt: skip
 

@@ -17,7 +17,8 @@ from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.alerts.outbox import Delivery
 from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
 from ml_assets.automation.failures import OwnRuns, alerts_of_run
-from ml_assets.contracts.artifacts import Promotion, Retraining
+from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.promotion_log import PromotionLog

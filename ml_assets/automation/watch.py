@@ -15,7 +15,8 @@ from pydantic import Field
 from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
 from ml_assets.automation.history import FAILED, runs_by_key
 from ml_assets.automation.ticks import report_tick
-from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared

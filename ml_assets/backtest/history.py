@@ -21,11 +21,11 @@ from ml_assets.contracts.artifacts import (
     Evaluation,
     Model,
     PerformanceSummary,
-    Promotion,
     TrainingSet,
     Tuning,
 )
 from ml_assets.contracts.days import end_of
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.backtest.detection import Population
 from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored

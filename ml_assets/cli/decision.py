@@ -15,7 +15,7 @@ from typing import Literal
 from ml_assets.cli.author import author_of, one_line
 from ml_assets.cli.champion import entry_lines
 from ml_assets.cli.flow.project import prepare, read_table_contracts
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.errors import MissingArtifactError, PromotionConflictError

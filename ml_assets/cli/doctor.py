@@ -60,7 +60,7 @@ def checks() -> "dict[str, Check]":
     home = os.environ.get("DAGSTER_HOME") or str(project.dagster_home)
     found: dict[str, Check] = {
         "settings": machine.settings,
-        "distributions": partial(machine.distributions, project.root / "requirements.lock"),
+        "distributions": partial(machine.installed_distributions, project.root / "requirements.lock"),
         "room": partial(machine.room, url),
     }
     if url:

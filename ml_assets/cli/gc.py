@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ml_assets.lake.manifest import ArtifactRef
     from ml_assets.lake.store import Lake
-    from ml_assets.provenance.gc.mark import Mark
+    from ml_assets.provenance.gc.mark import Marked
     from ml_assets.provenance.gc.sweep import Removed
     from ml_assets.provenance.lineage import Key
 
@@ -120,7 +120,7 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
     return 0
 
 
-def _print_json(marked: "Mark", removed: "Removed | None", url: str, folders: Sequence[str]) -> None:
+def _print_json(marked: "Marked", removed: "Removed | None", url: str, folders: Sequence[str]) -> None:
     import json
 
     answer = {
@@ -139,7 +139,7 @@ def _print_json(marked: "Mark", removed: "Removed | None", url: str, folders: Se
     print(json.dumps(answer, indent=1))
 
 
-def _lines(marked: "Mark", removed: "Removed | None", folders: Sequence[str]) -> Iterator[str]:
+def _lines(marked: "Marked", removed: "Removed | None", folders: Sequence[str]) -> Iterator[str]:
     """Yield what is kept and what is removed by asset, with sizes, and the temporary folders of killed processes."""
     assets = _assets(marked)
     width = max([len("asset"), *(len(one["asset"]) for one in assets)])
@@ -168,7 +168,7 @@ def _lines(marked: "Mark", removed: "Removed | None", folders: Sequence[str]) ->
     yield f"{_size(removed.bytes)} freed, {count} removed; the manifests of what is gone are under removed/"
 
 
-def _assets(marked: "Mark") -> list[dict[str, Any]]:
+def _assets(marked: "Marked") -> list[dict[str, Any]]:
     """Return, by asset, what is kept, what is removed, and the reasons for what is kept, the largest first."""
     versions = marked.census.versions
     found: dict[str, dict[str, Any]] = {}
@@ -194,12 +194,12 @@ def _assets(marked: "Mark") -> list[dict[str, Any]]:
     return [found[asset] for asset in sorted(found)]
 
 
-def _others(marked: "Mark") -> dict[str, dict[str, int]]:
+def _others(marked: "Marked") -> dict[str, dict[str, int]]:
     kinds = {**marked.loose, **({"left-overs": marked.leftovers} if marked.leftovers else {})}
     return {kind: {"count": len(files), "bytes": sum(files.values())} for kind, files in sorted(kinds.items())}
 
 
-def _explain(lake: "Lake", marked: "Mark", arguments: argparse.Namespace) -> int:
+def _explain(lake: "Lake", marked: "Marked", arguments: argparse.Namespace) -> int:
     """Print why versions of an asset stay or go; return 1 if there are none.
 
     Raises:
@@ -231,7 +231,7 @@ def _explain(lake: "Lake", marked: "Mark", arguments: argparse.Namespace) -> int
     return 0
 
 
-def _answer(marked: "Mark", key: "Key") -> dict[str, Any]:
+def _answer(marked: "Marked", key: "Key") -> dict[str, Any]:
     from ml_assets.provenance.lineage import ref_of
 
     version, hold = marked.census.versions[key], marked.kept.get(key)
@@ -246,7 +246,7 @@ def _answer(marked: "Mark", key: "Key") -> dict[str, Any]:
     }
 
 
-def _nothing(lake: "Lake", marked: "Mark", asset: str, version: str, partition: str | None) -> str:
+def _nothing(lake: "Lake", marked: "Marked", asset: str, version: str, partition: str | None) -> str:
     """Return why there is nothing to explain, with the nearest name."""
     from ml_assets.contracts.errors import near
 

@@ -12,8 +12,6 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from ml_assets.contracts.decisions import Promotion as Promotion  # noqa: PLC0414 - also found here, beside the other records
-from ml_assets.contracts.decisions import RuleRecord as RuleRecord  # noqa: PLC0414 - as above
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.states import State, state_of_all
 

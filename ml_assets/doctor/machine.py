@@ -38,7 +38,7 @@ def settings() -> Iterator[Finding]:
         yield Finding("settings", "ok", f"the profile is {where}; all its settings are set.")
 
 
-def distributions(lock: Path) -> Iterator[Finding]:
+def installed_distributions(lock: Path) -> Iterator[Finding]:
     """Yield whether the installed packages are those of the lock file."""
     from packaging.requirements import Requirement
 

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, TrainingSet
+from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate

@@ -14,10 +14,10 @@ from ml_assets.contracts.artifacts import (
     DailyPerformance,
     Evaluation,
     Importances,
-    Promotion,
     TrainingSet,
     Tuning,
-)  # fmt: skip
+)
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.resource import LakeResource

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, Self
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
+from ml_assets.contracts.artifacts import Evaluation, Model
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import in_markdown
 from ml_assets.lake.ledger import StepLedger

@@ -19,7 +19,7 @@ from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.alerts.channels import LogChannel
 from ml_assets.alerts.outbox import Delivery, Outbox
 from ml_assets.automation.alerts import _DECIDED
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.store import Lake

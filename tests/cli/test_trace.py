@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.origin import Environment
 from ml_assets.lake.promotion_log import PromotionLog

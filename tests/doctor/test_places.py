@@ -183,7 +183,7 @@ def test_installed_packages_are_compared_with_the_lock(tmp_path: Path, lock: str
     if lock is not None:
         (tmp_path / "requirements.lock").write_text(lock)
 
-    [found] = machine.distributions(tmp_path / "requirements.lock")
+    [found] = machine.installed_distributions(tmp_path / "requirements.lock")
 
     assert state == found.state
     assert says in found.text

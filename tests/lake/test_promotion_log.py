@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, LakeError, PromotionConflictError
 from ml_assets.lake.promotion_log import LAST_NUMBER, PromotionLog, models_with_log, retry_on_conflict
 from ml_assets.lake.sealing import seal

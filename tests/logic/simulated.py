@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from ml_assets.contracts.artifacts import (
-    DriftSummary,
-    Interval,
-    PerformanceSummary,
-    PreviousChampionPerformance,
-    Promotion,
-)
+from ml_assets.contracts.artifacts import DriftSummary, Interval, PerformanceSummary, PreviousChampionPerformance
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState, Watching, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.retraining import Rules, Serving

@@ -16,8 +16,8 @@ from ml_assets.contracts.artifacts import (
     EvaluationSummary,
     ModelSpec,
     PerformanceSummary,
-    Promotion,
 )
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.states import describe_states
 from ml_assets.logic.evaluation.metrics import WITHIN

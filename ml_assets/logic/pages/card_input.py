@@ -18,11 +18,11 @@ from ml_assets.contracts.artifacts import (
     Importances,
     ModelSpec,
     PerformanceSummary,
-    Promotion,
     Task,
     TrainingSetSummary,
     Tuning,
 )
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 
 

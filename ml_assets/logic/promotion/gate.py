@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, RuleRecord
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
+from ml_assets.contracts.decisions import RuleRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound
 from ml_assets.logic.evaluation.metrics import find_metric

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final, Literal
 
-from ml_assets.contracts.artifacts import Model, Promotion, Task
+from ml_assets.contracts.artifacts import Model, Task
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 from ml_assets.logic.monitoring.predictions import input_changes
 

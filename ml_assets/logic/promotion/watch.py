@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
-from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
+from ml_assets.contracts.artifacts import PerformanceSummary
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.evaluation.student import student_quantile

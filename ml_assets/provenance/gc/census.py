@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, UnreachableLakeError
 from ml_assets.lake.manifest import MOST_BYTES, Manifest
 from ml_assets.lake.manifests import REMOVED

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.quarantine import REJECTED, RELEASED
@@ -88,7 +88,7 @@ class Hold(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mark:
+class Marked:
     """What is kept and what is removed.
 
     Attributes:
@@ -122,7 +122,7 @@ class Mark:
         return way
 
 
-def mark(census: Census, policy: Policy) -> Mark:
+def mark(census: Census, policy: Policy) -> Marked:
     """Return what of a lake is kept and what is removed.
 
     Raises:
@@ -132,7 +132,7 @@ def mark(census: Census, policy: Policy) -> Mark:
     kept = _reach(census.versions, roots)
     _refuse_missing(census, {**roots.evidence, **roots.forgotten, **roots.needed, **census.lost}, kept)
     old = policy.now - DAY
-    return Mark(
+    return Marked(
         policy=policy,
         census=census,
         kept=kept,

@@ -27,7 +27,7 @@ from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.census import PART, Version, decisions, folder_of, steps_since, take_census
-from ml_assets.provenance.gc.mark import DAY, HOUR, Mark, Policy, mark, needed
+from ml_assets.provenance.gc.mark import DAY, HOUR, Marked, Policy, mark, needed
 from ml_assets.provenance.gc.uploads import abort
 from ml_assets.provenance.lineage import ref_of
 
@@ -53,7 +53,7 @@ class Removed:
     returned: Sequence[str]
 
 
-def look(lake: Lake, policy: Policy) -> Mark:
+def look(lake: Lake, policy: Policy) -> Marked:
     """Return what is kept and what would be removed, without changing anything.
 
     Raises:
@@ -62,7 +62,7 @@ def look(lake: Lake, policy: Policy) -> Mark:
     return mark(take_census(lake, since=policy.at_work_since), policy)
 
 
-def collect(lake: Lake, policy: Policy, log: Callable[[str], None]) -> tuple[Mark, Removed]:
+def collect(lake: Lake, policy: Policy, log: Callable[[str], None]) -> tuple[Marked, Removed]:
     """Remove what is not needed; return the mark and the result.
 
     Raises:
@@ -141,7 +141,7 @@ def _move_data(lake: Lake, folder: str) -> str:
     return folder
 
 
-def _used(lake: Lake, marked: Mark) -> set[str]:
+def _used(lake: Lake, marked: Marked) -> set[str]:
     """Return the folders of what the mark lacks: what promotion logs and steps have named since, and its lineage."""
     steps = [*marked.census.steps, *steps_since(lake, marked.policy.now - HOUR)]
     keys = needed(replace(marked.census, decisions=decisions(lake), steps=steps), marked.policy)

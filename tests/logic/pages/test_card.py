@@ -23,13 +23,12 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     OperatingPoint,
     PerformanceSummary,
-    Promotion,
-    RuleRecord,
     TrainingSetSummary,
     TunedParameters,
     Tuning,
     Window,
 )
+from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.pages.card import SECTIONS, render_card

@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Comparison, Interval, Promotion
+from ml_assets.contracts.artifacts import Comparison, Interval
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.promotion.gate import Attempt, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 from tests.logic.gate import comparison, report

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.promotion.log import (

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance, Promotion
+from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance
+from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
 from tests.logic.gate import jackknife_error

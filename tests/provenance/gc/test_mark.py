@@ -14,7 +14,7 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.gc.mark import Mark, Policy
+from ml_assets.provenance.gc.mark import Marked, Policy
 from ml_assets.provenance.gc.sweep import Removed, collect, look
 from ml_assets.provenance.lineage import Key, key_of
 from tests.builders import files_of, frame, promotion, put
@@ -56,7 +56,7 @@ def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef]
     PromotionLog(lake, "flight_delay").append(entry, number=number)
 
 
-def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Mark:
+def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Marked:
     return look(lake, Policy(now, days, forget))
 
 
