@@ -57,8 +57,9 @@ pytest-xdist's own groups do nothing under pytest 9.2, whose node ids its suffix
 
 
 LONG: Final = (
-    "tests/automation/test_retraining_events.py", "tests/automation/test_retraining_flow.py",
-    "tests/automation/test_updates.py", "tests/automation/test_updates_flow.py", "tests/cli/test_replay.py",
+    "tests/automation/test_landing_order.py", "tests/automation/test_retraining_events.py",
+    "tests/automation/test_retraining_flow.py", "tests/automation/test_updates.py",
+    "tests/automation/test_updates_flow.py", "tests/cli/flow/test_dagster_server.py", "tests/cli/test_replay.py",
     "tests/cli/test_reproduce.py", "tests/cli/test_reproduce_inexact.py", "tests/cli/test_simulate.py",
     "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py", "tests/lake/test_order.py",
     "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",

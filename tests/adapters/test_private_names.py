@@ -70,7 +70,7 @@ class Adapter:
 
     def users(self, name: str) -> str:
         """Return the files that use a name: they are what an upgrade concerns."""
-        users = [it for it in files(*FOLDERS, *OTHER_FOLDERS) if re.search(rf"\b{name}\b", text(it))]
+        users = [it for it in files(*FOLDERS, *OTHER_FOLDERS) if name in words(it)]
         return ", ".join(str(it.relative_to(ROOT)) for it in users)
 
     def problems(self) -> Iterator[str]:
@@ -105,6 +105,11 @@ def files(*folders: str) -> list[Path]:
 @cache
 def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@cache
+def words(path: Path) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text(path)))
 
 
 def imported(module: str, name: str) -> Any:
@@ -146,24 +151,32 @@ def is_private(module: str, name: str) -> bool:
 TOPS: Final = {it.rstrip(".") for it in PRIVATE if it.endswith(".")}
 
 
-def private_imports(path: Path) -> Iterator[str]:
-    """Yield the private names that a file imports."""
+@dataclass(frozen=True)
+class Named:
+    """The private names that a file imports, the private attributes that it uses, and the names that it binds."""
+
+    imports: list[str]
+    attributes: list[ast.Attribute]
+    bound: set[str]
+
+
+@cache
+def named_in(path: Path) -> Named:
+    found = Named([], [], set())
     for node in ast.walk(ast.parse(text(path))):
         if isinstance(node, ast.Import):
-            yield from (it.name for it in node.names if is_private(it.name, ""))
+            found.imports.extend(it.name for it in node.names if is_private(it.name, ""))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{it.name}" for it in node.names if is_private(node.module, it.name))
-
-
-def bound(path: Path) -> Iterator[str]:
-    """Yield the names that a file binds: functions, classes, variables and attributes."""
-    for node in ast.walk(ast.parse(text(path))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
+            found.imports.extend(f"{node.module}.{it.name}" for it in node.names if is_private(node.module, it.name))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.bound.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
-            yield node.attr
+            found.bound.add(node.id)
+        elif isinstance(node, ast.Attribute) and re.fullmatch(r"_[^_].*", node.attr):
+            if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+                found.bound.add(node.attr)
+            found.attributes.append(node)
+    return found
 
 
 @pytest.mark.parametrize("adapter", adapters(), ids=lambda it: it.path.parts[-3] + "." + it.path.stem)
@@ -222,22 +235,19 @@ def test_a_signature_or_an_attribute_that_changed_is_noticed() -> None:
 
 
 def test_only_adapters_import_private_names_of_libraries() -> None:
-    found = {
-        str(it.relative_to(ROOT)): names for it in files(*FOLDERS, *OTHER_FOLDERS) if (names := [*private_imports(it)])
-    }
+    found = {str(it.relative_to(ROOT)): named_in(it).imports for it in files(*FOLDERS, *OTHER_FOLDERS)}
 
-    assert {} == found
+    assert {} == {path: names for path, names in found.items() if names}
 
 
 def test_the_engine_uses_no_private_attribute_of_a_library_that_no_adapter_names() -> None:
-    named = {_MEMBER.fullmatch(it)[2] for adapter in adapters() for it in adapter.constants.get("MEMBERS", {})}  # type: ignore[index]
-    known = named.union(*(bound(it) for it in files(*FOLDERS))) | NAMED_TUPLE
+    members = {_MEMBER.fullmatch(it)[2] for adapter in adapters() for it in adapter.constants.get("MEMBERS", {})}  # type: ignore[index]
+    known = members.union(*(named_in(it).bound for it in files(*FOLDERS))) | NAMED_TUPLE
     found = {
         f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
         for path in files(*FOLDERS)
-        for node in ast.walk(ast.parse(text(path)))
-        if isinstance(node, ast.Attribute) and re.fullmatch(r"_[^_].*", node.attr) and node.attr not in known
-        and ast.unparse(node.value) not in {"os", "sys"}
-    }  # fmt: skip
+        for node in named_in(path).attributes
+        if node.attr not in known and ast.unparse(node.value) not in {"os", "sys"}
+    }
 
     assert set() == found
