@@ -112,8 +112,9 @@ class Lake(Manifests):
         """
         after = {key: origin.after for key, (_, origin) in artifacts.items()}
         made: dict[str, _Stored] = {}
+        # One after the other: threads that hash hundreds of small frames mostly wait for each other.
+        waiting = [_Draft.of(asset, key, *it) for key, it in artifacts.items()]
         with self.pool(len(artifacts), writes=True) as each:
-            waiting = each(lambda item: _Draft.of(asset, item[0], *item[1]), artifacts.items())
             last = self.last_numbers(asset, [*artifacts])
             _refuse_overtaken(asset, [key for key in artifacts if after[key] not in {None, last[key]}])
             while waiting:
