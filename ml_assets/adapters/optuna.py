@@ -1,9 +1,15 @@
 """Private names of Optuna."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
+from optuna.storages._heartbeat import (
+    get_heartbeat_thread,  # sends heartbeats of a trial that runs outside of `Study.optimize`
+)
 from optuna.trial import FrozenTrial
 
 LIBRARY: Final = "optuna"
@@ -11,8 +17,27 @@ CHECKED: Final = "5.0.0"
 MEMBERS: Final = {
     "FrozenTrial._trial_id": "identifies a trial in the storage",
     "Study._storage": "the storage, which records the heartbeats of trials",
+    "Trial._trial_id": "identifies a trial in the storage",
     "Trial._suggest(name, distribution)": "draws a parameter of any distribution, as `Study.ask` does",
 }
+
+
+def ask(study: Study) -> Trial:
+    """Return the next queued trial; if none is queued, a new one. Its heartbeats are the caller's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Heartbeat of storage")
+        return study.ask()
+
+
+@contextmanager
+def heartbeats(study: Study, trial: Trial) -> Iterator[None]:
+    """Let a trial send heartbeats while the context is open. It sends none if the storage has no heartbeats.
+
+    `Study.optimize` does so too, but it fails with an AssertionError if the trial was failed while its result is
+    stored.
+    """
+    with get_heartbeat_thread(trial._trial_id, study._storage):
+        yield
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:

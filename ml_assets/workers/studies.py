@@ -12,6 +12,7 @@ from ml_assets.settings import SettingsError
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy import Engine
 
 STUDIES: Final = "ML_ASSETS_STUDIES"
 BEAT_SECONDS: Final = 5
@@ -68,7 +69,7 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
         _refuse_anothers(url, arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # its heartbeats
-            return optuna.storages.RDBStorage(
+            storage = optuna.storages.RDBStorage(
                 url,
                 engine_kwargs=arguments,
                 heartbeat_interval=beat,
@@ -78,6 +79,23 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
     except OperationalError as error:
         # The driver's message names host and user, never the password. SQLAlchemy's own text is omitted.
         raise SettingsError(f"the database of {STUDIES} cannot be reached: {str(error.orig).strip()}.") from None
+    if url.startswith("sqlite"):
+        _lock_in_transactions(storage.engine)
+    return storage
+
+
+def _lock_in_transactions(engine: "Engine") -> None:
+    """Let each transaction on a SQLite file lock it when it begins.
+
+    To fetch a trial is to read its state and then to write it. Python's driver locks the file at the first write, so
+    two workers can read the same trial before; SQLite has no SELECT FOR UPDATE. The statements are those of
+    https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (serializable isolation).
+    """
+    import sqlalchemy as db
+
+    engine.dispose()
+    db.event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    db.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
 def _refuse_anothers(url: str, arguments: dict[str, Any]) -> None:

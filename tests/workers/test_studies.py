@@ -65,6 +65,16 @@ def test_a_database_of_studies_is_opened_again(tmp_path: Path) -> None:
         storage.engine.dispose()
 
 
+def test_a_transaction_that_has_only_read_keeps_other_workers_from_fetching_the_same_trial(tmp_path: Path) -> None:
+    storage = open_storage(file_url(tmp_path / "study.db"))
+
+    with storage.engine.begin(), closing(sqlite3.connect(tmp_path / "study.db", timeout=0)) as other:
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            other.execute("BEGIN IMMEDIATE")
+
+    storage.engine.dispose()
+
+
 def test_the_studies_of_earlier_attempts_are_deleted_and_no_others(tmp_path: Path) -> None:
     storage = open_storage(file_url(tmp_path / "study.db"))
     for name in ("shop/1/run-a/x", "shop/1/run-a/y", "shop/1/run-b/x"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -127,37 +128,39 @@ class _Worker:
         self.ran = 0
 
     def run_one(self) -> None:
-        """Fetch a trial and run it."""
+        """Fetch a trial and run it.
+
+        Without a heartbeat for too long, a trial is failed and queued again. The result of the first attempt is then
+        dropped.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        from ml_assets.adapters.optuna import ask, heartbeats
+
+        trial, state, value = ask(self._study), TrialState.FAIL, None
         try:
-            self._study.optimize(self._value, n_trials=1, catch=(_NothingWaitsError,))
-        except ValueError as error:
-            # Without a heartbeat for too long, its trial was failed and queued again. Optuna has no class for this
-            # error.
-            if not str(error).startswith("Cannot tell a "):
-                raise
+            # Without a number, Optuna created this trial, because another worker was faster.
+            if NUMBER in trial.user_attrs:
+                self.ran += 1
+                with heartbeats(self._study, trial):
+                    value = self._value(trial)
+                state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        except UpdateFinishedTrialError:
+            pass
+        finally:
+            with suppress(UpdateFinishedTrialError):
+                self._study.tell(trial, value, state, skip_if_finished=True)
 
-    def _value(self, trial: Trial) -> float:
-        from optuna import TrialPruned
-
+    def _value(self, trial: Trial) -> float | None:
         from ml_assets.adapters.optuna import suggest
 
-        number = trial.user_attrs.get(NUMBER)
-        if number is None:
-            # Another worker was faster, and Optuna created a trial that the coordinator did not queue.
-            raise _NothingWaitsError
-        self.ran += 1
-        self._study.sampler = sampler(self._trials.search.seed, number)
+        self._study.sampler = sampler(self._trials.search.seed, trial.user_attrs[NUMBER])
         for name, where in distributions(self._trials.searched).items():
             suggest(trial, name, where)
         value, rounds = self._trials.run(trial)
         trial.set_user_attr(ROUNDS, rounds)
-        if value is None:
-            raise TrialPruned
         return value
-
-
-class _NothingWaitsError(Exception):
-    """There was no queued trial."""
 
 
 def _finished(found: Sequence[FrozenTrial]) -> list[Done]:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_a_search_continues_from_the_stored_trials() -> None:
 
 
 def test_trials_that_end_in_another_order_are_stored_by_number() -> None:
-    trials, told = trials_of(trials=3), list[tuple[int, int]]()
+    trials, found_at = trials_of(trials=3), list[tuple[int, int]]()
     study = study_of(trials)
     first: list[optuna.Trial] = []
 
@@ -78,14 +78,16 @@ def test_trials_that_end_in_another_order_are_stored_by_number() -> None:
             first.append(study.ask())
             return
         worker = _Worker(trials, study)
-        if len(told) == 2:
+        if len(found_at) == 2:
             study.tell(first[0], worker._value(first[0]))
             return
         worker.run_one()
 
-    found = shared(trials, study, wait=later_ones_first, workers=2, on_trial=lambda t, n: told.append((t.height, n)))
+    found = shared(
+        trials, study, wait=later_ones_first, workers=2, on_trial=lambda t, n: found_at.append((t.height, n))
+    )
 
-    assert [(1, 3), (2, 3), (3, 3)] == told
+    assert [(1, 3), (2, 3), (3, 3)] == found_at
     assert [0, 1, 2] == found.trials["trial"].to_list()
     assert (31, 20) == tuple(found.trials["num_leaves"].to_list()[:2])
 
@@ -122,21 +124,29 @@ def test_a_trial_that_was_fetched_by_a_worker_which_never_began_it_is_handed_out
     assert [TrialState.FAIL] == [it.state for it in study.trials if it.number == fetched[0].number]
 
 
-def test_a_trial_that_was_given_to_another_ends_nobodys_work(kept: optuna.storages.RDBStorage) -> None:
+@pytest.mark.parametrize("when", ["before it ends", "while its result is stored"])
+def test_a_worker_drops_its_trial_if_it_was_given_to_another(
+    kept: optuna.storages.RDBStorage, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     trials = trials_of(trials=2)
     study = new_study(trials.metric, storage=kept, name="shared")
     worker = _Worker(trials, study)
     study.enqueue_trial({}, user_attrs={NUMBER: 0})
-    taken: list[int] = []
-    value = worker._value
+    value, store = worker._value, kept.set_trial_state_values
 
-    def while_it_is_silent(trial: optuna.Trial) -> float:
-        if not taken:
-            taken.append(trial._trial_id)
-            kept.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def run(trial: optuna.Trial) -> float | None:
+        store(trial._trial_id, TrialState.FAIL)
         return value(trial)
 
-    worker._value = while_it_is_silent  # type: ignore[method-assign]
+    def store_too_late(trial: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state == TrialState.COMPLETE:
+            store(trial, TrialState.FAIL)
+        return store(trial, state, values)
+
+    if when == "before it ends":
+        monkeypatch.setattr(worker, "_value", run)
+    else:
+        monkeypatch.setattr(kept, "set_trial_state_values", store_too_late)
     worker.run_one()
 
     assert [TrialState.FAIL] == [trial.state for trial in study.trials]
