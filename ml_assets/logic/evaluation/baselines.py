@@ -141,8 +141,8 @@ def _shallow_tree(
         if labels[:, output].min() == labels[:, output].max():
             predicted[:, output] = prior[output]
             continue
-        dataset.set_label(labels[:, output] - prior[output])  # LightGBM stores labels as float32
         with THREADS.exactly(threads):
+            dataset.set_label(labels[:, output] - prior[output])  # LightGBM stores labels as float32
             tree = lgb.train(parameters, dataset, num_boost_round=1)
             predicted[:, output] = tree.predict(encoded, num_threads=threads) + prior[output]
     if summary.task == "regression":

@@ -3,6 +3,9 @@
 LightGBM stores the number in a global variable. Buffers with a place per thread are allocated by one reading of it and
 used by another. If two concurrent calls request different numbers, they write past the end of a buffer and the process
 crashes (4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in src/utils/openmp_wrapper.cpp).
+
+Every call that may start threads of OpenMP is made within `exactly` or `about`, which end those threads afterwards.
+Dagster's steps run on threads of their own, and the threads that an earlier step left would make later ones slow.
 """
 
 import threading
@@ -31,7 +34,7 @@ class Threads:
 
     @contextmanager
     def about(self, number: int) -> Iterator[int]:
-        """Return the number that is in use, or this one. For predictions, whose result does not depend on it."""
+        """Return the number that is in use, or this one. For calls whose result does not depend on it."""
         with self._changed:
             self._begin(self._number if self._calls else number)
             agreed = self._number
@@ -45,6 +48,9 @@ class Threads:
         self._calls += 1
 
     def _end(self) -> None:
+        from ml_assets.adapters.lightgbm import end_idle_threads
+
+        end_idle_threads()
         with self._changed:
             self._calls -= 1
             self._changed.notify_all()

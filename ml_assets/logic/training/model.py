@@ -243,7 +243,7 @@ def fit(
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
-        booster=_THREADS_LINE.sub("", booster.model_to_string(num_iteration=-1)),
+        booster=_THREADS_LINE.sub("", text_of(booster)),
         spec=ModelSpec(
             model=summary.model,
             task=summary.task,
@@ -328,13 +328,31 @@ def load_booster(model_text: str, spec: ModelSpec) -> Booster:
     return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
 
 
+def text_of(booster: Booster) -> str:
+    """Return a booster with all its rounds as LightGBM's text."""
+    with THREADS.about(1):
+        return booster.model_to_string(num_iteration=-1)
+
+
+def booster_of(text: str) -> Booster:
+    """Return the booster of LightGBM's text.
+
+    Raises:
+        LightGBMError: LightGBM cannot read the text.
+    """
+    import lightgbm
+
+    with THREADS.about(1):
+        return lightgbm.Booster(model_str=text)
+
+
 @lru_cache(maxsize=8)
 def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: int, model: str) -> Booster:
     import lightgbm
 
     hint = "Restore the artifact, or train the model again."
     try:
-        return lightgbm.Booster(model_str=checked_trees(model_text, names=names, task=task, classes=classes))
+        return booster_of(checked_trees(model_text, names=names, task=task, classes=classes))
     except MalformedModelError as error:
         raise ContractError(f"the text of model '{model}' was not written by LightGBM: {error}. {hint}") from error
     except lightgbm.basic.LightGBMError as error:

@@ -4,7 +4,10 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import lightgbm
+import numpy as np
 import pytest
 
 from ml_assets.logic.training.lightgbm_threads import Threads
@@ -65,3 +68,23 @@ def test_a_call_that_fails_leaves_the_number_to_others() -> None:
         _ = 1 / 0
     with threads.exactly(3), threads.about(1) as agreed:
         assert agreed == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_call_leaves_no_threads_that_would_slow_down_the_calls_of_others() -> None:
+    rows = np.random.default_rng(0).normal(size=(2000, 30))
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 2}
+
+    def count() -> int:
+        return len([*Path("/proc/self/task").iterdir()])
+
+    def train() -> list[int]:
+        with Threads().exactly(2):
+            data = lightgbm.Dataset(rows, (rows[:, 0] > 0).astype(float))
+            before = count()
+            lightgbm.train(parameters, data, 5)
+            during = count()
+        return [during - before, count() - before]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train).result() == [1, 0]

@@ -1,0 +1,26 @@
+"""Private names of LightGBM."""
+
+import sys
+from typing import Final
+
+from lightgbm.libpath import (
+    _LIB,  # LightGBM's library, which is linked with its OpenMP library
+)
+
+LIBRARY: Final = "lightgbm"
+CHECKED: Final = "4.7.0"
+MEMBERS: Final[dict[str, str]] = {}
+
+_SOFT: Final = 1
+"""`omp_pause_soft` in OpenMP's header omp.h."""
+
+
+def end_idle_threads() -> None:
+    """End the threads that OpenMP keeps for the next call from the current thread.
+
+    As long as all threads together have more of them than there are CPUs, libgomp lets a thread sleep instead of
+    spinning at each of the many points at which threads wait for each other. LightGBM then takes three to five times as
+    long. A macOS build has another OpenMP library, which has no such rule.
+    """
+    if sys.platform == "linux":
+        _LIB.omp_pause_resource_all(_SOFT)
