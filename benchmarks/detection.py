@@ -20,9 +20,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-# LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import polars as pl
 
 from benchmarks.overhead import ROOT, _inputs

@@ -22,9 +22,6 @@ from datetime import date
 from statistics import median
 from typing import Self
 
-# LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import numpy as np
 import polars as pl
 

@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import dagster as dg
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("features", "predictions", "drift")

@@ -11,9 +11,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
-
 import dagster as dg
 
 from ml_assets.adapters.dagster import (

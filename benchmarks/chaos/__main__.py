@@ -7,7 +7,6 @@ message that names the object. Lost: everything else. Ends with 1 if anything is
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -45,7 +44,6 @@ KINDS: Final[dict[str, tuple[str, Kind]]] = {
 def main() -> int:
     """Inject, print the table; 1 if anything is lost."""
     arguments = _arguments()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     found: dict[str, list[Trial]] = {}
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:

@@ -31,6 +31,7 @@ try:
     )
     from ml_assets.cli.console.interrupts import Interrupts
     from ml_assets.cli.console.terminal import escape_output, is_output_lost
+    from ml_assets.machine.openmp import wait_briefly
 except KeyboardInterrupt:  # no handler is installed and nothing has started
     sys.exit(130)
 
@@ -97,8 +98,7 @@ def _run_as_process() -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    # LightGBM's threads otherwise spin while they wait, which makes two of them on busy cores up to 500 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     # One write for many events: a run over a year has thousands of them.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
     chosen = parser().parse_args(arguments)

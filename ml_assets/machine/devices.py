@@ -4,7 +4,6 @@ Not here: the device that a model declares (see `ml_assets.declaration.training`
 """
 
 import functools
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -77,12 +76,11 @@ def device_problem(device: Device) -> str | None:
     """
     if device == "cpu":
         return None
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     try:
         done = subprocess.run(
             [sys.executable, "-c", _TRY, device], check=False, capture_output=True, text=True,
             encoding="utf-8", errors="replace", timeout=_SECONDS,
-            env=environment, stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"200 rows and one round took more than {_SECONDS} s"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ml_assets.kubernetes.diagnosis import Diagnosis
+from ml_assets.machine.openmp import with_waiting
 from ml_assets.workers.crew import WorkerState
 
 _LINES: Final = 25
@@ -35,11 +36,9 @@ class Processes:
     def start(self, worker: int, attempt: int, memory: str | None) -> None:  # noqa: ARG002 - processes share the machine's memory
         """Start a worker."""
         with self._log(worker).open("wb") as log:
-            # OMP_WAIT_POLICY: a waiting thread of LightGBM must not use the core of another worker.
-            environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
             process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env=environment,
+                env=with_waiting(os.environ),
             )  # fmt: skip
         self._running[worker] = process
         assert process.stdin is not None  # noqa: S101 - Popen was called with PIPE
