@@ -1,6 +1,6 @@
 # `make demo` and `make test` need only Python 3.11+ and make: each makes its own environment from the pinned lock.
 PYTHON    ?= python3
-DEMO_ARGS ?= --as-of 2013-12-31
+DEMO_ARGS ?= --as-of 2013-06-30
 VENV      := .venv
 BIN       := $(VENV)/bin
 
