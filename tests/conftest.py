@@ -49,6 +49,7 @@ TOGETHER: Final = (
     ("tests/test_killed.py", "tests/test_s3_down.py", "tests/automation/test_updates_flow.py", "tests/test_golden.py"),
     ("tests/stages/checks/test_table_checks.py",),
     ("tests/stages/test_champion.py", "tests/stages/test_model_stages.py", "tests/stages/test_monitoring.py"),
+    ("tests/test_golden_0_1_0.py",),
     ("tests/postgres/", "tests/cli/flow/test_dagster_server.py"),
 )  # fmt: skip
 """Files that share what is dear to make, and so a worker; the longest begin first.

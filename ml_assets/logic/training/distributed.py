@@ -16,7 +16,7 @@ import numpy as np
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.logic.training.encoding import Matrix, Vector
-from ml_assets.logic.training.model import Trainer, booster_of, text_names, text_of
+from ml_assets.logic.training.model import Trainer, booster_of, booster_text, text_names
 from ml_assets.logic.training.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
                 categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
             )
         # The workers' addresses are not part of the model.
-        return booster_of(_ADDRESSES.sub("", text_of(model.booster_)))
+        return booster_of(_ADDRESSES.sub("", booster_text(model.booster_)))
 
     return train
 

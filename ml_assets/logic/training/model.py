@@ -243,7 +243,7 @@ def fit(
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
-        booster=_THREADS_LINE.sub("", text_of(booster)),
+        booster=_THREADS_LINE.sub("", booster_text(booster)),
         spec=ModelSpec(
             model=summary.model,
             task=summary.task,
@@ -328,7 +328,7 @@ def load_booster(model_text: str, spec: ModelSpec) -> Booster:
     return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
 
 
-def text_of(booster: Booster) -> str:
+def booster_text(booster: Booster) -> str:
     """Return a booster with all its rounds as LightGBM's text."""
     with THREADS.about(1):
         return booster.model_to_string(num_iteration=-1)
