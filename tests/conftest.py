@@ -69,7 +69,8 @@ LONG: Final = (
     "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",
     "tests/provenance/test_replay.py", "tests/stages/test_bad_input.py", "tests/stages/test_code_of_training.py",
     "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_host.py", "tests/test_init_project.py",
-    "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
+    "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py",
+    "tests/warehouse/test_dbt_server.py",
 )  # fmt: skip
 """Files that run whole flows, or dbt's server: once, through kills and outages, on other hosts, again from manifests.
 They take half of the time, and have the marker `long`: `make test-long` runs them."""
