@@ -36,7 +36,7 @@ from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Task
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric
-from ml_assets.logic.promotion.gate import ERROR_RATE, FIRST, Attempt, ChampionRule, Verdict, judge
+from ml_assets.logic.promotion.gate import ERROR_RATE, FIRST, Attempt, ChampionRule, GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 
 Vector = NDArray[np.float64]
@@ -196,7 +196,7 @@ def _judged(
             "last_seen_day": FIRST_DAY, **known,
         }
     )  # fmt: skip
-    return judge(summary, rule=rule, margin=margin, attempt=attempt)
+    return judge(summary, GateLimits(margin=margin, rule=rule), attempt=attempt)
 
 
 # ---------------------------------------------------------------- fifty generations

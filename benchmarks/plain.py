@@ -28,7 +28,7 @@ from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
-from ml_assets.logic.promotion.gate import judge
+from ml_assets.logic.promotion.gate import GateLimits, judge
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.importances import measure_importances
@@ -157,9 +157,7 @@ def work(
     evaluation.slices.write_parquet(out / "slices.parquet")
     judge(
         evaluation.summary,
-        margin=declared.gate.margin,
-        min_rows=declared.gate.min_rows,
-        bounds={},
+        GateLimits(margin=declared.gate.margin, min_rows=declared.gate.min_rows, bounds={}),
         slices=evaluation.slices,
     )
 

@@ -19,8 +19,8 @@ def end_idle_threads() -> None:
     """End the threads that OpenMP keeps for the next call from the current thread.
 
     As long as all threads together have more of them than there are CPUs, libgomp lets a thread sleep instead of
-    spinning at each of the many points at which threads wait for each other. LightGBM then takes three to five times as
-    long. A macOS build has another OpenMP library, which has no such rule.
+    spinning at each of the many points at which threads wait for each other. LightGBM is then several times slower. A
+    macOS build has another OpenMP library, which has no such rule.
     """
     if sys.platform == "linux":
         _LIB.omp_pause_resource_all(_SOFT)

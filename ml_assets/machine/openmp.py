@@ -8,7 +8,7 @@ _WAIT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
 """Spin for about 0.03 ms, then sleep.
 
 LightGBM's threads wait for each other many times per round, usually for a shorter time. Without spinning, two of them
-took 4.5 times as long on idle cores. libgomp's default of 3 ms keeps busy the cores that other processes need.
+take two to three times as long on idle cores. libgomp's default of 3 ms keeps busy the cores that other processes need.
 `benchmarks/waiting.py` measures both.
 """
 

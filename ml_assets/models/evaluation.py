@@ -18,7 +18,7 @@ from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from ml_assets.logic.evaluation.serving_cost import ServingCost, example_row, size_mib
 from ml_assets.logic.monitoring.predictions import input_changes
 from ml_assets.logic.point_in_time.suspects import LeakFindings
-from ml_assets.logic.promotion.gate import Attempt, Verdict, judge
+from ml_assets.logic.promotion.gate import Attempt, GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
 from ml_assets.logic.training.model import predict
 from ml_assets.models.plan import ModelPlan
@@ -129,12 +129,14 @@ def verdict_on(
     gate, ceiling = declared.gate, declared.gate.max_calibration_error
     return judge(
         summary,
-        rule=gate.rule,
-        margin=gate.margin,
-        min_rows=gate.min_rows,
-        bounds={} if ceiling is None else {"calibration_error": ceiling},
+        GateLimits(
+            margin=gate.margin,
+            rule=gate.rule,
+            min_rows=gate.min_rows,
+            bounds={} if ceiling is None else {"calibration_error": ceiling},
+            slice_margin=gate.slice_margin,
+        ),
         slices=evaluation.slices,
-        slice_margin=gate.slice_margin,
         costs=costs,
         cannot_answer=cannot_answer(
             model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract

@@ -6,7 +6,7 @@ Not here: measuring (see `ml_assets.logic.evaluation`), and writing the promotio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -106,15 +106,31 @@ class Verdict:
         return self.promote and any(rule.waits and not rule.holds for rule in self.rules)
 
 
+@dataclass(frozen=True)
+class GateLimits:
+    """What a challenger must reach.
+
+    Attributes:
+        margin: How much worse than the champion it may be, or how much better it must be, in units of the deciding
+            metric.
+        rule: Which of the two.
+        min_rows: With fewer rows, no challenger is promoted.
+        bounds: Absolute limits by metric: a lower limit if higher is better, otherwise an upper limit.
+        slice_margin: How much worse than the champion it may be on a slice.
+    """
+
+    margin: float = 0.0
+    rule: ChampionRule = "non_inferiority"
+    min_rows: int = 1
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    slice_margin: float = 0.0
+
+
 def judge(
     evaluation: EvaluationSummary,
+    limits: GateLimits,
     *,
-    margin: float,
-    rule: ChampionRule = "non_inferiority",
-    min_rows: int = 1,
-    bounds: Mapping[str, float] | None = None,
     slices: pl.DataFrame | None = None,
-    slice_margin: float = 0.0,
     costs: Sequence[ServingCost] = (),
     cannot_answer: Sequence[str] | None = None,
     was_left: bool = False,
@@ -136,13 +152,8 @@ def judge(
 
     Args:
         evaluation: The challenger's evaluation on frozen rows.
-        margin: How much worse than the champion the challenger may be, or how much better it must be, in units of the
-            deciding metric.
-        rule: Which of the two.
-        min_rows: With fewer rows, no challenger is promoted.
-        bounds: Absolute limits by metric: a lower limit if higher is better, otherwise an upper limit.
+        limits: What it must reach.
         slices: `Evaluation.slices`, if slices are checked; see `slices.failing_slices`.
-        slice_margin: How much worse than the champion the challenger may be on a slice.
         costs: Measured costs of serving. A cost without a limit is not a rule.
         cannot_answer: Why the challenger does not match the current declaration; empty if it does, None if that was not
             checked.
@@ -153,23 +164,23 @@ def judge(
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
     """
-    if margin < 0 or slice_margin < 0:
+    if limits.margin < 0 or limits.slice_margin < 0:
         message = (
-            f"the margins of the gate of model '{evaluation.model}' are {margin:g} and {slice_margin:g}; expected "
-            "numbers from 0: how much worse a challenger may be. Correct the declaration."
+            f"the margins of the gate of model '{evaluation.model}' are {limits.margin:g} and {limits.slice_margin:g}; "
+            "expected numbers from 0: how much worse a challenger may be. Correct the declaration."
         )
         raise DataError(message)
     rules = [
         *_leak_rules(leaks),
-        _enough_rows(evaluation, min_rows),
+        _enough_rows(evaluation, limits.min_rows),
         _unseen(evaluation),
         *_answers(cannot_answer),
         *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
-        *(_within_bound(evaluation, name, limit) for name, limit in (bounds or {}).items()),
-        *_champion_rules(evaluation, attempt, rule, margin),
+        *(_within_bound(evaluation, name, limit) for name, limit in limits.bounds.items()),
+        *_champion_rules(evaluation, attempt, limits.rule, limits.margin),
     ]
     if slices is not None and evaluation.against_champion is not None:
-        rules.append(_slices_hold(slices, evaluation.metric, slice_margin))
+        rules.append(_slices_hold(slices, evaluation.metric, limits.slice_margin))
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
     if was_left:
         rules.append(GateRule("rollback", holds=False, sentence=_LEFT, figures={}))

@@ -7,7 +7,7 @@ import pytest
 from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.evaluation.report import Opponent
 from ml_assets.logic.evaluation.slices import failing_slices, slice_level
-from ml_assets.logic.promotion.gate import judge
+from ml_assets.logic.promotion.gate import GateLimits, judge
 from tests.logic.gate import comparison, report, slices
 from tests.logic.parcels import evaluation, parcels, scores
 
@@ -124,6 +124,6 @@ def test_a_challenger_worse_by_the_margin_everywhere_fails_on_any_slice_in_at_mo
 def test_the_worst_slice_is_tested_at_the_error_rate_divided_by_how_many_there_are() -> None:
     assert [0.05, 0.05, 0.0025] == [slice_level(count) for count in (0, 1, 20)]
     sentence = judge(
-        report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(*[("a", -0.01, 0.05)] * 20)
+        report(champion=comparison(0.01, 0.03)), GateLimits(), slices=slices(*[("a", -0.01, 0.05)] * 20)
     ).reasons[-1]
     assert "by Holm's rule, the worst of 20 at 99.75 % confidence" in sentence

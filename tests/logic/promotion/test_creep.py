@@ -8,7 +8,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.logic.promotion.gate import Attempt, Verdict, judge
+from ml_assets.logic.promotion.gate import Attempt, GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 from tests.logic.gate import comparison, report
 from tests.records import record
@@ -25,7 +25,7 @@ def judged(
     champion: Comparison | None, against_anchor: Comparison | None = None, *, attempt: int = 1, **changes: Any
 ) -> Verdict:
     known = {"champion_version": "old", "anchor_version": "first", "against_anchor": against_anchor}
-    return judge(report(champion=champion, **(known | changes)), margin=MARGIN, attempt=Attempt(attempt))
+    return judge(report(champion=champion, **(known | changes)), GateLimits(margin=MARGIN), attempt=Attempt(attempt))
 
 
 # ---------------------------------------------------------------- the anchor
@@ -86,7 +86,7 @@ def test_if_neither_champion_nor_anchor_can_score_the_baselines_decide_and_the_c
 
 
 def test_the_first_champion_is_the_anchor_and_a_champion_that_is_the_anchor_is_compared_with_once() -> None:
-    first = judge(report(), margin=MARGIN)
+    first = judge(report(), GateLimits(margin=MARGIN))
     second = judged(apart(-0.001), anchor_version="old")
 
     assert first.is_anchor
@@ -120,13 +120,15 @@ def test_a_later_attempt_needs_more_evidence_and_reports_its_number() -> None:
 def test_baselines_are_beaten_at_the_confidence_of_the_attempt_too() -> None:
     close = comparison(-0.009, 0.009, value=0.005, standard_error=0.0021, against="constant")
 
-    assert [True, False] == [judge(report(baselines=(close,)), margin=0.0, attempt=Attempt(k)).promote for k in (1, 2)]
+    assert [True, False] == [
+        judge(report(baselines=(close,)), GateLimits(), attempt=Attempt(k)).promote for k in (1, 2)
+    ]
 
 
 def test_an_undecided_comparison_is_no_attempt() -> None:
     unknown = Interval(value=0.01, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
     few = comparison(0.0, 0.0, standard_error=None, degrees_of_freedom=None).model_copy(update={"difference": unknown})
-    verdict = judge(report(baselines=(few,), champion=few), margin=MARGIN)
+    verdict = judge(report(baselines=(few,), champion=few), GateLimits(margin=MARGIN))
 
     assert (False, None) == (verdict.promote, verdict.attempt)
     assert (
@@ -163,13 +165,10 @@ def generations(steps: list[float], *, start: float) -> list[float]:
         version = f"m{number}"
         quality[version] = quality[champion] + step
         same = champion == first
-        verdict = judge(
-            report(
+        verdict = judge(report(
                 model_version=version, champion=apart(step, 1e-5), champion_version=champion, anchor_version=first,
                 against_anchor=None if same else apart(quality[version] - quality[first], 1e-5),
-            ),
-            margin=MARGIN, attempt=Attempt(attempt_number(log, version, days)),
-        )  # fmt: skip
+            ), GateLimits(margin=MARGIN), attempt=Attempt(attempt_number(log, version, days)))  # fmt: skip
         add(version, verdict)
         champions.append(quality[str(log[-1].champion)])
     return champions

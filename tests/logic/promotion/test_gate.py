@@ -13,7 +13,7 @@ from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
-from ml_assets.logic.promotion.gate import ChampionRule, judge
+from ml_assets.logic.promotion.gate import ChampionRule, GateLimits, Verdict, judge
 from tests.logic.gate import compared, comparison, report, slices
 
 figures = st.floats(-0.2, 0.2).map(lambda value: round(value, 4))
@@ -47,14 +47,14 @@ SUSPECT = LonePredictor("late_hours", power=0.9, rest=0.01)
     ids=["none", "proven", "not tested", "test turned off", "suspect", "suspect and proven"],
 )
 def test_a_proven_leak_is_rejected_and_a_suspected_one_waits(leaks: LeakFindings, expected: str, reason: str) -> None:
-    verdict = judge(report(), margin=0.0, leaks=leaks)
+    verdict = judge(report(), GateLimits(), leaks=leaks)
 
     assert expected == ("waits" if verdict.waits else "promoted" if verdict.promote else "rejected")
     assert reason in verdict.reasons[0]
 
 
 def test_a_first_challenger_needs_only_to_beat_the_baselines() -> None:
-    verdict = judge(report(), margin=0.0)
+    verdict = judge(report(), GateLimits())
 
     assert verdict.promote
     assert "There is no champion yet: the baselines decide, at 97.5 % confidence (attempt 1)." == verdict.reasons[-1]
@@ -109,11 +109,18 @@ REJECTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+def judged(evaluation: dict[str, Any], options: dict[str, Any]) -> Verdict:
+    """Judge a report; the options are limits of the gate and arguments of `judge`."""
+    limits = {name: options[name] for name in options if hasattr(GateLimits(), name)}
+    others = {name: options[name] for name in options if name not in limits}
+    return judge(report(**evaluation), GateLimits(**limits), **others)
+
+
 @pytest.mark.parametrize("case", REJECTED)
 def test_a_challenger_is_rejected_with_the_one_reason(case: str) -> None:
     evaluation, options, reason = REJECTED[case]
 
-    verdict = judge(report(**evaluation), **{"margin": 0.0, **options})
+    verdict = judged(evaluation, options)
 
     assert not verdict.promote
     assert (1, True) == (len(verdict.reasons), reason in verdict.reasons[0])
@@ -121,7 +128,7 @@ def test_a_challenger_is_rejected_with_the_one_reason(case: str) -> None:
 
 def test_a_difference_that_rounds_to_zero_is_written_without_a_minus() -> None:
     equal = comparison(-0.00001, 0.00001, value=-0.00002, against="constant")
-    verdict = judge(report(baselines=(equal,)), margin=0.0)
+    verdict = judge(report(baselines=(equal,)), GateLimits())
 
     assert "difference +0.0000 [+0.0000, +0.0000] (above" in verdict.reasons[0]
 
@@ -139,7 +146,7 @@ def test_a_difference_that_rounds_to_zero_is_written_without_a_minus() -> None:
 def test_the_lower_end_of_the_difference_decides_against_the_margin(
     low: float, high: float, margin: float, *, promote: bool
 ) -> None:
-    assert promote == judge(report(champion=comparison(low, high)), margin=margin).promote
+    assert promote == judge(report(champion=comparison(low, high)), GateLimits(margin=margin)).promote
 
 
 @pytest.mark.parametrize(
@@ -157,13 +164,13 @@ def test_superiority_requires_a_bound_above_zero_and_a_difference_of_the_margin(
 ) -> None:
     champion = comparison(-0.01, 0.03, value=value, bound=bound)
 
-    assert promote == judge(report(champion=champion), rule="superiority", margin=margin).promote
+    assert promote == judge(report(champion=champion), GateLimits(margin=margin, rule="superiority")).promote
 
 
 def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
     champion = comparison(-0.006, 0.02, bound=-0.004)
 
-    verdict = judge(report(champion=champion), margin=0.005)
+    verdict = judge(report(champion=champion), GateLimits(margin=0.005))
 
     assert verdict.promote
     assert "[-0.0060, +0.0200] (above zero is better); lower bound -0.0040 at 97.5 % confidence" in verdict.reasons[-1]
@@ -173,12 +180,12 @@ def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
 def test_with_too_few_days_nothing_is_decided_and_the_gate_states_how_many_are_enough() -> None:
     few = duel(scored(0.9, seed=11), scored(0.1, seed=12), days=4)
 
-    verdict = judge(few, margin=0.1)
+    verdict = judge(few, GateLimits(margin=0.1))
 
     assert not verdict.promote
     reason = "cannot decide with 4 days that have both classes; at least 5 are needed. Use a longer test_days"
     assert reason in verdict.reasons[0]
-    assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
+    assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), GateLimits(margin=0.1)).promote
 
 
 def test_a_figure_without_an_interval_satisfies_no_bound_and_beats_no_baseline() -> None:
@@ -187,9 +194,9 @@ def test_a_figure_without_an_interval_satisfies_no_bound_and_beats_no_baseline()
         update={"difference": unknown}
     )
     verdict = judge(
-        report(baselines=(baseline,), metrics={"calibration_error": unknown}), margin=0.0,
-        bounds={"calibration_error": 0.05},
-    )  # fmt: skip
+        report(baselines=(baseline,), metrics={"calibration_error": unknown}),
+        GateLimits(bounds={"calibration_error": 0.05}),
+    )
 
     assert not verdict.promote
     assert ["baseline constant", "bound calibration_error"] == [it.name for it in verdict.rules if not it.holds]
@@ -199,9 +206,10 @@ def test_a_figure_without_an_interval_satisfies_no_bound_and_beats_no_baseline()
 def test_all_failures_and_nothing_else_are_reported_at_once() -> None:
     evaluation = report(baselines=(comparison(-0.1, 0.1, against="constant"),), champion=comparison(-0.1, 0.1))
     verdict = judge(
-        evaluation, margin=0.01, min_rows=2_000, bounds={"calibration_error": 0.01},
+        evaluation,
+        GateLimits(margin=0.01, min_rows=2_000, bounds={"calibration_error": 0.01}),
         slices=slices(("north", -0.2, -0.1)),
-    )  # fmt: skip
+    )
 
     expected = ["rows", "baseline constant", "bound calibration_error", "champion", "slices"]
     assert expected == [rule.name for rule in verdict.rules if not rule.holds]
@@ -210,9 +218,11 @@ def test_all_failures_and_nothing_else_are_reported_at_once() -> None:
 
 def test_a_promotion_reports_every_rule_with_its_figures() -> None:
     verdict = judge(
-        report(champion=comparison(0.01, 0.03)), margin=0.002, bounds={"calibration_error": 0.05}, cannot_answer=(),
+        report(champion=comparison(0.01, 0.03)),
+        GateLimits(margin=0.002, bounds={"calibration_error": 0.05}),
+        cannot_answer=(),
         slices=slices(("north", -0.01, 0.03), ("south", 0.0, 0.04)),
-    )  # fmt: skip
+    )
 
     assert verdict.promote
     assert "Matches the declaration." in verdict.reasons
@@ -234,7 +244,7 @@ def test_a_promotion_reports_every_rule_with_its_figures() -> None:
 @pytest.mark.parametrize(("correlation", "warns"), [(0.6, True), (0.59, False)])
 def test_days_more_alike_than_the_interval_allows_for_are_reported(correlation: float, *, warns: bool) -> None:
     alike = comparison(0.01, 0.03, correlation=correlation)
-    verdict = judge(report(champion=alike, baselines=(alike,)), margin=0.0)
+    verdict = judge(report(champion=alike, baselines=(alike,)), GateLimits())
 
     warning = "Neighbouring days may have a correlation above 0.6, which the interval does not allow for"
     assert [warns, warns] == [
@@ -250,14 +260,14 @@ def test_days_more_alike_than_the_interval_allows_for_are_reported(correlation: 
 def test_a_bound_is_broken_if_the_whole_interval_is_on_its_wrong_side(
     bounds: dict[str, float], *, promote: bool
 ) -> None:
-    verdict = judge(report(), margin=0.0, bounds=bounds)
+    verdict = judge(report(), GateLimits(bounds=bounds))
 
     assert promote == verdict.promote
 
 
 def test_a_figure_beyond_its_bound_by_noise_is_reported_as_such() -> None:
     def sentence(ceiling: float) -> str:
-        rules = judge(report(), margin=0.0, bounds={"calibration_error": ceiling}).rules
+        rules = judge(report(), GateLimits(bounds={"calibration_error": ceiling})).rules
         return next(rule.sentence for rule in rules if rule.name == "bound calibration_error")
 
     figures = "calibration_error 0.0300 [0.0200, 0.0400] is"
@@ -276,7 +286,7 @@ def test_a_figure_beyond_its_bound_by_noise_is_reported_as_such() -> None:
 )
 def test_what_contradicts_itself_is_an_error(evaluation: dict[str, Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        judge(report(**evaluation), **{"margin": 0.0, **options})
+        judged(evaluation, options)
 
 
 # ---------------------------------------------------------------- rows that a model has seen
@@ -286,7 +296,7 @@ SEEN = date(2013, 10, 31)
 
 
 def test_rows_that_neither_model_was_trained_on_are_reported_as_such() -> None:
-    verdict = judge(report(last_seen_day=SEEN), margin=0.0)
+    verdict = judge(report(last_seen_day=SEEN), GateLimits())
 
     assert verdict.promote
     assert "None of these rows was used to train or tune the challenger; the last day that was used is 2013-10-31." in (
@@ -296,7 +306,7 @@ def test_rows_that_neither_model_was_trained_on_are_reported_as_such() -> None:
 
 def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> None:
     evaluation = report(champion=comparison(0.01, 0.03), last_seen_day=SEEN, excluded_rows=400)
-    verdict = judge(evaluation, margin=0.0)
+    verdict = judge(evaluation, GateLimits())
     sentence = (
         "400 test rows from days up to 2013-10-31 are excluded, because they were used to train or tune the "
         "challenger, the champion or the anchor; 1,000 rows remain."
@@ -305,7 +315,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     assert verdict.promote
     assert sentence in verdict.reasons
     assert 400 == verdict.figures["excluded rows"]
-    assert not judge(evaluation, margin=0.0, min_rows=1_001).promote
+    assert not judge(evaluation, GateLimits(min_rows=1_001)).promote
 
 
 # ---------------------------------------------------------------- contract, latency, size
@@ -314,7 +324,7 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
 @pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])
 def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, promote: bool) -> None:
     cost = ServingCost("latency", "The median time to score one row is", 2.0, limit, "ms")
-    verdict = judge(report(), margin=0.0, costs=[cost])
+    verdict = judge(report(), GateLimits(), costs=[cost])
 
     assert promote == verdict.promote
     assert (limit is not None) == ("latency, ms" in verdict.figures)
@@ -327,7 +337,7 @@ def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, prom
 
 def test_slices_too_small_to_judge_reject_no_challenger_and_ten_are_named() -> None:
     small = slices(*((f"{number:02}", -0.2, -0.1) for number in range(13)), is_judged=False)
-    verdict = judge(report(champion=comparison(0.01, 0.03)), margin=0.0, slices=small)
+    verdict = judge(report(champion=comparison(0.01, 0.03)), GateLimits(), slices=small)
 
     assert verdict.promote
     assert "Not judged: 13, depot=00 (500 rows, fewer than 1000), " in verdict.reasons[-1]
@@ -337,8 +347,8 @@ def test_slices_too_small_to_judge_reject_no_challenger_and_ten_are_named() -> N
 def test_a_slice_may_lose_as_much_as_its_margin() -> None:
     evaluation, north = report(champion=comparison(0.01, 0.03)), slices(("north", -0.04, -0.02))
 
-    assert not judge(evaluation, margin=0.0, slices=north).promote
-    assert judge(evaluation, margin=0.0, slices=north, slice_margin=0.03).promote
+    assert not judge(evaluation, GateLimits(), slices=north).promote
+    assert judge(evaluation, GateLimits(slice_margin=0.03), slices=north).promote
 
 
 @settings(deadline=None, max_examples=30)
@@ -348,10 +358,10 @@ def test_the_gate_accepts_no_copy_of_the_champion_and_judges_a_copy_of_the_chall
 ) -> None:
     a, b = scored(skill_a, seed=11), scored(skill_b, seed=12)
 
-    verdict = judge(duel(a, b), rule=rule, margin=margin)
+    verdict = judge(duel(a, b), GateLimits(margin=margin, rule=rule))
 
-    assert not judge(duel(b.copy(), b), rule=rule, margin=margin).promote
-    assert verdict == judge(duel(a.copy(), b), rule=rule, margin=margin)
+    assert not judge(duel(b.copy(), b), GateLimits(margin=margin, rule=rule)).promote
+    assert verdict == judge(duel(a.copy(), b), GateLimits(margin=margin, rule=rule))
 
 
 @given(figures, figures, figures, st.floats(0, 0.1), st.floats(0, 0.1))
@@ -360,7 +370,7 @@ def test_non_inferiority_accepts_what_superiority_accepts_and_a_wider_margin_wha
 ) -> None:
     evaluation = report(champion=comparison(min(one, other), max(one, other), bound=bound))
 
-    superior = judge(evaluation, rule="superiority", margin=margin).promote
-    accepted = judge(evaluation, rule="non_inferiority", margin=margin).promote
+    superior = judge(evaluation, GateLimits(margin=margin, rule="superiority")).promote
+    accepted = judge(evaluation, GateLimits(margin=margin, rule="non_inferiority")).promote
 
-    assert superior <= accepted <= judge(evaluation, margin=margin + more).promote
+    assert superior <= accepted <= judge(evaluation, GateLimits(margin=margin + more)).promote
