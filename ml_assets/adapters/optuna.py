@@ -23,7 +23,7 @@ MEMBERS: Final = {
 
 
 def ask(study: Study) -> Trial:
-    """Return the next queued trial; if none is queued, a new one. Its heartbeats are the caller's."""
+    """Return the next queued trial; if none is queued, a new one. It sends no heartbeats; see `heartbeats`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Heartbeat of storage")
         return study.ask()
