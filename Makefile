@@ -68,7 +68,7 @@ lock:
 	$(LOCK) -o requirements.lock
 	$(LOCK) $(PRODUCTION) --constraint requirements.lock -o deploy/requirements.lock
 	$(LOCK) $(PRODUCTION) --group dev --constraint deploy/requirements.lock -o requirements-dev.lock
-	{ echo '# Installs the others in half the time of the pip that comes with Python 3.11; `make lock` writes it.'; \
+	{ echo '# Installs the other locks, faster than the pip that comes with Python 3.11; `make lock` writes it.'; \
 	  printf 'pip\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate; } > requirements-pip.lock
 	{ echo '# What compiles the LightGBM of the gpu image; `make lock` writes it.'; \

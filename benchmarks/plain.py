@@ -157,7 +157,7 @@ def work(
     evaluation.slices.write_parquet(out / "slices.parquet")
     judge(
         evaluation.summary,
-        GateLimits(margin=declared.gate.margin, min_rows=declared.gate.min_rows, bounds={}),
+        GateLimits(margin=declared.gate.margin, min_rows=declared.gate.min_rows),
         slices=evaluation.slices,
     )
 

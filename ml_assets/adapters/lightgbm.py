@@ -20,7 +20,9 @@ def end_idle_threads() -> None:
 
     As long as all threads together have more of them than there are CPUs, libgomp lets a thread sleep instead of
     spinning at each of the many points at which threads wait for each other. LightGBM is then several times slower. A
-    macOS build has another OpenMP library, which has no such rule.
+    macOS build has another OpenMP library, which has no such rule. A libgomp before GCC 9, and a LightGBM without
+    OpenMP, lack the function: nothing is ended then, and results are the same.
     """
-    if sys.platform == "linux":
-        _LIB.omp_pause_resource_all(_SOFT)
+    pause = getattr(_LIB, "omp_pause_resource_all", None)
+    if pause is not None and sys.platform == "linux":
+        pause(_SOFT)

@@ -5,7 +5,7 @@ used by another. If two concurrent calls request different numbers, they write p
 crashes (4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in src/utils/openmp_wrapper.cpp).
 
 Every call that may start threads of OpenMP is made within `exactly` or `about`, which end those threads afterwards.
-Dagster's steps run on threads of their own, and the threads that an earlier step left would make later ones slow.
+A process may train on several of its threads, and what OpenMP kept for one would make the others slow.
 """
 
 import threading
