@@ -26,10 +26,10 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.boosting_parameters import DEFAULTS, Device, full_parameters
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import bin_training_set, fit
-from ml_assets.logic.training.parameters import DEFAULTS, Device, full_parameters
 from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import tune
 from ml_assets.machine.devices import device_problem

@@ -1,14 +1,19 @@
-"""Which LightGBM parameters a declaration may set, and their aliases.
+"""LightGBM's parameters: which a declaration may set, their aliases, our defaults, and the full set of a training.
 
 Parameters that open files or sockets (`forcedsplits_filename`, `machines`, ...), or that belong to LightGBM's command
 line, cannot be set. A test compares the names with LightGBM's table.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from __future__ import annotations
 
-from ml_assets.contracts.errors import near
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+from ml_assets.contracts.errors import ContractError, near
+
+if TYPE_CHECKING:
+    from ml_assets.contracts.artifacts import Task
 
 _WITHOUT_ALIAS: Final = (
     "boost_from_average", "cat_l2", "cat_smooth", "cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy",
@@ -80,10 +85,25 @@ _MAIN: Final = {name: main for table in (SETTABLE, DERIVED) for main in table fo
 _TEXT: Final = re.compile(r"[\w.,:\[\]+-]*", re.ASCII)
 _NOT_FINITE: Final = frozenset({"nan", "na", "null", "inf", "infinity"})
 
+Parameters = dict[str, float | int | str | bool]
+Device = Literal["cpu", "gpu", "cuda"]
 
-def main_name(name: str) -> str:
-    """Return LightGBM's main name of a valid parameter."""
-    return _MAIN[name]
+DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
+    "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 100, "feature_fraction": 0.7, "bagging_fraction": 0.8,
+    "bagging_freq": 1, "lambda_l2": 1.0, "cat_smooth": 20.0,
+}  # fmt: skip
+"""Defaults for 10^5 to 10^6 rows, and the first trial of every study."""
+
+BINNING: Final[Mapping[str, float | int | str | bool]] = {
+    "max_bin": 255,
+    "min_data_in_bin": 3,
+    "bin_construct_sample_cnt": 200_000,
+    # With True, binning would drop features by the first trial's min_data_in_leaf, and later trials could not lower it.
+    "feature_pre_filter": False,
+}
+"""Fixed when rows are binned, so that one binned data set is valid for every trial."""
+
+_OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
 
 
 def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> Iterator[tuple[str, str]]:
@@ -103,3 +123,55 @@ def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> It
             yield name, f"'{name}': expected letters, digits and .,:[]+-_ without blanks, got {value!r}"
         else:
             seen[main] = name
+
+
+def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> Parameters:
+    """Return parameters under LightGBM's main names, so that an alias replaces a default.
+
+    LightGBM itself ignores unknown parameters if it does not log.
+
+    Raises:
+        ContractError: A parameter cannot be set, or is given twice.
+    """
+    if problems := [problem for _, problem in parameter_problems(parameters)]:
+        raise ContractError(f"LightGBM parameters: {'; '.join(problems)}. Correct them in the model's declaration.")
+    return {_MAIN[name]: value for name, value in parameters.items()}
+
+
+def full_parameters(
+    task: Task,
+    parameters: Mapping[str, float | int | str | bool],
+    *,
+    classes: Sequence[str] = (),
+    seed: int,
+    threads: int,
+    device: Device = "cpu",
+    metric: str = "None",
+) -> Parameters:
+    """Return all LightGBM parameters: defaults, chosen values, and those that make it deterministic.
+
+    The trees do not depend on the number of threads. Only the device "cpu" is deterministic. `metric` is LightGBM's
+    name of the validation metric, or "None".
+
+    Raises:
+        ContractError: Parameters are unknown, reserved or contradict each other.
+    """
+    run: Parameters = {"seed": seed, "num_threads": threads, "device_type": device}
+    chosen = canonical_parameters(parameters)
+    clash = {name: chosen[name] for name in run if name in chosen and chosen[name] != run[name]}
+    if clash:
+        got = ", ".join(f"{name}={value} (run with {run[name]})" for name, value in clash.items())
+        raise ContractError(
+            f"LightGBM parameters: {got}. Set seed, threads and device in the model's declaration only."
+        )
+    fixed: Parameters = {
+        "objective": _OBJECTIVES[task],
+        "metric": metric,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        **run,
+    }
+    if task == "multiclass":
+        fixed["num_class"] = len(classes)
+    return {**DEFAULTS, **BINNING, **chosen, **fixed}

@@ -11,6 +11,7 @@ from typing import Literal
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.dbt_rules import sql_name
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column, TableContract, bounds
@@ -174,3 +175,13 @@ def _points(column: Column) -> str:
 
 def _listed(values: object) -> str:
     return ", ".join(str(value) for value in values) if isinstance(values, list | tuple) else str(values)
+
+
+def input_changes(model: Model, now: TableContract) -> tuple[ContractChange, ...]:
+    """Return how the features that a model reads have changed since its training."""
+    trained = model.contract.contract()
+    inputs = {feature.name for feature in model.spec.features}
+    read = [name for name in trained.names if name in inputs]
+    # Features that were offered to the model, and that it does not read, may change.
+    concerned = [name for name in now.names if name in read or name not in trained.names]
+    return compare_contracts(trained.only(read), now.only(concerned))

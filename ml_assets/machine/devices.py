@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Device = Literal["cpu", "gpu", "cuda"]
+from ml_assets.contracts.boosting_parameters import Device
 
 _TRY: Final = """\
 import sys

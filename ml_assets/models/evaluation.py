@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from ml_assets.logic.evaluation.serving_cost import ServingCost, example_row, size_mib
-from ml_assets.logic.monitoring.predictions import input_changes
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.gate import Attempt, GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left

@@ -23,8 +23,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
-from ml_assets.logic.promotion.log import rejections, serving_since
-from ml_assets.logic.promotion.watch import former_version
+from ml_assets.logic.promotion.log import former_version, rejections, serving_since
 from ml_assets.orchestration.groups import promotions
 
 Kind = Literal["drift", "performance"]

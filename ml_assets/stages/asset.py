@@ -8,6 +8,7 @@ from types import CodeType
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.checking import BROKEN_RULES
@@ -176,6 +177,20 @@ def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
     from ml_assets.logic.plots.drawing import as_markdown_image
 
     return dg.MetadataValue.md(as_markdown_image(svg, alt))
+
+
+def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """Return rows as a table for the UI, with six significant digits."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: _cell(it) for name, it in row.items()}) for row in rows.iter_rows(named=True)],
+        dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
+    )
+
+
+def _cell(value: object) -> str | int | float | None:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def quarantine_spec(asset: dg.AssetKey, contract: TableContract, **options: Any) -> dg.AssetSpec:  # noqa: ANN401 - as `dg.AssetSpec` takes them

@@ -14,8 +14,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.models.champions import opponents
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
-from ml_assets.stages.asset import image, stage
-from ml_assets.stages.checks.contract_rules import as_table
+from ml_assets.stages.asset import as_table, image, stage
 
 BEATS_BASELINES: Final = "challenger_beats_every_baseline"
 UNSEEN: Final = "test_rows_are_new_to_the_models"

@@ -13,8 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.evaluation.metrics import Vector
-from ml_assets.logic.tables.samples import random_rows
-from ml_assets.logic.training.encoding import encode, fit_vocabularies, target_vector, to_matrix
+from ml_assets.logic.training.encoding import encode, fit_vocabularies, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.lightgbm_threads import THREADS
 
 RATE_SMOOTHING: Final = 20

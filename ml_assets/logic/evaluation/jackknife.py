@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
-from ml_assets.logic.evaluation.student import student_probability, student_quantile
 
 Name = TypeVar("Name")
 
@@ -341,3 +340,18 @@ def confidence_words(confidence: float) -> str:
     """Return a confidence as text, with enough digits to distinguish it from 100 %."""
     digits = max(2, -math.floor(math.log10(100 * (1 - confidence))))
     return f"at {f'{100 * confidence:.{digits}f}'.rstrip('0').rstrip('.')} % confidence"
+
+
+# SciPy is imported when it is used, because that takes a third of a second.
+def student_quantile(level: float, degrees: int) -> float:
+    """Return a quantile of Student's t, at a level between 0 and 1."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, level))
+
+
+def student_probability(value: float, degrees: int) -> float:
+    """Return the probability of a value this low or lower under Student's t."""
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, value))

@@ -10,10 +10,9 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model, ModelSpec, Task
-from ml_assets.contracts.changes import ContractChange, compare_contracts
+from ml_assets.contracts.artifacts import ModelSpec, Task
+from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.table import TableContract
 from ml_assets.logic.training.encoding import check_columns
 
 DAY: Final = "day"
@@ -80,16 +79,6 @@ def score_rows(
         pl.lit(features_version).alias("features_version"),
         FEATURES,
     )
-
-
-def input_changes(model: Model, now: TableContract) -> tuple[ContractChange, ...]:
-    """Return how the features that a model reads have changed since its training."""
-    trained = model.contract.contract()
-    inputs = {feature.name for feature in model.spec.features}
-    read = [name for name in trained.names if name in inputs]
-    # Features that were offered to the model, and that it does not read, may change.
-    concerned = [name for name in now.names if name in read or name not in trained.names]
-    return compare_contracts(trained.only(read), now.only(concerned))
 
 
 def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) -> None:

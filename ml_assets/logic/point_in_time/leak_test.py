@@ -15,11 +15,9 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.words import counted
 from ml_assets.logic.point_in_time.knowledge import Event
 
 DISTANCES: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
-SHARES: Final = (0.1, 0.05, 0.01)
 _ROWS: Final = "__rows"
 _OTHER: Final = "__other"
 
@@ -125,26 +123,6 @@ def chosen_times(times: pl.Series, later: pl.Series, count: int, random: np.rand
         left[place] = 0
         chosen.append(times[place])
     return chosen
-
-
-def chance_missed(cuts: int, share: float) -> float:
-    """Return the probability of missing a leak that shows at a share of the prediction times."""
-    return float((1 - share) ** cuts)
-
-
-def power(cuts: int, days: int) -> str:
-    """Return a sentence about what a number of prediction times can miss.
-
-    A leak may show at any time, or on certain days only. In the second case, prediction times of one day count as one.
-    """
-
-    def missed(count: int) -> str:
-        return ", ".join(f"{share:.0%} with probability {chance_missed(count, share):.2g}" for share in SHARES)
-
-    return (
-        f"{counted(cuts, 'prediction time')} on {counted(days, 'day')} {'misses' if cuts == 1 else 'miss'} a leak that "
-        f"shows at a share of times: {missed(cuts)}; on a share of days only: {missed(days)}"
-    )
 
 
 @dataclass(frozen=True)

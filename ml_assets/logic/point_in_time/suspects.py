@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.artifacts import KnownTime, Task
-from ml_assets.logic.point_in_time.leak_test import chance_missed, power
+from ml_assets.contracts.words import counted
 
 BINS: Final = 50
 # A column is a suspect if it alone explains this share of the target's variance...
@@ -27,6 +27,8 @@ TIMES_THE_NEXT: Final = 10.0
 # A rebuild clears a column if the probability of missing a leak at this share of prediction times is this low.
 CLEARED_SHARE: Final = 0.1
 CLEARED_CHANCE: Final = 0.05
+SHARES: Final = (0.1, 0.05, 0.01)
+"""Shares of prediction times, or of days, for which the chance to miss a leak is reported."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,26 @@ def lone_predictors(
         if is_lone and not (event_time and _is_of_calendar(labelled[name], labelled[event_time])):
             found.append(LonePredictor(name, explained, rest, is_copy))
     return tuple(sorted(found, key=lambda suspect: -suspect.power))
+
+
+def chance_missed(cuts: int, share: float) -> float:
+    """Return the probability of missing a leak that shows at a share of the prediction times."""
+    return float((1 - share) ** cuts)
+
+
+def power(cuts: int, days: int) -> str:
+    """Return a sentence about what a number of prediction times can miss.
+
+    A leak may show at any time, or on certain days only. In the second case, prediction times of one day count as one.
+    """
+
+    def missed(count: int) -> str:
+        return ", ".join(f"{share:.0%} with probability {chance_missed(count, share):.2g}" for share in SHARES)
+
+    return (
+        f"{counted(cuts, 'prediction time')} on {counted(days, 'day')} {'misses' if cuts == 1 else 'miss'} a leak that "
+        f"shows at a share of times: {missed(cuts)}; on a share of days only: {missed(days)}"
+    )
 
 
 @dataclass(frozen=True)

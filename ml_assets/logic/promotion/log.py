@@ -10,9 +10,9 @@ from datetime import date, datetime
 from typing import Final, Literal
 
 from ml_assets.contracts.artifacts import Model, Task
+from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.monitoring.predictions import input_changes
 
 GATE: Final = "gate"
 
@@ -44,6 +44,19 @@ def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
         else:
             stack.append(version)
     return tuple(stack)
+
+
+def former_version(entries: Sequence[Promotion]) -> str | None:
+    """Return the version of the champion's predecessor, which the watch compares with.
+
+    None if there is none, and after a rollback. Also None if the champion was champion before: a person promoted it
+    again although its figures were known, so the same figures do not roll it back once more.
+    """
+    since, stack = serving_since(entries), standing(entries)
+    if since is None or since.action != "promote" or len(stack) < 2:
+        return None
+    earlier = {it.champion for it in entries if it.number < since.number}
+    return None if since.champion in earlier else stack[-2]
 
 
 def anchor(entries: Sequence[Promotion]) -> str | None:

@@ -11,12 +11,9 @@ from statistics import fmean
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary
-from ml_assets.contracts.decisions import Promotion
-from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days
+from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days, student_quantile
 from ml_assets.logic.evaluation.metrics import Metric
-from ml_assets.logic.evaluation.student import student_quantile
 from ml_assets.logic.monitoring.retraining import is_matured
-from ml_assets.logic.promotion.log import serving_since, standing
 
 ERROR_RATE: Final = 0.05
 """Error rate of all tests of one champion together. A champion that is worse by exactly the margin is rolled back in at
@@ -37,19 +34,6 @@ class WatchResult:
     former: str | None
     sentence: str
     figures: dict[str, float] = field(default_factory=dict)
-
-
-def former_version(entries: Sequence[Promotion]) -> str | None:
-    """Return the version of the champion's predecessor, which the watch compares with.
-
-    None if there is none, and after a rollback. Also None if the champion was champion before: a person promoted it
-    again although its figures were known, so the same figures do not roll it back once more.
-    """
-    since, stack = serving_since(entries), standing(entries)
-    if since is None or since.action != "promote" or len(stack) < 2:
-        return None
-    earlier = {it.champion for it in entries if it.number < since.number}
-    return None if since.champion in earlier else stack[-2]
 
 
 def compare_with_former(

@@ -1,4 +1,4 @@
-"""Encode rows as numbers: the only encoding of features and targets, for training and for prediction.
+"""Encode rows as numbers, and sample them: the only encoding of features and targets, in training and prediction.
 
 Not here: training (see `ml_assets.logic.training.model`).
 """
@@ -210,3 +210,15 @@ def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[
             "Materialize importances again on this training set."
         )
     return tuple(feature for feature in summary.features if feature.name in set(names))
+
+
+def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """Return at most `size` row numbers, drawn without replacement, in ascending order; equal seeds give equal rows.
+
+    Taking every n-th row instead would follow patterns in the order of the rows: of pairs, it could take only one side.
+    The generator is not advanced if all rows are taken.
+    """
+    index = np.arange(rows) if isinstance(rows, int) else rows
+    if len(index) <= size:
+        return index
+    return np.sort(draw.choice(index, size, replace=False))

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
-from ml_assets.logic.tables.samples import random_rows
-from ml_assets.logic.training.encoding import Matrix, Vector, encode, target_vector, to_matrix
+from ml_assets.logic.training.encoding import Matrix, Vector, encode, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.model import load_booster, mean_contributions, raw_scores
 
 if TYPE_CHECKING:

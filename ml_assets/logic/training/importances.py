@@ -15,13 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
+from ml_assets.contracts.boosting_parameters import full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.tables.samples import random_rows
-from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, target_vector, to_matrix
+from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.explanation import EncodedRows, Scoring, gains, permutation_losses, share_of_total
 from ml_assets.logic.training.model import Binned, bin_rows, boost, mean_contributions, target_offset
-from ml_assets.logic.training.parameters import full_parameters
 
 OnFold = Callable[[int, int], None]
 

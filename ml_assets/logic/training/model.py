@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, Unseen
-from ml_assets.contracts.boosting_parameters import DERIVED
+from ml_assets.contracts.boosting_parameters import DERIVED, Device, Parameters, full_parameters
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.training.encoding import (
     Matrix,
@@ -30,7 +30,6 @@ from ml_assets.logic.training.encoding import (
 )
 from ml_assets.logic.training.lightgbm_threads import THREADS
 from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
-from ml_assets.logic.training.parameters import Device, Parameters, full_parameters
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset

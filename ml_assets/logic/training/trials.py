@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import Feature, Record, Task, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.boosting_parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
 from ml_assets.logic.training.model import Binned, bin_training_set, boost, raw_scores
-from ml_assets.logic.training.parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
 
 if TYPE_CHECKING:
     from lightgbm.callback import CallbackEnv

@@ -17,6 +17,7 @@ from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.quarantine import store_rejected
 from ml_assets.logic.tables.rejected import rejected_rows
+from ml_assets.stages.asset import as_table
 
 
 def check_name(rule: str) -> str:
@@ -104,20 +105,6 @@ def _broken(report: Report, finding: RuleResult) -> dict[str, Any]:
     return {
         "broken": finding.broken, "share": finding.share, **days, **samples, "finding": report.sentence(finding),
     }  # fmt: skip
-
-
-def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
-    """Return rows as a table for the UI, with six significant digits."""
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: _cell(it) for name, it in row.items()}) for row in rows.iter_rows(named=True)],
-        dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
-    )
-
-
-def _cell(value: object) -> str | int | float | None:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    return value if value is None or isinstance(value, int) else str(value)
 
 
 def reject(

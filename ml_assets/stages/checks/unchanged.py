@@ -17,7 +17,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.leak_test import LateChange, changed_after_known
 from ml_assets.models.plan import DAY, ModelPlan, table_key
 from ml_assets.provenance.lineage import code_behind
-from ml_assets.stages.checks.contract_rules import as_table
+from ml_assets.stages.asset import as_table
 from ml_assets.stages.checks.expectations import artifacts_with_same_columns
 
 UNCHANGED = "features_stay_as_they_were_published"

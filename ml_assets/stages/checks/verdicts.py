@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.states import State, describe_states, state_of_all
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import RetrainingFinding, Rules
-from ml_assets.stages.checks.contract_rules import as_table
+from ml_assets.stages.asset import as_table
 
 DRIFT: Final = "drift_is_within_the_limits"
 PERFORMANCE: Final = "performance_is_as_promised"

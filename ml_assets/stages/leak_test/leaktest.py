@@ -25,7 +25,8 @@ from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.knowledge import known_times
-from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
+from ml_assets.logic.point_in_time.leak_test import Leak
+from ml_assets.logic.point_in_time.suspects import SHARES, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models.leaks import newest_record, record_asset
 from ml_assets.models.plan import DAY, ModelPlan

@@ -1,5 +1,6 @@
 """Jackknife intervals and comparisons, against plain loops that leave the rows out and count again."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean, stdev
@@ -19,10 +20,11 @@ from ml_assets.logic.evaluation.jackknife import (
     lower_bound,
     p_value,
     spread_of_days,
+    student_probability,
+    student_quantile,
 )
 from ml_assets.logic.evaluation.metrics import METRICS, Metric
 from ml_assets.logic.evaluation.operating_point import operating_metrics
-from ml_assets.logic.evaluation.student import student_quantile
 from tests.logic.gate import compared, jackknife_error
 
 a_law = settings(deadline=None, max_examples=60)
@@ -347,3 +349,16 @@ def test_no_confidence_below_one_is_written_as_100_percent(confidence: float, wo
 @pytest.mark.parametrize(("difference", "expected"), [(-0.1, 0.0), (0.0, 1.0), (0.1, 1.0)])
 def test_a_difference_without_an_error_is_taken_as_exact(difference: float, expected: float) -> None:
     assert expected == p_value(difference, 0.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("level", "degrees", "expected"),
+    [(0.95, 9, 1.8331), (0.95, 29, 1.6991), (0.975, 60, 2.0003), (0.98, 3, 3.4819), (0.98, 41, 2.1212), (0.5, 9, 0.0)],
+)
+def test_quantiles_and_probabilities_are_those_of_the_tables(level: float, degrees: int, expected: float) -> None:
+    assert pytest.approx(expected, abs=5e-5) == student_quantile(level, degrees)
+    assert pytest.approx(level, abs=5e-6) == student_probability(expected, degrees)
+
+
+def test_an_infinite_value_has_probability_zero_or_one() -> None:
+    assert (0.0, 1.0) == (student_probability(-math.inf, 7), student_probability(math.inf, 7))

@@ -8,16 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
+from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.monitoring.predictions import (
-    check_inputs,
-    check_question,
-    input_changes,
-    prediction_id,
-    score_rows,
-)
+from ml_assets.logic.monitoring.predictions import check_inputs, check_question, prediction_id, score_rows
 from tests.records import record
 
 SPEC = record(

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.point_in_time.knowledge import Event
-from ml_assets.logic.point_in_time.leak_test import (
-    Leak,
-    chance_missed,
-    changed_after_known,
-    chosen_times,
-    differences,
-    power,
-)
+from ml_assets.logic.point_in_time.leak_test import Leak, changed_after_known, chosen_times, differences
+from ml_assets.logic.point_in_time.suspects import chance_missed, power
 
 AT = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 values = st.none() | st.floats(allow_nan=True)

@@ -9,7 +9,8 @@ import pytest
 from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
+from ml_assets.logic.promotion.log import former_version
+from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
 from tests.logic.gate import jackknife_error
 from tests.records import record
 

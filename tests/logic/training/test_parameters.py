@@ -2,9 +2,8 @@
 
 import pytest
 
-from ml_assets.contracts.boosting_parameters import DERIVED, SETTABLE
+from ml_assets.contracts.boosting_parameters import DEFAULTS, DERIVED, SETTABLE, canonical_parameters, full_parameters
 from ml_assets.contracts.errors import ContractError
-from ml_assets.logic.training.parameters import DEFAULTS, canonical_parameters, full_parameters
 from tests.adapters.lightgbm import _ConfigAliases
 
 
