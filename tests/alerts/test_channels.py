@@ -1,6 +1,5 @@
 """The channels against real servers of this machine: HTTP and SMTP."""
 
-import json
 import logging
 import socket
 import threading
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from aiosmtpd.controller import Controller
 
 from ml_assets.alerts.channels import AppriseChannel, ChannelError, LogChannel, Message
 from ml_assets.alerts.resource import KINDS, AlertSettingsError
+from tests.http_server import body_of, http_server
 
 ALL = frozenset(KINDS)
 HIDDEN = "a-long-secret-in-the-path"
@@ -56,26 +56,15 @@ class Received:
 def web() -> Iterator[Received]:
     received = Received()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.requests.append((self.headers["X-Key"], json.loads(body)))
-            if received.release is not None:
-                received.release.wait(10)
-            self.send_response(received.status)
-            self.end_headers()
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        received.requests.append((request.headers["X-Key"], body_of(request)))
+        if received.release is not None:
+            received.release.wait(10)
+        request.send_response(received.status)
+        request.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield received
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http_server(answer) as received.port:
+        yield received
 
 
 @dataclass

@@ -345,9 +345,7 @@ def test_an_unreadable_alert_is_reported_and_does_not_stop_the_others(
 
 NAMES = st.sampled_from("abcdefgh")
 STEP = st.tuples(
-    st.lists(NAMES, max_size=4),
-    st.sampled_from(["up", "up", "refuses", "silent", "dies before"]),
-    st.integers(0, 90),
+    st.lists(NAMES, max_size=4), st.sampled_from(["up", "up", "refuses", "silent", "dies before"]), st.integers(0, 90)
 )
 
 

@@ -218,10 +218,7 @@ def test_a_backtest_is_stored_as_an_artifact_with_its_inputs_and_a_page(tmp_path
     seen: list[date] = []
 
     ref = run_backtest(
-        planned(),
-        lake,
-        BacktestRequest(FIRST, until, ("never", "weekly")),
-        on_day=lambda day, *_: seen.append(day),
+        planned(), lake, BacktestRequest(FIRST, until, ("never", "weekly")), on_day=lambda day, *_: seen.append(day)
     )
 
     stored: Simulation = lake.get(ref, Simulation)

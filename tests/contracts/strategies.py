@@ -13,7 +13,7 @@ from ml_assets.contracts.table import Column, Relationship, TableContract
 SHOPS = pl.DataFrame({"shop": [1, 2, 3, 5, 8]}, schema={"shop": pl.Int64})
 OTHERS = {"shops": SHOPS}
 WHOLE = {pl.Int8(): 7, pl.Int32(): 31, pl.Int64(): 63}
-TYPES = (*WHOLE, pl.Float32(), pl.Float64(), pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us"))
+TYPES = (*WHOLE, *[pl.Float32(), pl.Float64()] * 2, pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us"))
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -23,9 +23,8 @@ def any_value(dtype: pl.DataType, *, is_finite: bool = False) -> st.SearchStrate
         return st.integers(-(2 ** WHOLE[dtype]), 2 ** WHOLE[dtype] - 1) | st.integers(-9, 9)
     if dtype in {pl.Float32(), pl.Float64()}:
         width = 32 if dtype == pl.Float32 else 64
-        return st.floats(width=width, allow_nan=not is_finite, allow_infinity=not is_finite) | st.integers(-9, 9).map(
-            float
-        )
+        finite = st.floats(width=width, allow_nan=False, allow_infinity=False) | st.integers(-9, 9).map(float)
+        return finite if is_finite else finite | st.sampled_from([math.nan, math.inf, -math.inf])
     return {
         pl.String(): st.text(max_size=3),
         pl.Boolean(): st.booleans(),
@@ -86,14 +85,6 @@ def contracts(draw: Draw) -> TableContract:
     )
 
 
-def frames_of(contract: TableContract, *, min_size: int = 0) -> st.SearchStrategy[pl.DataFrame]:
-    """Any few rows that keep a contract."""
-    row = st.tuples(*(good_value(column) for column in contract.columns))
-    groups = [[contract.names.index(name) for name in rule.columns] for rule in contract.rules if rule.kind == "unique"]
-    rows = st.lists(row, min_size=min_size, max_size=6, unique_by=tuple(map(_values_at, groups)) or None)
-    return rows.map(lambda rows: frame(rows, contract))
-
-
 def any_frame(contract: TableContract) -> st.SearchStrategy[pl.DataFrame]:
     """Any few rows of a contract's columns and types."""
     row = st.tuples(*(good_value(column) | any_value(column.dtype) | st.none() for column in contract.columns))
@@ -105,17 +96,6 @@ def any_frame(contract: TableContract) -> st.SearchStrategy[pl.DataFrame]:
 def frame(rows: Sequence[Sequence[object]], contract: TableContract) -> pl.DataFrame:
     """Return rows as a frame of a contract's columns."""
     return pl.DataFrame(rows, schema=contract.schema, orient="row")
-
-
-def _values_at(places: Sequence[int]) -> Callable[[Sequence[object]], object]:
-    """Return what must differ between rows; a missing value of a single column differs from any other."""
-
-    def values(row: Sequence[object]) -> object:
-        if len(places) == 1:
-            return object() if row[places[0]] is None else row[places[0]]
-        return tuple(row[place] for place in places)
-
-    return values
 
 
 NAN = "NaN"

@@ -6,22 +6,14 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.checking import Report, broken_row_rules, check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import SHAPE, Column, Relationship, Rule, TableContract
-from tests.contracts.strategies import (
-    OTHERS,
-    SHOPS,
-    any_frame,
-    any_value,
-    broken_by_hand,
-    contracts,
-    frames_of,
-)
+from ml_assets.contracts.table import SHAPE, Column, Relationship, TableContract
+from tests.contracts.strategies import OTHERS, any_frame, broken_by_hand, contracts
 
 ORDERS = TableContract(
     name="orders",
@@ -58,12 +50,8 @@ def orders(count: int = 4) -> pl.DataFrame:
 def with_first(column: str, value: object, rows: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return rows, good ones if none are given, with another value in one cell."""
     rows = orders() if rows is None else rows
-    return rows.with_columns(
-        pl.when(pl.int_range(pl.len()) == 0)
-        .then(pl.lit(value, dtype=rows.schema[column]))
-        .otherwise(column)
-        .alias(column)
-    )
+    cell = pl.lit(value, dtype=rows.schema[column])
+    return rows.with_columns(pl.when(pl.int_range(pl.len()) == 0).then(cell).otherwise(column).alias(column))
 
 
 def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any) -> dict[str, str]:
@@ -219,16 +207,7 @@ def findings(report: Report) -> list[tuple[str, int, int, dict[str, int], list[d
 # ---------------------------------------------------------------- laws
 
 
-@settings(max_examples=40)
-@given(st.data())
-def test_rows_generated_from_a_contract_satisfy_it(data: st.DataObject) -> None:
-    contract = data.draw(contracts())
-    rows = data.draw(frames_of(contract))
-
-    assert () == check_table(rows, contract, others=OTHERS).sentences
-
-
-@settings(max_examples=40)
+@settings(max_examples=80)
 @given(st.data())
 def test_the_findings_are_those_of_a_count_by_hand(data: st.DataObject) -> None:
     contract = data.draw(contracts())
@@ -237,47 +216,6 @@ def test_the_findings_are_those_of_a_count_by_hand(data: st.DataObject) -> None:
     report = check_table(rows, contract, others=OTHERS)
 
     assert broken_by_hand(rows, contract) == {f.rule.name: f.broken for f in report.broken}
-
-
-@settings(max_examples=40)
-@given(st.data())
-def test_a_corrupted_cell_is_found_by_the_rule_it_breaks_and_by_none_of_other_columns(data: st.DataObject) -> None:
-    contract = data.draw(contracts())
-    assume(len(contract.rules) > 1)
-    rule = data.draw(st.sampled_from(contract.rules[1:]))
-    rows = data.draw(frames_of(contract, min_size=2 if rule.kind == "unique" else 1))
-    column = data.draw(st.sampled_from(rule.columns))
-    if len(rule.columns) > 1:  # one cell can only double a row that shares the others' values already
-        rest = [name for name in rule.columns if name != column]
-        rows = rows.with_columns(pl.col(name).gather([1, *range(1, rows.height)]) for name in rest)
-        assume(not check_table(rows, contract, others=OTHERS).broken)
-    value = data.draw(breaking(rule, contract.column(column), rows))
-
-    found = check_table(with_first(column, value, rows), contract, others=OTHERS).broken
-
-    assert rule.name in {finding.rule.name for finding in found}
-    assert [] == [finding.rule.name for finding in found if column not in finding.rule.columns]
-    assert [1] * len(found) == [finding.broken - (finding.rule.kind == "unique") for finding in found]
-
-
-def breaking(rule: Rule, column: Column, rows: pl.DataFrame) -> st.SearchStrategy[Any]:
-    """Values that break a rule where they come to stand in the first row."""
-    match rule.kind:
-        case "not_null":
-            return st.none()
-        case "unique":
-            alone = len(rule.columns) == 1
-            there = [value for value in rows[column.name].to_list()[1:2] if value is not None or not alone]
-            return st.sampled_from(there) if there else st.nothing()
-        case "accepted_values":
-            return any_value(column.dtype).filter(lambda value: value not in rule.accepted_values)
-        case "relationship":
-            return st.integers(-9, 99).filter(lambda value: value not in SHOPS["shop"])
-        case _:
-            low, high = rule.minimum, rule.maximum
-            return any_value(column.dtype).filter(
-                lambda value: (low is not None and value < low) or (high is not None and value > high)
-            )
 
 
 @settings(max_examples=40)

@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -53,31 +52,6 @@ def test_pandera_finds_the_same_rules_broken(data: st.DataObject) -> None:
     report = check_table(rows, contract, others=OTHERS)
 
     assert {finding.rule.name for finding in report.broken} == broken_in_pandera(rows, contract)
-
-
-def test_pandera_knows_ranges_with_one_end() -> None:
-    contract = TableContract("t", (Column("x", pl.Int64(), minimum=1), Column("y", pl.Int64(), maximum=1)))
-
-    assert {"x is at least 1", "y is at most 1"} == broken_in_pandera(pl.DataFrame({"x": [0], "y": [2]}), contract)
-
-
-def test_pandera_finds_missing_wrong_and_strange_columns() -> None:
-    contract = TableContract("t", (Column("x", pl.Int64()), Column("y", pl.Int64())))
-    rows = pl.DataFrame({"x": ["a"], "z": [1]})
-
-    assert {"column_in_schema", "column_in_dataframe", "dtype('Int64')"} == broken_in_pandera(rows, contract)
-
-
-def test_a_rule_that_warns_is_a_warning_in_pandera() -> None:
-    contract = TableContract(
-        "t", (Column("x", pl.Int64(), is_nullable=False),), warnings=frozenset({"x is never missing"})
-    )
-    rows = pl.DataFrame({"x": [None]}, schema=contract.schema)
-
-    with pytest.warns(Warning, match="x is never missing"):
-        to_pandera(contract).validate(rows)
-    with warnings.catch_warnings(action="error"):
-        to_pandera(contract).validate(pl.DataFrame({"x": [1]}))
 
 
 def test_a_request_has_a_property_for_each_feature() -> None:

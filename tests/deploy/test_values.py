@@ -20,6 +20,7 @@ from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 from tests.adapters.dagster import dagster_instance_config, process_config
 from tests.adapters.dagster_daemon import create_run_for_test
 from tests.deploy.kube import as_kubernetes_reads_it
+from tests.http_server import write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/values.yaml").read_text(encoding="utf-8"))
@@ -29,21 +30,12 @@ WORKLOADS = {"webserver": VALUES["dagsterWebserver"], "daemon": VALUES["dagsterD
 ACCOUNT = str(Path(SERVICE_TOKEN_FILENAME).parent)
 NAMED_BY_LAUNCHER = ".runLauncher.config.customRunLauncher.config.postgres_password_secret"
 
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-clusters: [{name: none, cluster: {server: "http://127.0.0.1:9"}}]
-contexts: [{name: none, context: {cluster: none, user: none}}]
-users: [{name: none, user: {}}]
-current-context: none
-"""
-
 
 @pytest.fixture(scope="module")
 def run_pod(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """Return the job that the launcher of the values would create for a run, without a cluster."""
     folder = tmp_path_factory.mktemp("launcher")
-    (folder / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
+    write_kubeconfig(folder / "kubeconfig", 9)
     found = getattr(importlib.import_module(LAUNCHER["module"]), LAUNCHER["class"])
     given = {**LAUNCHER["config"], "load_incluster_config": False, "kubeconfig_file": str(folder / "kubeconfig")}
     config = process_config(Shape(found.config_type()), given)

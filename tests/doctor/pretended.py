@@ -1,13 +1,12 @@
 """A test double of the Kubernetes API: a small HTTP server with the requests of the doctor."""
 
-import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.http_server import kubernetes_api
 
 
 @dataclass
@@ -25,7 +24,7 @@ class Pretended:
     pods: list[Mapping[str, Any]] = field(default_factory=list)
     jobs: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    def answer(self, _: str, path: str, __: Mapping[str, str], body: Any) -> tuple[int, Mapping[str, Any]]:
         if path.startswith(self.forbidden):
             return 403, {}
         if path == "/version/":
@@ -45,56 +44,16 @@ class Pretended:
 @contextmanager
 def serving(cluster: Pretended, kubeconfig: Path) -> Iterator[None]:
     """Serve a pretended cluster, and write the file that leads there."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer({})
-
-        def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def _answer(self, body: Mapping[str, Any]) -> None:
-            status, said = cluster.answer(self.path, body)
-            data = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    write_kubeconfig(kubeconfig, server.server_port)
-    try:
+    with kubernetes_api(cluster.answer, kubeconfig, "ml"):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-def write_kubeconfig(path: Path, port: int) -> None:
-    path.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1", "kind": "Config", "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                "users": [{"name": "u", "user": {"token": "open-sesame"}}],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
-            }
-        )
-    )  # fmt: skip
-
-
-def node(name: str = "n1", *, gpus: int = 0, product: str = "", closed: bool = False) -> Any:
+def node(*, gpus: int = 0, product: str = "", closed: bool = False) -> Any:
     return {
         "metadata": {"name": "n1", "labels": {"nvidia.com/gpu.product": product} if product else {}},
         "spec": {"unschedulable": True} if closed else {},
-        "status": {
-            "allocatable": {"cpu": "4", **({"nvidia.com/gpu": str(gpus)} if gpus else {})},
-        },
-    }  # fmt: skip
+        "status": {"allocatable": {"cpu": "4", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}},
+    }
 
 
 def pod(name: str) -> Any:

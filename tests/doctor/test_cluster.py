@@ -9,7 +9,8 @@ import yaml
 from ml_assets.doctor.checks import Finding
 from ml_assets.doctor.cluster import NEEDED, GpuNeed, cluster
 from ml_assets.doctor.network import LISTENS
-from tests.doctor.pretended import Pretended, listening, node, pod, serving, write_kubeconfig
+from tests.doctor.pretended import Pretended, listening, node, pod, serving
+from tests.http_server import write_kubeconfig
 
 LAUNCHER: Final = {
     "service_account_name": "dagster", "instance_config_map": "instance", "dagster_home": "/home",

@@ -149,9 +149,7 @@ def test_our_own_event_log_is_postgres_too_also_after_the_one_that_the_chart_wri
     require_settings()
 
 
-def test_a_code_location_is_given_its_instance_and_needs_no_dagster_yaml(
-    tmp_path: Path,
-) -> None:
+def test_a_code_location_is_given_its_instance_and_needs_no_dagster_yaml(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").unlink()
 
     require_settings(instance=False)

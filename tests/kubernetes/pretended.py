@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import yaml
+from tests.http_server import kubernetes_api
 
 ROOT = Path(__file__).parents[3]
 RECORDED = Path(__file__).parent / "recorded"
@@ -71,10 +69,7 @@ def ends(
     state = {"terminated": {"exitCode": exit_code, "reason": reason or ("Error" if exit_code else "Completed")}}
     pod["status"] = status("Failed" if exit_code else "Succeeded", state)
     condition = {"type": "Failed", "reason": "BackoffLimitExceeded"} if exit_code else {"type": "Complete"}
-    job["status"] = {
-        "conditions": [{**condition, "status": "True"}],
-        "failed" if exit_code else "succeeded": 1,
-    }
+    job["status"] = {"conditions": [{**condition, "status": "True"}], "failed" if exit_code else "succeeded": 1}
 
 
 def out_of_memory(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
@@ -141,7 +136,6 @@ class PretendedCluster:
     deleted: list[str] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
-    url: str = ""
     _threads: list[threading.Thread] = field(default_factory=list)
 
     @property
@@ -221,41 +215,8 @@ class PretendedCluster:
 def pretended_cluster(folder: Path) -> Iterator[PretendedCluster]:
     """Serve a pretended cluster, with a `kubeconfig` for it in a folder."""
     cluster = PretendedCluster()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            url = urlsplit(self.path)
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            status, found = cluster.answer(self.command, url.path, query, body)
-            data = (found if isinstance(found, str) else json.dumps(found)).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if isinstance(found, str) else "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the server's names
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    cluster.url = f"http://127.0.0.1:{server.server_address[1]}"
-    named = {"name": "pretended", "cluster": {"server": cluster.url}}
-    context = {"name": "pretended", "context": {"cluster": "pretended", "user": "nobody", "namespace": "shop"}}
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "pretended", "clusters": [named],
-        "contexts": [context], "users": [{"name": "nobody", "user": {}}],
-    }  # fmt: skip
-    (folder / "kubeconfig").write_text(yaml.safe_dump(config), encoding="utf-8")
-    try:
-        yield cluster
-    finally:
-        cluster.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with kubernetes_api(cluster.answer, folder / "kubeconfig", "shop"):
+        try:
+            yield cluster
+        finally:
+            cluster.close()

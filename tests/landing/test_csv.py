@@ -131,25 +131,14 @@ def test_a_tab_may_be_declared_as_in_yaml_without_double_quotes() -> None:
         ({"escape": '"'}, "must differ; without 'escape' quotes are doubled"),
         ({"decimal": ",", "thousands": ","}, "'decimal' and 'thousands' must differ"),
         ({"encoding": "latin-11"}, "is not the encoding of a text file"),
-        *(
-            ({"encoding": it}, "is not the encoding of a text file; expected for example utf-8, latin-1")
-            for it in [
-                "rot13",
-                "base64",
-                "punycode",
-                "idna",
-                "utf-7",
-                "UTF7",
-                "unicode_escape",
-                "raw_unicode_escape",
-                "undefined",
-            ]
-        ),
+        *(({"encoding": it}, "is not the encoding of a text file; expected for example utf-8, latin-1")
+          for it in ("rot13", "base64", "punycode", "idna", "utf-7", "UTF7", "unicode_escape", "raw_unicode_escape",
+                     "undefined")),
         ({"date_format": "%d.%m.%y"}, "%y is a two-digit year"),
         ({"timestamp_format": "%d.%m.%Y %Q"}, "'%Q' is not a directive; expected some of %Y, %m"),
         ({"date_format": "%d.%m"}, "expected a year"),
     ],
-)
+)  # fmt: skip
 def test_an_invalid_dialect_is_rejected(dialect: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CsvDialect.model_validate(dialect)

@@ -85,11 +85,7 @@ INEXACT = "of its values is not exactly representable as"
         (pa.array([at(2024, 1, 2, 1)]), DATE, f"'x' is timestamp in microseconds, and 1 {INEXACT} date"),
         (pa.array([0], pa.timestamp("us", "UTC")), VARCHAR, "'x' is timestamp in microseconds with time zone, exp"),
         (pa.array(["2024-01-02"]), TIMESTAMP, f"'x' is varchar, and 1 {INEXACT} timestamp"),
-        (
-            pa.array(["02.01.2024", "2024-01-02"]),
-            DATE,
-            f"{INEXACT} date, the first in row 1; expected texts in ISO",
-        ),
+        (pa.array(["02.01.2024", "2024-01-02"]), DATE, f"{INEXACT} date, the first in row 1; expected texts in ISO"),
         (pa.array(["1"]), BIGINT, "'x' is varchar, expected bigint"),
         (pa.array([1]), VARCHAR, "'x' is bigint, expected varchar"),
         (pa.array([True]), BIGINT, "'x' is boolean, expected bigint"),

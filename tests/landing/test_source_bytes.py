@@ -1,16 +1,15 @@
 """A source file that comes slowly, without an end, or packed a thousandfold is refused before it fills memory."""
 
 import gzip
-import http.server
 import io
 import itertools
 import os
-import threading
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +20,7 @@ from pyarrow import parquet
 from ml_assets.lake.errors import SourceError
 from ml_assets.landing import source_bytes
 from ml_assets.landing.sources import Source
+from tests.http_server import http_server
 
 SCHEMA = {"n": pl.Int64()}
 MIB = 2**20
@@ -30,25 +30,19 @@ MIB = 2**20
 def serving(sends: Callable[[], Iterable[bytes]], length: int | None) -> Iterator[str]:
     """Yield the address of a server that sends these pieces to every client."""
 
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            if length is not None:
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            try:
-                for piece in sends():
-                    self.wfile.write(piece)
-            except OSError:
-                return  # the client has disconnected
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if length is not None:
+            request.send_header("Content-Length", str(length))
+        request.end_headers()
+        try:
+            for piece in sends():
+                request.wfile.write(piece)
+        except OSError:
+            return  # the client has disconnected
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/rows.csv"
-        server.shutdown()
+    with http_server(answer) as port:
+        yield f"http://127.0.0.1:{port}/rows.csv"
 
 
 def a_byte_at_a_time() -> Iterator[bytes]:

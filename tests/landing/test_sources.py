@@ -122,10 +122,7 @@ def test_a_column_may_begin_with_the_letters_that_mark_other_kinds_of_files(name
         ("n,x,word,flag,day\n", r"missing \['at'\], unknown \[\]"),
         (TEXT.replace("word", "wort"), r"missing \['word'\], unknown \['wort'\]"),
         (TEXT.replace("\n1,", "\none,"), r"'n' has 1 value that is not bigint, on line 2 \('one'\); expected a number"),
-        (
-            TEXT.replace("\n1,", "\n1.5,"),
-            r"'n' has .* on line 2 \('1\.5'\); it is not a whole number, declare",
-        ),
+        (TEXT.replace("\n1,", "\n1.5,"), r"'n' has .* on line 2 \('1\.5'\); it is not a whole number, declare"),
         (TEXT.replace("\n1,", "\n9223372036854775808,"), "'n' has .* on line 2 .*; it does not fit bigint exactly"),
         (TEXT.replace("1e3", "nan"), r"'x' has 1 .* not double, on line 4 \('nan'\).* add it to 'null_values'"),
         (TEXT.replace("0.5", "-Infinity"), r"'x' has 1 .* on line 2 \('-Infinity'\).* add it to 'null_values'"),

@@ -23,101 +23,67 @@ def at(*parts: int) -> datetime:
     return datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001 - naive UTC is the house's form
 
 
-@pytest.mark.parametrize(
-    ("text", "dtype", "dialect", "expected"),
-    [
-        ("1", BIGINT, {}, 1),
-        (" +7 ", BIGINT, {}, 7),
-        ("1.0", BIGINT, {}, 1),
-        ("-3.000000", BIGINT, {}, -3),
-        ("9007199254740993.0", BIGINT, {}, 9007199254740993),
-        ("9223372036854775807", BIGINT, {}, 2**63 - 1),
-        ("1.5", BIGINT, {}, None),
-        ("1e3", BIGINT, {}, None),  # how a spreadsheet shortens long numbers
-        ("9223372036854775808", BIGINT, {}, None),
-        ("128", pl.Int8(), {}, None),
-        ("1,000", BIGINT, {}, None),
-        ("1,000", BIGINT, {"thousands": ","}, 1000),
-        ("1,00", BIGINT, {"thousands": ","}, None),
-        ("1.234.567", BIGINT, {"decimal": ",", "thousands": "."}, 1234567),
-        ("1234567", BIGINT, {"decimal": ",", "thousands": "."}, 1234567),
-        ("1.23", BIGINT, {"decimal": ",", "thousands": "."}, None),
-        ("12 345", BIGINT, {"thousands": " "}, 12345),
-        ("0.1", DOUBLE, {}, 0.1),
-        (".5", DOUBLE, {}, 0.5),
-        ("-1.5e-3", DOUBLE, {}, -0.0015),
-        ("1,5", DOUBLE, {}, None),
-        ("1,5", DOUBLE, {"decimal": ","}, 1.5),
-        ("1.5", DOUBLE, {"decimal": ","}, None),
-        ("1.234,5", DOUBLE, {"decimal": ",", "thousands": "."}, 1234.5),
-        ("1,5", DOUBLE, {"thousands": ","}, None),
-        ("9007199254740992", DOUBLE, {}, 2.0**53),
-        ("9007199254740993", DOUBLE, {}, None),
-        ("9007199254740993.0", DOUBLE, {}, None),
-        ("9.007199254740993e15", DOUBLE, {}, None),
-        ("-9007199254740993", DOUBLE, {}, None),
-        ("9007199254740993,00", DOUBLE, {"decimal": ","}, None),
-        ("1152921504606846976", DOUBLE, {}, 2.0**60),
-        ("6.02214076e23", DOUBLE, {}, 6.02214076e23),
-        ("1.2345678901234567e+20", DOUBLE, {}, 1.2345678901234567e20),
-        ("100000000000000000000000", DOUBLE, {}, 1e23),
-        ("1e-400", DOUBLE, {}, None),
-        ("-0.00e-400", DOUBLE, {}, 0.0),
-        ("5e-324", DOUBLE, {}, 5e-324),
-        ("1e-50", pl.Float32(), {}, None),
-        ("16777217", pl.Float32(), {}, None),
-        ("16777217.0", pl.Float32(), {}, None),
-        ("1e30", pl.Float32(), {}, 1.0000000150474662e30),
-        ("NaN", DOUBLE, {}, None),
-        ("inf", DOUBLE, {}, None),
-        ("1e400", DOUBLE, {}, None),
-        ("0x1F", DOUBLE, {}, None),
-        ("1_000", DOUBLE, {}, None),
-        ("5-", DOUBLE, {}, None),
-        ("True", pl.Boolean(), {}, True),
-        ("F", pl.Boolean(), {}, False),
-        ("yes", pl.Boolean(), {}, None),
-    ],
-)
-def test_a_number_equals_its_text_or_is_rejected(text: str, dtype: pl.DataType, dialect: Any, expected: Any) -> None:
-    assert expected == value(text, dtype, **dialect)
+COMMA, GERMAN = {"decimal": ","}, {"decimal": ",", "thousands": "."}
+NUMBERS: list[tuple[pl.DataType, dict[str, str], dict[str, Any]]] = [
+    (BIGINT, {}, {"1": 1, " +7 ": 7, "1.0": 1, "-3.000000": -3, "9007199254740993.0": 9007199254740993,
+                  "9223372036854775807": 2**63 - 1}),
+    (BIGINT, {"thousands": ","}, {"1,000": 1000}),
+    (BIGINT, {"thousands": " "}, {"12 345": 12345}),
+    (BIGINT, GERMAN, {"1.234.567": 1234567, "1234567": 1234567}),
+    (DOUBLE, {}, {"0.1": 0.1, ".5": 0.5, "-1.5e-3": -0.0015, "9007199254740992": 2.0**53, "5e-324": 5e-324,
+                  "1152921504606846976": 2.0**60, "6.02214076e23": 6.02214076e23, "-0.00e-400": 0.0,
+                  "1.2345678901234567e+20": 1.2345678901234567e20, "100000000000000000000000": 1e23}),
+    (DOUBLE, COMMA, {"1,5": 1.5}),
+    (DOUBLE, GERMAN, {"1.234,5": 1234.5}),
+    (pl.Float32(), {}, {"1e30": 1.0000000150474662e30}),
+    (pl.Boolean(), {}, {"True": True, "F": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "dialect", "expected"), NUMBERS)
+def test_a_number_equals_its_text(dtype: pl.DataType, dialect: Any, expected: dict[str, Any]) -> None:
+    assert expected == {text: value(text, dtype, **dialect) for text in expected}
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2017-01-01T06:00:42Z", at(2017, 1, 1, 6, 0, 42)),
-        ("2017-01-01 06:00", at(2017, 1, 1, 6)),
-        ("2017-01-01T06:00:42.1234560", at(2017, 1, 1, 6, 0, 42, 123456)),
-        ("2017-01-01T06:00:42.5+05:30", at(2017, 1, 1, 0, 30, 42, 500000)),
-        ("2017-01-01T23:00:00-0800", at(2017, 1, 2, 7)),
-        ("0001-01-01T00:00:00", at(1, 1, 1)),
-        ("2017-01-01T06:00:42.1234567", None),  # finer than a microsecond
-        ("2017-01-01", None),  # the time of day would be a guess
-        ("2017-02-30T06:00:00", None),
-        ("2017-01-01T24:00:00", None),
-        ("2016-12-31T23:59:60", None),
-        ("0001-01-01T00:00:00+01:00", None),
-        ("0000-01-01T00:00:00", None),
-        ("03/04/2024 10:00", None),
-        ("20170101T060042Z", None),
-        ("2017-1-1 6:00", None),
-    ],
-)
-def test_without_a_declared_format_a_time_is_iso_8601_and_converted_to_utc(text: str, expected: Any) -> None:
-    assert expected == value(text, TIMESTAMP)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2024-03-04", date(2024, 3, 4)), ("2024-03-04 00:00:00.000", date(2024, 3, 4)),
-        ("2024-03-04T00:00:00Z", date(2024, 3, 4)), ("2024-03-04 00:00:01", None), ("2023-02-29", None),
-        ("24-03-04", None), ("03/04/2024", None), ("20240304", None), ("10000-01-01", None),
+    ("dtype", "dialect", "texts"),
+    [  # a spreadsheet shortens long numbers as in 1e3
+        (BIGINT, {}, ["1.5", "1e3", "9223372036854775808", "1,000"]), (pl.Int8(), {}, ["128"]),
+        (BIGINT, {"thousands": ","}, ["1,00"]), (BIGINT, GERMAN, ["1.23"]),
+        (DOUBLE, {}, ["1,5", "9007199254740993", "9007199254740993.0", "9.007199254740993e15", "-9007199254740993",
+                      "1e-400", "NaN", "inf", "1e400", "0x1F", "1_000", "5-"]),
+        (DOUBLE, COMMA, ["1.5", "9007199254740993,00"]), (DOUBLE, {"thousands": ","}, ["1,5"]),
+        (pl.Float32(), {}, ["1e-50", "16777217", "16777217.0"]), (pl.Boolean(), {}, ["yes"]),
     ],
 )  # fmt: skip
-def test_without_a_declared_format_a_date_is_in_iso_8601(text: str, expected: Any) -> None:
-    assert expected == value(text, DATE)
+def test_a_text_that_is_no_number_or_does_not_fit_its_type_exactly_is_rejected(
+    dtype: pl.DataType, dialect: Any, texts: list[str]
+) -> None:
+    assert dict.fromkeys(texts) == {text: value(text, dtype, **dialect) for text in texts}
+
+
+def test_without_a_declared_format_a_time_is_iso_8601_and_converted_to_utc() -> None:
+    times = {
+        "2017-01-01T06:00:42Z": at(2017, 1, 1, 6, 0, 42), "2017-01-01 06:00": at(2017, 1, 1, 6),
+        "2017-01-01T06:00:42.1234560": at(2017, 1, 1, 6, 0, 42, 123456),
+        "2017-01-01T06:00:42.5+05:30": at(2017, 1, 1, 0, 30, 42, 500000),
+        "2017-01-01T23:00:00-0800": at(2017, 1, 2, 7), "0001-01-01T00:00:00": at(1, 1, 1),
+    }  # fmt: skip
+    others = [
+        "2017-01-01T06:00:42.1234567",  # finer than a microsecond
+        "2017-01-01",  # the time of day would be a guess
+        "2017-02-30T06:00:00", "2017-01-01T24:00:00", "2016-12-31T23:59:60", "0001-01-01T00:00:00+01:00",
+        "0000-01-01T00:00:00", "03/04/2024 10:00", "20170101T060042Z", "2017-1-1 6:00",
+    ]  # fmt: skip
+
+    assert times | dict.fromkeys(others) == {text: value(text, TIMESTAMP) for text in (*times, *others)}
+
+
+def test_without_a_declared_format_a_date_is_in_iso_8601() -> None:
+    dates = dict.fromkeys(["2024-03-04", "2024-03-04 00:00:00.000", "2024-03-04T00:00:00Z"], date(2024, 3, 4))
+    others = ["2024-03-04 00:00:01", "2023-02-29", "24-03-04", "03/04/2024", "20240304", "10000-01-01"]
+
+    assert dates | dict.fromkeys(others) == {text: value(text, DATE) for text in (*dates, *others)}
 
 
 def test_a_declared_format_can_put_the_month_first() -> None:
@@ -206,19 +172,13 @@ OTHER_UNIX = "; expected a time of the years 1 to 9999 in the declared unix_seco
     ("text", "given", "expected"),
     [
         ("2024-03-04 10:00", "%d.%m.%Y %H:%M", "; expected an existing one in the declared format '%d.%m.%Y %H:%M'"),
-        (
-            "1704096000000",
-            "unix_seconds",
-            f"{OTHER_UNIX}; if it is Unix time, declare 'formats: {{x: unix_milliseconds}}'",
-        ),
+        ("1704096000000", "unix_seconds",
+         f"{OTHER_UNIX}; if it is Unix time, declare 'formats: {{x: unix_milliseconds}}'"),
         ("1704096000.1234567", "unix_seconds", OTHER_UNIX),
-        (
-            "1704096000123.5",
-            None,
-            "; expected an existing one in ISO 8601; otherwise declare 'csv: {timestamp_format: …}'",
-        ),
+        ("1704096000123.5", None,
+         "; expected an existing one in ISO 8601; otherwise declare 'csv: {timestamp_format: …}'"),
     ],
-)
+)  # fmt: skip
 def test_a_hint_names_the_declared_format_and_only_a_unit_of_unix_time_that_would_work(
     text: str, given: str | None, expected: str
 ) -> None:

@@ -12,6 +12,7 @@ from ml_assets.contracts.artifacts import DriftSummary, Interval, PerformanceSum
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState, Watching, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules, Serving
 from ml_assets.logic.promotion.log import left
 from tests.records import record
@@ -22,6 +23,9 @@ RULES: Final = Rules(
     drift_days=2, drift_window_days=3, performance_limit=None, min_coverage=0.8, label_growth=None, floor_days=None,
     cool_down_days=5, max_per_day=1,
 )  # fmt: skip
+LIMITS: Final = DriftLimits(
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
+)
 
 
 def day(number: int) -> date:

@@ -95,10 +95,7 @@ def curve(name: str, x: object, y: object, threshold: object = None) -> pl.DataF
 
 
 def evaluation(
-    task: Task = "binary",
-    *,
-    curves: list[pl.DataFrame] | None = None,
-    slices: list[dict[str, object]] | None = None,
+    task: Task = "binary", *, curves: list[pl.DataFrame] | None = None, slices: list[dict[str, object]] | None = None
 ) -> Evaluation:
     x = np.linspace(0, 1, 30)
     main = {"binary": "roc_auc", "regression": "rmse", "multiclass": "macro_f1"}[task]

@@ -136,9 +136,7 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
 ) -> None:
     project, manifest = shop
     reach = reach_of(manifest, "order_sums", DAY, DAY)
-    aside = {
-        "model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"}, released=orders(500)),
-    }
+    aside = {"model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"}, released=orders(500))}
 
     with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
         first = found.build(reach, {ORDERS: orders(1, 10, 100)})
@@ -151,9 +149,7 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
 
 
-def test_a_day_is_built_with_its_look_back_and_nothing_before(
-    rebuilds: tuple[Rebuilds, Mapping[str, Any]],
-) -> None:
+def test_a_day_is_built_with_its_look_back_and_nothing_before(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
     built = rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000, 10000)})
 
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [1111]}), built)

@@ -41,8 +41,7 @@ def memory(job: dict[str, Any]) -> str:
 
 
 def test_a_worker_gets_the_settings_of_a_steps_pod_and_the_resources_of_its_stage(
-    shop: Shop,
-    monkeypatch: pytest.MonkeyPatch,
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_STUDIES", "postgresql://me:pw-1234@db/studies")
 

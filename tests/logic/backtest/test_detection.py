@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
 
@@ -8,27 +9,14 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature
-from ml_assets.logic.backtest.detection import (
-    FIRST,
-    Population,
-    count_false_alarms,
-    draw_stream,
-    measure_power,
-    put_in,
-)
+from ml_assets.logic.backtest.detection import FIRST, Population, count_false_alarms, draw_stream, measure_power, put_in
 from ml_assets.logic.backtest.detection_report import short_figures
 from ml_assets.logic.backtest.injection import Injection
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.retraining import Rules
+from tests.logic.simulated import LIMITS
+from tests.logic.simulated import RULES as RETRAINING
 
-RULES = Rules(
-    drift_days=2, drift_window_days=3, performance_limit=4.0, min_coverage=0.8, label_growth=None, floor_days=None,
-    cool_down_days=0, max_per_day=1,
-)  # fmt: skip
-LIMITS = DriftLimits(
-    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
-)
+RULES = replace(RETRAINING, performance_limit=4.0, cool_down_days=0)
 
 
 def score(rows: pl.DataFrame) -> pl.Series:

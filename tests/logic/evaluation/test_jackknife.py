@@ -339,8 +339,7 @@ def test_the_bound_and_the_p_value_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "words"),
-    [(0.975, "97.5"), (1 - 0.05 / 6, "99.17"), (1 - 0.05 / 32 / 33, "99.995"), (0.99, "99")],
+    ("confidence", "words"), [(0.975, "97.5"), (1 - 0.05 / 6, "99.17"), (1 - 0.05 / 32 / 33, "99.995"), (0.99, "99")]
 )
 def test_no_confidence_below_one_is_written_as_100_percent(confidence: float, words: str) -> None:
     assert f"at {words} % confidence" == confidence_words(confidence)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from datetime import date
 from pathlib import Path
 
@@ -10,25 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Drift, Feature
+from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.distances import MANY
 from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
+from tests.logic.monitoring.test_distances import textbook
+from tests.logic.monitoring.test_reference import column, feature
+from tests.logic.simulated import LIMITS
 
-LIMITS = DriftLimits(
-    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, min_rows=1
-)
 DAY = date(2013, 11, 5)
 
 numbers = st.lists(st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float), min_size=1, max_size=60)
 maybe_numbers = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=60)
 words = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=60)
-
-
-def feature(name: str, *, is_categorical: bool = False) -> Feature:
-    return Feature(name=name, dtype="String" if is_categorical else "Float64", is_categorical=is_categorical)
 
 
 def measure(
@@ -54,10 +49,6 @@ def against(
 
 def row(drift: Drift, name: str) -> dict[str, object]:
     return drift.table.row(by_predicate=pl.col("feature") == name, named=True)
-
-
-def column(values: object) -> pl.DataFrame:
-    return pl.DataFrame({"x": values}, schema={"x": pl.Float64})
 
 
 def normal(rows: int, seed: int, mean: float = 0.0) -> pl.DataFrame:
@@ -166,21 +157,11 @@ def counted(values: list[float], reference: list[float]) -> list[int]:
     return counts
 
 
-def psi_of(reference: list[int], day: list[int]) -> float:
-    """PSI by its definition in plain Python; an empty bin counts as half a row."""
-    total = 0.0
-    for known, seen in zip(reference, day, strict=True):
-        if known or seen:
-            p, q = max(known, 0.5) / sum(reference), max(seen, 0.5) / sum(day)
-            total += (q - p) * math.log(q / p)
-    return total
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_psi_is_that_of_the_textbook_on_the_tenths_of_the_reference(seed: int) -> None:
     random = np.random.default_rng(seed)
     reference, day = random.normal(0, 1, 2_000).tolist(), random.normal(0.3, 1.2, 400).tolist()
-    expected = psi_of(counted(reference, reference), counted(day, reference))
+    expected = textbook(counted(reference, reference), counted(day, reference))
 
     measured = row(measure(column(reference), column(day)), "x")
 
@@ -195,14 +176,14 @@ def test_excess_psi_is_psi_less_sampling_less_the_most_that_99_of_100_days_of_tr
     whole, day = [value for values in by_day for value in values], random.normal(1.5, 1, 100).tolist()
     sampling = 9 * (1 / 3_000 + 1 / 100)
     reference = counted(whole, whole)
-    beyond = sorted(max(psi_of(reference, counted(values, whole)) - sampling, 0.0) for values in by_day)
+    beyond = sorted(max(textbook(reference, counted(values, whole)) - sampling, 0.0) for values in by_day)
     usual = beyond[28] + 0.71 * (beyond[29] - beyond[28])  # the 99th percentile lies at 0.99 * 29 = 28.71
     days = pl.Series([number for number in range(30) for _ in range(100)])
 
     sketch = sketch_reference(column(whole), features=[feature("x")], score=None, days=days)
     drift = against(sketch, column(day))
 
-    excess = psi_of(reference, counted(day, whole)) - sampling - usual
+    excess = textbook(reference, counted(day, whole)) - sampling - usual
     assert row(drift, "x")["excess_psi"] == pytest.approx(excess, rel=1e-9)
 
 
@@ -210,7 +191,7 @@ def test_psi_of_categories_counts_missing_and_new_ones_as_bins() -> None:
     reference = pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + [None] * 10})
     day = pl.DataFrame({"x": ["a"] * 20 + ["b"] * 20 + ["z"] * 5 + [None] * 5})
 
-    assert row(measure(reference, day), "x")["psi"] == pytest.approx(psi_of([60, 30, 0, 10], [20, 20, 5, 5]))
+    assert row(measure(reference, day), "x")["psi"] == pytest.approx(textbook([60, 30, 0, 10], [20, 20, 5, 5]))
 
 
 # What each kind of drift shows as

@@ -14,20 +14,17 @@ from ml_assets.logic.monitoring.retraining import (
     MOST,
     SLACK,
     RetrainingFinding,
-    Rules,
     Serving,
     decide,
     drift_finding,
     performance_finding,
 )
+from tests.logic.simulated import RULES as RETRAINING
 from tests.records import record
 
 FIRST = date(2013, 6, 1)
 LIMIT = 4.0
-RULES = Rules(
-    drift_days=2, drift_window_days=3, performance_limit=LIMIT, min_coverage=0.8, label_growth=None, floor_days=None,
-    cool_down_days=7, max_per_day=1,
-)  # fmt: skip
+RULES = replace(RETRAINING, performance_limit=LIMIT, cool_down_days=7)
 CHAMPION = Serving(
     "v1", FIRST, 1_000, DailyLoss(mean=0.01, standard_deviation=0.05, days=14, rows_per_day=100), promised=0.7
 )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance
-from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import former_version
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
 from tests.logic.gate import jackknife_error
+from tests.logic.promotion.test_log import Step, log
 from tests.records import record
 
 FIRST = date(2013, 3, 1)
@@ -132,14 +132,6 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
 # ---------------------------------------------------------------- which versions are compared
 
 
-def log(*decided: tuple[str, str]) -> list[Promotion]:
-    """Return a log of actions and the versions that serve by them."""
-    return [
-        record(Promotion, number=number, action=action, champion=champion, challenger=champion)
-        for number, (action, champion) in enumerate(decided, start=1)
-    ]
-
-
 @pytest.mark.parametrize(
     ("decided", "former"),
     [
@@ -153,6 +145,6 @@ def log(*decided: tuple[str, str]) -> list[Promotion]:
     ],
 )
 def test_a_new_champion_is_compared_with_its_predecessor_and_a_returning_one_with_no_other(
-    decided: list[tuple[str, str]], former: str | None
+    decided: list[Step], former: str | None
 ) -> None:
     assert former == former_version(log(*decided))

@@ -10,10 +10,7 @@ from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.tables.features import select_features
 
-FEATURES = [
-    Feature(name="wind", dtype="Float64"),
-    Feature(name="carrier", dtype="String", is_categorical=True),
-]
+FEATURES = [Feature(name="wind", dtype="Float64"), Feature(name="carrier", dtype="String", is_categorical=True)]
 
 
 def at(day: int, *clock: int) -> datetime:

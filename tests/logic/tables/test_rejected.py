@@ -47,10 +47,9 @@ def test_duplicate_rows_name_the_uniqueness_rule_and_missing_keys_do_not() -> No
 def test_wrong_columns_are_broken_by_every_row_and_other_rules_are_still_checked() -> None:
     rows = pl.DataFrame({"id": [1, 2], "shop": ["x", "a"], "items": ["1", "2"]})
 
-    assert [
-        ["shop is one of a, b", "columns are as in the contract"],
-        ["columns are as in the contract"],
-    ] == broken(rows)
+    assert [["shop is one of a, b", "columns are as in the contract"], ["columns are as in the contract"]] == broken(
+        rows
+    )
 
 
 def test_rows_without_a_broken_rule_have_an_empty_list() -> None:
