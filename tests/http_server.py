@@ -65,7 +65,8 @@ def write_kubeconfig(path: Path, port: int, namespace: str = "default") -> str:
     """Write a file that leads to a namespace of the API at a port of this machine; return the API's address."""
     url = f"http://127.0.0.1:{port}"
     config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
         "users": [{"name": "u", "user": {"token": "open-sesame"}}],
     }  # fmt: skip

@@ -1,11 +1,10 @@
 """Contracts of artifacts that dbt does not know: valid ones pass, and planted violations are reported."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,126 +13,86 @@ from ml_assets.contracts import frames
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.model_columns import ModelColumns
 
-if TYPE_CHECKING:
-    import pandera.polars as pa
-
 DAY = date(2024, 1, 2)
 AT = datetime(2024, 1, 2, 9)  # noqa: DTZ001 - times are UTC without a zone
 CLASSES = ("a", "b")
 
 
-def labels() -> pl.DataFrame:
-    return pl.DataFrame(
-        {"day": [DAY] * 2, "id": [1, 2], "event_day": [DAY] * 2, "known_at": [AT] * 2, "is_late": [True, None]},
-        schema_overrides={"known_at": pl.Datetime("us")},
-    )
-
-
 def predictions(**scores: list[object]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "prediction_id": ["m/1", "m/2"], "id": [1, 2], "day": [DAY] * 2, "asked_at": [AT] * 2,
-            **(scores or {"score": [0.25, 1.0]}), "model_version": ["m"] * 2, "features_version": ["f"] * 2,
-            "features": [{"x": 1.0}] * 2,
+            "prediction_id": ["m/1", "m/2"], "id": [1, 2], "day": [DAY] * 2, "asked_at": [AT] * 2, **scores,
+            "model_version": ["m"] * 2, "features_version": ["f"] * 2, "features": [{"x": 1.0}] * 2,
         },
         schema_overrides={"asked_at": pl.Datetime("us")},
     )  # fmt: skip
 
 
-def of_classes() -> pl.DataFrame:
-    return predictions(score=[0.75, 0.5], predicted=["a", "b"], score_a=[0.75, 0.5], score_b=[0.25, 0.5])
-
-
-def drift() -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "model_version": ["v", "v"], "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9],
-            "psi": [0.0, 0.5], "excess_psi": [0.0, 0.5], "ks": [0.0, 1.0], "normed_wasserstein": [0.0, None],
-            "null_share": [0.0, 0.5],
-            "null_share_reference": [0.0, 0.5], "new_category_share": [None, 0.0], "weight": [None, 1.0],
-            "weighted_excess_psi": [None, 0.5], "is_over": [False, True], "reason": ["", "PSI"],
-        }
-    )  # fmt: skip
-
-
-def performance() -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "model_version": ["v", "v"], "metric": ["roc_auc", "brier"], "value": [0.75, None],
-            "low": [0.5, None], "high": [1.0, None],
-            "expected": [0.75, 0.25], "expected_labelled": [0.75, 0.25], "rows": [9, 9], "reason": ["", "one class"],
-        }
-    )  # fmt: skip
-
-
-def importances() -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "feature": ["x", "noise"], "gain": [9.0, 1.0], "gain_share": [0.9, 0.1], "permutation": [0.5, -0.1],
-            "permutation_std": [0.1, 0.1], "shap": [1.0, 0.0], "shap_share": [1.0, 0.0], "stability": [1.0, 0.0],
-            "beats_noise": [True, False], "is_selected": [True, False], "reason": ["beats", "noise"], "rank": [1, 2],
-        }
-    )  # fmt: skip
-
-
-def trials() -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "trial": [0, 1], "state": ["complete", "pruned"], "value": [0.7, None], "rounds": [9, 3],
-            "is_best": [True, False], "curve_steps": [[1], [1]], "curve": [[0.5], [0.4]],
-            "learning_rate": [0.1, 0.2],
-        }
-    )  # fmt: skip
-
-
 LATE = ModelColumns("late", "binary", "is_late", ("id",), "due_at", "asked_at", "known_at")
-
-
-def schema_of(what: str) -> pa.DataFrameSchema:
-    given = {"key": ["id"], "prediction_time": "asked_at"}
-    return {
-        "labels": lambda: frames.labels_table(LATE),
-        "predictions": lambda: frames.predictions_table(**given, task="binary"),
-        "values": lambda: frames.predictions_table(**given, task="regression"),
-        "classes": lambda: frames.predictions_table(**given, task="multiclass", classes=CLASSES),
-        "drift": frames.drift_table,
-        "performance": frames.performance_table,
-        "importances": frames.importances_table,
-        "trials": lambda: frames.trials_table(["learning_rate"]),
-    }[what]()
-
-
+OF_PREDICTIONS: dict[str, Any] = {"key": ["id"], "prediction_time": "asked_at"}
 SOUND = {
-    "labels": labels,
-    "predictions": predictions,
-    "values": lambda: predictions(score=[-3.0, 1e9]),
-    "classes": of_classes,
-    "drift": drift,
-    "performance": performance,
-    "importances": importances,
-    "trials": trials,
+    "labels": pl.DataFrame(
+        {"day": [DAY] * 2, "id": [1, 2], "event_day": [DAY] * 2, "known_at": [AT] * 2, "is_late": [True, None]},
+        schema_overrides={"known_at": pl.Datetime("us")},
+    ),
+    "predictions": predictions(score=[0.25, 1.0]),
+    "values": predictions(score=[-3.0, 1e9]),
+    "classes": predictions(score=[0.75, 0.5], predicted=["a", "b"], score_a=[0.75, 0.5], score_b=[0.25, 0.5]),
+    "drift": pl.DataFrame({
+        "model_version": ["v", "v"], "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9],
+        "psi": [0.0, 0.5], "excess_psi": [0.0, 0.5], "ks": [0.0, 1.0], "normed_wasserstein": [0.0, None],
+        "null_share": [0.0, 0.5], "null_share_reference": [0.0, 0.5], "new_category_share": [None, 0.0],
+        "weight": [None, 1.0], "weighted_excess_psi": [None, 0.5], "is_over": [False, True], "reason": ["", "PSI"],
+    }),
+    "performance": pl.DataFrame({
+        "model_version": ["v", "v"], "metric": ["roc_auc", "brier"], "value": [0.75, None], "low": [0.5, None],
+        "high": [1.0, None], "expected": [0.75, 0.25], "expected_labelled": [0.75, 0.25], "rows": [9, 9],
+        "reason": ["", "one class"],
+    }),
+    "importances": pl.DataFrame({
+        "feature": ["x", "noise"], "gain": [9.0, 1.0], "gain_share": [0.9, 0.1], "permutation": [0.5, -0.1],
+        "permutation_std": [0.1, 0.1], "shap": [1.0, 0.0], "shap_share": [1.0, 0.0], "stability": [1.0, 0.0],
+        "beats_noise": [True, False], "is_selected": [True, False], "reason": ["beats", "noise"], "rank": [1, 2],
+    }),
+    "trials": pl.DataFrame({
+        "trial": [0, 1], "state": ["complete", "pruned"], "value": [0.7, None], "rounds": [9, 3],
+        "is_best": [True, False], "curve_steps": [[1], [1]], "curve": [[0.5], [0.4]], "learning_rate": [0.1, 0.2],
+    }),
+}  # fmt: skip
+SCHEMAS: dict[str, Callable[[], Any]] = {
+    "labels": lambda: frames.labels_table(LATE),
+    "predictions": lambda: frames.predictions_table(**OF_PREDICTIONS, task="binary"),
+    "values": lambda: frames.predictions_table(**OF_PREDICTIONS, task="regression"),
+    "classes": lambda: frames.predictions_table(**OF_PREDICTIONS, task="multiclass", classes=CLASSES),
+    "drift": frames.drift_table,
+    "performance": frames.performance_table,
+    "importances": frames.importances_table,
+    "trials": lambda: frames.trials_table(["learning_rate"]),
 }
+
+
+def refusal(what: str, *found: pl.DataFrame, **more: Any) -> str:
+    with pytest.raises(ContractError) as caught:
+        frames.check_frames(found, SCHEMAS[what](), **more)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("what", SOUND)
 def test_a_valid_frame_an_empty_one_and_several_days_satisfy_their_contract(what: str) -> None:
-    sound = SOUND[what]()
+    sound = SOUND[what]
     parts = [sound, sound] if what in {"drift", "performance"} else [sound, sound.clear()]
 
-    frames.check_frames([sound], schema_of(what))
-    frames.check_frames(parts, schema_of(what))
+    frames.check_frames([sound], SCHEMAS[what]())
+    frames.check_frames(parts, SCHEMAS[what]())
 
 
 @pytest.mark.parametrize("what", SOUND)
 def test_missing_unknown_and_mistyped_columns_are_reported_together(what: str) -> None:
-    sound = SOUND[what]()
+    sound = SOUND[what]
     first, last = sound.columns[0], sound.columns[-1]
-    broken = sound.with_columns(pl.lit(1.5).alias(first), pl.lit(1).alias("stranger")).drop(last)
 
-    with pytest.raises(ContractError) as caught:
-        frames.check_frames([broken], schema_of(what))
+    message = refusal(what, sound.with_columns(pl.lit(1.5).alias(first), pl.lit(1).alias("stranger")).drop(last))
 
-    message = str(caught.value)
     assert f"- columns are missing: {last}." in message
     assert "- columns are not expected: stranger." in message
     assert f"- column '{first}' is Float64; expected " in message
@@ -170,39 +129,31 @@ BREAKS = [
 def test_a_planted_violation_is_reported_by_its_own_rule_only(
     what: str, change: dict[str, pl.Expr], sentence: str
 ) -> None:
-    sound = SOUND[what]()
-    dtype = {name: pl.Int64 for name in change if name in {"rank", "trial"}}
-    broken = sound.with_columns(
-        **{name: value.cast(dtype.get(name, value_type(value))) for name, value in change.items()}
-    )
+    whole = {name: value.cast(pl.Int64) for name, value in change.items() if name in {"rank", "trial"}}
 
-    with pytest.raises(ContractError) as caught:
-        frames.check_frames([broken], schema_of(what))
+    [line] = [
+        it for it in refusal(what, SOUND[what].with_columns(**change | whole)).splitlines() if it.startswith("- ")
+    ]
 
-    lines = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
-    assert 1 == len(lines)
-    assert lines[0].startswith(f"- {sentence}")
+    assert line.startswith(f"- {sentence}")
 
 
 def test_no_message_shows_a_value_of_a_personal_column() -> None:
-    broken = SOUND["labels"]().with_columns(is_late=pl.lit(2))
+    message = refusal("labels", SOUND["labels"].with_columns(is_late=pl.lit(2)), personal=["is_late"])
 
-    with pytest.raises(ContractError, match=r"'is_late' is 0 or 1: broken in 2 rows, for instance by \(personal\)\."):
-        frames.check_frames([broken], schema_of("labels"), personal=["is_late"])
-
-
-def value_type(value: pl.Expr) -> pl.DataType:
-    return pl.select(value).to_series().dtype
+    assert "'is_late' is 0 or 1: broken in 2 rows, for instance by (personal)." in message
 
 
 def test_columns_in_another_order_are_reported() -> None:
-    with pytest.raises(ContractError, match="columns are in another order, the first of them is id"):
-        frames.check_frames([predictions().select("id", pl.exclude("id"))], schema_of("predictions"))
+    message = refusal("predictions", SOUND["predictions"].select("id", pl.exclude("id")))
+
+    assert "columns are in another order, the first of them is id" in message
 
 
 def test_days_with_different_columns_are_reported() -> None:
-    with pytest.raises(ContractError, match="drift tables: the frames of one run have different columns"):
-        frames.check_frames([drift(), drift().drop("psi")], frames.drift_table())
+    message = refusal("drift", SOUND["drift"], SOUND["drift"].drop("psi"))
+
+    assert "drift tables: the frames of one run have different columns" in message
 
 
 def test_importing_the_contracts_does_not_import_pandera() -> None:

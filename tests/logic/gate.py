@@ -87,6 +87,13 @@ def jackknife_error(value: float, left_out: Sequence[float]) -> float:
     return float((plain * count * of_mean / of_sample) ** 0.5)
 
 
+def auc(truth: ArrayLike, scores: ArrayLike) -> float:
+    """The share of pairs of a positive and a negative that are in the right order."""
+    is_positive, given = np.asarray(truth).astype(bool), np.asarray(scores)
+    gaps = given[is_positive][:, None] - given[~is_positive][None, :]
+    return float(((gaps > 0) + (gaps == 0) / 2).mean())
+
+
 def report(
     *,
     baselines: tuple[Comparison, ...] = (comparison(0.1, 0.2, against="constant"),),

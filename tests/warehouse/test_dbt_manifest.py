@@ -19,6 +19,11 @@ def project(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
+
+
 @pytest.mark.parametrize(
     ("name", "is_another"),
     [
@@ -43,12 +48,11 @@ def test_a_moved_file_is_another_project(tmp_path: Path) -> None:
     assert before != dbt.project_digest(tmp_path)
 
 
-def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, no_dbt: None) -> None:
     project(tmp_path)
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text("{}")
     (tmp_path / "target" / "parsed_from").write_text(dbt.project_digest(tmp_path))
-    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     assert not dbt.prepare_manifest(tmp_path)
 
@@ -60,13 +64,10 @@ def test_a_missing_dbt_project_is_named_with_its_folder_and_nothing_is_written(t
     assert [] == [*tmp_path.iterdir()]
 
 
-def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(tmp_path: Path, no_dbt: None) -> None:
     project(tmp_path)
     for name in ("_shop.yml", "shop.sql"):
         (tmp_path / "models" / name).write_bytes("a\n# café\n".encode("latin-1"))
-    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     with pytest.raises(WarehouseError) as caught:
         dbt.prepare_manifest(tmp_path)
@@ -75,13 +76,10 @@ def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
     assert expected == [line.partition(";")[0] for line in str(caught.value).splitlines()]
 
 
-def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started(tmp_path: Path, no_dbt: None) -> None:
     project(tmp_path)
     (tmp_path / "models" / "_shop.yml").write_text("a: 2023-02-30\nb: 1\nb: 2\n")
     (tmp_path / "models" / "shop.sql").write_text("b: 1\nb: 2")
-    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     with pytest.raises(WarehouseError) as caught:
         dbt.prepare_manifest(tmp_path, problems)

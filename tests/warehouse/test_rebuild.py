@@ -5,7 +5,7 @@ The example's own project stays out; see tests/test_leaks.py.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ MODELS = {
     " from {{ ref('stg_orders') }}"
     " where day between {{ ml_assets.look_back_first_day(3) }} and {{ ml_assets.last_day() }}",
 }
+Shop = tuple[Path, Mapping[str, Any]]
 COLUMNS = [{"name": "day", "data_type": "date"}, {"name": "amount", "data_type": "bigint"}]
 
 
@@ -92,7 +93,7 @@ def test_a_whole_table_over_one_by_day_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A project with the flights' profile, one source and two models, the second with a look-back."""
     folder = tmp_path_factory.mktemp("shop") / "dbt_project"
     folder.mkdir()
@@ -115,12 +116,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, A
 
 
 @pytest.fixture(scope="module")
-def rebuilds(
-    shop: tuple[Path, Mapping[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Rebuilds, Mapping[str, Any]]]:
-    project, manifest = shop
-    with Rebuilds(project, manifest, tmp_path_factory.mktemp("rebuilds"), workers=1) as found:
-        yield found, manifest
+def rebuilds(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rebuilds]:
+    with Rebuilds(*shop, tmp_path_factory.mktemp("rebuilds"), workers=1) as found:
+        yield found
+
+
+@pytest.fixture
+def sums(shop: Shop, rebuilds: Rebuilds) -> Callable[..., pl.DataFrame]:
+    """Return how the sums of a day are rebuilt over some orders."""
+    return lambda rows, day=DAY: rebuilds.build(reach_of(shop[1], "order_sums", day, day), {ORDERS: rows})
 
 
 def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
@@ -132,7 +136,7 @@ def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
 
 
 def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
-    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, manifest = shop
     reach = reach_of(manifest, "order_sums", DAY, DAY)
@@ -149,44 +153,32 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
     assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
 
 
-def test_a_day_is_built_with_its_look_back_and_nothing_before(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
-    built = rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000, 10000)})
-
-    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [1111]}), built)
+def test_a_day_is_built_with_its_look_back_and_nothing_before(sums: Callable[..., pl.DataFrame]) -> None:
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [1111]}), sums(orders(1, 10, 100, 1000, 10000)))
 
 
-def test_each_rebuild_sees_its_own_rows_and_days(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
-    def amount(day: date, rows: pl.DataFrame) -> int | None:
-        built = rebuilds[0].build(reach_of(rebuilds[1], "order_sums", day, day), {ORDERS: rows})
-        return dict(built.iter_rows())[day]
-
-    assert 3 == amount(DAY, orders(1, 2))
-    assert 2 == amount(date(2024, 3, 9), orders(1, 2))
-    assert amount(DAY, orders()) is None
+def test_each_rebuild_sees_its_own_rows_and_days(sums: Callable[..., pl.DataFrame]) -> None:
+    assert [(DAY, 3)] == sums(orders(1, 2)).rows()
+    assert [(date(2024, 3, 9), 2)] == sums(orders(1, 2), date(2024, 3, 9)).rows()
+    assert [(DAY, None)] == sums(orders()).rows()
 
 
-def test_dbts_error_about_a_model_is_reported_and_the_next_rebuild_works(
-    rebuilds: tuple[Rebuilds, Mapping[str, Any]],
-) -> None:
-    reach = reach_of(rebuilds[1], "order_sums", DAY, DAY)
-
+def test_dbts_error_about_a_model_is_reported_and_the_next_rebuild_works(sums: Callable[..., pl.DataFrame]) -> None:
     with pytest.raises(
         WarehouseError, match=r"order_sums cannot be rebuilt in a scratch folder; dbt reports:\nstg_orders: "
     ):
-        rebuilds[0].build(reach, {ORDERS: orders(1).with_columns(amount=pl.lit("many"))})
+        sums(orders(1).with_columns(amount=pl.lit("many")))
 
-    assert [(DAY, 7)] == rebuilds[0].build(reach, {ORDERS: orders(7)}).rows()
-
-
-def test_nothing_is_left_behind(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
-    rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
-
-    assert [] == [*rebuilds[0].folder.iterdir()]
+    assert [(DAY, 7)] == sums(orders(7)).rows()
 
 
-def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild(
-    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
-) -> None:
+def test_nothing_is_left_behind(rebuilds: Rebuilds, sums: Callable[..., pl.DataFrame]) -> None:
+    sums(orders(1))
+
+    assert [] == [*rebuilds.folder.iterdir()]
+
+
+def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild(shop: Shop, tmp_path: Path) -> None:
     project, manifest = shop
     (project / LINK).unlink()
     (project / LINK).symlink_to(tmp_path / "gone")
@@ -197,9 +189,7 @@ def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild
     assert 1 == built.height
 
 
-def test_a_project_that_dbt_cannot_parse_is_reported_with_dbts_message(
-    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
-) -> None:
+def test_a_project_that_dbt_cannot_parse_is_reported_with_dbts_message(shop: Shop, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
 

@@ -25,7 +25,7 @@ from ml_assets.logic.evaluation.jackknife import (
 )
 from ml_assets.logic.evaluation.metrics import METRICS, Metric
 from ml_assets.logic.evaluation.operating_point import operating_metrics
-from tests.logic.gate import compared, jackknife_error
+from tests.logic.gate import auc, compared, jackknife_error
 
 a_law = settings(deadline=None, max_examples=60)
 AUC, MAE = METRICS["roc_auc"], METRICS["mae"]
@@ -52,11 +52,6 @@ def noisy_scores(rows: int, seed: int, skill: float = 1.0) -> tuple[np.ndarray, 
     signal = generator.normal(size=rows)
     truth = generator.random(rows) < 1 / (1 + np.exp(-signal))
     return truth.astype(float), 1 / (1 + np.exp(-skill * signal - (1 - skill) * generator.normal(size=rows)))
-
-
-def auc(truth: np.ndarray, scores: np.ndarray) -> float:
-    positives, negatives = scores[truth == 1][:, None], scores[truth == 0][None, :]
-    return float(((positives > negatives) + (positives == negatives) / 2).mean())
 
 
 def rmse(truth: np.ndarray, scores: np.ndarray) -> float:

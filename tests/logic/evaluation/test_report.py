@@ -12,7 +12,7 @@ from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
 from ml_assets.logic.evaluation.metrics import METRICS, metrics_of
 from ml_assets.logic.evaluation.report import Opponent, scores_of
 from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
-from tests.logic.gate import jackknife_error
+from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 
 
@@ -149,13 +149,6 @@ def against_champion(**changes: Any) -> Evaluation:
     return evaluation(**({"champion": Opponent("old", champion)} | changes))
 
 
-def auc(rows: pl.DataFrame, given: pl.DataFrame) -> float:
-    """The share of pairs of a positive and a negative that are ordered rightly."""
-    is_positive = rows["target"].to_numpy().astype(bool)
-    high, low = given["score"].to_numpy()[is_positive], given["score"].to_numpy()[~is_positive]
-    return float(((high[:, None] > low).mean() + (high[:, None] >= low).mean()) / 2)
-
-
 def test_the_anchor_is_compared_with_on_the_same_rows_and_not_twice_where_it_is_the_champion() -> None:
     test = parcels(1_500, seed=2)
     given = {skill: scores(test, skill=skill) for skill in (1.0, 0.8, 0.6)}
@@ -163,9 +156,9 @@ def test_the_anchor_is_compared_with_on_the_same_rows_and_not_twice_where_it_is_
     same = evaluation(champion=Opponent("old", given[0.6]), anchor=Opponent("old", given[0.6])).summary
 
     assert report.against_anchor is not None
-    of_anchor = auc(test, given[0.8])
+    of_anchor = auc(test["target"], given[0.8]["score"])
     assert ("first", pytest.approx(of_anchor)) == (report.anchor_version, report.against_anchor.other)
-    assert pytest.approx(auc(test, given[1.0]) - of_anchor) == report.against_anchor.difference.value
+    assert pytest.approx(auc(test["target"], given[1.0]["score"]) - of_anchor) == report.against_anchor.difference.value
     assert ("old", None) == (same.anchor_version, same.against_anchor)
 
 

@@ -13,25 +13,17 @@ from ml_assets.logic.evaluation.metrics import METRICS, find_metric
 from ml_assets.logic.evaluation.report import Opponent
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.monitoring.performance import daily_loss, expected_metric
-from tests.logic.gate import jackknife_error
+from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import evaluation, parcels, scores
 
 AUC = METRICS["roc_auc"]
 WITHIN_DAY = find_metric("roc_auc within day", "binary")
 
 
-def auc(truth: list[bool], given: list[float]) -> float:
-    """Pairs in the right order over pairs, one by one."""
-    positives = [score for is_late, score in zip(truth, given, strict=True) if is_late]
-    negatives = [score for is_late, score in zip(truth, given, strict=True) if not is_late]
-    right = [1.0 if one > other else 0.5 if one == other else 0.0 for one in positives for other in negatives]
-    return sum(right) / len(right)
-
-
 def by_day(rows: pl.DataFrame, given: pl.Series) -> list[float]:
     """The ROC AUC of each day that has both classes."""
     days = rows.select("day", "target").with_columns(score=given).partition_by("day")
-    return [auc(it["target"].to_list(), it["score"].to_list()) for it in days if it["target"].n_unique() == 2]
+    return [auc(it["target"], it["score"]) for it in days if it["target"].n_unique() == 2]
 
 
 def test_it_is_the_unweighted_mean_over_groups_of_the_metric_inside_each() -> None:
@@ -93,7 +85,7 @@ def test_the_evaluation_shows_both_and_judges_by_the_one_within_days() -> None:
     report = found.summary
 
     assert pytest.approx(fmean(by_day(rows, given))) == report.metrics["roc_auc within day"].value
-    assert pytest.approx(auc(rows["target"].to_list(), given.to_list())) == report.metrics["roc_auc"].value
+    assert pytest.approx(auc(rows["target"], given)) == report.metrics["roc_auc"].value
     assert GroupCount(column="day", measured=20, undefined=1) == report.groups
     assert {"roc_auc within day"} == {each.metric for each in report.against_baselines}
     assert 0.5 == report.baselines[0].metrics["roc_auc within day"]

@@ -47,14 +47,11 @@ def test_a_day_with_too_few_rows_is_judged_with_days_of_its_model_before_it(
 @pytest.mark.parametrize(
     ("counts", "numbers"),
     [
-        ([20, 30, 20], [0, 1, 2]),
-        ([10, 10, 10, 10], [0, 0, 1, 1]),
-        ([10, 10, 10, 10, 10], [0, 0, 1, 1, 1]),
-        ([1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]),
-        ([5], [0]),
+        ([20, 30, 20], [0, 1, 2]), ([10, 10, 10, 10], [0, 0, 1, 1]), ([10, 10, 10, 10, 10], [0, 0, 1, 1, 1]),
+        ([1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]), ([5], [0]),
     ],
     ids=["enough alone", "two together", "the last joins the one before", "as many as allowed", "too few at all"],
-)
+)  # fmt: skip
 def test_days_of_a_reference_are_numbered_by_periods_of_enough_rows(counts: list[int], numbers: list[int]) -> None:
     days = pl.Series([day(at) for at, count in enumerate(counts) for _ in range(count)])
 

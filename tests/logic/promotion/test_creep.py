@@ -34,14 +34,10 @@ def judged(
 @pytest.mark.parametrize(
     ("to_champion", "to_anchor", "expected"),
     [
-        (-0.003, -0.004, "promoted"),
-        (-0.003, -0.006, "rejected"),
-        (-0.006, 0.01, "rejected"),
-        (0.002, -0.006, "rejected"),
-        (0.002, -0.001, "promoted"),
-        (0.002, 0.001, "new anchor"),
+        (-0.003, -0.004, "promoted"), (-0.003, -0.006, "rejected"), (-0.006, 0.01, "rejected"),
+        (0.002, -0.006, "rejected"), (0.002, -0.001, "promoted"), (0.002, 0.001, "new anchor"),
     ],
-)
+)  # fmt: skip
 def test_a_challenger_must_not_be_worse_than_champion_and_anchor_and_is_the_anchor_if_better_than_both(
     to_champion: float, to_anchor: float, expected: str
 ) -> None:

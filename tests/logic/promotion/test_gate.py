@@ -136,13 +136,10 @@ def test_a_difference_that_rounds_to_zero_is_written_without_a_minus() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "margin", "promote"),
     [
-        (0.01, 0.03, 0.0, True),
-        (-0.004, 0.02, 0.005, True),
-        (-0.0051, 0.02, 0.005, False),
-        (-0.03, -0.02, 0.005, False),
-        (-0.03, -0.02, 0.03, True),
+        (0.01, 0.03, 0.0, True), (-0.004, 0.02, 0.005, True), (-0.0051, 0.02, 0.005, False),
+        (-0.03, -0.02, 0.005, False), (-0.03, -0.02, 0.03, True),
     ],
-)
+)  # fmt: skip
 def test_the_lower_end_of_the_difference_decides_against_the_margin(
     low: float, high: float, margin: float, *, promote: bool
 ) -> None:
@@ -152,13 +149,10 @@ def test_the_lower_end_of_the_difference_decides_against_the_margin(
 @pytest.mark.parametrize(
     ("bound", "value", "margin", "promote"),
     [
-        (0.001, 0.005, 0.005, True),
-        (-0.0001, 0.005, 0.005, False),
-        (-0.001, 0.02, 0.005, False),
-        (0.001, 0.0049, 0.005, False),
-        (0.001, 0.002, 0.0, True),
+        (0.001, 0.005, 0.005, True), (-0.0001, 0.005, 0.005, False), (-0.001, 0.02, 0.005, False),
+        (0.001, 0.0049, 0.005, False), (0.001, 0.002, 0.0, True),
     ],
-)
+)  # fmt: skip
 def test_superiority_requires_a_bound_above_zero_and_a_difference_of_the_margin(
     bound: float, value: float, margin: float, *, promote: bool
 ) -> None:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import polars as pl
 
 from ml_assets.contracts.checking import check_table
