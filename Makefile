@@ -60,13 +60,14 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(COMPILE) $(VENV)/lib || true
 	touch $@
 
-# Needs uv on the path. For a laptop, for the image and for tests, one after the other: none moves a pin of the one before.
+# Needs uv on the path. For the image, for a laptop and for tests, one after the other: none moves a pin of the one before.
+# The image is first, because Dagster's libraries for Kubernetes and Postgres are released later than Dagster.
 LOCK       := uv pip compile pyproject.toml --group install --group flights --universal --python-version 3.11 \
               --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package pandas
 PRODUCTION := --extra alerts --extra k8s --extra postgres
 lock:
-	$(LOCK) -o requirements.lock
-	$(LOCK) $(PRODUCTION) --constraint requirements.lock -o deploy/requirements.lock
+	$(LOCK) $(PRODUCTION) -o deploy/requirements.lock
+	$(LOCK) --constraint deploy/requirements.lock -o requirements.lock
 	$(LOCK) $(PRODUCTION) --group dev --constraint deploy/requirements.lock -o requirements-dev.lock
 	{ echo '# Installs the other locks, faster than the pip that comes with Python 3.11; `make lock` writes it.'; \
 	  printf 'pip\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -6,7 +6,7 @@ Landing raw data and dbt stay out: both sides read the same features and labels 
 
 Both sides are whole processes, imports included. The script reads, trains, measures, plots and writes plain Parquet and
 JSON; the Dagster side besides hashes contents, writes manifests and events, and builds the code location. Both must
-end with the byte-identical model.
+end with the byte-identical model. The same graph with empty steps says which part of the difference is Dagster's own.
 """
 
 import argparse
@@ -61,6 +61,10 @@ def main() -> None:
     ratio = median(two.seconds / one.seconds for one, two in pairs)
     cpu = median(two.cpu / one.cpu for one, two in pairs)
     print(f"ratio        {ratio:6.2f}    median of the pairs (bar: {BAR}); of CPU seconds {cpu:.2f}")
+    alone = median(_dagster_alone(arguments.model, as_of).seconds for _ in range(arguments.repeat))
+    print(
+        f"empty steps  {alone:6.1f} s  median of {arguments.repeat}, {1 + alone / script:.2f} if nothing else were added"
+    )
     for executor in arguments.executors:
         took = _orchestrated(arguments.lake, arguments.model, as_of, executor)
         print(f"{executor:<12} {took.seconds:6.1f} s  once, {took.seconds / script:.2f} of the script", flush=True)
@@ -102,6 +106,15 @@ def _orchestrated(lake: Path, model: str, as_of: str, executor: str) -> Took:
     with _scratch(lake, model) as folder:
         environment = {"ML_ASSETS_LAKE": str(folder / "lake"), "DAGSTER_HOME": str(folder / "home")}
         return _time(["benchmarks.orchestrated", model, as_of, "--executor", executor], environment)
+
+
+def _dagster_alone(model: str, as_of: str) -> Took:
+    from ml_assets.declaration.reading import read_all
+
+    days = read_all(ROOT / "defs").model(model).split.test_days
+    with tempfile.TemporaryDirectory(prefix="dagster-") as home:
+        (Path(home) / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+        return _time(["benchmarks.dagster_alone", as_of, str(days)], {"DAGSTER_HOME": home})
 
 
 @contextmanager
