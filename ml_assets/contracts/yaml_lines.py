@@ -18,6 +18,7 @@ _INT = "tag:yaml.org,2002:int"
 _NAMES = ("name", "type", "test_name")
 MOST_CHARACTERS = 2**20
 MOST_DEPTH = 50
+_TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels; reduce the nesting"
 """Maximum depth. To compose a text with ten thousand levels would crash the process."""
 
 MOST_VALUES = 100_000
@@ -78,7 +79,7 @@ def _check_depth(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise YamlError(line, f"it is nested deeper than {MOST_DEPTH} levels; reduce the nesting")
+            raise YamlError(line, _TOO_DEEP)
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
@@ -100,8 +101,9 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 
 def _error(error: yaml.YAMLError) -> YamlError:
-    mark = getattr(error, "problem_mark", None)
-    return YamlError(mark.line + 1 if mark else 1, f"not YAML: {getattr(error, 'problem', error)}")
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+    is_too_deep = problem == "exceeded maximum nesting depth"  # libyaml of PyYAML 6.0.4 finds it before `_check_depth`
+    return YamlError(mark.line + 1 if mark else 1, _TOO_DEEP if is_too_deep else f"not YAML: {problem}")
 
 
 def load(text: str) -> object:
