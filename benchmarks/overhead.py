@@ -62,9 +62,7 @@ def main() -> None:
     cpu = median(two.cpu / one.cpu for one, two in pairs)
     print(f"ratio        {ratio:6.2f}    median of the pairs (bar: {BAR}); of CPU seconds {cpu:.2f}")
     alone = median(_dagster_alone(arguments.model, as_of).seconds for _ in range(arguments.repeat))
-    print(
-        f"empty steps  {alone:6.1f} s  median of {arguments.repeat}, {1 + alone / script:.2f} if nothing else were added"
-    )
+    print(f"empty steps  {alone:6.1f} s  median of {arguments.repeat}, {alone / script:.2f} of the script")
     for executor in arguments.executors:
         took = _orchestrated(arguments.lake, arguments.model, as_of, executor)
         print(f"{executor:<12} {took.seconds:6.1f} s  once, {took.seconds / script:.2f} of the script", flush=True)

@@ -18,8 +18,8 @@ _INT = "tag:yaml.org,2002:int"
 _NAMES = ("name", "type", "test_name")
 MOST_CHARACTERS = 2**20
 MOST_DEPTH = 50
-_TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels; reduce the nesting"
 """Maximum depth. To compose a text with ten thousand levels would crash the process."""
+_TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels; reduce the nesting"
 
 MOST_VALUES = 100_000
 """Maximum number of values, with every alias expanded."""
