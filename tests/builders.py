@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -142,11 +142,7 @@ def of_newer_format(text: bytes) -> bytes:
 
 def overwrite(lake: Lake, path: str, data: bytes) -> None:
     """Write an object as the lake does, and replace the existing one."""
-
-    def fill(file: BinaryIO) -> None:
-        file.write(data)
-
-    lake.write(path, fill)
+    lake.write(path, lambda file: file.write(data))
 
 
 def flights_declared(

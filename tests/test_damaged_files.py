@@ -29,6 +29,7 @@ from ml_assets.lake.steps import StepRecord, failures_of, last_attempt, store_fa
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.mark import Policy
 from ml_assets.provenance.gc.sweep import collect, look
+from ml_assets.provenance.lineage import backward, ref_of
 from ml_assets.provenance.reproduction import ReproductionVerdict, last_verdict, store_verdict
 from tests.alerts.test_outbox import NOTHING, Bell, refuse
 from tests.builders import Note, frame, promotion, put, sealed
@@ -155,7 +156,6 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     models = [ref for ref in found.made if ref.asset.endswith("/model")]
     readers: list[Callable[[], object]] = [
         *(partial(lake.get, ref, kind) for ref, kind in found.made.items()),
-        *(partial(lake.removed_manifest, ref) for ref in _refs_removed(lake)),
         *(partial(lake.removal, ref) for ref in _refs_removed(lake)),
         *(PromotionLog(lake, model).verified for model in MODELS),
         *(partial(last_attempt, lake, run, "y") for run in ("run-1", "run-2")),
@@ -173,6 +173,8 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
             read()
         except LakeError as error:
             yield str(error)
+    lineage = backward(lake, _refs_removed(lake))
+    yield from (f"{ref_of(key)}: {node.problem}" for key, node in lineage.nodes.items() if node.state != "removed")
     for check in (partial(promotion_logs, resource), partial(order, resource)):
         yield from (finding.text for finding in check() if finding.state != "ok")
     yield from (str(record.exc_info) for record in caplog.records)

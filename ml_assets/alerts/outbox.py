@@ -17,15 +17,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, Field
 
 from ml_assets.alerts.channels import Channel, ChannelError, Message
 from ml_assets.alerts.resource import Alert, Redactor
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
 
 MOST_TRIES: Final = 24
 """With the waits below, a channel may be down for 19 hours before an alert is given up."""
@@ -42,19 +42,15 @@ _SECONDS_A_CHANNEL: Final = 15.0
 _NAMED_IN_DIGEST: Final = 12
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Taken(_Record):
+class Taken(StoredRecord):
     """The record of an alert; finally with the outcome for each channel."""
 
     alert: Alert
     recorded_at: AwareDatetime
-    channels: dict[str, Literal["sent", "abandoned"]] = {}
+    channels: dict[str, Literal["sent", "abandoned"]] = Field(default_factory=dict)
 
 
-class Try(_Record):
+class Try(StoredRecord):
     """One attempt at a channel. It has no outcome while it lasts, or if its process crashed."""
 
     alert: str
@@ -149,12 +145,12 @@ class Outbox:
         new = {
             digest: alert for alert in alerts if f"{(digest := alert_digest(alert.key))}.json" not in known[_day(alert)]
         }
-        with self.lake.pool(len(new), writes=True) as each:
-            each(lambda item: self._write(self._path(_OPEN, f"{item[0]}.json"), self._taken(item[1])), new.items())
-        return [*new]
 
-    def _taken(self, alert: Alert) -> Taken:
-        return Taken(alert=alert, recorded_at=self.clock())
+        def record(digest: str) -> None:
+            self._write(self._path(_OPEN, f"{digest}.json"), Taken(alert=new[digest], recorded_at=self.clock()))
+
+        self.lake.map(record, new, writes=True)
+        return [*new]
 
     def _open(self, new: Sequence[str]) -> tuple[list[_Waiting], int]:
         """Return the pending alerts to process, and how many more are pending.
@@ -166,8 +162,7 @@ class Outbox:
         is_full = bool(limited) and not any(self._free(channel) for channel in limited)
         chosen = sorted(names & set(new)) + ([] if is_full else sorted(names - set(new)))
         chosen = chosen[:_MOST_OPEN]
-        with self.lake.pool(len(chosen)) as each:
-            found = [it for it in each(self._waiting, chosen) if it is not None]
+        found = [it for it in self.lake.map(self._waiting, chosen) if it is not None]
         return sorted(found, key=lambda it: (it.alert.occurred_at, it.digest)), len(names) - len(found)
 
     def _waiting(self, digest: str) -> _Waiting | None:
@@ -235,7 +230,9 @@ class Outbox:
         last = waiting.tries.get(channel.name)
         mine = Try(
             alert=waiting.digest, channel=channel.name, number=1 if last is None else last.number + 1,
-            attempted_at=self.clock(), may_have_arrived=_is_repeat(last),
+            attempted_at=self.clock(),
+            # An earlier attempt got no response, or has no outcome.
+            may_have_arrived=last is not None and (last.may_have_arrived or last.outcome is None),
         )  # fmt: skip
         try:
             self.lake.create(self._try(waiting, mine), seal(mine))
@@ -266,8 +263,7 @@ class Outbox:
             self._write(self._try(waiting, done), done)
             waiting.tries[channel.name] = done
 
-        with self.lake.pool(len(claimed), writes=True) as each:
-            each(record, claimed)
+        self.lake.map(record, claimed, writes=True)
 
     def _close(self, waiting: Sequence[_Waiting]) -> int:
         """Close alerts that every channel is done with, and return how many are still pending."""
@@ -366,8 +362,8 @@ class Outbox:
     def _try(self, waiting: _Waiting, it: Try) -> str:
         return self._path(_day(waiting.alert), waiting.digest, _name_of_try(it))
 
-    def _write(self, path: str, record: _Record) -> None:
-        self.lake.put_object(path, lambda file: _fill(file, seal(record)))
+    def _write(self, path: str, record: StoredRecord) -> None:
+        self.lake.write(path, lambda file: file.write(seal(record)))
 
     def _read_try(self, digest: str, path: str) -> Try:
         what = "the record of an attempt to send an alert"
@@ -404,15 +400,6 @@ def alert_digest(key: str) -> str:
 
 def _day(alert: Alert) -> str:
     return f"{alert.occurred_at.astimezone(UTC):%Y-%m-%d}"
-
-
-def _fill(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
-
-
-def _is_repeat(last: Try | None) -> bool:
-    """Return whether an earlier attempt may have arrived: it got no response, or has no outcome."""
-    return last is not None and (last.may_have_arrived or last.outcome is None)
 
 
 def _shown(channel: Channel) -> str:

@@ -297,8 +297,7 @@ def _standing(table: _Table, lake: Lake, days: Sequence[str]) -> dict[str, Manif
     if not days:
         return {}
     refs = lake.newest(table.key.to_user_string(), days)
-    with lake.pool(len(refs)) as each:
-        return dict(zip(refs, each(lake.manifest, refs.values()), strict=True))
+    return dict(zip(refs, lake.map(lake.manifest, refs.values()), strict=True))
 
 
 def _landed_version(manifest: Manifest | None) -> str:

@@ -13,13 +13,13 @@ from typing import Final
 
 from ml_assets.doctor.checks import Finding, State
 from ml_assets.doctor.production import production_problems
+from ml_assets.machine.system_limits import container_memory
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.settings import SettingsError, profile
 from ml_assets.warehouse.dbt_lake import VARIABLE
 
 _LEAST_DISK, _LITTLE_DISK = 0.5e9, 5e9
 _LEAST_MEMORY, _LITTLE_MEMORY = 0.5e9, 2e9
-_CGROUP: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SHOWN: Final = 5
 
 
@@ -93,8 +93,8 @@ def _memory() -> float:
     """Return the available bytes: the free memory, or the container's limit if it is lower."""
     import psutil
 
-    limits = [Path(name).read_text(encoding="ascii").strip() for name in _CGROUP if Path(name).is_file()]
-    return float(min([psutil.virtual_memory().available, *(int(text) for text in limits if text.isdecimal())]))
+    available, limit = psutil.virtual_memory().available, container_memory()
+    return float(available if limit is None else min(available, limit))
 
 
 def warehouse(project_dir: Path) -> Iterator[Finding]:

@@ -49,8 +49,7 @@ def _look(lake: Manifests) -> Iterator[Finding]:
         versions = {path.split("/")[0] for paths in made.values() for path in paths}
         unpublished += (f"artifacts/{place}/{version}" for version in sorted(versions - published))
     are_read = [it for it in wanted if lake.protocol == "file" or len(it[1]) != 1]
-    with lake.pool(len(are_read)) as each:
-        problems = [it for it in each(lambda one: _problem(lake, *one), are_read) if it is not None]
+    problems = [it for it in lake.map(lambda one: _problem(lake, *one), are_read) if it is not None]
     yield from _findings(missing, sorted(problems), unpublished, publications=len(wanted))
 
 

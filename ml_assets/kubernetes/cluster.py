@@ -16,6 +16,7 @@ from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose,
 
 _AS_JSON: Final = {"_preload_content": False, "_request_timeout": (5, 30)}
 """Arguments of requests: no parsing by the client, and the seconds to connect and to respond. Its default is none."""
+_LINES: Final = 25
 _NOT_FOUND, _FORBIDDEN, _CONFLICT = 404, 403, 409
 
 
@@ -61,11 +62,11 @@ class Cluster:
         limit = containers[0].get("resources", {}).get("limits", {}).get("memory") if containers else None
         return None if limit is None else str(limit)
 
-    def last_lines(self, pod_name: str, count: int = 25) -> str:
+    def last_lines(self, pod_name: str) -> str:
         """Return the last lines of a pod's log, or why they cannot be read."""
         try:
             answer = self._client.core_api.read_namespaced_pod_log(
-                pod_name, self._namespace, tail_lines=count, **_AS_JSON
+                pod_name, self._namespace, tail_lines=_LINES, **_AS_JSON
             )
         except kubernetes.client.rest.ApiException as error:
             return f"(its log cannot be read: {_reason(error)})"

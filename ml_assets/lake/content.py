@@ -17,7 +17,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -60,37 +60,24 @@ class StoredFrame:
         return cls(path, pl.read_parquet(path, glob=False))
 
 
-class Hash(Protocol):
-    """The part of hashlib's interface that is used here."""
-
-    def update(self, data: Any, /) -> None:
-        """Add bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the digest in hexadecimal."""
-
-
-class _Blake3:
-    """128-bit BLAKE3 with hashlib's interface."""
+class Hash:
+    """128-bit BLAKE3 with hashlib's interface, for contents and files."""
 
     def __init__(self, *, threads: int = 1) -> None:
         self._hash = blake3(max_threads=threads)
 
     def update(self, data: Any, /) -> None:
+        """Add bytes."""
         self._hash.update(data)
 
     def hexdigest(self) -> str:
+        """Return the digest in hexadecimal."""
         return self._hash.hexdigest(length=_DIGEST_BYTES)
-
-
-def new_hash() -> Hash:
-    """Return a new hash for contents and files: 128-bit BLAKE3."""
-    return _Blake3()
 
 
 def bytes_digest(data: bytes | memoryview | mmap.mmap) -> str:
     """Return the digest of bytes, using all cores for large inputs."""
-    digest = _Blake3(threads=blake3.AUTO) if len(data) >= _SEVERAL_THREADS_FROM else _Blake3()
+    digest = Hash(threads=blake3.AUTO if len(data) >= _SEVERAL_THREADS_FROM else 1)
     digest.update(data)
     return digest.hexdigest()
 
@@ -111,7 +98,7 @@ def frame_version(frame: pl.DataFrame) -> str:
     It hashes the hashes of blocks of rows, which several threads compute with little memory. Floats are compared by
     bits, as Parquet stores them: 0.0 differs from -0.0, and NaNs with other bits differ.
     """
-    digest = new_hash()
+    digest = Hash()
     digest.update(f"{frame.height};{tuple(frame.schema.items())};".encode())
     rows = max(1, _BLOCK_CELLS // max(1, frame.width))
     starts = range(0, frame.height, rows)
@@ -125,7 +112,7 @@ def frame_version(frame: pl.DataFrame) -> str:
 
 
 def _block_digest(block: pl.DataFrame) -> bytes:
-    digest = new_hash()
+    digest = Hash()
     _hash_block(block, digest)
     return digest.hexdigest().encode()
 
@@ -273,32 +260,29 @@ def parts_of(artifact: object) -> dict[str, Part]:
         return {_FRAME_FIELD: artifact.collect()}
     if isinstance(artifact, StoredFrame):
         return {_FRAME_FIELD: artifact.frame}
-    if isinstance(artifact, pl.DataFrame):
+    if isinstance(artifact, pl.DataFrame | BaseModel):
         return {_FRAME_FIELD: artifact}
-    if isinstance(artifact, BaseModel):
-        return {_FRAME_FIELD: artifact}
-    if dataclasses.is_dataclass(artifact) and not isinstance(artifact, type):
-        kind = type(artifact)
-        values = {name: getattr(artifact, name) for name in _fields(kind)}
-        parts = {name: part for name, part in values.items() if part is not None or not may_lack(kind, name)}
-        wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, Part)}
-        if not wrong:
-            return parts
-        msg = f"{type(artifact).__name__} has fields that cannot be stored: {wrong}; use frames, records or text."
+    kind = type(artifact)
+    if not dataclasses.is_dataclass(kind):
+        msg = f"cannot store a {kind.__name__}; an artifact is a polars frame, a record, or a dataclass of them."
         raise TypeError(msg)
-    msg = f"cannot store a {type(artifact).__name__}; an artifact is a polars frame, a record, or a dataclass of them."
-    raise TypeError(msg)
+    values = {name: getattr(artifact, name) for name in _fields(kind)}
+    parts = {name: part for name, part in values.items() if part is not None or not may_lack(kind, name)}
+    if wrong := {name: type(part).__name__ for name, part in parts.items() if not isinstance(part, Part)}:
+        msg = f"{kind.__name__} has fields that cannot be stored: {wrong}; use frames, records or text."
+        raise TypeError(msg)
+    return parts
 
 
 def content_version(parts: Mapping[str, Part]) -> str:
     """Return the version of an artifact: the hash of the content of all its parts."""
-    digest = new_hash()
+    digest = Hash()
     for name in sorted(parts):
         part = parts[name]
         if isinstance(part, pl.DataFrame):
             content = frame_version(part)
         else:
-            inner = new_hash()
+            inner = Hash()
             inner.update((part if isinstance(part, str) else _text_of(part)).encode())
             content = inner.hexdigest()
         digest.update(f"{name}={content};".encode())

@@ -110,6 +110,11 @@ def split_into_runs(
         yield tuple(key for key in due if key in assets), tuple(run[:length])
 
 
+def days_between(first: date, last: date) -> list[date]:
+    """Return all days from the first to the last."""
+    return [first + timedelta(days=past) for past in range((last - first).days + 1)]
+
+
 def span_of(days: Sequence[str]) -> str:
     """Return consecutive days as text: the first to the last; '' if there are none."""
     return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"

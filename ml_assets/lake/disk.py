@@ -38,7 +38,7 @@ def open_new(path: str) -> BinaryIO:
     return open(path, "x+b")  # noqa: PTH123 - the caller closes it
 
 
-def fill(file: BinaryIO, write: Callable[[BinaryIO], None]) -> None:
+def fill(file: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
     """Run a writer on an open file. A real file lets native code write without copying."""
     write(file)
     file.flush()
@@ -104,7 +104,7 @@ class Disk:
         with self.open(relative, check) as file:
             return file.read()
 
-    def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
+    def write(self, relative: str, write: Callable[[BinaryIO], object]) -> Written:
         """Write a complete file, replacing any existing file.
 
         Its bytes reach the disk before its name does. The name is not waited for: journaling file systems write names
@@ -133,7 +133,7 @@ class Disk:
         """
         path = self._path(relative)
         with self._scratch(path) as (scratch, file):
-            fill(file, lambda target: _all(target, data))
+            fill(file, lambda target: target.write(data))
             sync(file)
             link(scratch, path)
             unlink(scratch)
@@ -265,10 +265,6 @@ class Disk:
                 f"{path} is outside of the lake {self.root}, through a symbolic link to {real}; it is neither read nor "
                 "written. Put the files themselves into the lake, or set the lake's address to their folder."
             )
-
-
-def _all(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
 
 
 def _size_of_file(path: str, status: os.stat_result) -> int:

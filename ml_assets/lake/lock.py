@@ -5,6 +5,7 @@ Not here: garbage collection, which uses it (see `ml_assets.provenance.gc.sweep`
     locks/<name>/000001.json
 """
 
+import contextlib
 import os
 import socket
 import uuid
@@ -12,11 +13,11 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.sealing import StoredRecord, seal, unseal
 
 STALE: Final = timedelta(days=1)
 _MOST_BYTES: Final = 2**16
@@ -27,10 +28,8 @@ class LockedError(LakeError):
     """Another process holds the lock."""
 
 
-class Holder(BaseModel):
+class Holder(StoredRecord):
     """The holder of a lock."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str
     pid: int
@@ -131,7 +130,5 @@ class Lock:
         self.path = ""
 
     def _remove(self, path: str) -> None:
-        try:
+        with contextlib.suppress(MissingArtifactError):
             self.lake.remove(path)
-        except MissingArtifactError:
-            return

@@ -8,9 +8,9 @@ import functools
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.sealing import StoredRecord, seal, unseal
 
 EXCLUDED_ROWS: Final = "excluded_rows"
 """The parameter with the counts, by reason, of rows that a step read but did not include in its output."""
@@ -42,11 +42,7 @@ SafePath = Annotated[str, AfterValidator(_safe_path)]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArtifactRef(_Record):
+class ArtifactRef(StoredRecord):
     """One version of one artifact: `raw/orders`, partition `2013-01-01`, version `1f3a…`."""
 
     asset: SafePath
@@ -58,7 +54,7 @@ class ArtifactRef(_Record):
         return f"{where}@{self.version[:12]}"
 
 
-class FileEntry(_Record):
+class FileEntry(StoredRecord):
     """One file of an artifact.
 
     Attributes:
@@ -74,7 +70,7 @@ class FileEntry(_Record):
     rows: int | None = Field(default=None, ge=0)
 
 
-class PodResources(_Record):
+class PodResources(StoredRecord):
     """The resources that a step's pod requested; None if unknown, as outside of a cluster.
 
     Attributes:
@@ -87,7 +83,7 @@ class PodResources(_Record):
     gpu_type: str | None = None
 
 
-class Cost(_Record):
+class Cost(StoredRecord):
     """An artifact's share of the cost of its step.
 
     If a step produces several artifacts, its seconds are divided among them. Memory and requested resources are not
@@ -123,7 +119,7 @@ class Cost(_Record):
         )
 
 
-class Manifest(_Record):
+class Manifest(StoredRecord):
     """The complete origin of an artifact, readable without any database.
 
     Attributes:
@@ -145,7 +141,7 @@ class Manifest(_Record):
     created_at: datetime
     inputs: tuple[ArtifactRef, ...] = ()
     input_numbers: tuple[int, ...] = ()
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
     code_version: str | None = None
     git_commit: str | None = None
     git_is_dirty: bool | None = None
@@ -158,7 +154,7 @@ class Manifest(_Record):
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     cost: Cost | None = None
-    missing_days: dict[str, tuple[str, ...]] = {}
+    missing_days: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     files: tuple[FileEntry, ...]
 
     @model_validator(mode="after")

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
 from ml_assets.lake.objects import Objects, Stat
@@ -22,7 +20,7 @@ from ml_assets.lake.order import (
     record_numbers,
     run_digest,
 )
-from ml_assets.lake.sealing import RESTORE, unseal
+from ml_assets.lake.sealing import RESTORE, StoredRecord, unseal
 
 REMOVED: Final = "removed"
 """The folder of the manifests of removed artifacts, at their former paths."""
@@ -32,10 +30,8 @@ NOTE: Final = "removed.json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
 
 
-class Removal(BaseModel):
+class Removal(StoredRecord):
     """Why an artifact was removed. It is stored beside the artifact's remaining manifests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     artifact: ArtifactRef
     removed_at: datetime
@@ -136,10 +132,8 @@ class Manifests(Objects):
             numbers = {it.number for it in them}.intersection(records[key]) if key in records else set()
             chosen += [it for number in sorted(numbers) for it in self._published(asset, _numbered(them, number))]
             chosen += [] if key in records else sorted(them, key=lambda it: it.number)
-        with self.pool(len(chosen)) as each:
-            read = each(lambda it: self._read_found(asset, it), chosen)
         made: dict[str, list[Manifest]] = {}
-        for manifest in read:
+        for manifest in self.map(lambda it: self._read_found(asset, it), chosen):
             if manifest is not None:
                 made.setdefault(manifest.partition or "", []).append(manifest)
         return made
@@ -259,8 +253,7 @@ class Manifests(Objects):
             As `manifest`.
         """
         there = self.list_each([self.directory(ref) for ref in refs])
-        with self.pool(len(refs)) as each:
-            found = each(lambda ref: self.manifest(ref, there=there[self.directory(ref)]), refs)
+        found = self.map(lambda ref: self.manifest(ref, there=there[self.directory(ref)]), refs)
         return dict(zip(refs, found, strict=True))
 
     def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
@@ -298,22 +291,6 @@ class Manifests(Objects):
     def folder_left(self, ref: ArtifactRef) -> str:
         """Return the folder of the remaining manifests of a removed artifact."""
         return self.path(REMOVED, self.directory(ref).removeprefix(f"{self.url}/"))
-
-    def removed_manifest(self, ref: ArtifactRef) -> Manifest:
-        """Return the newest remaining manifest of a removed artifact.
-
-        Raises:
-            MissingArtifactError: the artifact was never removed.
-            CorruptArtifactError: the manifest is damaged.
-        """
-        folder = self.folder_left(ref)
-        names = sorted(filter(MANIFEST_NAME.fullmatch, self.names(folder)), key=number_in)
-        found = [*self._read_those_there(dict.fromkeys(f"{folder}/{name}" for name in names[-1:]))]
-        if not found:
-            raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
-        if strange := [str(it.ref) for it in found if it.ref != ref]:
-            raise CorruptArtifactError(f"a manifest in {folder} belongs to {strange[0]}, not to {ref}. {RESTORE}")
-        return found[0]
 
     def removal(self, ref: ArtifactRef) -> Removal | None:
         """Return when and why an artifact was removed; None if it was not.

@@ -5,7 +5,6 @@ that was copied or renamed is noticed. Not here: the three kinds of records, and
 `ml_assets.lake.order`, `ml_assets.lake.promotion_log` and `ml_assets.lake.retraining_log`.
 """
 
-import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,9 +75,7 @@ class NumberedLog(Generic[Record]):
         Raises:
             As `read`.
         """
-        with lake.pool(len(paths)) as each:
-            found: list[Numbered[Record]] = each(functools.partial(self.read, lake), paths)
-        return [it.record for it in found]
+        return lake.map(lambda path: self.read(lake, path).record, paths)
 
 
 def is_model_name(name: str) -> bool:

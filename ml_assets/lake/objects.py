@@ -9,11 +9,11 @@ import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError, UnreachableLakeError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 16
 _WRITERS: Final = 8
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Stat(NamedTuple):
@@ -50,7 +53,7 @@ class Store(Protocol):
 
     def open(self, relative: str, check: Callable[[int], None]) -> BinaryIO: ...  # noqa: D102 - see Objects, as below
     def read(self, relative: str, check: Callable[[int], None]) -> bytes: ...  # noqa: D102
-    def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written: ...  # noqa: D102
+    def write(self, relative: str, write: Callable[[BinaryIO], object]) -> Written: ...  # noqa: D102
     def create(self, relative: str, data: bytes) -> str | None: ...  # noqa: D102
     def names(self, relative: str) -> list[str]: ...  # noqa: D102
     def tree(self, relative: str) -> list[str]: ...  # noqa: D102
@@ -138,13 +141,20 @@ class Objects:
         return relative
 
     @contextlib.contextmanager
-    def _named_errors(self, verb: str, path: str) -> Iterator[None]:
-        """Convert OSErrors into errors that name the object.
+    def _at(self, verb: str, path: str) -> Iterator[str]:
+        """Yield a path relative to the root, and convert OSErrors into errors that name the object.
 
         Raises:
             MissingArtifactError: the object does not exist.
-            LakeError: any other error.
+            LakeError: any other error, or the path is not under the root.
         """
+        relative = self.relative(path)
+        with self._named_errors(verb, path):
+            yield relative
+
+    @contextlib.contextmanager
+    def _named_errors(self, verb: str, path: str) -> Iterator[None]:
+        """As `_at`, for something that is not one path under the root."""
         try:
             yield
         except OSError as error:
@@ -162,19 +172,13 @@ class Objects:
             return reason  # the reason already contains the fix
         return f"{reason} Check that the lake {self.url} exists and is writable for this user."
 
-    def write(self, path: str, write: Callable[[BinaryIO], None]) -> tuple[int, str]:
-        """Write one complete object and return its size and digest; see `put_object`."""
-        written = self.put_object(path, write)
-        return written.bytes, written.digest
-
-    def put_object(self, path: str, write: Callable[[BinaryIO], None]) -> Written:
+    def write(self, path: str, write: Callable[[BinaryIO], object]) -> Written:
         """Write one complete object, replacing any existing one. A reader never sees an incomplete object.
 
         Raises:
             LakeError: the lake cannot be written.
         """
-        relative = self.relative(path)
-        with self._named_errors("write", path):
+        with self._at("write", path) as relative:
             return self.store.write(relative, write)
 
     def create(self, path: str, data: bytes) -> str | None:
@@ -189,8 +193,7 @@ class Objects:
             FileExistsError: the object exists.
             LakeError: the lake cannot be written.
         """
-        relative = self.relative(path)
-        with self._named_errors("write", path):
+        with self._at("write", path) as relative:
             try:
                 return self.store.create(relative, data)
             except FileExistsError as error:
@@ -210,9 +213,8 @@ class Objects:
             CorruptArtifactError: it is larger than allowed.
             LakeError: the lake cannot be read.
         """
-        relative = self.relative(path)
         check = functools.partial(_check_size, path, limit)
-        with self._named_errors("read", path):
+        with self._at("read", path) as relative:
             copy = None if known is None else self.store.cached_copy(relative, known)
             return self.store.read(relative, check) if copy is None else _read_copy(copy, check)
 
@@ -222,27 +224,23 @@ class Objects:
         Raises:
             As `read`.
         """
-        relative = self.relative(path)
-        with self._named_errors("read", path):
+        with self._at("read", path) as relative:
             return self.store.cached_copy(relative, known)
 
     @contextlib.contextmanager
-    def opened(self, path: str, *, limit: int | None = None, known: Stat | None = None) -> Iterator[BinaryIO]:
+    def opened(self, path: str, *, known: Stat | None = None) -> Iterator[BinaryIO]:
         """Open an object for reading: the file itself on a disk, or its fetched bytes.
 
         Args:
             path: the object.
-            limit: as for `read`.
             known: as for `read`.
 
         Raises:
             As `read`.
         """
-        relative = self.relative(path)
-        check = functools.partial(_check_size, path, limit)
-        with self._named_errors("read", path):
+        with self._at("read", path) as relative:
             copy = None if known is None else self.store.cached_copy(relative, known)
-            file = self.store.open(relative, check) if copy is None else io.BytesIO(_read_copy(copy, check))
+            file = self.store.open(relative, lambda _: None) if copy is None else io.BytesIO(copy.read_bytes())
         with file:
             yield file
 
@@ -264,8 +262,7 @@ class Objects:
         Raises:
             LakeError: the lake cannot be read.
         """
-        relative = self.relative(path)
-        with self._named_errors("list", path):
+        with self._at("list", path) as relative:
             return self.store.names(relative)
 
     def tree(self, path: str) -> list[str]:
@@ -274,8 +271,7 @@ class Objects:
         Raises:
             LakeError: the lake cannot be read.
         """
-        relative = self.relative(path)
-        with self._named_errors("list", path):
+        with self._at("list", path) as relative:
             return self.store.tree(relative)
 
     def tree_with_sizes(self, path: str) -> dict[str, Stat]:
@@ -284,8 +280,7 @@ class Objects:
         Raises:
             LakeError: the lake cannot be read.
         """
-        relative = self.relative(path)
-        with self._named_errors("list", path):
+        with self._at("list", path) as relative:
             return self.store.tree_with_sizes(relative)
 
     def list_each(self, paths: Sequence[str]) -> dict[str, dict[str, Stat]]:
@@ -312,13 +307,8 @@ class Objects:
             MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be read.
         """
-        relative = self.relative(path)
-        with self._named_errors("read", path):
+        with self._at("read", path) as relative:
             return self.store.stat(relative)
-
-    def size(self, path: str) -> int:
-        """Return an object's number of bytes; see `stat`."""
-        return self.stat(path).bytes
 
     def move(self, source: str, target: str) -> None:
         """Move an object, replacing any existing one: atomic on a disk, a copy within the store on S3.
@@ -327,9 +317,8 @@ class Objects:
             MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be written.
         """
-        old, new = self.relative(source), self.relative(target)
-        with self._named_errors("move", source):
-            self.store.move(old, new)
+        with self._at("move", source) as relative:
+            self.store.move(relative, self.relative(target))
 
     def remove(self, path: str) -> None:
         """Remove an object.
@@ -338,25 +327,40 @@ class Objects:
             MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be written.
         """
-        relative = self.relative(path)
-        with self._named_errors("remove", path):
+        with self._at("remove", path) as relative:
             self.store.remove(relative)
 
-    @contextlib.contextmanager
-    def pool(self, size: int, *, writes: bool = False) -> Iterator[Callable[..., list[Any]]]:
-        """Yield a map function over many small objects: parallel for requests and writes, else sequential.
+    def map(
+        self, function: Callable[[_Item], _Result], items: Collection[_Item], *, writes: bool = False
+    ) -> list[_Result]:
+        """Return the results of a function for many small objects: parallel for requests and writes, else sequential.
 
         After the first failure no more calls are started.
 
         Args:
-            size: the number of objects.
+            function: called with each item.
+            items: one for each object.
             writes: whether they are written. A disk completes many concurrent writes in the time of one.
         """
-        if size <= 1 or (self.protocol == "file" and not writes):
-            yield lambda function, items: [function(item) for item in items]
-            return
-        with ThreadPoolExecutor(min(_WRITERS if self.protocol == "file" else _THREADS, size)) as pool:
-            yield functools.partial(_map, pool)
+        if len(items) <= 1 or (self.protocol == "file" and not writes):
+            return [function(item) for item in items]
+        has_failed = threading.Event()
+
+        def one(item: _Item) -> _Result | None:
+            if has_failed.is_set():
+                return None  # never returned: the failure is raised instead
+            try:
+                return function(item)
+            except BaseException:
+                has_failed.set()
+                raise
+
+        with ThreadPoolExecutor(min(_WRITERS if self.protocol == "file" else _THREADS, len(items))) as pool:
+            done = [pool.submit(one, item) for item in items]
+        failures = [failure for it in done if (failure := it.exception()) is not None]
+        if failures:
+            raise failures[0]
+        return [it.result() for it in done]  # type: ignore[misc] # no failure: none was skipped
 
     def polars_options(self) -> dict[str, str | int] | None:
         """Return polars' storage options for this lake; None if the defaults suffice.
@@ -370,28 +374,9 @@ class Objects:
             return None
         access = self.access
         if access.access_key_id is None and not access.more.get("anon"):
-            with self._named_errors("read", self.url):
+            with self._at("read", self.url):
                 access = self.store.found()  # type: ignore[attr-defined]
         return access.polars()
-
-
-def _map(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Any) -> list[Any]:
-    has_failed = threading.Event()
-
-    def one(item: Any) -> Any:
-        if has_failed.is_set():
-            return None  # never returned: the failure is raised instead
-        try:
-            return function(item)
-        except BaseException:
-            has_failed.set()
-            raise
-
-    done = [pool.submit(one, item) for item in items]
-    failures = [failure for it in done if (failure := it.exception()) is not None]
-    if failures:
-        raise failures[0]
-    return [it.result() for it in done]
 
 
 def _read_copy(copy: Path, check: Callable[[int], None]) -> bytes:

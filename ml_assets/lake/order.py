@@ -15,10 +15,11 @@ import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_assets.lake.manifest import ArtifactRef, Manifest, SafePath, Version
 from ml_assets.lake.numbered_log import NumberedLog
+from ml_assets.lake.sealing import StoredRecord
 
 ORDER: Final = "order"
 """The folder of the records in the lake."""
@@ -29,15 +30,13 @@ MANIFEST_NAME: Final = re.compile(r"manifest-(\d{6,})-([0-9a-f]{8})[0-9a-f]{8}\.
 _RECORD_NAME: Final = re.compile(r"(\d{6,})\.json")
 
 
-class OrderRecord(BaseModel):
+class OrderRecord(StoredRecord):
     """One publication of a partition.
 
     Attributes:
         number: from 1 in each partition.
         manifest: the name of its manifest in the version's folder.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     asset: SafePath
     partition: SafePath | None = None

@@ -19,11 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
 from ml_assets.project import ProjectError, find_project
 
 ENVIRONMENTS: Final = "environments"
@@ -58,10 +56,8 @@ def _git(root: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-class Environment(BaseModel):
+class Environment(StoredRecord):
     """The installed distributions, with the digest that manifests contain."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     python: str

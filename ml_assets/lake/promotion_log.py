@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError, PromotionConflictError
@@ -22,6 +22,7 @@ from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.numbered_log import MOST_BYTES, Numbered, NumberedLog, check_model_name, is_model_name
 from ml_assets.lake.objects import Objects, Stat
 from ml_assets.lake.order import MANIFEST_NAME
+from ml_assets.lake.sealing import StoredRecord
 
 LAST_NUMBER: Final = 999_999
 TRIES: Final = 10
@@ -43,10 +44,8 @@ _ENTRIES: Final = NumberedLog(
 T = TypeVar("T")
 
 
-class Head(BaseModel):
+class Head(StoredRecord):
     """The newest entry of a log, as manifests name it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     digest: str
@@ -184,8 +183,8 @@ class PromotionLog:
             for name in listed
             if not _ENTRY.fullmatch(name) and not name.endswith(".part")
         ]
-        with self.lake.pool(len(numbers)) as each:
-            read = dict(zip(numbers, each(lambda it: self._read_or_problem(*it), numbers.items()), strict=True))
+        texts = self.lake.map(lambda it: self._read_or_problem(*it), numbers.items())
+        read = dict(zip(numbers, texts, strict=True))
         found: dict[int, Numbered[Promotion]] = {}
         for number in range(1, last + 1):
             it = read.get(number, f"{self._path(number)} is missing: the log goes on to entry {last}")
@@ -285,8 +284,7 @@ class PromotionLog:
                 if MANIFEST_NAME.fullmatch(name.rsplit("/", 1)[-1])
             }
         newest = sorted(listed, key=lambda path: (listed[path].modified_at, path), reverse=True)[:count]
-        with self.lake.pool(len(newest)) as each:
-            heads = each(lambda path: _head_named(self.lake, path, listed[path]), newest)
+        heads = self.lake.map(lambda path: _head_named(self.lake, path, listed[path]), newest)
         return [(head, path) for head, path in zip(heads, newest, strict=True) if head is not None]
 
     def _conflict_message(self, number: int) -> str:

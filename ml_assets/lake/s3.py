@@ -206,7 +206,7 @@ class Bucket:
 
         return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK)))), etag
 
-    def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
+    def write(self, relative: str, write: Callable[[BinaryIO], object]) -> Written:
         """Write a complete object, replacing any existing one. A large one is written to a temporary file first."""
         with tempfile.SpooledTemporaryFile(PART) as file:
             write(file)  # type: ignore[arg-type]

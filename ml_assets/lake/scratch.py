@@ -160,20 +160,16 @@ class ScratchLake(Lake):
             MissingArtifactError: an artifact does not exist in the other lake.
             CorruptArtifactError: an artifact is damaged there.
         """
-        missing = [ref for ref in dict.fromkeys(refs) if not self._is_here(ref)]
-        with self.source.pool(len(missing)) as each:
-            each(self._fetch, missing)
-
-    def _is_here(self, ref: ArtifactRef) -> bool:
-        return any(map(MANIFEST_NAME.fullmatch, self.names(self.directory(ref))))
+        there = {ref: self.names(self.directory(ref)) for ref in dict.fromkeys(refs)}
+        missing = [ref for ref, names in there.items() if not any(map(MANIFEST_NAME.fullmatch, names))]
+        self.source.map(self._fetch, missing)
 
     def _fetch(self, ref: ArtifactRef) -> None:
         known = self.source.manifests(ref)
         manifest = ([one for one in known if one.created_at <= self.at] or known)[-1]
         for entry in manifest.files:
             self._copy(ref, entry)
-        path = f"{self.directory(ref)}/{manifest_name(manifest)}"
-        self.create(path, manifest.text())
+        self.create(f"{self.directory(ref)}/{manifest_name(manifest)}", manifest.text())
 
     def _copy(self, ref: ArtifactRef, entry: FileEntry) -> None:
         """Copy a file of an artifact. On the same disk a hard link suffices, because files are never edited in place.

@@ -3,24 +3,21 @@
 import base64
 import binascii
 import io
-from typing import BinaryIO, Final
+from typing import Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.sealing import StoredRecord, seal, unseal
 
 _MOST_BYTES: Final = 256 * 2**20
 _WHAT: Final = "a stored frame"
 _FIX: Final = "Restore it, or remove it: its content is computed again."
 
 
-class _SealedFrame(BaseModel):
+class _SealedFrame(StoredRecord):
     """A frame as Parquet in base64, with its path relative to the root, so that a misplaced one is noticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     parquet: str
@@ -35,11 +32,7 @@ def write_frame(lake: Objects, path: str, frame: pl.DataFrame) -> None:
     file = io.BytesIO()
     frame.write_parquet(file, compression="zstd")
     sealed = seal(_SealedFrame(path=lake.relative(path), parquet=base64.b64encode(file.getvalue()).decode()))
-
-    def fill(target: BinaryIO) -> None:
-        target.write(sealed)
-
-    lake.write(path, fill)
+    lake.write(path, lambda target: target.write(sealed))
 
 
 def read_frame(lake: Objects, path: str) -> pl.DataFrame | None:

@@ -8,9 +8,9 @@ The digest is not a signature: a process that can write to the lake can seal any
 
 import hashlib
 import re
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError
 
@@ -23,21 +23,16 @@ _END: Final = '"\n}\n'
 RESTORE: Final = "Restore what was written there, from a backup or an earlier version of the object."
 
 
-class Sealable(Protocol):
-    """A frozen pydantic record."""
-
-    def model_dump_json(self, *, indent: int | None = None, exclude: Any = None) -> str:
-        """Return the record as JSON."""
-
-    @classmethod
-    def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Parse a JSON text."""
+Record = TypeVar("Record", bound=BaseModel)
 
 
-Record = TypeVar("Record", bound=Sealable)
+class StoredRecord(BaseModel):
+    """A record, or a part of one, as the lake stores it: immutable, and without unknown members."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def seal(record: Sealable, *, exclude: set[str] | None = None) -> bytes:
+def seal(record: BaseModel, *, exclude: set[str] | None = None) -> bytes:
     """Return a record as JSON whose first member is the format version and whose last is the digest of the text."""
     fields = record.model_dump_json(indent=1, exclude=exclude).removeprefix("{").removesuffix("\n}")
     body = f'{{\n "format_version": {FORMAT_VERSION},{fields}'

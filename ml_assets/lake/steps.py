@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
 from ml_assets.lake.manifests import Manifests
-from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
 
 RUNS: Final = "runs"
 FAILED: Final = ".failed"
 
 
-class StepRecord(BaseModel):
+class StepRecord(StoredRecord):
     """One attempt at a step.
 
     Attributes:
@@ -37,22 +37,20 @@ class StepRecord(BaseModel):
         tags: the run's tags that say why it ran.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     run_id: SafePath
     continues: tuple[SafePath, ...] = ()
     step: SafePath
     retry_number: int = Field(ge=0)
     assets: tuple[SafePath, ...]
     partitions: tuple[SafePath, SafePath] | None = None
-    config: dict[str, JsonValue] = {}
+    config: dict[str, JsonValue] = Field(default_factory=dict)
     inputs: tuple[ArtifactRef, ...] = ()
-    code_versions: dict[str, str | None] = {}
+    code_versions: dict[str, str | None] = Field(default_factory=dict)
     git_commit: str | None = None
     git_is_dirty: bool | None = None
     environment: str | None = None
     started_at: datetime
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 def store_step(lake: Manifests, record: StepRecord) -> None:
@@ -72,10 +70,8 @@ def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes
         lake.create(f"{folder}/{attempt}-{uuid.uuid4().hex[:8]}{suffix}", text)
 
 
-class Failure(BaseModel):
+class Failure(StoredRecord):
     """The cost of a failed attempt at a step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: SafePath
     step: SafePath

@@ -7,7 +7,7 @@ Nothing is edited. Data is written first, then the manifest, and last the order 
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,25 +114,21 @@ class Lake(Manifests):
         made: dict[str, _Stored] = {}
         # One after the other: threads that hash hundreds of small frames mostly wait for each other.
         waiting = [_Draft.of(asset, key, *it) for key, it in artifacts.items()]
-        with self.pool(len(artifacts), writes=True) as each:
-            last = self.last_numbers(asset, [*artifacts])
-            _refuse_overtaken(asset, [key for key in artifacts if after[key] not in {None, last[key]}])
-            while waiting:
-                there = self.list_each([self.directory(draft.ref) for draft in waiting])
-                stored = each(
-                    lambda it, there=there: self._store(it, there[self.directory(it.ref)], last[it.partition] + 1),
-                    waiting,
-                )
-                made |= {draft.partition: it for draft, it in zip(waiting, stored, strict=True)}
-                there = self.list_each([self.directory(draft.ref) for draft in waiting])
-                # Garbage collection may have removed files before their manifest was visible. That happens at most
-                # once.
-                waiting = [
-                    draft
-                    for draft, it in zip(waiting, stored, strict=True)
-                    if not {entry.name for entry in it.manifest.files} <= there[self.directory(draft.ref)].keys()
-                ]
-            published = each(lambda key: self._publish(made[key], after=after[key]), artifacts)
+        last = self.last_numbers(asset, [*artifacts])
+        _refuse_overtaken(asset, [key for key in artifacts if after[key] not in {None, last[key]}])
+        while waiting:
+            there = self.list_each([self.directory(draft.ref) for draft in waiting])
+            store = functools.partial(self._store, there, last)
+            stored = self.map(store, waiting, writes=True)
+            made |= {draft.partition: it for draft, it in zip(waiting, stored, strict=True)}
+            there = self.list_each([self.directory(draft.ref) for draft in waiting])
+            # Garbage collection may have removed files before their manifest was visible. That happens at most once.
+            waiting = [
+                draft
+                for draft, it in zip(waiting, stored, strict=True)
+                if not {entry.name for entry in it.manifest.files} <= there[self.directory(draft.ref)].keys()
+            ]
+        published = self.map(lambda key: self._publish(made[key], after=after[key]), artifacts, writes=True)
         _refuse_overtaken(asset, [key for key, it in zip(artifacts, published, strict=True) if it is None])
         return {key: it for key, it in zip(artifacts, published, strict=True) if it is not None}
 
@@ -159,18 +155,24 @@ class Lake(Manifests):
         self.create(f"{self.directory(manifest.ref)}/{name}", manifest.text())
         return _Stored(manifest, name)
 
-    def _store(self, draft: "_Draft", there: Mapping[str, Stat], number: int) -> "_Stored":
-        """Write an artifact's missing files and its manifest. `there` is the content of its folder."""
+    def _store(self, there: Mapping[str, Mapping[str, Stat]], last: Mapping[str, int], draft: "_Draft") -> "_Stored":
+        """Write an artifact's missing files and its manifest.
+
+        Args:
+            there: the content of each artifact's folder.
+            last: the number of each partition's last publication.
+            draft: the artifact.
+        """
         ref, parts, origin = draft.ref, draft.parts, draft.origin
         folder = self.directory(ref)
-        existing = self._intact_files(ref, there)
+        existing = self._intact_files(ref, there[folder])
         files = () if existing is None else existing.files
         if existing is None:
             entries = []
             names = content.file_names(draft.artifact, parts)
             for name, part in parts.items():
                 target = names[name]
-                put = self.put_object(f"{folder}/{target}", functools.partial(content.write_part, draft.artifact, part))
+                put = self.write(f"{folder}/{target}", functools.partial(content.write_part, draft.artifact, part))
                 rows = part.height if isinstance(part, pl.DataFrame) else None
                 entries.append(FileEntry(name=target, bytes=put.bytes, digest=put.digest, etag=put.etag, rows=rows))
             files = tuple(entries)
@@ -180,7 +182,7 @@ class Lake(Manifests):
             asset=ref.asset,
             partition=ref.partition,
             version=ref.version,
-            number=number,
+            number=last[draft.partition] + 1,
             created_at=datetime.now(tz=UTC),
             inputs=origin.inputs,
             input_numbers=tuple(origin.input_numbers.get(it, 0) for it in origin.inputs),
@@ -236,8 +238,7 @@ class Lake(Manifests):
     def read_each(self, refs: Sequence[ArtifactRef], kind: type) -> list[tuple[Any, Manifest]]:
         """Return several artifacts of one type in order, each with its newest manifest; see `get`."""
         there = self.list_each([self.directory(ref) for ref in refs])
-        with self.pool(len(refs)) as each:
-            return each(lambda ref: self._read(ref, kind, there[self.directory(ref)]), refs)
+        return self.map(lambda ref: self._read(ref, kind, there[self.directory(ref)]), refs)
 
     def _read(self, ref: ArtifactRef, kind: type, there: Mapping[str, Stat]) -> tuple[Any, Manifest]:
         folder = self.directory(ref)
@@ -275,11 +276,8 @@ class Lake(Manifests):
     def scan_each(self, refs: Sequence[ArtifactRef]) -> tuple[pl.LazyFrame, list[Manifest]]:
         """Return one lazy frame over several artifacts, and the newest manifest of each; see `scan`."""
         there = self.list_each([self.directory(ref) for ref in refs])
-        with self.pool(len(refs)) as each:
-            frames = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
-            copies = self._cached_copies(
-                {path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames}, each
-            )
+        frames = self.map(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
+        copies = self._cached_copies({path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames})
         paths, options = ([path for path, _ in frames], self.polars_options()) if copies is None else (copies, None)
         manifests = [made for _, made in frames]
         if not _differ_in_width([made.columns for made in manifests]):
@@ -287,11 +285,11 @@ class Lake(Manifests):
         parts = [pl.scan_parquet(path, storage_options=options, glob=False) for path in paths]
         return pl.concat(parts, how="vertical_relaxed"), manifests
 
-    def _cached_copies(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
+    def _cached_copies(self, listed: Mapping[str, Stat]) -> list[Path] | None:
         """Return cached copies of all these objects; None if one is not cached."""
         if self.protocol == "file" or sum(it.bytes for it in listed.values()) > _FETCHED_WHOLE:
             return None
-        copies = [it for it in each(lambda path: self.cached_copy(path, listed[path]), listed) if it is not None]
+        copies = [it for it in self.map(lambda path: self.cached_copy(path, listed[path]), listed) if it is not None]
         return copies if len(copies) == len(listed) else None
 
     def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[tuple[Path, Manifest]]:
@@ -321,8 +319,7 @@ class Lake(Manifests):
                 _check(ref, path, entry, file)
             return target, made
 
-        with self.pool(len(refs)) as each:
-            return each(here, refs)
+        return self.map(here, refs)
 
     def _frame_of(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest, FileEntry]:
         """Return the path of an artifact's only Parquet file, its manifest, and the file's entry in it."""

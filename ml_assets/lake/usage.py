@@ -27,6 +27,7 @@ from ml_assets.kubernetes.quantity import bytes_of, cores_of
 from ml_assets.lake.manifest import Cost, PodResources
 from ml_assets.lake.origin import memory_bytes, peak_memory_bytes
 from ml_assets.machine.gpu_usage import GpuSampler
+from ml_assets.machine.system_limits import container_memory
 
 POD_MILLICORES: Final = "ML_ASSETS_POD_MILLICORES"
 """From the downward API: `requests.cpu` with divisor 1m."""
@@ -36,7 +37,6 @@ GPU_TYPE: Final = "nvidia.com/gpu.product"
 """The same as in `ml_assets.models.pod_tags`, which this package may not import."""
 
 _PLAIN: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
-_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _FORGET: Final = Path("/proc/self/clear_refs")
 _STATUS: Final = Path("/proc/self/status")
 _FORGET_PEAK: Final = "5"
@@ -147,12 +147,9 @@ def _number(name: str) -> int | None:
 
 
 def _memory_limit() -> int | None:
-    """Return this container's memory limit; None if it has none."""
-    for path in _LIMITS:
-        if path.is_file():
-            text = path.read_text(encoding="ascii").strip()
-            return int(text) if text.isdecimal() and int(text) < memory_bytes() else None
-    return None
+    """Return this container's memory limit; None if it has none below the machine's memory."""
+    limit = container_memory()
+    return limit if limit and limit < memory_bytes() else None
 
 
 def _forget_peak() -> bool:

@@ -20,6 +20,18 @@ _LEAST_FILES: Final = 256
 """With fewer, DuckDB 2.0 ends the process instead of raising an error."""
 
 
+_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def container_memory() -> int | None:
+    """Return this container's memory limit in bytes; None if it has none."""
+    for path in _LIMITS:
+        if path.is_file():
+            text = path.read_text(encoding="ascii").strip()
+            return int(text) if text.isdecimal() else None
+    return None
+
+
 def allow_files() -> str:
     """Raise this process's limit of open files if possible; return the problem if the limit stays too low, else ''."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -87,24 +99,17 @@ def _files() -> str:
 
 
 def _memory() -> str:
-    address = resource.getrlimit(resource.RLIMIT_AS)[0]
+    address, container = resource.getrlimit(resource.RLIMIT_AS)[0], container_memory()
     limits = [
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        *([address] if address != resource.RLIM_INFINITY else []),
-        *_cgroup(),
+        *([] if address == resource.RLIM_INFINITY else [address]),
+        *([] if container is None else [container]),
     ]
     return (
         f"There is not enough memory: this process may use {min(limits) // _MIB:,} MiB. Build fewer days at once "
         "(--from, --to), set ML_ASSETS_DBT_MEMORY for dbt, or raise the limit; in a cluster, 'memory' under 'compute' "
         "of the stage."
     )
-
-
-def _cgroup() -> Iterator[int]:
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limit = Path(path)
-        if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-            yield int(text)
 
 
 def _right() -> str:

@@ -43,7 +43,7 @@ def locked(folder: Path) -> int:
     return handle
 
 
-def abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
+def abandoned() -> list[Path]:
     """Return this user's folders that no process uses."""
     with contextlib.suppress(FileNotFoundError), os.scandir(_where()) as entries:
         mine = [
@@ -51,13 +51,13 @@ def abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
             for entry in entries
             if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False) and _is_mine(entry)
         ]
-        return sorted(path for path in mine if _is_free(path) and _written_at(path) < time.time() - grace_seconds)
+        return sorted(path for path in mine if _is_free(path) and _written_at(path) < time.time() - GRACE_SECONDS)
     return []
 
 
-def remove_abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
+def remove_abandoned() -> list[Path]:
     """Remove this user's abandoned folders and return them. Another process may do the same concurrently."""
-    found = abandoned(grace_seconds=grace_seconds)
+    found = abandoned()
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return [path for path in found if not path.exists()]

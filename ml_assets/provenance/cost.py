@@ -181,9 +181,7 @@ def spending(lake: Manifests, *, owner: str | None = None, month: str | None = N
     """
     since = None if month is None else datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - CLOCKS
     paths = [*_written(lake, owner, since)]
-    with lake.pool(len(paths)) as each:
-        found: Sequence[_Costing | None] = each(lambda path: _read(lake, path), paths)
-    measured = [it for it in found if it is not None]
+    measured = [it for it in lake.map(lambda path: _read(lake, path), paths) if it is not None]
     done = {(it.run_id, it.step, it.retry_number) for it in measured}
     spent = [Spent(it.asset, it.created_at, it.run_id, it.cost) for it in measured]
     for one in (*spent, *_failed(lake, owner, since, done)):
@@ -203,15 +201,16 @@ def _failed(
     """
     listed = lake.tree_with_sizes(lake.path(RUNS)).items()
     runs = sorted({name.split("/")[0] for name, stat in listed if since is None or stat.modified_at >= since})
-    with lake.pool(len(runs)) as each:
-        read = each(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
+    read = lake.map(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
     for run, (records, failures) in zip(runs, read, strict=True):
         reported = {(it.step, it.retry_number) for it in failures}
-        attempts = [(it.step, it.retry_number, it.failed_at, it.cost) for it in failures]
-        attempts += [
-            (it.step, it.retry_number, it.started_at, None)
-            for it in records
-            if (it.step, it.retry_number) not in reported and (run, it.step, it.retry_number) not in done
+        attempts: list[tuple[str, int, datetime, Cost | None]] = [
+            *((it.step, it.retry_number, it.failed_at, it.cost) for it in failures),
+            *(
+                (it.step, it.retry_number, it.started_at, None)
+                for it in records
+                if (it.step, it.retry_number) not in reported and (run, it.step, it.retry_number) not in done
+            ),
         ]
         assets = {(it.step, it.retry_number): it.assets for it in records}
         for step, attempt, at, cost in attempts:

@@ -136,8 +136,7 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
         _list(lake, {key for key, _ in wave} - names.keys(), names)
         wanted = {(key, known_manifest(names[key][1], number)) for key, number in wave}
         new = sorted((key, name) for key, name in wanted if name not in found.get(key, ()))
-        with lake.pool(len(new)) as each:
-            read = each(lambda it: read_node(lake, it[0], names[it[0]][0], it[1]), new)
+        read = lake.map(lambda it: read_node(lake, it[0], names[it[0]][0], it[1]), new)
         wave = set()
         for (key, name), node in zip(new, read, strict=True):
             found.setdefault(key, {})[name] = node
@@ -235,8 +234,7 @@ def _listed(lake: Manifests, keys: Sequence[Key], top: str) -> dict[Key, list[st
             if (key := (asset, partition, version)) in found and MANIFEST_NAME.fullmatch(name):
                 found[key].append(name)
     few = [key for key in keys if key[0] not in many]
-    with lake.pool(len(few)) as each:
-        listed = each(lambda key: lake.names(lake.path(*folder_parts(key, top))), few)
+    listed = lake.map(lambda key: lake.names(lake.path(*folder_parts(key, top))), few)
     for key, there in zip(few, listed, strict=True):
         found[key] = [name for name in there if MANIFEST_NAME.fullmatch(name)]
     return found

@@ -5,7 +5,7 @@ Not here: which code runs (see `ml_assets.cli.replay`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import dagster as dg
 
 from ml_assets.adapters.dagster import DagsterMaxRetriesExceededError
 from ml_assets.contracts.errors import DataError
+from ml_assets.lake.days import days_between
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.quarantine import REJECTED
 from ml_assets.lake.run_tags import range_tags
@@ -52,8 +53,7 @@ def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifes
     found: dict[tuple[str, str], Manifest] = {}
     for asset in (*record.assets, *(f"{asset}{REJECTED}" for asset in record.assets)):
         refs = [ref for refs in source.versions(asset, days).values() for ref in refs]
-        with source.pool(len(refs)) as each:
-            manifests = [one for found in each(source.manifests, refs) for one in found]
+        manifests = [one for made in source.map(source.manifests, refs) for one in made]
         for one in sorted(manifests, key=lambda manifest: manifest.number):
             if one.run_id == record.run_id and one.step in {record.step, None}:
                 found[asset, one.partition or ""] = one
@@ -79,7 +79,7 @@ def partitions_of(record: StepRecord) -> list[str]:
         raise DataError(
             f"the step {record.step} of run {record.run_id} covers {first} to {last}, which are too many days."
         )
-    return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
+    return [str(day) for day in days_between(first, last)]
 
 
 def narrowed(record: StepRecord, partition: str | None) -> StepRecord:

@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath, Version
 from ml_assets.lake.scratch import ScratchLake
-from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.comparison import artifact_differences
 from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
@@ -30,10 +30,8 @@ TOLERANCE: Final = 0.01
 _SHOWN = 3
 
 
-class AssetOutcome(BaseModel):
+class AssetOutcome(StoredRecord):
     """The comparison of one asset: the number of equal artifacts, and the differences of the first few others."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     asset: SafePath
     artifacts: int
@@ -43,15 +41,13 @@ class AssetOutcome(BaseModel):
     differences: tuple[str, ...] = ()
 
 
-class Closeness(BaseModel):
+class Closeness(StoredRecord):
     """How close a model is that cannot be identical, because it was trained on a GPU or by several workers.
 
     Attributes:
         metric: the compared metric, on the test rows of its training set.
         tolerance: the allowed difference, as a share of the original value.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trained_on: str
     metric: str
@@ -78,15 +74,13 @@ class Closeness(BaseModel):
         )
 
 
-class ReproductionVerdict(BaseModel):
+class ReproductionVerdict(StoredRecord):
     """Whether a model could be reproduced.
 
     Attributes:
         start: what it was rebuilt from: the inputs of its training set, or the raw tables.
         closeness: how close it is, if it need not be identical.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: SafePath
     version: Version

@@ -392,11 +392,7 @@ def _runs_unasked(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def _arguments(node: _Scope) -> list[ast.arg]:
-    given = node.args
-    return [
-        *given.posonlyargs, *given.args, *([given.vararg] if given.vararg else []), *given.kwonlyargs,
-        *([given.kwarg] if given.kwarg else []),
-    ]  # fmt: skip
+    return [it for it in ast.iter_child_nodes(node.args) if isinstance(it, ast.arg)]
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:

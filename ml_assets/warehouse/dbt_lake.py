@@ -25,7 +25,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
+from ml_assets.lake.days import days_between
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ class Bindings:
         """The days of the run, in order; empty if only whole tables are built."""
         if self.first_day is None or self.last_day is None:
             return []
-        return _between(self.first_day, self.last_day)
+        return days_between(self.first_day, self.last_day)
 
     def days_of(self, model: str) -> list[date]:
         """The days that a model is built for: its own range, or else the run's."""
         own = self.model_days.get(model)
-        return self.days if own is None else _between(*own)
+        return self.days if own is None else days_between(*own)
 
 
 def read_bindings(path: str | None) -> Bindings:
@@ -278,10 +279,6 @@ def _views(cursor: "DuckDBPyConnection") -> list[str]:
     ).fetchall()
     schemas = dict.fromkeys(schema for schema, _ in found)
     return [*(f"create schema if not exists {identifier(schema)}" for schema in schemas), *(sql for _, sql in found)]
-
-
-def _between(first: date, last: date) -> list[date]:
-    return [first + timedelta(days=past) for past in range((last - first).days + 1)]
 
 
 def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: str) -> "pa.Table":

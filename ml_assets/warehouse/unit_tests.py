@@ -25,14 +25,7 @@ def failed_unit_tests(dbt_project: Path) -> list[str]:
     """
     with temporary_folder("unit-tests") as folder, Dbt(dbt_project) as dbt:
         bindings = folder / "bindings.json"
-        nothing: dict[str, object] = {
-            "first_day": None,
-            "last_day": None,
-            "scratch": str(folder),
-            "sources": {},
-            "models": {},
-        }
-        bindings.write_text(json.dumps(nothing), encoding="utf-8")
+        bindings.write_text(json.dumps({"scratch": str(folder), "sources": {}, "models": {}}), encoding="utf-8")
         lines: list[str] = []
         command = ("test", "--select", "test_type:unit")
         code = dbt.build(command, bindings=bindings, target=folder, log=lines.append)

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.dbt_yaml import meta_of
 from ml_assets.lake.content import StoredFrame
-from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
+from ml_assets.lake.days import Days, days_between, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
@@ -129,7 +129,7 @@ class Build:
             code_version: dbt's checksum of the model.
         """
         nodes, node = self.nodes, self.nodes[model]
-        wanted = [""] if self.days is None else [str(day) for day in _range(*self.days)]
+        wanted = [""] if self.days is None else [str(day) for day in days_between(*self.days)]
         asset = table_name(node)
         available = {
             parent: {**self.bound.get(parent, {}), **self.published.get(parent, {})}
@@ -293,14 +293,10 @@ def quarantine_bindings(
     return bindings
 
 
-def _range(first: date, last: date) -> list[date]:
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
 def _used(inputs: Mapping[str, Input], day: date | None, look_back: int, *, is_by_day: bool) -> list[Input]:
     if not is_by_day or day is None:
         return [*inputs.values()]
-    return [inputs[str(d)] for d in _range(day - timedelta(days=look_back), day) if str(d) in inputs]
+    return [inputs[str(d)] for d in days_between(day - timedelta(days=look_back), day) if str(d) in inputs]
 
 
 def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
@@ -339,7 +335,7 @@ def _bind(
             keys = [] if built_here else [""]
         else:
             last = days[0] - timedelta(days=1) if built_here and days else span[1]
-            keys = [str(day) for day in _range(span[0], last)]
+            keys = [str(day) for day in days_between(span[0], last)]
         refs = ledger.newest(table_name(nodes[parent]), keys) if keys else {}
         bound[parent] = refs
     return bound
@@ -357,7 +353,7 @@ def _missing(
     Raises:
         WarehouseError: days are missing and gaps are not allowed. dbt would read them as days without rows.
     """
-    made = {""} if days is None else {str(day) for day in _range(*days)}
+    made = {""} if days is None else {str(day) for day in days_between(*days)}
     there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
     allowed: dict[str, dict[str, Days]] = {}
     refused: dict[str, Days] = {}
@@ -393,7 +389,8 @@ def _reads(
         elif day:
             last = date.fromisoformat(day)
             first = last - timedelta(days=look_back_days(node, nodes[uid]))
-            found[table_name(nodes[uid])] = [str(it) for it in _range(max(first, first_days.get(uid, first)), last)]
+            days = days_between(max(first, first_days.get(uid, first)), last)
+            found[table_name(nodes[uid])] = [str(it) for it in days]
     return found
 
 

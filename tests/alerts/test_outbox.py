@@ -233,7 +233,7 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
 
         return call
 
-    for name in ("create", "put_object", "remove"):
+    for name in ("create", "write", "remove"):
         monkeypatch.setattr(mortal.lake, name, dies(getattr(mortal.lake, name)))
     with pytest.raises(DiedError):
         mortal.send([alert("a")])

@@ -268,7 +268,7 @@ def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_the
     versions = [f"abcd{n:028x}" for n in (1, 2)]
     for version in versions:
         name = f"manifest-000001-{version[:16]}.json"
-        lake.write(lake.path("artifacts", MODELS, version, name), lambda file: file.write(b"{}") and None)
+        lake.write(lake.path("artifacts", MODELS, version, name), lambda file: file.write(b"{}"))
 
     assert (
         f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more characters."

@@ -313,13 +313,13 @@ def test_a_record_with_a_value_that_json_lacks_is_refused() -> None:
 def test_files_are_hashed_with_128_bits_of_blake3() -> None:
     """The value is of the hash's own test vectors."""
     assert "af1349b9f5f9a1a6a0404dea36dcc949" == content.bytes_digest(b"")
-    assert content.bytes_digest(b"") == content.new_hash().hexdigest()
+    assert content.bytes_digest(b"") == content.Hash().hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_000, 3 * 2**20])
 def test_a_file_has_the_digest_of_its_bytes_and_is_read_from_its_start_afterwards(tmp_path: Path, size: int) -> None:
     data = bytes(n % 251 for n in range(size))
-    piecewise = content.new_hash()
+    piecewise = content.Hash()
     for start in range(0, size, 500_000):
         piecewise.update(data[start : start + 500_000])
     (tmp_path / "file").write_bytes(data)

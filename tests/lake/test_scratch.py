@@ -218,7 +218,7 @@ def test_an_artifact_that_is_damaged_in_the_other_lake_is_named_there(source: La
     path = f"{source.directory(made.ref)}/{made.files[0].name}"
     data = bytearray(source.read(path))
     data[len(data) // 2] ^= 1
-    source.write(path, lambda file: file.write(bytes(data)) and None)
+    source.write(path, lambda file: file.write(bytes(data)))
     lake = scratch(source, tmp_path)
 
     with pytest.raises(CorruptArtifactError, match=rf"{path} is damaged: .* Materialize shop/orders again"):

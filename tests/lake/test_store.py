@@ -18,18 +18,14 @@ from tests.builders import DAY, Study, days, files_of, frame, overwrite, put, st
 ASSET = "shop/orders"
 
 
-def void(_: object) -> None:
-    return None
-
-
 # ---------------------------------------------------------------- plain objects
 
 
 def test_an_object_is_read_back_unchanged(lake: Lake) -> None:
-    size, digest = lake.write(lake.path("a", "b.txt"), lambda file: void(file.write(b"hello")))
+    written = lake.write(lake.path("a", "b.txt"), lambda file: file.write(b"hello"))
 
     assert b"hello" == lake.read(lake.path("a", "b.txt"))
-    assert (5, 32) == (size, len(digest))
+    assert (5, 32) == (written.bytes, len(written.digest))
 
 
 def test_a_write_that_breaks_off_leaves_nothing_that_a_reader_sees(lake: Lake) -> None:
@@ -160,7 +156,7 @@ def test_an_artifact_without_a_manifest_does_not_exist(lake: Lake) -> None:
 def test_an_artifact_whose_second_file_fails_does_not_exist_and_can_be_stored_later(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = lake.put_object, []
+    write, calls = lake.write, []
 
     def failing(path: str, writer: Callable[[BinaryIO], None]) -> Written:
         calls.append(path)
@@ -168,7 +164,7 @@ def test_an_artifact_whose_second_file_fails_does_not_exist_and_can_be_stored_la
             raise LakeError("the disk is full")
         return write(path, writer)
 
-    monkeypatch.setattr(lake, "put_object", failing)
+    monkeypatch.setattr(lake, "write", failing)
     with pytest.raises(LakeError, match="disk is full"):
         put(lake, study())
     monkeypatch.undo()

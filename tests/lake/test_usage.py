@@ -13,6 +13,7 @@ from ml_assets.lake import usage
 from ml_assets.lake.manifest import PodResources
 from ml_assets.lake.origin import peak_memory_bytes
 from ml_assets.lake.usage import POD_MEMORY, POD_MILLICORES, Meter, note_child, pod_resources
+from ml_assets.machine import system_limits
 from ml_assets.machine.gpu_usage import GpuSampler
 from ml_assets.models import pod_tags
 
@@ -89,7 +90,7 @@ def in_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     limit = tmp_path / "memory.max"
     limit.write_text("max\n")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    monkeypatch.setattr(usage, "_LIMITS", (limit,))
+    monkeypatch.setattr(system_limits, "_LIMITS", (limit,))
     for name in (POD_MILLICORES, POD_MEMORY):
         monkeypatch.delenv(name, raising=False)
     return limit

@@ -152,8 +152,7 @@ def steps_since(lake: Lake, moment: datetime) -> list[StepRecord]:
     """Return the records of all steps of the runs that have written a record since a moment."""
     listed = lake.tree_with_sizes(lake.path(RUNS))
     runs = sorted({path.split("/")[0] for path, stat in listed.items() if stat.modified_at > moment and "/" in path})
-    with lake.pool(len(runs)) as each:
-        return [step for steps in each(lambda run: [*steps_of(lake, run)], runs) for step in steps]
+    return [step for steps in lake.map(lambda run: [*steps_of(lake, run)], runs) for step in steps]
 
 
 def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key, Version]:
@@ -173,8 +172,7 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
             return str(error)
 
     complete = [folder for folder, files in folders.items() if any(map(MANIFEST_NAME.fullmatch, files))]
-    with lake.pool(len(complete)) as each:
-        found = each(read, complete)
+    found = lake.map(read, complete)
     if corrupt := [one for one in found if isinstance(one, str)]:
         more = f" And {len(corrupt) - _SHOWN} more." if len(corrupt) > _SHOWN else ""
         raise CorruptArtifactError(

@@ -10,13 +10,14 @@ the data is deleted. So a folder in the trash with a note can be restored, and o
 next collection ends a killed one this way. Not here: what is needed (see `ml_assets.provenance.gc.mark`).
 """
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import Final
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import LakeError, MissingArtifactError
@@ -33,9 +34,6 @@ from ml_assets.provenance.lineage import ref_of
 
 WHY: Final = "nothing needed it"
 TRASH: Final = "trash"
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -74,17 +72,17 @@ def collect(lake: Lake, policy: Policy, log: Callable[[str], None]) -> tuple[Mar
         marked = look(lake, policy)
         log(f"{len(marked.kept)} artifacts are needed, {len(marked.removed)} are not")
         aside = [
-            *_each(lake, lambda version: _set_aside(lake, version, policy.now), marked.removed),
-            *_each(lake, lambda folder: _set_leftover_aside(lake, folder, policy.now), marked.leftovers),
+            *lake.map(lambda version: _set_aside(lake, version, policy.now), marked.removed),
+            *lake.map(lambda folder: _set_leftover_aside(lake, folder, policy.now), marked.leftovers),
         ]
         lock.check()
         used = _used(lake, marked)
-        gone = _each(lake, lambda folder: _end(lake, folder, is_used=folder in used), filter(None, aside))
+        gone = lake.map(lambda folder: _end(lake, folder, is_used=folder in used), [*filter(None, aside)])
         folders = frozenset(filter(None, gone))
         log(f"{len(folders)} folders are removed")
         loose = [path for files in marked.loose.values() for path in files]
-        _each(lake, lambda path: _remove(lake, lake.path(path)), loose)
-        _each(lake, lambda upload: abort(lake, upload), marked.uploads)
+        lake.map(lambda path: _remove(lake, lake.path(path)), loose)
+        lake.map(lambda upload: abort(lake, upload), marked.uploads)
         _prune(lake, policy.now)
     sizes = marked.sizes
     returned = sorted(sizes.keys() - folders)
@@ -107,7 +105,7 @@ def recover(lake: Lake, log: Callable[[str], None]) -> None:
     """End a removal that was killed: restore what can be restored, and delete what was being deleted."""
     if left := lake.folders(f"{TRASH}/artifacts"):
         log(f"a removal was killed; {len(left)} folders are restored, or deleted if that had begun")
-        _each(lake, lambda it: _end(lake, f"artifacts/{it[0]}", is_used=NOTE in it[1]), left.items())
+        lake.map(lambda it: _end(lake, f"artifacts/{it[0]}", is_used=NOTE in it[1]), left.items())
 
 
 def _set_aside(lake: Lake, version: Version, now: datetime) -> str | None:
@@ -180,10 +178,8 @@ def _restore(lake: Lake, folder: str) -> None:
 
 
 def _remove(lake: Lake, path: str) -> None:
-    try:
+    with contextlib.suppress(MissingArtifactError):  # its writer has removed it
         lake.remove(path)
-    except MissingArtifactError:
-        return  # its writer has removed it
 
 
 def _prune(lake: Lake, now: datetime) -> None:
@@ -208,14 +204,4 @@ def _manifests(lake: Lake, folder: str) -> list[str]:
 
 
 def _put(lake: Lake, path: str, note: Removal) -> None:
-    def write(file: BinaryIO) -> None:
-        file.write(seal(note))
-
-    lake.write(path, write)
-
-
-def _each(lake: Lake, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Apply a function to many items, in parallel if each needs requests."""
-    wanted = [*items]
-    with lake.pool(len(wanted)) as each:
-        return each(function, wanted)
+    lake.write(path, lambda file: file.write(seal(note)))

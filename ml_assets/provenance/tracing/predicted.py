@@ -46,13 +46,12 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
     for model in models:
         versions = lake.versions(f"{model}/predictions", None if day is None else [day])
         refs = [ref for them in versions.values() for ref in them]
-        with lake.pool(len(refs)) as each:
-            for rows in each(lambda ref: _rows(lake, ref, prediction), refs):
-                if isinstance(rows, str):
-                    problems.append(rows)
-                    continue
-                looked, example = looked + rows[1], example or rows[2]
-                found += [Predicted(model, rows[0], row) for row in rows[3]]
+        for rows in lake.map(lambda ref: _rows(lake, ref, prediction), refs):
+            if isinstance(rows, str):
+                problems.append(rows)
+                continue
+            looked, example = looked + rows[1], example or rows[2]
+            found += [Predicted(model, rows[0], row) for row in rows[3]]
     if not found:
         of = ", ".join(models) or "any model"
         raise MissingArtifactError(

@@ -107,8 +107,7 @@ def _index(lake: Manifests) -> _Index:
         paths = [f"{root}/{path}" for path in lake.tree(root) if MANIFEST_NAME.fullmatch(path.rsplit("/", 1)[-1])]
         for first in range(0, len(paths), _AT_ONCE):  # limits the memory for the texts
             some = paths[first : first + _AT_ONCE]
-            with lake.pool(len(some)) as each:
-                found = each(functools.partial(_read_names, lake, top), some)
+            found = lake.map(functools.partial(_read_names, lake, top), some)
             for path, names in zip(some, found, strict=True):
                 if isinstance(names, str):
                     index.problems.append(names)

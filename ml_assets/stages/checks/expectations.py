@@ -86,7 +86,5 @@ def artifacts_with_same_columns(lake: Lake, refs: Iterable[ArtifactRef], rows: p
     """Return the artifacts with the same columns as some rows, in their order, so that one read covers all."""
     columns = [(name, str(dtype)) for name, dtype in rows.schema.items()]
     wanted = [*refs]
-    with lake.pool(len(wanted)) as each:
-        manifests = each(lake.manifest, wanted)
-    found = [[*(manifest.columns or {}).items()] for manifest in manifests]
+    found = [[*(manifest.columns or {}).items()] for manifest in lake.map(lake.manifest, wanted)]
     return [ref for ref, its in zip(wanted, found, strict=True) if its == columns]
