@@ -39,9 +39,6 @@ def alert(**changes: Any) -> Alert:
     return Alert(**{**given, **changes})
 
 
-# ---------------------------------------------------------------- settings
-
-
 def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_requested_retrainings() -> None:
     [log] = alerts().channels(LOG)
 
@@ -94,9 +91,6 @@ def test_dagsters_view_of_the_resource_contains_no_secret(environment: pytest.Mo
     shown = f"{resource!r} {resource.model_dump_json()}"
 
     assert not any(hidden in shown for hidden in HIDDEN)
-
-
-# ---------------------------------------------------------------- alerts
 
 
 def test_an_alert_without_a_time_zone_is_refused() -> None:

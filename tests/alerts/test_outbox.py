@@ -90,9 +90,6 @@ def outbox(lake: Lake, *channels: Any, clock: Clock, per_hour: int = 20, base_ur
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- once
-
-
 def test_an_alert_is_sent_once_even_if_it_is_raised_several_times(lake: Lake) -> None:
     bell, clock = Bell(), Clock()
 
@@ -140,9 +137,6 @@ def test_a_kind_without_a_channel_is_recorded_and_completed(folder: Lake) -> Non
     delivery = outbox(folder, Bell(kinds=frozenset()), clock=Clock()).send([alert("a")])
 
     assert (1, 0, 0) == (delivery.new, delivery.sent, delivery.waiting)
-
-
-# ---------------------------------------------------------------- a channel that fails
 
 
 def test_a_channel_that_is_down_does_not_delay_the_others_and_gets_its_alerts_later(folder: Lake) -> None:
@@ -198,9 +192,6 @@ def test_an_alert_that_may_have_arrived_is_sent_again_with_the_same_id_and_marke
     assert "(may be a repeat)" in bell.got[1].line
 
 
-# ---------------------------------------------------------------- a process that crashes
-
-
 def test_an_attempt_of_a_crashed_process_is_taken_over_only_after_some_minutes(folder: Lake) -> None:
     bell, clock = Bell(before=die), Clock()
     with pytest.raises(DiedError):
@@ -245,9 +236,6 @@ def test_after_a_crash_at_any_point_the_alert_is_sent_once_or_marked_as_a_possib
     # At 5 it crashed after the channel had accepted it and before that was recorded.
     assert (2 if after == 5 else 1) == len(bell.got)
     assert [] == folder.names(folder.path("alerts", "open"))
-
-
-# ---------------------------------------------------------------- the hour's limit
 
 
 def test_alerts_over_the_hourly_limit_are_sent_in_one_message_in_the_next_hour(folder: Lake) -> None:
@@ -314,9 +302,6 @@ def test_concurrent_ticks_respect_the_hourly_limit(folder: Lake) -> None:
     assert 4 == len(bell.got)
 
 
-# ---------------------------------------------------------------- messages
-
-
 def test_a_link_leads_into_the_web_ui_where_its_address_is_known(folder: Lake) -> None:
     with_ui, without, clock = Bell(), Bell(), Clock()
 
@@ -340,8 +325,6 @@ def test_an_unreadable_alert_is_reported_and_does_not_stop_the_others(
     assert ["a pending alert cannot be sent"] == caplog.messages
     assert "is not the record of an alert as it was written" in str(caplog.records[0].exc_info)
 
-
-# ---------------------------------------------------------------- the law
 
 NAMES = st.sampled_from("abcdefgh")
 STEP = st.tuples(

@@ -60,9 +60,6 @@ def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any)
     return {finding.rule.name: report.sentence(finding) for finding in report.broken}
 
 
-# ---------------------------------------------------------------- messages
-
-
 def test_valid_rows_in_any_order_of_columns_and_an_empty_table_break_no_rule() -> None:
     assert {} == broken(orders()) == broken(orders(0)) == broken(orders().select(reversed(orders().columns)))
     check_table(orders(), ORDERS, others=CUSTOMERS).raise_if_blocking()
@@ -202,9 +199,6 @@ def findings(report: Report) -> list[tuple[str, int, int, dict[str, int], list[d
     return [
         (f.rule.name, f.rows, f.broken, dict(f.partitions), f.samples.to_dicts()) for f in report.findings
     ]  # fmt: skip
-
-
-# ---------------------------------------------------------------- laws
 
 
 @settings(max_examples=80)

@@ -33,7 +33,7 @@ NAMED_BY_LAUNCHER = ".runLauncher.config.customRunLauncher.config.postgres_passw
 
 @pytest.fixture(scope="module")
 def run_pod(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """Return the job that the launcher of the values would create for a run, without a cluster."""
+    """Return the pod that the launcher of the values would create for a run, without a cluster."""
     folder = tmp_path_factory.mktemp("launcher")
     write_kubeconfig(folder / "kubeconfig", 9)
     found = getattr(importlib.import_module(LAUNCHER["module"]), LAUNCHER["class"])
@@ -50,7 +50,7 @@ def run_pod(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         user_defined_k8s_config=context.run_k8s_config,
         component="run_worker",
     )
-    return dict(ApiClient().sanitize_for_serialization(job))
+    return dict(ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"])
 
 
 def assert_is_confined(pod: Mapping[str, Any], container: Mapping[str, Any]) -> None:
@@ -78,8 +78,7 @@ def pairs(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("name", [*WORKLOADS, "run"])
 def test_no_pod_is_root_and_each_has_requests_and_a_limit_of_memory(name: str, run_pod: Mapping[str, Any]) -> None:
     if name == "run":
-        spec = run_pod["spec"]["template"]["spec"]
-        pod, (container,) = spec["securityContext"], spec["containers"]
+        pod, (container,) = run_pod["securityContext"], run_pod["containers"]
     else:
         pod, container = WORKLOADS[name]["podSecurityContext"], WORKLOADS[name]
 
@@ -104,24 +103,22 @@ def test_the_code_location_has_an_empty_folder_where_the_chart_mounts_a_token() 
 
 
 def test_runs_write_to_volumes_only(run_pod: Mapping[str, Any]) -> None:
-    spec = run_pod["spec"]["template"]["spec"]
-    mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in run_pod["containers"][0]["volumeMounts"]}
 
     assert {"/tmp", LAUNCHER["config"]["dagster_home"]} <= {*mounts}  # noqa: S108 - the path inside a pod
-    assert {*mounts.values()} == {volume["name"] for volume in spec["volumes"]}
+    assert {*mounts.values()} == {volume["name"] for volume in run_pod["volumes"]}
 
 
 def test_a_run_has_an_account_of_its_own_with_a_token_for_the_jobs_of_its_steps(run_pod: Mapping[str, Any]) -> None:
-    spec = run_pod["spec"]["template"]["spec"]
 
-    account = spec["serviceAccountName"], spec["automountServiceAccountToken"]
+    account = run_pod["serviceAccountName"], run_pod["automountServiceAccountToken"]
     assert (VALUES["serviceAccount"]["name"], True) == account
     assert CODE["includeConfigInLaunchedRuns"] == {"enabled": False}
     assert VALUES["dagster-user-deployments"]["serviceAccount"] == {"create": False, "name": "ml-assets-code"}
 
 
 def test_a_runs_environment_takes_secrets_from_secrets_only(run_pod: Mapping[str, Any]) -> None:
-    container = run_pod["spec"]["template"]["spec"]["containers"][0]
+    container = run_pod["containers"][0]
     plain = {one["name"] for one in container["env"] if "value" in one}
     sources = {one["name"]: one["valueFrom"] for one in container["env"] if "valueFrom" in one}
     referred = {name: it["secretKeyRef"]["name"] for name, it in sources.items() if "secretKeyRef" in it}
@@ -140,7 +137,7 @@ def test_no_value_is_a_secret() -> None:
 
 
 def test_the_code_location_and_its_runs_have_the_same_settings(run_pod: Mapping[str, Any]) -> None:
-    sources = run_pod["spec"]["template"]["spec"]["containers"][0]["envFrom"]
+    sources = run_pod["containers"][0]["envFrom"]
 
     assert [one["name"] for one in CODE["envConfigMaps"]] == [
         one["configMapRef"]["name"] for one in sources if "configMapRef" in one

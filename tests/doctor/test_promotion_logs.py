@@ -40,13 +40,8 @@ def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(
 def test_a_missing_log_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
     head = PromotionLog(lake, "shop").verified().head
     assert head is not None
-    put(
-        lake,
-        frame(1),
-        asset="shop/predictions",
-        partition="2013-01-01",
-        parameters={"promotion_log_entry": head.model_dump()},
-    )
+    named = {"promotion_log_entry": head.model_dump()}
+    put(lake, frame(1), asset="shop/predictions", partition="2013-01-01", parameters=named)
     put(lake, frame(1), asset="cars/evaluation")
     shutil.rmtree(lake.path("promotions", "shop"))
 

@@ -147,6 +147,9 @@ def test_doubles_equal_pythons_and_integers_are_exact(text: str) -> None:
     [
         ("N/A", BIGINT, "'null_values'"),
         ("inf", DOUBLE, "'null_values'"),
+        ("1.5", BIGINT, "; it is not a whole number, declare"),
+        ("yes", pl.Boolean(), "; expected true, t, 1"),
+        ("2013-02-30", DATE, "; expected an existing one"),
         ("1,5", DOUBLE, "decimal"),
         ("03/04/2024", DATE, "date_format"),
         ("1704096000", TIMESTAMP, "formats: {x: unix_seconds}"),

@@ -73,7 +73,7 @@ def with_column(contract: TableContract, name: str, **changes: Any) -> TableCont
 
 def problems(folder: Path, text: str, features: TableContract = FEATURES, labels: TableContract = LABELS) -> list[str]:
     found = model_problems(declared(folder, model=text).models[0], replace(features, where="models/orders.yml"), labels)
-    return [problem.removeprefix(f"{folder}/") for problem in found]
+    return [problem.replace(f"{folder}/", "") for problem in found]
 
 
 def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> None:
@@ -82,9 +82,6 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
 
     assert [] == problems(tmp_path, fitting)
     assert [] == contradictions(declared(tmp_path, model=fitting), CONTRACTS)
-
-
-# ---------------------------------------------------------------- a model beside its tables
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,7 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
 def test_columns_that_a_table_lacks_or_has_with_another_type_are_reported_with_both_places(
     tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
-    found = [problem.replace(f"{tmp_path}/", "") for problem in problems(tmp_path, MODEL.replace(old, new))]
+    found = problems(tmp_path, MODEL.replace(old, new))
 
     assert any(expected in problem for problem in found), found
 
@@ -190,9 +187,6 @@ def test_a_key_named_as_the_scores_of_classes_is_rejected_where_there_are_classe
 
     assert [] == problems(tmp_path, text, *tables)
     assert 1 == len(problems(tmp_path, text.replace("task: binary", "task: multiclass"), tables[0], classes))
-
-
-# ---------------------------------------------------------------- declarations beside each other
 
 
 def days(first: str, last: str = "") -> str:

@@ -50,9 +50,6 @@ def manifest_of(*nodes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------- how far back
-
-
 def test_each_table_is_needed_as_far_back_as_its_readers_look_together() -> None:
     manifest = manifest_of(
         node("source", "orders"),
@@ -87,9 +84,6 @@ def test_a_whole_table_over_one_by_day_is_refused() -> None:
 
     with pytest.raises(WarehouseError, match="totals is a whole table, but reads orders, a table by day"):
         reach_of(manifest, "sums", DAY, DAY)
-
-
-# ---------------------------------------------------------------- building
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,6 @@ kinds = st.sampled_from(KINDS)
 seeds = st.integers(0, 50)
 
 
-# Laws
-
-
 @given(kinds, seeds, seeds)
 @settings(max_examples=60)
 def test_an_injection_of_size_nothing_changes_nothing(kind: Kind, seed: int, rows: int) -> None:
@@ -75,9 +72,6 @@ def test_an_injection_is_read_from_its_own_text(kind: Kind, size: float, seed: i
     injection = Injection(kind, COLUMN[kind], FIRST, float(f"{max(size, 0.1):g}"), seed)
 
     assert Injection.parse(str(injection)) == injection
-
-
-# Each kind
 
 
 def since(frame: pl.DataFrame, column: str) -> pl.Series:
@@ -142,9 +136,6 @@ def test_a_pattern_names_several_columns_at_once() -> None:
     frame = pl.DataFrame({"day": [FIRST], "leg_hours": [2.0], "leg_miles": [3.0], "other": [4.0]})
 
     assert inject(frame, Injection("unit", "leg_*", FIRST, 10), day="day").row(0) == (FIRST, 20.0, 30.0, 4.0)
-
-
-# What cannot be read or put in
 
 
 @pytest.mark.parametrize(

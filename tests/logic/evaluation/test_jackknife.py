@@ -171,9 +171,6 @@ def test_an_interval_is_within_the_range_of_the_metric() -> None:
     assert pytest.approx(59 / 60) == found.value
 
 
-# ---------------------------------------------------------------- days that are alike
-
-
 def test_days_that_may_be_alike_get_a_larger_error() -> None:
     values = np.random.default_rng(4).normal(size=12)
     found = spread_of_days(values)
@@ -225,9 +222,6 @@ def test_a_true_difference_of_zero_is_seldom_below_the_bound_and_mostly_in_the_i
 
     assert sum(abs(mean) < two_sided * (error or 0) for mean, error in found) >= 0.92 * len(found)  # 93 %, less chance
     assert sum(mean > one_sided * (error or 0) for mean, error in found) <= 0.07 * 2_000
-
-
-# ---------------------------------------------------------------- days that carry information
 
 
 def rare_days(days: int, mixed: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -298,9 +292,6 @@ def test_metrics_of_the_rows_acted_on_count_the_days_of_the_rows_they_need(name:
     assert count == Clusters.of_days(days).evidence(metric, truth, scores).count
 
 
-# ---------------------------------------------------------------- the bias of the calibration error
-
-
 def test_the_calibration_error_of_a_calibrated_model_is_sampling_alone_and_its_interval_reaches_zero() -> None:
     random, metric = np.random.default_rng(2), METRICS["calibration_error"]
     days, added, found = np.arange(800) % 40, [], []
@@ -312,9 +303,6 @@ def test_the_calibration_error_of_a_calibrated_model_is_sampling_alone_and_its_i
 
     assert pytest.approx(fmean(it.value for it in found), rel=0.1) == fmean(added)
     assert 97 <= sum(it.low == 0 < it.value < (it.high or 0) for it in found)
-
-
-# ---------------------------------------------------------------- the one-sided bound
 
 
 def test_the_bound_and_the_p_value_agree() -> None:

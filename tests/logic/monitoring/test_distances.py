@@ -31,9 +31,6 @@ def totals(cells: Cells) -> list[float]:
     return [cells.total_below, *cells.total.tolist(), cells.total_above]
 
 
-# Cells
-
-
 @given(st.lists(maybe, max_size=80), st.lists(wide, min_size=1, max_size=40))
 def test_values_in_any_order_are_counted_as_sorted_ones_are(values: list[float | None], edges: list[float]) -> None:
     first, second = both(values, edges)
@@ -102,9 +99,6 @@ def test_distances_of_many_columns_at_once_are_those_of_each(columns: list[tuple
         alone = Profiles.of([one]), Profiles.of([other])
         assert ks[number] == kolmogorov_smirnov(*alone)[0]
         assert areas[number] == wasserstein(*alone, spreads[[number]])[0]
-
-
-# PSI
 
 
 def textbook(reference: list[int], day: list[int]) -> float:

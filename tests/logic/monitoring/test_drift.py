@@ -61,9 +61,6 @@ def exact_distances(reference: list[float], day: list[float]) -> tuple[float, fl
     return float(np.abs(gap).max()), float((np.abs(gap[:-1]) * np.diff(at)).sum())
 
 
-# Laws
-
-
 @given(maybe_numbers)
 def test_numbers_against_themselves_have_no_drift(values: list[float | None]) -> None:
     measured = row(measure(column(values), column(values)), "x")
@@ -125,9 +122,6 @@ def test_a_shift_of_all_rows_is_its_size_in_standard_deviations(spread: float, s
     measured = row(measure(column(values), column(values + shift)), "x")
 
     assert measured["normed_wasserstein"] == pytest.approx(abs(shift) / values.std(), rel=1e-6, abs=1e-6)
-
-
-# Against known figures
 
 
 @pytest.mark.parametrize("rows", [3_000, 3 * MANY])
@@ -192,9 +186,6 @@ def test_psi_of_categories_counts_missing_and_new_ones_as_bins() -> None:
     assert row(measure(reference, day), "x")["psi"] == pytest.approx(textbook([60, 30, 0, 10], [20, 20, 5, 5]))
 
 
-# What each kind of drift shows as
-
-
 def category(values: list[str | None]) -> pl.DataFrame:
     return pl.DataFrame({"x": values}, schema={"x": pl.String})
 
@@ -256,9 +247,6 @@ def test_categories_of_any_type_are_distinguished_by_their_text() -> None:
     for day in (pl.Series([1] * 5 + [2] * 5), pl.Series(["1"] * 5 + ["2"] * 5, dtype=pl.Categorical)):
         drift = against(sketch, day.alias("x").to_frame())
         assert (row(drift, "x")["psi"], row(drift, "x")["new_category_share"]) == (0, 0)
-
-
-# The verdict
 
 
 def two_features(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
@@ -385,9 +373,6 @@ def test_weights_are_normalized_and_none_means_equal() -> None:
     assert row(measure(reference, reference, rain=1.0), "wind")["weight"] == 0.0
 
 
-# What a day brings to all its rows
-
-
 def weather(days: int, seed: int, *, missing: float = 0.0) -> pl.DataFrame:
     """Return days of 100 rows that share their day's temperature; on some days the gauge is broken for all rows."""
     generator = np.random.default_rng(seed)
@@ -445,9 +430,6 @@ def test_rows_of_a_single_day_have_nothing_usual() -> None:
     known, unknown = (against(known_weather(reference, with_days=it), day) for it in (True, False))
 
     assert known.table.to_dicts() == unknown.table.to_dicts()
-
-
-# What cannot be measured
 
 
 def test_missing_and_mistyped_columns_are_listed_at_once() -> None:

@@ -141,9 +141,6 @@ def test_a_metric_is_inside_its_interval_which_the_sentence_has_and_equal_seeds_
     )
 
 
-# What was expected
-
-
 def simulated(scores: np.ndarray, metric: str, draws: int) -> float:
     """The mean of a metric over labels drawn with the scores as their probabilities."""
     generator = np.random.default_rng(1)
@@ -200,9 +197,6 @@ def test_the_sentence_compares_the_metric_with_the_expectation_of_the_same_rows(
     assert summary.sentence.endswith(", 0.941 was expected of the same rows.")
 
 
-# Other tasks
-
-
 def test_a_regression_is_measured_in_its_own_metrics_and_expects_only_its_mean() -> None:
     measured = measure(predictions([1.0, 2.0, 4.0]), labels({0: 1.0, 1: 4.0, 2: 4.0}, pl.Float64), task="regression")
 
@@ -229,9 +223,6 @@ def test_several_classes_are_measured_by_their_scores_columns() -> None:
     assert "class number 2 is absent" in measured.summary.unmeasured["macro_f1"]
     assert measured.summary.expected["accuracy"] == pytest.approx(0.6)
     assert measured.summary.target_mean is None
-
-
-# What cannot be measured
 
 
 def test_missing_columns_of_both_frames_are_listed_at_once() -> None:

@@ -133,9 +133,6 @@ def test_keys_that_repeat_or_are_null_are_refused() -> None:
         score(rows(flight=["UA", None]))
 
 
-# ---------------------------------------------------------------- what the model was trained with
-
-
 def features(**columns: Column | None) -> TableContract:
     """Return the contract of the features: two that the model reads and one that it does not, and any changes."""
     declared = {

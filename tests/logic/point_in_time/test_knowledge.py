@@ -160,9 +160,6 @@ def test_events_reveal_the_remaining_rows_one_after_the_other(
         assert_frame_equal(table.by(EVERYTHING, number), seen[-1][number])
 
 
-# ---------------------------------------------------------------- another future
-
-
 @settings(max_examples=25)
 @given(rows_of_parcels, hours, st.integers(0, 99))
 def test_another_future_leaves_all_that_was_known_and_its_times_as_they_are(

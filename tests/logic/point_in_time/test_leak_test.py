@@ -28,9 +28,6 @@ def differing(one: pl.DataFrame, other: pl.DataFrame) -> list[tuple[str | None, 
     return [(difference.column, difference.rows, difference.one, difference.other) for difference in found]
 
 
-# ---------------------------------------------------------------- two builds
-
-
 def test_builds_differ_by_column_with_the_first_row_and_both_values() -> None:
     one = frame((1, 0.1, "a"), (2, 0.2, "b"), (3, 0.3, "c"))
     other = frame((3, 0.4, "c"), (2, None, "b"), (1, 0.1, "a"))
@@ -75,9 +72,6 @@ def test_a_build_never_differs_from_itself_in_any_order(rows: pl.DataFrame) -> N
     assert [] == differing(rows, rows.reverse())
 
 
-# ---------------------------------------------------------------- sentences
-
-
 def leak(column: str | None, *, built: object, known: object, cause: Event | None = None) -> Leak:
     return Leak(
         column, AT.date(), AT, {"order": "o1"}, built, known, rows=3, samples=2, cause=cause, unexplained="nobody knows"
@@ -102,9 +96,6 @@ def test_a_row_can_be_the_leak() -> None:
     assert leak(None, built=True, known=False).sentence.endswith("; nobody knows.")
 
 
-# ---------------------------------------------------------------- how surely
-
-
 def test_the_chance_to_miss_a_leak_is_that_of_missing_it_at_every_prediction_time() -> None:
     assert 0.95**50 == pytest.approx(chance_missed(50, 0.05))
     assert power(50, 10) == (
@@ -124,9 +115,6 @@ def test_prediction_times_are_chosen_shortly_before_much_becomes_known() -> None
 
     assert sum(at in busy for at in first) > 25
     assert sorted(every) == times.to_list()
-
-
-# ---------------------------------------------------------------- changes after publishing
 
 
 def test_a_value_that_changed_after_publication_is_reported_with_both_values() -> None:

@@ -10,9 +10,6 @@ from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictor
 AT = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 
 
-# ---------------------------------------------------------------- predictors that stand alone
-
-
 def orders(count: int = 4000) -> pl.DataFrame:
     """Return orders whose return depends a little on each honest feature."""
     random = np.random.default_rng(3)

@@ -28,9 +28,6 @@ def judged(
     return judge(report(champion=champion, **(known | changes)), GateLimits(margin=MARGIN), attempt=Attempt(attempt))
 
 
-# ---------------------------------------------------------------- the anchor
-
-
 @pytest.mark.parametrize(
     ("to_champion", "to_anchor", "expected"),
     [
@@ -90,9 +87,6 @@ def test_the_first_champion_is_the_anchor_and_a_champion_that_is_the_anchor_is_c
     assert "anchor" not in [rule.name for rule in second.rules]
 
 
-# ---------------------------------------------------------------- attempts
-
-
 def test_the_confidence_rises_with_each_attempt_and_the_error_rates_of_all_sum_to_five_percent() -> None:
     assert pytest.approx([0.975, 0.9916667, 0.9958333]) == [Attempt(k).confidence for k in (1, 2, 3)]
     spent = sum(1 - Attempt(k).confidence for k in range(1, 20_001))
@@ -131,9 +125,6 @@ def test_an_undecided_comparison_is_no_attempt() -> None:
         "Cannot be compared with champion old: cannot decide with 4 days; at least 5 are needed. Use a longer "
         "test_days, or a later as-of day."
     ) in verdict.reasons
-
-
-# ---------------------------------------------------------------- generations
 
 
 def generations(steps: list[float], *, start: float) -> list[float]:

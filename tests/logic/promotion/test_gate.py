@@ -283,9 +283,6 @@ def test_what_contradicts_itself_is_an_error(evaluation: dict[str, Any], options
         judged(evaluation, options)
 
 
-# ---------------------------------------------------------------- rows that a model has seen
-
-
 SEEN = date(2013, 10, 31)
 
 
@@ -312,9 +309,6 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     assert not judge(evaluation, GateLimits(min_rows=1_001)).promote
 
 
-# ---------------------------------------------------------------- contract, latency, size
-
-
 @pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])
 def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, promote: bool) -> None:
     cost = ServingCost("latency", "The median time to score one row is", 2.0, limit, "ms")
@@ -324,9 +318,6 @@ def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, prom
     assert (limit is not None) == ("latency, ms" in verdict.figures)
     if limit == 1.9:
         assert verdict.reasons == ("The median time to score one row is 2 ms, above the declared 1.9 ms.",)
-
-
-# ---------------------------------------------------------------- slices
 
 
 def test_slices_too_small_to_judge_reject_no_challenger_and_ten_are_named() -> None:

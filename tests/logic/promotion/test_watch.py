@@ -129,9 +129,6 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
     assert compared(days, metric="rmse", margin=1.0).is_worse
 
 
-# ---------------------------------------------------------------- which versions are compared
-
-
 @pytest.mark.parametrize(
     ("decided", "former"),
     [
