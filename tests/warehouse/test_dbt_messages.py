@@ -17,27 +17,20 @@ LINES = [
 ]
 
 
-def test_values_of_rows_are_removed_with_their_continuation_lines() -> None:
+def passed_on(*, hides: bool) -> list[str]:
     lines: list[str] = []
-    output = DbtOutput(lines.append, hides=True)
+    output = DbtOutput(lines.append, hides=hides)
     for line in LINES:
         output(line)
-
     assert lines == output.lines
-    assert [*LINES[:2], LINES[5]] == [*lines[:2], lines[3]]
-    assert (
-        "  Invalid Input Error over the values of a row, which are not shown: the project has personal columns"
-        == lines[2]
-    )
+    return lines
 
 
-def test_all_is_passed_on_where_nothing_is_personal() -> None:
-    lines: list[str] = []
-    output = DbtOutput(lines.append, hides=False)
-    for line in LINES:
-        output(line)
+def test_values_of_rows_are_removed_with_their_continuation_lines_where_something_is_personal() -> None:
+    hidden = "  Invalid Input Error over the values of a row, which are not shown: the project has personal columns"
 
-    assert LINES == lines
+    assert [*LINES[:2], hidden, LINES[5]] == passed_on(hides=True)
+    assert LINES == passed_on(hides=False)
 
 
 def test_a_message_of_several_lines_ends_where_values_begin() -> None:

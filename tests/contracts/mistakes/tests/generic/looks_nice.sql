@@ -1,0 +1,1 @@
+{% test looks_nice(model, column_name) %} select 1 where false {% endtest %}
