@@ -34,12 +34,13 @@ from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.lake.content import bytes_digest
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.order import OrderRecord, manifest_name
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
 from ml_assets.names import ALERTS, LAKE, prefixed
-from ml_assets.orchestration.groups import promotions, update_groups
+from ml_assets.orchestration.groups import update_groups
 from ml_assets.orchestration.staleness import LakeView, Wanted
 from tests.adapters.dagster import SensorExecutionData, StepMaterializationData
 from tests.flights import DEFS, build
@@ -138,7 +139,7 @@ def fill(
         write(lake, training_set, parameters={"as_of": AS_OF})
         champion = _ref(dg.AssetKey([model.name, "model"]), "")
         write(lake, champion, records={"spec.json": _spec(model.name)}, inputs=(training_set,))
-        promotions(lake, model.name).append(_promotion(model.name), number=1)
+        PromotionLog(lake, model.name).append(_promotion(model.name), number=1)
     pairs = [*sorted(there)]
     pairs = (pairs * (events // len(pairs) + 1))[:events]
     for start in range(0, len(pairs), 5_000):

@@ -16,10 +16,10 @@ from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.order import RECORDS
 from ml_assets.lake.origin import load_environment
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealed_frame import read_frame
 from ml_assets.lake.steps import last_attempt
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import promotions
 from tests.damage import WAYS, by_kind
 
 _KINDS: Final[Mapping[str, type]] = {
@@ -134,7 +134,7 @@ def _study(lake: Lake, parts: list[str]) -> object:
 
 
 _READERS: Final[Mapping[str, Callable[[Lake, list[str]], object]]] = {
-    "promotions": lambda lake, parts: promotions(lake, parts[0]).verified().entries,
+    "promotions": lambda lake, parts: PromotionLog(lake, parts[0]).verified().entries,
     "runs": lambda lake, parts: last_attempt(lake, parts[0], parts[1].replace("__", "/")),
     "studies": _study,
     "environments": lambda lake, parts: load_environment(lake, parts[0].removesuffix(".json")),

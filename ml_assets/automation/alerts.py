@@ -11,21 +11,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, Field
 
 from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.alerts.outbox import Delivery
 from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
 from ml_assets.automation.failures import OwnRuns, alerts_of_run
+from ml_assets.automation.ticks import read_cursor
 from ml_assets.contracts.artifacts import Retraining
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.retraining_log import record_name
+from ml_assets.lake.retraining_log import RetrainingLog, record_name
 from ml_assets.lake.store import Lake
-from ml_assets.models.monitoring import RECORDS_READ, retraining_log
+from ml_assets.models.monitoring import RECORDS_READ
 from ml_assets.names import prefixed
 
 LOOK_BACK: Final = timedelta(days=1)
@@ -45,7 +48,7 @@ _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
 }
 
 
-class AlertsCursor(BaseModel):
+class AlertsCursor(Record):
     """How far the last tick has read.
 
     Attributes:
@@ -57,13 +60,11 @@ class AlertsCursor(BaseModel):
         freshness: the id of the last change of freshness that has been read, in Dagster's event log.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     at: AwareDatetime
     runs_at: AwareDatetime
     runs: tuple[str, ...] = ()
     entries: dict[str, int] | None = None
-    retrainings: dict[str, str] = {}
+    retrainings: dict[str, str] = Field(default={})
     freshness: int | None = None
 
 
@@ -97,10 +98,10 @@ class _Seen:
         """Return a summary of this tick, with figures."""
         more = f" ({self.more_runs} more at the next tick)" if self.more_runs else ""
         summary = (
-            f"{_counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be sent "
-            f"again; {_counted(self.new_runs, 'failed run')}{more}, {_counted(self.changes, 'change')} of freshness, "
-            f"{_counted(self.entries, 'promotion entry', 'promotion entries')} and "
-            f"{_counted(self.retrainings, 'retraining')} read since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
+            f"{counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be sent "
+            f"again; {counted(self.new_runs, 'failed run')}{more}, {counted(self.changes, 'change')} of freshness, "
+            f"{counted(self.entries, 'promotion entry', 'promotion entries')} and "
+            f"{counted(self.retrainings, 'retraining')} read since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
         )
         failed = [f"Channel {channel} failed: {reason}." for channel, reason in delivery.failures.items()]
         return " ".join([summary, *failed, *self.problems])
@@ -144,16 +145,11 @@ def alerts_sensor(
 
 
 def _cursor(context: dg.SensorEvaluationContext, now: datetime) -> AlertsCursor:
-    lost = AlertsCursor(at=now - LOOK_BACK, runs_at=now - LOOK_BACK)
-    if not context.cursor:
-        return lost
-    try:
-        return AlertsCursor.model_validate_json(context.cursor)
-    except ValidationError:
-        context.log.warning(
-            "the cursor of the sensor 'alerts' cannot be read; the events of the last day are read again"
-        )
-        return lost
+    problem = "the cursor of the sensor 'alerts' cannot be read; the events of the last day are read again"
+    since = now - LOOK_BACK
+    return read_cursor(AlertsCursor, context.cursor, context.log.warning, problem) or AlertsCursor(
+        at=since, runs_at=since
+    )
 
 
 # ---------------------------------------------------------------- runs
@@ -260,7 +256,7 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
         if newest[model] <= before:
             continue
         try:
-            records = retraining_log(lake, model).newest(RECORDS_READ)
+            records = RetrainingLog(lake, model).newest(RECORDS_READ)
         except CorruptArtifactError as error:
             context.log.exception(f"the retraining log of {model} cannot be read")
             seen.problems.append(f"The retraining log of {model} cannot be read: {error}")
@@ -323,7 +319,3 @@ def alert_of_entry(entry: Promotion) -> Alert:
         severity=severity,
         link=f"/assets/{entry.model}/champion",
     )
-
-
-def _counted(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -16,11 +16,12 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from ml_assets.automation.history import in_progress
 from ml_assets.automation.past_requests import DAYS, TABLE, WHAT, Mark, PastRequest, past_requests, tag_value
-from ml_assets.automation.ticks import report_tick
+from ml_assets.automation.ticks import read_cursor, report_tick
+from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
@@ -66,7 +67,7 @@ class _Table:
         return self.days.first <= day <= self.days.newest(now)
 
 
-class ArrivalsCursor(BaseModel):
+class ArrivalsCursor(Record):
     """The files that need no further request.
 
     Attributes:
@@ -74,10 +75,8 @@ class ArrivalsCursor(BaseModel):
         failed: by table and day, the run that failed to land it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tables: dict[str, dict[str, str]] = {}
-    failed: dict[str, dict[str, str]] = {}
+    tables: dict[str, dict[str, str]] = Field(default={})
+    failed: dict[str, dict[str, str]] = Field(default={})
 
 
 @dataclass
@@ -124,7 +123,8 @@ def _tick(
             requests.)
     """
     lines: list[str] = []
-    before = _read(context.cursor, lines)
+    problem = "the cursor cannot be read; the files of all days are compared with the landed days."
+    before = read_cursor(ArrivalsCursor, context.cursor, lines.append, problem) or ArrivalsCursor()
     known, failed = dict(before.tables), dict(before.failed)
     requests: list[dg.RunRequest] = []
     problems: list[str] = []
@@ -144,14 +144,6 @@ def _tick(
         skip_reason=None if requests else "\n".join(lines) or f"nothing new for {counted(len(tables), 'raw table')}.",
         cursor=ArrivalsCursor(tables=known, failed=failed).model_dump_json(),
     )
-
-
-def _read(text: str | None, lines: list[str]) -> ArrivalsCursor:
-    try:
-        return ArrivalsCursor.model_validate_json(text) if text else ArrivalsCursor()
-    except ValidationError:
-        lines.append("the cursor cannot be read; the files of all days are compared with the landed days.")
-        return ArrivalsCursor()
 
 
 def _look(

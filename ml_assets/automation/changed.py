@@ -4,13 +4,15 @@ The cursor only saves work. Every tick also checks some models in turn, because 
 change, or a person may promote a model.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_assets.automation.history import ReadPosition, materialized_since, newest_number
+from ml_assets.automation.ticks import read_cursor, report_tick
+from ml_assets.contracts.json_record import Record
 from ml_assets.declaration.model import ModelDeclaration
 
 LINES_SHOWN: Final = 10
@@ -21,7 +23,7 @@ IN_TURN: Final = 5
 """The number of models that one tick checks in turn."""
 
 
-class ModelsCursor(BaseModel):
+class ModelsCursor(Record):
     """The materializations that were read, and the models to check at the next tick.
 
     Attributes:
@@ -31,8 +33,6 @@ class ModelsCursor(BaseModel):
             a tick, then those whose retraining is held back or whose run may not have started.
         turn: how many models were checked in turn before.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     last: int
     recent: tuple[int, ...] = ()
@@ -47,11 +47,8 @@ def changed_models(
 
     Models beyond the limit of one tick wait in the cursor. Without a readable cursor, all models are checked.
     """
-    try:
-        before = ModelsCursor.model_validate_json(context.cursor) if context.cursor else None
-    except ValidationError:
-        context.log.warning("the cursor cannot be read; all models are checked.")
-        before = None
+    problem = "the cursor cannot be read; all models are checked."
+    before = read_cursor(ModelsCursor, context.cursor, context.log.warning, problem)
     if before is None:
         return _bounded(ModelsCursor(last=newest_number(context.instance)), models)
     materialized, seen, _ = materialized_since(context.instance, ReadPosition(before.last, before.recent))
@@ -74,23 +71,57 @@ def _bounded(cursor: ModelsCursor, changed: Sequence[ModelDeclaration]) -> tuple
     return cursor.model_copy(update={"waiting": left}), [*changed[:MOST_LOOKS]]
 
 
-def next_cursor(cursor: ModelsCursor, waiting: Collection[str]) -> str:
-    """Return the new cursor. Models left over come first, so that waiting models cannot delay them forever."""
-    return cursor.model_copy(update={"waiting": (*cursor.waiting, *sorted(waiting))}).model_dump_json()
+@dataclass
+class ModelsTick:
+    """What one tick found about models.
 
+    Attributes:
+        requests: the runs to request.
+        waiting: the models to check again even without a new event, because what they wait for may end, or a damaged
+            file may be restored.
+        lines: a sentence for each model.
+        problems: the models that could not be checked, and why.
+    """
 
-def skip_reason(
-    lines: Sequence[str],
-    models: Sequence[ModelDeclaration],
-    changed: Sequence[ModelDeclaration],
-    left: Collection[str] = (),
-) -> str:
-    """Return the skip reason of a tick: one line per model, up to a limit."""
-    unchanged = len(models) - len(changed) - len(left)
-    shown = [
-        *lines[:LINES_SHOWN],
-        *([f"and {len(lines) - LINES_SHOWN} more models"] if len(lines) > LINES_SHOWN else []),
-    ]
-    quiet = [f"{unchanged} of {len(models)} models have nothing new"] if unchanged else []
-    later = [f"{len(left)} models are checked at the next ticks"] if left else []
-    return "\n".join([*shown, *later, *quiet]) or "no model is declared."
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    waiting: set[str] = field(default_factory=set)
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add_problem(self, model: str, error: Exception) -> None:
+        """Add a model that could not be checked."""
+        self.problems.append(f"{model}: {error}")
+        self.waiting.add(model)
+
+    def sensor_result(
+        self,
+        context: dg.SensorEvaluationContext,
+        cursor: ModelsCursor,
+        models: Sequence[ModelDeclaration],
+        changed: Sequence[ModelDeclaration],
+    ) -> dg.SensorResult:
+        """Log the tick, and return its result. In the cursor, models left over come before those that wait.
+
+        Otherwise waiting models could delay them forever.
+
+        Raises:
+            LakeError: models could not be checked, and no run is requested.
+        """
+        report_tick(context.log, self.requests, self.lines, self.problems)
+        after = cursor.model_copy(update={"waiting": (*cursor.waiting, *sorted(self.waiting))})
+        return dg.SensorResult(
+            run_requests=self.requests,
+            skip_reason=None if self.requests else self.skip_reason(len(models), len(changed), len(cursor.waiting)),
+            cursor=after.model_dump_json(),
+        )
+
+    def skip_reason(self, models: int, changed: int, left: int = 0) -> str:
+        """Return a line per checked model, up to a limit, and how many models were not checked."""
+        unchanged, more = models - changed - left, len(self.lines) - LINES_SHOWN
+        lines = [
+            *self.lines[:LINES_SHOWN],
+            f"and {more} more models" if more > 0 else "",
+            f"{left} models are checked at the next ticks" if left else "",
+            f"{unchanged} of {models} models have nothing new" if unchanged else "",
+        ]
+        return "\n".join(filter(None, lines)) or "no model is declared."

@@ -4,21 +4,20 @@ Not here: how a model is trained again (see `ml_assets.provenance.retraining`).
 """
 
 import logging
-from collections.abc import Iterator
-from datetime import datetime
 from typing import Final, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.automation.schedules import for_each_model
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.lake.errors import LakeError
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.machine.temporary import temporary_folder
-from ml_assets.names import CAUSE, MODEL, prefixed
-from ml_assets.orchestration.groups import promotions
+from ml_assets.names import prefixed
 from ml_assets.orchestration.messages import asset_of_step
 from ml_assets.project import find_project
 from ml_assets.provenance.reproduction import ReproductionVerdict, last_verdict, store_verdict
@@ -65,7 +64,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
     """
     opened = ml_assets_lake.connect()
     name, at, _ = config.model.partition("@")
-    if not at and not promotions(opened, name).verified().entries:
+    if not at and not PromotionLog(opened, name).verified().entries:
         context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
         return
     try:
@@ -118,25 +117,13 @@ def reproduce_job() -> None:
 
 def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
     """Return the schedule that reproduces each champion, weekly unless the declaration sets another time."""
-    times = declared.automation.schedules
-
-    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        at: datetime = context.scheduled_execution_time
-        for model in declared.models:
-            yield dg.RunRequest(
-                run_key=f"reproduce/{model.name}/{at:%Y-%m-%dT%H:%M}",
-                run_config={"ops": {TRAIN_AGAIN: {"config": {"model": model.name}}}},
-                tags={MODEL: model.name, CAUSE: "weekly reproduction"},
-            )
-        if not declared.models:
-            yield dg.SkipReason("no model is declared.")
-
-    return dg.ScheduleDefinition(
-        name=prefixed("reproduce_champions"),
-        job=reproduce_job,
-        cron_schedule=times.reproduce_champions,
-        execution_timezone=times.timezone,
-        execution_fn=requests,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+    return for_each_model(
+        declared,
+        reproduce_job,
+        name="reproduce_champions",
+        key="reproduce",
+        op=TRAIN_AGAIN,
+        cron=declared.automation.schedules.reproduce_champions,
+        cause="weekly reproduction",
         description="Trains each champion again from its manifest; the run fails if a different model results.",
     )

@@ -18,17 +18,18 @@ import dagster as dg
 
 from ml_assets.adapters.dagster import IMPLICIT_ASSET_JOB_NAME
 from ml_assets.alerts.resource import Alert, Alerts
-from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
+from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.watch import pending_rollback
-from ml_assets.contracts.artifacts import ModelSpec, Retraining
+from ml_assets.contracts.artifacts import Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.budget import Spending, hold
@@ -45,8 +46,8 @@ from ml_assets.models.monitoring import (
     RECORDS_READ,
     Kind,
     MonitoringState,
+    SpecOfModel,
     read_monitoring,
-    retraining_log,
     retraining_rules,
 )
 from ml_assets.models.spending import read_spending
@@ -74,6 +75,7 @@ class FactsKind:
 
     Attributes:
         name: the sensor or schedule.
+        description: what it does.
         reports: the reports that it needs.
         find: finds causes in them.
         makes_good: whose records it requests a missing run for. Dagster knows run keys by sensor, so each record has
@@ -81,16 +83,10 @@ class FactsKind:
     """
 
     name: str
+    description: str
     reports: tuple[Kind, ...]
     find: Callable[[MonitoringState, ModelDeclaration], list[RetrainingFinding]]
     makes_good: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Parameters:
-    """The part of a model that holds its parameters."""
-
-    spec: ModelSpec
 
 
 class _Found(NamedTuple):
@@ -102,33 +98,15 @@ class _Found(NamedTuple):
 
 
 @dataclass
-class Tick:
-    """The result of one tick.
+class RetrainingTick(ModelsTick):
+    """What one tick found, and alerts for budgets that are spent or cannot be checked."""
 
-    Attributes:
-        requests: the runs to request.
-        waiting: the models to check again even without a new event, because what they wait for may end, or a damaged
-            file may be restored.
-        lines: a sentence for each model.
-        problems: the models that could not be checked, and why.
-        alerts: budgets that are spent or cannot be checked.
-    """
-
-    requests: list[dg.RunRequest] = field(default_factory=list)
-    waiting: set[str] = field(default_factory=set)
-    lines: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
-    def report(self, log: Logger, alerts: Alerts) -> None:
-        """Log the tick, and send its alerts. Their keys contain the month, so each is sent once a month.
-
-        Raises:
-            LakeError: models could not be checked, and no run is requested.
-        """
+    def send(self, alerts: Alerts, log: Logger) -> None:
+        """Send the alerts. Their keys contain the month, so each is sent once a month."""
         if self.alerts:
             alerts.send(*self.alerts, log=log)
-        report_tick(log, self.requests, self.lines, self.problems)
 
 
 def _of_drift(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
@@ -149,9 +127,23 @@ def _of_age(loop: MonitoringState, declared: ModelDeclaration) -> list[Retrainin
     return [floor_finding(loop.newest_day, loop.champion, loop.history, retraining_rules(declared))]
 
 
-AT_DRIFT: Final = FactsKind(DRIFT, ("drift",), _of_drift, makes_good=(DRIFT, FLOOR))
-AT_PERFORMANCE: Final = FactsKind(PERFORMANCE, ("performance",), _of_performance, makes_good=(PERFORMANCE,))
-AT_AGE: Final = FactsKind(FLOOR, (), _of_age)
+AT_DRIFT: Final = FactsKind(
+    DRIFT,
+    "Requests a retraining when inputs or scores of a model have drifted.",
+    ("drift",),
+    _of_drift,
+    makes_good=(DRIFT, FLOOR),
+)
+AT_PERFORMANCE: Final = FactsKind(
+    PERFORMANCE,
+    "Requests a retraining when performance on matured labels has fallen, or enough new labels exist.",
+    ("performance",),
+    _of_performance,
+    makes_good=(PERFORMANCE,),
+)
+AT_AGE: Final = FactsKind(
+    FLOOR, "Requests a retraining of models that were not trained for the declared number of days.", (), _of_age
+)
 LOOKS: Final = (AT_DRIFT, AT_PERFORMANCE, AT_AGE)
 
 
@@ -161,37 +153,29 @@ def _now() -> datetime:
 
 def drift_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that requests a retraining when the inputs or scores of a model have drifted."""
-    description = "Requests a retraining when inputs or scores of a model have drifted."
-    return _sensor(AT_DRIFT, declared, clock, interval_seconds, description)
+    return _sensor(AT_DRIFT, declared, clock, interval_seconds)
 
 
 def performance_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that requests a retraining when performance falls or enough new labels exist."""
-    description = "Requests a retraining when performance on matured labels has fallen, or enough new labels exist."
-    return _sensor(AT_PERFORMANCE, declared, clock, interval_seconds, description)
+    return _sensor(AT_PERFORMANCE, declared, clock, interval_seconds)
 
 
-def _sensor(
-    look: FactsKind, declared: Declared, clock: Clock, interval_seconds: int, description: str
-) -> dg.SensorDefinition:
+def _sensor(look: FactsKind, declared: Declared, clock: Clock, interval_seconds: int) -> dg.SensorDefinition:
     @dg.sensor(
         name=prefixed(look.name),
         asset_selection=dg.AssetSelection.tag(*MANAGED),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=description,
+        description=look.description,
     )
     def sensor(
         context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, look.name)
         tick = request_retrainings(context.instance, ml_assets_lake.connect(), changed, look, now=clock())
-        tick.report(context.log, ml_assets_alerts)
-        return dg.SensorResult(
-            run_requests=tick.requests,
-            skip_reason=None if tick.requests else skip_reason(tick.lines, declared.models, changed, cursor.waiting),
-            cursor=next_cursor(cursor, tick.waiting),
-        )
+        tick.send(ml_assets_alerts, context.log)
+        return tick.sensor_result(context, cursor, declared.models, changed)
 
     return sensor
 
@@ -206,16 +190,17 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
         cron_schedule=times.retraining_floor,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Requests a retraining of models that were not trained for the declared number of days.",
+        description=AT_AGE.description,
     )
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         tick = request_retrainings(context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, now=clock())
-        tick.report(context.log, ml_assets_alerts)
+        tick.send(ml_assets_alerts, context.log)
+        report_tick(context.log, tick.requests, tick.lines, tick.problems)
         yield from tick.requests
         if not tick.requests:
-            yield dg.SkipReason(skip_reason(tick.lines, declared.models, declared.models))
+            yield dg.SkipReason(tick.skip_reason(len(declared.models), len(declared.models)))
 
     return requests
 
@@ -227,20 +212,19 @@ def request_retrainings(
     look: FactsKind,
     *,
     now: datetime,
-) -> Tick:
+) -> RetrainingTick:
     """Check models and request the retrainings that their facts cause. Each is first claimed in the retraining log.
 
     The order matters: first the records, then their missing runs, then the running runs. If another sensor adds a
     record in between, it takes the number that this sensor would claim, and the claim fails.
     """
-    tick = Tick()
+    tick = RetrainingTick()
     found: list[_Found] = []
     for declared in models:
         try:
             loop = read_monitoring(lake, declared, look.reports)
         except (MissingArtifactError, CorruptArtifactError) as error:
-            tick.problems.append(f"{declared.name}: {error}")
-            tick.waiting.add(declared.name)
+            tick.add_problem(declared.name, error)
             continue
         if loop is None:
             tick.lines.append(f"{declared.name}: it has no champion yet")
@@ -253,7 +237,7 @@ def request_retrainings(
 
 
 def _request_retraining(
-    tick: Tick, lake: Lake, found: _Found, look: FactsKind, *, now: datetime, busy: str | None
+    tick: RetrainingTick, lake: Lake, found: _Found, look: FactsKind, *, now: datetime, busy: str | None
 ) -> None:
     declared, loop, claimed = found
     name = declared.name
@@ -275,8 +259,7 @@ def _request_retraining(
             decision = decide_on(loop, declared, findings, busy=busy)
             spending = None if decision.finding is None else read_spending(lake, declared, now=now)
         except CorruptArtifactError as error:
-            tick.problems.append(f"{name}: {error}")
-            tick.waiting.add(name)
+            tick.add_problem(name, error)
             return
         decision = hold(decision, spending)
         tick.alerts += alerts_of_spending(name, spending)
@@ -286,7 +269,7 @@ def _request_retraining(
     if decision.finding is None:
         return
     record = record_of(loop, declared, decision, by=look.name, now=now)
-    log = retraining_log(lake, name)
+    log = RetrainingLog(lake, name)
     # Another sensor may have requested a retraining as of another day since the log was read. Two trainings would
     # start.
     if log.newest(RECORDS_READ) == [*loop.history] and log.claim(record):
@@ -369,7 +352,7 @@ def run_request(lake: Lake, declared: ModelDeclaration, record: Retraining) -> d
     as_of: dict[str, Any] = {"as_of": str(record.as_of)}
     if training.split is not None:
         as_of["split"] = training.split.model_dump()
-    tuning: dict[str, Any] = {"first_parameters": dict(lake.get(champion, _Parameters).spec.parameters)}
+    tuning: dict[str, Any] = {"first_parameters": dict(lake.get(champion, SpecOfModel).spec.parameters)}
     if training.trials is not None:
         tuning["trials"] = training.trials
     config = {"training_set": as_of, "tuning": tuning}

@@ -21,7 +21,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import anchor
 from ml_assets.machine.temporary import remove_abandoned
 from ml_assets.models.plan import day_of, days_between, quarantine_key
-from ml_assets.names import CAUSE, prefixed
+from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.scope import day_names
 from ml_assets.provenance.gc.mark import Policy
 from ml_assets.provenance.gc.sweep import collect
@@ -110,6 +110,44 @@ def remove_unneeded_artifacts(context: dg.OpExecutionContext, ml_assets_lake: La
 def clean_up_job() -> None:
     """Clean up the lake."""
     remove_unneeded_artifacts()
+
+
+def for_each_model(
+    declared: Declared, job: dg.JobDefinition, *, name: str, key: str, op: str, cron: str, cause: str, description: str
+) -> dg.ScheduleDefinition:
+    """Return the schedule that runs a job once for each model.
+
+    Args:
+        declared: the models.
+        job: the job, whose op takes the model as its configuration `model`.
+        name: the name of the schedule.
+        key: the first part of the run keys.
+        op: the name of the op.
+        cron: when it runs.
+        cause: the cause of the runs.
+        description: what the schedule does.
+    """
+
+    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        at = context.scheduled_execution_time
+        for model in declared.models:
+            yield dg.RunRequest(
+                run_key=f"{key}/{model.name}/{at:%Y-%m-%dT%H:%M}",
+                run_config={"ops": {op: {"config": {"model": model.name}}}},
+                tags={MODEL: model.name, CAUSE: cause},
+            )
+        if not declared.models:
+            yield dg.SkipReason("no model is declared.")
+
+    return dg.ScheduleDefinition(
+        name=prefixed(name),
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=declared.automation.schedules.timezone,
+        execution_fn=requests,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
 
 
 def clean_up(declared: Declared) -> dg.ScheduleDefinition:

@@ -1,11 +1,25 @@
-"""How a tick of a sensor or schedule reports what it found."""
+"""How a tick of a sensor or schedule reads its cursor, and reports what it found."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging import Logger
+from typing import TypeVar
 
 import dagster as dg
+from pydantic import ValidationError
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import LakeError
+
+R = TypeVar("R", bound=Record)
+
+
+def read_cursor(kind: type[R], text: str | None, report: Callable[[str], object], problem: str) -> R | None:
+    """Return a stored cursor; None if there is none, or if it cannot be read, which is reported."""
+    try:
+        return kind.model_validate_json(text) if text else None
+    except ValidationError:
+        report(problem)
+        return None
 
 
 def report_tick(

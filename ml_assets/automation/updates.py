@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from ml_assets.adapters.dagster import AssetGraph, FreshnessState
 from ml_assets.alerts.resource import Alerts
@@ -30,12 +30,14 @@ from ml_assets.automation.history import (
     runs_by_key,
     targets_of,
 )
-from ml_assets.automation.ticks import report_tick
+from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.days import yesterday
+from ml_assets.contracts.json_record import Record
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
@@ -43,7 +45,6 @@ from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import (
     CARD,
     MONITORING,
-    promotions,
     update_groups,
     wanted_of,
     with_quarantines,
@@ -64,7 +65,7 @@ IN_TURN: Final = 100
 _LINES_SHOWN: Final = 8
 
 
-class UpdatesCursor(BaseModel):
+class UpdatesCursor(Record):
     """What was checked, and what the next tick checks.
 
     Attributes:
@@ -82,20 +83,18 @@ class UpdatesCursor(BaseModel):
         ages: by asset with a declared data age, its state as in `Ages.known`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     last: int
     recent: tuple[int, ...] = ()
     code: str = ""
-    open: dict[str, str] = {}
+    open: dict[str, str] = Field(default={})
     failing: tuple[str, ...] = ()
-    waits: dict[str, tuple[WaitReason, ...]] = {}
-    since: dict[str, str] = {}
+    waits: dict[str, tuple[WaitReason, ...]] = Field(default={})
+    since: dict[str, str] = Field(default={})
     day: str = ""
     days: int = 0
-    newest: dict[str, str] = {}
+    newest: dict[str, str] = Field(default={})
     turn: str = ""
-    ages: dict[str, str] = {}
+    ages: dict[str, str] = Field(default={})
 
 
 def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
@@ -318,7 +317,7 @@ class _Tick:
     def _predicted_since(self, model: str) -> tuple[str, str]:
         """Return why a model cannot predict ('' if it can), and the first predicted day."""
         try:
-            last = promotions(self.lake, model).last()
+            last = PromotionLog(self.lake, model).last()
             if last is None or last.champion is None:
                 return "waits for a champion", ""
             return "", self._first_day(model)
@@ -420,15 +419,13 @@ class _Tick:
         )
 
     def _cursor(self) -> UpdatesCursor:
-        text = self.context.cursor
-        try:
-            if text:
-                return UpdatesCursor.model_validate_json(text)
+        text, problem = self.context.cursor, "the cursor cannot be read, so everything is checked."
+        if not text:
             self.lines.append("there is no cursor, so everything is checked.")
-        except ValidationError:
-            self.lines.append("the cursor cannot be read, so everything is checked.")
         # An empty code digest never matches, so everything is opened.
-        return UpdatesCursor(last=newest_number(self.context.instance))
+        return read_cursor(UpdatesCursor, text, self.lines.append, problem) or UpdatesCursor(
+            last=newest_number(self.context.instance)
+        )
 
 
 def _first_as_of(lake: Lake, model: str) -> date:
@@ -437,7 +434,7 @@ def _first_as_of(lake: Lake, model: str) -> date:
     Raises:
         MissingArtifactError: the current champion does not exist.
     """
-    versions = [*dict.fromkeys(entry.champion for entry in promotions(lake, model).entries() if entry.champion)]
+    versions = [*dict.fromkeys(entry.champion for entry in PromotionLog(lake, model).entries() if entry.champion)]
     for version in versions[:-1]:
         try:
             return as_of(lake, model, version)

@@ -8,8 +8,7 @@ from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.planner import Waiting
@@ -23,7 +22,7 @@ FAILED_RUN: Final = "run "
 """The beginning of a reason that needs a person to look at a run."""
 
 
-class WaitReason(BaseModel):
+class WaitReason(Record):
     """One reason why days of a group wait.
 
     Attributes:
@@ -32,8 +31,6 @@ class WaitReason(BaseModel):
         lack: the missing asset; '' if they wait for something else.
         missing: the missing days of that asset, as ranges.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: str
     why: str

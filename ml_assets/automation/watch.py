@@ -4,7 +4,7 @@ Not here: the measurement on the same rows (see `ml_assets.stages.performance`),
 `ml_assets.logic.promotion.watch`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,9 +12,9 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
+from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import FAILED, runs_by_key
-from ml_assets.automation.ticks import report_tick
+from ml_assets.automation.schedules import for_each_model
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
@@ -22,7 +22,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.promotion_log import retry_on_conflict
+from ml_assets.lake.promotion_log import PromotionLog, retry_on_conflict
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
@@ -32,7 +32,6 @@ from ml_assets.models.former_champion import why_it_cannot_serve
 from ml_assets.models.monitoring import MonitoringState, read_monitoring
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE, MODEL, prefixed
-from ml_assets.orchestration.groups import promotions
 
 WATCH: Final = "watch"
 ROLLBACK: Final = prefixed("take_back")
@@ -89,7 +88,7 @@ def rollback_job(plan_of: PlanOf) -> dg.JobDefinition:
 
 def _append_rollback(lake: Lake, plan: ModelPlan, config: RollbackConfig, run_id: str) -> Promotion | None:
     """Append the rollback; None if the champion has changed or was promoted by another entry."""
-    log = promotions(lake, config.model)
+    log = PromotionLog(lake, config.model)
     entries = log.verified().entries
     since, former = serving_since(entries), former_version(entries)
     if since is None or former is None or since.number != config.entry:
@@ -151,31 +150,22 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
     )
     def watch(context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, "performance")
-        requests: list[dg.RunRequest] = []
-        lines: list[str] = []
-        problems: list[str] = []
-        waiting: list[str] = []
+        tick = ModelsTick()
         for model in changed:
             try:
                 loop = _read(ml_assets_lake.connect(), model)
             except (MissingArtifactError, CorruptArtifactError) as error:
-                problems.append(f"{model.name}: {error}")
-                waiting.append(model.name)
+                tick.add_problem(model.name, error)
                 continue
             found = None if loop is None else compare_champions(loop, model)
             if loop is None or found is None:
-                lines.append(f"{model.name}: no new champion to watch")
+                tick.lines.append(f"{model.name}: no new champion to watch")
                 continue
             requested, note = _rollback_request(context.instance, model.name, loop, found)
-            requests += requested
-            lines.append(f"{model.name}: {found.sentence}{note}")
-            waiting += [model.name] if found.is_worse else []
-        report_tick(context.log, requests, lines, problems)
-        return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else skip_reason(lines, declared.models, changed, cursor.waiting),
-            cursor=next_cursor(cursor, waiting),
-        )
+            tick.requests += requested
+            tick.lines.append(f"{model.name}: {found.sentence}{note}")
+            tick.waiting |= {model.name} if found.is_worse else set()
+        return tick.sensor_result(context, cursor, declared.models, changed)
 
     return watch
 
@@ -226,7 +216,7 @@ def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
     @dg.op(name=DRILL, description="Load the version that a rollback would promote, and score the newest day with it.")
     def drill(context: dg.OpExecutionContext, config: DrillConfig, ml_assets_lake: LakeResource) -> None:
         opened, plan = ml_assets_lake.connect(), plan_of(config.model)
-        before = standing(promotions(opened, config.model).entries())[:-1]
+        before = standing(PromotionLog(opened, config.model).entries())[:-1]
         if not before:
             context.log.info(
                 f"{config.model} has no champion before the current one, so there is nothing to roll back to."
@@ -270,25 +260,13 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
 
 def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """Return the schedule that drills the rollback of each model, weekly unless the declaration sets another time."""
-    times = declared.automation.schedules
-
-    @dg.schedule(
-        name=prefixed("drill_rollbacks"),
-        job=job,
-        cron_schedule=times.drill_rollbacks,
-        execution_timezone=times.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+    return for_each_model(
+        declared,
+        job,
+        name="drill_rollbacks",
+        key="rollback_drill",
+        op=DRILL,
+        cron=declared.automation.schedules.drill_rollbacks,
+        cause="weekly rollback drill",
         description="Tests the rollback of each model without an entry in the log; the run fails if it would not work.",
     )
-    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        at = context.scheduled_execution_time
-        for model in declared.models:
-            yield dg.RunRequest(
-                run_key=f"rollback_drill/{model.name}/{at:%Y-%m-%dT%H:%M}",
-                run_config={"ops": {DRILL: {"config": {"model": model.name}}}},
-                tags={MODEL: model.name, CAUSE: "weekly rollback drill"},
-            )
-        if not declared.models:
-            yield dg.SkipReason("no model is declared.")
-
-    return requests

@@ -10,20 +10,15 @@ from datetime import date, datetime
 from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.states import State, state_of_all
 
 Task = Literal["binary", "regression", "multiclass"]
 Split = Literal["train", "validation", "test"]
 Unseen = Literal["missing", "error"]
-
-
-class Record(BaseModel):
-    """Base of every JSON record. It is frozen, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Feature(Record):
@@ -158,7 +153,7 @@ class ModelSpec(Record):
     last_tuning_day: date
     training_rows: int
     lightgbm_version: str
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default={})
 
     @property
     def last_seen_day(self) -> date:
@@ -409,7 +404,7 @@ class Retraining(Record):
     number: int
     cause: Cause
     sentence: str
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default={})
     champion: str
     requested_at: datetime
     requested_by: str
@@ -530,7 +525,7 @@ class PerformanceSummary(Record):
     expected_labelled: dict[str, float]
     target_mean: float | None = None
     expected_target_mean: float | None = None
-    unmeasured: dict[str, str] = {}
+    unmeasured: dict[str, str] = Field(default={})
     previous_champion: PreviousChampionPerformance | None = None
     sentence: str = ""
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from ml_assets.contracts.errors import near
+from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.table import Role
 from ml_assets.contracts.yaml_lines import compose, line_of_first
 
@@ -20,25 +21,21 @@ Node = Mapping[str, Any]
 Read = Callable[[str], str | None]
 
 
-class _Meta(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+M = TypeVar("M", bound=Record)
 
 
-M = TypeVar("M", bound=_Meta)
-
-
-class TableMeta(_Meta):
+class TableMeta(Record):
     """The `meta` of a model or a source table."""
 
     key: tuple[StrictStr, ...] = ()
     owner: StrictStr | None = None
     partitioned: Literal["day"] | None = None
-    look_back_days: dict[StrictStr, Annotated[StrictInt, Field(ge=0)]] = {}
+    look_back_days: dict[StrictStr, Annotated[StrictInt, Field(ge=0)]] = Field(default={})
     allow_gaps: StrictBool = False
     known_time: StrictStr | None = None
 
 
-class ColumnMeta(_Meta):
+class ColumnMeta(Record):
     """The `meta` of a column."""
 
     role: Role | None = None
@@ -50,7 +47,7 @@ class ColumnMeta(_Meta):
     nan: Literal["missing"] | None = None
 
 
-class TestMeta(_Meta):
+class TestMeta(Record):
     """The `meta` of a test: with `enforced_by: dbt`, only dbt enforces it."""
 
     __test__ = False  # pytest must not collect this class

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from ml_assets.contracts.json_record import Record
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RuleRecord(_Record):
+class RuleRecord(Record):
     """The result of one rule of the gate, as it is stored, in a sentence with figures."""
 
     name: str
@@ -20,7 +18,7 @@ class RuleRecord(_Record):
     sentence: str
 
 
-class Promotion(_Record):
+class Promotion(Record):
     """One entry of the promotion log: the decision, its version, and why.
 
     Attributes:
@@ -47,7 +45,7 @@ class Promotion(_Record):
     challenger: str
     reasons: tuple[str, ...]
     rules: tuple[RuleRecord, ...] = ()
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default={})
     is_anchor: bool = False
     anchor: str | None = None
     attempt: int | None = None

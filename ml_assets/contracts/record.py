@@ -9,9 +9,10 @@ from dataclasses import fields
 from typing import Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.table import Column, Relationship, Role, TableContract
 
 _TYPES = {
@@ -23,8 +24,8 @@ _TYPES = {
 }  # fmt: skip
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has neither
+class _Part(Record):
+    model_config = ConfigDict(allow_inf_nan=False)  # JSON has neither
 
 
 class ColumnRecord(_Part):

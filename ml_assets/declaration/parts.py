@@ -3,9 +3,10 @@
 from datetime import date, datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.days import yesterday
+from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
@@ -56,11 +57,11 @@ Stage = Literal[
 ]  # fmt: skip
 
 
-class Part(BaseModel):
+class Part(Record):
     """Base of every part of a declaration. It is frozen, and an unknown field is an error."""
 
     # Dagster's own loader prints pydantic's errors unchanged, and an input may contain a secret.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
     def read_from(self, path: str, text: str) -> Self:
         """Remember the file that this was read from, and return itself."""

@@ -6,8 +6,9 @@ Not here: date and time formats (see `ml_assets.landing.time_formats`).
 import codecs
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.landing.time_formats import Format
 
 _NOT_OF_FILES: Final = frozenset({"punycode", "idna", "utf-7", "unicode-escape", "raw-unicode-escape", "undefined"})
@@ -51,10 +52,8 @@ Encoding = Annotated[
 ]
 
 
-class CsvDialect(BaseModel):
+class CsvDialect(Record):
     """The format of a CSV file. What is not declared is as in RFC 4180, in UTF-8, with dates as in ISO 8601."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     delimiter: Mark = Field(default=",", description='Character between two values. A tab is "\\t".')
     quote: Annotated[str, AfterValidator(_mark_or_none)] = Field(

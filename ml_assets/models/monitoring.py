@@ -20,11 +20,11 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.promotion.log import former_version, rejections, serving_since
-from ml_assets.orchestration.groups import promotions
 
 Kind = Literal["drift", "performance"]
 SMALL_DAYS: Final = 7
@@ -34,7 +34,9 @@ RECORDS_READ: Final = 16
 
 
 @dataclass(frozen=True)
-class _Spec:
+class SpecOfModel:
+    """The part of a model that is read without its text."""
+
     spec: ModelSpec
 
 
@@ -81,11 +83,6 @@ def retraining_rules(declared: ModelDeclaration) -> Rules:
     return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
 
 
-def retraining_log(lake: Lake, model: str) -> RetrainingLog:
-    """Return a model's retraining log."""
-    return RetrainingLog(lake, model)
-
-
 def read_monitoring(
     lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")
 ) -> MonitoringState | None:
@@ -95,7 +92,7 @@ def read_monitoring(
         MissingArtifactError: the champion or its evaluation is missing.
         CorruptArtifactError: one of the artifacts is damaged.
     """
-    entries = promotions(lake, declared.name).entries()
+    entries = PromotionLog(lake, declared.name).entries()
     since = serving_since(entries)
     if since is None or since.champion is None:
         return None
@@ -118,7 +115,7 @@ def read_monitoring(
             summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions
         ),
         performance=read_performance(lake, declared.name, performance),
-        history=tuple(retraining_log(lake, declared.name).newest(RECORDS_READ)),
+        history=tuple(RetrainingLog(lake, declared.name).newest(RECORDS_READ)),
         newest_day=None if newest is None else date.fromisoformat(newest),
     )
 
@@ -151,7 +148,7 @@ def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
         MissingArtifactError: the version or its evaluation is missing.
         CorruptArtifactError: one of them is damaged.
     """
-    entries = promotions(lake, declared.name).entries()
+    entries = PromotionLog(lake, declared.name).entries()
     began = [it for it in entries if it.champion == version and it.action in {"promote", "rollback"}]
     return _serving(lake, declared, began[-1] if began else None, entries, version=version)
 
@@ -159,7 +156,7 @@ def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
 def _serving(
     lake: Lake, declared: ModelDeclaration, since: Promotion | None, entries: Sequence[Promotion], *, version: str
 ) -> Serving:
-    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec).spec
+    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), SpecOfModel).spec
     judged = None
     if since is not None and since.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source, digest
@@ -25,7 +26,6 @@ from ml_assets.orchestration.groups import (
     INPUTS,
     MONITORING,
     TRAINING,
-    promotions,
     serving,
     wanted_of,
     with_quarantines,
@@ -141,7 +141,7 @@ class Flow:
         if not self._groups({**inputs, "training": training}, span, log):
             return False
         card = {self._asset(stage): [""] for stage in CARD}
-        last = promotions(self.lake, self.model.name).last()
+        last = PromotionLog(self.lake, self.model.name).last()
         if last is None or last.champion is None:
             log("there is no champion yet, so there are no predictions")
             return self._groups({"card": card}, span, log)
@@ -248,7 +248,7 @@ class Flow:
     def _is_against_current_champion(self) -> bool:
         """Return whether the newest evaluation compared with the current champion and anchor, or led to them."""
         compared = self.lake.manifest(self.lake.find(self._asset("evaluation").to_user_string()))
-        entries = promotions(self.lake, self.model.name).entries()
+        entries = PromotionLog(self.lake, self.model.name).entries()
         since = serving_since(entries)
         now = {"champion": since.champion if since else None, "anchor": anchor(entries)}
         is_current = all(compared.parameters.get(role) == version for role, version in now.items())

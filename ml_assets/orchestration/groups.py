@@ -77,20 +77,15 @@ def with_quarantines(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> list[dg.
     return [it for key in keys for it in (key, quarantine_key(key)) if graph.has(it)]
 
 
-def promotions(lake: Lake, model: str) -> PromotionLog:
-    """Return a model's promotion log."""
-    return PromotionLog(lake, model)
-
-
 def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
     """Return what a manifest records about the current champion."""
-    last = promotions(lake, model).last()
+    last = PromotionLog(lake, model).last()
     return {"champion": last.champion if last else None}
 
 
 def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
     """Return what a card's manifest must record about the version that it shows."""
-    last = promotions(lake, model).last()
+    last = PromotionLog(lake, model).last()
     return {"champion": None, "shown": None} if last is None else {
         "champion": last.champion, "shown": last.champion or last.challenger,
     }  # fmt: skip

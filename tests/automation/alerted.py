@@ -18,8 +18,8 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
-from ml_assets.models.monitoring import retraining_log
 from ml_assets.names import MANAGED
 from tests.builders import promotion
 
@@ -103,5 +103,5 @@ def ask(lake: Lake, day: int, *, model: str = MODELS[0], number: int = 1, at: da
         model=model, as_of=date(2013, 3, day), number=number, cause="drift", sentence="2 of 3 days are over.",
         figures={"days over": 2.0}, champion="a" * 32, requested_at=at or datetime.now(tz=UTC), requested_by="drift",
     )  # fmt: skip
-    assert retraining_log(lake, model).claim(record)
+    assert RetrainingLog(lake, model).claim(record)
     return record

@@ -35,9 +35,9 @@ from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import serving_since
-from ml_assets.models.monitoring import retraining_log
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
 from tests.builders import flights_declared, put
@@ -252,7 +252,7 @@ class World:
 
     def records(self) -> list[Retraining]:
         """Return what the retraining log holds."""
-        return retraining_log(self.lake, self.name).newest(100)
+        return RetrainingLog(self.lake, self.name).newest(100)
 
 
 def evaluation(version: str, model: str = MODEL) -> EvaluationSummary:

@@ -151,7 +151,7 @@ def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
 
 
 def test_a_card_is_materialized_again_when_the_champion_changes(flown_world: World) -> None:
-    log = updates.promotions(flown_world.lake, MODEL)
+    log = updates.PromotionLog(flown_world.lake, MODEL)
     last = log.last()
     assert last is not None
     other = put(flown_world.lake, Note(text="others"), asset="m/model").version

@@ -12,6 +12,7 @@ import pytest
 from ml_assets.assembly import model_assets
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import (
@@ -21,7 +22,6 @@ from ml_assets.orchestration.groups import (
     TRAINING,
     artifacts_beside,
     on_card,
-    promotions,
     serving,
 )
 from ml_assets.orchestration.staleness import Wanted, first_to_make, out_of_date
@@ -162,7 +162,7 @@ def test_after_changed_code_has_trained_a_rejected_challenger_nothing_is_stale(
     before = serving(shop.lake, "returns")
     shop.run()
 
-    last = promotions(shop.lake, "returns").last()
+    last = PromotionLog(shop.lake, "returns").last()
     assert last is not None
     assert ("reject", before) == (last.action, serving(shop.lake, "returns"))
     assert {} == shop.stale((*TRAINING, *MONITORING, *CARD))

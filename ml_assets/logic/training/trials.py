@@ -15,9 +15,10 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ml_assets.contracts.artifacts import Feature, Record, Task, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.json_record import Record
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix

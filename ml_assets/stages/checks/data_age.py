@@ -14,11 +14,11 @@ from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
-from ml_assets.orchestration.groups import promotions
 
 CHECK: Final = "data_is_fresh"
 _SERVING: Final = ("model", "champion")
@@ -76,7 +76,7 @@ def newest_day_of(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
     """Return the newest day of an asset, or the champion's as-of day; '' if there is none."""
     if not limit.model:
         return next(reversed(lake.partitions(key.to_user_string())), "")
-    last = promotions(lake, limit.model).last()
+    last = PromotionLog(lake, limit.model).last()
     return "" if last is None or last.champion is None else str(as_of(lake, limit.model, last.champion))
 
 

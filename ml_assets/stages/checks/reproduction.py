@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import dagster as dg
 
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import promotions
 from ml_assets.provenance.reproduction import last_verdict
 
 CHECK: Final = "champion_is_reproduced"
@@ -40,7 +40,7 @@ def reproduction_result(lake: Lake, model: str) -> dict[str, Any] | None:
     Returns:
         None if there is no champion or no verdict yet, which means neither passed nor failed.
     """
-    last = promotions(lake, model).last()
+    last = PromotionLog(lake, model).last()
     verdict = None if last is None or last.champion is None else last_verdict(lake, model, last.champion)
     if verdict is None:
         return None
