@@ -17,6 +17,7 @@ from ml_assets.alerts.resource import Alert, Kind
 from ml_assets.contracts.quarantine import TOO_MANY_BROKEN
 from ml_assets.names import CAUSE, MODEL, PREFIX
 from ml_assets.orchestration.groups import is_managed
+from ml_assets.orchestration.messages import own_error
 
 _MOST_EVENTS: Final = 1000
 _TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
@@ -161,14 +162,8 @@ def _error_message(event: dg.EventLogEntry | None) -> str:
         error = None if ended.event_specific_data is None else ended.job_failure_data.error
     if error is None:
         return ended.message or "The run failed, and its event log contains no error."
-    while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
-        error = error.cause
-    return _without_module(error.message.strip())
-
-
-def _without_module(message: str) -> str:
-    """Return `ContractError: why` for `ml_assets.contracts.errors.ContractError: why`."""
-    return re.sub(r"^(?:\w+\.)+(\w+)(?=:|$)", r"\1", message)
+    # `ContractError: why` for `ml_assets.contracts.errors.ContractError: why`
+    return re.sub(r"^(?:\w+\.)+(\w+)(?=:|$)", r"\1", own_error(error).message.strip())
 
 
 def _first_sentence(text: str) -> str:

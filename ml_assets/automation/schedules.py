@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from ml_assets.contracts.days import yesterday
-from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
@@ -60,7 +59,7 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
         late = [
             (key, selection, row)
             for key, days, is_one_file, selection in tables
-            if _has(days, day)
+            if days.first <= day and (days.last is None or day <= days.last)
             for row in in_rows(_not_there(ml_assets_lake.connect(), key, day, count=count if is_one_file else 1))
         ]
         for key, selection, row in late:
@@ -81,10 +80,6 @@ def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int) -> list[
     there = day_names(lake, key)
     first = max(last - timedelta(days=count - 1), day_of(min(there, default=str(last))))
     return [day for day in map(str, days_between(min(first, last), last)) if day not in there]
-
-
-def _has(days: Days, day: date) -> bool:
-    return days.first <= day and (days.last is None or day <= days.last)
 
 
 @dg.op(

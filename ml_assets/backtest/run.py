@@ -27,6 +27,7 @@ from ml_assets.logic.pages.simulation_page import page_of
 from ml_assets.logic.tables.labels import EVENT_DAY
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import DAY, ModelPlan, days_between
+from ml_assets.models.training import first_training_day
 from ml_assets.provenance.code import code_version
 
 PAGE: Final = "simulation.html"
@@ -64,11 +65,7 @@ class BacktestRequest:
 
 def first_feature_day(declared: ModelDeclaration, first: date) -> date:
     """Return the first day of features that a backtest starting on a day needs."""
-    split = declared.retraining.split or declared.split
-    if split.train_days is None:
-        return declared.days.first
-    total = split.train_days + split.validation_days + split.test_days
-    return max(declared.days.first, first - timedelta(days=total))
+    return first_training_day(declared, first - timedelta(days=1), declared.retraining.split or declared.split)
 
 
 def run_backtest(

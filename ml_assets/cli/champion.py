@@ -1,12 +1,15 @@
 """`ml-assets champion MODEL`: shows the current champion or that of a past day, with its entry in the promotion log."""
 
 import argparse
+import json
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from datetime import date
+from ml_assets.contracts.days import end_of, yesterday
+from ml_assets.contracts.errors import DataError
 
+if TYPE_CHECKING:
     from ml_assets.contracts.decisions import Promotion
 
 
@@ -25,11 +28,7 @@ def show_champion(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the day is not a date or is in the future.
     """
-    import json
-    from datetime import UTC
-
     from ml_assets.cli.flow.project import read_declarations
-    from ml_assets.contracts.days import end_of
     from ml_assets.lake.promotion_log import PromotionLog
     from ml_assets.lake.resource import LakeResource
     from ml_assets.logic.promotion.log import anchor, serving_since, waiting
@@ -64,8 +63,6 @@ def show_champion(arguments: argparse.Namespace) -> int:
 
 def entry_lines(entry: "Promotion") -> Iterator[str]:
     """Yield the lines that show an entry of the log."""
-    from datetime import UTC
-
     from ml_assets.logic.promotion.log import GATE
 
     at = entry.decided_at.astimezone(UTC)
@@ -77,9 +74,7 @@ def entry_lines(entry: "Promotion") -> Iterator[str]:
         yield f"      {reason}"
 
 
-def _waiting_line(name: str, waits: "Promotion", day: "date | None") -> str:
-    from datetime import UTC
-
+def _waiting_line(name: str, waits: "Promotion", day: date | None) -> str:
     at = waits.decided_at.astimezone(UTC)
     since = f"since {at:%Y-%m-%d %H:%M} UTC (entry {waits.number})"
     if day is not None:
@@ -88,11 +83,7 @@ def _waiting_line(name: str, waits: "Promotion", day: "date | None") -> str:
     return f"{name}: {waits.challenger} waits for approval {since}; approve it with: {command}"
 
 
-def _past_day(text: str, zone: str) -> "date":
-    from datetime import UTC, datetime, timedelta
-
-    from ml_assets.contracts.days import yesterday
-    from ml_assets.contracts.errors import DataError
+def _past_day(text: str, zone: str) -> date:
     from ml_assets.orchestration.flow import day_given
 
     day, today = day_given(text, "--on"), yesterday(datetime.now(tz=UTC), zone) + timedelta(days=1)
@@ -101,9 +92,7 @@ def _past_day(text: str, zone: str) -> "date":
     return day
 
 
-def _answer(name: str, since: "Promotion | None", day: "date | None") -> str:
-    from datetime import UTC
-
+def _answer(name: str, since: "Promotion | None", day: date | None) -> str:
     verb = "is the champion" if day is None else f"was the champion at the end of {day}"
     if since is None:
         return f"{name}: there is no champion; run the model first" if day is None else f"{name}: no champion on {day}"

@@ -1,11 +1,13 @@
 """`ml-assets cost [MODEL]`: shows the cost of runs, by model, stage and month."""
 
 import argparse
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -33,10 +35,7 @@ def cost(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the month is not valid.
     """
-    import json
-
     from ml_assets.cli.flow.project import read_declarations
-    from ml_assets.contracts.errors import DataError
     from ml_assets.lake.resource import LakeResource
     from ml_assets.provenance.cost import rows_of, spending
     from ml_assets.provenance.prices import read_prices

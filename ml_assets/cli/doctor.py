@@ -1,8 +1,15 @@
 """`ml-assets doctor`: checks everything that the project depends on, and explains how to fix problems."""
 
 import argparse
+import json
+import os
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
+
+from ml_assets.project import find_project
 
 if TYPE_CHECKING:
     from ml_assets.declaration.reading import Declared
@@ -19,9 +26,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Run all checks and print the findings; return 1 if something is wrong."""
-    import os
-    import sys
-
     from ml_assets.alerts.resource import Redactor
     from ml_assets.cli.console.progress import Progress
     from ml_assets.doctor.checks import SECONDS, STATES, examine
@@ -43,13 +47,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def checks() -> "dict[str, Check]":
     """Return the checks by name. Slow imports happen here, before the time limits start."""
-    import os
-    from functools import partial
-
     from ml_assets.cli.flow.project import read_declarations
     from ml_assets.doctor import cluster, instance, lake, machine, order
     from ml_assets.lake.resource import LakeResource
-    from ml_assets.project import find_project
     from ml_assets.settings import SettingsError, lake_url, profile
 
     try:
@@ -101,8 +101,5 @@ def _print(finding: "Finding") -> None:
 
 
 def _print_json(found: "Sequence[Finding]") -> None:
-    import json
-    from dataclasses import asdict
-
     well = all(one.state != "wrong" for one in found)
     print(json.dumps({"is_healthy": well, "findings": [asdict(one) for one in found]}, indent=1))

@@ -1,10 +1,13 @@
 """`ml-assets explain MODEL`: shows what each sensor saw, what it decided, and what would change the decision."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ml_assets.contracts.days import yesterday
 from ml_assets.names import prefixed
 
 if TYPE_CHECKING:
@@ -51,9 +54,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def explain_models(arguments: argparse.Namespace) -> int:
     """Print the answers; return 1 if there is no champion yet."""
-    import json
-    from datetime import UTC, datetime
-
     from ml_assets.cli.flow.project import open_instance, read_declarations
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.leaks import proven_leaks
@@ -83,11 +83,8 @@ def explain_models(arguments: argparse.Namespace) -> int:
 
 def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> tuple[list[str], "list[Stale]"]:
     """Return which of a model's features, labels and tables wait for missing days, and what is out of date."""
-    from datetime import UTC, datetime
-
     from ml_assets.automation.waits import Waits
     from ml_assets.cli.flow.project import prepare
-    from ml_assets.contracts.days import yesterday
     from ml_assets.orchestration.location import Overrides, load_definitions
     from ml_assets.orchestration.planner import blocked
     from ml_assets.orchestration.stale import stale_of
@@ -107,8 +104,6 @@ def answers_of(
     spending: "Spending | None" = None,
 ) -> Iterator[Answer]:
     """Yield the decision from each kind of facts, as the sensors decide."""
-    from datetime import UTC, datetime
-
     from ml_assets.automation.retraining import LOOKS, decide_on, pending_run, records_without_run, running_trainings
     from ml_assets.automation.watch import pending_rollback
     from ml_assets.logic.monitoring.budget import hold
@@ -155,8 +150,6 @@ def _watched(loop: "MonitoringState", model: "ModelDeclaration") -> Answer:
 
 def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
     """Return the time and the message of a sensor's or schedule's last tick; None if there is none."""
-    from datetime import UTC, datetime
-
     import dagster as dg
 
     state = next((it for it in instance.all_instigator_state() if it.instigator_name == name), None)

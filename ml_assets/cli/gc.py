@@ -1,15 +1,17 @@
 """`ml-assets gc`: shows what is no longer needed and why the rest is kept, and removes it."""
 
 import argparse
+import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ml_assets.lake.manifest import ArtifactRef
     from ml_assets.lake.store import Lake
     from ml_assets.provenance.gc.mark import Marked
@@ -53,9 +55,6 @@ def gc(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the arguments exclude each other.
     """
-    import sys
-    from datetime import UTC, datetime
-
     from ml_assets.cli.console.progress import Progress
     from ml_assets.lake.errors import CorruptArtifactError
     from ml_assets.lake.lock import LockedError
@@ -92,8 +91,6 @@ def gc(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ml_assets.contracts.errors import DataError
-
     if not 0 <= arguments.keep_days <= _MOST_DAYS:
         raise DataError(f"--keep-days is {arguments.keep_days}; expected 0 to {_MOST_DAYS:,}.")
     if (arguments.explain or arguments.give_up) and arguments.yes:
@@ -104,7 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise DataError("--give-up ASSET@VERSION and --why TEXT go together; give both, or neither.")
 
 
-def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> int:
+def _give_up(lake: "Lake", arguments: argparse.Namespace, now: datetime) -> int:
     """Record that an artifact is lost.
 
     Raises:
@@ -121,8 +118,6 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
 
 
 def _print_json(marked: "Marked", removed: "Removed | None", url: str, folders: Sequence[str]) -> None:
-    import json
-
     answer = {
         "lake": url,
         "keep_days": marked.policy.keep_days,
@@ -205,8 +200,6 @@ def _explain(lake: "Lake", marked: "Marked", arguments: argparse.Namespace) -> i
     Raises:
         DataError: the arguments name no artifact.
     """
-    import json
-
     asset, _, version = arguments.explain.partition("@")
     found = [
         key
@@ -248,8 +241,6 @@ def _answer(marked: "Marked", key: "Key") -> dict[str, Any]:
 
 def _nothing(lake: "Lake", marked: "Marked", asset: str, version: str, partition: str | None) -> str:
     """Return why there is nothing to explain, with the nearest name."""
-    from ml_assets.contracts.errors import near
-
     names = sorted({key[0] for key in marked.census.versions})
     if asset not in names:
         return f"there is no '{asset}' in {lake.url}{near(asset, names)}"
@@ -268,7 +259,6 @@ def _ref(asset: str, partition: str | None, version: str) -> "ArtifactRef":
     """
     from pydantic import ValidationError
 
-    from ml_assets.contracts.errors import DataError
     from ml_assets.lake.manifest import ArtifactRef
 
     try:

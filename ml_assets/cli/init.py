@@ -8,6 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ml_assets.contracts.errors import DataError
+
 RESERVED: Final = frozenset({"dbt", "dbt_duckdb", "ml_assets"})
 """dbt packages that every project loads. dbt does not load two packages with the same name."""
 
@@ -44,8 +46,6 @@ def project_name(folder: Path) -> str:
     Raises:
         DataError: the folder's name cannot be the name of a Python project and of a dbt project.
     """
-    from ml_assets.contracts.errors import DataError
-
     name = folder.resolve().name
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise DataError(
@@ -90,8 +90,6 @@ def write_new(folder: Path, files: Mapping[PurePosixPath, bytes]) -> None:
     Raises:
         DataError: some are there. They are listed, and nothing is written.
     """
-    from ml_assets.contracts.errors import DataError
-
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file. Choose another folder.")
     if there := [str(path) for path in sorted(files) if (folder / path).exists()]:

@@ -1,6 +1,12 @@
 """`ml-assets leaktest MODEL`: checks whether features contain anything that was unknown at their prediction time."""
 
 import argparse
+import json
+import sys
+from datetime import date
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.project import find_project
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,18 +34,12 @@ def _count(text: str) -> int:
 
 def leaktest(arguments: argparse.Namespace) -> int:
     """Print the findings and store them in the lake, where a leak blocks training; return 1 if there is a leak."""
-    import json
-    import sys
-    from datetime import date
-
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
-    from ml_assets.contracts.errors import DataError
     from ml_assets.lake.ledger import StepLedger
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
     from ml_assets.orchestration.flow import day_given
-    from ml_assets.project import find_project
     from ml_assets.stages.leak_test.leaktest import leak_test, store_report
 
     progress = Progress(sys.stderr)

@@ -2,6 +2,8 @@
 
 import argparse
 
+from ml_assets.project import find_project
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
@@ -13,7 +15,6 @@ def parse(_: argparse.Namespace) -> int:
     """Prepare the manifest."""
     from ml_assets.cli.flow.project import read_table_contracts
     from ml_assets.contracts.yaml_lines import problems
-    from ml_assets.project import find_project
     from ml_assets.warehouse.dbt_manifest import prepare_manifest
 
     is_new = prepare_manifest(find_project().dbt, problems)

@@ -1,9 +1,11 @@
 """`ml-assets quarantine`: shows quarantined rows and rejected days, and releases rows."""
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ def quarantine(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ml_assets.contracts.errors import DataError
     from ml_assets.orchestration.flow import day_given
 
     if arguments.day is not None:
@@ -86,8 +87,6 @@ def _declared() -> set[str]:
 
 def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Namespace) -> int:
     """Release rows that have not been released; return 1 if there are none."""
-    import json
-
     from ml_assets.cli.author import author_of, one_line
     from ml_assets.lake.quarantine import release
 
@@ -110,8 +109,6 @@ def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:
 
 def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool) -> None:
     """Print what is quarantined by table and day, and some rows if requested."""
-    import json
-
     entries = [(it, it.broken(lake)) for it in found]
     records = [_record(it, broken) for it, broken in entries]
     contracts = _contracts() if rows else {}

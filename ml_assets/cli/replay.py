@@ -1,13 +1,17 @@
 """`ml-assets replay RUN ASSET`: runs one step of a run again, in this process and a scratch lake, for a debugger."""
 
 import argparse
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
+from ml_assets.project import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from dagster import JobDefinition
 
@@ -92,7 +96,6 @@ def _list_steps(source: "Lake", run_id: str) -> int:
 
 def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
     from ml_assets.cli.ide import pycharm, vscode
-    from ml_assets.project import find_project
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current", "--lake", source.url]
     command += ["--partition", arguments.partition] if arguments.partition else []
@@ -103,8 +106,6 @@ def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRe
 
 
 def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
-    import sys
-
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import prepare
     from ml_assets.lake.scratch import ScratchLakeResource
@@ -134,11 +135,7 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
         return _report(arguments, source, wanted, lake, error, changed=[*changed, *others])
 
 
-def _empty(folder: str) -> "Path":
-    from pathlib import Path
-
-    from ml_assets.contracts.errors import DataError
-
+def _empty(folder: str) -> Path:
     path = Path(folder).resolve()
     if path.exists() and any(path.iterdir()):
         raise DataError(f"--keep {folder} is not empty; name a new folder.")
@@ -150,8 +147,6 @@ def _in_original_code(
     arguments: argparse.Namespace, source: "Lake", record: "StepRecord", log: "Callable[[str], None]"
 ) -> int:
     """Replay in a scratch worktree of the commit that the step ran from."""
-    from pathlib import Path
-
     from ml_assets.provenance.original_code import run_original_code
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current"]
@@ -191,8 +186,6 @@ def _report(
     changed: "Sequence[str]",
 ) -> int:
     """Print what the step materialized, compared with the original; return 1 if it failed or they differ."""
-    import json
-
     from ml_assets.provenance.replay import compare_replay
 
     compared = compare_replay(source, record, lake)

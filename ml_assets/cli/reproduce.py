@@ -1,6 +1,7 @@
 """`ml-assets reproduce MODEL[@VERSION]`: trains a model again from its manifest, and compares hashes."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Train again, store and print the verdict; return 1 if a different model resulted, 3 if a step failed."""
-    import sys
-
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import prepare, read_declarations
     from ml_assets.lake.resource import LakeResource

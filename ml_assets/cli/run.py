@@ -1,6 +1,9 @@
 """`ml-assets run [MODEL]`: materializes what a model needs, in order, and only what is out of date."""
 
 import argparse
+import json
+import sys
+from datetime import UTC, datetime
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,10 +24,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Materialize and print the summary; return 1 if a leak is proven or there is no champion, 3 if a step failed."""
-    import json
-    import sys
-    from datetime import UTC, datetime
-
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.newest_day import newest_day_of_data
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts

@@ -1,15 +1,18 @@
 """`ml-assets simulate MODEL --from DAY --to DAY`: backtests policies of retraining on past days."""
 
 import argparse
+import json
+import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ml_assets.cli.console.terminal import overwrite
+from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from ml_assets.backtest.run import BacktestRequest, PolicyStates
     from ml_assets.contracts.artifacts import Interval
     from ml_assets.contracts.simulation import SimulationSummary
@@ -42,10 +45,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def simulate_policies(arguments: argparse.Namespace) -> int:
     """Materialize what is missing, run the backtest, print the policies; return 3 if features cannot be built."""
-    import json
-    import sys
-    from pathlib import Path
-
     from ml_assets.backtest.run import PAGE, first_feature_day, run_backtest
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import (
@@ -103,7 +102,6 @@ def backtest_request(arguments: argparse.Namespace) -> "BacktestRequest":
         DataError: a day, a policy or an injection is not valid, or the days are in the wrong order.
     """
     from ml_assets.backtest.run import BacktestRequest
-    from ml_assets.contracts.errors import DataError
     from ml_assets.logic.backtest.injection import Injection
     from ml_assets.orchestration.flow import day_given
 
@@ -126,7 +124,6 @@ injections=tuple(Injection.parse(text) for text in arguments.inject),
 
 
 def _policies(text: str) -> "tuple[Policy, ...]":
-    from ml_assets.contracts.errors import DataError, near
     from ml_assets.logic.backtest.simulation import POLICIES
 
     given = [name.strip() for name in text.split(",") if name.strip()]
@@ -153,7 +150,7 @@ class ProgressReporter:
         self.begun = progress.seconds()
         self.reported = 0
 
-    def __call__(self, day: "date", states: "PolicyStates", fits: int) -> None:
+    def __call__(self, day: date, states: "PolicyStates", fits: int) -> None:
         """Report a day."""
         from ml_assets.logic.backtest.simulation_report import outcome
 
@@ -187,8 +184,6 @@ def _with_ends(figure: "Interval", spec: str) -> str:
 
 def summary_lines(summary: "SimulationSummary", page: str) -> Iterator[str]:
     """Yield the lines that show a backtest's result."""
-    from datetime import timedelta
-
     yield ""
     reported = summary.selection_last_day + timedelta(days=1)
     yield f"{summary.model}, {reported} to {summary.last_day}: {counted(summary.rows, 'labelled prediction')}"

@@ -4,7 +4,12 @@ It reads only the lake, neither Dagster's history nor declarations, and imports 
 """
 
 import argparse
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ml_assets.contracts.errors import DataError
 
 if TYPE_CHECKING:
     from ml_assets.provenance.tracing.trace import Trace
@@ -47,9 +52,6 @@ def trace(arguments: argparse.Namespace) -> int:
         DataError: the arguments exclude each other, or name something that does not exist.
         LakeError: the lake cannot be read.
     """
-    import json
-    import sys
-
     _check(arguments)
     found = _artifacts(arguments) if arguments.prediction is None else _prediction(arguments)
     if arguments.html is not None:
@@ -70,8 +72,6 @@ def trace(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ml_assets.contracts.errors import DataError
-
     given = [name for name in ("what", "raw", "prediction") if getattr(arguments, name) is not None]
     if len(given) != 1:
         raise DataError(
@@ -121,10 +121,6 @@ def _prediction(arguments: argparse.Namespace) -> "Trace":
 
 
 def _write(file: str, page: str) -> None:
-    from pathlib import Path
-
-    from ml_assets.contracts.errors import DataError
-
     try:
         Path(file).write_text(page, encoding="utf-8")
     except OSError as error:

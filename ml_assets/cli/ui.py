@@ -12,6 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from ml_assets.contracts.errors import DataError
+from ml_assets.project import find_project
+
 _LAST_PORT: Final = 65_535
 
 
@@ -30,7 +33,6 @@ def ui(arguments: argparse.Namespace) -> int:
         DataError: the address is in use or does not exist.
     """
     from ml_assets.cli.flow.project import open_instance, prepare
-    from ml_assets.project import find_project
 
     project = find_project()
     _check_address(arguments.host, arguments.port)
@@ -79,8 +81,6 @@ def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
 
 def _check_address(host: str, port: int) -> None:
     """Refuse an address on which the webserver cannot listen. Otherwise it would report this only after loading."""
-    from ml_assets.contracts.errors import DataError
-
     if not 0 < port <= _LAST_PORT:
         raise DataError(f"--port is {port}; expected 1 to {_LAST_PORT}.")
     try:

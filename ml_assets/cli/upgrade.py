@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_assets.project import find_project
+
 if TYPE_CHECKING:
     from ml_assets.declaration.upgrade import Upgraded
 
@@ -30,7 +32,6 @@ def upgrade(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.words import counted
     from ml_assets.declaration.parts import VERSION
     from ml_assets.declaration.schema import PATH
-    from ml_assets.project import find_project
 
     folder = find_project().declarations
     changed = {path: found for path, found in _upgraded(folder).items() if found.revisions}

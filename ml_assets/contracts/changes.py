@@ -12,8 +12,8 @@ from typing import Literal
 import polars as pl
 
 from ml_assets.contracts.artifacts import Model
-from ml_assets.contracts.dbt_rules import sql_name
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.sql_types import sql_type
 from ml_assets.contracts.table import Column, TableContract, bounds
 
 What = Literal[
@@ -119,7 +119,7 @@ def is_widening(then: pl.DataType, now: pl.DataType, *, is_categorical: bool = F
 def retyped(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return stored rows with the types of a schema.
 
-    DataError: a column has another type, which cannot represent its values exactly.
+    Raises:
         DataError: a column has another type, and its values are no numbers that the new type holds exactly.
     """
     columns: list[pl.Series] = []
@@ -134,8 +134,8 @@ def retyped(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
             lost = int(values.ne_missing(columns[-1].cast(then, strict=False)).sum())
         if lost:
             raise DataError(
-                f"column '{values.name}' is stored as {sql_name(then)} and is now {sql_name(now)}; {lost} of "
-                f"{values.len()} stored values cannot be converted without loss. Declare {sql_name(then)} again, or "
+                f"column '{values.name}' is stored as {sql_type(then)} and is now {sql_type(now)}; {lost} of "
+                f"{values.len()} stored values cannot be converted without loss. Declare {sql_type(then)} again, or "
                 "land the source in a new raw table."
             )
     return rows.with_columns(columns)

@@ -1,11 +1,15 @@
 """Convert between moments and days of a time zone. Moments in the lake are UTC, stored without a zone."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+DAY: Final = "day"
+"""The column with the day of a row, in every table and frame by day."""
 
 
 def yesterday(now: datetime, timezone: str) -> date:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ml_assets.contracts.checking import BROKEN_RULES
+from ml_assets.contracts.days import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ml_assets.contracts.dbt_yaml import ErrorCollector, Table
 
-DAY: Final = "day"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED = ("__quarantine", "__rejected", "__released", "__built", "__unsplit")
 """Suffixes of what is stored or built for a table."""

@@ -13,9 +13,10 @@ from typing import Any, TypedDict, cast
 
 import polars as pl
 
-from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table, TestMeta, YamlPlace, meta_of, quoted
+from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table, TestMeta, YamlPlace, meta_of
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import Relationship, Rule, Value
+from ml_assets.contracts.words import quoted
 
 TESTS: Mapping[str, frozenset[str]] = {
     "not_null": frozenset(),
@@ -265,11 +266,6 @@ DTYPES: Mapping[str, pl.DataType] = {
     "timestamp": pl.Datetime("us"), "timestamp without time zone": pl.Datetime("us"),
 }  # fmt: skip
 """The warehouse's types and their polars types."""
-
-
-def sql_name(dtype: pl.DataType) -> str:
-    """Return the name of a type in contracts, for messages."""
-    return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
 
 
 def names_of(tables: Sequence[Table]) -> dict[str, str]:

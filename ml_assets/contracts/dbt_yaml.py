@@ -6,7 +6,7 @@ Not here: what tests and constraints mean (see `ml_assets.contracts.dbt_rules`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -159,11 +159,6 @@ class Table:
 def meta_of(node: Node) -> dict[str, Any]:
     """Return the meta of a node or column, whichever field of the manifest has it."""
     return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-
-
-def quoted(names: Sequence[object]) -> str:
-    """Return names as a quoted list for a message."""
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _meta_problem(problem: Mapping[str, Any], kind: type[BaseModel]) -> str:

@@ -29,12 +29,12 @@ from ml_assets.contracts.dbt_yaml import (
     TableMeta,
     YamlPlace,
     meta_of,
-    quoted,
 )
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.look_back import check_look_back
 from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
+from ml_assets.contracts.words import quoted
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
 _NO_DECIMAL = (

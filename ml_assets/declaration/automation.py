@@ -48,7 +48,5 @@ class SchedulesSettings(Part):
 class AutomationDeclaration(Declaration):
     """What runs by itself in this project, and when. A project has at most one."""
 
-    updates: UpdatesSettings = Field(
-        default=UpdatesSettings(), description="What the sensor `ml_assets_updates` may materialize by itself."
-    )
-    schedules: SchedulesSettings = Field(default=SchedulesSettings(), description="When the schedules run.")
+    updates: UpdatesSettings = UpdatesSettings()
+    schedules: SchedulesSettings = SchedulesSettings()

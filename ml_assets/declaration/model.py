@@ -1,12 +1,14 @@
 """The declaration of a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
+from ml_assets.contracts.days import DAY
+from ml_assets.contracts.words import quoted
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.drift import DriftSettings
@@ -25,7 +27,6 @@ from ml_assets.declaration.training_set import Split
 from ml_assets.declaration.tuning import TuningSettings
 from ml_assets.declaration.watch import WatchSettings
 
-GROUP_DAY = "day"
 METRICS: Mapping[Task, tuple[str, ...]] = {
     "binary": ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"),
     "regression": ("rmse", "mae", "r2"),
@@ -37,10 +38,6 @@ SHARES = frozenset({"roc_auc", "average_precision", "brier", "calibration_error"
 
 def _within(metric: str, column: str | None) -> str:
     return metric if column is None else f"{metric} within {column}"
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 class ModelDeclaration(Declaration):
@@ -66,10 +63,8 @@ class ModelDeclaration(Declaration):
         default=ImportancesSettings(), description="How importances are measured and features are selected."
     )
     tuning: TuningSettings = Field(default=TuningSettings(), description="The search for LightGBM parameters.")
-    training: TrainingSettings = Field(default=TrainingSettings(), description="How the model is trained.")
-    evaluation: EvaluationSettings = Field(
-        default=EvaluationSettings(), description="What is measured on the test window, and which metric decides."
-    )
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = Field(default=GateSettings(), description="What a challenger must show before it is promoted.")
     drift: DriftSettings = Field(default=DriftSettings(), description="Limits above which a day counts as drifted.")
     retraining: RetrainingSettings = Field(
@@ -107,72 +102,38 @@ class ModelDeclaration(Declaration):
     )
 
     @model_validator(mode="after")
-    def _known_metrics(self) -> Self:
-        known = METRICS[self.task]
-        wrong = [
-            InitErrorDetails(
-                type=PydanticCustomError(
-                    "metric", f"expected a metric of a {self.task} model, one of {_quoted(known)}"
-                ),
-                loc=(part, "metric"),
-                input=name,
-            )
-            for part, name in (("tuning", self.tuning.metric), ("evaluation", self.evaluation.metric))
-            if name is not None and name not in known
-        ]
-        if self.gate.max_calibration_error is not None and "calibration_error" not in known:
-            wrong.append(
-                InitErrorDetails(
-                    type=PydanticCustomError(
-                        "metric", f"a {self.task} model has no calibration error; remove the limit"
-                    ),
-                    loc=("gate", "max_calibration_error"),
-                    input=self.gate.max_calibration_error,
-                )
-            )
-        wrong += [*self._wrong_groups(), *self._wrong_margins()]
-        if wrong:
+    def _fits_together(self) -> Self:
+        if wrong := [
+            InitErrorDetails(type=PydanticCustomError(loc[-1], message), loc=loc, input=value)
+            for loc, value, message in self._wrong_values()
+        ]:
             raise ValidationError.from_exception_data("ModelDeclaration", wrong)
         return self
 
-    def _wrong_margins(self) -> list[InitErrorDetails]:
-        margins = {
-            ("gate", "margin"): self.gate.margin,
-            ("gate", "slice_margin"): self.gate.slice_margin,
-            ("watch", "margin"): self.watch.margin,
-        }
-        return [
-            InitErrorDetails(
-                type=PydanticCustomError(
-                    "margin", f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
-                ),
-                loc=loc,
-                input=margin,
-            )
-            for loc, margin in margins.items()
-            if self.overall_metric in SHARES and margin > 1
-        ]
-
-    def _wrong_groups(self) -> list[InitErrorDetails]:
-        groups = (GROUP_DAY, *self.features.key)
-        wrong = [
-            InitErrorDetails(
-                type=PydanticCustomError("within", f"expected one of {_quoted(groups)}, which every prediction has"),
-                loc=(part, "within"),
-                input=column,
-            )
-            for part, column in (("tuning", self.tuning.within), ("evaluation", self.evaluation.within))
-            if column is not None and column not in groups
-        ]
-        if self.evaluation.operating_point is not None and self.task != "binary":
-            wrong.append(
-                InitErrorDetails(
-                    type=PydanticCustomError("operating_point", f"a {self.task} model has no operating point"),
-                    loc=("evaluation", "operating_point"),
-                    input=self.evaluation.operating_point,
-                )
-            )
-        return wrong
+    def _wrong_values(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        """Yield values that do not fit other parts of the declaration: the field, the value and what was expected."""
+        known, tuning, evaluation = METRICS[self.task], self.tuning, self.evaluation
+        for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
+            if name is not None and name not in known:
+                yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
+        error = self.gate.max_calibration_error
+        if error is not None and "calibration_error" not in known:
+            message = f"a {self.task} model has no calibration error; remove the limit"
+            yield ("gate", "max_calibration_error"), error, message
+        groups = (DAY, *self.features.key)
+        for part, column in (("tuning", tuning.within), ("evaluation", evaluation.within)):
+            if column is not None and column not in groups:
+                yield (part, "within"), column, f"expected one of {quoted(groups)}, which every prediction has"
+        point = evaluation.operating_point
+        if point is not None and self.task != "binary":
+            yield ("evaluation", "operating_point"), point, f"a {self.task} model has no operating point"
+        for part, field, margin in (
+            ("gate", "margin", self.gate.margin),
+            ("gate", "slice_margin", self.gate.slice_margin),
+            ("watch", "margin", self.watch.margin),
+        ):
+            if self.overall_metric in SHARES and margin > 1:
+                yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
 
     @property
     def overall_metric(self) -> str:

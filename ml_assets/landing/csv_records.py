@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ml_assets.contracts.words import counted
 from ml_assets.landing.csv_dialect import CsvDialect
 
 _BLOCK: Final = 1 << 22
@@ -80,12 +81,12 @@ def _check_fields(text: bytes, starts: _Positions, stops: _Positions, fields: _P
     blank = np.flatnonzero((stops == starts) | ((stops - starts == 1) & is_return))
     if blank.size:
         raise CsvError(
-            f"{_lines(text, starts[blank], 'is', 'are')} blank; expected {_values(fields[0])} on every line. Delete "
-            'blank lines; in a file of one column write a missing value as "".'
+            f"{_lines(text, starts[blank], 'is', 'are')} blank; expected {counted(int(fields[0]), 'value')} on every "
+            'line. Delete blank lines; in a file of one column write a missing value as "".'
         )
     if wrong.size:
         found = np.unique(fields[wrong])[:_SHOWN]
-        counts = " or ".join([*map(str, found[:-1]), _values(found[-1])])
+        counts = " or ".join([*map(str, found[:-1]), counted(int(found[-1]), "value")])
         raise CsvError(
             f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. Correct the file: "
             "quote values that contain the delimiter or a line break. If the file has another format, declare "
@@ -230,10 +231,6 @@ def _last_breaks(text: bytes, dialect: CsvDialect) -> bytes:
 
 def _line(text: bytes, at: int) -> int:
     return text.count(b"\n", 0, at) + 1
-
-
-def _values(count: int) -> str:
-    return f"{count} value{'' if count == 1 else 's'}"
 
 
 def _lines(text: bytes, starts: _Positions, one: str, several: str) -> str:

@@ -5,7 +5,6 @@ Not here: their content (see `ml_assets.landing.sources`), and the patterns of t
 """
 
 import errno
-import hashlib
 import os
 import stat as modes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES, Manifest
 from ml_assets.lake.origin import memory_bytes
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.source_bytes import digest
 from ml_assets.project import declared_place
 
 _FEW_DAYS = 4
@@ -109,7 +109,7 @@ def read_arrived(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes
 
 def file_facts(arrived: Arrived, data: bytes) -> dict[str, JsonValue]:
     """Return the facts about a landed file for the manifest."""
-    return {**arrived.facts, "digest": hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()}
+    return {**arrived.facts, "digest": digest(data)}
 
 
 def landed_files(manifest: Manifest | None) -> list[Mapping[str, Any]]:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ml_assets.contracts.row_sql import SqlProblem
+from ml_assets.contracts.row_sql import RowSql, SqlProblem
 from ml_assets.contracts.sql import identifier
 from ml_assets.contracts.sql_types import sql_type
 from ml_assets.lake.errors import WarehouseError
@@ -27,18 +27,7 @@ _REMEMBERED: Final = 9
 """How many earlier sets of expressions are remembered."""
 
 
-class Expression(Protocol):
-    """An expression, the columns that it may use, and its expected type."""
-
-    @property
-    def sql(self) -> str: ...  # noqa: D102 - see the class
-    @property
-    def columns(self) -> Mapping[str, pl.DataType]: ...  # noqa: D102 - see the class
-    @property
-    def dtype(self) -> pl.DataType: ...  # noqa: D102 - see the class
-
-
-def sql_problems(expressions: Sequence[Expression]) -> list[SqlProblem | None]:
+def sql_problems(expressions: Sequence[RowSql]) -> list[SqlProblem | None]:
     """Return the problem of each expression. DuckDB only binds them, so no rows are needed and no file is read."""
     from ml_assets.warehouse.duckdb_session import connect
 
@@ -50,7 +39,7 @@ def sql_problems(expressions: Sequence[Expression]) -> list[SqlProblem | None]:
         return [*_problems(engine, expressions)]
 
 
-def sql_problems_once(expressions: Sequence[Expression], checked: Path) -> list[SqlProblem | None]:
+def sql_problems_once(expressions: Sequence[RowSql], checked: Path) -> list[SqlProblem | None]:
     """Return the problem of each expression, without DuckDB if the same expressions were valid before.
 
     `checked` is a file with digests of the last valid sets of expressions, written if possible. Loading DuckDB takes
@@ -72,7 +61,7 @@ def sql_problems_once(expressions: Sequence[Expression], checked: Path) -> list[
     return found
 
 
-def _problems(engine: "DuckDBPyConnection", expressions: Sequence[Expression]) -> Iterator[SqlProblem | None]:
+def _problems(engine: "DuckDBPyConnection", expressions: Sequence[RowSql]) -> Iterator[SqlProblem | None]:
     import duckdb
 
     there: Mapping[str, pl.DataType] | None = None

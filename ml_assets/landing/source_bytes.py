@@ -4,6 +4,7 @@ A server may send one byte per second, or never end. An archive of a megabyte ma
 """
 
 import gzip
+import hashlib
 import threading
 import time
 import zipfile
@@ -35,6 +36,11 @@ class BoundError(ValueError):
 def most_bytes() -> int:
     """Return how many bytes one source file may have. Its rows take about as much memory again."""
     return memory_bytes() // 2
+
+
+def digest(data: bytes) -> str:
+    """Return the hash of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
 
 
 def read_source(url: str) -> bytes:

@@ -6,7 +6,6 @@ columns is not known here, only their names and types.
 
 import dataclasses
 import gzip
-import hashlib
 import importlib.util
 import io
 import json
@@ -211,11 +210,6 @@ class Source:
 
     def _error(self, sentence: str) -> SourceError:
         return SourceError(f"source file {redact(self.file)} {sentence}")
-
-
-def digest(data: bytes) -> str:
-    """Return the hash of a file's bytes."""
-    return hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
 
 
 def _begins_with(content: bytes, mark: bytes) -> bool:

@@ -288,13 +288,19 @@ def _span(first: date, last: date | None) -> str:
     return f"from {first} on, without a last day" if last is None else f"{first} to {last}"
 
 
+def _splits(model: ModelDeclaration) -> Iterator[tuple[_Loc, Split]]:
+    yield ("split",), model.split
+    if model.retraining.split is not None:
+        yield ("retraining", "split"), model.retraining.split
+
+
 def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
     days = model.days
     if days.last is None:
         return
     count = (days.last - days.first).days + 1
-    for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
-        if split is not None and (needed := _needed(split)) > count:
+    for loc, split in _splits(model):
+        if (needed := (split.train_days or 1) + split.held_back) > count:
             yield (
                 f"{model.place(*loc)}: the windows need {needed} days (train {split.train_days or 'at least 1'}, "
                 f"validation {split.validation_days}, test {split.test_days}), but the model has the {count} days "
@@ -310,13 +316,9 @@ def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
 
 def _too_few_test_days(model: ModelDeclaration) -> Iterator[str]:
     """Yield test windows that are so short that the gate can promote no model. It compares models day by day."""
-    for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
-        if split is not None and split.test_days < MINIMUM_CLUSTERS:
+    for loc, split in _splits(model):
+        if split.test_days < MINIMUM_CLUSTERS:
             yield (
                 f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), so the gate "
                 f"would never promote a model; expected at least {MINIMUM_CLUSTERS}. Lengthen test_days."
             )
-
-
-def _needed(split: Split) -> int:
-    return (split.train_days or 1) + split.held_back

@@ -47,8 +47,7 @@ def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) ->
     """Return the first day of the train window as of a day."""
     if split.train_days is None:
         return declared.days.first
-    total = split.train_days + split.validation_days + split.test_days
-    return max(declared.days.first, as_of - timedelta(days=total - 1))
+    return max(declared.days.first, as_of - timedelta(days=split.train_days + split.held_back - 1))
 
 
 def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:

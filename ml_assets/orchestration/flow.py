@@ -15,7 +15,8 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
-from ml_assets.landing.sources import Source, digest
+from ml_assets.landing.source_bytes import digest
+from ml_assets.landing.sources import Source
 from ml_assets.logic.promotion.log import anchor, serving_since
 from ml_assets.models.leaks import newest_record
 from ml_assets.models.plan import days_between

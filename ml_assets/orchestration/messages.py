@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 import dagster as dg
 
+from ml_assets.adapters.dagster import SerializableErrorInfo
+
 _OWN_ERROR: Final = re.compile(r"^ml_assets(\.\w+)+: ")
 """The class of one of the engine's errors, whose message is complete without it."""
 
@@ -51,9 +53,7 @@ class _Handler(logging.Handler):
             if kind == "STEP_START":
                 self.listener.log(f"{asset_of_step(step)} …")
             elif kind == "STEP_FAILURE":
-                error = event.step_failure_data.error
-                while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
-                    error = error.cause
+                error = own_error(event.step_failure_data.error)
                 if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                     self.listener.log(f"{asset_of_step(step)} interrupted")
                     return
@@ -65,6 +65,13 @@ class _Handler(logging.Handler):
             )
             if not is_noise(message):
                 self.listener.log(f"{asset_of_step(step)}: {message}")
+
+
+def own_error(error: SerializableErrorInfo) -> SerializableErrorInfo:
+    """Return the error that the code raised, without Dagster's wrapping."""
+    while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
+        error = error.cause
+    return error
 
 
 def asset_of_step(step: str) -> str:

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.dbt_names import DAY
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import DayColumns, RawTable
@@ -25,7 +25,8 @@ from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
 from ml_assets.landing.row_sql import with_columns
-from ml_assets.landing.sources import Source, digest
+from ml_assets.landing.source_bytes import digest
+from ml_assets.landing.sources import Source
 from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression
 from ml_assets.models.plan import days_between
 

@@ -6,7 +6,8 @@ import pytest
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.landing.row_sql import Expression, sql_problems, sql_problems_once
+from ml_assets.contracts.row_sql import RowSql
+from ml_assets.landing.row_sql import sql_problems, sql_problems_once
 from tests.contracts.test_from_dbt import column, project, source
 
 ELSEWHERE = "which is not one of its columns; expected some of id, Name, weight kg, moment"
@@ -77,7 +78,7 @@ def test_sql_that_can_work_for_no_row_is_refused_with_the_expression_and_the_cau
 
 
 def test_sql_is_not_validated_again_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    validated: list[Expression] = []
+    validated: list[RowSql] = []
     checked = tmp_path / "checked"
 
     def contracts(sql: str) -> None:

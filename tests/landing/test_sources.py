@@ -14,7 +14,8 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.lake.errors import SourceError
 from ml_assets.landing.csv_dialect import CsvDialect
-from ml_assets.landing.sources import Source, digest
+from ml_assets.landing.source_bytes import digest
+from ml_assets.landing.sources import Source
 
 SCHEMA: Mapping[str, pl.DataType] = {
     "n": pl.Int64(), "x": pl.Float64(), "word": pl.String(), "flag": pl.Boolean(), "day": pl.Date(),
