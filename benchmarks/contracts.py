@@ -11,6 +11,7 @@ turn; imports are not counted. Memory is what the check adds to a process that h
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -127,9 +128,15 @@ def _values(column: Column, rows: int, random: np.random.Generator) -> pl.Series
     return values.cast(column.dtype).alias(column.name)
 
 
+def _check(rows: pl.DataFrame | pl.LazyFrame, contract: TableContract, products: pl.DataFrame | pl.LazyFrame) -> None:
+    report = check_table(rows, contract, others={"products": products})
+    if report.blocking:
+        raise ValueError("\n".join(report.sentence(it) for it in report.blocking))
+
+
 def _file(folder: Path, file: str, contract: TableContract = CONTRACT) -> Callable[[], None]:
     rows, products = pl.scan_parquet(folder / file), pl.scan_parquet(folder / "products.parquet")
-    return lambda: check_table(rows, contract, others={"products": products}).raise_if_blocking()
+    return functools.partial(_check, rows, contract, products)
 
 
 def _streamed(folder: Path, file: str) -> Callable[[], None]:
@@ -160,7 +167,7 @@ def _by_hand(folder: Path, file: str) -> Callable[[], None]:
 
 def _in_memory(folder: Path, file: str) -> Callable[[], None]:
     rows, products = pl.read_parquet(folder / file), pl.read_parquet(folder / "products.parquet")
-    return lambda: check_table(rows, CONTRACT, others={"products": products}).raise_if_blocking()
+    return functools.partial(_check, rows, CONTRACT, products)
 
 
 def _pandera(folder: Path, file: str) -> Callable[[], None]:

@@ -16,7 +16,6 @@ from ml_assets.alerts.resource import Alerts
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import code_digest
-from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.doctor.production import require_settings
 from ml_assets.lake.io_manager import LakeIOManager
@@ -83,7 +82,7 @@ def assets_of(
     factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
         *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
         *(functools.partial(tables, project, manifest, contracts) for project in declared.tables),
-        *(functools.partial(_planned_assets, model, contracts) for model in declared.models),
+        *(functools.partial(lambda it: model_assets(ModelPlan.of(it, contracts)), model) for model in declared.models),
     ]
     problems = contradictions(declared, contracts)
     assets: list[dg.AssetsDefinition] = []
@@ -95,21 +94,6 @@ def assets_of(
     if problems:
         raise ContractError("\n".join(problems))
     return assets
-
-
-def checks_of(
-    declared: Declared, assets: Iterable[dg.AssetsDefinition], manifest: Mapping[str, Any]
-) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of all declarations that are not evaluated by a stage."""
-    return [
-        *data_age_checks(declared, assets),
-        *gap_checks(declared, manifest),
-        *(reproduction_check(model.name) for model in declared.models),
-    ]
-
-
-def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
-    return model_assets(ModelPlan.of(declaration, contracts))
 
 
 def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
@@ -168,7 +152,7 @@ def build_from(
         read_all(declarations),
         read_manifest(place.dbt),
         place.dbt,
-        resources={**resources(lake, place.dbt), **overrides.resources},
+        resources=resources(lake, place.dbt),
         sensors=sensors,
         loggers=overrides.loggers,
         executor=executor,
@@ -203,7 +187,11 @@ def build_declared(
         assets = assets_of(declared, manifest, contracts)
         # Dagster refuses a schedule of assets where there are none, as in a project that was just written.
         automation = [*_automation(sensors, Plans(declared, contracts))] if assets else []
-        checks = checks_of(declared, assets, manifest)
+        checks = [  # those that no stage evaluates
+            *data_age_checks(declared, assets),
+            *gap_checks(declared, manifest),
+            *(reproduction_check(it.name) for it in declared.models),
+        ]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

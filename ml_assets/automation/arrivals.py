@@ -25,7 +25,7 @@ from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import in_rows
+from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, SourceError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
@@ -182,7 +182,8 @@ def _look(
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
     again |= _removed(past, {*candidates} - standing.keys())
-    marks = {day: Mark(here.marks[day], _landed_version(standing.get(day))) for day in candidates}
+    made = {day: [manifest.version, manifest.number] for day, manifest in standing.items()}
+    marks = {day: Mark(here.marks[day], _digest(made.get(day))) for day in candidates}
     tried = {(day, mark): one.run_id for one in reversed(past) for day, mark in one.marks.items()}
     landed = {day for day in candidates if is_made_from(standing.get(day), here.files[day])}
     in_vain = {day for day in candidates if (day, marks[day]) in tried} - landed - again.keys()
@@ -292,10 +293,6 @@ def _standing(table: _Table, lake: Lake, days: Sequence[str]) -> dict[str, Manif
     return dict(zip(refs, lake.map(lake.manifest, refs.values()), strict=True))
 
 
-def _landed_version(manifest: Manifest | None) -> str:
-    return _digest(None if manifest is None else [manifest.version, manifest.number])
-
-
 def _digest(facts: object) -> str:
     text = json.dumps(facts, sort_keys=True).encode()
     return hashlib.blake2b(text, digest_size=6, usedforsecurity=False).hexdigest()
@@ -304,11 +301,9 @@ def _digest(facts: object) -> str:
 def _request(table: _Table, marks: Mapping[str, Mark], corrected: int, failed: Iterable[str | None]) -> dg.RunRequest:
     """Return the run request for consecutive days. Its run key depends on the facts only."""
     days, name = [*marks], table.key.to_user_string()
-    parts = [
-        f"{len(days) - corrected} new" if len(days) > corrected else "",
-        f"{corrected} corrected" if corrected else "",
-    ]
-    what = f"{' and '.join(filter(None, parts))} of {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"
+    counts = {"new": len(days) - corrected, "corrected": corrected}
+    parts = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    what = f"{parts} of {span_of(days)}"
     facts = _digest([tag_value(marks), sorted({it for it in failed if it})])
     over = {} if len(days) == 1 else range_tags(days)
     return dg.RunRequest(

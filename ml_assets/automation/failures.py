@@ -85,7 +85,11 @@ def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord, own: OwnRu
     )
     events = [it.event_log_entry for it in reversed(found.records)]
     failures = [it for it in events if it.dagster_event_type is dg.DagsterEventType.STEP_FAILURE]
-    checks = [_evaluation(it) for it in events if it.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    checks = [
+        (it.step_key, it.get_dagster_event().asset_check_evaluation_data)
+        for it in events
+        if it.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
     ended = [it for it in events if it.dagster_event_type is dg.DagsterEventType.RUN_FAILURE]
     others = own.other_steps(instance, run)
     why: list[dg.EventLogEntry | None] = [*(failures or ended[-1:])]
@@ -133,10 +137,6 @@ def _of_failure(
         severity="warning" if will_retry else "error",
         link=f"/runs/{run.run_id}",
     )
-
-
-def _evaluation(event: dg.EventLogEntry) -> tuple[str | None, dg.AssetCheckEvaluation]:
-    return event.step_key, event.get_dagster_event().asset_check_evaluation_data
 
 
 def _blocks(check: dg.AssetCheckEvaluation) -> bool:

@@ -48,8 +48,7 @@ def vscode(root: Path, name: str, command: Sequence[str]) -> Path:
             text = json.dumps(configuration, indent=2)
             raise DataError(
                 f"{path} cannot be parsed ({error}), perhaps because it contains comments; it was not changed. Add "
-                "this "
-                f"to its configurations:\n{text}"
+                f"this to its configurations:\n{text}"
             ) from error
         launch["configurations"] = others
     launch["configurations"].append(configuration)

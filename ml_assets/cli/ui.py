@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -60,7 +61,7 @@ def ui(arguments: argparse.Namespace) -> int:
         subprocess.Popen(command, cwd=project.root, env=os.environ.copy(), process_group=0)
         for command in _commands(project.workspace, arguments.host, arguments.port)
     )
-    first = next(iter(_wait_any(processes)))
+    first = _first_ended(processes)
     stop(signal.SIGTERM, None)
     for process in processes:
         process.wait()
@@ -112,11 +113,9 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) ->
         os.killpg(process.pid, number)
 
 
-def _wait_any(processes: list["subprocess.Popen[bytes]"]) -> list["subprocess.Popen[bytes]"]:
-    while True:
-        for process in processes:
-            try:
-                process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                continue
-            return [process]
+def _first_ended(processes: list["subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
+    for process in itertools.cycle(processes):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+            return process
+    raise ValueError("no process was started")

@@ -6,7 +6,7 @@ the first component assembles all of them, and each returns the part that its fi
 
 import functools
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import dagster as dg
 from pydantic import BaseModel
@@ -55,22 +55,23 @@ class _Declared(dg.Component, Generic[D]):
         raise NotImplementedError
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the assets and checks of the declaration, and the resources they run on.
+        """Return what the declaration declares, and the resources that it runs on.
 
         Raises:
             DeclarationError: a declaration of the folder cannot be used.
             ContractError: a declaration contradicts another one, or the contract of a table.
         """
         whole = _assembled(context.defs_module_path, current_overrides())
+        return dg.Definitions(**self.part_of(whole), resources=whole.resources, loggers=whole.loggers)
+
+    def part_of(self, whole: dg.Definitions) -> dict[str, Any]:
+        """Return what the declaration declares."""
         assets = [it for it in whole.assets or () if isinstance(it, dg.AssetsDefinition)]
-        return dg.Definitions(
-            assets=[it for it in assets if any(map(self.declares, it.keys))],
-            asset_checks=[
-                it for it in whole.asset_checks or () if any(self.declares(at.asset_key) for at in it.check_keys)
-            ],
-            resources=whole.resources,
-            loggers=whole.loggers,
-        )
+        checks = whole.asset_checks or ()
+        return {
+            "assets": [it for it in assets if any(map(self.declares, it.keys))],
+            "asset_checks": [it for it in checks if any(self.declares(at.asset_key) for at in it.check_keys)],
+        }
 
 
 @dg.scaffold_with(ModelScaffolder)
@@ -112,25 +113,9 @@ class Automation(_Declared[AutomationDeclaration]):
 
     kind = AutomationDeclaration
 
-    def declares(self, key: dg.AssetKey) -> bool:  # noqa: ARG002 - as the other declarations
-        """Return that no asset is one of this declaration."""
-        return False
-
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the sensors, schedules and jobs, and the resources they use.
-
-        Raises:
-            DeclarationError: a declaration of the folder cannot be used.
-            ContractError: a declaration contradicts another one, or the contract of a table.
-        """
-        whole = _assembled(context.defs_module_path, current_overrides())
-        return dg.Definitions(
-            sensors=whole.sensors,
-            schedules=whole.schedules,
-            jobs=whole.jobs,
-            resources=whole.resources,
-            loggers=whole.loggers,
-        )
+    def part_of(self, whole: dg.Definitions) -> dict[str, Any]:
+        """Return the sensors, schedules and jobs."""
+        return {"sensors": whole.sensors, "schedules": whole.schedules, "jobs": whole.jobs}
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import polars as pl
 
-from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import PERSONAL, SHAPE, Rule, TableContract
 
 SAMPLE_ROWS = 10
@@ -84,20 +83,6 @@ class Report:
             f"{finding.rows} rows ({finding.share:.2%}){when}{f', for instance by {examples}' if examples else ''}"
             f"{where}."
         )
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The sentences of all broken rules."""
-        return tuple(self.sentence(finding) for finding in self.broken)
-
-    def raise_if_blocking(self) -> None:
-        """Raise an error if a blocking rule is broken.
-
-        Raises:
-            ContractError: lists every broken rule that blocks.
-        """
-        if self.blocking:
-            raise ContractError("\n".join(self.sentence(finding) for finding in self.blocking))
 
 
 def check_table(

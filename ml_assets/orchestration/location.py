@@ -1,4 +1,4 @@
-"""Loads the code location of a project, built with a lake, resources or loggers of one's own.
+"""Loads the code location of a project, built with a lake or loggers of one's own.
 
 Not here: building it (see `ml_assets.assembly`, which a project's definitions.py calls).
 """
@@ -9,9 +9,8 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -26,12 +25,10 @@ class Overrides:
     Attributes:
         lake: the lake; the project's if absent.
         loggers: the loggers of runs; Dagster's console if absent.
-        resources: by key, instead of the project's.
     """
 
     lake: LakeResource | None = None
     loggers: Mapping[str, dg.LoggerDefinition] | None = None
-    resources: Mapping[str, Any] = field(default_factory=dict)
 
 
 _OVERRIDES: ContextVar[Overrides] = ContextVar("overrides", default=Overrides())  # noqa: B039 - it is frozen

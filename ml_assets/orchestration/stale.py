@@ -71,9 +71,7 @@ def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Reasons, mod
     if reason == "training":
         other = [stage for stage in TRAINING if "code" in late.get(dg.AssetKey([model, stage]), {}).values()]
         who = "the champion" if key.path[-1] == "champion" else "its champion"
-        if other:
-            return f"the code that trained or judged {who} has changed: {', '.join(other)}"
-        return f"the code that trained or judged {who} has changed"
+        return f"the code that trained or judged {who} has changed{': ' if other else ''}{', '.join(other)}"
     if reason == "parent":
         parents = [it.to_user_string() for it in loaded_parents(graph, key) if it in late]
         return f"its inputs are out of date: {', '.join(parents)}"

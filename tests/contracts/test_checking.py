@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.checking import Report, broken_row_rules, check_table
-from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import SHAPE, Column, Relationship, TableContract
 from tests.contracts.strategies import OTHERS, any_frame, broken_by_hand, contracts
 
@@ -62,7 +61,6 @@ def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any)
 
 def test_valid_rows_in_any_order_of_columns_and_an_empty_table_break_no_rule() -> None:
     assert {} == broken(orders()) == broken(orders(0)) == broken(orders().select(reversed(orders().columns)))
-    check_table(orders(), ORDERS, others=CUSTOMERS).raise_if_blocking()
 
 
 @pytest.mark.parametrize(
@@ -98,9 +96,6 @@ def test_all_broken_rules_are_reported_at_once() -> None:
     found = broken(rows)
 
     assert {rule.name for rule in ORDERS.rules} - {SHAPE, "weight_kg is finite"} == {*found}
-    with pytest.raises(ContractError) as caught:
-        check_table(rows, ORDERS, others=CUSTOMERS).raise_if_blocking()
-    assert [*found.values()] == str(caught.value).split("\n")
 
 
 def test_missing_mistyped_and_unknown_columns_are_reported_together_and_the_rest_is_still_checked() -> None:
@@ -156,7 +151,6 @@ def test_a_broken_warning_rule_is_reported_but_the_table_passes() -> None:
     report = check_table(rows, contract)
 
     assert (("shop is one of a, b",), ()) == (tuple(f.rule.name for f in report.broken), report.blocking)
-    check_table(rows, contract).raise_if_blocking()
 
 
 def test_a_relationship_to_a_table_that_is_not_given_is_not_checked() -> None:
