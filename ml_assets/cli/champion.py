@@ -65,18 +65,20 @@ def entry_lines(entry: "Promotion") -> Iterator[str]:
     """Yield the lines that show an entry of the log."""
     from ml_assets.logic.promotion.log import GATE
 
-    at = entry.decided_at.astimezone(UTC)
     action = entry.action.replace("_", " ")
-    yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
+    yield f"{entry.number:>4}  {_moment(entry)}  {action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
     if entry.cause is not None and entry.decided_by == GATE:
         yield f"      its training was requested by {entry.cause}"
     for reason in entry.reasons:
         yield f"      {reason}"
 
 
+def _moment(entry: "Promotion") -> str:
+    return f"{entry.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
 def _waiting_line(name: str, waits: "Promotion", day: date | None) -> str:
-    at = waits.decided_at.astimezone(UTC)
-    since = f"since {at:%Y-%m-%d %H:%M} UTC (entry {waits.number})"
+    since = f"since {_moment(waits)} UTC (entry {waits.number})"
     if day is not None:
         return f"{name}: {waits.challenger} was waiting at the end of {day}, {since}"
     command = f"ml-assets promote {name} {waits.challenger[:12]} --why REASON"
@@ -96,5 +98,4 @@ def _answer(name: str, since: "Promotion | None", day: date | None) -> str:
     verb = "is the champion" if day is None else f"was the champion at the end of {day}"
     if since is None:
         return f"{name}: there is no champion; run the model first" if day is None else f"{name}: no champion on {day}"
-    at = since.decided_at.astimezone(UTC)
-    return f"{name}: {since.champion} {verb}, since {at:%Y-%m-%d %H:%M} UTC (entry {since.number}, {since.decided_by})"
+    return f"{name}: {since.champion} {verb}, since {_moment(since)} UTC (entry {since.number}, {since.decided_by})"

@@ -93,7 +93,11 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
     why, by, as_json = one_line(arguments.why, "--why"), author_of(arguments.by), arguments.json
     released = [(it, release(lake, it, why=why, by=by)) for it in found if not it.is_released]
     if as_json:
-        print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in released], indent=1))
+        answer = [
+            {"table": it.table, "day": it.partition or None, "rows": manifest.rows or 0, "reason": why}
+            for it, manifest in released
+        ]
+        print(json.dumps(answer, indent=1))
         return 0 if released else 1
     for it, manifest in released:
         which, rows = f"{it.table}{f' {it.partition}' if it.partition else ''}", manifest.rows or 0
@@ -101,10 +105,6 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
     if not released:
         print("these rows were released before; they pass from the next run on")
     return 0 if released else 1
-
-
-def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:
-    return {"table": aside.table, "day": aside.partition or None, "rows": rows, "reason": why}
 
 
 def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool) -> None:

@@ -129,7 +129,8 @@ def _type(node: Node) -> str:
         name = str(node["$ref"]).rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     # Pydantic omits the title of a map's values.
-    if title := node.get("title") or _title_of(node):
+    known = (title for title, named in _named().items() if named == {**node, "title": title})
+    if title := node.get("title") or next(known, None):
         return f"[{title}](#types-of-values)"
     if "anyOf" in node:
         return " or ".join(_type(one) for one in node["anyOf"])
@@ -139,10 +140,6 @@ def _type(node: Node) -> str:
         key, value = _pair(node)
         return f"map of {_type(key)} to {_type(value)}"
     return "date" if node.get("format") == "date" else _PLAIN[node.get("type", "string")]
-
-
-def _title_of(node: Node) -> str | None:
-    return next((title for title, named in _named().items() if named == {**node, "title": title}), None)
 
 
 def _pair(node: Node) -> tuple[Node, Node]:

@@ -61,9 +61,7 @@ def format_regex(text: str) -> str:
             raise ValueError(f"it has {finer} without {' or '.join(sorted(coarser))}")
     parts = []
     for before, piece, after in zip(["", *pieces], pieces, [*pieces[1:], ""], strict=False):
-        is_packed = (
-            before in _DIRECTIVES or after in _DIRECTIVES
-        )  # as in %Y%m%d, where 1 or 2 digits would be ambiguous
+        is_packed = not _DIRECTIVES.keys().isdisjoint({before, after})  # as %Y%m%d, where 1 or 2 digits are ambiguous
         found = _DIRECTIVES.get(piece) or re.escape(piece)
         parts.append(found.replace("{1,2}", "{2}") if is_packed else found)
     return f"^{''.join(parts)}$"
