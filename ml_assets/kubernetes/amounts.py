@@ -1,8 +1,21 @@
-"""Merges the resource requests and limits of a stage into its pod. Undeclared resources come from the run's pod."""
+"""The pods of steps and workers: their command, and the resource requests and limits of a stage.
+
+Undeclared resources come from the run's pod.
+"""
 
 from collections.abc import Mapping
+from typing import Final
 
-from ml_assets.adapters.dagster_k8s import K8sContainerContext, get_user_defined_k8s_config
+from ml_assets.adapters.dagster_k8s import (
+    K8sContainerContext,
+    UserDefinedDagsterK8sConfig,
+    get_user_defined_k8s_config,
+)
+
+STEP_POD: Final = UserDefinedDagsterK8sConfig(
+    container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},  # SIGTERM ends it at once
+    pod_spec_config={"automount_service_account_token": False},  # a step does not call the Kubernetes API
+)
 
 
 def with_declared_resources(

@@ -5,7 +5,7 @@ Not here: what they mean (see `ml_assets.kubernetes.diagnosis`).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -62,15 +62,18 @@ class Cluster:
         limit = containers[0].get("resources", {}).get("limits", {}).get("memory") if containers else None
         return None if limit is None else str(limit)
 
-    def last_lines(self, pod_name: str) -> str:
-        """Return the last lines of a pod's log, or why they cannot be read."""
+    def with_log(self, found: Diagnosis) -> Diagnosis:
+        """Return a diagnosis with the last lines of its pod's log, or why they cannot be read, if the step failed."""
+        if found.kind != "PodFailed" or found.pod is None:
+            return found
         try:
             answer = self._client.core_api.read_namespaced_pod_log(
-                pod_name, self._namespace, tail_lines=_LINES, **_AS_JSON
+                found.pod, self._namespace, tail_lines=_LINES, **_AS_JSON
             )
+            lines = answer.data.decode("utf-8", "replace").rstrip()
         except kubernetes.client.rest.ApiException as error:
-            return f"(its log cannot be read: {_reason(error)})"
-        return str(answer.data.decode("utf-8", "replace")).rstrip()
+            lines = f"(its log cannot be read: {_reason(error)})"
+        return replace(found, sentence=f"{found.sentence}\nIts last lines:\n{lines}")
 
     def delete(self, job_name: str) -> None:
         """Delete a job and its pod. Deleting a job that does not exist is not an error."""

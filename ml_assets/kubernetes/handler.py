@@ -24,9 +24,8 @@ from ml_assets.adapters.dagster_k8s import (
     K8sContainerContext,
     K8sStepHandler,
     StepHandlerContext,
-    UserDefinedDagsterK8sConfig,
 )
-from ml_assets.kubernetes.amounts import with_declared_resources
+from ml_assets.kubernetes.amounts import STEP_POD, with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, is_conflict, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.local import LocalSteps
@@ -34,10 +33,6 @@ from ml_assets.kubernetes.policy import POD, PodPolicy
 
 ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
 _BEGINS: Final = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
-_STEP_POD: Final = UserDefinedDagsterK8sConfig(
-    container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
-    pod_spec_config={"automount_service_account_token": False},  # a step does not call the Kubernetes API
-)
 _RUN_POD_GONE: Final = Diagnosis("RunPodLost", "The step ran in the run's pod, which was lost.")
 
 
@@ -50,7 +45,7 @@ class PodStepHandler(K8sStepHandler):
     def __init__(self, launcher: K8sRunLauncher) -> None:
         super().__init__(
             image=None,
-            container_context=K8sContainerContext(run_k8s_config=_STEP_POD),
+            container_context=K8sContainerContext(run_k8s_config=STEP_POD),
             load_incluster_config=launcher.load_incluster_config,
             kubeconfig_file=launcher.kubeconfig_file,
         )
@@ -166,9 +161,7 @@ class PodStepHandler(K8sStepHandler):
             return "its pod was not launched yet."
         if diagnosis is None:
             return None
-        if diagnosis.kind == "PodFailed" and diagnosis.pod is not None:
-            lines = cluster.last_lines(diagnosis.pod)
-            diagnosis = Diagnosis(diagnosis.kind, f"{diagnosis.sentence}\nIts last lines:\n{lines}", diagnosis.pod)
+        diagnosis = cluster.with_log(diagnosis)
         if self._has_ended(context):
             return None
         if not seen.is_over:

@@ -4,10 +4,9 @@ Configure it in `dagster.yaml` instead of `K8sRunLauncher`. It has the same fiel
 """
 
 import threading
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from dagster import DagsterRun, Field, Noneable, StringSource
 
@@ -66,11 +65,6 @@ class PodLauncher(K8sRunLauncher):
         )
         known: dict[str, Any] = super().config_type()  # type: ignore[no-untyped-call]
         return {**known, "run_memory_ceiling": ceiling}
-
-    @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Return the launcher that `dagster.yaml` configures."""
-        return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run's pod. A retry gets more memory if the pod of the parent run was killed for memory."""

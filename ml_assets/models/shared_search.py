@@ -29,8 +29,8 @@ from ml_assets.models import tuning_worker
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.settings import SettingsError
-from ml_assets.workers.crew import Crew
-from ml_assets.workers.places import CLUSTER_SECONDS, HERE_SECONDS, Work, are_pods, worker_pool
+from ml_assets.workers.crew import Crew, Work
+from ml_assets.workers.places import CLUSTER_SECONDS, HERE_SECONDS, are_pods, worker_pool
 from ml_assets.workers.studies import (
     BEAT_SECONDS,
     SILENT_SECONDS,

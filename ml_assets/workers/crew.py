@@ -4,14 +4,32 @@ Not here: the workers themselves. They are processes (see `ml_assets.workers.pro
 `ml_assets.workers.pods`).
 """
 
-from collections.abc import Callable
-from typing import Literal, Protocol, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self
 
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.policy import PodPolicy
 
 WorkerState = Literal["running", "done"] | Diagnosis
 """A worker runs, ended successfully, or has a diagnosis of its failure."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a worker is started.
+
+    Attributes:
+        module: the Python module that it runs.
+        arguments: its command-line arguments, visible to all users.
+        stdin: what a process reads from its standard input. A pod has it in its environment, like a step's pod.
+        tags: the tags that declare its pod; see `ml_assets.models.pod_tags`.
+    """
+
+    module: str
+    arguments: Sequence[str]
+    stdin: Mapping[str, Any]
+    tags: Mapping[str, str]
 
 
 class WorkersError(RuntimeError):

@@ -1,38 +1,18 @@
 """Chooses where a step's workers run: in pods if runs are Kubernetes jobs, else as processes of this machine."""
 
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dagster import AssetExecutionContext
 
 from ml_assets.kubernetes.executor import is_kubernetes
-from ml_assets.workers.crew import WorkerPool
+from ml_assets.workers.crew import Work, WorkerPool
 from ml_assets.workers.processes import Processes
 
 CLUSTER_SECONDS = 5.0
 """How often the state of pods is polled."""
 
 HERE_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Work:
-    """How a worker is started.
-
-    Attributes:
-        module: the Python module that it runs.
-        arguments: its command-line arguments, visible to all users.
-        stdin: what a process reads from its standard input. A pod has it in its environment, like a step's pod.
-        tags: the tags that declare its pod.
-    """
-
-    module: str
-    arguments: Sequence[str]
-    stdin: Mapping[str, Any]
-    tags: Mapping[str, str]
 
 
 def are_pods(context: AssetExecutionContext) -> bool:
@@ -43,17 +23,12 @@ def are_pods(context: AssetExecutionContext) -> bool:
 def worker_pool(context: AssetExecutionContext, work: Work, *, folder: Path) -> WorkerPool:
     """Return the pool for the workers of a step. Output of processes is written to a folder."""
     if not are_pods(context):
-        return Processes(work.module, work.arguments, stdin=work.stdin, folder=folder)
+        return Processes(work, folder)
     # Imported by name: a stage's code version covers what its code imports, and importing dagster-k8s takes 0.7 s.
     pods = importlib.import_module("ml_assets.workers.pods")
     step = context.get_step_execution_context()
     place: WorkerPool = pods.Pods(
-        context.instance.run_launcher,
-        context.run,
-        step_key=step.step.key,
-        step_attempt=step.previous_attempt_count,
-        module=work.module,
-        arguments=work.arguments,
-        tags=work.tags,
-    )
+        context.instance.run_launcher, context.run, work,
+        step_key=step.step.key, step_attempt=step.previous_attempt_count,
+    )  # fmt: skip
     return place

@@ -3,7 +3,6 @@
 Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`).
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import kubernetes
@@ -14,59 +13,42 @@ from ml_assets.adapters.dagster_k8s import (
     DagsterK8sUnrecoverableAPIError,
     DagsterKubernetesClient,
     K8sContainerContext,
-    UserDefinedDagsterK8sConfig,
     get_k8s_job_name,
     get_user_defined_k8s_config,
     sanitize_k8s_label,
 )
-from ml_assets.kubernetes.amounts import with_declared_resources
+from ml_assets.kubernetes.amounts import STEP_POD, with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis, is_over
 from ml_assets.kubernetes.policy import PodPolicy
-from ml_assets.workers.crew import WorkerState
+from ml_assets.workers.crew import Work, WorkerState
 
 WORKS_AT: Final = "ml-assets/works-at"
 """The label of a worker's job that names its step."""
-
-_POD: Final = UserDefinedDagsterK8sConfig(
-    # As in a step's pod: SIGTERM ends it at once, and it does not call the Kubernetes API.
-    container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
-    pod_spec_config={"automount_service_account_token": False},
-)
 
 
 class Pods:
     """One Kubernetes job per worker. Secrets reach them as they reach steps' pods, never through arguments."""
 
     def __init__(
-        self,
-        launcher: K8sRunLauncher,
-        run: DagsterRun,
-        *,
-        step_key: str,
-        step_attempt: int,
-        module: str,
-        arguments: Sequence[str],
-        tags: Mapping[str, str],
+        self, launcher: K8sRunLauncher, run: DagsterRun, work: Work, *, step_key: str, step_attempt: int
     ) -> None:
         """Prepare the workers, and delete those that an earlier attempt of the step left behind.
 
         Args:
             launcher: the run's launcher.
             run: the run.
+            work: how they are started.
             step_key: the step that they work on.
             step_attempt: the number of its attempt.
-            module: the Python module that they run.
-            arguments: its command-line arguments.
-            tags: the tags that declare the stage's pod; see `ml_assets.models.pod_tags`.
         """
         self._launcher = launcher
         self._run = run
         self._step_key = step_key
         self._attempt = step_attempt
-        self._args = ["python", "-m", module, *arguments]
-        self._tags = tags
-        self._policy = PodPolicy.of(tags)
+        self._args = ["python", "-m", work.module, *work.arguments]
+        self._tags = work.tags
+        self._policy = PodPolicy.of(work.tags)
         self._client = _client(launcher)
         self._namespace = str(self._context(None).namespace)
         self._cluster = Cluster(self._client, self._namespace)
@@ -112,9 +94,7 @@ class Pods:
         found = seen.diagnosis
         if found is None:
             return "done" if seen.is_complete else "running"
-        if found.kind == "PodFailed" and found.pod is not None:
-            lines = self._cluster.last_lines(found.pod)
-            found = Diagnosis(found.kind, f"{found.sentence}\nIts last lines:\n{lines}", found.pod)
+        found = self._cluster.with_log(found)
         if not seen.is_over:
             self._cluster.delete(name)  # so that an abandoned pod does not start later
         return found
@@ -139,7 +119,7 @@ class Pods:
     def _context(self, memory: str | None) -> K8sContainerContext:
         """Return the pod. Each resource is the stage's, or else that of the run's pod."""
         context = K8sContainerContext.create_for_run(self._run, self._launcher, include_run_tags=False)
-        context = context.merge(K8sContainerContext(run_k8s_config=_POD))
+        context = context.merge(K8sContainerContext(run_k8s_config=STEP_POD))
         own = get_user_defined_k8s_config(self._tags)
         context = context.merge(K8sContainerContext(run_k8s_config=own))
         return with_declared_resources(context, self._tags, memory=memory)

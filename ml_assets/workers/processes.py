@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.machine.openmp import with_waiting
-from ml_assets.workers.crew import WorkerState
+from ml_assets.workers.crew import Work, WorkerState
 
 _LINES: Final = 25
 
@@ -19,17 +18,10 @@ _LINES: Final = 25
 class Processes:
     """One process per worker, each in its own process group. Its output is written to a file."""
 
-    def __init__(self, module: str, arguments: Sequence[str], *, stdin: Mapping[str, Any], folder: Path) -> None:
-        """Prepare the workers.
-
-        Args:
-            module: the Python module that they run.
-            arguments: its command-line arguments, visible to every user of this machine.
-            stdin: what it reads from its standard input, invisible to other users.
-            folder: where its output is written.
-        """
-        self._command = [sys.executable, "-m", module, *arguments]
-        self._stdin = json.dumps(stdin).encode()
+    def __init__(self, work: Work, folder: Path) -> None:
+        """Prepare the workers. Their output is written to a folder."""
+        self._command = [sys.executable, "-m", work.module, *work.arguments]
+        self._stdin = json.dumps(work.stdin).encode()
         self._folder = folder
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 

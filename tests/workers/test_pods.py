@@ -10,7 +10,7 @@ import pytest
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import PodPolicy
 from ml_assets.models.pod_tags import pod_tags
-from ml_assets.workers.crew import Crew, WorkersError
+from ml_assets.workers.crew import Crew, Work, WorkersError
 from ml_assets.workers.pods import Pods
 from tests.kubernetes.conftest import Shop
 from tests.kubernetes.location import TUNING
@@ -23,10 +23,8 @@ def works(cluster: PretendedCluster, job: dict[str, Any], pod: dict[str, Any]) -
 
 
 def pods(shop: Shop, run: dg.DagsterRun, compute: Compute = TUNING, *, attempt: int = 0) -> Pods:
-    return Pods(
-        shop.instance.run_launcher, run, step_key="tuning", step_attempt=attempt, module="shop.worker",
-        arguments=["--study", "tuning/1"], tags=pod_tags(compute),
-    )  # fmt: skip
+    work = Work("shop.worker", ["--study", "tuning/1"], stdin={}, tags=pod_tags(compute))
+    return Pods(shop.instance.run_launcher, run, work, step_key="tuning", step_attempt=attempt)
 
 
 def crew(shop: Shop, fates: Sequence[Fate], count: int, log: Callable[[str], None], compute: Compute = TUNING) -> Crew:

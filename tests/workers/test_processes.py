@@ -9,12 +9,12 @@ from typing import Any
 import psutil
 
 from ml_assets.kubernetes.diagnosis import Diagnosis
-from ml_assets.workers.crew import WorkerState
+from ml_assets.workers.crew import Work, WorkerState
 from ml_assets.workers.processes import Processes
 
 
 def process(folder: Path, module: str, *arguments: str, **stdin: Any) -> Processes:
-    place = Processes(module, arguments, stdin=stdin, folder=folder)
+    place = Processes(Work(module, arguments, stdin=stdin, tags={}), folder)
     place.start(0, 0, None)
     return place
 
