@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ml_assets.alerts.resource import AlertSettingsError, Severity
@@ -76,40 +76,17 @@ class Message:
         return "\n\n".join(part for part in (_cut(self.body, _MOST_BODY), _cut(facts, _MOST_BODY), self.link) if part)
 
 
-class Channel(Protocol):
-    """A channel, as the outbox uses it."""
-
-    @property
-    def name(self) -> str:
-        """The channel's name, which is also a folder's name in the lake."""
-
-    @property
-    def service(self) -> str:
-        """The kind of service, such as `Slack`; empty for the log."""
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds of alerts that it receives."""
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether messages notify a person, so that their number is limited."""
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that must not appear in any message."""
-
-    def send(self, message: Message) -> None:
-        """Send a message.
-
-        Raises:
-            ChannelError: the channel did not accept it.
-        """
-
-
 @dataclass(frozen=True)
 class LogChannel:
-    """The log of the sending process. It is always configured and not limited."""
+    """The log of the sending process. It is always configured and not limited.
+
+    Attributes:
+        kinds: the kinds of alerts that it receives.
+        name: the channel's name, which is also a folder's name in the lake.
+        service: the kind of service; empty for the log.
+        is_limited: whether messages notify a person, so that their number is limited.
+        secrets: texts that must not appear in any message.
+    """
 
     kinds: frozenset[str]
     log: logging.Logger
@@ -195,6 +172,9 @@ class AppriseChannel:
         if plugin is not None:
             plugin.socket_connect_timeout = plugin.socket_read_timeout = self.timeout
         return plugin
+
+
+Channel = LogChannel | AppriseChannel
 
 
 @contextmanager

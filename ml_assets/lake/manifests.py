@@ -25,6 +25,9 @@ from ml_assets.lake.sealing import RESTORE, StoredRecord, unseal
 REMOVED: Final = "removed"
 """The folder of the manifests of removed artifacts, at their former paths."""
 
+MANIFEST_FOLDERS: Final = ("artifacts", f"{REMOVED}/artifacts")
+"""The folders of manifests: of artifacts, and of removed artifacts."""
+
 NOTE: Final = "removed.json"
 
 _VERSION = re.compile(r"[0-9a-f]{32}")
@@ -98,8 +101,7 @@ class Manifests(Objects):
             CorruptArtifactError: order records are missing, or name a version that does not exist.
         """
         found = self._by_partition(asset, partitions)
-        several = [key for key, them in found.items() if len({it.version for it in them}) > 1]
-        records = self.numbers(asset, several)
+        records = self._numbers_of_several(asset, found)
         current = {}
         for partition, entries in found.items():
             is_only = partition not in records
@@ -125,8 +127,7 @@ class Manifests(Objects):
             CorruptArtifactError: a manifest or a record is damaged.
         """
         found = self._by_partition(asset, partitions)
-        several = [key for key, them in found.items() if len({it.version for it in them}) > 1]
-        records = self.numbers(asset, several)
+        records = self._numbers_of_several(asset, found)
         chosen: list[_Found] = []
         for key, them in found.items():
             numbers = {it.number for it in them}.intersection(records[key]) if key in records else set()
@@ -143,6 +144,10 @@ class Manifests(Objects):
         for it in self._manifests(asset, partitions):
             found.setdefault(it.partition, []).append(it)
         return found
+
+    def _numbers_of_several(self, asset: str, found: Mapping[str, Sequence[_Found]]) -> dict[str, list[int]]:
+        """Return the publication numbers of the partitions with several versions."""
+        return self.numbers(asset, [key for key, them in found.items() if len({it.version for it in them}) > 1])
 
     def _latest(
         self, asset: str, partition: str, entries: Sequence[_Found], records: Sequence[int], runs: Sequence[str]

@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, Cost
-from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.manifests import MANIFEST_FOLDERS, Manifests
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.sealing import check_version, seal_problem
 from ml_assets.lake.steps import RUNS, failures_of, steps_of
@@ -221,7 +221,7 @@ def _failed(
 
 
 def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iterator[str]:
-    for top in ("artifacts", f"{REMOVED}/artifacts"):
+    for top in MANIFEST_FOLDERS:
         root = lake.path(top, *([owner] if owner else []))
         for relative, stat in lake.tree_with_sizes(root).items():
             if MANIFEST_NAME.fullmatch(relative.rsplit("/", 1)[-1]) and (since is None or stat.modified_at >= since):

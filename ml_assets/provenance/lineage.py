@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
-from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.manifests import MANIFEST_FOLDERS, Manifests
 from ml_assets.lake.order import MANIFEST_NAME, number_in
 
 Key = tuple[str, str, str]
@@ -167,8 +167,7 @@ def known_manifest(names: Sequence[str], number: int) -> str:
 def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
     """Return an artifact with one of its manifests.
 
-    `top` is `artifacts`, or the folder for manifests of removed artifacts; `name` is the file name of the manifest, ''
-    if there is none.
+    `top` is one of `MANIFEST_FOLDERS`; `name` is the file name of the manifest, '' if there is none.
     """
     if not name:
         return Node(key, "missing", problem="the lake has no manifest of it")
@@ -205,15 +204,14 @@ def merge_nodes(nodes: Sequence[Node]) -> Node:
 
 
 def folder_parts(key: Key, top: str) -> list[str]:
-    """Return the parts of the path of an artifact's folder, or of its manifests after a removal."""
-    parts = ["artifacts", key[0], *([key[1]] if key[1] else []), key[2]]
-    return parts if top == "artifacts" else [top, *parts]
+    """Return the parts of the path of an artifact's folder under one of `MANIFEST_FOLDERS`."""
+    return [top, key[0], *([key[1]] if key[1] else []), key[2]]
 
 
 def _list(lake: Manifests, keys: Iterable[Key], names: dict[Key, tuple[str, list[str]]]) -> None:
     """Find the manifests of artifacts: the part of the lake that contains them, and their file names."""
     wanted = sorted(keys)
-    for top in ("artifacts", REMOVED):
+    for top in MANIFEST_FOLDERS:
         listed = _listed(lake, wanted, top)
         names.update((key, (top, listed[key])) for key in wanted if listed[key])
         wanted = [key for key in wanted if not listed[key]]
@@ -228,7 +226,7 @@ def _listed(lake: Manifests, keys: Sequence[Key], top: str) -> dict[Key, list[st
     many = {} if lake.protocol == "file" else {asset: it for asset, it in by_asset.items() if len(it) > _MANY}
     found: dict[Key, list[str]] = {key: [] for key in keys}
     for asset in many:
-        for relative in lake.tree(lake.path(*([] if top == "artifacts" else [top]), "artifacts", asset)):
+        for relative in lake.tree(lake.path(top, asset)):
             folder, _, name = relative.rpartition("/")
             partition, _, version = folder.rpartition("/")
             if (key := (asset, partition, version)) in found and MANIFEST_NAME.fullmatch(name):

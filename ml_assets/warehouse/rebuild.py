@@ -34,6 +34,7 @@ from ml_assets.warehouse.warehouse import (
     has_personal,
     is_by_day,
     look_back_days,
+    parents_of,
     quarantine_bindings,
     with_ancestors,
 )
@@ -75,7 +76,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
     spans: dict[str, Span | None] = {found[0]: (first, last)}
     for uid in reversed(with_ancestors(nodes, found)):
         span = spans[uid]
-        for parent in _parents(nodes, uid):
+        for parent in parents_of(nodes, uid):
             if not is_by_day(nodes[parent]):
                 spans[parent] = None
                 continue
@@ -91,10 +92,6 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
         {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "model"},
         {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "source"},
     )
-
-
-def _parents(nodes: Mapping[str, Node], uid: str) -> list[str]:
-    return [parent for parent in nodes[uid].get("depends_on", {}).get("nodes", ()) if parent in nodes]
 
 
 class Rebuilds:

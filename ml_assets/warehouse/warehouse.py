@@ -133,8 +133,7 @@ class Build:
         asset = table_name(node)
         available = {
             parent: {**self.bound.get(parent, {}), **self.published.get(parent, {})}
-            for parent in node["depends_on"]["nodes"]
-            if parent in nodes
+            for parent in parents_of(nodes, model)
         }
         aside = self.quarantines.get(model)
 
@@ -173,6 +172,11 @@ class Build:
 def table_name(node: Node) -> str:
     """Return the lake's name of a dbt source or model."""
     return f"{node['source_name']}/{node['name']}" if node["resource_type"] == "source" else f"{PREFIX}/{node['name']}"
+
+
+def parents_of(nodes: Mapping[str, Node], node: str) -> list[str]:
+    """Return which of dbt's nodes a node reads."""
+    return [parent for parent in nodes[node].get("depends_on", {}).get("nodes", ()) if parent in nodes]
 
 
 def has_personal(nodes: Mapping[str, Node]) -> bool:
@@ -253,11 +257,7 @@ class Warehouse(dg.ConfigurableResource):
             hides = has_personal(nodes)
             self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(log, hides=hides))
             cost = ledger.meter.take()
-            result = _result(nodes, models, folder, scratch)
-            if hides:
-                failed = {model: without_values(message) for model, message in result.failed.items()}
-                tests = [replace(test, message=without_values(test.message)) for test in result.tests]
-                result = replace(result, failed=failed, tests=tests)
+            result = _result(nodes, models, folder, scratch, without_values if hides else str)
             yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, days=days)
 
     def _run(self, folder: Path, names: Sequence[str], output: DbtOutput) -> None:
@@ -314,9 +314,7 @@ def _bind(
     """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, tuple[date, date] | None] = {}
     for model in models:
-        for parent in nodes[model]["depends_on"]["nodes"]:
-            if parent not in nodes:
-                continue
+        for parent in parents_of(nodes, model):
             if not is_by_day(nodes[parent]):
                 reach[parent] = None
                 continue
@@ -359,9 +357,8 @@ def _missing(
     refused: dict[str, Days] = {}
     for model in models:
         node = nodes[model]
-        parents = [uid for uid in node["depends_on"]["nodes"] if uid in nodes]
         found = {
-            day: gaps_of(day, _reads(nodes, node, parents, day, first_days), there, allow_gaps=is_gap_allowed(node))
+            day: gaps_of(day, _reads(nodes, model, day, first_days), there, allow_gaps=is_gap_allowed(node))
             for day in sorted(made)
         }
         allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
@@ -378,17 +375,15 @@ def _missing(
     return allowed
 
 
-def _reads(
-    nodes: Mapping[str, Node], node: Node, parents: Sequence[str], day: str, first_days: Mapping[str, date]
-) -> dict[str, list[str]]:
+def _reads(nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[str, date]) -> dict[str, list[str]]:
     """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
     found = {}
-    for uid in parents:
+    for uid in parents_of(nodes, model):
         if not is_by_day(nodes[uid]):
             found[table_name(nodes[uid])] = [""]
         elif day:
             last = date.fromisoformat(day)
-            first = last - timedelta(days=look_back_days(node, nodes[uid]))
+            first = last - timedelta(days=look_back_days(nodes[model], nodes[uid]))
             days = days_between(max(first, first_days.get(uid, first)), last)
             found[table_name(nodes[uid])] = [str(it) for it in days]
     return found
@@ -399,8 +394,8 @@ def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str
     ordered: dict[str, None] = {}
 
     def visit(one: str) -> None:
-        for parent in nodes[one].get("depends_on", {}).get("nodes", ()):
-            if parent in nodes and parent not in ordered:
+        for parent in parents_of(nodes, one):
+            if parent not in ordered:
                 visit(parent)
         ordered[one] = None
 
@@ -453,7 +448,10 @@ def _bindings(
     }
 
 
-def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scratch: Path) -> Build:
+def _result(
+    nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scratch: Path, shown: Callable[[str], str]
+) -> Build:
+    """Return dbt's results. Messages are rewritten by `shown`."""
     results = json.loads((folder / "target" / RESULTS).read_text(encoding="utf-8"))["results"]
     tests, failed, skipped, seconds = [], {}, [], {}
     for result in results:
@@ -468,7 +466,7 @@ def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scra
                     passed=status in {"pass", "success"},
                     is_blocking=severity == "error",
                     failures=int(result.get("failures") or 0),
-                    message=str(result.get("message") or ""),
+                    message=shown(str(result.get("message") or "")),
                 )
             )
         elif status == "success":
@@ -476,5 +474,5 @@ def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scra
         elif status == "skipped":
             skipped.append(unique_id)
         else:
-            failed[unique_id] = without_dbts_macros(str(result.get("message") or status))
+            failed[unique_id] = shown(without_dbts_macros(str(result.get("message") or status)))
     return Build(seconds=seconds, tests=tests, failed=failed, skipped=skipped, scratch=scratch, models=models)

@@ -27,7 +27,7 @@ class _Box:
     group: ArtifactGroup
     is_root: bool
     notes: tuple[str, ...]
-    next: list["_Link"] = field(default_factory=list)
+    next: list["_Box"] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -62,12 +62,6 @@ class _Box:
             "environment": last.environment or "unknown",
             **{key: str(value) for key, value in last.parameters.items() if value not in (None, {}, [])},
         }
-
-
-@dataclass(frozen=True)
-class _Link:
-    id: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ def _part(number: str, part: TracePart, model_notes: Mapping[Key, str]) -> _Part
         for place, (asset, group) in enumerate(found.items())
     }
     for box in boxes.values():
-        box.next.extend(_Link(boxes[asset].id, asset) for asset in box.group.next)
+        box.next.extend(boxes[asset] for asset in box.group.next)
     layers: list[list[_Box]] = []
     wave = [asset for asset in found if asset in roots]
     placed = {*wave}

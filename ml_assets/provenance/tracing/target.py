@@ -12,7 +12,7 @@ from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.manifests import MANIFEST_FOLDERS, Manifests
 from ml_assets.provenance.tracing.champions import read_champion_history
 from ml_assets.provenance.tracing.groups import ranges
 from ml_assets.provenance.tracing.touched import all_versions
@@ -104,7 +104,7 @@ def _check_name(asset: str, partition: str | None = None) -> None:
 def _refuse_unknown(lake: Manifests, name: str, asset: str) -> None:
     """Refuse an unknown name, and list the existing ones."""
     _check_name(asset)
-    if any(lake.names(lake.path(*top, "artifacts", asset)) for top in ((), (REMOVED,))):
+    if any(lake.names(lake.path(top, asset)) for top in MANIFEST_FOLDERS):
         return
     if "/" not in name and lake.names(lake.path("promotions", name)):
         return
@@ -118,8 +118,7 @@ def _refuse_unknown(lake: Manifests, name: str, asset: str) -> None:
 def _assets(lake: Manifests) -> list[str]:
     """Return the names of all assets with two parts, including removed ones."""
     found: set[str] = set()
-    for top in ((), (REMOVED,)):
-        root = lake.path(*top, "artifacts")
+    for root in map(lake.path, MANIFEST_FOLDERS):
         found |= {f"{group}/{name}" for group in lake.names(root) for name in lake.names(f"{root}/{group}")}
     return sorted(found)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
-from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.manifests import MANIFEST_FOLDERS, Manifests
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.sealing import FORMAT_VERSION, seal_problem
 from ml_assets.provenance.lineage import (
@@ -91,7 +91,7 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
 def all_versions(lake: Manifests, asset: str, partition: str | None = None) -> list[ArtifactRef]:
     """Return every known version of an artifact, including removed ones; of all partitions if None."""
     found: dict[Key, None] = {}
-    for top in ("artifacts", f"{REMOVED}/artifacts"):
+    for top in MANIFEST_FOLDERS:
         for relative in lake.tree(lake.path(top, asset, *([partition] if partition else []))):
             folder, _, name = relative.rpartition("/")
             rest, _, version = folder.rpartition("/")
@@ -102,8 +102,8 @@ def all_versions(lake: Manifests, asset: str, partition: str | None = None) -> l
 
 def _index(lake: Manifests) -> _Index:
     index = _Index()
-    for top, folder in (("artifacts", "artifacts"), (REMOVED, f"{REMOVED}/artifacts")):
-        root = lake.path(folder)
+    for top in MANIFEST_FOLDERS:
+        root = lake.path(top)
         paths = [f"{root}/{path}" for path in lake.tree(root) if MANIFEST_NAME.fullmatch(path.rsplit("/", 1)[-1])]
         for first in range(0, len(paths), _AT_ONCE):  # limits the memory for the texts
             some = paths[first : first + _AT_ONCE]
