@@ -25,7 +25,7 @@ from ml_assets.alerts.channels import Channel, ChannelError, Message
 from ml_assets.alerts.resource import Alert, Redactor
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
+from ml_assets.lake.sealing import RESTORE, Record, StoredRecord, seal, unseal
 
 MOST_TRIES: Final = 24
 """With the waits below, a channel may be down for 19 hours before an alert is given up."""
@@ -172,7 +172,8 @@ class Outbox:
         others.
         """
         try:
-            taken = read_taken(self.lake, self._path(_OPEN, f"{digest}.json"))
+            path = self._path(_OPEN, f"{digest}.json")
+            taken = self._read(path, Taken, "the record of an alert", lambda it: f"{alert_digest(it.alert.key)}.json")
             with contextlib.suppress(FileExistsError):
                 self.lake.create(self._record(digest, taken), seal(taken))
             return _Waiting(digest, taken, self._tries(digest, taken))
@@ -188,7 +189,11 @@ class Outbox:
         last: dict[str, str] = {}
         for name in sorted(name for name in self.lake.names(folder) if name.endswith(".json")):
             last[name.rpartition("-")[0]] = name
-        return {channel: self._read_try(digest, f"{folder}/{name}") for channel, name in last.items()}
+        what = "the record of an attempt to send an alert"
+        return {
+            channel: self._read(f"{folder}/{name}", Try, what, lambda it: f"{it.alert}/{_name_of_try(it)}")
+            for channel, name in last.items()
+        }
 
     def _deliver(self, channel: Channel, wanted: Sequence[_Waiting], failures: dict[str, str]) -> set[str]:
         """Send a channel the alerts that are due, and return those it received."""
@@ -365,10 +370,14 @@ class Outbox:
     def _write(self, path: str, record: StoredRecord) -> None:
         self.lake.write(path, lambda file: file.write(seal(record)))
 
-    def _read_try(self, digest: str, path: str) -> Try:
-        what = "the record of an attempt to send an alert"
-        found = unseal(self.lake.read(path, limit=_MOST_BYTES), Try, where=path, what=what, fix=_FIX)
-        if (found.alert, _name_of_try(found)) != (digest, path.rpartition("/")[2]):
+    def _read(self, path: str, kind: type[Record], what: str, place: Callable[[Record], str]) -> Record:
+        """Return a record: `what` in words, at a path whose end is the `place` of the record.
+
+        Raises:
+            CorruptArtifactError: it is damaged, or belongs to another path.
+        """
+        found = unseal(self.lake.read(path, limit=_MOST_BYTES), kind, where=path, what=what, fix=_FIX)
+        if not path.endswith(f"/{place(found)}"):
             raise CorruptArtifactError(f"{path} is {what}, but its path names another one. {_FIX}")
         return found
 
@@ -378,19 +387,6 @@ _FIX: Final = RESTORE.replace("object.", "object, or remove it.")
 
 def _name_of_try(it: Try) -> str:
     return f"{it.channel}-{it.number:02d}.json"
-
-
-def read_taken(lake: Objects, path: str) -> Taken:
-    """Return the record of an alert.
-
-    Raises:
-        CorruptArtifactError: it is damaged, or belongs to another path.
-    """
-    what = "the record of an alert"
-    taken = unseal(lake.read(path, limit=_MOST_BYTES), Taken, where=path, what=what, fix=_FIX)
-    if f"{alert_digest(taken.alert.key)}.json" != path.rpartition("/")[2]:
-        raise CorruptArtifactError(f"{path} is {what}, but its path names another one. {_FIX}")
-    return taken
 
 
 def alert_digest(key: str) -> str:

@@ -28,7 +28,7 @@ class Node:
     """One version of one artifact, as far as the lake knows it.
 
     Attributes:
-        state: `kept`; `removed` if only its manifest exists; `missing` without one; `corrupt`.
+        state: `present`; `removed` if only its manifest exists; `missing` without one; `corrupt`.
         makings: its relevant manifests, one for each materialization, oldest first.
     """
 
