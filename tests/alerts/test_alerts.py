@@ -3,15 +3,16 @@
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ml_assets.alerts.resource import KINDS, USUAL, Alert, Alerts, AlertSettingsError, Redactor
+from ml_assets.alerts.resource import KINDS, USUAL, Alerts, AlertSettingsError, Redactor
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from tests.alerts.test_outbox import alert
 
 URL = "json://localhost:1/services/a-long-secret-part?+X-Key=another-secret"
 MAIL = "mailto://robot:hush-hush@localhost:1?from=a@example.com&to=b@example.com"
@@ -29,14 +30,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def alerts(lake: Path | str = "unused", **fields: Any) -> Alerts:
     return Alerts(lake=LakeResource(url=str(lake)), **fields)
-
-
-def alert(**changes: Any) -> Alert:
-    given: dict[str, Any] = {
-        "kind": "run_failed", "subject": "shop/orders", "title": "shop/orders failed", "body": "It failed.",
-        "key": "run/1", "occurred_at": datetime(2026, 11, 21, tzinfo=UTC),
-    }  # fmt: skip
-    return Alert(**{**given, **changes})
 
 
 def test_without_settings_the_log_is_the_only_channel_and_gets_all_kinds_but_requested_retrainings() -> None:
@@ -81,7 +74,7 @@ def test_an_invalid_setting_is_named_with_the_expected_values(
     environment.setenv(f"ML_ASSETS_ALERT_{name}", value)
 
     with pytest.raises(AlertSettingsError, match=problem):
-        alerts(tmp_path).send(alert())
+        alerts(tmp_path).send(alert("a"))
 
 
 def test_dagsters_view_of_the_resource_contains_no_secret(environment: pytest.MonkeyPatch) -> None:
@@ -94,8 +87,8 @@ def test_dagsters_view_of_the_resource_contains_no_secret(environment: pytest.Mo
 
 
 def test_an_alert_without_a_time_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="alert 'run/1' has the time 2026-11-21 00:00:00 without a time zone"):
-        alert(occurred_at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
+    with pytest.raises(ValueError, match="alert 'run/a' has the time 2026-11-21 00:00:00 without a time zone"):
+        alert("a", occurred_at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
 
 
 def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_redacted() -> None:
@@ -121,7 +114,7 @@ def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
     environment.setenv("ML_ASSETS_ALERT_URL_MAIL", MAIL)
     text = " ".join(HIDDEN)
 
-    delivery = alerts(tmp_path).send(alert(title=text, body=text, subject=text, facts={"note": text}))
+    delivery = alerts(tmp_path).send(alert("a", title=text, body=text, subject=text, facts={"note": text}))
 
     stored = [path.read_text() for path in tmp_path.rglob("*.json")]
     assert {"ops", "mail"} == set(delivery.failures)
@@ -135,7 +128,7 @@ def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
 def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    delivery = alerts(tmp_path).send(alert(title="\ud800\x00", body="x" * 10**6, facts={"nan": float("nan")}))
+    delivery = alerts(tmp_path).send(alert("a", title="\ud800\x00", body="x" * 10**6, facts={"nan": float("nan")}))
 
     [record] = Lake(str(tmp_path)).names(f"{tmp_path}/alerts/2026-11-21")[-1:]
     assert (1, 0, {}) == (delivery.sent, delivery.waiting, delivery.failures)
@@ -146,7 +139,7 @@ def test_stored_alerts_are_redacted_and_can_be_sent_with_any_text(
 def test_what_waits_is_sent_without_anything_new(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ML_ASSETS_ALERT_URL_OPS", "json://localhost:1/x")
 
-    assert 1 == alerts(tmp_path).send(alert()).waiting
+    assert 1 == alerts(tmp_path).send(alert("a")).waiting
     again = alerts(tmp_path).send()
 
     assert (0, 0, 1) == (again.new, again.sent, again.waiting)

@@ -56,15 +56,6 @@ def test_calibration_error_is_the_mean_gap_over_bins_of_equal_mass() -> None:
     assert pytest.approx((0.15 + 0.0 + 0.1) / 3) == METRICS["calibration_error"].function(truth, scores)
 
 
-def test_every_metric_of_the_project_is_in_the_table_under_its_own_name() -> None:
-    binary = ["roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"]
-
-    assert binary == [metric.name for metric in metrics_of("binary")]
-    assert [metric.name for metric in metrics_of("regression")] == ["rmse", "mae", "r2"]
-    assert [metric.name for metric in metrics_of("multiclass")] == ["accuracy", "multi_log_loss", "macro_f1"]
-    assert all(metric.name == name for name, metric in METRICS.items())
-
-
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_a_perfect_score_is_at_least_as_good_as_any_other(metric: Metric) -> None:
     truth, perfect, other = {

@@ -46,11 +46,13 @@ def test_a_reference_needs_rows_a_score_and_a_day_each_and_no_feature_named_scor
         sketch_reference(pl.DataFrame({"score": [1.0]}), features=[feature("score")], score=None)
 
 
+FRAME = pl.DataFrame({"x": [*range(990), *[None] * 10], "c": ["a", "b", None, "b"] * 250})
+FEATURES = [feature("x"), feature("c", is_categorical=True)]
+SCORE = pl.Series([0.5] * 1_000)
+
+
 def test_a_reference_is_one_long_frame_with_every_row_counted_once() -> None:
-    frame = pl.DataFrame({"x": [*range(990), *[None] * 10], "c": ["a", "b", None, "b"] * 250})
-    sketch = sketch_reference(
-        frame, features=[feature("x"), feature("c", is_categorical=True)], score=pl.Series([0.5] * 1_000)
-    )
+    sketch = sketch_reference(FRAME, features=FEATURES, score=SCORE)
 
     counted = sketch.group_by("feature", maintain_order=True).agg(pl.col("rows").sum())
     assert sketch.schema == REFERENCE_SCHEMA
@@ -59,9 +61,7 @@ def test_a_reference_is_one_long_frame_with_every_row_counted_once() -> None:
 
 
 def test_a_sketch_is_read_back_with_each_row_of_its_columns_in_one_bin() -> None:
-    frame = pl.DataFrame({"x": [*range(990), *[None] * 10], "c": ["a", "b", None, "b"] * 250})
-    features = [feature("x"), feature("c", is_categorical=True)]
-    known = Reference.of(sketch_reference(frame, features=features, score=pl.Series([0.5] * 1_000)), model="late")
+    known = Reference.of(sketch_reference(FRAME, features=FEATURES, score=SCORE), model="late")
 
     numbers, categories, score = known.columns.values()
     assert known.kinds == {"x": "numeric", "c": "categorical", "score": "score"}
@@ -77,7 +77,7 @@ def test_a_sketch_is_read_back_with_each_row_of_its_columns_in_one_bin() -> None
 def test_a_column_without_values_is_read_back_with_nothing_but_missing_rows() -> None:
     sketch = sketch_reference(
         pl.DataFrame({"x": [None] * 4, "c": [None] * 4}, schema={"x": pl.Float64, "c": pl.String}),
-        features=[feature("x"), feature("c", is_categorical=True)],
+        features=FEATURES,
         score=None,
     )
 

@@ -1,6 +1,6 @@
 """Tests of tuning: the budget, the first trial, going on, and that the best trial can be trained again."""
 
-from collections.abc import Iterator
+import itertools
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from ml_assets.logic.evaluation.metrics import find_metric, metrics_of
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit, predict
-from ml_assets.logic.training.trials import _STOPPING, SPACE, Search
+from ml_assets.logic.training.trials import SPACE, Search
 from ml_assets.logic.training.tuning import tune
 from tests.records import training_set
 
@@ -64,12 +64,6 @@ def test_the_first_trial_is_the_default_parameters() -> None:
 
 def test_every_searched_default_is_in_its_range() -> None:
     assert {name for name, where in SPACE.items() if where.low <= DEFAULTS[name] <= where.high} == set(SPACE)
-
-
-def test_every_metric_has_one_that_stops_a_trial() -> None:
-    tasks: tuple[Task, ...] = ("binary", "regression", "multiclass")
-
-    assert set(_STOPPING) == {(task, metric.name) for task in tasks for metric in metrics_of(task)}
 
 
 def test_equal_arguments_give_equal_trials_and_another_seed_does_not() -> None:
@@ -173,17 +167,8 @@ def test_with_nothing_to_search_one_trial_is_enough() -> None:
     assert tuned(fixed={name: DEFAULTS[name] for name in SPACE}, trials=9).trials.height == 1
 
 
-def ticks(step: float) -> Iterator[float]:
-    now = 0.0
-    while True:
-        yield now
-        now += step
-
-
 def test_time_that_is_up_ends_the_study_after_at_least_one_trial() -> None:
-    clock = ticks(10.0)
-
-    result = tuned(trials=50, seconds=35.0, clock=lambda: next(clock))
+    result = tuned(trials=50, seconds=35.0, clock=itertools.count(0.0, 10.0).__next__)
 
     assert 3 == result.trials.height
 
