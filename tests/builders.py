@@ -128,9 +128,9 @@ class _Anything(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def sealed(said: Mapping[str, Any]) -> bytes:
+def sealed(record: Mapping[str, Any]) -> bytes:
     """Return JSON that ends with its own digest."""
-    own = {name: value for name, value in said.items() if name not in {"format_version", "digest"}}
+    own = {name: value for name, value in record.items() if name not in {"format_version", "digest"}}
     return seal(_Anything.model_validate(own))
 
 
@@ -192,7 +192,7 @@ class Project:
     lake: LakeResource
     defs: dg.Definitions
     instance: dg.DagsterInstance
-    said: io.StringIO
+    log: io.StringIO
 
     @property
     def model(self) -> ModelDeclaration:
@@ -210,11 +210,11 @@ class Project:
         Raises:
             AssertionError: a run failed.
         """
-        said: list[str] = []
-        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), (
-            self.said.getvalue()
+        lines: list[str] = []
+        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), lines.append), (
+            self.log.getvalue()
         )
-        return said
+        return lines
 
     def materialize(
         self, *assets: str, over: tuple[str, str] | None = None, config: Mapping[str, Any] | None = None

@@ -18,6 +18,8 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from ml_assets.lake.store import Lake
 
 # Containers often set PYTHONDONTWRITEBYTECODE. Each of pytest's workers would then rewrite the assertions of all tests
@@ -185,12 +187,7 @@ def s3() -> Iterator[Callable[[str], Mapping[str, Any]]]:
     from tests.s3_server import start_s3_server
 
     server, address = start_s3_server()
-    options = {
-        "key": "key",
-        "secret": "secret",
-        "endpoint_url": address,
-        "client_kwargs": {"region_name": "us-east-1"},
-    }
+    options = {"key": "key", "secret": "secret", "endpoint_url": address, "client_kwargs": {"region_name": "us-east-1"}}
 
     def bucket(name: str) -> Mapping[str, Any]:
         client = boto3.client(
@@ -254,6 +251,15 @@ def unrendered() -> Iterator[None]:
 def own_flown(flown: Path, tmp_path: Path) -> Path:
     """A copy of the lake in which the flow ran, to write to."""
     return Path(shutil.copytree(flown, tmp_path / "lake"))
+
+
+@pytest.fixture
+def instance() -> Iterator["DagsterInstance"]:
+    """An instance of Dagster whose runs are forgotten afterwards."""
+    from tests.event_logs import ephemeral_instance
+
+    with ephemeral_instance() as one:
+        yield one
 
 
 _BUCKETS = itertools.count()

@@ -102,7 +102,7 @@ def run_all(instance: dg.DagsterInstance) -> list[str]:
     return runs
 
 
-def told(instance: dg.DagsterInstance, runs: list[str]) -> dict[str, Any]:
+def log_answers(instance: dg.DagsterInstance, runs: list[str]) -> dict[str, Any]:
     """Return what the instance answers about the assets and runs, without ids and times."""
     names = {run: f"run {n}" for n, run in enumerate(runs)}
     answers: dict[str, Any] = {}

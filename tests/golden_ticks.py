@@ -42,24 +42,24 @@ class Ticks:
     """What ticks request, and what they say, by the state that they found."""
 
     requested: dict[str, list[Facts]] = field(default_factory=dict)
-    said: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
 
-    def take(self, state: str, requests: Sequence[dg.RunRequest], said: str | None) -> None:
+    def take(self, state: str, requests: Sequence[dg.RunRequest], reason: str | None) -> None:
         """Note one tick."""
         assert state not in self.requested, state
         self.requested[state] = [_request(it) for it in requests]
         # Sentences about several models and tables come in the order of a set.
-        self.said[state] = ["\n".join(sorted(_steady(said).splitlines()))] if said else []
+        self.texts[state] = ["\n".join(sorted(_steady(reason).splitlines()))] if reason else []
 
-    def take_alerts(self, state: str, alerts: Sequence[Alert], said: str) -> None:
+    def take_alerts(self, state: str, alerts: Sequence[Alert], reason: str) -> None:
         """Note one tick of the alerts."""
         self.requested[state] = [_alert(it) for it in alerts]
-        self.said[state] = [_steady(said), *(_steady(f"{it.title}\n{it.body}") for it in alerts)]
+        self.texts[state] = [_steady(reason), *(_steady(f"{it.title}\n{it.body}") for it in alerts)]
 
     def messages(self) -> str:
         """Return all messages."""
         return "\n".join(
-            f"# {state}\n\n" + "\n\n".join(texts) + "\n" for state, texts in sorted(self.said.items()) if texts
+            f"# {state}\n\n" + "\n\n".join(texts) + "\n" for state, texts in sorted(self.texts.items()) if texts
         )
 
 
@@ -137,7 +137,7 @@ def _updates(ticks: Ticks, folder: Path) -> None:
         def until_quiet(state: str) -> None:
             for number in range(1, 20):
                 requests = it.look()
-                ticks.take(f"updates: {state}, tick {number}", requests, it.said)
+                ticks.take(f"updates: {state}, tick {number}", requests, it.reason)
                 if not requests:
                     return
                 it.launch(requests)
@@ -162,9 +162,9 @@ def _updates(ticks: Ticks, folder: Path) -> None:
         it.land("a", days[4], "one")
         requests = it.look()
         it.launch(requests)
-        ticks.take("updates: a run is under way", it.look(), it.said)
+        ticks.take("updates: a run is under way", it.look(), it.reason)
         it.end(it.queue[0], made=0)
-        ticks.take("updates: a run has failed", it.look(), it.said)
+        ticks.take("updates: a run has failed", it.look(), it.reason)
 
 
 # ---------------------------------------------------------------- the loop
@@ -218,7 +218,7 @@ def _look(
     ticks: Ticks, it: looped.World, name: looped.Name, state: str, *, is_lost: bool = False
 ) -> list[dg.RunRequest]:
     requests = it.look(name, is_lost=is_lost)
-    ticks.take(f"{name}: {state}", requests, it.said)
+    ticks.take(f"{name}: {state}", requests, it.reason)
     return requests
 
 
@@ -226,9 +226,9 @@ def _floor(ticks: Ticks, folder: Path) -> None:
     with looped.world(folder, looped.declared({"floor_days": 8, "cool_down_days": 8})) as it:
         for _ in range(7):
             it.live()
-        ticks.take("retraining_floor: trained seven days ago", it.look_at_the_floor(), it.said)
+        ticks.take("retraining_floor: trained seven days ago", it.look_at_the_floor(), it.reason)
         it.live()
-        ticks.take("retraining_floor: trained eight days ago", it.look_at_the_floor(), it.said)
+        ticks.take("retraining_floor: trained eight days ago", it.look_at_the_floor(), it.reason)
 
 
 # ---------------------------------------------------------------- alerts
@@ -239,8 +239,8 @@ def _alerts(ticks: Ticks, folder: Path) -> None:
         daemon = alerted.Daemon(instance, Lake(str(folder)))
 
         def tick(state: str) -> None:
-            said = daemon.tick()
-            ticks.take_alerts(f"alerts: {state}", sorted(heard, key=lambda it: (it.kind, it.subject)), said)
+            reason = daemon.tick()
+            ticks.take_alerts(f"alerts: {state}", sorted(heard, key=lambda it: (it.kind, it.subject)), reason)
             heard.clear()
 
         tick("nothing has happened")

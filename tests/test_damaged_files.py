@@ -219,13 +219,13 @@ def test_a_damaged_file_is_noticed(
     if data is not None:
         path.write_bytes(data)
 
-    said = "\n".join(_messages(found, caplog))
+    text = "\n".join(_messages(found, caplog))
 
     if way == "deleted" and kind in AS_IF_NEVER_WRITTEN:
-        assert "" == said
+        assert "" == text
         return
     named = (first, *(part[:12] for part in first.split("/")[1:-1] if len(part) > 4))
-    assert any(name in said for name in named), (first, said)
+    assert any(name in text for name in named), (first, text)
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in {"deleted", "replaced by another"}])

@@ -94,9 +94,9 @@ def test_every_section_of_the_benchmarks_has_its_command() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_quoted_make_target_is_in_the_makefile(page: str) -> None:
-    asked = {words[1] for words in commands(TEXTS[page]) if words[0] == "make" and len(words) > 1}
+    named = {words[1] for words in commands(TEXTS[page]) if words[0] == "make" and len(words) > 1}
 
-    assert asked - targets() == set()
+    assert named - targets() == set()
 
 
 def test_the_page_of_commands_lists_every_command_and_each_of_its_options() -> None:

@@ -195,7 +195,7 @@ def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]
     before = files_of(Lake(str(own_flown)))
 
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        said = whole.run()
+        lines = whole.run()
 
     assert [
         "raw: up to date",
@@ -204,7 +204,7 @@ def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]
         "training: up to date",
         "monitoring: up to date",
         "card: up to date",
-    ] == said
+    ] == lines
     assert before == files_of(Lake(str(own_flown)))
 
 
@@ -299,9 +299,9 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     stricter = flights_declared(gate={"margin": 0.001, "min_rows": 600})
 
     with project(LakeResource(url=str(own_flown)), stricter, manifest=manifest) as whole:
-        said = whole.run()
+        lines = whole.run()
 
-    assert "training: champion" in said
+    assert "training: champion" in lines
     assert before == log_of(Lake(str(own_flown)))
 
 
@@ -312,7 +312,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     declared = flights_declared(gate={"min_rows": 10_000_000})
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
-        said = whole.run()
+        lines = whole.run()
 
     lake = Lake(str(own_flown))
     rejected = log_of(lake)[-1]
@@ -320,7 +320,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     span = Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10))
     summary = summary_text(summarize(declared.model(MODEL), lake, span, seconds=1.0))
     assert ("reject", None) == (rejected.action, rejected.champion)
-    assert ["there is no champion yet, so there are no predictions", "card: card"] == said[-2:]
+    assert ["there is no champion yet, so there are no predictions", "card: card"] == lines[-2:]
     assert rejected.challenger in page
     assert "Rejected" in page
     for line in (
@@ -336,24 +336,24 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
 def test_a_changed_description_in_the_declaration_makes_only_the_card_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
-    said_otherwise = flights_declared(limits_of_use=["Not for flights over water."])
+    other = flights_declared(limits_of_use=["Not for flights over water."])
 
-    with project(LakeResource(url=str(own_flown)), said_otherwise, manifest=manifest) as whole:
-        said = whole.run()
+    with project(LakeResource(url=str(own_flown)), other, manifest=manifest) as whole:
+        lines = whole.run()
 
     lake = Lake(str(own_flown))
-    assert ["training: up to date", "monitoring: up to date", "card: card"] == said[3:]
+    assert ["training: up to date", "monitoring: up to date", "card: card"] == lines[3:]
     assert "Not for flights over water." in lake.get(lake.find(f"{MODEL}/card"), Card).html
 
 
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        said = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")
+        lines = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")
 
     lake = Lake(str(own_flown))
     kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
-    assert ["raw: up to date", "tables: up to date", "features and labels: up to date"] == said[:3]
-    assert "training: training_set, importances, tuning, model, evaluation, champion" == said[3]
+    assert ["raw: up to date", "tables: up to date", "features and labels: up to date"] == lines[:3]
+    assert "training: training_set, importances, tuning, model, evaluation, champion" == lines[3]
     assert date(2013, 2, 8) == kept.summary.as_of
     assert kept.rows["day"].max() <= date(2013, 2, 8)
     assert [1, 2] == [entry.number for entry in log_of(lake)]
@@ -390,14 +390,14 @@ def test_another_task_is_a_declaration_on_the_same_tables(
         tuning={"metric": metric, "trials": 1, "max_rounds": 10, "early_stopping_rounds": 5},
     )  # fmt: skip
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
-        said = whole.run(first=PREDICTED[-1])
+        lines = whole.run(first=PREDICTED[-1])
         # A week with a blizzard is too short for the gate to promote these: a person does.
         log, trained = PromotionLog(lake, name), lake.find(f"{name}/model").version
         number = len(log.entries()) + 1
         log.append(promotion(number, champion=trained, model=name), number=number)
         whole.run(first=PREDICTED[-1])
 
-    assert ["raw: up to date", "tables: up to date"] == said[:2]
+    assert ["raw: up to date", "tables: up to date"] == lines[:2]
     assert tables == files_of(lake, "artifacts/tables")
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
     predictions: pl.DataFrame = lake.get(lake.find(f"{name}/predictions", PREDICTED[-1]), pl.DataFrame)
@@ -426,13 +426,10 @@ def test_a_span_is_by_default_the_newest_day_and_its_test_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("given", "message"),
     [
         ({"as_of": "yesterday"}, r"--as-of is 'yesterday'; expected a day such as 2013-12-31"),
-        (
-            {"as_of": "2014-01-01"},
-            r"--as-of 2014-01-01 is outside the days of flight_delay: 2013-01-01 to 2013-02-10",
-        ),
+        ({"as_of": "2014-01-01"}, r"--as-of 2014-01-01 is outside the days of flight_delay: 2013-01-01 to 2013-02-10"),
         (
             {"as_of": "2013-01-21"},
             (
@@ -445,8 +442,8 @@ def test_a_span_is_by_default_the_newest_day_and_its_test_window() -> None:
         ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 is before --from 2013-02-05; swap them"),
     ],
 )
-def test_days_that_are_no_valid_span_are_reported_with_what_was_expected(asked: dict[str, str], message: str) -> None:
+def test_days_that_are_no_valid_span_are_reported_with_what_was_expected(given: dict[str, str], message: str) -> None:
     model = flights_declared().models[0]
 
     with pytest.raises(DataError, match=message):
-        Span.of(model, **{"as_of": None, "first": None, "last": None, **asked})
+        Span.of(model, **{"as_of": None, "first": None, "last": None, **given})

@@ -63,11 +63,11 @@ def compiled(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFacto
         "first_day": "2013-01-01", "last_day": "2013-01-02", "scratch": str(folder), "sources": {}, "models": {},
     }  # fmt: skip
     (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
-    said: list[str] = []
+    lines: list[str] = []
     with Dbt(DBT_PROJECT) as dbt:
         command = ["compile", "--select", "resource_type:model", "resource_type:test"]
-        code = dbt.build(command, bindings=folder / "bindings.json", target=folder, log=said.append)
-    assert code == 0, "\n".join(said)
+        code = dbt.build(command, bindings=folder / "bindings.json", target=folder, log=lines.append)
+    assert code == 0, "\n".join(lines)
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["results"]
     return {it["unique_id"]: it["compiled_code"].replace(str(folder), "SCRATCH") for it in results}
 

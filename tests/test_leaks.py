@@ -70,8 +70,8 @@ def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     tables = flights_declared().raw[0].tables
     for name, table in tables.items():
         contract = contracts[f"raw/{name}"]
-        asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in ADDED}
-        source = Source(str(table.file), asked, table.null_values)
+        types = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in ADDED}
+        source = Source(str(table.file), types, table.null_values)
         rows = source.frame(source.content())
         if table.partition_by is None:
             put(lake, rows, asset=f"raw/{name}")
@@ -256,13 +256,13 @@ def records(found: dg.AssetCheckResult, name: str) -> Sequence[dg.TableRecord]:
 
 def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> None:
     put(lake, honest, asset="flight_delay/features", partition=str(DAY))
-    said: list[str] = []
+    lines: list[str] = []
 
-    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=2, seed=5, log=said.append)
+    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=2, seed=5, log=lines.append)
 
     assert () == report.leaks
     assert 2 == len({sample.at for sample in report.samples})
-    assert [f"leak test: {DAY}, 2 prediction times, no difference"] == said
+    assert [f"leak test: {DAY}, 2 prediction times, no difference"] == lines
     assert all((sample.rows["prediction_at"] <= sample.at).all() for sample in report.samples)
     assert leak_check_result(plan_of(DBT_PROJECT), report).passed
     assert report.history is not None

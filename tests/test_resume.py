@@ -152,9 +152,7 @@ def test_the_data_version_of_a_day_is_its_version_in_the_lake_in_every_run(
 ) -> None:
     def run(first: str, last: str) -> None:
         job = dg.Definitions(
-            [daily],
-            resources={"io_manager": LakeIOManager(lake=LakeResource())},
-            executor=dg.in_process_executor,
+            [daily], resources={"io_manager": LakeIOManager(lake=LakeResource())}, executor=dg.in_process_executor
         ).resolve_implicit_global_asset_job_def()
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         assert job.execute_in_process(instance=instance, tags=tags).success
@@ -196,23 +194,23 @@ def test_the_command_continues_from_a_failed_step(
         raise RuntimeError("the node went away")
 
     def run() -> tuple[bool, list[str]]:
-        said: list[str] = []
+        lines: list[str] = []
         with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-            return whole.flow.run(Span.of(whole.model, as_of=None, first=None, last=None), said.append), said
+            return whole.flow.run(Span.of(whole.model, as_of=None, first=None, last=None), lines.append), lines
 
     with monkeypatch.context() as patched:
         patched.setattr("ml_assets.models.evaluation.evaluate", fails)
-        done, said = run()
-    assert (False, "training: model, evaluation, champion") == (done, said[-1])
+        done, lines = run()
+    assert (False, "training: model, evaluation, champion") == (done, lines[-1])
     assert before[0] == lake.find(f"{MODEL}/model")
 
-    done, said = run()
+    done, lines = run()
 
     assert done
     assert [
         "training: evaluation, champion",
         "monitoring: predictions, drift, performance over 2013-01-28 to 2013-02-10",
-    ] == said[3:5]
+    ] == lines[3:5]
     assert before == (lake.find(f"{MODEL}/model"), lake.find(f"{MODEL}/evaluation"))
     assert 1 == len(lake.manifests(before[0]))
 
@@ -247,10 +245,10 @@ def test_changed_code_updates_downstream_assets_only_if_its_output_changes(
     monkeypatch.setattr(labels_stage, "select_labels", changed)
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         flow, span = whole.flow, Span.of(whole.model, as_of=None, first=None, last=None)
-        said: list[str] = []
+        lines: list[str] = []
         wanted = {flow._asset("labels"): flow._inputs(span)[flow._asset("labels")], flow._asset("training_set"): [""]}
-        assert flow._groups({"a few": wanted}, span, said.append)
+        assert flow._groups({"a few": wanted}, span, lines.append)
 
     days = f" over {FLOWN.first} to {FLOWN.last}"
-    assert [f"a few: labels{days}", *(f"a few: {name}" for name in then)] == said
+    assert [f"a few: labels{days}", *(f"a few: {name}" for name in then)] == lines
     assert bool(then) == (before != lake.newest(f"{MODEL}/labels"))

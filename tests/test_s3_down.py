@@ -64,7 +64,7 @@ class Outage:
     bucket: str
     options: Mapping[str, Any]
     host: str
-    said: str
+    output: str
     seconds: float
 
 
@@ -86,7 +86,7 @@ def test_an_unreachable_server_is_reported_within_30_seconds_with_object_host_an
         r"raw/flights failed: cannot \w+ "
         rf"s3://{outage.bucket}/lake/artifacts/raw/flights/\S+: {outage.host} did not respond in .*Check that it is up"
     )
-    assert re.search(wanted, outage.said), outage.said
+    assert re.search(wanted, outage.output), outage.output
 
 
 def test_artifacts_stored_before_the_server_failed_are_intact(outage: Outage) -> None:
@@ -128,9 +128,9 @@ def test_parallel_promoters_on_an_s3_that_fails_leave_a_log_without_gap_and_lose
             return done
 
         with ThreadPoolExecutor(5) as promoters:
-            told = [entry for done in promoters.map(promote, range(5)) for entry in done]
+            decided = [entry for done in promoters.map(promote, range(5)) for entry in done]
 
     kept = PromotionLog(Lake(f"s3://{name}/lake", options), MODEL).entries()
     assert [*range(1, 11)] == [entry.number for entry in kept]
-    assert kept == sorted(told, key=lambda entry: entry.number)
+    assert kept == sorted(decided, key=lambda entry: entry.number)
     assert proxy.injected.total() > 10

@@ -72,7 +72,7 @@ def disk(scene: Scene) -> Iterator[Trial]:
             except OSError as error:
                 yield Trial(fault, "lost", f"a bare {type(error).__name__}: {error}")
                 continue
-            text = "\n".join([*messages, whole.said.getvalue()])
+            text = "\n".join([*messages, whole.log.getvalue()])
         if not is_done and (os.strerror(DISK[name]) not in text or TRACEBACK in text):
             yield Trial(fault, "lost", f"no message of its own: {text[-500:]}")
             continue
@@ -182,7 +182,7 @@ def ended_as_undisturbed(scene: Scene, lake: Path, fault: str, *, may_refuse: bo
             return Trial(fault, "noticed" if may_refuse else "lost", f"the next run says: {error}")
         except Exception as error:  # noqa: BLE001 - any error is the trial's outcome
             return Trial(fault, "lost", f"the next run failed: {type(error).__name__}: {str(error)[-400:]}")
-        text = whole.said.getvalue()
+        text = whole.log.getvalue()
     if not is_done:
         is_noticed = may_refuse and TRACEBACK not in text
         return Trial(fault, "noticed" if is_noticed else "lost", f"the next run failed: {text[-400:]}")

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     ):
         set_clock(timedelta(days=int(off)))
         done = whole.materialize("raw/flights", over=(day, day))
-        print(whole.said.getvalue() or datetime.now(tz=UTC))
+        print(whole.log.getvalue() or datetime.now(tz=UTC))
     return 0 if done.success else 1
 
 

@@ -34,7 +34,7 @@ def days_of(tags: Mapping[str, str]) -> Days:
     return (one, one) if one else (tags[RANGE[0]], tags[RANGE[1]])
 
 
-def said(found: dg.SensorResult) -> str:
+def skipped(found: dg.SensorResult) -> str:
     assert found.skip_reason is not None
     return str(found.skip_reason.skip_message)
 

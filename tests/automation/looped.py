@@ -115,7 +115,7 @@ class World:
         self.now = BEGIN
         self.day = FIRST
         self.cursors: dict[str, str | None] = {}
-        self.said = ""
+        self.reason = ""
         clock: Callable[[], datetime] = lambda: self.now  # noqa: E731 - read at each call
         self.sensors = {
             "drift": drift_sensor(project, clock=clock),
@@ -209,7 +209,7 @@ class World:
             found = self.sensors[name].evaluate_tick(context)
         if not dies:
             self.cursors[name] = found.cursor
-        self.said = found.skip_message or ""
+        self.reason = found.skip_message or ""
         return [*(found.run_requests or ())]
 
     def look_at_the_floor(self) -> list[dg.RunRequest]:
@@ -222,7 +222,7 @@ class World:
             ) as context,
         ):
             found = self.floor.evaluate_tick(context)
-        self.said = found.skip_message or ""
+        self.reason = found.skip_message or ""
         return [*(found.run_requests or ())]
 
     def launch(self, requests: Sequence[dg.RunRequest], by: str = "drift") -> None:

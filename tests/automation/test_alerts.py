@@ -67,17 +67,17 @@ def over_the_share() -> str:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reason",
     [
         over_the_share(),
         "dbt failed:\n- 33.33% of the rows of 2013-01-01 break rules; 10.00% may be quarantined.\nMend.",
     ],
     ids=["a source", "a table that dbt made"],
 )
-def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: Heard, said: str) -> None:
+def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: Heard, reason: str) -> None:
     @dg.asset(key=["raw", "orders"], tags=dict([MANAGED]))
     def land() -> None:
-        raise ContractError(said)
+        raise ContractError(reason)
 
     daemon.defs = dg.Definitions([land])
     daemon.run(land)
@@ -124,10 +124,10 @@ def test_failed_runs_over_the_limit_of_a_tick_are_read_by_the_next_ticks(
     monkeypatch.setattr("ml_assets.automation.alerts.MOST_RUNS", 2)
     runs = [daemon.run(orders) for _ in range(5)]
 
-    said = [daemon.tick() for _ in range(4)]
+    reason = [daemon.tick() for _ in range(4)]
 
     assert ["2 failed runs (3 more at the next tick)", "2 failed runs (1 more at the next tick)", "1 failed run",
-            "0 failed runs"] == [it.partition("; ")[2].partition(",")[0] for it in said]  # fmt: skip
+            "0 failed runs"] == [it.partition("; ")[2].partition(",")[0] for it in reason]  # fmt: skip
     assert sorted(runs) == sorted(it.facts["run"] for it in heard.alerts)
 
 
@@ -139,10 +139,10 @@ def test_a_host_projects_failures_are_not_alerted_also_in_a_run_with_ours(daemon
     daemon.defs = dg.Definitions([orders, theirs])
     daemon.run(theirs)
     both = daemon.run(orders, theirs)
-    said = daemon.tick()
+    reason = daemon.tick()
 
     assert [("orders", both)] == [(it.subject, it.facts["run"]) for it in heard.alerts]
-    assert "1 failed run," in said
+    assert "1 failed run," in reason
 
 
 def test_a_run_that_went_well_is_no_alert(daemon: Daemon, heard: Heard) -> None:
@@ -190,7 +190,7 @@ def test_an_asset_that_was_too_old_long_before_is_not_reported(daemon: Daemon, h
 def test_each_decision_is_alerted_once_with_its_reasons(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
     entries = [decide(daemon.lake, action) for action in ("promote", "reject", "rollback", "request_approval")]
-    said = daemon.tick()
+    reason = daemon.tick()
     daemon.tick()
 
     assert [
@@ -201,7 +201,7 @@ def test_each_decision_is_alerted_once_with_its_reasons(daemon: Daemon, heard: H
     ] == [(it.kind, it.severity, it.title) for it in heard.alerts]
     assert "it is better\nDecided by gate. The champion is aaaaaaaaaaaa." == heard.alerts[0].body
     assert [entry.decided_at for entry in entries] == [it.occurred_at for it in heard.alerts]
-    assert "4 promotion entries and 0 retrainings read since" in said
+    assert "4 promotion entries and 0 retrainings read since" in reason
 
 
 def test_a_decision_whose_clock_was_behind_is_reported_and_a_copied_lake_alerts_nothing_old(
@@ -232,9 +232,9 @@ def test_a_log_that_cannot_be_read_is_reported_at_each_tick_stops_nothing_and_is
     whole = daemon.lake.read(path)
     overwrite(daemon.lake, path, b"{}")
 
-    said = [daemon.tick(), daemon.tick()]
+    reason = [daemon.tick(), daemon.tick()]
     assert [MODELS[1]] == [it.subject for it in heard.alerts]
-    assert all("The promotion log of flight_delay cannot be read: " in it for it in said)
+    assert all("The promotion log of flight_delay cannot be read: " in it for it in reason)
 
     overwrite(daemon.lake, path, whole)
     assert "cannot be read" not in daemon.tick()
@@ -253,9 +253,9 @@ def test_without_its_cursor_the_last_day_is_read_again_and_nothing_is_alerted_tw
     became(daemon.instance, FreshnessState.FAIL, datetime.now(tz=UTC), FreshnessState.PASS)
     daemon.tick()
     daemon.cursor = cursor
-    said = daemon.tick()
+    reason = daemon.tick()
 
-    assert said.startswith("0 alerts sent, 0 new, 0 held or to be sent again; 1 failed run, ")
+    assert reason.startswith("0 alerts sent, 0 new, 0 held or to be sent again; 1 failed run, ")
     assert ["challenger_promoted", "freshness_missed", "run_failed"] == sorted(it.kind for it in heard.alerts)
 
 
@@ -315,8 +315,8 @@ def test_over_any_events_and_ticks_each_is_alerted_once(
 ) -> None:
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     with pytest.MonkeyPatch.context() as patch:
-        told: list[str] = []
-        patch.setattr(LogChannel, "send", lambda _, message: told.append(message.id))
+        sent: list[str] = []
+        patch.setattr(LogChannel, "send", lambda _, message: sent.append(message.id))
         one, other = (Daemon(quiet, lake, defs=NOTHING) for _ in range(2))
         days = count(1)
         acts: dict[str, Callable[[], Any]] = {
@@ -329,7 +329,7 @@ def test_over_any_events_and_ticks_each_is_alerted_once(
             acts[event]()
 
     happened = sum(event.startswith(("decide", "ask")) for event in events)
-    assert happened == len(told) == len(set(told))
+    assert happened == len(sent) == len(set(sent))
 
 
 def test_every_action_of_the_promotion_log_has_an_alert() -> None:

@@ -10,7 +10,7 @@ from tests.builders import overwrite
 def test_a_retraining_that_was_requested_is_alerted_once_with_its_cause(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
     first = ask(daemon.lake, 7)
-    said = daemon.tick()
+    reason = daemon.tick()
     daemon.tick()
     ask(daemon.lake, 7, number=2)
     ask(daemon.lake, 8, model=MODELS[1])
@@ -25,7 +25,7 @@ def test_a_retraining_that_was_requested_is_alerted_once_with_its_cause(daemon: 
         alert.facts,
         alert.occurred_at,
     )
-    assert "1 retraining read since" in said
+    assert "1 retraining read since" in reason
     assert [
         "retraining/flight_delay/2013-03-07/1", "retraining/flight_delay/2013-03-07/2",
         "retraining/flight_minutes/2013-03-08/1",
@@ -39,10 +39,10 @@ def test_with_the_cursor_lost_no_retraining_is_alerted_twice_and_a_copied_lake_a
     ask(daemon.lake, 7)
     daemon.tick()
     daemon.cursor = None
-    said = daemon.tick()
+    reason = daemon.tick()
 
     assert ["retraining/flight_delay/2013-03-07/1"] == [it.key for it in heard.alerts]
-    assert "1 retraining read" in said
+    assert "1 retraining read" in reason
 
 
 def test_an_invalid_file_does_not_hide_later_records(daemon: Daemon, heard: Heard) -> None:
@@ -65,12 +65,12 @@ def test_a_retraining_log_that_cannot_be_read_is_reported_at_each_tick_stops_not
     whole = daemon.lake.read(path)
     overwrite(daemon.lake, path, b"{}")
 
-    said = [daemon.tick()]
+    reason = [daemon.tick()]
     ask(daemon.lake, 8, model=MODELS[1], at=now)
     daemon.at = now
-    said.append(daemon.tick())
+    reason.append(daemon.tick())
     assert [MODELS[1]] == [it.subject for it in heard.alerts]
-    assert all("The retraining log of flight_delay cannot be read: " in it for it in said)
+    assert all("The retraining log of flight_delay cannot be read: " in it for it in reason)
 
     overwrite(daemon.lake, path, whole)
     assert "cannot be read" not in daemon.tick()

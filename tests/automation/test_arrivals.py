@@ -4,7 +4,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,9 @@ from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.listing import FILES, file_facts, list_files
-from tests.automation.arriving import FIRST, Landing, check_asked_once, days_of, drain, failed_days, said
+from tests.automation.arriving import FIRST, Landing, check_asked_once, days_of, drain, failed_days, skipped
 from tests.builders import put
 from tests.event_logs import ephemeral_instance
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with ephemeral_instance() as one:
-        yield one
 
 
 @pytest.fixture
@@ -107,7 +101,7 @@ def test_a_growing_file_waits_and_is_reported(landing: Landing) -> None:
     shutil.rmtree(landing.folder)
     landing.folder.mkdir()
     landing.write(0, 1, at=time.time())
-    assert "2024-01-01: written in the last 60 s, so they may be incomplete." in said(landing.look())
+    assert "2024-01-01: written in the last 60 s, so they may be incomplete." in skipped(landing.look())
     landing.write(0, 1)
     assert ["2024-01-01"] == [it.partition_key for it in landing.look().run_requests or ()]
 
@@ -121,8 +115,8 @@ def test_a_removed_file_is_alerted_once_and_its_landed_rows_remain(landing: Land
 
     found = landing.look(landing.cursor)
 
-    assert "raw/orders: the files of 2024-01-01 were removed; their landed data stays in the lake." == said(found)
-    assert "nothing new for 1 raw table." == said(landing.look(found.cursor))
+    assert "raw/orders: the files of 2024-01-01 were removed; their landed data stays in the lake." == skipped(found)
+    assert "nothing new for 1 raw table." == skipped(landing.look(found.cursor))
     assert {"2024-01-01": [1]} == landing.landed()
     path.write_text("n\n1\n")
     os.utime(path, (landing.clock,) * 2)
@@ -156,12 +150,12 @@ def test_files_that_cannot_be_landed_are_reported_and_do_not_stop_others(landing
     os.mkfifo(landing.folder / "orders-2024-01-04.csv")
     (landing.folder / "readme.txt").write_text("hello")
 
-    told = said(landing.look())
+    reason = skipped(landing.look())
 
-    assert "orders-2024-02-31.csv, orders-latest.csv: these names do not match" in told
-    assert f"2023-12-31, {date.today()}: outside the declared days (2024-01-01 to yesterday); not landed." in told  # noqa: DTZ011
-    assert "readme" not in told
-    assert "2024-01-0" not in told.replace("2024-01-01 to", "")
+    assert "orders-2024-02-31.csv, orders-latest.csv: these names do not match" in reason
+    assert f"2023-12-31, {date.today()}: outside the declared days (2024-01-01 to yesterday); not landed." in reason  # noqa: DTZ011
+    assert "readme" not in reason
+    assert "2024-01-0" not in reason.replace("2024-01-01 to", "")
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error_after_the_others_got_theirs(
@@ -219,7 +213,7 @@ def test_days_under_way_are_waited_for_and_not_requested_in_another_range(landin
     [beside] = landing.tick(is_lost=True)
 
     assert ("2024-01-02", "2024-01-02") == days_of(beside.tags)
-    assert f"2024-01-01, 2024-01-02: run {run.run_id} is landing 2024-01-01" in said(landing.look())
+    assert f"2024-01-01, 2024-01-02: run {run.run_id} is landing 2024-01-01" in skipped(landing.look())
     landing.land(run)  # reads what is there by now
     landing.land(beside)
     assert [] == landing.tick()
@@ -234,9 +228,9 @@ def test_a_failed_run_is_requested_again_only_when_one_of_its_files_has_changed(
     assert not landing.land(run)
 
     failed = f"2024-01-01, 2024-01-02, 2024-01-03: run {run.run_id[:8]} failed to land it."
-    assert failed in said(landing.look())
+    assert failed in skipped(landing.look())
     assert [] == landing.tick()
-    assert failed in said(landing.look(landing.cursor))
+    assert failed in skipped(landing.look(landing.cursor))
     assert [] == landing.tick(is_lost=True)
     bad.unlink()
     before, after = sorted(landing.tick(), key=lambda it: days_of(it.tags))
@@ -256,10 +250,10 @@ def test_a_failed_day_is_reported_until_it_is_landed_by_a_person_too(landing: La
 
     for _ in range(3):
         assert [] == landing.tick()
-        assert f"2024-01-01: run {run.run_id[:8]} failed to land it." in said(landing.look(landing.cursor))
+        assert f"2024-01-01: run {run.run_id[:8]} failed to land it." in skipped(landing.look(landing.cursor))
 
     assert landing.land(run)
-    assert "nothing new for 1 raw table." == said(landing.look(landing.cursor))
+    assert "nothing new for 1 raw table." == skipped(landing.look(landing.cursor))
 
 
 def test_a_thousand_days_are_requested_in_few_runs_and_then_cost_little(

@@ -60,7 +60,7 @@ class Shop:
     root: Path
     instance: dg.DagsterInstance
     cursor: str | None = None
-    said: str = ""
+    reason: str = ""
     runs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Shop:
             )
             found = tick(context, self.declared, self.lake, self.alerts, yesterday=date(2029, 1, 1))
             self.cursor = found.cursor
-            self.said = str(found.skip_reason.skip_message) if found.skip_reason else ""
+            self.reason = str(found.skip_reason.skip_message) if found.skip_reason else ""
             if not found.run_requests or not launches:
                 return
             for request in found.run_requests:
@@ -150,7 +150,7 @@ def test_a_dbt_table_with_a_look_back_does_not_depend_on_the_order_in_which_days
     late.settle()
     assert {LANDED[0]: 1} == late.recent()  # day 4 would be 4 alone over the gap
     missing = "raw/orders of 2024-01-02 to 2024-01-03, which is missing"
-    assert f"tables (2024-01-02 to 2024-01-04): waits for {missing}" in late.said
+    assert f"tables (2024-01-02 to 2024-01-04): waits for {missing}" in late.reason
     late.land(LANDED[2])
     late.settle(launches=False)
     late.cursor = None

@@ -25,7 +25,7 @@ from tests.event_logs import ephemeral_instance
 MODEL = "flight_delay"
 
 
-def asked(*models: str) -> dg.RunRequest | Any:
+def tick(*models: str) -> dg.RunRequest | Any:
     declared = Declared(models=tuple(ModelDeclaration.model_construct(name=name) for name in models))
     schedule = reproduction_schedule(declared)
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 22, 4))  # noqa: DTZ001 - Dagster's
@@ -91,7 +91,7 @@ def with_champion(folder: Path) -> Path:
 
 
 def test_each_week_requests_one_run_per_model_and_never_two() -> None:
-    requests = asked(MODEL, "flight_minutes").run_requests
+    requests = tick(MODEL, "flight_minutes").run_requests
 
     assert ["reproduce/flight_delay/2026-11-22T04:00", "reproduce/flight_minutes/2026-11-22T04:00"] == [
         it.run_key for it in requests
@@ -100,7 +100,7 @@ def test_each_week_requests_one_run_per_model_and_never_two() -> None:
 
 
 def test_without_models_the_tick_is_skipped_with_a_reason() -> None:
-    assert "no model is declared" in asked().skip_message
+    assert "no model is declared" in tick().skip_message
 
 
 @pytest.mark.parametrize("is_equal", [True, False])

@@ -13,13 +13,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.alerts.resource import Alerts
-from ml_assets.automation.retraining import (
-    AT_DRIFT,
-    FORGOTTEN,
-    TAKEN_OVER,
-    drift_sensor,
-    request_retrainings,
-)
+from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, drift_sensor, request_retrainings
 from ml_assets.contracts.artifacts import Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -61,7 +55,7 @@ def test_a_model_that_is_no_longer_declared_is_not_checked(make: Make) -> None:
     it.sensors = {"drift": drift_sensor(Declared(), clock=lambda: it.now)}
 
     assert [] == it.look()
-    assert "no model is declared." == it.said
+    assert "no model is declared." == it.reason
 
 
 def test_drift_requests_a_run_of_the_training_stages_as_of_the_newest_day(make: Make) -> None:
@@ -78,10 +72,7 @@ def test_drift_requests_a_run_of_the_training_stages_as_of_the_newest_day(make: 
     }.items() <= request.tags.items()
     assert {
         "m__training_set": {
-            "config": {
-                "as_of": "2013-03-09",
-                "split": {"train_days": 40, "validation_days": 3, "test_days": 4},
-            }
+            "config": {"as_of": "2013-03-09", "split": {"train_days": 40, "validation_days": 3, "test_days": 4}}
         },
         "m__tuning": {"config": {"first_parameters": {"num_leaves": 31, "learning_rate": 0.1}, "trials": 5}},
     } == request.run_config["ops"]
@@ -104,7 +95,7 @@ def test_performance_below_expectation_requests_a_retraining(make: Make) -> None
 
     assert "performance" == request.tags["ml_assets/cause"]
     assert [] == it.look("drift", is_lost=True)
-    assert "0 of the last" in it.said
+    assert "0 of the last" in it.reason
 
 
 def test_the_maximum_age_requests_a_retraining_of_an_old_model(make: Make) -> None:
@@ -112,7 +103,7 @@ def test_the_maximum_age_requests_a_retraining_of_an_old_model(make: Make) -> No
     for _ in range(7):
         it.live()
     assert [] == it.look_at_the_floor()
-    assert "the maximum age is 8 days" in it.said
+    assert "the maximum age is 8 days" in it.reason
     it.live()
 
     [request] = it.look_at_the_floor()
@@ -124,12 +115,12 @@ def test_the_maximum_age_requests_a_retraining_of_an_old_model(make: Make) -> No
 def test_without_champion_or_predictions_the_tick_gives_that_reason(make: Make) -> None:
     it = make()
     assert [] == it.look()
-    assert "m: there are no predictions yet" == it.said
+    assert "m: there are no predictions yet" == it.reason
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
     assert [] == it.look(is_lost=True)
-    assert "m: it has no champion yet" == it.said
+    assert "m: it has no champion yet" == it.reason
 
 
 def test_a_champion_that_is_damaged_fails_the_tick_and_is_named(make: Make) -> None:
@@ -168,7 +159,7 @@ def test_the_same_state_requests_one_retraining_even_after_a_restart_or_a_lost_c
 
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
-    assert f"It is postponed: run {it.under_way()[0].run_id[:8]} is training it." in it.said
+    assert f"It is postponed: run {it.under_way()[0].run_id[:8]} is training it." in it.reason
     it.end(well=False)
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
@@ -185,11 +176,11 @@ def test_without_new_reports_only_the_models_whose_turn_it_is_are_checked(
     it.look()
 
     assert [] == it.look()
-    assert "1 of 1 models have nothing new" == it.said
+    assert "1 of 1 models have nothing new" == it.reason
 
     monkeypatch.setattr("ml_assets.automation.changed.IN_TURN", 1)
     assert [] == it.look()
-    assert it.said.startswith("m: ")
+    assert it.reason.startswith("m: ")
 
 
 def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make: Make) -> None:
@@ -201,7 +192,7 @@ def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make
                 put(it.lake, frame(1), asset=f"{MODEL}/{stage}", partition=str(day))
 
     assert [] == it.look()
-    assert "It is postponed: m/features of 2013-03-03 is missing" in it.said
+    assert "It is postponed: m/features of 2013-03-03 is missing" in it.reason
 
     put(it.lake, frame(1), asset=f"{MODEL}/features", partition="2013-03-03")
     [request] = it.look()
@@ -228,7 +219,7 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
     monkeypatch.setattr("ml_assets.automation.changed.IN_TURN", 0)
     models = tuple(declared().models[0].model_copy(update={"name": name}) for name in "abc")
     sensor, lake = drift_sensor(Declared(models=models)), LakeResource(url=str(tmp_path))
-    repository, cursor, told = dg.Definitions().get_repository_def(), None, []
+    repository, cursor, reasons = dg.Definitions().get_repository_def(), None, []
     with ephemeral_instance() as instance:
         for _ in range(3):
             with dg.build_sensor_context(
@@ -237,20 +228,20 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
             ) as context:  # fmt: skip
                 found = sensor.evaluate_tick(context)
             cursor = found.cursor
-            told.append(str(found.skip_message))
+            reasons.append(str(found.skip_message))
 
     assert [
         "a: it has no champion yet\nb: it has no champion yet\n1 models are checked at the next ticks",
         "c: it has no champion yet\n2 of 3 models have nothing new",
         "3 of 3 models have nothing new",
-    ] == told
+    ] == reasons
 
 
 def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = drifted(make, max_per_day=2, cool_down_days=0)
-    together, asked, claim = threading.Barrier(4), [], RetrainingLog.claim
+    together, requested, claim = threading.Barrier(4), [], RetrainingLog.claim
 
     def claimed(log: RetrainingLog, record: Retraining) -> bool:
         together.wait(60)
@@ -260,7 +251,7 @@ def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
 
     def one(name: str) -> None:
         look = dataclasses.replace(AT_DRIFT, name=name)
-        asked.extend(request_retrainings(it.instance, it.lake, [it.model], look, now=it.now).requests)
+        requested.extend(request_retrainings(it.instance, it.lake, [it.model], look, now=it.now).requests)
 
     threads = [threading.Thread(target=one, args=[name]) for name in ("drift", "performance", "drift", "performance")]
     for thread in threads:
@@ -268,7 +259,7 @@ def test_concurrent_daemons_that_decide_before_any_has_claimed_request_one_run(
     for thread in threads:
         thread.join()
 
-    assert [KEY] == [request.run_key for request in asked]
+    assert [KEY] == [request.run_key for request in requested]
     assert 1 == len(it.records())
 
 
@@ -278,7 +269,7 @@ def test_a_request_of_a_daemon_that_crashed_before_its_run_started_is_repeated(m
 
     it.now += TAKEN_OVER
     assert [] == it.look()
-    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start" in it.said
+    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start" in it.reason
     it.now += timedelta(minutes=1)
     [again] = it.look()
 
@@ -292,11 +283,11 @@ def test_a_request_of_another_sensor_postpones_a_retraining_before_its_run_exist
     it = make(cool_down_days=0, max_per_day=2)
     for _ in range(9):
         it.live(is_over=True, auc=0.7)
-    asked = it.look("drift")
+    requested = it.look("drift")
 
     assert [] == it.look("performance")
-    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start." in it.said
-    it.launch(asked)
+    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start." in it.reason
+    it.launch(requested)
     it.end()
     assert [f"retraining/{MODEL}/2013-03-09/2"] == [request.run_key for request in it.look("performance")]
 
@@ -319,7 +310,7 @@ def test_a_record_that_is_old_has_had_its_run_though_dagster_has_forgotten_it(ma
     it.now += FORGOTTEN
 
     assert [] == it.look()
-    assert "It is postponed: 1 retraining as of 2013-03-09, and max_per_day allows 1." in it.said
+    assert "It is postponed: 1 retraining as of 2013-03-09, and max_per_day allows 1." in it.reason
 
 
 # ---------------------------------------------------------------- what holds back
@@ -333,23 +324,23 @@ def test_any_running_training_of_the_model_postpones_a_retraining_until_it_ends(
     it.instance.add_run(run)
 
     assert [] == it.look()
-    assert f"It is postponed: run {run.run_id[:8]} is training it." in it.said
+    assert f"It is postponed: run {run.run_id[:8]} is training it." in it.reason
     it.end(well=False)
     assert [KEY] == [request.run_key for request in it.look()]
 
 
 def test_each_rejected_challenger_doubles_the_cool_down(make: Make) -> None:
     it = drifted(make, cool_down_days=2)
-    asked: list[date] = []
+    requested: list[date] = []
     for _ in range(16):
         if requests := it.look():
-            asked.append(it.day - timedelta(days=1))
+            requested.append(it.day - timedelta(days=1))
             it.launch(requests)
             it.end()
-            it.serve(it.train(asked[-1], rounds=len(asked)), "reject")
+            it.serve(it.train(requested[-1], rounds=len(requested)), "reject")
         it.live(is_over=True)
 
-    assert [date(2013, 3, 9), date(2013, 3, 13), date(2013, 3, 21)] == asked
+    assert [date(2013, 3, 9), date(2013, 3, 13), date(2013, 3, 21)] == requested
 
 
 def test_a_sensor_overtaken_by_another_as_of_another_day_requests_no_second_training(make: Make) -> None:

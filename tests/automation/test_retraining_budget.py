@@ -36,7 +36,7 @@ def drifted(it: World, cost: Cost = USED) -> World:
     return it
 
 
-def told(heard: Heard) -> list[Alert]:
+def budget_alerts(heard: Heard) -> list[Alert]:
     return [alert for alert in heard.alerts if alert.kind == "over_budget"]
 
 
@@ -48,15 +48,15 @@ def test_over_a_budget_that_blocks_nothing_is_requested_until_it_is_raised(tmp_p
 
         assert (
             f"It is postponed to the next month: spent 2.00 of 1.50 CPU hours in {MONTH}. To retrain now, raise"
-            in it.said
+            in it.reason
         )
-        assert "budget.cpu_hours_per_month" in it.said
+        assert "budget.cpu_hours_per_month" in it.reason
         assert [] == it.records()
-        [alert] = told(heard)
+        [alert] = budget_alerts(heard)
         assert (f"{MODEL}: spent 2.00 of 1.50 CPU hours in {MONTH}", "warning") == (alert.title, alert.severity)
         assert f"ml-assets cost {MODEL} --month {MONTH}" in alert.body
         assert [] == it.look(is_lost=True) == it.look("drift", is_lost=True)
-        assert [alert] == told(heard)
+        assert [alert] == budget_alerts(heard)
     with world(tmp_path, with_budget(cpu_hours_per_month=3, when_exceeded="block")) as raised:
         raised.day, raised.now = it.day, it.now
         raised.live(is_over=True)
@@ -69,7 +69,7 @@ def test_unmeasured_cost_counts_as_unknown_and_not_as_zero(tmp_path: Path, heard
 
         assert 1 == len(it.look())
 
-    [alert] = told(heard)
+    [alert] = budget_alerts(heard)
     assert "budget.cpu_hours_per_month 1.5 is not checked: no CPU time was measured." in alert.body
 
 
@@ -90,7 +90,7 @@ def test_over_a_budget_that_warns_it_is_requested_and_reported_once(tmp_path: Pa
         it.live(is_over=True)
 
         assert 1 == len(it.look())
-        [alert] = told(heard)
+        [alert] = budget_alerts(heard)
         assert "Retrainings go on" in alert.body
 
 
@@ -101,7 +101,7 @@ def test_within_the_budget_nothing_is_alerted(tmp_path: Path, heard: Heard, monk
     with world(tmp_path / "lake", with_budget(per_month=4.01, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
-    assert [] == told(heard)
+    assert [] == budget_alerts(heard)
 
 
 def test_money_without_prices_blocks_nothing_and_is_reported(
@@ -111,7 +111,7 @@ def test_money_without_prices_blocks_nothing_and_is_reported(
     with world(tmp_path, with_budget(per_month=1, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
-    [alert] = told(heard)
+    [alert] = budget_alerts(heard)
     assert f"{MODEL}: its budget is not checked in {MONTH}" == alert.title
     assert "budget.per_month 1 is not checked: there are no prices. Set ML_ASSETS_PRICES" in alert.body
 
@@ -123,4 +123,4 @@ def test_a_price_table_that_cannot_be_read_blocks_nothing_and_is_reported(
     with world(tmp_path, with_budget(per_month=1, when_exceeded="block")) as one:
         assert 1 == len(drifted(one).look())
 
-    assert "gone.yaml, which cannot be read" in told(heard)[0].body
+    assert "gone.yaml, which cannot be read" in budget_alerts(heard)[0].body

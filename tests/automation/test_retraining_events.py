@@ -99,7 +99,7 @@ class Life:
         loop = read_monitoring(self.it.lake, self.it.model)
         assert loop is not None
         if any(it.is_over for it in AT_DRIFT.find(loop, self.it.model)) and not self.it.look(is_lost=True):
-            assert "It is postponed" in self.it.said
+            assert "It is postponed" in self.it.reason
 
 
 def key_of(record: Retraining) -> str:

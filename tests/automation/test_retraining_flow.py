@@ -49,7 +49,7 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
             instance=whole.instance, asset_selection=list(request.asset_selection), tags=dict(request.tags),
             run_config={**request.run_config, "loggers": {"console": {}}},
         )  # fmt: skip
-        assert result.success, whole.said.getvalue()
+        assert result.success, whole.log.getvalue()
 
         stale = whole.flow._out_of_date(
             {dg.AssetKey([MODEL, stage]): [""] for stage in TRAINING},

@@ -32,7 +32,7 @@ def declared(last: date | None = None) -> Declared:
     return Declared(raw=(raw,))
 
 
-def asked(lake: Path, found: Declared) -> Any:
+def tick(lake: Path, found: Declared) -> Any:
     schedule = daily_landing(found)
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 3, 5, 5, 30, tzinfo=UTC),
@@ -44,7 +44,7 @@ def asked(lake: Path, found: Declared) -> Any:
 def test_each_morning_requests_yesterday_of_each_table_that_has_not_landed_it(tmp_path: Path) -> None:
     put(Lake(str(tmp_path)), frame(1), asset="raw/returns", partition="2026-03-04")
 
-    [request] = asked(tmp_path, declared()).run_requests
+    [request] = tick(tmp_path, declared()).run_requests
 
     assert "daily landing/raw/orders/2026-03-04" == request.run_key
     assert [dg.AssetKey(["raw", "orders"])] == request.asset_selection
@@ -60,7 +60,7 @@ def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_requested_too(t
         put(lake, frame(1), asset="raw/orders", partition=day)
     put(lake, frame(1), asset="raw/returns", partition="2026-03-04")
 
-    requests = asked(tmp_path, declared()).run_requests
+    requests = tick(tmp_path, declared()).run_requests
 
     assert [
         "daily landing/raw/orders/2026-03-01/2026-03-04", "daily landing/raw/orders/2026-03-03 to 2026-03-04",
@@ -69,7 +69,7 @@ def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_requested_too(t
 
 
 def test_days_that_are_not_declared_are_not_requested(tmp_path: Path) -> None:
-    found = asked(tmp_path, declared(last=date(2026, 3, 3)))
+    found = tick(tmp_path, declared(last=date(2026, 3, 3)))
 
     assert [] == found.run_requests
     assert "every raw table has 2026-03-04 (2 tables by day)." == found.skip_message

@@ -83,9 +83,9 @@ def test_a_new_day_is_materialized_by_group_upstream_first(flown_world: World) -
     day = DAYS[4]
     flown_world.land("a", day, "one")
     flown_world.land("b", day, "one")
-    asked = []
+    requested = []
     while requests := flown_world.look():
-        asked += names(requests)
+        requested += names(requests)
         flown_world.launch(requests)
         run_all(flown_world)
 
@@ -95,7 +95,7 @@ def test_a_new_day_is_materialized_by_group_upstream_first(flown_world: World) -
         (["m/performance"], DAYS[3], DAYS[3]),  # a label of the day before may come a day late
         (["m/drift", "m/performance", "m/predictions"], day, day),
         (["m/card"], "", ""),
-    ] == asked
+    ] == requested
 
 
 def test_a_corrected_day_with_equal_content_updates_nothing_downstream(flown_world: World) -> None:
@@ -107,9 +107,9 @@ def test_a_corrected_day_with_equal_content_updates_nothing_downstream(flown_wor
 def test_a_day_that_was_never_predicted_is_not_predicted_because_it_was_corrected(flown_world: World) -> None:
     flown_world.land("b", DAYS[0], "other")
 
-    asked = flown_world.settle()
+    requested = flown_world.settle()
 
-    assert ["updates/tables/2013-01-01", "updates/m/features and labels/2013-01-01"] == asked
+    assert ["updates/tables/2013-01-01", "updates/m/features and labels/2013-01-01"] == requested
 
 
 def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_training_afterwards(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_train
             found.land("a", day, "one")
             found.land("b", day, "one")
 
-        asked = found.settle()
+        requested = found.settle()
         assert [
             f"updates/tables/{DAYS[0]} to {DAYS[3]}",
             f"updates/m/features and labels/{DAYS[0]} to {DAYS[3]}",
-        ] == asked
-        assert "monitoring of m: waits for a champion" in found.said
+        ] == requested
+        assert "monitoring of m: waits for a champion" in found.reason
 
         found.serve()
         assert f"updates/m/monitoring/{FIRST_PREDICTED} to {DAYS[3]}" == found.settle()[0]
@@ -136,10 +136,10 @@ def test_a_damaged_promotion_log_holds_back_its_model_alone_until_it_is_restored
     flown_world.land("a", DAYS[4], "one")
     flown_world.land("b", DAYS[4], "one")
 
-    asked = flown_world.settle()
+    requested = flown_world.settle()
 
-    assert [f"updates/tables/{DAYS[4]}", f"updates/m/features and labels/{DAYS[4]}"] == asked
-    assert "monitoring of m: waits: the promotion log of m is damaged" in flown_world.said
+    assert [f"updates/tables/{DAYS[4]}", f"updates/m/features and labels/{DAYS[4]}"] == requested
+    assert "monitoring of m: waits: the promotion log of m is damaged" in flown_world.reason
     overwrite(flown_world.lake, path, whole)
     assert f"updates/m/monitoring/{DAYS[4]}" in flown_world.settle()
 
@@ -176,7 +176,7 @@ def test_a_change_before_the_look_back_is_reported_and_updates_nothing(tmp_path:
         found.land("b", DAYS[1], "one")
 
         assert [] == found.look()
-        assert "raw/b changed for 2013-01-02, which is before the newest 2 days" in found.said
+        assert "raw/b changed for 2013-01-02, which is before the newest 2 days" in found.reason
 
 
 # ---------------------------------------------------------------- what waits
@@ -189,29 +189,29 @@ def test_a_day_waits_for_all_of_its_sources_and_names_the_missing_ones(flown_wor
     assert [(["tables/x"], DAYS[4], DAYS[4])] == names(requests)
     flown_world.launch(requests)
     flown_world.settle()
-    assert f"tables ({DAYS[4]}): waits for raw/b of {DAYS[4]}, which is missing" in flown_world.said
-    assert f"raw/b: no day after {DAYS[3]} has landed." in flown_world.said
+    assert f"tables ({DAYS[4]}): waits for raw/b of {DAYS[4]}, which is missing" in flown_world.reason
+    assert f"raw/b: no day after {DAYS[3]} has landed." in flown_world.reason
 
 
 def test_waiting_days_are_reported_by_the_source_that_has_not_landed_them(begun: Path, tmp_path: Path) -> None:
     with world_over(begun, tmp_path) as found:
         found.look(lost=True)
-        assert f"raw/a, raw/b: no day after {DAYS[3]} has landed." in found.said
+        assert f"raw/a, raw/b: no day after {DAYS[3]} has landed." in found.reason
 
         found.land("a", DAYS[6], "one")
         found.land("b", DAYS[6], "one")
         found.settle()
         assert (
             f"tables ({DAYS[4]} to {DAYS[6]}): waits for raw/a of {DAYS[4]} to {DAYS[5]}, which is missing"
-            in found.said
+            in found.reason
         )
 
         found.land("a", DAYS[5], "one")
         found.land("b", DAYS[5], "one")
         found.settle()
         left = f"({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing"
-        assert f"tables {left}" in found.said
-        assert f"monitoring of m {left}" in found.said
+        assert f"tables {left}" in found.reason
+        assert f"monitoring of m {left}" in found.reason
 
 
 def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_they_arrive(flown_world: World) -> None:
@@ -219,17 +219,18 @@ def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_
     for name in "ab":
         flown_world.land(name, DAYS[5], "one")
 
-    asked = flown_world.settle()
-    assert [f"updates/tables/{DAYS[5]}", f"updates/m/features and labels/{DAYS[5]}"] == asked  # x, y and labels
+    requested = flown_world.settle()
+    assert [f"updates/tables/{DAYS[5]}", f"updates/m/features and labels/{DAYS[5]}"] == requested  # x, y and labels
     assert [] == [*flown_world.lake.newest("tables/z", [DAYS[5]]), *flown_world.lake.newest("m/features", [DAYS[5]])]
     assert (
-        f"monitoring of m ({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing" in flown_world.said
+        f"monitoring of m ({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing"
+        in flown_world.reason
     )
 
     graph, lake = flown_world.graph, flown_world.lake
-    told = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)}
-    assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in told
-    assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in told
+    waiting = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)}
+    assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in waiting
+    assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in waiting
 
     for name in "ab":
         flown_world.land(name, DAYS[4], "one")
@@ -288,11 +289,11 @@ def test_the_newest_days_with_data_are_kept_up_to_date(tmp_path: Path) -> None:
             for name in "ab":
                 found.land(name, day, "one")
 
-        asked = found.settle()
+        requested = found.settle()
 
-    assert f"updates/tables/{DAYS[1]}" == asked[0]  # what the two days look back to
-    assert f"updates/m/monitoring/{DAYS[2]} to {DAYS[3]}" in asked
-    assert "a source: no day after" not in found.said
+    assert f"updates/tables/{DAYS[1]}" == requested[0]  # what the two days look back to
+    assert f"updates/m/monitoring/{DAYS[2]} to {DAYS[3]}" in requested
+    assert "a source: no day after" not in found.reason
 
 
 def test_nothing_is_requested_while_a_run_materializes_its_inputs(flown_world: World) -> None:
@@ -303,7 +304,7 @@ def test_nothing_is_requested_while_a_run_materializes_its_inputs(flown_world: W
     flown_world.launch([landing])
 
     assert [] == flown_world.look()
-    assert f"waits for run {flown_world.queue[0].run_id[:8]}, which is queued or in progress" in flown_world.said
+    assert f"waits for run {flown_world.queue[0].run_id[:8]}, which is queued or in progress" in flown_world.reason
 
     run_all(flown_world)
     assert f"updates/tables/{DAYS[3]} to {DAYS[4]}" not in flown_world.settle()[0]
@@ -342,7 +343,7 @@ def test_a_failed_run_is_requested_again_when_its_facts_change_and_not_before(fl
 
     assert [] == flown_world.look()
     assert [] == flown_world.look(lost=True)
-    assert f"run {run.run_id[:8]} was requested on the same facts and its status is FAILURE" in flown_world.said
+    assert f"run {run.run_id[:8]} was requested on the same facts and its status is FAILURE" in flown_world.reason
 
     flown_world.land("b", DAYS[3], "mended")
     assert [["tables/y", "tables/z"]] == [assets for assets, *_ in names(flown_world.look())]
@@ -362,7 +363,7 @@ def test_a_cursor_of_something_else_is_reported_and_counts_as_lost(flown_world: 
     flown_world.cursor = '{"neither": "this"}'
 
     assert [] == flown_world.look()
-    assert "the cursor cannot be read, so everything is checked." in flown_world.said
+    assert "the cursor cannot be read, so everything is checked." in flown_world.reason
 
 
 def test_at_most_so_many_runs_are_requested_at_once_and_the_others_next(
@@ -424,7 +425,7 @@ def test_an_asset_that_is_not_fresh_for_lack_of_data_is_reported_and_not_request
     fail_freshness(flown_world, dg.AssetKey([MODEL, "labels"]))
 
     assert [] == flown_world.look()
-    assert "the freshness of m/labels fails." in flown_world.said
+    assert "the freshness of m/labels fails." in flown_world.reason
 
 
 def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_cause(
@@ -433,7 +434,7 @@ def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_
     with world_over(begun, tmp_path, data_lag_days=3) as found:
         old = f"the data of tables/x is too old: newest day {DAYS[3]}, 4 days behind; at most 3 are allowed."
         assert [] == found.look()
-        assert old in found.said
+        assert old in found.reason
 
         found.land("a", DAYS[4], "one")
         requests = found.look()
@@ -441,7 +442,7 @@ def test_old_data_is_reported_until_a_new_day_arrives_and_is_requested_with_its_
 
         found.launch(requests)
         found.settle()
-        assert "the data of tables/x is old" not in found.said
+        assert "the data of tables/x is old" not in found.reason
 
 
 def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
@@ -499,7 +500,7 @@ def test_under_faults_everything_is_updated_upstream_first_and_nothing_is_reques
             happen(found, *event)
         settle_after_all(found)
 
-        assert {} == left_over(found), found.said
+        assert {} == left_over(found), found.reason
 
 
 def happen(found: World, name: str, *given: str) -> None:
@@ -587,7 +588,7 @@ def test_the_order_of_landing_and_restarts_does_not_change_the_result(
             restart(found, then)
         settle_after_all(found)
 
-        assert in_order == found.versions(), found.said
+        assert in_order == found.versions(), found.reason
 
 
 def restart(found: World, then: str) -> None:
@@ -613,7 +614,7 @@ def settle_after_all(found: World) -> None:
             failed = [
                 run
                 for run in found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-                if f"run {run.run_id[:8]} was requested on the same facts" in found.said
+                if f"run {run.run_id[:8]} was requested on the same facts" in found.reason
             ]
             if not failed:
                 return
@@ -621,7 +622,7 @@ def settle_after_all(found: World) -> None:
             found.queue.append(again)
             found.end(again)
         found.launch(requests)
-    raise AssertionError(f"it never ends: {found.said}")
+    raise AssertionError(f"it never ends: {found.reason}")
 
 
 # ---------------------------------------------------------------- as Dagster evaluates it

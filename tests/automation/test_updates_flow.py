@@ -46,7 +46,7 @@ def without_the_last_day(whole: Project) -> dict[str, str]:
 
 def kept_up(whole: Project) -> list[tuple[list[str], str]]:
     """Run the requests of the sensor until there are none; return the assets and the first day."""
-    asked = []
+    requested = []
     cursor: str | None = None
     repository, job = whole.defs.get_repository_def(), whole.defs.resolve_implicit_global_asset_job_def()
     for _ in range(12):
@@ -61,41 +61,38 @@ def kept_up(whole: Project) -> list[tuple[list[str], str]]:
                 run_config={"loggers": {"console": {}}},
                 raise_on_error=False,
             )
-            assert done.success, whole.said.getvalue()
+            assert done.success, whole.log.getvalue()
             names = sorted(key.path[-1] for key in request.asset_selection or ())
-            asked.append((names, request.tags.get("dagster/asset_partition_range_start", "")))
+            requested.append((names, request.tags.get("dagster/asset_partition_range_start", "")))
         if not found.run_requests:
-            return asked
-    raise AssertionError(f"it never ends: {asked}")
+            return requested
+    raise AssertionError(f"it never ends: {requested}")
 
 
 def test_after_the_run_command_the_sensor_has_nothing_to_request(whole: Project) -> None:
     assert [] == kept_up(whole)
 
 
-def test_a_late_raw_day_updates_everything_from_tables_to_performance_with_equal_results(
-    whole: Project,
-) -> None:
+def test_a_late_raw_day_updates_everything_from_tables_to_performance_with_equal_results(whole: Project) -> None:
     day_before = str(date.fromisoformat(PREDICTED) - timedelta(days=1))
     monitoring = [f"{MODEL}/{stage}" for stage in ("predictions", "drift", "performance")]
-    assert whole.materialize(*monitoring, over=(day_before, day_before)).success, whole.said.getvalue()
+    assert whole.materialize(*monitoring, over=(day_before, day_before)).success, whole.log.getvalue()
     assert [(["card"], "")] == kept_up(whole)
     before = without_the_last_day(whole)
     assert [] == kept_up(whole)
-    assert whole.materialize("raw/flights", "raw/weather", over=(PREDICTED, PREDICTED)).success, whole.said.getvalue()
+    assert whole.materialize("raw/flights", "raw/weather", over=(PREDICTED, PREDICTED)).success, whole.log.getvalue()
 
-    asked = kept_up(whole)
+    requested = kept_up(whole)
 
-    assert {"stg_flights", "stg_weather", "flight_features", "flight_outcomes"} <= {*asked[0][0]}
-    assert [
-        (["features", "labels"], PREDICTED),
-        (["drift", "performance", "predictions"], PREDICTED),
-    ] == asked[1:]  # the card shows them already: they came out as they were
+    assert {"stg_flights", "stg_weather", "flight_features", "flight_outcomes"} <= {*requested[0][0]}
+    assert [(["features", "labels"], PREDICTED), (["drift", "performance", "predictions"], PREDICTED)] == requested[
+        1:
+    ]  # the card shows them already: they came out as they were
     lake = Lake(whole.lake.url)
     again = {name: lake.find(name, PREDICTED).version for name in before}
     assert {name: it for name, it in before.items() if "raw" not in name} == {
         name: it for name, it in again.items() if "raw" not in name
     }
-    said: list[str] = []
-    assert whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), said.append)
-    assert {"tables: up to date", "monitoring: up to date", "card: up to date"} <= {*said}
+    lines: list[str] = []
+    assert whole.flow.run(Span.of(whole.model, as_of=None, first=PREDICTED, last=None), lines.append)
+    assert {"tables: up to date", "monitoring: up to date", "card: up to date"} <= {*lines}

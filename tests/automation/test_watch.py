@@ -65,7 +65,7 @@ def test_no_model_is_trained_against_a_champion_that_is_about_to_be_rolled_back(
         it.live(is_over=True, auc=0.75 - 0.002 * number, former=(first, 0.8))
 
     assert [] == it.look("drift")
-    assert "It is postponed: the champion is worse than the former one and is rolled back first." in it.said
+    assert "It is postponed: the champion is worse than the former one and is rolled back first." in it.reason
     assert [] == it.records()
 
     it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
@@ -81,7 +81,7 @@ def test_a_worse_champion_is_rolled_back_within_the_declared_days_with_a_record_
     first, second = promoted(it)
     worse(it, first, days=4)
     assert [] == it.look("watch")
-    assert "m: Not judged: only 4 days have figures of both" in it.said
+    assert "m: Not judged: only 4 days have figures of both" in it.reason
     worse(it, first, days=1)
     [request] = it.look("watch")
 
@@ -104,7 +104,7 @@ def test_a_worse_champion_is_rolled_back_within_the_declared_days_with_a_record_
     it.serve(second, "reject")
     worse(it, first)
     assert [] == it.look("watch", is_lost=True)
-    assert "m: no new champion to watch" == it.said
+    assert "m: no new champion to watch" == it.reason
 
 
 def test_after_a_champion_was_rolled_back_the_cool_down_is_doubled(it: World) -> None:
@@ -114,12 +114,12 @@ def test_after_a_champion_was_rolled_back_the_cool_down_is_doubled(it: World) ->
     it.end()
     first, _ = promoted(it)
     it.serve(first, "rollback")
-    asked = []
+    requested = []
     for _ in range(4):
         day = it.live(is_over=True)
-        asked += [day] * len(it.look())
+        requested += [day] * len(it.look())
 
-    assert [it.records()[0].as_of + timedelta(days=4)] == asked
+    assert [it.records()[0].as_of + timedelta(days=4)] == requested
 
 
 def test_after_a_model_that_a_person_trained_was_rolled_back_the_cool_down_counts_from_then(it: World) -> None:
@@ -129,16 +129,16 @@ def test_after_a_model_that_a_person_trained_was_rolled_back_the_cool_down_count
     worse(it, first)
     taken_back = it.day - timedelta(days=1)
     it.serve(first, "rollback")
-    asked, said = [], []
+    requested, reasons = [], []
     for _ in range(5):
         day = it.live(is_over=True)
-        asked += [day] * len(it.look())
-        said.append(it.said)
+        requested += [day] * len(it.look())
+        reasons.append(it.reason)
 
-    assert [taken_back + timedelta(days=4)] == asked
+    assert [taken_back + timedelta(days=4)] == requested
     assert (
-        f"It is postponed until {asked[0]}: a champion was rolled back on {taken_back}, and the cool-down is 4 days"
-        in said[0]
+        f"It is postponed until {requested[0]}: a champion was rolled back on {taken_back}, and the cool-down is 4 days"
+        in reasons[0]
     )
 
 
@@ -149,7 +149,7 @@ def test_a_champion_that_a_person_promoted_again_is_not_rolled_back_on_the_same_
     it.serve(second)
 
     assert [] == it.look("watch")
-    assert "m: no new champion to watch" == it.said
+    assert "m: no new champion to watch" == it.reason
 
 
 def test_an_equal_champion_remains_and_is_reported_as_settled(it: World) -> None:
@@ -158,7 +158,7 @@ def test_an_equal_champion_remains_and_is_reported_as_settled(it: World) -> None
         it.live(auc=0.8 + 0.001 * (number % 3), former=(first, 0.8))
 
     assert [] == it.look("watch")
-    assert "Over 7 days (2013-03-01 to 2013-03-07)" in it.said
+    assert "Over 7 days (2013-03-01 to 2013-03-07)" in it.reason
 
 
 # ---------------------------------------------------------------- once, and in the end
@@ -174,11 +174,11 @@ def test_a_rollback_is_requested_once_and_again_after_a_failed_run_up_to_a_limit
         it.launch([request], "watch")
         assert [] == it.look("watch", is_lost=True)
         assert [] == it.look("watch")
-        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} is rolling it back.")
+        assert it.reason.endswith(f" Run {it.under_way()[0].run_id[:8]} is rolling it back.")
         it.end(well=False)
 
     assert [] == it.look("watch")
-    assert "3 runs failed to roll it back; read their errors, then: ml-assets rollback m --why REASON" in it.said
+    assert "3 runs failed to roll it back; read their errors, then: ml-assets rollback m --why REASON" in it.reason
 
 
 def test_where_another_decided_in_between_nothing_is_rolled_back(it: World, plan_of: PlanOf) -> None:
@@ -227,9 +227,9 @@ def test_a_model_with_a_damaged_report_is_checked_again_after_a_tick_in_which_an
         [path] = (tmp_path / "lake" / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summaries.json")
         whole = path.read_bytes()
         path.write_text("{}")
-        asked = damaged.look("watch")
-        assert ["take_back/n/2/1"] == [it.run_key for it in asked]
-        damaged.launch(asked, "watch")
+        requested = damaged.look("watch")
+        assert ["take_back/n/2/1"] == [it.run_key for it in requested]
+        damaged.launch(requested, "watch")
         path.write_bytes(whole)
 
         assert ["take_back/m/2/1"] == [it.run_key for it in damaged.look("watch")]
@@ -279,8 +279,10 @@ def test_the_drill_scores_the_newest_day_with_the_former_champion_and_writes_not
 
     assert result.success, failure(result)
     [output] = [event for event in result.all_node_events if event.event_type_value == "STEP_OUTPUT"]
-    told = output.step_output_data.metadata
-    assert (first, "2013-03-02", 5) == tuple(told[name].value for name in ("would be champion", "day", "rows scored"))
+    metadata = output.step_output_data.metadata
+    assert (first, "2013-03-02", 5) == tuple(
+        metadata[name].value for name in ("would be champion", "day", "rows scored")
+    )
     assert 3 == len(it.log().entries())
 
 

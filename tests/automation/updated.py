@@ -111,7 +111,7 @@ class World:
         self.digits = digits
         self.allow_gaps = allow_gaps
         self.cursor: str | None = None
-        self.said = ""
+        self.reason = ""
         self.queue: list[dg.DagsterRun] = []
         self.deploy()
 
@@ -151,7 +151,7 @@ class World:
         )
         found = tick(context, self.declared, self.lake, self.alerts, yesterday=YESTERDAY)
         self.cursor = found.cursor
-        self.said = found.skip_reason.skip_message if found.skip_reason else ""
+        self.reason = found.skip_reason.skip_message if found.skip_reason else ""
         return [*(found.run_requests or ())]
 
     def launch(self, requests: Sequence[dg.RunRequest]) -> None:
@@ -180,16 +180,16 @@ class World:
 
     def settle(self) -> list[str]:
         """Tick and run all requests until there are none; return them."""
-        asked: list[str] = []
+        requested: list[str] = []
         for _ in range(40):
             for run in [*self.queue]:
                 self.end(run)
             requests = self.look()
-            if not requests and "checked at the next ticks" not in self.said:
-                return asked
-            asked += [str(request.run_key).rsplit("/", 1)[0] for request in requests]
+            if not requests and "checked at the next ticks" not in self.reason:
+                return requested
+            requested += [str(request.run_key).rsplit("/", 1)[0] for request in requests]
             self.launch(requests)
-        raise AssertionError(f"it never ends: {asked}")
+        raise AssertionError(f"it never ends: {requested}")
 
     def stale(self) -> dict[dg.AssetKey, dict[str, Any]]:
         """Return all that is out of date, by an own look at everything."""

@@ -25,15 +25,15 @@ def test_every_dependency_is_checked(manifest: Mapping[str, object], capsys: pyt
 
     code = main(["doctor", "--json"])
 
-    said = capsys.readouterr()
-    answer = json.loads(said.out)
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
     states = {one["check"]: one["state"] for one in answer["findings"]}
     assert {"settings", "lake create", "lake", "clock", "order", "warehouse", "dagster"} <= {
         check for check, state in states.items() if state == "ok"
     }
     assert {"distributions", "disk", "memory"} <= set(states)
     assert (code == 0) == answer["is_healthy"]
-    assert "checking settings, distributions, " in said.err
+    assert "checking settings, distributions, " in printed.err
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("not checked", 0), ("wrong", 1)])
@@ -46,9 +46,9 @@ def test_the_exit_code_shows_whether_something_is_wrong(
 
     assert code == main(["doctor"])
 
-    said = capsys.readouterr().out
-    assert said.startswith(f"{state:<11} lake: it said ***.\n")
-    assert ("fix: Ask." in said) == (state != "ok")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{state:<11} lake: it said ***.\n")
+    assert ("fix: Ask." in printed) == (state != "ok")
 
 
 def test_doctor_runs_even_if_production_settings_are_missing(
@@ -59,6 +59,6 @@ def test_doctor_runs_even_if_production_settings_are_missing(
 
     assert 1 == main(["doctor"])
 
-    said = capsys.readouterr().out
-    assert "wrong       settings: ML_ASSETS_LAKE is not set" in said
-    assert " lake: " not in said
+    printed = capsys.readouterr().out
+    assert "wrong       settings: ML_ASSETS_LAKE is not set" in printed
+    assert " lake: " not in printed

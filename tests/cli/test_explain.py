@@ -85,7 +85,7 @@ def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(it: World,
     assert "  sees            Performance is not judged: none of 6 days has enough labels." in text
     assert 2 == text.count("  decides         cannot judge, so it requests nothing")
     assert [] == it.look("drift") == it.look("performance")
-    assert "Drift is not judged" in it.said or "Performance is not judged" in it.said
+    assert "Drift is not judged" in it.reason or "Performance is not judged" in it.reason
 
 
 def test_drift_that_requests_a_retraining_is_reported_with_what_postpones_it(it: World, command: Command) -> None:

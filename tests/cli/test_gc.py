@@ -50,16 +50,16 @@ def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
 
     assert 0 == main(["gc"])
 
-    said = capsys.readouterr()
-    lines = [line.split() for line in said.out.splitlines()]
+    printed = capsys.readouterr()
+    lines = [line.split() for line in printed.out.splitlines()]
     assert ["asset", "kept", "size", "removed", "size", "main", "reason", "for", "keeping"] == lines[0]
     model = next(line for line in lines if line[0] == "flight_delay/model")
     assert ["1", "1"] == [model[1], model[4]]
     why = f"champion {champion['model'].version[:12]} of flight_delay, {ago(299):%Y-%m-%d} (entry 1), serving (1 of 1)"
     assert why == " ".join(model[7:])
     assert "left-overs" == lines[-2][0]
-    assert said.out.endswith("would be freed; nothing was removed. Run it with --yes to remove it.\n")
-    assert "reading all manifests" in said.err
+    assert printed.out.endswith("would be freed; nothing was removed. Run it with --yes to remove it.\n")
+    assert "reading all manifests" in printed.err
     assert before == files_of(lake)
 
 
@@ -129,9 +129,9 @@ def test_with_yes_gc_removes_and_reports_what_it_removed(lake: Lake, capsys: pyt
 
     assert 0 == main(["gc", "--yes"])
 
-    said = capsys.readouterr()
-    assert "freed, 5 folders removed; the manifests of what is gone are under removed/\n" in said.out
-    assert "4 are not" in said.err
+    printed = capsys.readouterr()
+    assert "freed, 5 folders removed; the manifests of what is gone are under removed/\n" in printed.out
+    assert "4 are not" in printed.err
     assert [champion["model"]] == lake.versions("flight_delay/model")[""]
     assert 0 == main(["gc", "--yes"])
     assert "0 B freed" in capsys.readouterr().out
@@ -177,17 +177,17 @@ def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.
     assert 0 == main(["gc", "--yes"])
     capsys.readouterr()
 
-    for asked, said in (
+    for arguments, printed in (
         (["raw/flight"], f"there is no 'raw/flight' in {lake.url} (did you mean 'raw/flights'?)"),
         (["raw/flights@ffff"], "raw/flights has no version that starts with 'ffff'"),
         (["raw/flights", "--partition", "1999-01-01"], f"there is no raw/flights[1999-01-01] in {lake.url}"),
         ([f"{old.asset}@{old.version}"], f"{old} was removed by gc on "),
     ):
-        assert 1 == main(["gc", "--explain", *asked])
-        assert capsys.readouterr().out.startswith(said)
-        assert 1 == main(["gc", "--explain", *asked, "--json"])
+        assert 1 == main(["gc", "--explain", *arguments])
+        assert capsys.readouterr().out.startswith(printed)
+        assert 1 == main(["gc", "--explain", *arguments, "--json"])
         answer = json.loads(capsys.readouterr().out)
-        assert (asked[0], True) == (answer["artifact"], answer["problem"].startswith(said))
+        assert (arguments[0], True) == (answer["artifact"], answer["problem"].startswith(printed))
 
 
 def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +198,8 @@ def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.Capt
 
     newest_manifest(lake, champion["raw"]).write_text("{}")
     assert 1 == main(["gc"])
-    said = capsys.readouterr()
-    assert ("", True) == (said.out, ".json is not a manifest" in said.err)
+    printed = capsys.readouterr()
+    assert ("", True) == (printed.out, ".json is not a manifest" in printed.err)
 
 
 @pytest.mark.parametrize(

@@ -408,7 +408,7 @@ def test_after_a_rollback_predictions_are_out_of_date_and_computed_by_the_curren
         def monitored() -> tuple[list[str], list[str]]:
             lines: list[str] = []
             span = Span.of(whole.model, as_of=None, first=day, last=None)
-            assert whole.flow._groups({"monitoring": wanted}, span, lines.append), whole.said.getvalue()
+            assert whole.flow._groups({"monitoring": wanted}, span, lines.append), whole.log.getvalue()
             scored: pl.DataFrame = there.get(there.find(f"{MODEL}/predictions", day), pl.DataFrame)
             return lines, scored["model_version"].unique().to_list()
 

@@ -167,7 +167,7 @@ def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(
         def landed() -> list[str]:
             lines: list[str] = []
             span = Span(date(2013, 1, 2), date(2013, 1, 1), date(2013, 1, 2))
-            assert whole.flow._groups({"raw": {key: days}}, span, lines.append), whole.said.getvalue()
+            assert whole.flow._groups({"raw": {key: days}}, span, lines.append), whole.log.getvalue()
             return lines
 
         assert ["raw: weather over 2013-01-01 to 2013-01-02"] == landed()

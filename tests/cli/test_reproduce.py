@@ -132,10 +132,10 @@ def test_changed_parameters_are_named_and_another_model_ends_with_1(
 def test_the_code_of_the_original_commit_is_used_unless_the_current_code_is_requested(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Any, ...]] = []
+    requested: list[tuple[Any, ...]] = []
 
     def run_at(commit: str | None, command: list[str], **options: Any) -> int:
-        asked.append((commit, command, options["lake"], options["was_dirty"]))
+        requested.append((commit, command, options["lake"], options["was_dirty"]))
         return 1
 
     monkeypatch.setattr(retraining, "run_original_code", run_at)
@@ -144,7 +144,7 @@ def test_the_code_of_the_original_commit_is_used_unless_the_current_code_is_requ
     assert 1 == main(["reproduce", MODEL, "--json"])
 
     wanted = ["reproduce", f"{MODEL}@{champion(lake).version}", "--from", "training_set", "--code", "current", "--json"]
-    assert [("c" * 40, wanted, lake.url, True)] == asked
+    assert [("c" * 40, wanted, lake.url, True)] == requested
     assert [] == verdicts(lake)
 
 

@@ -24,10 +24,7 @@ def trained_on(lake: Lake, **training: JsonValue) -> None:
 
 
 def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_reported_as_such(
-    lake: Lake,
-    declare: Declare,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    lake: Lake, declare: Declare, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained_on(lake, device="cuda")
     declare(flights_declared(seed=99))  # simulates a GPU, which gives another model each time
@@ -40,11 +37,7 @@ def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_reported
     assert f"{MODEL}@{champion(lake).version[:12]} reproduced within a tolerance, from the inputs" in text
     assert "trained on device 'cuda', which never results in identical bytes: roc_auc within day is 0." in text
     assert verdict.closeness is not None
-    assert (False, True, "roc_auc within day") == (
-        verdict.is_equal,
-        verdict.is_reproduced,
-        verdict.closeness.metric,
-    )
+    assert (False, True, "roc_auc within day") == (verdict.is_equal, verdict.is_reproduced, verdict.closeness.metric)
     assert verdict.closeness.original != verdict.closeness.reproduced
 
     monkeypatch.setattr("ml_assets.provenance.reproduction.TOLERANCE", 0.0)
@@ -60,12 +53,12 @@ def test_a_model_of_a_search_by_several_workers_is_reproduced_byte_for_byte_from
     declare(several)
     with project(LakeResource(url=lake.url), several, manifest=manifest) as whole:
         done = whole.materialize(f"{MODEL}/tuning", f"{MODEL}/model")
-        assert done.success, whole.said.getvalue()
-        said = whole.said.getvalue()
+        assert done.success, whole.log.getvalue()
+        log = whole.log.getvalue()
     tuning = lake.manifest(lake.find(f"{MODEL}/tuning"))
     made = lake.find(f"{MODEL}/model").version
 
-    assert "trial 3 of 3, best roc_auc so far 0." in said
+    assert "trial 3 of 3, best roc_auc so far 0." in log
     assert 2 == tuning.parameters["workers"]
     assert [3] == [file.rows for file in tuning.files if file.name == "trials.parquet"]
     assert {f"{MODEL}/training_set", f"{MODEL}/importances"} == {ref.asset for ref in tuning.inputs}

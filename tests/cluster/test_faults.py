@@ -90,9 +90,9 @@ class Deployment:
 
     def ended(self, run_id: str) -> tuple[bool, list[ServerEvent]]:
         """Wait for a run, and return whether it succeeded, and its events."""
-        *told, end = self.server.follow(run_id)
+        *events, end = self.server.follow(run_id)
         assert isinstance(end, bool)
-        return end, [it for it in told if isinstance(it, ServerEvent)]
+        return end, [it for it in events if isinstance(it, ServerEvent)]
 
     def version(self) -> str:
         """Return the version of the model that was trained last."""
@@ -107,8 +107,8 @@ def it() -> Deployment:
 @pytest.fixture(scope="module")
 def undisturbed(it: Deployment) -> str:
     """The model of an undisturbed training."""
-    is_well, told = it.ended(it.launch())
-    assert is_well, told[-1]
+    is_well, events = it.ended(it.launch())
+    assert is_well, events[-1]
     return it.version()
 
 
@@ -126,10 +126,10 @@ def test_a_step_whose_pod_is_evicted_is_retried_and_gives_the_same_model(
 ) -> None:
     take(it, it.step_pod(run, "tuning"))
 
-    is_well, told = it.ended(run)
+    is_well, events = it.ended(run)
 
     assert is_well
-    assert [f"{it.model}__tuning"] == [one.step for one in told if one.kind == "ExecutionStepUpForRetryEvent"]
+    assert [f"{it.model}__tuning"] == [one.step for one in events if one.kind == "ExecutionStepUpForRetryEvent"]
     assert undisturbed == it.version()
 
 

@@ -15,7 +15,7 @@ from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from tests.builders import dated
-from tests.event_logs import KEY, run_all, told
+from tests.event_logs import KEY, log_answers, run_all
 
 
 def instance_with(storage: type[SqliteEventLogStorage], folder: Path) -> dg.DagsterInstance:
@@ -38,11 +38,11 @@ def answers_of(storage: type[SqliteEventLogStorage], folder: Path, patch: pytest
     with instance_with(storage, folder) as instance:
         assert type(instance.event_log_storage) is storage
         runs = run_all(instance)
-        answers = told(instance, runs)
+        answers = log_answers(instance, runs)
         fresh = SqliteEventLogStorage(str(folder / "history"))
         fresh.register_instance(instance)
         patch.setattr(instance, "_event_storage", fresh)
-        assert answers == told(instance, runs)
+        assert answers == log_answers(instance, runs)
     return answers
 
 
@@ -99,7 +99,7 @@ def test_a_step_with_tables_that_read_each_other_finds_the_version_of_their_last
             resources={"io_manager": LakeIOManager(lake=lake)},
             tags=range_tags(["2013-01-01", "2013-01-03"]),
         )
-        said = [entry.user_message for entry in instance.all_logs(result.run_id)]
+        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
 
     assert result.success
-    assert not [text for text in said if "mismatch" in text]
+    assert not [text for text in messages if "mismatch" in text]

@@ -148,12 +148,12 @@ def test_looking_into_many_folders_takes_few_requests(
     days = [f"day-{number:03d}" for number in range(40)]
     for day in days:
         put(lake, f"table/{day}/data")
-    asked = requests_of(lake, monkeypatch)
+    requested = requests_of(lake, monkeypatch)
 
     found = lake.list_each([lake.path("table", day) for day in days])
 
     assert [["data"]] * 40 == [[*them] for them in found.values()]
-    assert ["list_objects_v2"] == asked
+    assert ["list_objects_v2"] == requested
 
 
 # ---------------------------------------------------------------- copies on this machine
@@ -161,22 +161,22 @@ def test_looking_into_many_folders_takes_few_requests(
 
 def requests_of(lake: Objects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that fills with the names of the requests that a lake makes."""
-    asked: list[str] = []
+    requested: list[str] = []
     once = type(lake.fs).once
 
     async def noted(fs: Any, method: str, **request: Any) -> Any:
-        asked.append(method)
+        requested.append(method)
         return await once(fs, method, **request)
 
     listed = type(lake.fs).request
 
     async def listing(fs: Any, method: str, *more: Any, **request: Any) -> Any:
-        asked.append(method)
+        requested.append(method)
         return await listed(fs, method, *more, **request)
 
     monkeypatch.setattr(type(lake.fs), "once", noted)
     monkeypatch.setattr(type(lake.fs), "request", listing)
-    return asked
+    return requested
 
 
 def known(lake: Objects, path: str) -> Stat:
@@ -192,16 +192,16 @@ def test_objects_written_or_read_here_are_not_fetched_again(
     written, created = put(lake, "a/data", b"written"), lake.path("a", "manifest")
     lake.create(created, b"created")
     listed = lake.list_each([lake.path("a")])[lake.path("a")]
-    asked = requests_of(lake, monkeypatch)
+    requested = requests_of(lake, monkeypatch)
 
     assert b"written" == lake.read(written, known=listed["data"])
     with lake.opened(created, known=listed["manifest"]) as file:
         assert b"created" == file.read()
-    assert not asked
+    assert not requested
 
     monkeypatch.setattr("ml_assets.lake.s3.COPIES", Copies())
     assert [b"written"] * 2 == [lake.read(written, known=listed["data"]) for _ in range(2)]
-    assert ["get_object"] == asked
+    assert ["get_object"] == requested
 
 
 def test_an_object_that_has_changed_is_fetched_again(s3: Callable[[str], Mapping[str, Any]]) -> None:
@@ -254,10 +254,10 @@ def test_copies_that_cannot_be_cached_are_reported_once_and_not_needed(
 
 
 def test_copies_are_removed_with_the_process_and_not_with_its_children(tmp_path: Path) -> None:
-    said = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True).stdout.split()
+    printed = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True).stdout.split()
 
-    assert ["True", "True"] == said[1:]
-    assert not Path(said[0]).exists()
+    assert ["True", "True"] == printed[1:]
+    assert not Path(printed[0]).exists()
 
 
 FORKING = """

@@ -136,9 +136,7 @@ def test_a_publication_costs_one_object_more_an_artifact_and_one_listing(
         assert 1 == sum(line.startswith("GET") and "prefix=lake/order/" in unquote(line) for line in proxy.requests)
 
 
-def test_the_order_is_read_only_for_partitions_with_several_versions(
-    s3: Callable[[str], Mapping[str, Any]],
-) -> None:
+def test_the_order_is_read_only_for_partitions_with_several_versions(s3: Callable[[str], Mapping[str, Any]]) -> None:
     options = dict(s3(f"looked-up-{os.getpid()}"))
     keys = [str(day) for day in days(DAY, 40)]
     writer = Lake(f"s3://looked-up-{os.getpid()}/lake", options)
@@ -336,10 +334,10 @@ def test_a_manifest_under_the_name_of_another_publication_is_not_used(folder: La
 def test_a_record_contains_version_manifest_and_run(folder: Lake) -> None:
     made = put(folder, frame(1), run_id="a run")
 
-    said = json.loads(Path(folder.path("order", ASSET, "000001.json")).read_text())
+    record = json.loads(Path(folder.path("order", ASSET, "000001.json")).read_text())
 
-    assert (1, made.version, "a run") == (said["number"], said["version"], said["run_id"])
-    assert newest_manifest(folder, made.ref).name == said["manifest"]
+    assert (1, made.version, "a run") == (record["number"], record["version"], record["run_id"])
+    assert newest_manifest(folder, made.ref).name == record["manifest"]
 
 
 # ---------------------------------------------------------------- all of it

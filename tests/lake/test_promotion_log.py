@@ -100,7 +100,7 @@ def test_of_fifty_concurrent_promotions_one_wins_each_number_and_the_others_lear
 
     def promoter(name: int) -> list[int | str]:
         own = log(Lake(lake.url, lake.options))
-        told: list[int | str] = []
+        results: list[int | str] = []
         for _ in range(rounds):
             start.wait()
             last = own.last()
@@ -109,18 +109,18 @@ def test_of_fifty_concurrent_promotions_one_wins_each_number_and_the_others_lear
             try:
                 own.append(entry(number, decided_by=f"<{name}>", champion=f"{name:032x}"), number=number)
             except PromotionConflictError as error:
-                told.append(str(error))
+                results.append(str(error))
             else:
-                told.append(number)
-        return told
+                results.append(number)
+        return results
 
     with ThreadPoolExecutor(PROMOTERS) as pool:
-        told = [*pool.map(promoter, range(PROMOTERS))]
+        results = [*pool.map(promoter, range(PROMOTERS))]
 
     entries = log(lake).entries()
     assert [*range(1, rounds + 1)] == [it.number for it in entries]
     for number, it in enumerate(entries, start=1):
-        answers = [one[number - 1] for one in told]
+        answers = [one[number - 1] for one in results]
         winners = [name for name, answer in enumerate(answers) if answer == number]
         assert [it.decided_by] == [f"<{name}>" for name in winners]
         losers = [answer for answer in answers if answer != number]

@@ -65,20 +65,17 @@ def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"{", "is not the record of a retraining as it was written: it was cut off or edited"),
-        (
-            seal(record(number=2)),
-            "is the record of retrainings/m/2013-10-31.02.json; move it back there",
-        ),
+        (seal(record(number=2)), "is the record of retrainings/m/2013-10-31.02.json; move it back there"),
     ],
 )
-def test_an_invalid_record_is_named(log: RetrainingLog, data: bytes, said: str) -> None:
+def test_an_invalid_record_is_named(log: RetrainingLog, data: bytes, message: str) -> None:
     log.claim(record())
     overwrite(log.lake, log.lake.path("retrainings", "m", "2013-10-31.01.json"), data)
 
-    with pytest.raises(CorruptArtifactError, match=f"2013-10-31.01.json {said}"):
+    with pytest.raises(CorruptArtifactError, match=f"2013-10-31.01.json {message}"):
         log.newest(1)
 
 

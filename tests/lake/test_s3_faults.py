@@ -339,16 +339,16 @@ def test_no_error_and_no_trace_holds_a_credential(faulty: tuple[FaultyS3, Object
     secrets = {"access_key_id": "AKIAWHOEVER", "secret_access_key": "s3cr3t-s3cr3t", "session_token": "t0k3n-t0k3n"}
     rest = {name: value for name, value in lake.options.items() if name not in {"key", "secret"}}
     theirs = Objects(lake.url, {**rest, **secrets, "attempts": 2})
-    said = [repr(theirs), repr(theirs.access), str(theirs.access)]
+    texts = [repr(theirs), repr(theirs.access), str(theirs.access)]
     for kind in ("403", "expired", "elsewhere", "500", "reset"):
         for operation in OPERATIONS.values():
             proxy.plan("", *[kind] * 20)  # aiohttp sends some again by itself
             with pytest.raises(LakeError) as caught:
                 operation(theirs)
-            said += traceback.format_exception(caught.value)
+            texts += traceback.format_exception(caught.value)
             proxy.forget()
 
-    assert [] == [text for text in said if any(secret in text for secret in secrets.values())]
+    assert [] == [text for text in texts if any(secret in text for secret in secrets.values())]
 
 
 def test_explicit_settings_equal_those_of_s3fs(s3: S3) -> None:

@@ -251,24 +251,24 @@ def test_an_asset_of_no_step_is_reported_with_the_assets_of_the_run(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda fields: sealed(fields)[:-9], r"runs/run-1/orders/0\.json is not the record of a step as it was"),
+        (lambda fields: json.dumps(fields).encode(), r"is not the record of a step as it was written: it was cut off"),
         (
-            lambda said: sealed(said)[:-9],
-            r"runs/run-1/orders/0\.json is not the record of a step as it was",
+            lambda fields: sealed(fields | {"step": "../up"}),
+            r"is not the record of a step \(step: .*is not a name inside",
         ),
+        (lambda fields: sealed(fields | {"partitions": ["/etc", "x"]}), r"partitions\.0: .*is not a name inside"),
+        (lambda fields: sealed(fields | {"more": 1}), r"more: Extra inputs are not permitted"),
         (
-            lambda said: json.dumps(said).encode(),
-            r"is not the record of a step as it was written: it was cut off",
-        ),
-        (lambda said: sealed(said | {"step": "../up"}), r"is not the record of a step \(step: .*is not a name inside"),
-        (lambda said: sealed(said | {"partitions": ["/etc", "x"]}), r"partitions\.0: .*is not a name inside"),
-        (lambda said: sealed(said | {"more": 1}), r"more: Extra inputs are not permitted"),
-        (
-            lambda said: sealed(said | {"run_id": "run-2"}),
+            lambda fields: sealed(fields | {"run_id": "run-2"}),
             r"is the record of a step orders, attempt 0 of run run-2;",
         ),
-        (lambda said: sealed(said | {"step": "shops"}), r"is the record of a step shops, attempt 0 of run run-1; exp"),
         (
-            lambda said: sealed(said | {"retry_number": 3}),
+            lambda fields: sealed(fields | {"step": "shops"}),
+            r"is the record of a step shops, attempt 0 of run run-1; exp",
+        ),
+        (
+            lambda fields: sealed(fields | {"retry_number": 3}),
             r"is the record of a step orders, attempt 3 of run run-1;",
         ),
     ],

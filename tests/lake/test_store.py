@@ -367,14 +367,14 @@ def test_polars_gets_the_options_that_fsspec_got() -> None:
         "key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:9", "client_kwargs": {"region_name": "eu-west-1"},
     }  # fmt: skip
 
-    told = {
+    expected = {
         "aws_access_key_id": "k",
         "aws_secret_access_key": "s",
         "aws_region": "eu-west-1",
         "aws_endpoint_url": "http://127.0.0.1:9",
         "aws_allow_http": "true",
     }
-    assert told.items() <= (Lake("s3://bucket/lake", options).polars_options() or {}).items()
+    assert expected.items() <= (Lake("s3://bucket/lake", options).polars_options() or {}).items()
     assert Lake("/somewhere").polars_options() is None
 
 

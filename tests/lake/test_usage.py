@@ -47,10 +47,10 @@ def test_usage_reported_by_another_process_counts_as_a_childs() -> None:
     before = meter.take()
     note_child(cpu_seconds=7.0, peak_bytes=10**12)
 
-    told = meter.take()
+    used = meter.take()
 
-    assert 7.0 <= (told.cpu_seconds or 0) < 8.0
-    assert (told.peak_memory_bytes or 0) >= 10**12 > (before.peak_memory_bytes or 0)
+    assert 7.0 <= (used.cpu_seconds or 0) < 8.0
+    assert (used.peak_memory_bytes or 0) >= 10**12 > (before.peak_memory_bytes or 0)
     meter = Meter()
     assert (meter.take().peak_memory_bytes or 0) < 10**12
 

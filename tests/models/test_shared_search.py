@@ -28,7 +28,7 @@ def test_a_search_survives_a_worker_that_is_killed_during_a_trial(
 
     trials = result.trials
     assert 3 == len(found.commands)
-    assert "was ended by SIGKILL. It is retried unchanged, retry 1 of 2." in found.said[0]
+    assert "was ended by SIGKILL. It is retried unchanged, retry 1 of 2." in found.warnings[0]
     assert [0, 1, 2, 3] == trials["trial"].to_list()
     assert {name: DEFAULTS[name] for name in SPACE if name in trials.columns} == trials.select(
         [name for name in SPACE if name in trials.columns]

@@ -37,12 +37,12 @@ def made(tmp_path: Path, *, table: bool, model: bool, absent: str) -> dict[str, 
 
 
 def test_a_run_is_rejected_before_it_begins_with_the_days_that_have_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         made(tmp_path, table=False, model=False, absent=DAYS[2])
 
     own = f"m/features of {DAYS[2]} to {DAYS[3]}, m/labels of {DAYS[2]}"
-    assert f"raw/a of {DAYS[2]} has no file, so {own} cannot be materialized." in str(told.value)
-    assert "declare `allow_gaps: true` for tables/z, model m." in str(told.value)
+    assert f"raw/a of {DAYS[2]} has no file, so {own} cannot be materialized." in str(caught.value)
+    assert "declare `allow_gaps: true` for tables/z, model m." in str(caught.value)
     with pytest.raises(DataError, match="`allow_gaps: true` for tables/z, model m"):
         made(tmp_path, table=False, model=True, absent=DAYS[2])
     with pytest.raises(DataError, match="`allow_gaps: true` for model m"):

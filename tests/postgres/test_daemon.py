@@ -59,7 +59,7 @@ def test_the_queue_runs_what_a_sensor_and_a_schedule_request(instance: dg.Dagste
         for later in (0, 61):
             list(launch_scheduled_runs(context, LOG, now + timedelta(seconds=later), {}))
         list(execute_sensor_iteration(context, LOG, None, None))
-        asked = {
+        requested = {
             run.tags.get("dagster/sensor_name") or run.tags.get("dagster/schedule_name") for run in instance.get_runs()
         }
         waiting = []
@@ -67,7 +67,7 @@ def test_the_queue_runs_what_a_sensor_and_a_schedule_request(instance: dg.Dagste
             list(QueuedRunCoordinatorDaemon(interval_seconds=1).run_iteration(context))
             waiting.append(instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])))
 
-    assert {"arrivals", "each_minute"} == asked
+    assert {"arrivals", "each_minute"} == requested
     assert [1, 0] == waiting  # the pool has room for one
     assert [dg.DagsterRunStatus.SUCCESS] * 2 == [run.status for run in instance.get_runs()]
     assert versions(instance) == {f"2013-01-0{n}": f"of 2013-01-0{n}" for n in range(1, 5)}

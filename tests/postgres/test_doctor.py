@@ -40,9 +40,9 @@ def used(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_a_database_in_use_is_reported(used: Mapping[str, Any], tmp_path: Path) -> None:
-    told = found(tmp_path, used)
+    result = found(tmp_path, used)
 
-    assert {"dagster": "ok", "migrations": "ok", "daemon": "warning"} == {name: it.state for name, it in told.items()}
+    assert {"dagster": "ok", "migrations": "ok", "daemon": "warning"} == {name: it.state for name, it in result.items()}
 
 
 def test_tables_of_another_dagster_are_reported(postgres: Server, tmp_path: Path) -> None:
@@ -50,15 +50,15 @@ def test_tables_of_another_dagster_are_reported(postgres: Server, tmp_path: Path
     with instance_over(database, tmp_path / "used"):
         run(database, "UPDATE alembic_version SET version_num = '567bc23fd1ac'")
 
-    told = found(tmp_path, database)["migrations"]
+    result = found(tmp_path, database)["migrations"]
 
-    assert "wrong" == told.state
-    assert "dagster instance migrate" in told.fix
+    assert "wrong" == result.state
+    assert "dagster instance migrate" in result.fix
 
 
 def test_a_wrong_password_is_reported_and_not_shown(used: Mapping[str, Any], tmp_path: Path) -> None:
-    told = found(tmp_path, {**used, "password": "open-sesame"})["dagster"]
+    result = found(tmp_path, {**used, "password": "open-sesame"})["dagster"]
 
-    assert "wrong" == told.state
-    assert "password authentication failed" in told.text
-    assert "open-sesame" not in f"{told}"
+    assert "wrong" == result.state
+    assert "password authentication failed" in result.text
+    assert "open-sesame" not in f"{result}"

@@ -15,7 +15,7 @@ from dagster_postgres import PostgresEventLogStorage
 from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLogStorage
 from ml_assets.dagster_storage.idle_connections import IdleConnections
 from tests.adapters.dagster import AssetCheckEvaluationPlanned, AssetMaterializationPlannedData, CheckError
-from tests.event_logs import KEY, run_all, told
+from tests.event_logs import KEY, log_answers, run_all
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server
 
@@ -24,7 +24,7 @@ from tests.postgres.server import Server
 def own(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What Dagster's own storage answers."""
     with instance_over(postgres.database(), tmp_path_factory.mktemp("own"), PostgresEventLogStorage) as instance:
-        return told(instance, run_all(instance))
+        return log_answers(instance, run_all(instance))
 
 
 @pytest.mark.parametrize("batch", ["0", "500"])
@@ -37,9 +37,9 @@ def test_the_batching_storage_answers_as_dagsters_own(
     with instance_over(database, tmp_path / "home") as instance:
         assert BatchingPostgresEventLogStorage is type(instance.event_log_storage)
         runs = run_all(instance)
-        batching = told(instance, runs)
+        batching = log_answers(instance, runs)
     with instance_over(database, tmp_path / "again", PostgresEventLogStorage) as instance:
-        read = told(instance, runs)
+        read = log_answers(instance, runs)
 
     assert 7 == len(own["shop/orders materializations"])
     assert json.dumps(own, default=str, indent=1) == json.dumps(batching, default=str, indent=1)

@@ -28,9 +28,9 @@ def test_a_search_in_postgres_outlives_a_lost_worker_and_leaves_no_study_behind(
 
     assert [0, 1, 2, 3] == result.trials["trial"].to_list()
     assert 3 == len(found.commands)
-    assert "was ended by SIGKILL" in found.said[0]
+    assert "was ended by SIGKILL" in found.warnings[0]
     storage = open_storage(url)
     assert [] == optuna.get_all_study_names(storage)
     storage.engine.dispose()
-    shown = " ".join([*found.commands, *found.said, *capfd.readouterr()])
+    shown = " ".join([*found.commands, *found.warnings, *capfd.readouterr()])
     assert PASSWORD not in shown

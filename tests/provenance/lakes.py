@@ -36,11 +36,7 @@ class Chronicle:
         return Manifests(str(self.root))
 
     def make(
-        self,
-        asset: str,
-        partition: str | None = None,
-        inputs: Iterable[ArtifactRef] = (),
-        **fields: Any,
+        self, asset: str, partition: str | None = None, inputs: Iterable[ArtifactRef] = (), **fields: Any
     ) -> ArtifactRef:
         """Publish one manifest, of a version that its asset, partition and number of makings say unless it is given."""
         ref = ArtifactRef(

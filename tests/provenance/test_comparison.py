@@ -31,7 +31,7 @@ def test_equal_artifacts_differ_in_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "said"),
+    ("one", "other", "differences"),
     [
         (frame(1, 2), frame(1), ["data.parquet: 2 rows, not 1"]),
         (frame(1, 2, 3), frame(1, 5, 6), ["data.parquet: of 3 rows, n in 2, word in 2"]),
@@ -56,8 +56,8 @@ def test_equal_artifacts_differ_in_nothing(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_differences_are_reported_by_file(tmp_path: Path, one: object, other: object, said: list[str]) -> None:
-    assert said == artifact_differences(*pair(tmp_path, one, other))
+def test_differences_are_reported_by_file(tmp_path: Path, one: object, other: object, differences: list[str]) -> None:
+    assert differences == artifact_differences(*pair(tmp_path, one, other))
 
 
 def test_a_file_that_only_one_has_is_reported(tmp_path: Path) -> None:

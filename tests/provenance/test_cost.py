@@ -39,11 +39,11 @@ def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR
 
 
 def test_of_each_resource_the_larger_of_what_was_requested_and_used_is_charged() -> None:
-    asked = HOUR.model_copy(update={"requested": PodResources(cpu=2.0, memory_bytes=2**29, gpus=1)})
+    requested = HOUR.model_copy(update={"requested": PodResources(cpu=2.0, memory_bytes=2**29, gpus=1)})
 
     assert Hours(0.5, 1.0, None) == charged(HOUR)
-    assert Hours(2.0, 1.0, 1.0) == charged(asked)
-    assert Hours(2.0, 1.0, 1.5) == charged(asked.model_copy(update={"gpu_seconds": 5400.0}))
+    assert Hours(2.0, 1.0, 1.0) == charged(requested)
+    assert Hours(2.0, 1.0, 1.5) == charged(requested.model_copy(update={"gpu_seconds": 5400.0}))
     assert Hours() == charged(Cost(seconds=3600))
 
 
@@ -168,17 +168,17 @@ def test_without_prices_money_is_not_known(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (lambda text: text.replace('"seconds": 3600.0', '"seconds": 1.0'), "was edited"),
         (lambda text: text[:40], "is not a manifest"),
     ],
 )
-def test_a_manifest_that_is_damaged_is_named(lake: Lake, edit: Any, told: str) -> None:
+def test_a_manifest_that_is_damaged_is_named(lake: Lake, edit: Any, message: str) -> None:
     path = newest_manifest(lake, spend(lake, "shop/model").ref)
     text = edit(path.read_text())
     assert text != path.read_text()
     path.write_text(text)
 
-    with pytest.raises(CorruptArtifactError, match=told):
+    with pytest.raises(CorruptArtifactError, match=message):
         [*spending(lake)]

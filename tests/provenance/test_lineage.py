@@ -100,7 +100,7 @@ def damage(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "state", "said"),
+    ("harm", "state", "problem"),
     [
         (shutil.rmtree, "missing", "the lake has no manifest of it"),
         (lambda folder: damage(*folder.iterdir()), "corrupt", "was edited"),
@@ -109,7 +109,7 @@ def damage(path: Path) -> None:
     ],
 )
 def test_unreadable_manifests_are_reported_and_do_not_end_the_trace(
-    tmp_path: Path, harm: Callable[[Path], Any], state: str, said: str
+    tmp_path: Path, harm: Callable[[Path], Any], state: str, problem: str
 ) -> None:
     chronicle = shop(tmp_path)
     harmed = the(chronicle, "tables/stg_orders", "2026-10-01")
@@ -119,7 +119,7 @@ def test_unreadable_manifests_are_reported_and_do_not_end_the_trace(
 
     node = found.nodes[key_of(harmed)]
     assert state == node.state
-    assert said in node.problem
+    assert problem in node.problem
     assert not found.is_whole
     assert 8 == len(found.nodes)
 

@@ -166,10 +166,10 @@ def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
     monkeypatch.setattr(then, "find_project", lambda: Project(repository))
     monkeypatch.setenv("ML_ASSETS_LAKE", "another")
     first = git(repository, "rev-parse", "HEAD~1")
-    said: list[str] = []
+    lines: list[str] = []
 
     code = run_original_code(
-        first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, log=said.append
+        first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, log=lines.append
     )
 
     arguments, lake, folder, which = json.loads(capfd.readouterr().out)
@@ -179,7 +179,7 @@ def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
     assert [
         f"the code has changed since; using the code of commit {first[:12]}",
         "some files differed from that commit; their content was not recorded",
-    ] == said
+    ] == lines
 
 
 def test_a_commit_older_than_the_command_is_reported(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_a_gpu_costs_one_price_or_that_of_its_type_or_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("currency: CHF\ncpu_hour: [", r"prices\.yaml:2: not YAML"),
         ("- 1", "expected fields currency, cpu_hour, memory_gib_hour, gpu_hour, got list"),
@@ -60,10 +60,10 @@ def test_a_gpu_costs_one_price_or_that_of_its_type_or_is_unknown() -> None:
         (TABLE.replace("CHF", "francs"), "currency: String should match .*got 'francs'"),
     ],
 )
-def test_an_error_is_reported_with_the_file_and_the_field(table: Path, text: str, told: str) -> None:
+def test_an_error_is_reported_with_the_file_and_the_field(table: Path, text: str, message: str) -> None:
     table.write_text(text)
 
-    with pytest.raises(SettingsError, match=told) as raised:
+    with pytest.raises(SettingsError, match=message) as raised:
         read_prices()
     assert "prices.yaml" in str(raised.value)
 

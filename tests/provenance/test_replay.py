@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -32,10 +32,9 @@ from ml_assets.provenance.replay import (
     scratch_of,
 )
 from tests.builders import dated, files_of, flights_declared, frame, put
-from tests.event_logs import ephemeral_instance
 from tests.flights import build
 from tests.lake.test_steps import BY_DAY, Limit, materialize, numbers, record, shop
-from tests.stages.test_raw import FIRST, LAST, ORDERS, ROWS, VERSIONED, Landings
+from tests.stages.landings import FIRST, LAST, ORDERS, ROWS, SECOND, VERSIONED, Landings
 
 MODEL = "flight_delay"
 FLOW = [
@@ -184,7 +183,7 @@ def test_days_are_those_of_then_or_one_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "asked", "message"),
+    ("days", "day", "message"),
     [
         (("2013-01-02", "2013-01-04"), "2013-01-05", r"covers 2013-01-02 to 2013-01-04, not '2013-01-05'"),
         (("2013-01-02", "2013-01-02"), "x", r"covers 2013-01-02, not 'x'"),
@@ -200,11 +199,9 @@ def test_days_are_those_of_then_or_one_of_them(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_days_that_a_step_was_not_requested_are_reported(
-    days: tuple[str, str] | None, asked: str, message: str
-) -> None:
+def test_days_that_a_step_was_not_requested_are_reported(days: tuple[str, str] | None, day: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        narrowed(record(partitions=days), asked)
+        narrowed(record(partitions=days), day)
 
 
 # ---------------------------------------------------------------- failed steps
@@ -295,12 +292,6 @@ def test_outputs_of_other_steps_and_runs_are_not_compared(tmp_path: Path) -> Non
 # ---------------------------------------------------------------- landings
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with ephemeral_instance() as one:
-        yield one
-
-
 def landed_again(landings: Landings, run: str, folder: Path) -> dict[tuple[str, str | None], tuple[str, ...] | bool]:
     """Replay a landing, and return what came out by asset and day: True where it is equal, else what differs."""
 
@@ -318,7 +309,7 @@ def test_a_landing_replays_to_its_original_rows_despite_earlier_and_later_correc
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """The third landing finds the same rows. Its lineage names the first, but the current version was the second."""
-    landings = Landings(tmp_path, VERSIONED, instance)
+    landings = Landings(tmp_path, instance, VERSIONED)
     first, second = "day,order,n\n2024-01-01,1,5\n", "day,order,n\n2024-01-01,1,6\n"
     texts = (first, second, second, "day,order,n\n2024-01-01,1,7\n")
     runs = [landings.land(text, at=f"2024-01-0{n}T09:00:00") for n, text in enumerate(texts, start=2)]
@@ -326,11 +317,11 @@ def test_a_landing_replays_to_its_original_rows_despite_earlier_and_later_correc
     for n in (1, 2):
         landings.file.write_text(texts[n])
         found = landed_again(landings, runs[n].run_id, tmp_path / f"scratch {n}")
-        assert dict.fromkeys([("raw/orders", day) for day in (FIRST, "2024-01-02", LAST)], True) == found
+        assert dict.fromkeys([("raw/orders", day) for day in (FIRST, SECOND, LAST)], True) == found
 
 
 def test_a_replay_of_a_landing_reports_a_file_that_has_changed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    landings = Landings(tmp_path, ORDERS, instance)
+    landings = Landings(tmp_path, instance, ORDERS)
     run = landings.land(ROWS)
     landings.file.write_text(ROWS.replace("2024-01-01,2", "2024-01-01,9"))
 
@@ -343,7 +334,7 @@ def test_a_replay_of_a_landing_reports_a_file_that_has_changed(tmp_path: Path, i
 
 
 def test_a_refused_day_is_rejected_again_with_the_same_rows(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    landings = Landings(tmp_path, ORDERS, instance)
+    landings = Landings(tmp_path, instance, ORDERS)
     run = landings.land("day,n\n2024-01-01,-1\n")
     assert not run.success
     kept = last_attempt(landings.lake, run.run_id, "raw/orders")

@@ -118,12 +118,12 @@ def test_the_training_set_is_the_one_that_the_model_was_trained_on(tmp_path: Pat
     assert newer == recorded(chronicle, model).stage("training_set").ref
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "from 0 versions"), (2, "from 2 versions")])
-def test_a_model_without_exactly_one_training_set_is_rejected(tmp_path: Path, count: int, said: str) -> None:
+@pytest.mark.parametrize(("count", "words"), [(0, "from 0 versions"), (2, "from 2 versions")])
+def test_a_model_without_exactly_one_training_set_is_rejected(tmp_path: Path, count: int, words: str) -> None:
     chronicle = Chronicle(tmp_path)
     model = chronicle.make("shop/model", None, [chronicle.make("shop/training_set") for _ in range(count)])
 
-    with pytest.raises(DataError, match=rf"shop/model@{model.version[:12]} was built {said} of shop/training_set"):
+    with pytest.raises(DataError, match=rf"shop/model@{model.version[:12]} was built {words} of shop/training_set"):
         recorded(chronicle, model, "training_set")
 
 

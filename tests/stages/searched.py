@@ -37,7 +37,7 @@ class Watched:
     trained: Trained
     commands: list[str] = field(default_factory=list)
     kept: list[pl.DataFrame] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self, *, previous: pl.DataFrame | None = None, trials: int | None = None) -> tuple[Tuning, dict[str, Any]]:
         return self.search.run(
@@ -59,7 +59,7 @@ def watched(
     ledger.use([Input.of(lake.put("returns/training_set", None, trained.training_set, Origin()))])
     context = context_of()
     found = Watched(plan, context, SharedSearch(plan, context, ledger, "1234", beat=1, silent=2), trained)
-    monkeypatch.setattr(context.log, "warning", found.said.append)
+    monkeypatch.setattr(context.log, "warning", found.warnings.append)
     _watch(found, monkeypatch, lose=lose)
     return found
 

@@ -110,7 +110,7 @@ def test_an_empty_day_and_a_day_without_a_carrier_flow_through_to_the_card(
         assert whole.materialize(*(f"tables/{name}" for name in tables), over=over).success
         model = ("features", "labels", "predictions", "drift", "performance")
         result = whole.materialize(*(f"flight_delay/{stage}" for stage in model), over=over)
-        assert result.success, whole.said.getvalue()
+        assert result.success, whole.log.getvalue()
         assert whole.materialize("flight_delay/card").success
 
     lake = Lake(str(own_flown))

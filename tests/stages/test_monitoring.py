@@ -270,9 +270,7 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
     )  # fmt: skip
 
 
-def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own_days_count(
-    shop: Shop,
-) -> None:
+def test_a_persistent_performance_loss_exceeds_the_limit_and_only_the_models_own_days_count(shop: Shop) -> None:
     usual, learned = shop.trained.evaluation.summary.daily_loss, shop.trained.model.spec.last_seen_day
     assert usual is not None
     days = [learned + timedelta(days=number) for number in (1, 2, 3)]

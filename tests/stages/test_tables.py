@@ -86,9 +86,7 @@ def test_a_quarantine_is_a_separate_asset_of_its_table(manifest: Mapping[str, An
         assert asset.specs_by_key[table].partitions_def == asset.specs_by_key[key].partitions_def
 
 
-def test_tables_show_columns_look_back_freshness_and_kinds(
-    found: dict[str, dg.AssetsDefinition],
-) -> None:
+def test_tables_show_columns_look_back_freshness_and_kinds(found: dict[str, dg.AssetsDefinition]) -> None:
     spec = found["ml_assets_tables_by_day"].specs_by_key[table_key("flight_features")]
 
     assert {"dbt", "duckdb"} == spec.kinds

@@ -40,24 +40,24 @@ def test_all_are_started_and_ended() -> None:
 
 
 def test_a_lost_worker_is_replaced_as_often_as_declared_and_then_the_others_continue() -> None:
-    place, said = Pretended(), list[str]()
+    place, lines = Pretended(), list[str]()
 
-    with Crew(place, 2, policy=MORE, log=said.append) as crew:
+    with Crew(place, 2, policy=MORE, log=lines.append) as crew:
         for _ in range(2):
             place.ends(1, "PodLost")
             crew.check()
         crew.check()
 
     assert [(0, 0, None), (1, 0, None), (1, 1, None)] == place.started
-    assert "worker 1: It ended as PodLost. It is retried unchanged, retry 1 of 1." == said[0]
-    assert "Its 1 retries are used up" in said[1]
-    assert "1 workers continue" in said[1]
+    assert "worker 1: It ended as PodLost. It is retried unchanged, retry 1 of 1." == lines[0]
+    assert "Its 1 retries are used up" in lines[1]
+    assert "1 workers continue" in lines[1]
 
 
 def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
-    place, said = Pretended(), list[str]()
+    place, lines = Pretended(), list[str]()
 
-    with Crew(place, 1, policy=MORE, log=said.append) as crew:
+    with Crew(place, 1, policy=MORE, log=lines.append) as crew:
         for _ in range(2):
             place.ends(0, "PodOutOfMemory")
             crew.check()
@@ -80,13 +80,13 @@ def test_a_fault_of_the_code_ends_the_step_at_once() -> None:
 
 
 def test_one_that_ends_before_the_work_is_done_counts_as_lost() -> None:
-    place, said = Pretended(), list[str]()
+    place, lines = Pretended(), list[str]()
 
-    with Crew(place, 1, policy=MORE, log=said.append) as crew:
+    with Crew(place, 1, policy=MORE, log=lines.append) as crew:
         place.standing[0] = "done"
         crew.check()
 
-    assert ["worker 0: It ended before the work was finished. It is retried unchanged, retry 1 of 1."] == said
+    assert ["worker 0: It ended before the work was finished. It is retried unchanged, retry 1 of 1."] == lines
 
 
 def test_started_workers_are_stopped_if_another_cannot_start() -> None:

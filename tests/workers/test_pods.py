@@ -75,17 +75,17 @@ def test_workers_of_a_cancelled_run_are_found_as_steps_are_and_deleted(shop: Sho
 
 
 def test_one_killed_for_memory_gets_more_and_one_that_is_lost_another_try(shop: Shop) -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
-    with crew(shop, [out_of_memory, deleted], 2, said.append) as at_work:
+    with crew(shop, [out_of_memory, deleted], 2, lines.append) as at_work:
         at_work.check()
         at_work.check()
 
     assert ["1Gi", "1Gi", "2Gi", "1Gi"] == [memory(job) for job in shop.cluster.created]
-    assert "worker 0: " in said[0]
-    assert "It is retried with 2Gi" in said[0]
-    assert "worker 1: " in said[1]
-    assert "It is retried unchanged, retry 1 of 1." in said[1]
+    assert "worker 0: " in lines[0]
+    assert "It is retried with 2Gi" in lines[0]
+    assert "worker 1: " in lines[1]
+    assert "It is retried unchanged, retry 1 of 1." in lines[1]
 
 
 def test_a_fault_ends_the_step_with_the_pods_last_lines(shop: Shop) -> None:
@@ -99,14 +99,14 @@ def test_a_fault_ends_the_step_with_the_pods_last_lines(shop: Shop) -> None:
 
 
 def test_the_other_workers_continue_without_one_that_cannot_start(shop: Shop) -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
-    with crew(shop, [works, stays("never-pulled")], 2, said.append) as at_work:
+    with crew(shop, [works, stays("never-pulled")], 2, lines.append) as at_work:
         at_work.check()
         at_work.check()
 
-    assert 1 == len(said)
-    assert "1 workers continue" in said[0]
+    assert 1 == len(lines)
+    assert "1 workers continue" in lines[0]
 
 
 def test_a_rejected_job_is_reported_with_the_clusters_message(shop: Shop) -> None:

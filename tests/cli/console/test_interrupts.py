@@ -57,8 +57,8 @@ def ended(body: str, number: int, folder: Path) -> tuple[int, str, int]:
     child = int(process.stdout.readline())
     time.sleep(0.2)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
-    return process.returncode, said, child
+    _, printed = process.communicate(timeout=30)
+    return process.returncode, printed, child
 
 
 def is_gone(process: int) -> bool:
@@ -74,9 +74,9 @@ def is_gone(process: int) -> bool:
 def test_an_interrupted_command_ends_and_leaves_nothing(busy: str, number: int, code: int, tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    got, said, child = ended(BUSY[busy], number, tmp_path)
+    got, printed, child = ended(BUSY[busy], number, tmp_path)
 
-    assert (got, said.strip()) == (code, "ml-assets: interrupted; start the same command again to go on.")
+    assert (got, printed.strip()) == (code, "ml-assets: interrupted; start the same command again to go on.")
     assert is_gone(child)
     assert [] == [*tmp_path.iterdir()]
     assert time.monotonic() - begun < 20  # ten, on a machine that does nothing else

@@ -106,22 +106,22 @@ def answering(status: int, body: str, headers: dict[str, str] | None = None) -> 
 
 
 def followed(server: DagsterServer, run_id: str) -> tuple[list[ServerEvent], bool]:
-    *told, ended = server.follow(run_id)
+    *events, ended = server.follow(run_id)
     assert isinstance(ended, bool)
-    return [it for it in told if isinstance(it, ServerEvent)], ended
+    return [it for it in events if isinstance(it, ServerEvent)], ended
 
 
 def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end(url: str) -> None:
     server = DagsterServer(url, poll_seconds=0.1)
 
     run_id = server.launch([("m", "rows")], tags={"model": "m"}, run_config={})
-    told, ended = followed(server, run_id)
+    events, ended = followed(server, run_id)
 
     assert ended
     assert [("m__rows", "for m")] == [
-        (it.step, it.message) for it in told if it.kind == "LogMessageEvent" and it.level == "INFO"
+        (it.step, it.message) for it in events if it.kind == "LogMessageEvent" and it.level == "INFO"
     ]
-    assert ["m__rows"] == [it.step for it in told if it.kind == "ExecutionStepSuccessEvent"]
+    assert ["m__rows"] == [it.step for it in events if it.kind == "ExecutionStepSuccessEvent"]
     assert requests.get(server.page(run_id), timeout=60).ok
 
 
@@ -129,10 +129,10 @@ def test_a_step_that_fails_is_reported_with_its_own_error_and_the_run_did_not_en
     server = DagsterServer(url, poll_seconds=0.1)
     config = {"ops": {"m__broken": {"config": {"depth": 7}}}}
 
-    told, ended = followed(server, server.launch([("m", "broken")], tags={}, run_config=config))
+    events, ended = followed(server, server.launch([("m", "broken")], tags={}, run_config=config))
 
     assert not ended
-    assert ["ValueError: no water at 7 m"] == [it.error for it in told if it.kind == "ExecutionStepFailureEvent"]
+    assert ["ValueError: no water at 7 m"] == [it.error for it in events if it.kind == "ExecutionStepFailureEvent"]
 
 
 def test_unknown_assets_and_invalid_configuration_are_rejected(url: str) -> None:

@@ -18,42 +18,42 @@ MODEL = dg.AssetKey(["m", "model"])
 class Scripted(DagsterServer):
     """Launches anything, and yields the given events."""
 
-    def __init__(self, told: Sequence[ServerEvent | bool | ServerError]) -> None:
+    def __init__(self, events: Sequence[ServerEvent | bool | ServerError]) -> None:
         super().__init__("http://dagster:3000")
-        self.told = told
-        self.asked: list[tuple[Any, ...]] = []
+        self.events = events
+        self.requested: list[tuple[Any, ...]] = []
 
     def launch(self, assets: Sequence[Sequence[str]], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> str:
-        self.asked.append(([*assets], tags, run_config))
+        self.requested.append(([*assets], tags, run_config))
         return "0123456789"
 
     def follow(self, run_id: str) -> Iterator[ServerEvent | bool]:  # noqa: ARG002 - the server's signature
-        for it in self.told:
+        for it in self.events:
             if isinstance(it, ServerError):
                 raise it
             yield it
 
 
-def made(*told: ServerEvent | bool | ServerError) -> tuple[bool, str, Scripted]:
-    said = io.StringIO()
-    server = Scripted(told)
-    is_made = OnServer(server, Progress(said, is_recorded=True)).create(
+def made(*events: ServerEvent | bool | ServerError) -> tuple[bool, str, Scripted]:
+    output = io.StringIO()
+    server = Scripted(events)
+    is_made = OnServer(server, Progress(output, is_recorded=True)).create(
         [MODEL], tags={"model": "m"}, run_config={"ops": {}}
     )
-    return is_made, said.getvalue(), server
+    return is_made, output.getvalue(), server
 
 
 def test_a_run_is_requested_as_it_would_be_executed_here_and_its_page_is_reported() -> None:
-    is_made, said, server = made(True)
+    is_made, output, server = made(True)
 
     assert is_made
-    assert [([["m", "model"]], {"model": "m"}, {"ops": {}})] == server.asked
-    assert "run 01234567: http://dagster:3000/runs/0123456789" in said
-    assert "goes on" not in said
+    assert [([["m", "model"]], {"model": "m"}, {"ops": {}})] == server.requested
+    assert "run 01234567: http://dagster:3000/runs/0123456789" in output
+    assert "goes on" not in output
 
 
 def test_steps_are_reported_when_they_begin_log_are_retried_and_fail() -> None:
-    is_made, said, _ = made(
+    is_made, output, _ = made(
         ServerEvent(QUEUED, "", "INFO", "still queued"),
         ServerEvent("ExecutionStepStartEvent", "m__model", "DEBUG", "Started"),
         ServerEvent("LogMessageEvent", "m__model", "INFO", "200 rounds"),
@@ -74,17 +74,17 @@ def test_steps_are_reported_when_they_begin_log_are_retried_and_fail() -> None:
         "m/model is retried: It was killed for memory; 2Gi next.",
         "m/model failed: ValueError: no rows",
         "to debug it: ml-assets replay 01234567 m/model --pdb",
-    ] == [line.partition(" s  ")[2] for line in said.splitlines()[1:]]
+    ] == [line.partition(" s  ")[2] for line in output.splitlines()[1:]]
 
 
 def test_when_following_stops_the_user_learns_that_the_run_continues() -> None:
-    said = io.StringIO()
-    runs = OnServer(Scripted([ServerError("away")]), Progress(said))
+    output = io.StringIO()
+    runs = OnServer(Scripted([ServerError("away")]), Progress(output))
 
     with pytest.raises(ServerError, match="away"):
         runs.create([MODEL], tags={}, run_config={})
 
-    assert "the run continues: http://dagster:3000/runs/0123456789" in said.getvalue()
+    assert "the run continues: http://dagster:3000/runs/0123456789" in output.getvalue()
 
 
 def test_in_production_runs_are_launched_on_a_server_and_a_missing_one_is_reported(

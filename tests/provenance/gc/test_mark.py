@@ -51,8 +51,8 @@ def trained(lake: Lake, n: int, days: float) -> dict[str, ArtifactRef]:
 def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef], **changes: Any) -> None:
     """Promote a model, or what `changes` say."""
     version = refs["model"].version
-    told = {"evaluation_version": refs["evaluation"].version, "decided_at": ago(days), "challenger": version}
-    entry = promotion(number, champion=version).model_copy(update={**told, **changes})
+    decided = {"evaluation_version": refs["evaluation"].version, "decided_at": ago(days), "challenger": version}
+    entry = promotion(number, champion=version).model_copy(update={**decided, **changes})
     PromotionLog(lake, "flight_delay").append(entry, number=number)
 
 
@@ -144,8 +144,8 @@ def test_a_champion_of_any_age_is_kept_with_its_lineage_and_named_by_its_entry(l
 
     judgement = judged(lake)
     assert [] == judgement.removed
-    said = f"champion {served['model'].version[:12]} of flight_delay, {ago(899):%Y-%m-%d} (entry 1)"
-    assert said == judgement.kept[key_of(served["raw"])].root
+    root = f"champion {served['model'].version[:12]} of flight_delay, {ago(899):%Y-%m-%d} (entry 1)"
+    assert root == judgement.kept[key_of(served["raw"])].root
     assert [served["raw"], served["training_set"], served["model"]] == [
         ArtifactRef(asset=a, partition=p or None, version=v) for a, p, v in judgement.path_to(key_of(served["raw"]))
     ]
@@ -272,8 +272,7 @@ def test_an_unreadable_object_is_named_and_nothing_is_removed(lake: Lake) -> Non
     before = files_of(lake)
 
     with pytest.raises(
-        CorruptArtifactError,
-        match=r"are unknown: .*manifest-\S+ is not a manifest as it was written: it was edited",
+        CorruptArtifactError, match=r"are unknown: .*manifest-\S+ is not a manifest as it was written: it was edited"
     ):
         collected(lake)
     assert before == files_of(lake)

@@ -45,7 +45,7 @@ def tell(lake: Lake, bell: Bell, key: str, days: float) -> None:
             os.utime(lake.path(path), (ago(days).timestamp(),) * 2)
 
 
-def told(lake: Lake) -> set[str]:
+def stored_days(lake: Lake) -> set[str]:
     """Return the days with stored alerts."""
     return {path.split("/")[1] for path in files_of(lake, "alerts")} - {"open", "rate"}
 
@@ -92,7 +92,7 @@ def test_alerts_that_the_sensor_may_see_again_are_kept_with_any_window(lake: Lak
     collected(lake, days=0)
     tell(lake, bell, "lately", 2.5)
 
-    assert {f"{ago(2.5):%Y-%m-%d}"} == told(lake)
+    assert {f"{ago(2.5):%Y-%m-%d}"} == stored_days(lake)
     assert ["long ago", "lately"] == bell.got
 
 

@@ -1,6 +1,5 @@
 """The age of the data: how it is counted, the check in a run, and how the sensor keeps it up as days pass."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.checks.data_age import CHECK, AgeLimit, age_limits, data_age_checks, newest_day_of
 from tests.builders import flights_declared, frame, put
-from tests.event_logs import ephemeral_instance
 
 KEY = dg.AssetKey(["tables", "orders"])
 YEAR = Days(first=date(2026, 1, 1))
@@ -32,12 +30,6 @@ def lake(tmp_path: Path) -> Lake:
     found = Lake(str(tmp_path))
     put(found, frame(1), asset="tables/orders", partition="2026-03-04")
     return found
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with ephemeral_instance() as found:
-        yield found
 
 
 def test_the_age_of_data_is_the_distance_of_its_newest_day_from_the_newest_possible_day() -> None:
