@@ -31,3 +31,8 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     with ephemeral_instance() as instance:
         yield Daemon(instance, Lake(str(tmp_path / "lake")))
+
+
+@pytest.fixture
+def lake(folder: Lake) -> Lake:
+    return folder

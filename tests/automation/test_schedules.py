@@ -121,8 +121,7 @@ def cleaned_up(lake: Lake) -> dg.ExecuteInProcessResult:
     )
 
 
-def test_a_clean_up_removes_what_nothing_has_needed_for_90_days(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
+def test_a_clean_up_removes_what_nothing_has_needed_for_90_days(lake: Lake) -> None:
     first, second = made(lake, "raw/orders", 1, days=100), made(lake, "raw/orders", 2, days=95)
 
     done = cleaned_up(lake)
@@ -131,8 +130,7 @@ def test_a_clean_up_removes_what_nothing_has_needed_for_90_days(tmp_path: Path) 
     assert [True, False] == [lake.removal(it) is not None for it in (first, second)]
 
 
-def test_a_clean_up_beside_another_removes_nothing_and_fails(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
+def test_a_clean_up_beside_another_removes_nothing_and_fails(lake: Lake) -> None:
     with Lock(lake, "gc", now=datetime.now(tz=UTC)):
         done = cleaned_up(lake)
 

@@ -1,7 +1,5 @@
 """What a ledger records, and what it writes into the origin of a step's outputs."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
@@ -13,8 +11,8 @@ ASSET = "shop/orders"
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path))
+def lake(folder: Lake) -> Lake:
+    return folder
 
 
 def test_what_is_read_through_a_ledger_is_an_input_once_and_what_is_read_from_the_lake_is_not(lake: Lake) -> None:

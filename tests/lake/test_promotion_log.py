@@ -325,11 +325,6 @@ def test_numbers_that_would_not_sort_are_refused(tmp_path: Path, number: int) ->
     assert [] == log(lake).entries()
 
 
-def test_a_log_that_cannot_be_written_is_reported_with_its_path() -> None:
-    with pytest.raises(LakeError, match=r"cannot write /proc/lake/promotions/flight_delay/000001\.json"):
-        log(Lake("/proc/lake")).append(promotion(1), number=1)
-
-
 # ---------------------------------------------------------------- champions over time
 
 

@@ -1,5 +1,4 @@
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -23,8 +22,8 @@ DAY = "2024-01-01"
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path))
+def lake(folder: Lake) -> Lake:
+    return folder
 
 
 def broken(*numbers: int) -> pl.DataFrame:

@@ -27,11 +27,6 @@ HOUR = Cost(seconds=3600, cpu_seconds=1800, peak_memory_bytes=2**30)
 APRIL, MAY = datetime(2013, 4, 30, 23, 59, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
-
-
 def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR, **making: Any) -> Manifest:
     """Store an artifact with a given creation time, regardless of the clock."""
     with mock.patch("ml_assets.lake.store.datetime", mock.Mock(now=mock.Mock(return_value=at))):

@@ -27,8 +27,7 @@ def the(chronicle: Chronicle, asset: str, partition: str | None = None) -> Artif
     return [it for it in chronicle.made if it.asset == asset and partition in {None, it.partition}][-1]
 
 
-def test_the_code_behind_an_artifact_is_that_of_its_whole_lineage(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_the_code_behind_an_artifact_is_that_of_its_whole_lineage(lake: Lake) -> None:
     raw = put(lake, frame(1), asset="raw", partition="2013-01-05", code_version="landing").ref
     middle = [
         put(lake, frame(n), asset="middle", partition=day, code_version="recent", inputs=(raw,)).ref

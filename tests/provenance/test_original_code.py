@@ -57,9 +57,7 @@ def recorded(tmp_path: Path, **changes: Any) -> tuple[Lake, str, Environment]:
 # ---------------------------------------------------------------- environment and code
 
 
-def test_the_same_environment_differs_in_nothing(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
-
+def test_the_same_environment_differs_in_nothing(lake: Lake) -> None:
     assert [] == environment_differences(lake, lake.environment())
 
 

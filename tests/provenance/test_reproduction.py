@@ -203,8 +203,7 @@ def test_differences_are_reported_by_asset(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_several_verdicts_of_a_model_are_stored(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_several_verdicts_of_a_model_are_stored(lake: Lake) -> None:
     verdict = ReproductionVerdict(
         model="shop", version="a" * 32, start="raw", is_equal=True, outcomes=(), environment="e", seconds=1.5,
         decided_at=datetime(2026, 11, 1, 3, tzinfo=UTC),

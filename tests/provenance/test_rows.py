@@ -1,7 +1,5 @@
 """Rows on the way from the sources to features and labels, from manifests alone."""
 
-from pathlib import Path
-
 from ml_assets.lake.manifest import EXCLUDED_ROWS, ROWS_READ
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.rows import rows_behind
@@ -10,8 +8,7 @@ from tests.builders import frame, put
 FIRST, SECOND = "2013-01-01", "2013-01-02"
 
 
-def test_tables_are_followed_to_their_sources_with_rows_and_reasons(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_tables_are_followed_to_their_sources_with_rows_and_reasons(lake: Lake) -> None:
     planes = put(lake, frame(1, 2), asset="raw/planes").ref
     for day, rows in ((FIRST, 3), (SECOND, 2)):
         outside = {"before the first declared day 2013-01-01": 7}
@@ -39,8 +36,7 @@ def test_tables_are_followed_to_their_sources_with_rows_and_reasons(tmp_path: Pa
     assert ["raw/flights", "tables/flights", "shop/features"] == [*behind.chains[0]]
 
 
-def test_days_of_a_source_without_rows_are_listed(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_days_of_a_source_without_rows_are_listed(lake: Lake) -> None:
     for day, rows in ((FIRST, 3), (SECOND, 0)):
         raw = put(lake, frame(*range(rows)), asset="raw/orders", partition=day).ref
         table = put(lake, frame(*range(rows)), asset="tables/orders", partition=day, inputs=(raw,)).ref

@@ -21,7 +21,6 @@ from tests.builders import files_of, frame, promotion, put
 from tests.publications import newest_manifest
 
 NOW = datetime.now(tz=UTC)
-OPERATIONS = ("read", "write", "create", "move", "remove", "names", "tree", "tree_with_sizes")
 
 
 def ago(days: float) -> datetime:
@@ -56,6 +55,12 @@ def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef]
     PromotionLog(lake, "flight_delay").append(entry, number=number)
 
 
+def began(lake: Lake, days: float = 0, **fields: Any) -> None:
+    """Record a step that began some days ago."""
+    step = {"run_id": "new", "step": "x", "retry_number": 0, "assets": ("y",), "started_at": ago(days)}
+    store_step(lake, StepRecord.model_validate({**step, **fields}))
+
+
 def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Marked:
     return look(lake, Policy(now, days, forget))
 
@@ -70,11 +75,6 @@ def collected(lake: Lake, *, days: int = 90, now: datetime = NOW) -> Removed:
 
 def keys(*refs: ArtifactRef) -> set[Key]:
     return {key_of(ref) for ref in refs}
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def test_current_artifacts_are_kept_with_their_lineage(lake: Lake) -> None:
@@ -233,12 +233,9 @@ def test_all_outputs_and_inputs_of_a_recent_run_are_kept(lake: Lake) -> None:
     read, long_ago = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 1, 400, run_id="still-going")
     for asset in ("raw/a", "raw/b"):
         made(lake, asset, 2, 300)
-    record = StepRecord(
-        run_id="still-going", step="x", retry_number=0, assets=("y",), inputs=(read,), started_at=ago(0.5)
-    )
     assert keys(read, long_ago) == gone(lake)
 
-    store_step(lake, record)
+    began(lake, 0.5, run_id="still-going", inputs=(read,))
 
     assert set() == gone(lake, days=0)
     assert keys(read, long_ago) == gone(lake, now=NOW + timedelta(days=2), days=0)
@@ -248,10 +245,7 @@ def test_all_outputs_and_inputs_of_a_recent_run_are_kept(lake: Lake) -> None:
 def test_the_inputs_of_a_resumed_run_are_kept(lake: Lake) -> None:
     parent = made(lake, "raw/a", 1, 400, run_id="failed")
     made(lake, "raw/a", 2, 300)
-    store_step(
-        lake,
-        StepRecord(run_id="new", continues=("failed",), step="x", retry_number=0, assets=("y",), started_at=ago(0.1)),
-    )
+    began(lake, 0.1, continues=("failed",))
 
     assert set() == gone(lake, days=0)
     assert keys(parent) == gone(lake, days=0, now=NOW + timedelta(days=2))

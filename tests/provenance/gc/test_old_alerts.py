@@ -5,8 +5,6 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from ml_assets.alerts.channels import ChannelError, Message
 from ml_assets.alerts.outbox import Outbox, alert_digest
 from ml_assets.alerts.resource import KINDS, Alert, Redactor
@@ -28,11 +26,6 @@ class Bell:
         if self.is_down:
             raise ChannelError("it is down")
         self.got.append(message.title)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def tell(lake: Lake, bell: Bell, key: str, days: float) -> None:

@@ -4,8 +4,6 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
-import pytest
-
 from ml_assets.declaration.parts import Stage
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
@@ -13,11 +11,6 @@ from tests.provenance.gc.test_mark import ago, collected, decide, gone, judged, 
 
 FOLDERS = ("artifacts", "order", "promotions", "retrainings", "reproductions", "studies")
 """The folders with a part for each model; docs/upgrade.md lists them too."""
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def delete(lake: Lake, model: str) -> None:

@@ -1,11 +1,14 @@
 """Removal of unneeded artifacts: what remains, concurrent writers, kills at any moment, on disk and on S3."""
 
+import contextlib
 import functools
+import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,12 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.order import number_in, order_folder
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealed_frame import write_frame
-from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.mark import Policy
-from ml_assets.provenance.gc.sweep import collect, look
+from ml_assets.provenance.gc.sweep import Removed, collect, look
 from ml_assets.provenance.lineage import key_of, newest_node
 from tests.builders import files_of, frame, put
-from tests.provenance.gc.test_mark import NOW, ago, collected, decide, made, trained
+from tests.provenance.gc.test_mark import NOW, ago, began, collected, decide, made, trained
 from tests.publications import newest_name
 
 OLD, YOUNG = "a" * 32, "b" * 32
@@ -69,15 +71,8 @@ for _name in OPERATIONS:
     setattr(Watched, _name, _watched(_name))
 
 
-def killing(url: str, at: int) -> Watched:
-    """Return a lake that fails from its n-th operation on."""
-
-    def die() -> None:
-        lake.at += 1
-        raise Killed
-
-    lake = Watched(url, at, die)
-    return lake
+def die() -> None:
+    raise Killed
 
 
 def damage(lake: Lake) -> list[str]:
@@ -110,6 +105,33 @@ def again_of(lake: Lake, root: Path) -> Lake:
     return Lake(str(shutil.copytree(lake.url, root)))
 
 
+@dataclass
+class Moment:
+    """A copy of a lake, and the operation of its collection before which something happens."""
+
+    n: int
+    lake: Lake
+    is_last: bool = False
+
+    def collect(self, do: Callable[[], None]) -> Removed:
+        """Collect, and do something before the n-th operation; if there is none, this was the last moment."""
+        watched = Watched(self.lake.url, self.n, do)
+        try:
+            return collected(watched)
+        finally:
+            self.is_last = watched.count < self.n
+
+
+def moments(source: Lake, folder: Path, *, at_least: int = 4) -> Iterator[Moment]:
+    """Yield a copy of a lake for each operation of a collection, and one more."""
+    for n in itertools.count(1):
+        moment = Moment(n, again_of(source, folder / str(n)))
+        yield moment
+        if moment.is_last:
+            assert n > at_least
+            return
+
+
 def leave(lake: Lake, ref: ArtifactRef, *, days: float = 3) -> None:
     """Leave an artifact's data without a manifest or record, as a process that was killed some days ago."""
     number = number_in(newest_name(lake, ref))
@@ -124,11 +146,6 @@ def leave(lake: Lake, ref: ArtifactRef, *, days: float = 3) -> None:
 def shape(lake: Lake) -> set[str]:
     """Return the names of all that a lake holds, but for what is drawn at random."""
     return {re.sub(r"manifest-.*[.]json", "manifest-again.json", path) for path in files_of(lake)}
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def test_looking_touches_nothing(tmp_path: Path) -> None:
@@ -203,17 +220,17 @@ def test_leftovers_are_removed_only_after_a_day(lake: Lake) -> None:
 
 
 def test_old_studies_and_step_records_are_removed_and_environments_are_kept(lake: Lake) -> None:
-    def age(path: Path, days: float) -> None:
-        os.utime(path, (ago(days).timestamp(),) * 2)
+    def age(days: float, *path: str) -> None:
+        os.utime(lake.path(*path), (ago(days).timestamp(),) * 2)
 
     made(lake, "raw/a", 1, 300, run_id="kept")
     for study, days in ((OLD, 100), (YOUNG, 80)):
         write_frame(lake, lake.path("studies", "m", f"{study}.json"), frame(1))
-        age(Path(lake.path("studies", "m", f"{study}.json")), days)
+        age(days, "studies", "m", f"{study}.json")
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
-        store_step(lake, StepRecord(run_id=run, step="x", retry_number=0, assets=("y",), started_at=ago(days)))
-        age(Path(lake.path("runs", run, "x", "0.json")), days)
-    age(Path(lake.path("environments", f"{lake.environment()}.json")), 300)
+        began(lake, days, run_id=run)
+        age(days, "runs", run, "x", "0.json")
+    age(300, "environments", f"{lake.environment()}.json")
 
     collected(lake)
 
@@ -224,30 +241,23 @@ def test_old_studies_and_step_records_are_removed_and_environments_are_kept(lake
 
 def test_the_inputs_of_a_step_that_begins_at_any_moment_are_kept_or_were_removed_before(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
-    n, is_over, returned = 0, False, 0
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
-        begun: list[ArtifactRef] = []
+    returned = 0
+    for moment in moments(source, tmp_path):
+        lake, begun = moment.lake, list[ArtifactRef]()
 
         def begin(to: Lake = lake, into: list[ArtifactRef] = begun) -> None:
             read = ArtifactRef(asset="raw/b", version=content_version(parts_of(frame(2))))
             try:
-                into += to.manifest(read).inputs
+                inputs = to.manifest(read).inputs
                 to.get(read, pl.DataFrame)
             except LakeError:
-                into.clear()
                 return
-            into.append(read)
-            record = StepRecord(
-                run_id="new", step="x", retry_number=0, assets=("y",), inputs=(read,), started_at=datetime.now(tz=UTC)
-            )
-            store_step(to, record)
+            into += (*inputs, read)
+            began(to, inputs=(read,), started_at=datetime.now(tz=UTC))
 
-        returned += bool(collected(watched := Watched(lake.url, n, begin)).returned)
-        is_over = watched.count < n
-        assert is_over or all(lake.manifests(ref) for ref in begun), n
-        assert [] == damage(lake), n
+        returned += bool(moment.collect(begin).returned)
+        assert moment.is_last or all(lake.manifests(ref) for ref in begun), moment.n
+        assert [] == damage(lake), moment.n
     assert returned > 3
 
 
@@ -264,25 +274,20 @@ def test_folders_that_are_empty_for_a_day_are_removed(tmp_path: Path) -> None:
 
 def test_a_run_that_materializes_the_same_content_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
-    n, is_over = 0, False
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
-        left = ArtifactRef(asset="raw/c", version=next(Path(lake.path("artifacts", "raw", "c")).iterdir()).name)
-        again: list[ArtifactRef] = []
+    left = ArtifactRef(asset="raw/c", version=next(Path(source.path("artifacts", "raw", "c")).iterdir()).name)
+    for moment in moments(source, tmp_path, at_least=40):
+        lake, again = moment.lake, list[ArtifactRef]()
 
         def make(to: Lake = lake, into: list[ArtifactRef] = again) -> None:
             into += [put(to, frame(k), asset=f"raw/{name}").ref for name, k in (("a", 1), ("b", 2), ("c", 4))]
 
-        collected(watched := Watched(lake.url, n, make))
+        moment.collect(make)
 
-        is_over = watched.count < n
-        assert [] == damage(lake), n
-        if not is_over:
+        assert [] == damage(lake), moment.n
+        if not moment.is_last:
             assert left in again
-            assert all(lake.manifest(ref) for ref in again), n
-            assert {} == files_of(lake, "trash"), n
-    assert n > 40
+            assert all(lake.manifest(ref) for ref in again), moment.n
+            assert {} == files_of(lake, "trash"), moment.n
 
 
 def test_killed_at_any_moment_it_leaves_nothing_half_and_the_next_one_ends_it(tmp_path: Path) -> None:
@@ -290,46 +295,36 @@ def test_killed_at_any_moment_it_leaves_nothing_half_and_the_next_one_ends_it(tm
     undisturbed = again_of(source, tmp_path / "undisturbed")
     collected(undisturbed)
     collected(undisturbed, now=LATER)
-    expected, n, is_over = shape(undisturbed), 0, False
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
-        try:
-            collected(watched := killing(lake.url, n))
-            is_over = watched.count < n
-        except Killed:
-            assert [] == damage(lake), n
-        collected(lake, now=LATER)
-        assert expected == shape(lake), n
-    assert n > 40
+    for moment in moments(source, tmp_path, at_least=40):
+        with contextlib.suppress(Killed):
+            moment.collect(die)
+        assert [] == damage(moment.lake), moment.n
+        collected(moment.lake, now=LATER)
+        assert shape(undisturbed) == shape(moment.lake), moment.n
 
 
 def test_a_removal_that_is_killed_at_any_moment_and_repeated_leaves_nothing_partial(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
-    n, is_over = 0, False
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
-        try:
-            collected(watched := killing(lake.url, n))
-            is_over = watched.count < n
-        except Killed:
+    for moment in moments(source, tmp_path):
+        lake = moment.lake
+        with contextlib.suppress(Killed):
+            moment.collect(die)
+        if not moment.is_last:
             again = put(lake, frame(2), asset="raw/b").ref
-            assert [] == damage(lake), n
+            assert [] == damage(lake), moment.n
             collected(lake, now=LATER)
             assert (2,) == lake.get(again, pl.DataFrame).select("n").row(0)
-            assert {} == files_of(lake, "trash"), n
-        assert [] == damage(lake), n
+            assert {} == files_of(lake, "trash"), moment.n
+        assert [] == damage(lake), moment.n
 
 
 def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "source"))
     old, served = trained(source, 2, 400), trained(source, 1, 300)
     decide(source, 1, 299, served)
-    n, is_over, returned = 0, False, 0
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
+    returned = 0
+    for moment in moments(source, tmp_path):
+        lake = moment.lake
 
         def promote(to: Lake = lake) -> None:
             try:
@@ -338,14 +333,12 @@ def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: 
                 return
             decide(to, 2, 0, old)
 
-        watched = Watched(lake.url, n, promote)
-        returned += bool(collected(watched).returned)
-        is_over = watched.count < n
+        returned += bool(moment.collect(promote).returned)
         champion = PromotionLog(lake, "flight_delay").last()
         assert champion is not None
-        assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
+        assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), moment.n
         if champion.number == 2:
-            assert all(lake.get(ref, pl.DataFrame) is not None for ref in old.values()), n
+            assert all(lake.get(ref, pl.DataFrame) is not None for ref in old.values()), moment.n
     assert returned > 3
 
 
@@ -429,23 +422,15 @@ def test_on_s3_the_same_is_removed_and_unfinished_uploads_too(s3: Callable[[str]
 def test_a_run_that_trains_and_promotes_at_any_moment_does_not_stop_it(tmp_path: Path) -> None:
     source, _ = worn(tmp_path / "source")
     decide(source, 1, 299, trained(source, 1, 300))
-    n, is_over = 0, False
-    while not is_over:
-        n += 1
-        lake = again_of(source, tmp_path / str(n))
+    for moment in moments(source, tmp_path):
 
-        def train(to: Lake = lake) -> None:
+        def train(to: Lake = moment.lake) -> None:
             refs = trained(to, 2, 0)
-            inputs = (refs["training_set"],)
-            step = StepRecord(
-                run_id="new", step="x", retry_number=0, assets=("y",), inputs=inputs, started_at=datetime.now(tz=UTC)
-            )
-            store_step(to, step)
+            began(to, inputs=(refs["training_set"],), started_at=datetime.now(tz=UTC))
             decide(to, 2, 0, refs)
 
-        collected(watched := Watched(lake.url, n, train))
-        is_over = watched.count < n
-        assert [] == damage(lake), n
+        moment.collect(train)
+        assert [] == damage(moment.lake), moment.n
 
 
 def test_a_whole_collection_between_any_two_operations_of_a_writer_leaves_all_that_it_writes(tmp_path: Path) -> None:
