@@ -411,18 +411,18 @@ def test_another_task_is_a_declaration_on_the_same_tables(
 # ---------------------------------------------------------------- which days
 
 
-def test_a_span_is_by_default_the_newest_day_and_its_test_window() -> None:
-    model = flights_declared().models[0]
-
-    assert Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10)) == Span.of(
-        model, as_of=None, first=None, last=None
-    )
-    assert Span(date(2013, 2, 1), date(2013, 1, 19), date(2013, 2, 1)) == Span.of(
-        model, as_of="2013-02-01", first=None, last=None
-    )
-    assert Span(date(2013, 1, 22), date(2013, 1, 9), date(2013, 1, 22)) == Span.of(
-        model, as_of="2013-01-22", first=None, last=None
-    )
+@pytest.mark.parametrize(
+    ("as_of", "expected"),
+    [
+        (None, (date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10))),
+        ("2013-02-01", (date(2013, 2, 1), date(2013, 1, 19), date(2013, 2, 1))),
+        ("2013-01-22", (date(2013, 1, 22), date(2013, 1, 9), date(2013, 1, 22))),
+    ],
+)
+def test_a_span_is_by_default_the_newest_day_and_its_test_window(
+    as_of: str | None, expected: tuple[date, date, date]
+) -> None:
+    assert Span(*expected) == Span.of(flights_declared().models[0], as_of=as_of, first=None, last=None)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.stages import labels as labels_stage
 from tests.builders import FLOWN, flights_declared, forget_promotions, frame, project
 from tests.dagster_storage.test_event_log import instance_with
-from tests.lake.test_steps import BY_DAY
+from tests.lake.materialized import BY_DAY
 
 MODEL = "flight_delay"
 STATE: dict[str, Any] = {}

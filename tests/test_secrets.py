@@ -9,33 +9,10 @@ from hypothesis import strategies as st
 from ml_assets.secrets import has_secret, redact, without_secret
 
 NAMES = [
-    "private_key",
-    "x-functions-key",
-    "privateKey",
-    "access_key_id",
-    "Key-Pair-Id",
-    "Policy",
-    "session",
-    "sessionid",
-    "PHPSESSID",
-    "hmac",
-    "pw",
-    "passphrase",
-    "bearer",
-    "ticket",
-    "access_token",
-    "sig",
-    "Signature",
-    "X-Amz-Credential",
-    "X-Amz-Security-Token",
-    "code",
-    "pwd",
-    "auth",
-    "jwt",
-    "api%5Fkey",
-    "authorization",
-    "hash",
-]
+    "private_key", "x-functions-key", "privateKey", "access_key_id", "Key-Pair-Id", "Policy", "session", "sessionid",
+    "PHPSESSID", "hmac", "pw", "passphrase", "bearer", "ticket", "access_token", "sig", "Signature", "X-Amz-Credential",
+    "X-Amz-Security-Token", "code", "pwd", "auth", "jwt", "api%5Fkey", "authorization", "hash",
+]  # fmt: skip
 ADDRESSES = [
     "http://joe:pa'hunter2@127.0.0.1/bikes.csv",
     "https://joe:hunter/hunter@h/t.csv",

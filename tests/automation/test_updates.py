@@ -53,9 +53,7 @@ def flown_world(begun: Path, tmp_path: Path) -> Iterator[World]:
 
 def begin(found: World) -> None:
     found.serve()
-    for day in FIRST:
-        found.land("a", day, "one")
-        found.land("b", day, "one")
+    found.arrive(*FIRST)
     found.settle()
 
 
@@ -81,8 +79,7 @@ def run_all(found: World) -> None:
 
 def test_a_new_day_is_materialized_by_group_upstream_first(flown_world: World) -> None:
     day = DAYS[4]
-    flown_world.land("a", day, "one")
-    flown_world.land("b", day, "one")
+    flown_world.arrive(day)
     requested = []
     while requests := flown_world.look():
         requested += names(requests)
@@ -114,9 +111,7 @@ def test_a_day_that_was_never_predicted_is_not_predicted_because_it_was_correcte
 
 def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_training_afterwards(tmp_path: Path) -> None:
     with world(tmp_path) as found:
-        for day in FIRST:
-            found.land("a", day, "one")
-            found.land("b", day, "one")
+        found.arrive(*FIRST)
 
         requested = found.settle()
         assert [
@@ -133,8 +128,7 @@ def test_a_damaged_promotion_log_holds_back_its_model_alone_until_it_is_restored
     path = flown_world.lake.path("promotions", MODEL, "000001.json")
     whole = flown_world.lake.read(path)
     overwrite(flown_world.lake, path, whole[:-20])
-    flown_world.land("a", DAYS[4], "one")
-    flown_world.land("b", DAYS[4], "one")
+    flown_world.arrive(DAYS[4])
 
     requested = flown_world.settle()
 
@@ -198,16 +192,14 @@ def test_waiting_days_are_reported_by_the_source_that_has_not_landed_them(begun:
         found.look(lost=True)
         assert f"raw/a, raw/b: no day after {DAYS[3]} has landed." in found.reason
 
-        found.land("a", DAYS[6], "one")
-        found.land("b", DAYS[6], "one")
+        found.arrive(DAYS[6])
         found.settle()
         assert (
             f"tables ({DAYS[4]} to {DAYS[6]}): waits for raw/a of {DAYS[4]} to {DAYS[5]}, which is missing"
             in found.reason
         )
 
-        found.land("a", DAYS[5], "one")
-        found.land("b", DAYS[5], "one")
+        found.arrive(DAYS[5])
         found.settle()
         left = f"({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing"
         assert f"tables {left}" in found.reason
@@ -216,8 +208,7 @@ def test_waiting_days_are_reported_by_the_source_that_has_not_landed_them(begun:
 
 def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_they_arrive(flown_world: World) -> None:
     """Case 12: `tables/z` reads a day back of `tables/x`, which is made from `raw/a`."""
-    for name in "ab":
-        flown_world.land(name, DAYS[5], "one")
+    flown_world.arrive(DAYS[5])
 
     requested = flown_world.settle()
     assert [f"updates/tables/{DAYS[5]}", f"updates/m/features and labels/{DAYS[5]}"] == requested  # x, y and labels
@@ -232,8 +223,7 @@ def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_
     assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in waiting
     assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in waiting
 
-    for name in "ab":
-        flown_world.land(name, DAYS[4], "one")
+    flown_world.arrive(DAYS[4])
     flown_world.settle()
     assert [] == blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)
     assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
@@ -247,9 +237,7 @@ def test_a_table_that_allows_gaps_is_materialized_with_them_and_again_when_the_d
     """With 0 digits every day has the same content, so only the marks show that a missing day landed."""
     with world(tmp_path, digits=digits, allow_gaps=True) as found:
         found.serve()
-        for day in (*FIRST, DAYS[5]):
-            for name in "ab":
-                found.land(name, day, "one")
+        found.arrive(*FIRST, DAYS[5])
         found.settle()
 
         def marks(day: str) -> list[dict[str, tuple[str, ...]]]:
@@ -259,8 +247,7 @@ def test_a_table_that_allows_gaps_is_materialized_with_them_and_again_when_the_d
         assert [{"tables/x": (DAYS[4],)}] * 4 == marks(DAYS[5])
         assert [{}] * 4 == marks(DAYS[3])
 
-        for name in "ab":
-            found.land(name, DAYS[4], "one")
+        found.arrive(DAYS[4])
         found.settle()
         assert [{}] * 4 == marks(DAYS[5]) == marks(DAYS[4])
         assert {} == left_over(found)
@@ -268,12 +255,10 @@ def test_a_table_that_allows_gaps_is_materialized_with_them_and_again_when_the_d
 
 @pytest.mark.parametrize("event", ["lost", "unread"])
 def test_late_days_are_materialized_from_the_lake_even_if_their_events_are_lost(flown_world: World, event: str) -> None:
-    for name in "ab":
-        flown_world.land(name, DAYS[5], "one")
+    flown_world.arrive(DAYS[5])
     flown_world.settle()
 
-    for name in "ab":
-        flown_world.land(name, DAYS[4], "one", is_told=False)
+    flown_world.arrive(DAYS[4], is_told=False)
     if event == "lost":
         flown_world.look(lost=True)
     flown_world.settle()
@@ -285,9 +270,7 @@ def test_the_newest_days_with_data_are_kept_up_to_date(tmp_path: Path) -> None:
     """Case 13: the declared days go on for months after the newest that has come."""
     with world(tmp_path, days=2) as found:
         found.serve()
-        for day in FIRST:
-            for name in "ab":
-                found.land(name, day, "one")
+        found.arrive(*FIRST)
 
         requested = found.settle()
 

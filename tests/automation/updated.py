@@ -139,6 +139,12 @@ class World:
         if is_told:
             self._told(f"raw/{name}", day)
 
+    def arrive(self, *days: str, is_told: bool = True) -> None:
+        """Land days of both sources."""
+        for day in days:
+            for name in "ab":
+                self.land(name, day, "one", is_told=is_told)
+
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the current version of each partition of all assets that are kept up to date."""
         names = [key.to_user_string() for key in update_groups(self.graph, [MODEL])]

@@ -12,8 +12,8 @@ from tests.cli.commands import Command
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for Dagster's home and the lake; what the command sets for its process is reset."""
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     return tmp_path

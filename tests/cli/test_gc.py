@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import tempfile
@@ -7,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Model
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.lock import Lock
@@ -18,19 +16,17 @@ from ml_assets.provenance.gc.mark import Policy
 from ml_assets.provenance.gc.sweep import collect
 from ml_assets.provenance.lineage import backward
 from tests.builders import files_of, frame, put
+from tests.cli.commands import Command
 from tests.provenance.gc.test_mark import NOW, ago, decide, made, trained
 from tests.provenance.gc.test_sweep import leave
 from tests.publications import newest_manifest
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    return Lake(str(tmp_path / "lake"))
+def lake(home: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    (home / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+    return Lake(str(home / "lake"))
 
 
 def served(lake: Lake) -> dict[str, ArtifactRef]:
@@ -42,15 +38,11 @@ def served(lake: Lake) -> dict[str, ArtifactRef]:
     return champion
 
 
-def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(lake: Lake, command: Command) -> None:
     champion = served(lake)
     before = files_of(lake)
 
-    assert 0 == main(["gc"])
-
-    printed = capsys.readouterr()
+    printed = command("gc")
     lines = [line.split() for line in printed.out.splitlines()]
     assert ["asset", "kept", "size", "removed", "size", "main", "reason", "for", "keeping"] == lines[0]
     model = next(line for line in lines if line[0] == "flight_delay/model")
@@ -64,25 +56,21 @@ def test_by_default_gc_lists_what_would_be_removed_and_removes_nothing(
 
 
 def test_folders_that_killed_processes_left_on_this_machine_are_removed_too(
-    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lake: Lake, tmp_path: Path, command: Command
 ) -> None:
     served(lake)
     folder = tmp_path / "tmp" / "ml-assets-replay-x"
     folder.mkdir()
     os.utime(folder, (0, 0))
 
-    assert 0 == main(["gc"])
-    assert f"{folder} was left by a killed process; it would be removed" in capsys.readouterr().out
+    assert f"{folder} was left by a killed process; it would be removed" in command("gc").out
     assert folder.exists()
 
-    assert 0 == main(["gc", "--yes"])
-    assert f"{folder} was left by a killed process; it is removed" in capsys.readouterr().out
+    assert f"{folder} was left by a killed process; it is removed" in command("gc", "--yes").out
     assert not folder.exists()
 
 
-def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(lake: Lake, command: Command) -> None:
     champion, newer = trained(lake, 2, 300), trained(lake, 3, 200)
     decide(lake, 1, 299, champion)
     decide(lake, 2, 199, newer)
@@ -90,22 +78,21 @@ def test_a_needed_and_lost_artifact_stops_gc_until_it_is_given_up(
         newest_manifest(lake, ref).unlink()
 
     for ref in (newer["raw"], champion["raw"]):
-        assert 1 == main(["gc", "--yes"])
-        assert ref.version in capsys.readouterr().err
+        assert ref.version in command("gc", "--yes", code=1).err
         given = ["gc", "--give-up", f"{ref.asset}@{ref.version}", "--partition", str(ref.partition)]
-        assert 0 == main([*given, "--why", "the disk is broken"])
+        command(*given, "--why", "the disk is broken")
 
-    assert 0 == main(["gc", "--yes"])
+    command("gc", "--yes")
     assert "the disk is broken" == lake.removal(champion["raw"]).reason
     with pytest.raises(MissingArtifactError, match="the disk is broken"):
         lake.manifest(champion["raw"])
     model = champion["model"]
-    assert 2 == main(["gc", "--give-up", f"{model.asset}@{model.version}", "--why", "so"])
-    assert "has a manifest, so it is not lost" in capsys.readouterr().err
+    given = ["gc", "--give-up", f"{model.asset}@{model.version}", "--why", "so"]
+    assert "has a manifest, so it is not lost" in command(*given, code=2).err
 
 
 @pytest.mark.parametrize("naming", NAMED_BY)
-def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, command: Command) -> None:
     champion = served(lake)
     head = PromotionLog(lake, "flight_delay").verified().head
     assert head is not None
@@ -114,34 +101,30 @@ def test_a_missing_promotion_log_stops_gc(naming: str, lake: Lake, capsys: pytes
     shutil.rmtree(Path(lake.url) / "promotions")
     before = files_of(lake, "artifacts")
 
-    assert 1 == main(["gc", "--yes"])
+    printed = command("gc", "--yes", code=1)
 
     log = lake.path("promotions", "flight_delay", "000001.json")
     assert (
         f"the promotion log of flight_delay is damaged, so it is used for no decision and no prediction: "
-        f"{log} is missing" in (capsys.readouterr().err)
+        f"{log} is missing" in printed.err
     )
     assert before == files_of(lake, "artifacts")
 
 
-def test_with_yes_gc_removes_and_reports_what_it_removed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_yes_gc_removes_and_reports_what_it_removed(lake: Lake, command: Command) -> None:
     champion = served(lake)
 
-    assert 0 == main(["gc", "--yes"])
-
-    printed = capsys.readouterr()
+    printed = command("gc", "--yes")
     assert "freed, 5 folders removed; the manifests of what is gone are under removed/\n" in printed.out
     assert "4 are not" in printed.err
     assert [champion["model"]] == lake.versions("flight_delay/model")[""]
-    assert 0 == main(["gc", "--yes"])
-    assert "0 B freed" in capsys.readouterr().out
+    assert "0 B freed" in command("gc", "--yes").out
 
 
-def test_as_json_a_program_can_read_it(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_json_a_program_can_read_it(lake: Lake, command: Command) -> None:
     champion = served(lake)
 
-    assert 0 == main(["gc", "--json", "--keep-days", "10"])
-    answer = json.loads(capsys.readouterr().out)
+    answer = command.json("gc", "--keep-days", "10")
     assert (10, False, []) == tuple(answer[name] for name in ("keep_days", "is_removed", "returned"))
     model = next(one for one in answer["assets"] if one["asset"] == "flight_delay/model")
     assert (1, 1) == (model["kept"]["versions"], model["removed"]["versions"])
@@ -149,33 +132,28 @@ def test_as_json_a_program_can_read_it(lake: Lake, capsys: pytest.CaptureFixture
     assert 1 == answer["others"]["left-overs"]["count"]
     sizes = [one["removed"]["bytes"] for one in answer["assets"]] + [it["bytes"] for it in answer["others"].values()]
 
-    assert 0 == main(["gc", "--json", "--keep-days", "10", "--yes"])
-    done = json.loads(capsys.readouterr().out)
+    done = command.json("gc", "--keep-days", "10", "--yes")
     assert (True, answer["bytes"], sum(sizes)) == (done["is_removed"], done["bytes"], answer["bytes"])
 
 
-def test_explain_shows_which_root_needs_an_artifact_and_the_path_to_it(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_explain_shows_which_root_needs_an_artifact_and_the_path_to_it(lake: Lake, command: Command) -> None:
     champion = served(lake)
 
-    assert 0 == main(["gc", "--explain", f"raw/flights@{champion['raw'].version[:8]}"])
-    lines = capsys.readouterr().out.splitlines()
+    lines = command("gc", "--explain", f"raw/flights@{champion['raw'].version[:8]}").out.splitlines()
     assert lines[0].startswith(f"{champion['raw']} (")
     assert lines[0].endswith("(entry 1), serving")
     assert [f"    read by {champion[name]}" for name in ("training_set", "model")] == lines[1:]
 
-    assert 0 == main(["gc", "--explain", "raw/flights", "--partition", "2013-01-01", "--json"])
-    stays = {answer["version"]: answer["stays"] for answer in json.loads(capsys.readouterr().out)}
+    answers = command.json("gc", "--explain", "raw/flights", "--partition", "2013-01-01")
+    stays = {answer["version"]: answer["stays"] for answer in answers}
     assert {True: 1, False: 1} == {value: [*stays.values()].count(value) for value in (True, False)}
     assert stays[champion["raw"].version]
 
 
-def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, command: Command) -> None:
     old = trained(lake, 1, 400)["model"]
     served(lake)
-    assert 0 == main(["gc", "--yes"])
-    capsys.readouterr()
+    command("gc", "--yes")
 
     for arguments, printed in (
         (["raw/flight"], f"there is no 'raw/flight' in {lake.url} (did you mean 'raw/flights'?)"),
@@ -183,22 +161,18 @@ def test_explain_reports_artifacts_that_do_not_exist(lake: Lake, capsys: pytest.
         (["raw/flights", "--partition", "1999-01-01"], f"there is no raw/flights[1999-01-01] in {lake.url}"),
         ([f"{old.asset}@{old.version}"], f"{old} was removed by gc on "),
     ):
-        assert 1 == main(["gc", "--explain", *arguments])
-        assert capsys.readouterr().out.startswith(printed)
-        assert 1 == main(["gc", "--explain", *arguments, "--json"])
-        answer = json.loads(capsys.readouterr().out)
+        assert command("gc", "--explain", *arguments, code=1).out.startswith(printed)
+        answer = command.json("gc", "--explain", *arguments, code=1)
         assert (arguments[0], True) == (answer["artifact"], answer["problem"].startswith(printed))
 
 
-def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, command: Command) -> None:
     champion = served(lake)
     with Lock(lake, "gc", now=NOW):
-        assert 1 == main(["gc", "--yes"])
-    assert "ml-assets: nothing was removed: process " in capsys.readouterr().err
+        assert "ml-assets: nothing was removed: process " in command("gc", "--yes", code=1).err
 
     newest_manifest(lake, champion["raw"]).write_text("{}")
-    assert 1 == main(["gc"])
-    printed = capsys.readouterr()
+    printed = command("gc", code=1)
     assert ("", True) == (printed.out, ".json is not a manifest" in printed.err)
 
 
@@ -212,12 +186,11 @@ def test_a_locked_or_unreadable_lake_ends_with_1(lake: Lake, capsys: pytest.Capt
     ],
 )
 def test_contradictory_arguments_end_with_2_and_a_fix(
-    lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    lake: Lake, arguments: list[str], message: str, command: Command
 ) -> None:
     served(lake)
 
-    assert 2 == main(["gc", *arguments])
-    assert message in capsys.readouterr().err
+    assert message in command("gc", *arguments, code=2).err
 
 
 @pytest.mark.long  # it needs the lake of the whole flow

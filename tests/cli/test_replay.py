@@ -21,7 +21,7 @@ from ml_assets.lake.store import Lake
 from tests.builders import files_of, flights_declared
 from tests.cli.commands import Command
 from tests.cli.test_promotion import kept_model
-from tests.lake.test_steps import BY_DAY, daily, materialize, numbers, shop
+from tests.lake.materialized import copied, daily, materialize, numbers, shop
 
 MODEL = "flight_delay"
 STATE = {"fails": False, "by": 2}
@@ -33,11 +33,6 @@ def doubled(numbers: pl.DataFrame) -> pl.DataFrame:
         culprit = numbers["n"].min()
         raise ZeroDivisionError(f"{culprit} / 0")
     return numbers.with_columns(pl.col("n") * STATE["by"])
-
-
-@dg.asset(**BY_DAY)
-def copied(daily: pl.DataFrame) -> pl.DataFrame:
-    return daily
 
 
 ASSETS = (numbers, doubled, daily, copied)

@@ -1,6 +1,5 @@
 """`ml-assets reproduce`: what it trains again, prints, stores and returns, on six weeks of real flights."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.main import main
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.origin import current_environment
@@ -21,6 +19,7 @@ from ml_assets.provenance import original_code as then
 from ml_assets.provenance import retraining
 from ml_assets.provenance.reproduction import ReproductionVerdict
 from tests.builders import files_of, flights_declared, frame, project, put
+from tests.cli.commands import Command
 from tests.publications import newest_manifest
 
 MODEL = "flight_delay"
@@ -28,13 +27,10 @@ Declare = Callable[[Declared], None]
 
 
 @pytest.fixture
-def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]) -> Declare:
-    """Give the command a home, a lake, and declarations of the test's choice."""
+def declare(home: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]) -> Declare:
+    """Give the command declarations of the test's choice."""
+    assert home
     assert manifest
-    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, "PASSIVE" if name == "OMP_WAIT_POLICY" else "500")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     monkeypatch.setattr(retraining, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
 
     def declared(declared: Declared) -> None:
@@ -69,15 +65,12 @@ def verdicts(lake: Lake) -> list[ReproductionVerdict]:
     ]
 
 
-def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_is_stored(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_is_stored(lake: Lake, command: Command) -> None:
     before, version = files_of(lake), champion(lake).version
 
-    assert 0 == main(["reproduce", MODEL])
+    text = command("reproduce", MODEL).out
 
     [verdict] = verdicts(lake)
-    text = capsys.readouterr().out
     assert f"{MODEL}@{version[:12]} reproduced, byte for byte, from the inputs of its training set\n" in text
     assert f"  equal    {MODEL}/training_set {lake.find(f'{MODEL}/training_set').version[:12]}\n" in text
     assert f"  equal    {MODEL}/model {version[:12]}\n" in text
@@ -91,7 +84,7 @@ def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_is_stored(
 
 
 def test_changed_packages_and_code_are_named_with_the_verdict(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     here = current_environment()
     changed = {"digest": "f" * 32, "distributions": {**here.distributions, "lightgbm": "9.9"}}
@@ -100,9 +93,9 @@ def test_changed_packages_and_code_are_named_with_the_verdict(
     rewritten(lake, ref, code_version="0" * 16)
     assert here.digest == lake.manifest(ref).environment
 
-    assert 0 == main(["reproduce", f"{MODEL}@{ref.version[:6]}", "--code", "current", "--json"])
+    answer = command("reproduce", f"{MODEL}@{ref.version[:6]}", "--code", "current", "--json").out
 
-    verdict = ReproductionVerdict.model_validate_json(capsys.readouterr().out)
+    verdict = ReproductionVerdict.model_validate_json(answer)
     was = here.distributions["lightgbm"]
     assert (f"package lightgbm was {was}, is 9.9", f"the code of {MODEL}/model was {'0' * 16}, is {code}") == (
         verdict.changes
@@ -112,13 +105,11 @@ def test_changed_packages_and_code_are_named_with_the_verdict(
 
 
 def test_changed_parameters_are_named_and_another_model_ends_with_1(
-    lake: Lake, declare: Declare, capsys: pytest.CaptureFixture[str]
+    lake: Lake, declare: Declare, command: Command
 ) -> None:
     declare(flights_declared(seed=99))
 
-    assert 1 == main(["reproduce", MODEL, "--code", "current"])
-
-    text = capsys.readouterr().out
+    text = command("reproduce", MODEL, "--code", "current", code=1).out
     [verdict] = verdicts(lake)
     assert f"{MODEL}@{champion(lake).version[:12]} NOT reproduced, from the inputs of its training set\n" in text
     assert f"  differs  {MODEL}/model " in text
@@ -130,36 +121,32 @@ def test_changed_parameters_are_named_and_another_model_ends_with_1(
 
 
 def test_the_code_of_the_original_commit_is_used_unless_the_current_code_is_requested(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     requested: list[tuple[Any, ...]] = []
 
-    def run_at(commit: str | None, command: list[str], **options: Any) -> int:
-        requested.append((commit, command, options["lake"], options["was_dirty"]))
+    def run_at(commit: str | None, words: list[str], **options: Any) -> int:
+        requested.append((commit, words, options["lake"], options["was_dirty"]))
         return 1
 
     monkeypatch.setattr(retraining, "run_original_code", run_at)
     rewritten(lake, champion(lake), code_version="0" * 16, git_commit="c" * 40, git_is_dirty=True)
 
-    assert 1 == main(["reproduce", MODEL, "--json"])
+    command("reproduce", MODEL, "--json", code=1)
 
     wanted = ["reproduce", f"{MODEL}@{champion(lake).version}", "--from", "training_set", "--code", "current", "--json"]
     assert [("c" * 40, wanted, lake.url, True)] == requested
     assert [] == verdicts(lake)
 
 
-def test_a_tampered_input_is_named_and_the_model_gets_no_verdict(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tampered_input_is_named_and_the_model_gets_no_verdict(lake: Lake, command: Command) -> None:
     ref = lake.find(f"{MODEL}/features", "2013-01-20")
     path = Path(lake.directory(ref)) / "data.parquet"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
-    assert 3 == main(["reproduce", MODEL])
-
-    printed = capsys.readouterr()
+    printed = command("reproduce", MODEL, code=3)
     assert f"{MODEL}/training_set failed: " in printed.err
     assert f"{path} is damaged" in printed.err
     assert "a step failed, so there is no verdict" in printed.err
@@ -167,14 +154,13 @@ def test_a_tampered_input_is_named_and_the_model_gets_no_verdict(
     assert [] == verdicts(lake)
 
 
-def test_a_missing_input_is_named_before_anything_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_input_is_named_before_anything_runs(lake: Lake, command: Command) -> None:
     ref = lake.find(f"{MODEL}/labels", "2013-01-20")
     newest_manifest(lake, ref).unlink()
 
-    assert 2 == main(["reproduce", MODEL])
-
     assert (
-        f"cannot be trained again: {MODEL}/labels[2013-01-20]@{ref.version[:12]} is missing" in capsys.readouterr().err
+        f"cannot be trained again: {MODEL}/labels[2013-01-20]@{ref.version[:12]} is missing"
+        in command("reproduce", MODEL, code=2).err
     )
 
 
@@ -187,16 +173,14 @@ def test_a_missing_input_is_named_before_anything_runs(lake: Lake, capsys: pytes
     ],
 )
 def test_a_model_that_cannot_be_reproduced_ends_with_2(
-    declare: Declare, capsys: pytest.CaptureFixture[str], named: str, message: str
+    declare: Declare, command: Command, named: str, message: str
 ) -> None:
-    assert 2 == main(["reproduce", named])
-
-    assert f"ml-assets: {message}" in capsys.readouterr().err
+    assert f"ml-assets: {message}" in command("reproduce", named, code=2).err
 
 
 def test_a_model_is_reproduced_from_its_raw_tables_on(
     own_flown: Path, declare: Declare, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:  # fmt: skip
     """Dbt's part takes 15 s and is replaced: equal tables in a scratch lake are tested with replay."""
     declared = flights_declared(split={"validation_days": 1, "test_days": 5})
@@ -221,11 +205,8 @@ def test_a_model_is_reproduced_from_its_raw_tables_on(
         return materialize(flow, groups, {key: days for key, days in stale.items() if key not in tables}, *given)
 
     monkeypatch.setattr(Flow, "_materialize", without_dbt)
-    capsys.readouterr()
 
-    assert 0 == main(["reproduce", f"{MODEL}@{version[:8]}", "--from", "raw", "--json"])
-
-    answer = json.loads(capsys.readouterr().out)
+    answer = command.json("reproduce", f"{MODEL}@{version[:8]}", "--from", "raw")
     found = {one["asset"]: (one["equal"], one["artifacts"]) for one in answer["outcomes"]}
     eight = [f"2013-01-0{n}" for n in range(1, 9)]
     assert ("raw", True, version) == (answer["start"], answer["is_equal"], answer["version"])

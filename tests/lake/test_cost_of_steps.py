@@ -11,7 +11,7 @@ from ml_assets.lake.manifest import Cost, PodResources
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import dated
-from tests.lake.test_io_manager import BY_DAY, materialize, numbers
+from tests.lake.materialized import BY_DAY, materialize, numbers
 
 
 def cost_of(lake: Lake, asset: str, partition: str | None = None) -> Cost:

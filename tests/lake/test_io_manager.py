@@ -1,6 +1,5 @@
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -13,51 +12,20 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
-from ml_assets.lake.io_manager import LakeIOManager, by_partition, inputs_of_day
+from ml_assets.lake.io_manager import by_partition, inputs_of_day
 from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import Note, Study, dated, days, failure, frame, study
-from tests.event_logs import ephemeral_instance
+from tests.lake.materialized import BY_DAY, daily, materialize, numbers
 
-DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06")
 FIRST = date(2013, 1, 1)
-BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
-
-
-def materialize(
-    lake: Lake, *assets: dg.AssetsDefinition, only: list[str] | None = None, over: tuple[str, str] | None = None,
-    config: Mapping[str, Any] | None = None,
-) -> dg.ExecuteInProcessResult:  # fmt: skip
-    """Materialize assets over a lake, in a run over a range of days if one is given."""
-    resource = LakeResource(url=lake.url)
-    tags = {} if over is None else {"dagster/asset_partition_range_start": over[0],
-                                    "dagster/asset_partition_range_end": over[1]}  # fmt: skip
-    ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
-    defs = dg.Definitions(
-        [*assets],
-        resources={"io_manager": LakeIOManager(lake=resource), "ml_assets_lake": resource},
-        executor=dg.in_process_executor,
-    )
-    with ephemeral_instance() as instance:
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance,
-            asset_selection=None if only is None else [dg.AssetKey(name) for name in only],
-            tags=tags,
-            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
 
 
 @pytest.fixture
 def lake(folder: Lake) -> Lake:
     return folder
-
-
-@dg.asset
-def numbers() -> pl.DataFrame:
-    return frame(1, 2, 3)
 
 
 @dg.asset
@@ -74,11 +42,6 @@ def studied(doubled: pl.DataFrame, ml_assets_lake: LakeResource) -> Study:
 @dg.asset
 def summary(studied: Study) -> Note:
     return Note(text=studied.story, amount=studied.note.amount)
-
-
-@dg.asset(**BY_DAY)
-def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    return dated(*(date.fromisoformat(key) for key in context.partition_keys))
 
 
 @dg.asset(**BY_DAY)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,18 +22,10 @@ from tests.faults import FaultyDisk, Stopped
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=["folder", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Objects]:
-    if request.param == "folder":
-        yield Objects(str(tmp_path / "lake"))
-        return
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    yield Objects(f"s3://{bucket}/deep/root", request.getfixturevalue("s3")(bucket))
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Objects:
-    return Objects(str(tmp_path / "lake"))
+def on_s3(s3: Callable[[str], Mapping[str, Any]]) -> Objects:
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    return Objects(f"s3://{bucket}/lake", s3(bucket))
 
 
 def put(lake: Objects, name: str, data: bytes = b"data") -> str:
@@ -59,13 +51,11 @@ def test_the_stat_of_an_object_does_not_read_it(lake: Objects) -> None:
     assert (lake.protocol == "s3") == (told.etag is not None)
 
 
-def test_a_replaced_object_has_another_etag(request: pytest.FixtureRequest) -> None:
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake = Objects(f"s3://{bucket}", request.getfixturevalue("s3")(bucket))
-    first = lake.create(lake.path("a"), b"one")
-    put(lake, "a", b"two")
+def test_a_replaced_object_has_another_etag(on_s3: Objects) -> None:
+    first = on_s3.create(on_s3.path("a"), b"one")
+    put(on_s3, "a", b"two")
 
-    assert first != lake.stat(lake.path("a")).etag
+    assert first != on_s3.stat(on_s3.path("a")).etag
 
 
 def test_a_moved_object_is_at_its_new_place_only(lake: Objects) -> None:
@@ -140,17 +130,13 @@ def test_folders_are_listed_together_wherever_they_are(lake: Objects, monkeypatc
     assert {} == lake.list_each([])
 
 
-def test_looking_into_many_folders_takes_few_requests(
-    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake = Objects(f"s3://{bucket}/lake", s3(bucket))
+def test_looking_into_many_folders_takes_few_requests(on_s3: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     days = [f"day-{number:03d}" for number in range(40)]
     for day in days:
-        put(lake, f"table/{day}/data")
-    requested = requests_of(lake, monkeypatch)
+        put(on_s3, f"table/{day}/data")
+    requested = requests_of(on_s3, monkeypatch)
 
-    found = lake.list_each([lake.path("table", day) for day in days])
+    found = on_s3.list_each([on_s3.path("table", day) for day in days])
 
     assert [["data"]] * 40 == [[*them] for them in found.values()]
     assert ["list_objects_v2"] == requested
@@ -184,55 +170,48 @@ def known(lake: Objects, path: str) -> Stat:
     return lake.list_each([folder])[folder][name]
 
 
-def test_objects_written_or_read_here_are_not_fetched_again(
-    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake = Objects(f"s3://{bucket}", s3(bucket))
-    written, created = put(lake, "a/data", b"written"), lake.path("a", "manifest")
-    lake.create(created, b"created")
-    listed = lake.list_each([lake.path("a")])[lake.path("a")]
-    requested = requests_of(lake, monkeypatch)
+def test_objects_written_or_read_here_are_not_fetched_again(on_s3: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, created = put(on_s3, "a/data", b"written"), on_s3.path("a", "manifest")
+    on_s3.create(created, b"created")
+    listed = on_s3.list_each([on_s3.path("a")])[on_s3.path("a")]
+    requested = requests_of(on_s3, monkeypatch)
 
-    assert b"written" == lake.read(written, known=listed["data"])
-    with lake.opened(created, known=listed["manifest"]) as file:
+    assert b"written" == on_s3.read(written, known=listed["data"])
+    with on_s3.opened(created, known=listed["manifest"]) as file:
         assert b"created" == file.read()
     assert not requested
 
     monkeypatch.setattr("ml_assets.lake.s3.COPIES", Copies())
-    assert [b"written"] * 2 == [lake.read(written, known=listed["data"]) for _ in range(2)]
+    assert [b"written"] * 2 == [on_s3.read(written, known=listed["data"]) for _ in range(2)]
     assert ["get_object"] == requested
 
 
-def test_an_object_that_has_changed_is_fetched_again(s3: Callable[[str], Mapping[str, Any]]) -> None:
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake, other = Objects(f"s3://{bucket}", s3(bucket)), Objects(f"s3://{bucket}", s3(bucket))
-    path = put(lake, "a/data", b"first")
-    listed = known(lake, path)
+def test_an_object_that_has_changed_is_fetched_again(on_s3: Objects) -> None:
+    other = Objects(on_s3.url, on_s3.options)
+    path = put(on_s3, "a/data", b"first")
+    listed = known(on_s3, path)
     put(other, "a/data", b"other")
 
-    assert b"other" == lake.read(path, known=known(lake, path))
-    assert b"first" == lake.read(path, known=listed)  # as it was when it was listed
+    assert b"other" == on_s3.read(path, known=known(on_s3, path))
+    assert b"first" == on_s3.read(path, known=listed)  # as it was when it was listed
 
 
 @pytest.mark.parametrize(("most", "data"), [(3, b"data"), (LARGEST * 2, b"0" * (LARGEST + 1))])
 def test_objects_larger_than_the_free_space_are_read_remotely(
-    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch, most: int, data: bytes
+    on_s3: Objects, monkeypatch: pytest.MonkeyPatch, most: int, data: bytes
 ) -> None:
     copies = Copies(most)
     monkeypatch.setattr("ml_assets.lake.s3.COPIES", copies)
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake = Objects(f"s3://{bucket}", s3(bucket))
-    path = put(lake, "a/data", data)
+    path = put(on_s3, "a/data", data)
 
-    assert lake.cached_copy(path, known(lake, path)) is None
-    assert data == lake.read(path, known=known(lake, path))
+    assert on_s3.cached_copy(path, known(on_s3, path)) is None
+    assert data == on_s3.read(path, known=known(on_s3, path))
     assert [] == [*copies.folder.iterdir()]
 
 
 @pytest.mark.parametrize("is_folder_there", [True, False])
 def test_copies_that_cannot_be_cached_are_reported_once_and_not_needed(
-    s3: Callable[[str], Mapping[str, Any]],
+    on_s3: Objects,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     *,
@@ -244,12 +223,10 @@ def test_copies_that_cannot_be_cached_are_reported_once_and_not_needed(
         copies.folder.rmdir()
     else:
         monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
-    lake = Objects(f"s3://{bucket}", s3(bucket))
 
-    paths = [put(lake, f"a/{name}", name.encode()) for name in ("x", "y")]
+    paths = [put(on_s3, f"a/{name}", name.encode()) for name in ("x", "y")]
 
-    assert [b"x", b"y"] == [lake.read(path, known=known(lake, path)) for path in paths]
+    assert [b"x", b"y"] == [on_s3.read(path, known=known(on_s3, path)) for path in paths]
     assert 1 == sum("caching is off" in record.message for record in caplog.records)
 
 

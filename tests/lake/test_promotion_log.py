@@ -1,7 +1,6 @@
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
@@ -32,15 +31,6 @@ def entry(number: int, /, **changes: Any) -> Promotion:
 def write(lake: Lake, name: str, data: bytes) -> None:
     """Put an object among the entries, past the log."""
     lake.write(lake.path("promotions", "flight_delay", name), lambda file: file.write(data))
-
-
-@pytest.fixture(params=["folder", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
-    if request.param == "folder":
-        return Lake(str(tmp_path))
-    make: Callable[[str], Mapping[str, Any]] = request.getfixturevalue("s3")
-    bucket = f"log-{os.getpid()}-{abs(hash(request.node.name)) % 10**9}"
-    return Lake(f"s3://{bucket}/lake", make(bucket))
 
 
 def test_an_empty_log_has_no_last_entry(lake: Lake) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,53 +16,13 @@ import pytest
 
 from ml_assets.lake import steps
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
-from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.steps import StepRecord, find_run, last_attempt, recorded_runs, steps_of, store_step
 from ml_assets.lake.store import Lake
-from tests.builders import dated, frame, sealed
-from tests.event_logs import ephemeral_instance
+from tests.builders import sealed
+from tests.lake.materialized import daily, materialize, numbers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BY_DAY: dict[str, Any] = {
-    "partitions_def": dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06"),
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
-
-
-def shop(lake: LakeResource, *assets: dg.AssetsDefinition) -> dg.Definitions:
-    """Return a code location of a few assets."""
-    return dg.Definitions(
-        [*assets],
-        resources={"io_manager": LakeIOManager(lake=lake), "ml_assets_lake": lake},
-        executor=dg.in_process_executor,
-    )
-
-
-def materialize(
-    lake: Path,
-    *assets: dg.AssetsDefinition,
-    only: list[str] | None = None,
-    over: tuple[str, str] | None = None,
-    config: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> dg.ExecuteInProcessResult:
-    """Materialize assets over a lake on disk, in a run over a range of days if one is given."""
-    days = {} if over is None else {"dagster/asset_partition_range_start": over[0],
-                                    "dagster/asset_partition_range_end": over[1]}  # fmt: skip
-    ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
-    with ephemeral_instance() as instance:
-        return (
-            shop(LakeResource(url=str(lake)), *assets)
-            .resolve_implicit_global_asset_job_def()
-            .execute_in_process(
-                instance=instance,
-                asset_selection=None if only is None else [dg.AssetKey(name) for name in only],
-                tags={**days, **(tags or {})},
-                run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-            )
-        )
 
 
 def records(lake: Path) -> list[StepRecord]:
@@ -83,19 +43,9 @@ class Limit(dg.Config):
     most: int = 2
 
 
-@dg.asset(code_version="n1")
-def numbers() -> pl.DataFrame:
-    return frame(1, 2, 3)
-
-
 @dg.asset(code_version="b1")
 def broken(config: Limit, numbers: pl.DataFrame) -> pl.DataFrame:
     raise ZeroDivisionError(f"{numbers.height} / 0")
-
-
-@dg.asset(**BY_DAY)
-def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    return dated(*(datetime.fromisoformat(key).date() for key in context.partition_keys))
 
 
 @dg.asset
@@ -152,7 +102,7 @@ def test_a_step_that_loads_nothing_leaves_its_record_as_it_opens_the_lake(tmp_pa
 def test_a_step_whose_process_is_killed_has_left_its_record(tmp_path: Path) -> None:
     body = (
         "import os, signal\nimport dagster as dg\nimport polars as pl\n"
-        "from tests.lake.test_steps import materialize, numbers\nfrom pathlib import Path\n"
+        "from tests.lake.materialized import materialize, numbers\nfrom pathlib import Path\n"
         "@dg.asset\ndef killed(numbers: pl.DataFrame) -> pl.DataFrame:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"materialize(Path({str(tmp_path)!r}), numbers, killed)\n"
     )

@@ -18,6 +18,11 @@ from tests.builders import frame, put
 from tests.provenance.lakes import Chronicle, shop, version
 
 
+@pytest.fixture
+def chronicle(tmp_path: Path) -> Chronicle:
+    return shop(tmp_path)
+
+
 def assets(lineage: Lineage) -> list[str]:
     return sorted(f"{asset}/{partition}".rstrip("/") for asset, partition, _ in lineage.nodes)
 
@@ -38,9 +43,7 @@ def test_the_code_behind_an_artifact_is_that_of_its_whole_lineage(lake: Lake) ->
     assert {"raw": "landing", "middle": "recent", "mart": "join"} == code_behind(lake, mart)
 
 
-def test_the_backward_lineage_of_a_model_is_complete_and_has_nothing_else(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
-
+def test_the_backward_lineage_of_a_model_is_complete_and_has_nothing_else(chronicle: Chronicle) -> None:
     found = backward(chronicle.lake, [the(chronicle, "shop/model")])
 
     assert [
@@ -51,9 +54,7 @@ def test_the_backward_lineage_of_a_model_is_complete_and_has_nothing_else(tmp_pa
     assert found.is_whole
 
 
-def test_forward_finds_all_that_a_day_went_into_and_nothing_else(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
-
+def test_forward_finds_all_that_a_day_went_into_and_nothing_else(chronicle: Chronicle) -> None:
     found = forward(chronicle.lake, [the(chronicle, "raw/orders", "2026-10-01")])
 
     assert [
@@ -108,9 +109,8 @@ def damage(path: Path) -> None:
     ],
 )
 def test_unreadable_manifests_are_reported_and_do_not_end_the_trace(
-    tmp_path: Path, harm: Callable[[Path], Any], state: str, problem: str
+    chronicle: Chronicle, harm: Callable[[Path], Any], state: str, problem: str
 ) -> None:
-    chronicle = shop(tmp_path)
     harmed = the(chronicle, "tables/stg_orders", "2026-10-01")
     harm(chronicle.folder(harmed))
 
@@ -123,8 +123,7 @@ def test_unreadable_manifests_are_reported_and_do_not_end_the_trace(
     assert 8 == len(found.nodes)
 
 
-def test_a_damaged_manifest_anywhere_is_reported_forward_for_it_may_have_been_touched(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
+def test_a_damaged_manifest_anywhere_is_reported_forward_for_it_may_have_been_touched(chronicle: Chronicle) -> None:
     damage(chronicle.manifest(the(chronicle, "shop/features", "2026-10-01")))
 
     found = forward(chronicle.lake, [the(chronicle, "raw/orders", "2026-10-01")])
@@ -135,8 +134,7 @@ def test_a_damaged_manifest_anywhere_is_reported_forward_for_it_may_have_been_to
     assert not found.is_whole
 
 
-def test_a_manifest_that_speaks_of_another_artifact_is_corrupt_both_ways(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
+def test_a_manifest_that_speaks_of_another_artifact_is_corrupt_both_ways(chronicle: Chronicle) -> None:
     one, other = (the(chronicle, "shop/features", day) for day in ("2026-10-01", "2026-10-02"))
     shutil.copy(chronicle.manifest(other), chronicle.manifest(one))
 
@@ -144,8 +142,7 @@ def test_a_manifest_that_speaks_of_another_artifact_is_corrupt_both_ways(tmp_pat
     assert "another artifact" in forward(chronicle.lake, [other]).problems[0]
 
 
-def test_removed_artifacts_are_followed_by_their_remaining_manifests(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
+def test_removed_artifacts_are_followed_by_their_remaining_manifests(chronicle: Chronicle) -> None:
     gone = the(chronicle, "shop/training_set")
     target = chronicle.folder(gone, "removed")
     target.parent.mkdir(parents=True)
@@ -162,8 +159,7 @@ def test_removed_artifacts_are_followed_by_their_remaining_manifests(tmp_path: P
     assert [gone] == all_versions(chronicle.lake, "shop/training_set")
 
 
-def test_the_state_of_a_manifest_is_kept_missing_or_corrupt(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
+def test_the_state_of_a_manifest_is_kept_missing_or_corrupt(chronicle: Chronicle) -> None:
     model, training = the(chronicle, "shop/model"), the(chronicle, "shop/training_set")
     shutil.rmtree(chronicle.folder(model))
     chronicle.manifest(training).write_text("{")
@@ -209,8 +205,7 @@ def test_a_manifest_with_an_input_outside_the_lake_is_corrupt(tmp_path: Path) ->
     assert "is not a name inside the lake" in node.problem
 
 
-def test_a_manifest_of_a_million_inputs_is_rejected_before_it_fills_memory(tmp_path: Path) -> None:
-    chronicle = shop(tmp_path)
+def test_a_manifest_of_a_million_inputs_is_rejected_before_it_fills_memory(chronicle: Chronicle) -> None:
     model = the(chronicle, "shop/model")
     manifest = chronicle.manifest(model)
     one = b'{"asset": "a/b", "partition": null, "version": "%032x"},'

@@ -6,7 +6,6 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,9 +30,10 @@ from ml_assets.provenance.replay import (
     run_again,
     scratch_of,
 )
-from tests.builders import dated, files_of, flights_declared, frame, put
+from tests.builders import files_of, flights_declared, frame, put
 from tests.flights import build
-from tests.lake.test_steps import BY_DAY, Limit, materialize, numbers, record, shop
+from tests.lake.materialized import copied, daily, materialize, numbers, shop
+from tests.lake.test_steps import Limit, record
 from tests.stages.landings import FIRST, LAST, ORDERS, ROWS, SECOND, VERSIONED, Landings
 
 MODEL = "flight_delay"
@@ -94,16 +94,6 @@ def inverse(numbers: pl.DataFrame) -> pl.DataFrame:
     if numbers["n"].min() == 0:
         raise ZeroDivisionError("a number is 0")
     return numbers.with_columns(1 / pl.col("n"))
-
-
-@dg.asset(**BY_DAY)
-def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    return dated(*(datetime.fromisoformat(key).date() for key in context.partition_keys))
-
-
-@dg.asset(**BY_DAY)
-def copied(daily: pl.DataFrame) -> pl.DataFrame:
-    return daily
 
 
 # ---------------------------------------------------------------- the inputs of then

@@ -56,12 +56,21 @@ def with_sources(lake: Path, folder: Path, manifest: Mapping[str, Any], **frames
 
 @contextmanager
 def nothing_changes(lake: Path) -> Iterator[None]:
-    """See that everything a lake held is there afterwards as it was, with nothing new but days that were refused."""
+    """Check that everything a lake held is there afterwards as it was, with nothing new but rejected days."""
     before = files_of(Lake(str(lake)))
     yield
     after = files_of(Lake(str(lake)))
     assert before == {name: data for name, data in after.items() if name in before}
     assert [] == [name for name in after if name not in before and "manifest" in name and "__rejected/" not in name]
+
+
+def failed(
+    lake: Path, manifest: Mapping[str, Any], *assets: str, over: tuple[str, str] | None = None, **building: Any
+) -> tuple[str, str]:
+    """Return the step of the example that fails over a lake, which is left as it was, and its error."""
+    resource = LakeResource(url=str(lake))
+    with project(resource, flights_declared(), manifest=manifest, **building) as whole, nothing_changes(lake):
+        return failure(whole.materialize(*assets, over=over))
 
 
 def never_landed(lake: Path, *days: str) -> None:
@@ -139,11 +148,8 @@ def damage(lake: Lake, asset: str, partition: str | None, name: str = "data.parq
 def test_a_damaged_raw_file_fails_the_table_that_reads_it(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     path = damage(Lake(str(own_flown)), "raw/flights", LAST)
 
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize("tables/stg_flights", over=ONE)
+    step, message = failed(own_flown, manifest, "tables/stg_flights", over=ONE)
 
-    step, message = failure(result)
     assert "ml_assets_tables_by_day" == step
     assert path in message
 
@@ -153,11 +159,8 @@ def test_a_damaged_day_of_features_fails_the_training_set_and_names_the_file(
 ) -> None:
     path = damage(Lake(str(own_flown)), "flight_delay/features", "2013-01-20")
 
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize("flight_delay/training_set", "flight_delay/importances")
+    step, message = failed(own_flown, manifest, "flight_delay/training_set", "flight_delay/importances")
 
-    step, message = failure(result)
     assert "flight_delay__training_set" == step
     assert path in message
     assert "Materialize flight_delay/features again" in message
@@ -184,9 +187,7 @@ def test_a_damaged_champion_predicts_nothing(own_flown: Path, manifest: Mapping[
     damaged = next(file for file in names if file.endswith(Path(name).suffix) and not file.startswith("manifest"))
     path = damage(lake, "flight_delay/model", None, damaged)
 
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            step, message = failure(whole.materialize("flight_delay/predictions", over=ONE))
+    step, message = failed(own_flown, manifest, "flight_delay/predictions", over=ONE)
 
     assert "flight_delay__predictions" == step
     assert f"{path} is damaged" in message
@@ -199,9 +200,7 @@ def test_a_lake_that_cannot_be_written_fails_the_asset_and_names_the_place(
     shutil.rmtree(place)
     place.write_text("a file where a folder should be")
 
-    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
-        with nothing_changes(own_flown):
-            step, message = failure(whole.materialize("flight_delay/training_set"))
+    step, message = failed(own_flown, manifest, "flight_delay/training_set")
 
     assert "flight_delay__training_set" == step
     assert f"cannot write {place}/" in message
@@ -212,13 +211,12 @@ def test_a_lake_that_cannot_be_written_fails_the_asset_and_names_the_place(
 
 
 def test_a_missing_input_is_reported_with_a_fix(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
-    with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
-        by_day = failure(whole.materialize("flight_delay/features", over=ONE))
-        whole_table = failure(whole.materialize("flight_delay/tuning"))
+    step, by_day = failed(tmp_path, manifest, "flight_delay/features", over=ONE)
+    _, whole_table = failed(tmp_path, manifest, "flight_delay/tuning")
 
-    assert "flight_delay__features" == by_day[0]
-    assert f"tables/flight_features has nothing for {LAST}; materialize those partitions first" in by_day[1]
-    assert "has not been materialized yet; materialize it first" in whole_table[1]
+    assert "flight_delay__features" == step
+    assert f"tables/flight_features has nothing for {LAST}; materialize those partitions first" in by_day
+    assert "has not been materialized yet; materialize it first" in whole_table
 
 
 # ---------------------------------------------------------------- a broken dbt project
@@ -236,12 +234,8 @@ def test_a_broken_dbt_model_fails_its_table_with_dbts_message(
     model = own_dbt / "models" / "staging" / "stg_airlines.sql"
     model.write_text(model.read_text(encoding="utf-8").replace("carrier", "carriage"), encoding="utf-8")
 
-    resource = LakeResource(url=str(own_flown))
-    with project(resource, flights_declared(), manifest=manifest, project_dir=own_dbt) as whole:
-        with nothing_changes(own_flown):
-            result = whole.materialize("tables/stg_airlines")
+    step, message = failed(own_flown, manifest, "tables/stg_airlines", project_dir=own_dbt)
 
-    step, message = failure(result)
     assert "ml_assets_whole_tables" == step
     assert "- stg_airlines: " in message
     assert "carriage" in message

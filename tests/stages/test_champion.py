@@ -52,14 +52,28 @@ class Gate:
         shown = {name: it.value if isinstance(it, plain) else it for name, it in output.metadata.items()}
         return output.value, {**shown, "check": check}
 
+    def evaluate(self, plan: ModelPlan) -> Any:
+        """Return the output of the stage of the evaluation."""
+        *_, output = evaluation(plan)(self.trained.training_set, self.trained.model, ml_assets_lake=self.lake)
+        return output
+
+    def store(self, **changes: Any) -> str:
+        """Store the model with changes of its record, and return the version."""
+        model = replace(self.trained.model, spec=self.trained.model.spec.model_copy(update=changes))
+        return self.lake.connect().put("returns/model", None, model, Origin()).version
+
+    def promote(self, plan: ModelPlan, version: str, *, number: int = 1) -> None:
+        log = plan.promotion_log(self.lake.connect())
+        log.append(promotion(number, champion=version, model="returns"), number=number)
+
     def entries(self, plan: ModelPlan) -> list[Promotion]:
         return plan.promotion_log(self.lake.connect()).entries()
 
 
 @pytest.fixture
 def gate(lake: LakeResource, trained: Trained) -> Gate:
-    kept = lake.connect().put("returns/model", None, trained.model, Origin())
-    return Gate(lake, trained, kept.version)
+    stored = lake.connect().put("returns/model", None, trained.model, Origin())
+    return Gate(lake, trained, stored.version)
 
 
 def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
@@ -68,10 +82,8 @@ def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
 
 def another_champion(gate: Gate, plan: ModelPlan, *, number: int = 1) -> str:
     """Return the version of a champion that gives the challenger's scores and is another model."""
-    there = gate.lake.connect()
-    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    version = there.put("returns/model", None, other, Origin()).version
-    plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
+    version = gate.store(lightgbm_version="4.6.0")
+    gate.promote(plan, version, number=number)
     return version
 
 
@@ -116,7 +128,7 @@ def test_a_challenger_below_the_gate_is_rejected_with_reasons_and_there_is_no_ch
 def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
     strict = plan_with(**STRICT)
     champion = another_champion(gate, strict)
-    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
+    output = gate.evaluate(strict)
 
     entry, _ = gate.judge(strict, **as_compared(output.value.summary))
 
@@ -127,7 +139,7 @@ def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
 
 
 def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan: ModelPlan, gate: Gate) -> None:
-    plan.promotion_log(gate.lake.connect()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
+    gate.promote(plan, "c" * 32)
 
     with pytest.raises(
         DataError, match=r"compared with champion None and anchor None, but now they are c{32} and c{32}; mat"
@@ -150,7 +162,7 @@ def test_judging_the_champions_evaluation_again_changes_and_writes_nothing(plan:
 
 def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: ModelPlan, gate: Gate) -> None:
     first, _ = gate.judge(plan)
-    *_, output = evaluation(plan)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
+    output = gate.evaluate(plan)
 
     again, shown = gate.judge(plan, **as_compared(output.value.summary))
 
@@ -164,8 +176,7 @@ def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: Mo
 def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_refusal(gate: Gate) -> None:
     strict = plan_with(**STRICT, max_latency_ms=10_000)
     another_champion(gate, strict)
-    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
-    compared = as_compared(output.value.summary)
+    compared = as_compared(gate.evaluate(strict).value.summary)
 
     with ThreadPoolExecutor(4) as pool:
         judged = [it.result()[0] for it in [pool.submit(gate.judge, strict, **compared) for _ in range(4)]]
@@ -268,13 +279,10 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
 ) -> None:
     test = next(window for window in trained.training_set.summary.windows if window.split == "test")
     late = {"last_tuning_day": test.last_day - timedelta(days=1)}
-    greedy = replace(trained.model, spec=trained.model.spec.model_copy(update=late))
-    there = gate.lake.connect()
-    version = there.put("returns/model", None, greedy, Origin()).version
-    plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
+    version = gate.store(**late)
+    gate.promote(plan, version)
 
-    *_, judged = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
-    summary = judged.value.summary
+    summary = gate.evaluate(plan).value.summary
     entry, _ = gate.judge(plan, **{**dict(summary), "model_version": gate.version})
 
     assert None is summary.against_champion
@@ -317,14 +325,14 @@ def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained,
 
 def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str) -> str:
     """Return a champion that follows an anchor and is not one itself."""
-    plan.promotion_log(gate.lake.connect()).append(promotion(1, champion=anchor, model="returns"), number=1)
+    gate.promote(plan, anchor)
     return another_champion(gate, plan, number=2)
 
 
-def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
+def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan) -> None:
     champion = with_a_champion_after_the_anchor(gate, plan, anchor=gate.version)
 
-    *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
+    output = gate.evaluate(plan)
     summary = output.value.summary
 
     assert (champion, gate.version) == (summary.champion_version, summary.anchor_version)
@@ -332,18 +340,14 @@ def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan
     shown = output.metadata["differences to champion and anchor"].records
     assert ["champion", "anchor"] == [it.data["against"] for it in shown]
     head = plan.promotion_log(gate.lake.connect()).verified().head
-    assert {
-        "champion": champion,
-        "anchor": gate.version,
-        "promotion_log_entry": head.model_dump(),
-    } == gate.lake.ledger().notes
+    noted = {"champion": champion, "anchor": gate.version, "promotion_log_entry": head.model_dump()}
+    assert noted == gate.lake.ledger().notes
 
 
-def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
+def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan) -> None:
     with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
 
-    *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
-    summary = output.value.summary
+    summary = gate.evaluate(plan).value.summary
 
     assert ("f" * 32, None) == (summary.anchor_version, summary.against_anchor)
     assert f"returns/model@{'f' * 12}" in summary.anchor_cannot_score
@@ -351,8 +355,7 @@ def test_a_missing_anchor_is_named_with_the_reason(gate: Gate, plan: ModelPlan, 
 
 def test_each_rejection_on_the_same_days_raises_the_confidence_for_the_next_challenger(gate: Gate) -> None:
     plan = plan_with(**STRICT)
-    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.5.0"}))
-    second = replace(gate, version=gate.lake.connect().put("returns/model", None, other, Origin()).version)
+    second = replace(gate, version=gate.store(lightgbm_version="4.5.0"))
 
     judged = [one.judge(plan)[0] for one in (gate, second, gate)]
 
@@ -421,11 +424,10 @@ def test_a_pending_challenger_is_judged_again_without_a_second_entry_unless_it_n
     assert None is waiting(gate.entries(plan))
 
 
-def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, trained: Trained) -> None:
+def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate) -> None:
     plan = plan_with(**BY_A_PERSON)
     gate.judge(plan)
-    newer = replace(trained.model, spec=trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    version = gate.lake.connect().put("returns/model", None, newer, Origin()).version
+    version = gate.store(lightgbm_version="4.6.0")
 
     entry, _ = replace(gate, version=version).judge(plan, against_baselines=())
 

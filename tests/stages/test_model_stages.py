@@ -49,7 +49,7 @@ from tests.stages.shop import (
 )
 
 LAST = date(2024, 2, 19)
-_EXPECTATIONS = (
+EXPECTATIONS = (
     "rows_are_as_many_as_on_the_days_before", "values_are_missing_as_often_as_on_the_days_before",
     "categories_are_as_frequent_as_on_the_days_before",
 )  # fmt: skip
@@ -97,30 +97,21 @@ def test_every_stage_has_a_group_an_owner_a_description_kinds_and_a_code_version
     assert str(spec.description).strip().endswith(".")
 
 
-def test_by_day_stages_run_over_a_range_at_once(plan: ModelPlan) -> None:
-    by_day = {factory.__name__ for factory in STAGES if factory(plan).partitions_def is not None}
-
-    assert {"features", "labels", "predictions", "drift", "performance"} == by_day
-    for factory in STAGES:
-        asset = factory(plan)
-        assert (asset.backfill_policy == dg.BackfillPolicy.single_run()) == (factory.__name__ in by_day)
+BY_DAY = {"features", "labels", "predictions", "drift", "performance"}
 
 
-def test_a_backfill_is_cut_into_runs_of_the_declared_days(plan: ModelPlan) -> None:
-    cut = replace(plan, declaration=plan.declaration.model_copy(update={"days_per_run": 10}))
-    policies = {factory.__name__: factory(cut).backfill_policy for factory in STAGES}
+@pytest.mark.parametrize("days", [None, 10])
+def test_stages_by_day_run_over_a_range_at_once_or_so_many_days_and_share_the_pool_of_their_model(
+    days: int | None,
+) -> None:
+    plan = plan_of(days_per_run=days)
+    policy = dg.BackfillPolicy.single_run() if days is None else dg.BackfillPolicy.multi_run(days)
+    stages = {factory.__name__: factory(plan) for factory in STAGES}
 
-    assert {"features", "labels", "predictions", "drift", "performance"} == {
-        name for name, policy in policies.items() if policy == dg.BackfillPolicy.multi_run(10)
+    assert {name: (policy, {plan.name}) if name in BY_DAY else (None, set()) for name in stages} == {
+        name: (stage.backfill_policy, {*stage.op.pools}) for name, stage in stages.items()
     }
-    assert {None} == {policies[name] for name in ("training_set", "tuning", "model", "champion")}
-
-
-def test_runs_of_days_share_the_pool_of_their_model_and_trainings_have_none(plan: ModelPlan) -> None:
-    pools = {factory.__name__: {*factory(plan).op.pools} for factory in STAGES}
-    by_day = {factory.__name__ for factory in STAGES if factory(plan).partitions_def is not None}
-
-    assert {name: {plan.name} if name in by_day else set() for name in pools} == pools
+    assert BY_DAY == {name for name, stage in stages.items() if stage.partitions_def is not None}
 
 
 def test_only_the_stages_that_declare_compute_get_a_pod_of_their_own(plan: ModelPlan) -> None:
@@ -134,9 +125,8 @@ def test_only_the_stages_that_declare_compute_get_a_pod_of_their_own(plan: Model
 
 
 def test_declared_freshness_reaches_its_stage(plan: ModelPlan) -> None:
-    by_name = {factory.__name__: factory(plan) for factory in STAGES}
+    [spec] = predictions(plan).specs
 
-    spec = by_name["predictions"].specs_by_key[plan.asset("predictions")]
     assert spec.freshness_policy == dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
     )
@@ -193,7 +183,7 @@ def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expect
 
     assert {*specs} == {check.check_name for check in checks}
     waiting = {check.check_name: check for check in checks if not check.passed}
-    assert {*_EXPECTATIONS} == {*waiting}
+    assert {*EXPECTATIONS} == {*waiting}
     assert {"not judged on 7 of 50 days: too few earlier days to compare with."} == {
         check.description for check in waiting.values()
     }
@@ -201,7 +191,7 @@ def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expect
     assert {rule_check_name(rule) for rule in plan.features_contract.rules} == {
         name for name, spec in specs.items() if spec.blocking
     }
-    assert {*_EXPECTATIONS, "features_stay_as_they_were_published"} == {
+    assert {*EXPECTATIONS, "features_stay_as_they_were_published"} == {
         name for name, spec in specs.items() if not spec.blocking}  # fmt: skip
 
 
