@@ -119,6 +119,13 @@ class Landing:
         self.end(run, has_failed=not result.success)
         return result.success
 
+    def arrive(self, *days: int) -> None:
+        """Land days, which arrive together."""
+        for day in days:
+            self.write(day, day)
+        [run] = self.tick()
+        assert self.land(run)
+
     def end(self, run: dg.DagsterRun, *, has_failed: bool) -> None:
         report = self.instance.report_run_failed if has_failed else self._succeed
         report(run)

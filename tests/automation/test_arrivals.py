@@ -58,10 +58,7 @@ def test_new_days_are_requested_by_range_and_landed(landing: Landing) -> None:
 
 
 def test_a_corrected_late_and_out_of_order_day_is_requested_and_nothing_else(landing: Landing) -> None:
-    for day in (3, 4):
-        landing.write(day, day)
-    [run] = landing.tick()
-    landing.land(run)
+    landing.arrive(3, 4)
     landing.write(4, 5)
     landing.write(0, 9)
     late, corrected = sorted(landing.tick(), key=lambda run: days_of(run.tags))
@@ -125,10 +122,7 @@ def test_a_removed_file_is_alerted_once_and_its_landed_rows_remain(landing: Land
 
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_a_day_that_was_landed_and_is_no_longer_in_the_lake_is_landed_again(landing: Landing, is_lost: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    for day in (0, 1):
-        landing.write(day, day)
-    [run] = landing.tick()
-    landing.land(run)
+    landing.arrive(0, 1)
     assert [] == landing.tick()
     shutil.rmtree(Path(landing.lake.connect().url) / "artifacts" / "raw" / "orders" / "2024-01-02")
 

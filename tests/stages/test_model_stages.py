@@ -30,7 +30,6 @@ from ml_assets.stages.checks.contract_rules import rule_check_name
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
 from ml_assets.stages.labels import labels
-from ml_assets.stages.model import train
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.warehouse.warehouse import Warehouse
@@ -503,22 +502,6 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
             trained()
 
 
-def test_features_with_signal_are_selected_and_those_without_rank_below(trained: Trained) -> None:
-    ranked = trained.importances.table.sort("rank")["feature"].to_list()
-
-    assert "items" == ranked[0]
-    assert "items" in trained.importances.summary.selected
-    assert {*trained.tuning.best.features} <= {"shop", "items", "weight kg"}
-
-
-def test_the_model_learns_the_signal(trained: Trained) -> None:
-    auc = trained.evaluation.summary.metrics["roc_auc"]
-
-    assert 0.75 < auc.value < 1
-    assert trained.evaluation.summary.against_champion is None
-    assert {"shop"} == {*trained.evaluation.slices["column"]}
-
-
 def test_drift_is_weighted_by_the_importances_of_the_challenger_itself(trained: Trained) -> None:
     own = trained.model.importances
 
@@ -526,14 +509,6 @@ def test_drift_is_weighted_by_the_importances_of_the_challenger_itself(trained: 
     assert [*trained.tuning.best.features] == [feature.name for feature in trained.model.spec.features]
     assert sorted(trained.tuning.best.features) == sorted(own["feature"])
     assert 0 < own["permutation"].max()
-
-
-def test_training_again_on_the_same_inputs_gives_the_same_model(plan: ModelPlan, trained: Trained) -> None:
-    again = train(plan, trained.training_set, trained.tuning)
-
-    assert trained.model.booster == again.booster
-    assert trained.model.spec == again.spec
-    assert_frame_equal(trained.model.reference, again.reference)
 
 
 def test_each_training_stage_has_figures_and_plots_in_the_ui(trained: Trained) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.contracts.from_dbt import contracts_from_dbt, rules_by_test
+from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.models.plan import table_key
 from ml_assets.orchestration.staleness import LOOK_BACK
@@ -52,24 +52,6 @@ def test_every_rule_of_a_contract_is_a_check_of_its_asset(
 
     assert rules <= checks
     assert len(checks) == sum(len([*asset.check_specs]) for asset in found.values())
-
-
-def test_every_data_test_of_a_model_is_a_rule_or_a_check_of_its_own(
-    found: dict[str, dg.AssetsDefinition], manifest: Mapping[str, Any]
-) -> None:
-    uids = {node["unique_id"]: name for name, node in models(manifest).items()}
-    translated = rules_by_test(manifest, contracts_from_dbt(manifest))
-    checks = {(spec.asset_key, spec.name) for asset in found.values() for spec in asset.check_specs}
-    tests = {
-        uid: test
-        for uid, test in manifest["nodes"].items()
-        if test["resource_type"] == "test" and test.get("attached_node") in uids
-    }
-
-    assert tests
-    for uid, test in tests.items():
-        name = translated[uid][1] if uid in translated else test["name"]
-        assert (table_key(uids[test["attached_node"]]), check_name(name)) in checks
 
 
 def test_a_quarantine_is_a_separate_asset_of_its_table(manifest: Mapping[str, Any]) -> None:
