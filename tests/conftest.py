@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from ml_assets.lake.store import Lake
+    from tests.killing import Undisturbed
 
 # Containers often set PYTHONDONTWRITEBYTECODE. Each of pytest's workers would then rewrite the assertions of all tests
 # again, 7 s of CPU, and each process that a test starts would compile the engine again, 1 s.
@@ -236,6 +237,14 @@ def flown(shared: Path, manifest: Mapping[str, Any], render: Callable[..., Any])
                 (shared / "entered.json").write_text(json.dumps(found), encoding="utf-8")
                 said.write_text("\n".join(lines), encoding="utf-8")
     return lake
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, manifest: Mapping[str, Any]) -> "Undisturbed":
+    """The small flow, run once for all modules of a worker; the manifest is what it is built from."""
+    from tests.killing import undisturbed_flow
+
+    return undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
 
 
 @pytest.fixture

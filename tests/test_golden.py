@@ -21,7 +21,7 @@ from tests.flights import DBT_PROJECT, DEFS
 from tests.golden_files import GOLDEN, as_json, check_golden, is_written_anew
 from tests.golden_graph import assets_in, automation_in, code_versions_in
 from tests.golden_ticks import Ticks, recorded_ticks
-from tests.killing import MODEL, WITH_TIMES, outcome, undisturbed_flow
+from tests.killing import MODEL, WITH_TIMES, Undisturbed, outcome
 
 # ---------------------------------------------------------------- the code location
 
@@ -137,10 +137,9 @@ _OF_THIS_RUN: Final = (
 
 
 @pytest.fixture(scope="module")
-def flow(tmp_path_factory: pytest.TempPathFactory, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the flow over eleven days left behind, which the tests of kills run too."""
-    whole = undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
-    return outcome(Lake(str(whole.lake)))
+def flow(undisturbed: Undisturbed) -> Mapping[str, Any]:
+    """What the flow over eleven days left behind."""
+    return outcome(Lake(str(undisturbed.lake)))
 
 
 def versions(flow: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -33,7 +33,6 @@ from tests.killing import (
     flow_killed,
     folder_after,
     outcome,
-    undisturbed_flow,
     whole_artifacts,
 )
 
@@ -41,11 +40,6 @@ ALL: Final = "ML_ASSETS_ALL_FAULTS"
 """Set it to go on from every state that a kill can leave, which takes about an hour."""
 
 SHARDS: Final = 16
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, manifest: object) -> Undisturbed:
-    return undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
 
 
 def killed(flow: Undisturbed, lake: Path, when: str, number: int = 1) -> None:

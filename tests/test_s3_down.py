@@ -20,18 +20,13 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import promotion
 from tests.faults import FAULTS, FaultyS3
-from tests.killing import MODEL, PREDICTED, Undisturbed, outcome, undisturbed_flow, whole_artifacts
+from tests.killing import MODEL, PREDICTED, Undisturbed, outcome, whole_artifacts
 
 S3 = Callable[[str], Mapping[str, Any]]
 SOON = {"first_wait": 0.01, "longest_wait": 0.05, "attempts": 12}
 """Of thousands of requests, one in a hundred runs of these tests would meet eight faults in a row, the default."""
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, manifest: object) -> Undisturbed:
-    return undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
 
 
 class GoesAway(FaultyS3):

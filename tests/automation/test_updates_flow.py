@@ -1,10 +1,9 @@
 """The real flow with the updates sensor: the updates after a late raw day, until nothing is requested any more."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,13 +15,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.flow import Span
 from tests.builders import Project
-from tests.killing import MODEL, PREDICTED, Undisturbed, folder_after, undisturbed_flow
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, manifest: Mapping[str, Any]) -> Undisturbed:
-    """The small flow, run once; the manifest is what it is built from."""
-    return undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
+from tests.killing import MODEL, PREDICTED, Undisturbed, folder_after
 
 
 @pytest.fixture

@@ -414,11 +414,3 @@ def test_two_runs_at_once_in_one_process_record_only_their_own_reads(tmp_path: P
         lake = Lake(str(tmp_path / name))
         made = lake.manifest(lake.find(name))
         assert ((lake.find("numbers"),), {name: 3}) == (made.inputs, made.parameters)
-
-
-def test_the_reads_of_a_failed_run_are_not_in_the_lineage_of_the_next_run(lake: Lake) -> None:
-    materialize(lake, numbers, broken)
-
-    materialize(lake, numbers)
-
-    assert ((), {}) == ((made := lake.manifest(lake.find("numbers"))).inputs, made.parameters)

@@ -28,10 +28,6 @@ def log(tmp_path: Path) -> RetrainingLog:
     return RetrainingLog(Lake(str(tmp_path)), "m")
 
 
-def test_an_empty_log_has_no_records(log: RetrainingLog) -> None:
-    assert [] == log.newest(5)
-
-
 def test_the_newest_records_are_read_by_day(log: RetrainingLog) -> None:
     there = [record(date(2013, 9, 30)), record(), record(number=2), record(date(2013, 11, 1))]
     for one in reversed(there):
