@@ -28,11 +28,12 @@ from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
+from ml_assets.lake.days import days_between
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
 from ml_assets.logic.point_in_time.suspects import lone_predictors, suspects
-from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.leak_test.leaktest import leak_test
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of

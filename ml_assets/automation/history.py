@@ -7,8 +7,9 @@ from typing import Final
 import dagster as dg
 
 from ml_assets.adapters.dagster import IN_PROGRESS_RUN_STATUSES, RUN_KEY_TAG
+from ml_assets.lake.days import days_between
 from ml_assets.lake.run_tags import range_of
-from ml_assets.models.plan import day_of, days_between
+from ml_assets.models.plan import day_of
 
 # Methods of the instance read one asset at a time. A tick over 500 models needs all new events in one query.
 AT_ONCE: Final = 2_000

@@ -11,7 +11,7 @@ import dagster as dg
 
 from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.days import days_between, in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.lock import LockedError
 from ml_assets.lake.resource import LakeResource
@@ -19,7 +19,7 @@ from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import anchor
 from ml_assets.machine.temporary import remove_abandoned
-from ml_assets.models.plan import day_of, days_between, quarantine_key
+from ml_assets.models.plan import day_of, quarantine_key
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.scope import day_names
 from ml_assets.provenance.gc.mark import Policy

@@ -111,7 +111,7 @@ def split_into_runs(
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Return all days from the first to the last."""
+    """Return all days of a range, both ends included."""
     return [first + timedelta(days=past) for past in range((last - first).days + 1)]
 
 

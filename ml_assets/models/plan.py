@@ -156,11 +156,6 @@ def day_of(key: str) -> date:
     return date.fromisoformat(key)
 
 
-def days_between(first: date, last: date) -> list[date]:
-    """Return all days of a range, both ends included."""
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
 def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
     """Return the first and the last day of a step's partitions."""
     keys = context.partition_keys

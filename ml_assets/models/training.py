@@ -15,7 +15,7 @@ from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
-from ml_assets.lake.days import Gaps, gaps_of
+from ml_assets.lake.days import Gaps, days_between, gaps_of
 from ml_assets.logic.monitoring.periods import number_periods
 from ml_assets.logic.monitoring.reference import sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
@@ -26,7 +26,7 @@ from ml_assets.logic.training.model import Trainer, fit, predict
 from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import Clock, OnTrial, tune
 from ml_assets.machine.devices import Used, used_device
-from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.models.plan import ModelPlan
 from ml_assets.workers.dask import dask_client
 
 

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.lake.days import days_between
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
@@ -19,7 +20,6 @@ from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
 from ml_assets.logic.promotion.log import anchor, serving_since
 from ml_assets.models.leaks import newest_record
-from ml_assets.models.plan import days_between
 from ml_assets.models.training import first_training_day
 from ml_assets.names import CAUSE, MODEL
 from ml_assets.orchestration.groups import (

@@ -9,9 +9,8 @@ from typing import Final, Self
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.lake.days import OPTIONAL_LOOK_BACK
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_between
 from ml_assets.lake.store import Lake
-from ml_assets.models.plan import days_between
 from ml_assets.orchestration.groups import Group, is_managed
 from ml_assets.orchestration.staleness import declared_days, loaded_parents, readers_of, window_of
 

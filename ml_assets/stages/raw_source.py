@@ -18,7 +18,7 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import DayColumns, RawTable
-from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.days import days_between, in_rows, span_of
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
@@ -28,7 +28,6 @@ from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
 from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression
-from ml_assets.models.plan import days_between
 
 GROUP = "raw"
 

@@ -16,6 +16,7 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.kubernetes.policy import POD, PodPolicy
+from ml_assets.lake.days import days_between
 from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
@@ -23,7 +24,7 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.monitoring.drift import DriftLimits, measure_drift
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
-from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import training_set_as_of
 from ml_assets.stages.card import card_input
 from ml_assets.stages.checks.contract_rules import rule_check_name

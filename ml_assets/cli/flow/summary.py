@@ -19,13 +19,12 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.states import describe_states
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
+from ml_assets.lake.days import days_between, days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.pages.card_words import left_out, test_days
 from ml_assets.logic.promotion.log import anchor
 from ml_assets.models.leaks import findings_behind
-from ml_assets.models.plan import days_between
 from ml_assets.orchestration.flow import Span
 from ml_assets.provenance.rows import rows_behind
 
