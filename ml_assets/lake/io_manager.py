@@ -77,11 +77,11 @@ class LakeIOManager(dg.ConfigurableIOManager):
         ledger = ledger_of(self.lake.connect(), step, meter=self._unclaimed)
         cost = ledger.meter.take(pod_resources(step.step.tags))
         record_step(ledger, step)
-        asset = context.asset_key.to_user_string()
+        asset, layer = context.asset_key.to_user_string(), step.job_def.asset_layer
         whole = ledger.origin(
             ledger.inputs,
             parameters={**_parameters(context), **ledger.notes, **_left_out(context)},
-            code_version=_made_with(_code_version(context), ledger.code_behind),
+            code_version=_made_with(layer.get(context.asset_key).code_version, ledger.code_behind),
             seconds=ledger.body_seconds(),
             cost=cost,
             missing_days=ledger.missing_days,
@@ -380,7 +380,3 @@ def _made_with(version: str | None, behind: str) -> str | None:
     """Return a code version with the digest of the inputs' training code; unchanged if it has no second part."""
     own, now = code_parts(version)
     return joined_code(own, behind or now) if now else version
-
-
-def _code_version(context: dg.OutputContext) -> str | None:
-    return context.step_context.job_def.asset_layer.get(context.asset_key).code_version

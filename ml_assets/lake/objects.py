@@ -216,7 +216,11 @@ class Objects:
         check = functools.partial(_check_size, path, limit)
         with self._at("read", path) as relative:
             copy = None if known is None else self.store.cached_copy(relative, known)
-            return self.store.read(relative, check) if copy is None else _read_copy(copy, check)
+            if copy is None:
+                return self.store.read(relative, check)
+            data = copy.read_bytes()
+            check(len(data))
+            return data
 
     def cached_copy(self, path: str, known: Stat) -> Path | None:
         """Return a cached copy of a listed object, fetched if needed; None if it is not cached.
@@ -377,12 +381,6 @@ class Objects:
             with self._at("read", self.url):
                 access = self.store.found()  # type: ignore[attr-defined]
         return access.polars()
-
-
-def _read_copy(copy: Path, check: Callable[[int], None]) -> bytes:
-    data = copy.read_bytes()
-    check(len(data))
-    return data
 
 
 def _check_size(path: str, limit: int | None, size: int) -> None:
