@@ -4,16 +4,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
 
 from ml_assets.cli.flow.dagster_server import DagsterServer, ServerError, ServerEvent
+from tests.http_server import http_server
 
 ASSETS = """
 import dagster as dg
@@ -82,27 +82,16 @@ def wait_until_up(url: str, process: "subprocess.Popen[bytes]") -> None:
 def answering(status: int, body: str, headers: dict[str, str] | None = None) -> Iterator[str]:
     """A test double of what may stand where a webserver was expected: always the same answer."""
 
-    class Same(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers["Content-Length"]))
+        request.send_response(status)
+        for name, value in (headers or {}).items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body.encode())
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Same)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def followed(server: DagsterServer, run_id: str) -> tuple[list[ServerEvent], bool]:
