@@ -24,6 +24,8 @@ import polars as pl
 
 from benchmarks.overhead import ROOT, _inputs
 from benchmarks.plain import chosen
+from ml_assets.contracts.artifacts import TunedParameters
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.declaration.reading import read_all
@@ -166,13 +168,14 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
         first, last = SPANS[name]
         windows = windows_as_of(date(2013, first, 1), train_days=None, validation_days=7, test_days=1)
         data = assemble_training_set(features, labels, of_model, windows)
-        fitted = fit(
-            data, features=[column.name for column in columns], parameters={"num_leaves": 31, "learning_rate": 0.1},
-            rounds=80, seed=1, threads=2, device="cpu", unseen_categories="missing", reference=data.rows.clear(),
+        given = TunedParameters(
+            metric=declared.metric, value=0.0, rounds=80, parameters={"num_leaves": 31, "learning_rate": 0.1}, trials=0,
+            pruned=0, features=tuple(column.name for column in columns),
         )  # fmt: skip
-        spec, booster = fitted.spec, fitted.booster
+        fitted = fit(data, given, Conditions(seed=1))
+        spec = fitted.spec
         sample = encode(data.part("train").gather_every(20), spec.features, spec.vocabularies, "missing")
-        shares = mean_contributions(load_booster(booster, spec), to_matrix(sample), threads=2)
+        shares = mean_contributions(load_booster(fitted), to_matrix(sample), threads=2)
         rows = features.filter(pl.col(DAY).dt.month().is_between(first, last))
         settings = declared.retraining.model_dump(include=set(Rules.__dataclass_fields__))
         yield (
@@ -184,7 +187,7 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
                 target=target,
                 features=spec.features,
                 weights={feature.name: share for feature, share in zip(spec.features, shares.tolist(), strict=True)},
-                score=lambda frame, booster=booster, spec=spec: predict(booster, spec, frame)["score"],  # type: ignore[misc]
+                score=lambda frame, fitted=fitted: predict(fitted, frame)["score"],  # type: ignore[misc]
                 metric=find_metric(declared.metric, declared.task),
                 limits=DriftLimits(**declared.drift.model_dump()),
                 rules=Rules(**settings),

@@ -25,8 +25,8 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, Window
-from ml_assets.contracts.boosting_parameters import DEFAULTS, Device, full_parameters
+from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, TunedParameters, Window
+from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, Device, full_parameters
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import bin_training_set, fit
@@ -101,7 +101,7 @@ def measured(arguments: argparse.Namespace) -> Figures:
     if device != "cpu":  # what a first fit costs once a process
         _fit(synthetic(2_000, 4), ["f0", "f1", "f2", "f3"], device, rounds=1, threads=arguments.threads)
     began = time.perf_counter()
-    parameters = full_parameters("binary", {}, seed=1, threads=arguments.threads)
+    parameters = full_parameters("binary", {}, Conditions(1, arguments.threads))
     bin_training_set(data, data.summary.features, parameters, with_validation=False)
     binned = time.perf_counter()
     with Power(is_on=device != "cpu") as power:
@@ -120,10 +120,10 @@ def measured(arguments: argparse.Namespace) -> Figures:
 
 
 def _fit(data: TrainingSet, names: list[str], device: Device, *, rounds: int, threads: int):  # noqa: ANN202 - a Model
-    return fit(
-        data, features=names, parameters=DEFAULTS, rounds=rounds, seed=1, threads=threads, device=device,
-        reference=pl.DataFrame(),
-    )  # fmt: skip
+    given = TunedParameters(
+        metric=METRIC, value=0.0, rounds=rounds, parameters={**DEFAULTS}, trials=0, pruned=0, features=tuple(names)
+    )
+    return fit(data, given, Conditions(1, threads, device))
 
 
 def flights(lake: str) -> TrainingSet:

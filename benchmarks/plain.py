@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import TableContract
@@ -31,7 +32,7 @@ from ml_assets.logic.plots.training import importance_plot, selection_plot, tuni
 from ml_assets.logic.promotion.gate import GateLimits, judge
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.explanation import explain, permuted
-from ml_assets.logic.training.importances import measure_importances
+from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit, predict
 from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import tune
@@ -76,6 +77,7 @@ def work(
 ) -> str:
     """Train, evaluate, predict and watch; return the model's text."""
     key, threads = declared.features.key, declared.training.threads
+    conditions = Conditions(declared.seed, threads, declared.training.device)
     columns = ModelColumns(
         declared.name, declared.task, declared.labels.target, key, declared.features.event_time,
         declared.features.prediction_time, declared.labels.known_time, features,
@@ -90,11 +92,9 @@ def work(
 
     importances = measure_importances(
         data,
-        seed=declared.seed,
-        metric=declared.overall_metric,
-        threads=threads,
-        rows=declared.importances.rows,
-        folds=declared.importances.folds,
+        declared.overall_metric,
+        conditions,
+        ImportanceBudget(rows=declared.importances.rows, folds=declared.importances.folds),
     )
     selection_plot(importances)
     importances.table.write_parquet(out / "importances.parquet")
@@ -117,21 +117,11 @@ def work(
     tuning_plot(tuning)
     tuning.trials.write_parquet(out / "trials.parquet")
 
-    model = fit(
-        data,
-        features=tuning.best.features,
-        parameters=tuning.best.parameters,
-        rounds=tuning.best.rounds,
-        seed=declared.seed,
-        threads=threads,
-        device=declared.training.device,
-        unseen_categories=declared.training.unseen_categories,
-        reference=data.rows.clear(),
-    )
+    model = fit(data, tuning.best, conditions, unseen_categories=declared.training.unseen_categories)
     train = data.part("train")
-    scores = predict(model.booster, model.spec, train, threads=threads)
-    model = replace(model, importances=explain(model, data, seed=declared.seed, threads=threads))
-    own = permuted(model, data, metric=declared.overall_metric, seed=declared.seed, threads=threads)
+    scores = predict(model, train, threads=threads)
+    model = replace(model, importances=explain(model, data, conditions))
+    own = permuted(model, data, declared.overall_metric, conditions)
     importance_plot(own, declared.overall_metric)
     own.write_parquet(out / "model_importances.parquet")
     weights = dict(own.select("feature", "shap_share").iter_rows())
@@ -145,7 +135,7 @@ def work(
         test,
         train,
         data.summary,
-        Opponent("", predict(model.booster, model.spec, test, threads=threads)),
+        Opponent("", predict(model, test, threads=threads)),
         EvaluationPlan(
             metric=declared.metric, slices=declared.evaluation.slices, baseline_rates=declared.evaluation.baselines,
             seed=declared.seed, operating_point=declared.operating_point, threads=threads,
@@ -173,7 +163,7 @@ def work(
             part,
             model.spec,
             model_version="",
-            scores=predict(model.booster, model.spec, part, threads=threads),
+            scores=predict(model, part, threads=threads),
             key=key,
             prediction_time=declared.features.prediction_time,
             features_version="",

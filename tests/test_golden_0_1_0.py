@@ -140,7 +140,7 @@ def test_the_champion_scores_its_stored_rows_as_then(lake: Lake) -> None:
     model: Model = lake.get(lake.find(f"{MODEL}/model", None, champion), Model)
     rows = pl.concat([lake.get(ref, pl.DataFrame) for ref in lake.newest(f"{MODEL}/predictions").values()])
     own = rows.filter(pl.col("model_version") == champion)
-    again = predict(model.booster, model.spec, own.select("features").unnest("features"))
+    again = predict(model, own.select("features").unnest("features"))
 
     assert own.height > 24
     assert_series_equal(own["score"], again["score"], abs_tol=1e-12, rel_tol=0)

@@ -5,6 +5,7 @@ python -m benchmarks.chaos.reader model|yaml|source WHAT LAKE
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +32,7 @@ def _score(what: str, lake: Lake) -> None:
     """Score a day with a model's text."""
     model: Model = lake.get(lake.find(f"{MODEL}/model"), Model)
     rows: pl.DataFrame = lake.get(lake.find(f"{MODEL}/features", PREDICTED), pl.DataFrame)
-    predict(Path(what).read_text(encoding="utf-8"), model.spec, rows)
+    predict(replace(model, booster=Path(what).read_text(encoding="utf-8")), rows)
 
 
 def _declare(what: str, _: Lake) -> None:

@@ -250,7 +250,7 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
     model: Model = lake.get(ArtifactRef(asset=f"{plan.name}/model", version=version), Model)
     try:
         rows: pl.DataFrame = lake.get(ref, pl.DataFrame)
-        return day, predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
+        return day, predict(model, rows, threads=plan.declaration.training.threads)
     except (ContractError, DataError, CorruptArtifactError) as error:
         raise dg.Failure(
             f"{plan.name}: {version} would be the champion after a rollback, and cannot score {day}: {error} "

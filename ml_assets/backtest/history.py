@@ -183,7 +183,7 @@ class ModelHistory:
     def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> BacktestModel:
         test, summary = frozen.part("test"), frozen.summary
         threads = self._working.declaration.training.threads
-        scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
+        scores = scores_of(predict(model, test, threads=threads), test, summary)
         truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
         groups = groups_of(self.metric, test)
         promised = self.metric.function(truth, scores, groups=groups)
@@ -235,7 +235,7 @@ class ModelHistory:
         key = (trained.version, day)
         if key not in self._scores:
             threads = self._working.declaration.training.threads
-            self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
+            self._scores[key] = predict(trained.model, self.rows(day), threads=threads)
         return self._scores[key]
 
     def drift(self, champion: BacktestModel, day: date, *, since: date) -> DriftSummary:
@@ -310,7 +310,7 @@ class ModelHistory:
             target=target,
             features=spec.features,
             weights=spec.weights,
-            score=lambda frame: predict(watched.model.booster, spec, frame, threads=declared.training.threads)["score"],
+            score=lambda frame: predict(watched.model, frame, threads=declared.training.threads)["score"],
             metric=self.metric,
             limits=DriftLimits(**declared.drift.model_dump()),
             rules=retraining_rules(declared),

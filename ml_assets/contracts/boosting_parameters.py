@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from ml_assets.contracts.errors import ContractError, near
@@ -88,6 +89,20 @@ _NOT_FINITE: Final = frozenset({"nan", "na", "null", "inf", "infinity"})
 Parameters = dict[str, float | int | str | bool]
 Device = Literal["cpu", "gpu", "cuda"]
 
+
+@dataclass(frozen=True)
+class Conditions:
+    """What LightGBM runs with, whatever the parameters of the model.
+
+    On the device "cpu", equal seeds give equal trees, whatever the number of threads. The other devices are not
+    deterministic.
+    """
+
+    seed: int
+    threads: int = 2
+    device: Device = "cpu"
+
+
 DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
     "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 100, "feature_fraction": 0.7, "bagging_fraction": 0.8,
     "bagging_freq": 1, "lambda_l2": 1.0, "cat_smooth": 20.0,
@@ -141,22 +156,21 @@ def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> 
 def full_parameters(
     task: Task,
     parameters: Mapping[str, float | int | str | bool],
+    conditions: Conditions,
     *,
     classes: Sequence[str] = (),
-    seed: int,
-    threads: int,
-    device: Device = "cpu",
     metric: str = "None",
 ) -> Parameters:
     """Return all LightGBM parameters: defaults, chosen values, and those that make it deterministic.
 
-    The trees do not depend on the number of threads. Only the device "cpu" is deterministic. `metric` is LightGBM's
-    name of the validation metric, or "None".
+    `metric` is LightGBM's name of the validation metric, or "None".
 
     Raises:
         ContractError: Parameters are unknown, reserved or contradict each other.
     """
-    run: Parameters = {"seed": seed, "num_threads": threads, "device_type": device}
+    run: Parameters = {
+        "seed": conditions.seed, "num_threads": conditions.threads, "device_type": conditions.device,
+    }  # fmt: skip
     chosen = canonical_parameters(parameters)
     clash = {name: chosen[name] for name in run if name in chosen and chosen[name] != run[name]}
     if clash:

@@ -57,7 +57,7 @@ def measure_challenger(
         rows,
         training_set.part("train"),
         training_set.summary,
-        Opponent(version, predict(model.booster, model.spec, rows, threads=threads)),
+        Opponent(version, predict(model, rows, threads=threads)),
         EvaluationPlan(
             metric=declared.metric,
             slices=declared.evaluation.slices,
@@ -86,13 +86,13 @@ def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.Data
     gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
     if gone:
         return Opponent(version, cannot_score=f"it needs {', '.join(gone)}, which the training set does not contain.")
-    return Opponent(version, predict(found.booster, found.spec, rows, threads=plan.declaration.training.threads))
+    return Opponent(version, predict(found, rows, threads=plan.declaration.training.threads))
 
 
 def serving_costs(model: Model, gate: GateSettings) -> tuple[ServingCost, ...]:
     """Return the serving costs of the model on this machine, with the limits of the gate."""
     row = example_row(model.spec)
-    predict(model.booster, model.spec, row)  # parses the text, which a service does once
+    predict(model, row)  # parses the text, which a service does once
     return (
         ServingCost(
             "latency", "The median time to score one row is", _milliseconds(model, row), gate.max_latency_ms, "ms"
@@ -106,7 +106,7 @@ def _milliseconds(model: Model, row: pl.DataFrame) -> float:
     seconds: list[float] = []
     for _ in range(CALLS):
         begun = time.perf_counter()
-        predict(model.booster, model.spec, row)
+        predict(model, row)
         seconds.append(time.perf_counter() - begun)
     return 1000 * median(seconds)
 

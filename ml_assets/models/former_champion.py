@@ -46,7 +46,7 @@ class Former:
         [(features, manifest)] = ledger.lake.read_each([ref], pl.DataFrame)
         ledger.use([Input.of(manifest), *self.compared], partition=day)
         rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
-        return predict(self.model.booster, self.model.spec, rows, threads=plan.declaration.training.threads)
+        return predict(self.model, rows, threads=plan.declaration.training.threads)
 
 
 def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:

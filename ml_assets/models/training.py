@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.model import ModelDeclaration
@@ -21,7 +22,7 @@ from ml_assets.logic.monitoring.reference import sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.explanation import explain, permuted
-from ml_assets.logic.training.importances import OnFold, measure_importances
+from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit, predict
 from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import Clock, OnTrial, tune
@@ -67,11 +68,9 @@ def compute_importances(plan: ModelPlan, training_set: TrainingSet, *, on_fold: 
     declared = plan.declaration
     return measure_importances(
         training_set,
-        seed=declared.seed,
-        metric=declared.overall_metric,
-        threads=declared.training.threads,
-        rows=declared.importances.rows,
-        folds=declared.importances.folds,
+        declared.overall_metric,
+        conditions_of(declared),
+        ImportanceBudget(rows=declared.importances.rows, folds=declared.importances.folds),
         on_fold=on_fold,
     )
 
@@ -137,6 +136,11 @@ def device_of(plan: ModelPlan) -> Used:
     return used_device(training.device, fallback=training.device_fallback, model=plan.name)
 
 
+def conditions_of(declared: ModelDeclaration) -> Conditions:
+    """Return the declared seed and number of threads, for what runs on the CPU whatever the device of the training."""
+    return Conditions(declared.seed, declared.training.threads)
+
+
 def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
     """Return the trained model with its contract, its importances and the reference of its training data.
 
@@ -159,17 +163,12 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
     declared = plan.declaration
     trained = fit(
         training_set,
-        features=tuning.best.features,
-        parameters=tuning.best.parameters,
-        rounds=tuning.best.rounds,
-        seed=declared.seed,
-        threads=declared.training.threads,
-        device=device_of(plan).device,
+        tuning.best,
+        replace(conditions_of(declared), device=device_of(plan).device),
         unseen_categories=declared.training.unseen_categories,
-        reference=training_set.rows.clear(),
         trainer=trainer,
     )
-    own = explain(trained, training_set, seed=declared.seed, threads=declared.training.threads)
+    own = explain(trained, training_set, conditions_of(declared))
     read = [feature.name for feature in trained.spec.features]
     return replace(
         trained,
@@ -183,16 +182,14 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the permutation importance of its features, for the declared metric over all rows."""
     declared = plan.declaration
-    own = permuted(
-        model, training_set, metric=declared.overall_metric, seed=declared.seed, threads=declared.training.threads
-    )
+    own = permuted(model, training_set, declared.overall_metric, conditions_of(declared))
     return replace(model, importances=own)
 
 
 def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the reference of its training rows."""
     rows = training_set.part("train")
-    scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
+    scores = predict(model, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
     days = number_periods(rows["day"], min_rows=drift.min_rows, most_days=drift.pool_days)
     sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)

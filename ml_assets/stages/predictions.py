@@ -72,7 +72,7 @@ def _scored(ledger: StepLedger, plan: ModelPlan, champion: Champion, features: p
         rows,
         model.spec,
         model_version=champion.version,
-        scores=predict(model.booster, model.spec, rows, threads=threads),
+        scores=predict(model, rows, threads=threads),
         key=plan.key,
         prediction_time=plan.columns.prediction_time,
         features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),

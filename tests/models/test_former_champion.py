@@ -62,8 +62,7 @@ def test_on_the_first_days_the_champion_before_scores_the_same_rows_in_their_ord
     ledger = StepLedger(lake)
     scores = former.scores(ledger, plan, "2024-02-02", scored)
     assert scores is not None
-    spec = trained.model.spec
-    assert predict(trained.model.booster, spec, rows.reverse())["score"].equals(scores["score"])
+    assert predict(trained.model, rows.reverse())["score"].equals(scores["score"])
     assert {made.ref, f"returns/model {older}", f"returns/model {newer}"} == {
         ref if ref.partition else f"{ref.asset} {ref.version}"
         for ref in (it.ref for it in ledger.inputs_of("2024-02-02"))

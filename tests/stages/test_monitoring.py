@@ -54,7 +54,7 @@ class Shop(NamedTuple):
         orders = orders if rows is None else orders.group_by("day", maintain_order=True).head(rows)
         return score_rows(
             orders, self.trained.model.spec, model_version=by,
-            scores=predict(self.trained.model.booster, self.trained.model.spec, orders), key=["order_id"],
+            scores=predict(self.trained.model, orders), key=["order_id"],
             prediction_time="prediction_at", features_version="f",
         )  # fmt: skip
 
@@ -63,7 +63,7 @@ class Shop(NamedTuple):
 def shop(lake: LakeResource, trained: Trained) -> Shop:
     spec = trained.model.spec
     other = feature_rows().with_columns(pl.col("items") + 50)
-    scores = predict(trained.model.booster, spec, other)["score"]
+    scores = predict(trained.model, other)["score"]
     reference = sketch_reference(other, features=spec.features, score=scores, days=other["day"])
     opened = lake.connect()
     a = put(opened, trained.model, asset="returns/model").version
@@ -148,7 +148,7 @@ def test_two_models_that_predicted_parts_of_one_day_are_measured_separately(shop
 def test_models_of_other_features_are_measured_in_one_run(shop: Shop) -> None:
     model, orders = shop.trained.model, feature_rows()
     few = model.spec.model_copy(update={"features": model.spec.features[:1], "weights": {}})
-    scores = predict(model.booster, model.spec, orders)["score"]
+    scores = predict(model, orders)["score"]
     reference = sketch_reference(orders, features=few.features, score=scores, days=orders["day"])
     fewer = put(shop.lake.connect(), replace(model, spec=few, reference=reference), asset="returns/model").version
     name = few.features[0].name

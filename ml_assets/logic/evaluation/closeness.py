@@ -21,7 +21,7 @@ def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> flo
         DataError: a metric of another task.
     """
     summary, rows = training.summary, training.part("test")
-    scores = predict(model.booster, model.spec, rows)
+    scores = predict(model, rows)
     given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     found = find_metric(metric, summary.task)

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.training.encoding import Matrix, Vector, encode, random_rows, target_vector, to_matrix
@@ -85,7 +86,7 @@ def permutation_losses(
     return losses
 
 
-def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> pl.DataFrame:
+def explain(model: Model, training: TrainingSet, conditions: Conditions) -> pl.DataFrame:
     """Return the gain and mean |SHAP| of each feature of a model, without the permutation importance.
 
     SHAP is LightGBM's exact TreeSHAP (Lundberg et al. 2018) in the model's raw units (log odds for binary), over a
@@ -95,10 +96,9 @@ def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> 
         A row for each feature of the model, the largest mean |SHAP| first; see `model_importances` in
         `ml_assets.contracts.frames`.
     """
-    booster = _booster(model)
-    validation = training.part("validation")
-    sample = validation[random_rows(validation.height, EXPLAINED_ROWS, np.random.default_rng(seed))]
-    shap = mean_contributions(booster, _matrix(model, sample), threads=threads)
+    booster, validation = load_booster(model), training.part("validation")
+    sample = validation[random_rows(validation.height, EXPLAINED_ROWS, np.random.default_rng(conditions.seed))]
+    shap = mean_contributions(booster, _matrix(model, sample), threads=conditions.threads)
     return (
         pl.DataFrame(
             {"feature": [feature.name for feature in model.spec.features], "gain": gains(booster), "shap": shap}
@@ -117,7 +117,7 @@ def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> 
 
 
 def permuted(
-    model: Model, training: TrainingSet, *, metric: str, seed: int, threads: int, repeats: int = SHUFFLES
+    model: Model, training: TrainingSet, metric: str, conditions: Conditions, *, repeats: int = SHUFFLES
 ) -> pl.DataFrame:
     """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
 
@@ -129,13 +129,13 @@ def permuted(
     """
     if model.importances.is_empty():
         raise DataError(f"model '{model.spec.model}' has no importances yet; call `explain` first.")
-    summary, draw = training.summary, np.random.default_rng(seed)
+    summary, draw = training.summary, np.random.default_rng(conditions.seed)
     validation = training.part("validation")
     sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
-    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads)
     numbers = EncodedRows(_matrix(model, sample), target)
-    losses = permutation_losses(_booster(model), numbers, scoring, draw=draw, repeats=repeats)
+    losses = permutation_losses(load_booster(model), numbers, scoring, draw=draw, repeats=repeats)
     measured = pl.DataFrame(
         {
             "feature": [feature.name for feature in model.spec.features],
@@ -154,10 +154,6 @@ def share_of_total(name: str) -> pl.Expr:
     """Return a column divided by its sum; 0 if the sum is 0."""
     total = pl.col(name).sum()
     return pl.when(total > 0).then(pl.col(name) / total).otherwise(0.0)
-
-
-def _booster(model: Model) -> Booster:
-    return load_booster(model.booster, model.spec)
 
 
 def _matrix(model: Model, rows: pl.DataFrame) -> Matrix:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
-from ml_assets.contracts.boosting_parameters import full_parameters
+from ml_assets.contracts.boosting_parameters import Conditions, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, random_rows, target_vector, to_matrix
@@ -60,6 +60,28 @@ FOLDS_SCHEMA: Final = pl.Schema(
 
 
 @dataclass(frozen=True)
+class ImportanceBudget:
+    """How much is measured.
+
+    Attributes:
+        rows: Maximum number of validation rows for permutation importance; the earlier folds use half as many.
+        folds: Blocks of the train rows, by time.
+        repeats: How often each column is shuffled.
+        fit_rows: Maximum number of rows that a fold is fitted on.
+        explained_rows: Maximum number of rows for mean |SHAP|.
+    """
+
+    rows: int = 20_000
+    folds: int = 3
+    repeats: int = 2
+    fit_rows: int = 60_000
+    explained_rows: int = 2_000
+
+
+FULL: Final = ImportanceBudget()
+
+
+@dataclass(frozen=True)
 class _Columns:
     """The features, followed by the injected noise; one entry per column."""
 
@@ -70,21 +92,16 @@ class _Columns:
 
 def measure_importances(
     training: TrainingSet,
-    *,
-    seed: int,
     metric: str,
-    threads: int = 2,
-    rows: int = 20_000,
-    folds: int = 3,
-    repeats: int = 2,
-    fit_rows: int = 60_000,
-    explained_rows: int = 2_000,
+    conditions: Conditions,
+    budget: ImportanceBudget = FULL,
+    *,
     on_fold: OnFold | None = None,
 ) -> Importances:
     """Select features by a quick model of `ROUNDS` rounds, and return what it measured.
 
-    The train rows are cut by time into `folds` blocks. Fold k is fitted on the blocks before and measured on the block
-    after. The last fold is fitted on all train rows and measured on validation rows. Test rows are never used.
+    The train rows are cut by time into one block for each fold. Fold k is fitted on the blocks before and measured on
+    the block after. The last fold is fitted on all train rows and measured on validation rows. Test rows are not used.
 
     A feature beats noise in a fold if one of two conditions holds:
 
@@ -96,7 +113,6 @@ def measure_importances(
     Gain alone overrates columns with many values. Permutation alone underrates columns that have a duplicate. A feature
     does not beat noise in a fold if the model would be better without it, by more than any noise and two standard
     errors. A feature is selected if it beats noise in at least half of the folds. If none does, all are selected.
-    `rows` is the maximum number of validation rows for permutation importance; the earlier folds use half as many.
     `on_fold` is called after each fold with the number of finished folds and of all folds.
 
     Returns:
@@ -109,7 +125,7 @@ def measure_importances(
             on a fold.
         ContractError: Columns have the wrong type.
     """
-    summary = training.summary
+    summary, folds, repeats = training.summary, budget.folds, budget.repeats
     train, validation = training.part("train"), training.part("validation")
     if folds < 1 or repeats < 2 or train.height < 2 * folds:
         raise DataError(
@@ -117,24 +133,24 @@ def measure_importances(
             "rows; expected at least 1 fold, 2 repeats and two rows per fold. Use a longer train window, or fewer "
             "folds."
         )
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(conditions.seed)
     # A fold needs rows to fit on and rows to measure on. Other rows are not encoded.
-    train = train[random_rows(train.height, 2 * fit_rows, draw)]
-    validation = validation[random_rows(validation.height, rows, draw)]
+    train = train[random_rows(train.height, 2 * budget.fit_rows, draw)]
+    validation = validation[random_rows(validation.height, budget.rows, draw)]
     vocabularies = fit_vocabularies(train, summary.features)
     columns = _with_noise(summary.features)
     past, held = (
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
-    full = full_parameters(summary.task, EXPLAINER, classes=summary.classes, seed=seed, threads=threads)
-    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
+    full = full_parameters(summary.task, EXPLAINER, conditions, classes=summary.classes)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads)
 
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
     measured: list[pl.DataFrame] = []
     for fold in range(1, folds + 1):
-        fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
+        fitted = past.take(random_rows(int(edges[fold]), budget.fit_rows, draw))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
-        later = held if fold == folds else past.take(random_rows(block, rows // 2, draw))
+        later = held if fold == folds else past.take(random_rows(block, budget.rows // 2, draw))
         offset = target_offset(fitted.target, full)
         data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=full)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
@@ -143,8 +159,8 @@ def measure_importances(
         if on_fold is not None:
             on_fold(fold, folds)
 
-    explained = held.matrix[random_rows(len(held.target), explained_rows, draw)]
-    shap = mean_contributions(booster, explained, threads=threads)
+    explained = held.matrix[random_rows(len(held.target), budget.explained_rows, draw)]
+    shap = mean_contributions(booster, explained, threads=conditions.threads)
     score = scoring.score(booster, held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)

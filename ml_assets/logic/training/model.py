@@ -16,8 +16,8 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, Unseen
-from ml_assets.contracts.boosting_parameters import DERIVED, Device, Parameters, full_parameters
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters, Unseen
+from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.training.encoding import (
     Matrix,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
     from lightgbm.callback import CallbackEnv
 
-OnRound = Callable[[int, float], None]
 Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
 """Trains on rows with these features, with parameters from `full_parameters`, for a number of rounds."""
 
@@ -197,24 +196,16 @@ def _threads(parameters: Parameters) -> int:
 
 def fit(
     training: TrainingSet,
+    tuned: TunedParameters,
+    conditions: Conditions,
     *,
-    features: Sequence[str],
-    parameters: Mapping[str, float | int | str | bool],
-    rounds: int,
-    seed: int,
-    reference: pl.DataFrame,
-    threads: int = 2,
-    device: Device = "cpu",
     unseen_categories: Unseen = "missing",
-    on_round: OnRound | None = None,
     trainer: Trainer | None = None,
 ) -> Model:
     """Train the model on the train rows only. Validation and test rows are not used.
 
-    With `parameters` and `rounds` of a study's best trial, the trees are those of the trial, byte for byte.
-    `parameters` replace `DEFAULTS`. Only the device "cpu" is deterministic; the number of threads changes nothing.
-    `on_round` is called after each round with its number, from 1, and the share of finished rounds. A `trainer` trains
-    instead of this process and does not report rounds.
+    With the parameters of a study's best trial, the trees are those of the trial, byte for byte. The parameters replace
+    `DEFAULTS`. A `trainer` trains instead of this process. The reference of the model has no rows yet.
 
     Raises:
         DataError: Features are unknown, there are no rounds, or targets are missing.
@@ -223,22 +214,22 @@ def fit(
     import lightgbm
 
     summary = training.summary
-    if rounds < 1:
+    if tuned.rounds < 1:
         raise DataError(
-            f"model '{summary.model}' was to be trained for {rounds} rounds; expected at least 1. Tune it again."
+            f"model '{summary.model}' was to be trained for {tuned.rounds} rounds; expected at least 1. Tune it again."
         )
-    chosen = chosen_features(summary, features)
-    full = full_parameters(summary.task, parameters, classes=summary.classes, seed=seed, threads=threads, device=device)
+    chosen = chosen_features(summary, tuned.features)
+    full = full_parameters(summary.task, tuned.parameters, conditions, classes=summary.classes)
     if trainer is None:
         binned = bin_training_set(training, chosen, full, with_validation=False)
         vocabularies = binned.vocabularies
-        booster = boost(binned, full, rounds=rounds, callbacks=[] if on_round is None else [_progress(on_round)])
+        booster = boost(binned, full, rounds=tuned.rounds)
     else:
         train = training.part("train")
         vocabularies = fit_vocabularies(train, chosen)
         matrix, target = _numbers(training, train, chosen, vocabularies)
         offset = target_offset(target, full)
-        booster = trainer(matrix, target - offset, chosen, full, rounds)
+        booster = trainer(matrix, target - offset, chosen, full, tuned.rounds)
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
@@ -252,7 +243,7 @@ def fit(
             vocabularies=vocabularies,
             unseen_categories=unseen_categories,
             parameters={name: value for name, value in full.items() if name not in {*DERIVED, "num_threads"}},
-            rounds=rounds,
+            rounds=tuned.rounds,
             as_of=summary.as_of,
             first_training_day=window.first_day,
             last_training_day=window.last_day,
@@ -260,12 +251,12 @@ def fit(
             training_rows=window.rows,
             lightgbm_version=lightgbm.__version__,
         ),
-        reference=reference,
+        reference=training.rows.clear(),
     )
 
 
-def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
-    """Score rows. The text is parsed once and cached; few rows are scored by one thread.
+def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
+    """Score rows. The model's text is parsed once and cached; few rows are scored by one thread.
 
     Returns:
         In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the
@@ -275,7 +266,7 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
         ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
         DataError: A category is unseen, if that is an error.
     """
-    booster = load_booster(model_text, spec)
+    spec, booster = model.spec, load_booster(model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
     scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     if spec.task != "multiclass":
@@ -318,13 +309,14 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vec
     return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
 
 
-def load_booster(model_text: str, spec: ModelSpec) -> Booster:
-    """Return the booster of a text, checked and parsed once. It has the trees without the parameters of the training.
+def load_booster(model: Model) -> Booster:
+    """Return the booster of a model, checked and parsed once. It has the trees, not the parameters of the training.
 
     Raises:
         ContractError: The text is incomplete, was not written by LightGBM, or does not belong to the spec.
     """
-    return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
+    spec = model.spec
+    return _load_booster(model.booster, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
 
 
 def booster_text(booster: Booster) -> str:
@@ -356,11 +348,3 @@ def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: 
         raise ContractError(f"the text of model '{model}' was not written by LightGBM: {error}. {hint}") from error
     except lightgbm.basic.LightGBMError as error:
         raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {hint}") from error
-
-
-def _progress(on_round: OnRound) -> Callable[[CallbackEnv], None]:
-    def tell(env: CallbackEnv) -> None:
-        done = env.iteration - env.begin_iteration + 1
-        on_round(done, done / (env.end_iteration - env.begin_iteration))
-
-    return tell

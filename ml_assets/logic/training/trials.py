@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TunedParameters, Tuning
-from ml_assets.contracts.boosting_parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
+from ml_assets.contracts.boosting_parameters import (
+    DEFAULTS,
+    Conditions,
+    Device,
+    Parameters,
+    canonical_parameters,
+    full_parameters,
+)
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.json_record import Record
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
@@ -179,10 +186,8 @@ class Trials:
         return full_parameters(
             summary.task,
             parameters,
+            Conditions(search.seed, search.threads, search.device),
             classes=summary.classes,
-            seed=search.seed,
-            threads=search.threads,
-            device=search.device,
             metric=_STOPPING[summary.task, (self.metric.overall or self.metric).name],
         )
 

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from ml_assets import extras
-from ml_assets.contracts.artifacts import Model, Task, TrainingSet
+from ml_assets.contracts.artifacts import Model, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.extras import ExtraMissingError
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.distributed import boost_on
@@ -16,6 +17,7 @@ from ml_assets.logic.training.model import Trainer, fit
 from ml_assets.settings import SettingsError
 from ml_assets.workers.dask import DASK, dask_client
 from tests.logic.training.test_tuning import NAMES, training
+from tests.records import record
 
 HAS_DASK = importlib.util.find_spec("distributed") is not None and importlib.util.find_spec("sklearn") is not None
 with_dask = pytest.mark.skipif(not HAS_DASK, reason="the extra is not installed; pip install 'ml-assets[dask]'")
@@ -25,9 +27,8 @@ TOLERANCE = 0.005
 
 
 def fitted(data: TrainingSet, trainer: Trainer | None = None) -> Model:
-    return fit(
-        data, features=NAMES, parameters={}, rounds=40, seed=3, threads=1, reference=pl.DataFrame(), trainer=trainer
-    )
+    wanted = record(TunedParameters, features=NAMES, parameters={}, rounds=40)
+    return fit(data, wanted, Conditions(seed=3, threads=1), trainer=trainer)
 
 
 def test_without_the_extra_the_error_names_the_packages_and_how_to_install_them(

@@ -6,24 +6,25 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts import Model, TrainingSet, TunedParameters
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import check_frames, model_importances
 from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.model import fit
 from tests.logic.training.test_importances import NUMERIC, training
+from tests.records import record
+
+SEEDED = Conditions(seed=1, threads=1)
 
 
 def trained(frozen: TrainingSet) -> Model:
-    return fit(
-        frozen, features=NUMERIC, parameters={"num_leaves": 7}, rounds=20, seed=1, threads=1,
-        reference=frozen.rows.clear(),
-    )  # fmt: skip
+    return fit(frozen, record(TunedParameters, features=NUMERIC, parameters={"num_leaves": 7}, rounds=20), SEEDED)
 
 
 def explained(frozen: TrainingSet) -> Model:
     model = trained(frozen)
-    return replace(model, importances=explain(model, frozen, seed=1, threads=1))
+    return replace(model, importances=explain(model, frozen, SEEDED))
 
 
 def test_gain_and_mean_absolute_shap_are_those_of_the_challengers_own_trees() -> None:
@@ -34,7 +35,7 @@ def test_gain_and_mean_absolute_shap_are_those_of_the_challengers_own_trees() ->
     gain = dict(zip(NUMERIC, booster.feature_importance("gain"), strict=True))
     shap = dict(zip(NUMERIC, np.abs(booster.predict(rows, pred_contrib=True)[:, :-1]).mean(axis=0), strict=True))
 
-    table = explain(model, frozen, seed=1, threads=1)
+    table = explain(model, frozen, SEEDED)
 
     assert sorted(NUMERIC, key=lambda name: -shap[name]) == table["feature"].to_list()
     for row in table.iter_rows(named=True):
@@ -47,7 +48,7 @@ def test_gain_and_mean_absolute_shap_are_those_of_the_challengers_own_trees() ->
 def test_permutation_importance_is_the_loss_of_the_deciding_metric() -> None:
     frozen = training("regression", categorical=False)
     model = explained(frozen)
-    table = permuted(model, frozen, metric="rmse", seed=1, threads=1, repeats=20)
+    table = permuted(model, frozen, "rmse", SEEDED, repeats=20)
     booster = lightgbm.Booster(model_str=model.booster)
     rows, truth = frozen.part("validation").select(NUMERIC).to_numpy(), frozen.part("validation")["late"].to_numpy()
 
@@ -68,7 +69,7 @@ def test_permutation_importance_is_the_loss_of_the_deciding_metric() -> None:
 
 def test_a_feature_that_no_tree_uses_is_worth_nothing() -> None:
     frozen = training(categorical=False)
-    unused = permuted(explained(frozen), frozen, metric="roc_auc", seed=1, threads=1).to_dicts()[-1]
+    unused = permuted(explained(frozen), frozen, "roc_auc", SEEDED).to_dicts()[-1]
 
     assert ("constant", 0.0, 0.0, 0.0) == (unused["feature"], unused["gain"], unused["shap"], unused["permutation"])
 
@@ -77,4 +78,4 @@ def test_a_model_without_importances_cannot_be_permuted() -> None:
     frozen = training(categorical=False)
 
     with pytest.raises(DataError, match="has no importances yet"):
-        permuted(trained(frozen), frozen, metric="roc_auc", seed=1, threads=1)
+        permuted(trained(frozen), frozen, "roc_auc", SEEDED)

@@ -1,14 +1,16 @@
 """Tests of importances: what carries the target stays, noise goes, each with its reason."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature, Importances, Task, TrainingSet
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.training.importances import measure_importances
+from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from tests.records import training_set
 
 COLUMNS = [
@@ -53,8 +55,10 @@ def training(
 def measured(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Importances:
     if data is None and not changes:
         return measured_once(task)
-    arguments: dict[str, object] = {"seed": 5, "metric": METRIC[task], "threads": 1, "rows": 1000, **changes}
-    return measure_importances(data or training(task), **arguments)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"seed": 5, "metric": METRIC[task], "threads": 1, "rows": 1000, **changes}
+    conditions = Conditions(given.pop("seed"), given.pop("threads"))
+    metric, on_fold = given.pop("metric"), given.pop("on_fold", None)
+    return measure_importances(data or training(task), metric, conditions, ImportanceBudget(**given), on_fold=on_fold)
 
 
 @cache
@@ -171,7 +175,7 @@ def test_rows_that_cannot_be_split_into_folds_are_rejected(changes: dict[str, in
 
 
 def test_the_selection_follows_from_the_figures_that_are_stored_of_each_fold() -> None:
-    result = measure_importances(training(), seed=1, metric="roc_auc", threads=1, folds=3)
+    result = measure_importances(training(), "roc_auc", Conditions(seed=1, threads=1))
     beaten = dict.fromkeys((*result.summary.selected, *result.summary.dropped), 0)
     for row in result.folds.iter_rows(named=True):
         margin = 2 * row["standard_error"]

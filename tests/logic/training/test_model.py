@@ -1,6 +1,8 @@
 """Tests of the model: deterministic text, scores of all three tasks, and its errors."""
 
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.training.encoding import encode, target_vector, to_matrix
 from ml_assets.logic.training.model import fit, load_booster, mean_contributions, predict
-from tests.records import training_set
+from tests.records import record, training_set
 
 FEATURES = (
     Feature(name="wind", dtype="Float64"),
@@ -22,7 +25,6 @@ FEATURES = (
     Feature(name="carrier", dtype="String", is_categorical=True),
 )
 NAMES = [feature.name for feature in FEATURES]
-REFERENCE = pl.DataFrame({"feature": ["wind"]})
 
 
 def frame(rows: int = 1200, seed: int = 0) -> pl.DataFrame:
@@ -54,11 +56,13 @@ def training(task: Task = "binary", rows: int = 1200) -> TrainingSet:
 
 
 def trained(task: Task = "binary", **changes: object) -> Model:
-    arguments: dict[str, object] = {
+    given: dict[str, Any] = {
         "data": training(task), "features": NAMES, "parameters": {"min_data_in_leaf": 20}, "rounds": 12, "seed": 7,
-        "threads": 1, "reference": REFERENCE, **changes,
+        "threads": 1, "unseen_categories": "missing", **changes,
     }  # fmt: skip
-    return fit(arguments.pop("data"), **arguments)  # type: ignore[arg-type]
+    wanted = record(TunedParameters, **{name: given[name] for name in ("features", "parameters", "rounds")})
+    conditions = Conditions(given["seed"], given["threads"])
+    return fit(given["data"], wanted, conditions, unseen_categories=given["unseen_categories"])
 
 
 def trees(model: Model) -> str:
@@ -100,7 +104,7 @@ def test_each_task_learns_the_signal(task: Task, metric: str, bar: float) -> Non
     rows = data.part("validation")
     model = trained(task, rounds=60)
 
-    scores = predict(model.booster, model.spec, rows, threads=1)
+    scores = predict(model, rows, threads=1)
 
     given = scores.select(pl.col("^score_.*$")) if task == "multiclass" else scores["score"]
     truth = target_vector(rows, target="late", task=task, classes=data.summary.classes)
@@ -110,7 +114,7 @@ def test_each_task_learns_the_signal(task: Task, metric: str, bar: float) -> Non
 def test_multiclass_scores_hold_the_predicted_class_and_a_probability_each() -> None:
     model = trained("multiclass")
 
-    scores = predict(model.booster, model.spec, frame(50, seed=4))
+    scores = predict(model, frame(50, seed=4))
 
     each = [f"score_{name}" for name in ("due", "early", "late")]
     assert scores.columns == ["score", "predicted", *each]
@@ -127,7 +131,7 @@ def test_no_rows_get_no_scores_in_the_same_columns(task: Task) -> None:
     model = trained(task)
     rows = frame(3)
 
-    assert predict(model.booster, model.spec, rows.head(0)).schema == predict(model.booster, model.spec, rows).schema
+    assert predict(model, rows.head(0)).schema == predict(model, rows).schema
 
 
 @settings(max_examples=20, deadline=None)
@@ -135,19 +139,18 @@ def test_no_rows_get_no_scores_in_the_same_columns(task: Task) -> None:
 def test_a_row_has_the_same_score_alone_in_any_order_and_with_other_columns(order: list[int], extra: bool) -> None:  # noqa: FBT001
     model = trained()
     rows = frame(12, seed=9)
-    scores = predict(model.booster, model.spec, rows)
+    scores = predict(model, rows)
     shuffled = rows[order].select(rows.columns[::-1])
     shuffled = shuffled.with_columns(other=pl.lit("text")) if extra else shuffled
 
-    assert predict(model.booster, model.spec, shuffled)["score"].equals(scores[order]["score"])
-    assert predict(model.booster, model.spec, rows[order[0]]).item() == scores["score"][order[0]]
+    assert predict(model, shuffled)["score"].equals(scores[order]["score"])
+    assert predict(model, rows[order[0]]).item() == scores["score"][order[0]]
 
 
 def test_an_unseen_category_scores_as_a_missing_one_and_a_column_may_be_of_type_null() -> None:
     model = trained()
     unseen, missing = (
-        predict(model.booster, model.spec, frame(5).with_columns(wind=None, carrier=pl.lit(value)))
-        for value in ("ZZ", None)
+        predict(model, frame(5).with_columns(wind=None, carrier=pl.lit(value))) for value in ("ZZ", None)
     )
 
     assert unseen.equals(missing)
@@ -160,8 +163,8 @@ def test_an_unseen_category_is_refused_where_declared_but_a_missing_one_is_not()
     with pytest.raises(
         DataError, match="model 'flight_delay' has not seen in training: 'carrier' has 1 rows with 'ZZ'"
     ):
-        predict(model.booster, model.spec, rows)
-    assert predict(model.booster, model.spec, rows.tail(2)).height == 2
+        predict(model, rows)
+    assert predict(model, rows.tail(2)).height == 2
 
 
 @pytest.mark.parametrize("values", [["text"], [date(2013, 1, 1)], [[1.0]]], ids=["text", "date", "list"])
@@ -169,14 +172,14 @@ def test_a_type_that_would_abort_lightgbm_is_an_error(values: list[object]) -> N
     model = trained()
 
     with pytest.raises(ContractError, match=r"feature 'wind' is .*; expected a number or Boolean"):
-        predict(model.booster, model.spec, frame(1).with_columns(wind=pl.Series(values)))
+        predict(model, frame(1).with_columns(wind=pl.Series(values)))
 
 
 def test_every_broken_column_is_named_at_once() -> None:
     model = trained()
 
     with pytest.raises(ContractError, match="in 3 columns") as caught:
-        predict(model.booster, model.spec, frame(2).drop("wind").with_columns(hour=pl.lit("9"), carrier=pl.lit(1.5)))
+        predict(model, frame(2).drop("wind").with_columns(hour=pl.lit("9"), carrier=pl.lit(1.5)))
 
     message = str(caught.value)
     assert "column 'wind' is missing; the contract of model 'flight_delay' requires it" in message
@@ -188,7 +191,7 @@ def contributions(model: Model, rows: pl.DataFrame) -> dict[str, float]:
     """Return the mean |SHAP| of each feature."""
     spec = model.spec
     matrix = to_matrix(encode(rows, spec.features, spec.vocabularies, "missing"))
-    found = mean_contributions(load_booster(model.booster, spec), matrix, threads=2)
+    found = mean_contributions(load_booster(model), matrix, threads=2)
     return dict(zip([feature.name for feature in spec.features], found.tolist(), strict=True))
 
 
@@ -213,7 +216,7 @@ def _scores(rows: pl.DataFrame, task: Task, features: tuple[Feature, ...], **par
         data=_train_rows(rows, task, features), features=[feature.name for feature in features], rounds=20,
         parameters={"min_data_in_leaf": 20, **parameters},
     )  # fmt: skip
-    return predict(model.booster, model.spec, rows)["score"]
+    return predict(model, rows)["score"]
 
 
 ITEMS = (Feature(name="items", dtype="Int64"), Feature(name="noise", dtype="Float64"))
@@ -263,7 +266,7 @@ def test_any_column_name_is_a_feature_name_to_the_end() -> None:
     rows = pl.DataFrame({name: draw.normal(size=800) for name in odd}).with_columns(late=pl.col("weight kg") > 0)
     model = trained(data=_train_rows(rows, "binary", features), features=odd, rounds=5)
 
-    scores = predict(model.booster, model.spec, rows.select(reversed(rows.columns)))["score"]
+    scores = predict(model, rows.select(reversed(rows.columns)))["score"]
     shares = contributions(model, rows)
 
     assert (scores > 0.5).to_list() == rows["late"].to_list()
@@ -275,7 +278,7 @@ def test_a_damaged_text_is_refused(damage: object) -> None:
     model = trained()
 
     with pytest.raises(ContractError, match="the text of model 'flight_delay' was not written by LightGBM"):
-        predict(damage(model.booster), model.spec, frame(2))  # type: ignore[operator]
+        predict(replace(model, booster=damage(model.booster)), frame(2))  # type: ignore[operator]
 
 
 def test_a_text_with_another_models_spec_is_rejected() -> None:
@@ -284,7 +287,7 @@ def test_a_text_with_another_models_spec_is_rejected() -> None:
     with pytest.raises(
         ContractError, match="has the features wind, hour; its spec has wind, hour, is_holiday, carrier"
     ):
-        predict(other.booster, model.spec, frame(2))
+        predict(replace(model, booster=other.booster), frame(2))
 
 
 def test_missing_targets_are_refused() -> None:
@@ -304,11 +307,3 @@ def test_missing_targets_are_refused() -> None:
 def test_a_fit_without_known_features_or_rounds_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         trained(**changes)
-
-
-def test_each_round_is_reported() -> None:
-    reported: list[tuple[int, float]] = []
-
-    trained(rounds=4, on_round=lambda number, share: reported.append((number, share)))
-
-    assert reported == [(1, 0.25), (2, 0.5), (3, 0.75), (4, 1.0)]

@@ -2,7 +2,14 @@
 
 import pytest
 
-from ml_assets.contracts.boosting_parameters import DEFAULTS, DERIVED, SETTABLE, canonical_parameters, full_parameters
+from ml_assets.contracts.boosting_parameters import (
+    DEFAULTS,
+    DERIVED,
+    SETTABLE,
+    Conditions,
+    canonical_parameters,
+    full_parameters,
+)
 from ml_assets.contracts.errors import ContractError
 from tests.adapters.lightgbm import _ConfigAliases
 
@@ -20,7 +27,7 @@ from tests.adapters.lightgbm import _ConfigAliases
 )
 def test_parameters_that_would_be_ignored_or_contradict_are_refused(parameters: dict[str, float], message: str) -> None:
     with pytest.raises(ContractError, match=message):
-        full_parameters("binary", parameters, seed=7, threads=1)
+        full_parameters("binary", parameters, Conditions(7))
 
 
 OPEN_FILES_OR_SOCKETS = [
@@ -50,5 +57,5 @@ def test_no_parameter_opens_a_file_or_a_socket(main: str) -> None:
 
 def test_an_alias_replaces_the_default_it_names() -> None:
     assert canonical_parameters({"eta": 0.3}) == {"learning_rate": 0.3}
-    assert full_parameters("binary", {"eta": 0.3}, seed=1, threads=1)["learning_rate"] == 0.3
+    assert full_parameters("binary", {"eta": 0.3}, Conditions(1))["learning_rate"] == 0.3
     assert canonical_parameters(DEFAULTS) == dict(DEFAULTS)

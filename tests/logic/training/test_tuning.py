@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, Tuning
-from ml_assets.contracts.boosting_parameters import DEFAULTS
+from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, metrics_of
 from ml_assets.logic.evaluation.within import groups_of
@@ -84,12 +84,9 @@ def test_training_with_the_best_trial_gives_its_validation_value_again(task: Tas
     best = tuned(task, data, metric=metric, trials=2).best
     validation = data.part("validation")
 
-    model = fit(
-        data, features=best.features, parameters=best.parameters, rounds=best.rounds, seed=3, threads=1,
-        reference=pl.DataFrame(),
-    )  # fmt: skip
+    model = fit(data, best, Conditions(seed=3, threads=1))
 
-    scores = predict(model.booster, model.spec, validation, threads=1)
+    scores = predict(model, validation, threads=1)
     given = scores.select(pl.col("^score_.*$")) if task == "multiclass" else scores["score"]
     truth = target_vector(validation, target="late", task=task, classes=data.summary.classes)
     judged = find_metric(metric, task)
