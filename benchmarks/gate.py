@@ -36,7 +36,8 @@ from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Task
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric
-from ml_assets.logic.promotion.gate import ERROR_RATE, FIRST, Attempt, ChampionRule, GateLimits, Verdict, judge
+from ml_assets.logic.promotion.comparisons import ERROR_RATE, FIRST, Attempt, ChampionRule
+from ml_assets.logic.promotion.gate import GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 
 Vector = NDArray[np.float64]

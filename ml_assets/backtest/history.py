@@ -28,11 +28,10 @@ from ml_assets.contracts.days import end_of
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.days import days_between
 from ml_assets.logic.backtest.detection import Population
-from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState
+from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.metrics import Metric, Vector, find_metric
 from ml_assets.logic.evaluation.report import scores_of
-from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.monitoring.drift import measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
@@ -40,6 +39,7 @@ from ml_assets.logic.monitoring.performance import daily_loss, measure_performan
 from ml_assets.logic.monitoring.periods import rows_of_period
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.monitoring.retraining import Serving
+from ml_assets.logic.promotion.gate import ServingCost, Verdict
 from ml_assets.logic.tables.labels import newest_known
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import predict
@@ -209,7 +209,7 @@ class ModelHistory:
 
     def judge(
         self, challenger: BacktestModel, champion: BacktestModel, *, anchor: BacktestModel, log: Sequence[Promotion]
-    ) -> GateJudgement:
+    ) -> Verdict:
         """Return the gate's verdict on the challenger's test window. In a backtest, no approval is needed."""
         key = (challenger.version, champion.version, anchor.version)
         if key not in self._evaluated:
@@ -222,9 +222,7 @@ class ModelHistory:
             )
             self._evaluated[key] = evaluation, serving_costs(challenger.model, self.plan.declaration.gate)
         evaluation, costs = self._evaluated[key]
-        verdict = verdict_on(self.plan, evaluation, challenger.model, costs, entries=log)
-        test_days = evaluation.summary.test_days
-        return GateJudgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
+        return verdict_on(self.plan, evaluation, challenger.model, costs, entries=log)
 
     def rows(self, day: date) -> pl.DataFrame:
         """Return the features of a day; no rows if it has none."""

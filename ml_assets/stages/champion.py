@@ -21,9 +21,9 @@ from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings
-from ml_assets.logic.promotion.gate import GateRule, Verdict
+from ml_assets.logic.promotion.comparisons import GateRule
+from ml_assets.logic.promotion.gate import ServingCost, Verdict
 from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
 from ml_assets.models.evaluation import serving_costs, verdict_on
@@ -119,10 +119,8 @@ class _Case:
         serving, since = _serving(entries), serving_since(entries)
         if since is not None and summary.model_version == serving:
             # The champion never competes with itself: that would only log a rejection.
-            rule = GateRule(
-                "champion", True, f"The challenger is already the champion, since entry {since.number}.", {}
-            )
-            return since, Verdict(promote=True, reasons=(rule.sentence,), figures={}, rules=(rule,))
+            rule = GateRule("champion", True, f"The challenger is already the champion, since entry {since.number}.")
+            return since, Verdict(promote=True, reasons=(rule.sentence,), rules=(rule,))
         verdict = verdict_on(self.plan, self.evaluation, self.model, self.costs, entries=entries, leaks=self.leaks)
         entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
         if (standing := _standing(entries, entry)) is not None:
@@ -153,7 +151,7 @@ class _Case:
             is_anchor=verdict.is_anchor and action != "reject",
             anchor=self.evaluation.summary.anchor_version,
             attempt=verdict.attempt,
-            test_days=self.evaluation.summary.test_days,
+            test_days=verdict.test_days,
             evaluation_version=self.ledger.versions().get(self.plan.asset("evaluation").to_user_string()),
             decided_at=self.ledger.now(),
             decided_by=GATE,

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from ml_assets.contracts.artifacts import DriftSummary, Interval, PerformanceSummary, PreviousChampionPerformance
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.logic.backtest.simulation import GateJudgement, PolicyState, Watching, simulate
+from ml_assets.logic.backtest.simulation import PolicyState, Watching, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules, Serving
+from ml_assets.logic.promotion.gate import Verdict
 from ml_assets.logic.promotion.log import left
 from tests.records import record
 
@@ -77,11 +78,11 @@ class World:
     def expect(self, days: Sequence[date]) -> None:
         """Nothing is made ahead here."""
 
-    def judge(self, challenger: Fit, champion: Fit, *, anchor: Fit, log: Sequence[Promotion]) -> GateJudgement:
+    def judge(self, challenger: Fit, champion: Fit, *, anchor: Fit, log: Sequence[Promotion]) -> Verdict:
         del anchor
         assert challenger.version not in left(log)
         assert champion.version == log[-1].champion
-        return GateJudgement(challenger.as_of not in self.refused, ("because",))
+        return Verdict(challenger.as_of not in self.refused, ("because",))
 
     def drift(self, champion: Fit, day: date, *, since: date) -> DriftSummary:
         assert since <= day

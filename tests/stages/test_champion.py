@@ -17,9 +17,9 @@ from ml_assets.lake.errors import PromotionConflictError
 from ml_assets.lake.promotion_log import TRIES, PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Origin
-from ml_assets.logic.evaluation.serving_cost import example_row
 from ml_assets.logic.promotion.log import anchor, entry_of, rejections, serving_since, waiting
 from ml_assets.models.champions import Champion, champion_model
+from ml_assets.models.evaluation import example_row
 from ml_assets.models.leaks import LONE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.champion import champion, serving_costs

@@ -25,6 +25,7 @@ from ml_assets.logic.monitoring.retraining import (
     labels_finding,
     performance_finding,
 )
+from ml_assets.logic.promotion.gate import Verdict
 from ml_assets.logic.promotion.log import anchor, rejections, serving_since
 from ml_assets.logic.promotion.watch import compare_with_former
 
@@ -44,17 +45,6 @@ class SimulatedModel(Protocol):
     @property
     def seconds(self) -> float:
         """Seconds of its training, by the machine's clock."""
-
-
-@dataclass(frozen=True)
-class GateJudgement:
-    """The gate's verdict on a challenger, with anchor and attempt for the promotion log."""
-
-    promote: bool
-    reasons: tuple[str, ...]
-    is_anchor: bool = False
-    attempt: int | None = None
-    test_days: tuple[date, date] | None = None
 
 
 M = TypeVar("M", bound=SimulatedModel)
@@ -77,7 +67,7 @@ class World(Protocol[M]):
     def expect(self, days: Sequence[date]) -> None:
         """Announce as-of days that will be trained in any case."""
 
-    def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> GateJudgement:
+    def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> Verdict:
         """Return the gate's verdict, given the backtest's promotion log."""
 
     def drift(self, champion: M, day: date, *, since: date) -> DriftSummary:
@@ -157,17 +147,15 @@ class PolicyState(Generic[M]):
         version = anchor(self.log)
         return self.champion if version is None else self.models[version]
 
-    def decide(
-        self, day: date, action: Literal["promote", "reject", "rollback"], model: M, judgement: GateJudgement
-    ) -> None:
+    def decide(self, day: date, action: Literal["promote", "reject", "rollback"], model: M, verdict: Verdict) -> None:
         """Add an entry to the log, and change the champion unless the challenger is rejected."""
         if action != "reject":
             self.champion = self.models[model.serving.version] = model
         self.log.append(
             Promotion(
                 number=len(self.log) + 1, model=SIMULATED, action=action, champion=self.champion.serving.version,
-                challenger=model.serving.version, reasons=judgement.reasons, is_anchor=judgement.is_anchor,
-                attempt=judgement.attempt, test_days=judgement.test_days,
+                challenger=model.serving.version, reasons=verdict.reasons, is_anchor=verdict.is_anchor,
+                attempt=verdict.attempt, test_days=verdict.test_days,
                 decided_at=datetime.combine(day, time(), UTC), decided_by=SIMULATED,
             )
         )  # fmt: skip
@@ -188,7 +176,7 @@ def simulate(
     world.expect([day for day in days if any(_is_due(policy, day, first) for policy in policies)])
     states: list[PolicyState[M]] = [PolicyState(policy, start) for policy in policies]
     for state in states:
-        state.decide(start.serving.as_of, "promote", start, GateJudgement(promote=True, reasons=("It is the first.",)))
+        state.decide(start.serving.as_of, "promote", start, Verdict(promote=True, reasons=("It is the first.",)))
     for day in days:
         for state in states:
             state.served[day] = state.champion
@@ -285,7 +273,7 @@ def _is_rolled_back(
         minimum=watching.min_days, margin=watching.margin, coverage=rules.min_coverage,
     )  # fmt: skip
     if compared.is_worse:
-        state.decide(day, "rollback", state.former, GateJudgement(promote=True, reasons=(compared.sentence,)))
+        state.decide(day, "rollback", state.former, Verdict(promote=True, reasons=(compared.sentence,)))
         state.former = None
         state.events.append(
             SimulatedEvent(day, state.policy, "watch", compared.sentence, True, state.champion.serving.version,

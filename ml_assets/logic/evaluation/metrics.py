@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -94,7 +94,7 @@ class Metric:
         def mean(weights: Vector) -> float:
             value = within.mean(weights)
             if np.isnan(value):
-                raise _absent(self.name, f"a class of every '{self.within}'")
+                raise absent_class(self.name, f"a class of every '{self.within}'")
             return value
 
         return mean
@@ -129,11 +129,10 @@ class Metric:
             return measure(np.ones(rows))
         given = np.asarray(weights, dtype=np.float64)
         if given.shape != (rows,) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
-            message = (
+            raise DataError(
                 f"the weights of metric '{self.name}' have shape {given.shape}; expected ({rows},), finite, "
                 "not negative, not all zero. Pass one weight per row."
             )
-            raise DataError(message)
         return measure(given)
 
     def gain(self, challenger: float, other: float) -> float:
@@ -147,20 +146,19 @@ def find_metric(name: str, task: Task) -> Metric:
     Raises:
         DataError: There is no such metric, or it is not a metric of this task.
     """
-    metric = named(name)
+    metric = metric_among(name, METRICS)
     if metric is not None and task in metric.tasks:
         return metric
     known = [each.name for each in metrics_of(task)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    message = f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}"
-    raise DataError(message)
+    raise DataError(f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}")
 
 
-def named(name: str) -> Metric | None:
-    """Return a metric of any task by name, over all rows or within groups; None if there is no such metric."""
+def metric_among(name: str, known: Mapping[str, Metric]) -> Metric | None:
+    """Return one of the known metrics by name, over all rows or within groups; None if there is no such metric."""
     overall, _, column = name.partition(WITHIN)
-    metric = METRICS.get(overall) or OPERATING.get(overall)
+    metric = known.get(overall)
     return metric.inside(column) if metric is not None and column else metric
 
 
@@ -188,37 +186,37 @@ def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) ->
     actual = np.asarray(truth, dtype=np.float64)
     given = np.asarray(scores, dtype=np.float64)
     if actual.ndim != 1 or given.ndim != dimensions or len(actual) != len(given):
-        message = (
+        raise DataError(
             f"metric '{name}' got truth of shape {actual.shape} and scores of shape {given.shape}; expected one row "
             f"of {'class probabilities' if dimensions > 1 else 'score'} for each row of truth. Score the same rows."
         )
-        raise DataError(message)
     if len(actual) == 0:
-        message = f"metric '{name}' got no rows; expected at least one. Widen the window."
-        raise DataError(message)
+        raise DataError(f"metric '{name}' got no rows; expected at least one. Widen the window.")
     for what, values in (("truth", actual), ("scores", given)):
         missing = int((~np.isfinite(values)).sum())
         if missing:
-            message = (
+            raise DataError(
                 f"metric '{name}': {missing} of {values.size} {what} are missing or infinite; expected numbers. "
                 f"Remove rows without {'a label' if what == 'truth' else 'a score'} before measuring."
             )
-            raise DataError(message)
     return actual, given
 
 
-def _binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabilities: bool) -> tuple[Vector, Vector]:
+def checked_binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabilities: bool) -> tuple[Vector, Vector]:
+    """Return truth and scores as numbers.
+
+    Raises:
+        DataError: They are missing, of another shape or number, not 0 and 1, or not probabilities.
+    """
     actual, given = _checked(name, truth, scores, 1)
     if not ((actual == 0) | (actual == 1)).all():
         found = ", ".join(f"{value:g}" for value in np.unique(actual)[:5])
-        message = f"the truth of metric '{name}' holds {found}; expected 0 and 1 only. Declare another task."
-        raise DataError(message)
+        raise DataError(f"the truth of metric '{name}' holds {found}; expected 0 and 1 only. Declare another task.")
     if probabilities and ((given < 0) | (given > 1)).any():
-        message = (
+        raise DataError(
             f"the scores of metric '{name}' lie in [{given.min():g}, {given.max():g}]; expected probabilities in "
             "[0, 1]. Pass probabilities, not raw margins."
         )
-        raise DataError(message)
     return actual, given
 
 
@@ -226,33 +224,26 @@ def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray
     actual, given = _checked(name, truth, scores, 2)
     classes = given.shape[1]
     if not ((actual == np.floor(actual)) & (actual >= 0) & (actual < classes)).all():
-        message = f"the truth of metric '{name}' has values other than the class indices 0 to {classes - 1}."
-        raise DataError(message)
+        raise DataError(f"the truth of metric '{name}' has values other than the class indices 0 to {classes - 1}.")
     if ((given < 0) | (given > 1)).any() or (np.abs(given.sum(axis=1) - 1) > 1e-3).any():
-        message = f"the scores of metric '{name}' are not class probabilities; expected rows of [0, 1] that sum to 1."
-        raise DataError(message)
+        raise DataError(
+            f"the scores of metric '{name}' are not class probabilities; expected rows of [0, 1] that sum to 1."
+        )
     return actual.astype(np.int64), given
 
 
-def _absent(name: str, which: str) -> DataError:
+def absent_class(name: str, which: str) -> DataError:
+    """Return the error that a metric is not defined without a class."""
     return DataError(
         f"metric '{name}' is not defined: {which} is absent from the rows; expected every class. "
         "Widen the window, or choose log_loss or brier, which need only one class."
     )
 
 
-def _classes(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+def class_of_each(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+    """Return the kind of each row (see `Metric.kinds`): its class."""
     del scores
     return np.asarray(truth).astype(np.int64)
-
-
-def _only_positives(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
-    return _classes(truth, acted_on) - 1
-
-
-def _only_acted_on(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
-    del truth
-    return np.where(np.asarray(acted_on) > 0, 0, -1)
 
 
 def _weighted_mean(losses: Vector, finish: Callable[[float], float] = float) -> Measure:
@@ -286,7 +277,7 @@ def _sorted_positives_and_negatives(
 
 def _prepare_roc_auc(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the share of (positive, negative) pairs in the right order; a tie counts half (Mann and Whitney 1947)."""
-    actual, given = _binary("roc_auc", truth, scores, probabilities=False)
+    actual, given = checked_binary("roc_auc", truth, scores, probabilities=False)
     split = _sorted_positives_and_negatives(actual, given, descending=False)
 
     def measure(weights: Vector) -> float:
@@ -296,7 +287,7 @@ def _prepare_roc_auc(truth: ArrayLike, scores: ArrayLike) -> Measure:
         below -= negatives / 2
         pairs = float(positives.sum()) * total_negatives
         if pairs <= 0:
-            raise _absent("roc_auc", "the negative class" if total_negatives <= 0 else "the positive class")
+            raise absent_class("roc_auc", "the negative class" if total_negatives <= 0 else "the positive class")
         return float((positives * below).sum()) / pairs
 
     return measure
@@ -307,7 +298,7 @@ def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
     The definition of scikit-learn's `average_precision_score`.
     """
-    actual, given = _binary("average_precision", truth, scores, probabilities=False)
+    actual, given = checked_binary("average_precision", truth, scores, probabilities=False)
     split = _sorted_positives_and_negatives(actual, given, descending=True)
 
     def measure(weights: Vector) -> float:
@@ -315,10 +306,10 @@ def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
         found = np.cumsum(positives)
         total = float(found[-1])
         if total <= 0:
-            raise _absent("average_precision", "the positive class")
+            raise absent_class("average_precision", "the positive class")
         flagged = found + np.cumsum(negatives)
         if float(flagged[-1]) <= total:
-            raise _absent("average_precision", "the negative class")
+            raise absent_class("average_precision", "the negative class")
         # If no row is flagged yet, precision is 0 / 0. It is replaced by 0 / 1, which adds nothing.
         precision = found / np.where(flagged > 0, flagged, 1.0)
         return float((precision * positives).sum()) / total
@@ -328,7 +319,7 @@ def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 def _prepare_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the mean negative log-likelihood in nats. Probabilities are clipped by one float's width from 0 and 1."""
-    actual, given = _binary("log_loss", truth, scores, probabilities=True)
+    actual, given = checked_binary("log_loss", truth, scores, probabilities=True)
     width = float(np.finfo(np.float64).eps)
     probability = np.clip(given, width, 1 - width)
     return _weighted_mean(-np.where(actual == 1, np.log(probability), np.log1p(-probability)))
@@ -336,7 +327,7 @@ def _prepare_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 def _prepare_brier(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the mean squared error of the probability (Brier 1950, the half that scikit-learn uses)."""
-    actual, given = _binary("brier", truth, scores, probabilities=True)
+    actual, given = checked_binary("brier", truth, scores, probabilities=True)
     return _weighted_mean((given - actual) ** 2)
 
 
@@ -347,7 +338,7 @@ def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
     and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width). The bins are those
     of all rows, whatever the weights, so leaving rows out moves no edge.
     """
-    actual, given = _binary("calibration_error", truth, scores, probabilities=True)
+    actual, given = checked_binary("calibration_error", truth, scores, probabilities=True)
     bins = equal_mass_bins(given)
     gaps = actual - given
 
@@ -368,43 +359,6 @@ def _calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]
     cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
     errors = cells.reshape(-1, count).std(axis=1, ddof=1) * count**0.5
     return float(errors.sum()) * math.sqrt(2 / math.pi) / len(truth)
-
-
-def _prepare_precision(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
-    """Return the share of positives among the rows that are acted on."""
-    actual, acted = _binary("precision", truth, acted_on, probabilities=True)
-    return _ratio("precision", acted * actual, acted, "a row that is acted on")
-
-
-def _prepare_recall(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
-    """Return the share of the positives that are acted on."""
-    actual, acted = _binary("recall", truth, acted_on, probabilities=True)
-    return _ratio("recall", acted * actual, actual, "the positive class")
-
-
-def _prepare_lift(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
-    """Return the share of positives among rows that are acted on, divided by their share among all rows."""
-    precision, share = _prepare_precision(truth, acted_on), _ratio("lift", truth, np.ones_like(truth), "any row")
-
-    def measure(weights: Vector) -> float:
-        positives = share(weights)
-        if positives <= 0:
-            raise _absent("lift", "the positive class")
-        return precision(weights) / positives
-
-    return measure
-
-
-def _ratio(name: str, some: ArrayLike, among: ArrayLike, needed: str) -> Measure:
-    above, below = np.asarray(some, dtype=np.float64), np.asarray(among, dtype=np.float64)
-
-    def measure(weights: Vector) -> float:
-        total = float((weights * below).sum())
-        if total <= 0:
-            raise _absent(name, needed)
-        return float((weights * above).sum()) / total
-
-    return measure
 
 
 def _prepare_rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
@@ -429,11 +383,10 @@ def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
     def measure(weights: Vector) -> float:
         total = float((weights * squares).sum()) - float((weights * centred).sum()) ** 2 / float(weights.sum())
         if not actual.min() < actual.max() or total <= 0:
-            message = (
+            raise DataError(
                 "metric 'r2' is not defined: every row has the same target; expected at least two values. "
                 "Widen the window, or choose rmse."
             )
-            raise DataError(message)
         return 1 - float((weights * residuals).sum()) / total
 
     return measure
@@ -442,7 +395,7 @@ def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
 def _prepare_accuracy(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the share of rows whose most probable class is the true one; binary models are cut at one half."""
     if np.ndim(scores) == 1:
-        actual, given = _binary("accuracy", truth, scores, probabilities=True)
+        actual, given = checked_binary("accuracy", truth, scores, probabilities=True)
         return _weighted_mean(((given > 0.5) == (actual == 1)).astype(np.float64))
     classes, probabilities = _multiclass("accuracy", truth, scores)
     return _weighted_mean((probabilities.argmax(axis=1) == classes).astype(np.float64))
@@ -466,7 +419,7 @@ def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
         confusion = np.bincount(cells, weights=weights, minlength=count * count).reshape(count, count)
         actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
         if (actual <= 0).any():
-            raise _absent("macro_f1", f"class number {int(np.flatnonzero(actual <= 0)[0])}")
+            raise absent_class("macro_f1", f"class number {int(np.flatnonzero(actual <= 0)[0])}")
         return float((2 * confusion.diagonal() / (actual + predicted)).mean())
 
     return measure
@@ -474,27 +427,17 @@ def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 _ALL: tuple[Metric, ...] = (
     Metric(
-        "roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0, kinds=_classes, needs="both classes"
+        "roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0, kinds=class_of_each,
+        needs="both classes",
     ),
     Metric(
-        "average_precision",
-        "Average precision",
-        ("binary",),
-        True,
-        _prepare_average_precision,
-        highest=1.0,
-        kinds=_classes,
-        needs="both classes",
+        "average_precision", "Average precision", ("binary",), True, _prepare_average_precision, highest=1.0,
+        kinds=class_of_each, needs="both classes",
     ),
     Metric("log_loss", "Log loss", ("binary",), False, _prepare_log_loss),
     Metric("brier", "Brier score", ("binary",), False, _prepare_brier, highest=1.0),
     Metric(
-        "calibration_error",
-        "Calibration error",
-        ("binary",),
-        False,
-        _prepare_calibration_error,
-        highest=1.0,
+        "calibration_error", "Calibration error", ("binary",), False, _prepare_calibration_error, highest=1.0,
         bias=_calibration_bias,
     ),
     Metric("rmse", "RMSE", ("regression",), False, _prepare_rmse),
@@ -503,31 +446,8 @@ _ALL: tuple[Metric, ...] = (
     Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy, highest=1.0),
     Metric("multi_log_loss", "Log loss", ("multiclass",), False, _prepare_multi_log_loss),
     Metric(
-        "macro_f1",
-        "Macro F1",
-        ("multiclass",),
-        True,
-        _prepare_macro_f1,
-        highest=1.0,
-        kinds=_classes,
+        "macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1, highest=1.0, kinds=class_of_each,
         needs="every class",
     ),
-)
+)  # fmt: skip
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
-
-_OPERATING: tuple[Metric, ...] = (
-    Metric(
-        "precision",
-        "Precision",
-        (),
-        True,
-        _prepare_precision,
-        highest=1.0,
-        kinds=_only_acted_on,
-        needs="rows that are acted on",
-    ),
-    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0, kinds=_only_positives, needs="positives"),
-    Metric("lift", "Lift", (), True, _prepare_lift, kinds=_classes, needs="both classes"),
-)
-OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
-"""These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""

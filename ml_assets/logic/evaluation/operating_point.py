@@ -6,12 +6,22 @@ Not here: metrics of all rows (see `ml_assets.logic.evaluation.metrics`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.contracts.artifacts import OperatingPoint
-from ml_assets.logic.evaluation.metrics import OPERATING, Measure, Metric, Vector
+from ml_assets.logic.evaluation.metrics import (
+    METRICS,
+    Measure,
+    Metric,
+    Vector,
+    absent_class,
+    checked_binary,
+    class_of_each,
+    metric_among,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +69,66 @@ def acted_on(point: OperatingPoint, scores: ArrayLike, groups: ArrayLike | None)
         above, ties = given[rows] > cut, given[rows] == cut
         acted[rows] = above + ties * ((wanted - above.sum()) / ties.sum())
     return acted
+
+
+def _only_positives(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    return class_of_each(truth, acted_on) - 1
+
+
+def _only_acted_on(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    del truth
+    return np.where(np.asarray(acted_on) > 0, 0, -1)
+
+
+def _prepare_precision(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of positives among the rows that are acted on."""
+    actual, acted = checked_binary("precision", truth, acted_on, probabilities=True)
+    return _ratio("precision", acted * actual, acted, "a row that is acted on")
+
+
+def _prepare_recall(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of the positives that are acted on."""
+    actual, acted = checked_binary("recall", truth, acted_on, probabilities=True)
+    return _ratio("recall", acted * actual, actual, "the positive class")
+
+
+def _prepare_lift(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of positives among rows that are acted on, divided by their share among all rows."""
+    precision, share = _prepare_precision(truth, acted_on), _ratio("lift", truth, np.ones_like(truth), "any row")
+
+    def measure(weights: Vector) -> float:
+        positives = share(weights)
+        if positives <= 0:
+            raise absent_class("lift", "the positive class")
+        return precision(weights) / positives
+
+    return measure
+
+
+def _ratio(name: str, some: ArrayLike, among: ArrayLike, needed: str) -> Measure:
+    above, below = np.asarray(some, dtype=np.float64), np.asarray(among, dtype=np.float64)
+
+    def measure(weights: Vector) -> float:
+        total = float((weights * below).sum())
+        if total <= 0:
+            raise absent_class(name, needed)
+        return float((weights * above).sum()) / total
+
+    return measure
+
+
+_OPERATING: tuple[Metric, ...] = (
+    Metric(
+        "precision", "Precision", (), True, _prepare_precision, highest=1.0, kinds=_only_acted_on,
+        needs="rows that are acted on",
+    ),
+    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0, kinds=_only_positives, needs="positives"),
+    Metric("lift", "Lift", (), True, _prepare_lift, kinds=class_of_each, needs="both classes"),
+)  # fmt: skip
+OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
+"""These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""
+
+
+def named(name: str) -> Metric | None:
+    """Return a metric of any task by name, over all rows or within groups; None if there is no such metric."""
+    return metric_among(name, METRICS | OPERATING)

@@ -6,8 +6,8 @@ Not here: all rows at once (see `ml_assets.logic.evaluation.report`), and the ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from ml_assets.logic.evaluation.metrics import Measure, Vector
 
 MINIMUM_SLICE_ROWS: Final = 200
 SLICE_ERROR_RATE: Final = 0.05
+NAMED_SLICES: Final = 10
 SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "column": pl.String(), "value": pl.String(), "rows": pl.Int64(), "target_mean": pl.Float64(), "metric": pl.String(),
     "score": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "champion_score": pl.Float64(),
@@ -147,3 +148,38 @@ def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
     return slices.filter(
         pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_standard_error").is_not_null()
     )
+
+
+def _name(row: Mapping[str, object]) -> str:
+    return f"{row['column']}={row['value']}"
+
+
+def slice_figures(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a slice that the promotion log records."""
+    of = f"difference on {_name(row)}"
+    return {
+        of: row["difference"],
+        f"{of}, low": row["difference_low"],
+        f"{of}, high": row["difference_high"],
+        f"{of}, rows": float(row["rows"]),
+        f"{of}, {row['unit']}": float(row["clusters"]),
+    }
+
+
+def slice_words(row: Mapping[str, Any], metric: str) -> str:
+    """Return a slice with its rows and figures, as text."""
+    return (
+        f"{_name(row)} ({row['rows']:,} rows of {row['clusters']} {row['unit']}: {metric} {row['score']:z.4f} against "
+        f"{row['champion_score']:z.4f}, {row['difference']:+z.4f} "
+        f"[{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
+    )
+
+
+def unjudged_words(slices: pl.DataFrame, metric: str) -> str:
+    """Return how many slices were not judged, and which; empty if all were."""
+    left = slices.filter(pl.col("metric") == metric, ~pl.col("is_judged"))
+    if left.is_empty():
+        return ""
+    named = [f"{_name(row)} ({row['reason']})" for row in left.head(NAMED_SLICES).iter_rows(named=True)]
+    more = f" and {left.height - NAMED_SLICES} more" if left.height > NAMED_SLICES else ""
+    return f" Not judged: {left.height}, {', '.join(named)}{more}."

@@ -21,7 +21,8 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummary,
 )
-from ml_assets.logic.evaluation.metrics import WITHIN, named
+from ml_assets.logic.evaluation.metrics import WITHIN
+from ml_assets.logic.evaluation.operating_point import named
 from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
 from ml_assets.logic.plots.drawing import metric_name, number
@@ -191,10 +192,11 @@ def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
     """Return the metrics with their intervals, and those of the baselines."""
     if evaluation is None:
         return []
+    known = {name: named(name) for name in evaluation.metrics}
     return [
         MetricRow(
-            title=metric_name(name),
-            direction="" if (metric := named(name)) is None else "↑" if metric.higher_is_better else "↓",
+            title=name if (metric := known[name]) is None else metric.title,
+            direction="" if metric is None else "↑" if metric.higher_is_better else "↓",
             own=own,
             baselines=tuple(baseline.metrics.get(name) for baseline in evaluation.baselines),
         )

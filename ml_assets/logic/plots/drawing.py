@@ -17,7 +17,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.evaluation.metrics import named
+from ml_assets.logic.evaluation.metrics import METRICS, metric_among
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def _decimals(value: float) -> int:
 
 def metric_name(metric: str) -> str:
     """Return the title of a metric; an unknown metric keeps its name."""
-    known = named(metric)
+    known = metric_among(metric, METRICS)
     return known.title if known is not None else metric
 
 

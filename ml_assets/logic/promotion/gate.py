@@ -1,82 +1,44 @@
 """The gate decides whether a challenger is promoted, and reports each rule in a sentence.
 
-Not here: measuring (see `ml_assets.logic.evaluation`), and writing the promotion log.
+Not here: rules that compare with other models (see `ml_assets.logic.promotion.comparisons`), measuring (see
+`ml_assets.logic.evaluation`), and writing the promotion log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from datetime import date
+from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
-from ml_assets.contracts.decisions import RuleRecord
+from ml_assets.contracts.artifacts import EvaluationSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound
+from ml_assets.logic.evaluation.jackknife import confidence_words
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.evaluation.serving_cost import ServingCost
-from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, failing_slices, slice_level
+from ml_assets.logic.evaluation.slices import (
+    SLICE_ERROR_RATE,
+    comparable,
+    failing_slices,
+    slice_figures,
+    slice_level,
+    slice_words,
+    unjudged_words,
+)
 from ml_assets.logic.point_in_time.suspects import LeakFindings
-
-ChampionRule = Literal["non_inferiority", "superiority"]
-NAMED_SLICES: Final = 10
-ERROR_RATE: Final = 0.05
-"""The error rate of all attempts since the last promotion together; see `Attempt`."""
+from ml_assets.logic.promotion.comparisons import (
+    FIRST,
+    Attempt,
+    ChampionRule,
+    GateRule,
+    beats_baseline,
+    champion_rules,
+    is_anchor,
+    is_tested,
+)
 
 _LEFT: Final = "This version was rolled back from before. Only a person can promote it: ml-assets promote."
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """The number of the attempt on these rows since the last promotion, and the confidence that it requires.
-
-    Of many challengers that are no better than the champion, one passes by chance sooner or later. The error rate of
-    attempt k is therefore 5 % / (k (k + 1)): 2.5 %, 0.83 %, 0.42 %, and so on. The sum over any number of attempts is
-    at most 5 %.
-    """
-
-    number: int = 1
-
-    @property
-    def confidence(self) -> float:
-        """The confidence of every lower bound."""
-        return 1 - ERROR_RATE / (self.number * (self.number + 1))
-
-    @property
-    def confidence_words(self) -> str:
-        """The confidence, as text."""
-        return confidence_words(self.confidence)
-
-    @property
-    def words(self) -> str:
-        """The confidence and the number of the attempt, as text."""
-        return f"{self.confidence_words} (attempt {self.number} since the last promotion)"
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """The figures that are recorded."""
-        return {"attempt": float(self.number), "confidence": self.confidence}
-
-
-FIRST: Final = Attempt()
-
-
-@dataclass(frozen=True)
-class GateRule:
-    """The result of one rule of the gate, with its figures."""
-
-    name: str
-    holds: bool
-    sentence: str
-    figures: Mapping[str, float]
-    waits: bool = False
-
-    @property
-    def record(self) -> RuleRecord:
-        """The rule as it is stored in the promotion log."""
-        return RuleRecord(name=self.name, holds=self.holds, sentence=self.sentence)
 
 
 @dataclass(frozen=True)
@@ -86,24 +48,45 @@ class Verdict:
     Attributes:
         promote: Whether every rule holds, except rules that wait for a person.
         reasons: The sentences of the failed rules. If none failed, the sentences of all rules.
-        figures: The figures of all rules.
         rules: All rules, in the order of the check.
         is_anchor: Whether the challenger becomes the anchor when it is promoted. It does if there is no champion to
             compare with, or if it is better than champion and anchor: each lower bound is above zero.
         attempt: Number of the attempt since the last promotion; None if nothing could be tested.
+        test_days: The first and the last day of the rows.
     """
 
     promote: bool
     reasons: tuple[str, ...]
-    figures: dict[str, float]
     rules: tuple[GateRule, ...] = ()
     is_anchor: bool = False
     attempt: int | None = None
+    test_days: tuple[date, date] | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of all rules."""
+        return {name: value for rule in self.rules for name, value in rule.figures.items()}
 
     @property
     def waits(self) -> bool:
         """Whether a person must decide, because a rule that waits for a person does not hold."""
         return self.promote and any(rule.waits and not rule.holds for rule in self.rules)
+
+
+@dataclass(frozen=True)
+class ServingCost:
+    """A measured cost of serving the challenger, and its declared limit.
+
+    Attributes:
+        measured: The beginning of a sentence about it.
+        limit: The declared limit; None if there is none, and no rule checks it.
+    """
+
+    name: str
+    measured: str
+    value: float
+    limit: float | None
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -165,47 +148,34 @@ def judge(
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
     """
     if limits.margin < 0 or limits.slice_margin < 0:
-        message = (
+        raise DataError(
             f"the margins of the gate of model '{evaluation.model}' are {limits.margin:g} and {limits.slice_margin:g}; "
             "expected numbers from 0: how much worse a challenger may be. Correct the declaration."
         )
-        raise DataError(message)
     rules = [
         *_leak_rules(leaks),
         _enough_rows(evaluation, limits.min_rows),
         _unseen(evaluation),
         *_answers(cannot_answer),
-        *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
+        *(beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
         *(_within_bound(evaluation, name, limit) for name, limit in limits.bounds.items()),
-        *_champion_rules(evaluation, attempt, limits.rule, limits.margin),
+        *champion_rules(evaluation, attempt, limits.rule, limits.margin),
     ]
     if slices is not None and evaluation.against_champion is not None:
         rules.append(_slices_hold(slices, evaluation.metric, limits.slice_margin))
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
     if was_left:
-        rules.append(GateRule("rollback", holds=False, sentence=_LEFT, figures={}))
+        rules.append(GateRule("rollback", holds=False, sentence=_LEFT))
     failed = [rule for rule in rules if not rule.holds and not rule.waits]
     open_questions = [rule for rule in rules if not rule.holds and rule.waits]
     return Verdict(
         promote=not failed,
         reasons=tuple(rule.sentence for rule in failed or open_questions or rules),
-        figures={name: value for rule in rules for name, value in rule.figures.items()},
         rules=tuple(rules),
-        is_anchor=_is_anchor(evaluation, attempt),
-        attempt=attempt.number if _is_tested(evaluation) else None,
+        is_anchor=is_anchor(evaluation, attempt),
+        attempt=attempt.number if is_tested(evaluation) else None,
+        test_days=evaluation.test_days,
     )
-
-
-def _is_tested(evaluation: EvaluationSummary) -> bool:
-    """Return whether any comparison could have led to a promotion."""
-    compared = (evaluation.against_champion, evaluation.against_anchor, *evaluation.against_baselines)
-    return not evaluation.seen_rows and any(it is not None and _bound(it, FIRST) is not None for it in compared)
-
-
-def _is_anchor(evaluation: EvaluationSummary, attempt: Attempt) -> bool:
-    compared = (evaluation.against_champion, evaluation.against_anchor)
-    bounds = [_bound(it, attempt) for it in compared if it is not None]
-    return not evaluation.seen_rows and all(bound is not None and bound > 0 for bound in bounds)
 
 
 def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
@@ -222,7 +192,7 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
     )
     return (
         GateRule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),
-        GateRule("suspects", holds=not leaks.suspects, sentence=suspicion, figures={}, waits=True),
+        GateRule("suspects", holds=not leaks.suspects, sentence=suspicion, waits=True),
     )
 
 
@@ -264,7 +234,7 @@ def _answers(cannot: Sequence[str] | None) -> tuple[GateRule, ...]:
     if cannot is None:
         return ()
     sentence = f"Does not match the declaration: {' '.join(cannot)}" if cannot else "Matches the declaration."
-    return (GateRule("contract", holds=not cannot, sentence=sentence, figures={}),)
+    return (GateRule("contract", holds=not cannot, sentence=sentence),)
 
 
 def _affordable(cost: ServingCost, limit: float) -> GateRule:
@@ -277,50 +247,6 @@ def _affordable(cost: ServingCost, limit: float) -> GateRule:
     return GateRule(cost.name, holds=holds, sentence=sentence, figures={named: cost.value, f"most {named}": limit})
 
 
-def _figures(comparison: Comparison, against: str) -> dict[str, float]:
-    return {
-        f"{comparison.metric}": comparison.challenger,
-        f"{comparison.metric} of {against}": comparison.other,
-        f"difference to {against}": comparison.difference.value,
-        **_ends(comparison.difference, against),
-    }
-
-
-def _ends(difference: Interval, against: str) -> dict[str, float]:
-    if difference.low is None or difference.high is None:
-        return {}
-    return {f"difference to {against}, low": difference.low, f"difference to {against}, high": difference.high}
-
-
-def _comparison_words(comparison: Comparison) -> str:
-    difference = comparison.difference
-    return (
-        f"{comparison.metric} {comparison.challenger:z.4f} against {comparison.other:z.4f}, difference "
-        f"{difference.value:+z.4f} {difference.ends('+z.4f')} (above zero is better)"
-    )
-
-
-def _bound(comparison: Comparison, attempt: Attempt) -> float | None:
-    """Return the lower bound of the true difference at the attempt's confidence; None if there is none."""
-    return lower_bound(comparison, attempt.confidence)
-
-
-def _undecided(comparison: Comparison, who: str) -> str:
-    reason = comparison.difference.reason
-    return f"Cannot be compared with {who}: {reason}. Use a longer test_days, or a later as-of day."
-
-
-def _beats_baseline(comparison: Comparison, attempt: Attempt) -> GateRule:
-    name, bound = f"baseline {comparison.against}", _bound(comparison, attempt)
-    who, figures = f"the baseline '{comparison.against}'", _figures(comparison, name)
-    if bound is None:
-        return GateRule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
-    verb = "Beats" if bound > 0 else "Is not shown to beat"
-    sentence = f"{verb} {who}: {_comparison_words(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
-    figures |= {f"difference to {name}, bound": bound, **attempt.figures}
-    return GateRule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
-
-
 def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> GateRule:
     """Return whether a metric is within its limit. The more favourable end of its 95 % interval is compared.
 
@@ -330,12 +256,11 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Gat
     """
     metric = find_metric(name, evaluation.task)
     if name not in evaluation.metrics:
-        message = (
+        raise DataError(
             f"the gate of model '{evaluation.model}' has a limit for '{name}', which its evaluation does not have; it "
-            "has "
-            f"{', '.join(evaluation.metrics)}. Remove the limit, or evaluate on rows for which the metric is defined."
+            f"has {', '.join(evaluation.metrics)}. Remove the limit, or evaluate on rows for which the metric is "
+            "defined."
         )
-        raise DataError(message)
     found = evaluation.metrics[name]
     side, outside = ("floor", "below") if metric.higher_is_better else ("ceiling", "above")
     best = found.high if metric.higher_is_better else found.low
@@ -360,89 +285,6 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Gat
     )
 
 
-def _champion_rules(
-    evaluation: EvaluationSummary, attempt: Attempt, rule: ChampionRule, margin: float
-) -> tuple[GateRule, ...]:
-    comparison, version = evaluation.against_champion, evaluation.champion_version
-    if version is None:
-        sentence = (
-            f"There is no champion yet: the baselines decide, {attempt.confidence_words} (attempt {attempt.number})."
-        )
-        return (GateRule("champion", holds=True, sentence=sentence, figures={}),)
-    if version == evaluation.model_version:
-        return (GateRule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
-    if evaluation.seen_rows:
-        return ()  # the rule "unseen" reports why nothing was compared
-    anchor = _anchor_rules(evaluation, attempt, margin)
-    if evaluation.champion_cannot_score is not None:
-        deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
-        sentence = f"Champion {version} cannot score these rows, so {deciding}: {evaluation.champion_cannot_score}"
-        return (GateRule("champion", holds=True, sentence=sentence, figures={}), *anchor)
-    if comparison is None:
-        message = (
-            f"the evaluation of model '{evaluation.model}' names champion {version} but does not compare with it; "
-            "expected both on the same rows. Evaluate again with the champion's scores."
-        )
-        raise DataError(message)
-    return (_against(comparison, f"champion {version}", attempt, rule, margin), *anchor)
-
-
-def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[GateRule, ...]:
-    """Return the rule that the challenger is not worse than the anchor; no rule if the champion is the anchor."""
-    version, comparison = evaluation.anchor_version, evaluation.against_anchor
-    if version is None or version == evaluation.champion_version:
-        return ()
-    if comparison is not None:
-        return (_against(comparison, f"anchor {version}", attempt, "non_inferiority", margin),)
-    if evaluation.against_champion is None:
-        return ()
-    bound = _bound(evaluation.against_champion, attempt)
-    is_better = bound is not None and bound > 0
-    sentence = (
-        f"Anchor {version} cannot score these rows, so the challenger must be better than the champion, and "
-        f"{'it is' if is_better else 'that is not shown'} {attempt.words}: {evaluation.anchor_cannot_score}"
-    )
-    return (GateRule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
-
-
-def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> GateRule:
-    """Return the rule that the challenger is better than, or not worse than, the champion or the anchor."""
-    difference, bound = comparison.difference, _bound(comparison, attempt)
-    role = who.partition(" ")[0]
-    figures = {**_figures(comparison, f"the {role}"), "margin": margin}
-    if bound is None:
-        return GateRule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
-    figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
-    if role == "champion" and difference.value == comparison.standard_error == 0:
-        sentence = (
-            f"The challenger does not differ from {who}: {comparison.metric} is equal whichever of the "
-            f"{comparison.clusters} {comparison.unit} is left out."
-        )
-        return GateRule(role, holds=False, sentence=sentence, figures=figures)
-    holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
-    if rule == "superiority":
-        verdict = f"Is better than {who} by the margin of {margin:g} or more"
-        if not holds:
-            sure = f"Is better than {who}, but not by the margin of {margin:g}"
-            verdict = sure if bound > 0 else f"Is not shown to be better than {who}"
-    else:
-        is_worse = difference.high is not None and difference.high < -margin
-        verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
-        verdict += f" than {who} by more than the margin of {margin:g}"
-    sentence = f"{verdict}: {_comparison_words(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
-    return GateRule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
-
-
-def _beyond_allowance(comparison: Comparison) -> str:
-    """Return a warning if neighbouring days may be more alike than the interval allows for; otherwise nothing."""
-    if comparison.correlation < MOST_CORRELATED:
-        return ""
-    return (
-        f" Neighbouring {comparison.unit} may have a correlation above {MOST_CORRELATED:g}, which the interval does "
-        "not allow for. It may be too narrow."
-    )
-
-
 def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> GateRule:
     judged = comparable(slices, metric)
     failing = failing_slices(slices, metric=metric, margin=margin)
@@ -452,53 +294,20 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> GateRule:
         "slice level": level,
         "slices worse": float(failing.height),
         "slice margin": margin,
-        **{name: value for row in judged.iter_rows(named=True) for name, value in _slice_figures(row).items()},
+        **{name: value for row in judged.iter_rows(named=True) for name, value in slice_figures(row).items()},
     }
     if failing.is_empty():
         sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
         if judged.height:
             worst = judged.sort("difference").row(0, named=True)
-            sentence += f"; the lowest difference is that of {_slice_words(worst, metric)}"
+            sentence += f"; the lowest difference is that of {slice_words(worst, metric)}"
     else:
-        listed = "; ".join(_slice_words(row, metric) for row in failing.iter_rows(named=True))
+        listed = "; ".join(slice_words(row, metric) for row in failing.iter_rows(named=True))
         sentence = f"Worse than the champion by more than {margin:g} on {listed}"
     if judged.height:
         sentence += (
             f". Slices are tested together by Holm's rule, the worst of {judged.height} {confidence_words(1 - level)}. "
             f"A challenger that is within the margin on all of them fails in at most {SLICE_ERROR_RATE:.0%} of cases"
         )
-    sentence += f".{_unjudged(slices, metric)}"
+    sentence += f".{unjudged_words(slices, metric)}"
     return GateRule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)
-
-
-def _name(row: Mapping[str, object]) -> str:
-    return f"{row['column']}={row['value']}"
-
-
-def _slice_figures(row: Mapping[str, Any]) -> dict[str, float]:
-    of = f"difference on {_name(row)}"
-    return {
-        of: row["difference"],
-        f"{of}, low": row["difference_low"],
-        f"{of}, high": row["difference_high"],
-        f"{of}, rows": float(row["rows"]),
-        f"{of}, {row['unit']}": float(row["clusters"]),
-    }
-
-
-def _slice_words(row: Mapping[str, Any], metric: str) -> str:
-    return (
-        f"{_name(row)} ({row['rows']:,} rows of {row['clusters']} {row['unit']}: {metric} {row['score']:z.4f} against "
-        f"{row['champion_score']:z.4f}, {row['difference']:+z.4f} "
-        f"[{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
-    )
-
-
-def _unjudged(slices: pl.DataFrame, metric: str) -> str:
-    """Return how many slices were not judged, and which; empty if all were."""
-    left = slices.filter(pl.col("metric") == metric, ~pl.col("is_judged"))
-    if left.is_empty():
-        return ""
-    named = [f"{_name(row)} ({row['reason']})" for row in left.head(NAMED_SLICES).iter_rows(named=True)]
-    more = f" and {left.height - NAMED_SLICES} more" if left.height > NAMED_SLICES else ""
-    return f" Not judged: {left.height}, {', '.join(named)}{more}."

@@ -8,7 +8,8 @@ import pytest
 
 from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.logic.promotion.gate import Attempt, GateLimits, Verdict, judge
+from ml_assets.logic.promotion.comparisons import Attempt
+from ml_assets.logic.promotion.gate import GateLimits, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 from tests.logic.gate import comparison, report
 from tests.records import record

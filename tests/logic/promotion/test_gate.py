@@ -11,9 +11,9 @@ from ml_assets.contracts.artifacts import EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
-from ml_assets.logic.promotion.gate import ChampionRule, GateLimits, Verdict, judge
+from ml_assets.logic.promotion.comparisons import ChampionRule
+from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from tests.logic.gate import compared, comparison, report, slices
 
 figures = st.floats(-0.2, 0.2).map(lambda value: round(value, 4))
