@@ -160,13 +160,7 @@ def work(
     for day in days:
         part = rows.filter(pl.col("day").cast(pl.String) == day)
         scored = score_rows(
-            part,
-            model.spec,
-            model_version="",
-            scores=predict(model, part, threads=threads),
-            key=key,
-            prediction_time=declared.features.prediction_time,
-            features_version="",
+            part, predict(model, part, threads=threads), model.spec, columns, model_version="", features_version=""
         )
         scored.write_parquet(out / f"predictions-{day}.parquet")
         drift.append(

@@ -70,11 +70,10 @@ def _scored(ledger: StepLedger, plan: ModelPlan, champion: Champion, features: p
     rows = features.filter(pl.col(DAY).cast(pl.String) == day)
     return score_rows(
         rows,
+        predict(model, rows, threads=threads),
         model.spec,
+        plan.columns,
         model_version=champion.version,
-        scores=predict(model, rows, threads=threads),
-        key=plan.key,
-        prediction_time=plan.columns.prediction_time,
         features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),
     )
 

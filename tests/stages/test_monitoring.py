@@ -53,9 +53,8 @@ class Shop(NamedTuple):
         orders = feature_rows().filter(pl.col("day").is_in(days)).with_columns(pl.col("items") + more_items)
         orders = orders if rows is None else orders.group_by("day", maintain_order=True).head(rows)
         return score_rows(
-            orders, self.trained.model.spec, model_version=by,
-            scores=predict(self.trained.model, orders), key=["order_id"],
-            prediction_time="prediction_at", features_version="f",
+            orders, predict(self.trained.model, orders), self.trained.model.spec, plan_of().columns, model_version=by,
+            features_version="f",
         )  # fmt: skip
 
 

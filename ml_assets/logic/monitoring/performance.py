@@ -290,11 +290,7 @@ def _measure(
     return {"value": value, "low": found.low, "high": found.high, "reason": found.reason}
 
 
-def _check_columns(
-    predictions: pl.DataFrame,
-    labels: pl.DataFrame,
-    model: ModelColumns,
-) -> None:
+def _check_columns(predictions: pl.DataFrame, labels: pl.DataFrame, model: ModelColumns) -> None:
     problems = [
         f"column '{name}' of the {where} of model '{model.name}' is missing. Materialize the {where} again."
         for where, frame, names in (
@@ -319,11 +315,7 @@ def _check_columns(
         raise ContractError("\n".join(problems))
 
 
-def _check_rows(
-    predictions: pl.DataFrame,
-    labels: pl.DataFrame,
-    model: ModelColumns,
-) -> None:
+def _check_rows(predictions: pl.DataFrame, labels: pl.DataFrame, model: ModelColumns) -> None:
     versions = predictions["model_version"].unique().sort().to_list()
     if len(versions) > 1:
         raise DataError(

@@ -13,6 +13,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.training.encoding import check_columns
 
 DAY: Final = "day"
@@ -24,16 +25,14 @@ OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_versio
 
 def score_rows(
     features: pl.DataFrame,
+    scores: pl.DataFrame,
     spec: ModelSpec,
+    columns: ModelColumns,
     *,
     model_version: str,
-    scores: pl.DataFrame,
-    key: Sequence[str],
-    prediction_time: str,
     features_version: str,
-    day: str = DAY,
 ) -> pl.DataFrame:
-    """Combine scores with their keys and feature rows.
+    """Combine scores with their keys and feature rows. `columns` are those of the feature rows.
 
     Returns:
         `prediction_id`, key, day, prediction time, the columns of the scores, `model_version`, `features_version` and
@@ -45,7 +44,8 @@ def score_rows(
         DataError: The number of scores differs from the number of rows, scores are missing, or keys are null or
             repeated.
     """
-    problems = _problems(features, spec, scores, [*key, day, prediction_time])
+    key, identified = columns.key, list(dict.fromkeys([*columns.key, DAY, columns.prediction_time]))
+    problems = _problems(features, spec, scores, [*key, DAY, columns.prediction_time])
     if problems:
         raise ContractError("\n".join(problems))
     if scores.height != features.height:
@@ -59,7 +59,6 @@ def score_rows(
             f"model '{spec.model}' gave no score for {lost} of {scores.height} rows; expected numbers. "
             "Train the model again."
         )
-    identified = list(dict.fromkeys([*key, day, prediction_time]))
     named = features.select(
         prediction_id(key, model_version),
         *identified,

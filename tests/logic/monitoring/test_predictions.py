@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, prediction_id, score_rows
@@ -46,8 +47,8 @@ def score(
 ) -> pl.DataFrame:
     given_scores = scores if isinstance(scores, pl.DataFrame) else pl.DataFrame({"score": scores or [0.25, 0.5]})
     return score_rows(
-        features, SPEC, model_version="3f2a", scores=given_scores, key=key, prediction_time="predicted_at",
-        features_version="9c1d",
+        features, given_scores, SPEC, ModelColumns("late", "binary", "is_late", key, "at", "predicted_at", "known_at"),
+        model_version="3f2a", features_version="9c1d",
     )  # fmt: skip
 
 
