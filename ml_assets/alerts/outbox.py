@@ -23,9 +23,10 @@ from pydantic import AwareDatetime, Field
 
 from ml_assets.alerts.channels import Channel, ChannelError, Message
 from ml_assets.alerts.resource import Alert, Redactor
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import RESTORE, Record, StoredRecord, seal, unseal
+from ml_assets.lake.sealing import RESTORE, Sealed, seal, unseal
 
 MOST_TRIES: Final = 24
 """With the waits below, a channel may be down for 19 hours before an alert is given up."""
@@ -42,7 +43,7 @@ _SECONDS_A_CHANNEL: Final = 15.0
 _NAMED_IN_DIGEST: Final = 12
 
 
-class Taken(StoredRecord):
+class Taken(Record):
     """The record of an alert; finally with the outcome for each channel."""
 
     alert: Alert
@@ -50,7 +51,7 @@ class Taken(StoredRecord):
     channels: dict[str, Literal["sent", "abandoned"]] = Field(default_factory=dict)
 
 
-class Try(StoredRecord):
+class Try(Record):
     """One attempt at a channel. It has no outcome while it lasts, or if its process crashed."""
 
     alert: str
@@ -367,10 +368,10 @@ class Outbox:
     def _try(self, waiting: _Waiting, it: Try) -> str:
         return self._path(_day(waiting.alert), waiting.digest, _name_of_try(it))
 
-    def _write(self, path: str, record: StoredRecord) -> None:
+    def _write(self, path: str, record: Record) -> None:
         self.lake.write(path, lambda file: file.write(seal(record)))
 
-    def _read(self, path: str, kind: type[Record], what: str, place: Callable[[Record], str]) -> Record:
+    def _read(self, path: str, kind: type[Sealed], what: str, place: Callable[[Sealed], str]) -> Sealed:
         """Return a record: `what` in words, at a path whose end is the `place` of the record.
 
         Raises:

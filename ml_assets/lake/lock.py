@@ -15,9 +15,10 @@ from typing import Final, Self
 
 from pydantic import AwareDatetime
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import StoredRecord, seal, unseal
+from ml_assets.lake.sealing import seal, unseal
 
 STALE: Final = timedelta(days=1)
 _MOST_BYTES: Final = 2**16
@@ -28,7 +29,7 @@ class LockedError(LakeError):
     """Another process holds the lock."""
 
 
-class Holder(StoredRecord):
+class Holder(Record):
     """The holder of a lock."""
 
     host: str

@@ -10,7 +10,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from ml_assets.lake.sealing import StoredRecord, seal, unseal
+from ml_assets.contracts.json_record import Record
+from ml_assets.lake.sealing import seal, unseal
 
 EXCLUDED_ROWS: Final = "excluded_rows"
 """The parameter with the counts, by reason, of rows that a step read but did not include in its output."""
@@ -42,7 +43,7 @@ SafePath = Annotated[str, AfterValidator(_safe_path)]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-class ArtifactRef(StoredRecord):
+class ArtifactRef(Record):
     """One version of one artifact: `raw/orders`, partition `2013-01-01`, version `1f3a…`."""
 
     asset: SafePath
@@ -54,7 +55,7 @@ class ArtifactRef(StoredRecord):
         return f"{where}@{self.version[:12]}"
 
 
-class FileEntry(StoredRecord):
+class FileEntry(Record):
     """One file of an artifact.
 
     Attributes:
@@ -70,7 +71,7 @@ class FileEntry(StoredRecord):
     rows: int | None = Field(default=None, ge=0)
 
 
-class PodResources(StoredRecord):
+class PodResources(Record):
     """The resources that a step's pod requested; None if unknown, as outside of a cluster.
 
     Attributes:
@@ -83,7 +84,7 @@ class PodResources(StoredRecord):
     gpu_type: str | None = None
 
 
-class Cost(StoredRecord):
+class Cost(Record):
     """An artifact's share of the cost of its step.
 
     If a step produces several artifacts, its seconds are divided among them. Memory and requested resources are not
@@ -119,7 +120,7 @@ class Cost(StoredRecord):
         )
 
 
-class Manifest(StoredRecord):
+class Manifest(Record):
     """The complete origin of an artifact, readable without any database.
 
     Attributes:

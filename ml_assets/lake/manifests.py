@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
 from ml_assets.lake.objects import Objects, Stat
@@ -20,7 +21,7 @@ from ml_assets.lake.order import (
     record_numbers,
     run_digest,
 )
-from ml_assets.lake.sealing import RESTORE, StoredRecord, unseal
+from ml_assets.lake.sealing import RESTORE, unseal
 
 REMOVED: Final = "removed"
 """The folder of the manifests of removed artifacts, at their former paths."""
@@ -33,7 +34,7 @@ NOTE: Final = "removed.json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
 
 
-class Removal(StoredRecord):
+class Removal(Record):
     """Why an artifact was removed. It is stored beside the artifact's remaining manifests."""
 
     artifact: ArtifactRef

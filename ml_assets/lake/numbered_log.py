@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple
 
 from ml_assets.lake.errors import CorruptArtifactError, LakeError
 from ml_assets.lake.objects import Objects, Stat
-from ml_assets.lake.sealing import RESTORE, Record, digest_of_seal, seal, unseal
+from ml_assets.lake.sealing import RESTORE, Sealed, digest_of_seal, seal, unseal
 
 MOST_BYTES: Final = 2**20
 """The largest size of a record. It has a few kB."""
@@ -20,15 +20,15 @@ MOST_BYTES: Final = 2**20
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
-class Numbered(NamedTuple, Generic[Record]):
+class Numbered(NamedTuple, Generic[Sealed]):
     """A record as it was read, and the digest at the end of its text."""
 
-    record: Record
+    record: Sealed
     digest: str
 
 
 @dataclass(frozen=True)
-class NumberedLog(Generic[Record]):
+class NumberedLog(Generic[Sealed]):
     """A kind of numbered records.
 
     Attributes:
@@ -39,11 +39,11 @@ class NumberedLog(Generic[Record]):
     """
 
     what: str
-    kind: type[Record]
-    place: Callable[[Record], str]
+    kind: type[Sealed]
+    place: Callable[[Sealed], str]
     fix: str = RESTORE
 
-    def claim(self, lake: Objects, record: Record) -> bool:
+    def claim(self, lake: Objects, record: Sealed) -> bool:
         """Store a record. Return False if its number is taken."""
         try:
             lake.create(lake.path(self.place(record)), seal(record))
@@ -51,7 +51,7 @@ class NumberedLog(Generic[Record]):
             return False
         return True
 
-    def read(self, lake: Objects, path: str, stat: Stat | None = None) -> Numbered[Record]:
+    def read(self, lake: Objects, path: str, stat: Stat | None = None) -> Numbered[Sealed]:
         """Return a record.
 
         Args:
@@ -69,7 +69,7 @@ class NumberedLog(Generic[Record]):
             raise CorruptArtifactError(f"{path} is the record of {place}; move it back there.")
         return Numbered(record, digest_of_seal(text))
 
-    def read_each(self, lake: Objects, paths: Sequence[str]) -> list[Record]:
+    def read_each(self, lake: Objects, paths: Sequence[str]) -> list[Sealed]:
         """Return several records in order.
 
         Raises:

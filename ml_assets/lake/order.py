@@ -17,9 +17,9 @@ from typing import Final
 
 from pydantic import Field
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.manifest import ArtifactRef, Manifest, SafePath, Version
 from ml_assets.lake.numbered_log import NumberedLog
-from ml_assets.lake.sealing import StoredRecord
 
 ORDER: Final = "order"
 """The folder of the records in the lake."""
@@ -30,7 +30,7 @@ MANIFEST_NAME: Final = re.compile(r"manifest-(\d{6,})-([0-9a-f]{8})[0-9a-f]{8}\.
 _RECORD_NAME: Final = re.compile(r"(\d{6,})\.json")
 
 
-class OrderRecord(StoredRecord):
+class OrderRecord(Record):
     """One publication of a partition.
 
     Attributes:

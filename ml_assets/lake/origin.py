@@ -19,9 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
+from ml_assets.lake.sealing import RESTORE, seal, unseal
 from ml_assets.project import ProjectError, find_project
 
 ENVIRONMENTS: Final = "environments"
@@ -56,7 +57,7 @@ def _git(root: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-class Environment(StoredRecord):
+class Environment(Record):
     """The installed distributions, with the digest that manifests contain."""
 
     digest: str

@@ -17,12 +17,12 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError, PromotionConflictError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.numbered_log import MOST_BYTES, Numbered, NumberedLog, check_model_name, is_model_name
 from ml_assets.lake.objects import Objects, Stat
 from ml_assets.lake.order import MANIFEST_NAME
-from ml_assets.lake.sealing import StoredRecord
 
 LAST_NUMBER: Final = 999_999
 TRIES: Final = 10
@@ -44,7 +44,7 @@ _ENTRIES: Final = NumberedLog(
 T = TypeVar("T")
 
 
-class Head(StoredRecord):
+class Head(Record):
     """The newest entry of a log, as manifests name it."""
 
     number: int

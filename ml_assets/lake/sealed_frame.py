@@ -7,16 +7,17 @@ from typing import Final
 
 import polars as pl
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects
-from ml_assets.lake.sealing import StoredRecord, seal, unseal
+from ml_assets.lake.sealing import seal, unseal
 
 _MOST_BYTES: Final = 256 * 2**20
 _WHAT: Final = "a stored frame"
 _FIX: Final = "Restore it, or remove it: its content is computed again."
 
 
-class _SealedFrame(StoredRecord):
+class _SealedFrame(Record):
     """A frame as Parquet in base64, with its path relative to the root, so that a misplaced one is noticed."""
 
     path: str

@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError
 
@@ -23,13 +23,7 @@ _END: Final = '"\n}\n'
 RESTORE: Final = "Restore what was written there, from a backup or an earlier version of the object."
 
 
-Record = TypeVar("Record", bound=BaseModel)
-
-
-class StoredRecord(BaseModel):
-    """A record, or a part of one, as the lake stores it: immutable, and without unknown members."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Sealed = TypeVar("Sealed", bound=BaseModel)
 
 
 def seal(record: BaseModel, *, exclude: set[str] | None = None) -> bytes:
@@ -39,7 +33,7 @@ def seal(record: BaseModel, *, exclude: set[str] | None = None) -> bytes:
     return f"{body}{_SEAL}{_digest(body.encode())}{_END}".encode()
 
 
-def unseal(text: bytes, kind: type[Record], *, where: str, what: str, fix: str = RESTORE) -> Record:
+def unseal(text: bytes, kind: type[Sealed], *, where: str, what: str, fix: str = RESTORE) -> Sealed:
     """Return the record of a sealed text.
 
     Args:

@@ -14,16 +14,17 @@ from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
 from ml_assets.lake.manifests import Manifests
-from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
+from ml_assets.lake.sealing import RESTORE, seal, unseal
 
 RUNS: Final = "runs"
 FAILED: Final = ".failed"
 
 
-class StepRecord(StoredRecord):
+class StepRecord(Record):
     """One attempt at a step.
 
     Attributes:
@@ -70,7 +71,7 @@ def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes
         lake.create(f"{folder}/{attempt}-{uuid.uuid4().hex[:8]}{suffix}", text)
 
 
-class Failure(StoredRecord):
+class Failure(Record):
     """The cost of a failed attempt at a step."""
 
     run_id: SafePath

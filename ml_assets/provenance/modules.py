@@ -2,10 +2,12 @@
 
 import ast
 import functools
+import gc
 import hashlib
 import importlib.util
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,7 @@ LANDING: Final = frozenset(
 )  # fmt: skip
 """Modules that read source files and compute columns."""
 _FOREIGN: Final = {"site-packages", "dist-packages"}
+_PARSING: Final = threading.Lock()
 _ENGINE: Final = "ml_assets"
 TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")
 _IN_TEMPLATE: Final = re.compile(r"""["']([^"'\n]+)["']""")
@@ -147,7 +150,26 @@ def path_of(name: str) -> Path | None:
 def module_of(name: str) -> Module | None:
     """Return a parsed module; None if it has no source file."""
     path = path_of(name)
-    return None if path is None else Module(name, path, ast.parse(path.read_bytes(), str(path)))
+    return None if path is None else Module(name, path, parse(path.read_bytes(), str(path)))
+
+
+def parse(source: bytes | str, file: str = "<text>") -> ast.Module:
+    """Return parsed source.
+
+    Before Python 3.11.8, parsing fails with a SystemError if a finalizer runs meanwhile that parses too, as the
+    formatting of a traceback does (python/cpython#106905). Without garbage collection no finalizer runs.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    with _PARSING:
+        is_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return ast.parse(source, file)
+        finally:
+            if is_collecting:
+                gc.enable()
 
 
 @functools.cache

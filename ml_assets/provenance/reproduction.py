@@ -13,10 +13,11 @@ from typing import Final, Literal
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath, Version
 from ml_assets.lake.scratch import ScratchLake
-from ml_assets.lake.sealing import RESTORE, StoredRecord, seal, unseal
+from ml_assets.lake.sealing import RESTORE, seal, unseal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.comparison import artifact_differences
 from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
@@ -30,7 +31,7 @@ TOLERANCE: Final = 0.01
 _SHOWN = 3
 
 
-class AssetOutcome(StoredRecord):
+class AssetOutcome(Record):
     """The comparison of one asset: the number of equal artifacts, and the differences of the first few others."""
 
     asset: SafePath
@@ -41,7 +42,7 @@ class AssetOutcome(StoredRecord):
     differences: tuple[str, ...] = ()
 
 
-class Closeness(StoredRecord):
+class Closeness(Record):
     """How close a model is that cannot be identical, because it was trained on a GPU or by several workers.
 
     Attributes:
@@ -74,7 +75,7 @@ class Closeness(StoredRecord):
         )
 
 
-class ReproductionVerdict(StoredRecord):
+class ReproductionVerdict(Record):
     """Whether a model could be reproduced.
 
     Attributes:

@@ -24,6 +24,7 @@ from ml_assets.provenance.modules import (
     flat,
     imports_of,
     is_silent,
+    parse,
     resolve,
 )
 
@@ -372,12 +373,12 @@ class _Reader:
 
 
 @functools.cache
-def _parsed(text: str) -> ast.Expression | None:
+def _parsed(text: str) -> ast.Module | None:
     """Return a text in an annotation as a type; None if it is a literal rather than a type."""
     if not re.fullmatch(r"[\w.\[\], |]+", text):
         return None
     try:
-        return ast.parse(text, mode="eval")
+        return parse(text)
     except SyntaxError:
         return None
 

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -440,3 +441,26 @@ def test_comments_and_spaces_of_sql_do_not_change_a_version_and_text_does() -> N
     assert of_model() == of_model(spaced)
     assert of_model() != of_model(spaced.replace("x  -- y", "x -- y"))
     assert "select 'it''s --' , \"a b\" from t" == canonical("select 'it''s --',\"a b\"--x\nfrom t")
+
+
+def test_a_finalizer_that_parses_does_not_break_the_parsing_of_a_module() -> None:
+    # Python before 3.11.8 fails with a SystemError; the formatting of a traceback parses, too.
+    class Late:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            finalized.append(ast.parse("a + b"))
+
+    finalized: list[ast.Module] = []
+    modules.module_of.cache_clear()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50)
+    try:
+        for name in ("objects", "store", "manifests", "content", "s3"):
+            Late()
+            assert modules.module_of(f"ml_assets.lake.{name}") is not None
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert len(finalized) == 5

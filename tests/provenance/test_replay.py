@@ -1,12 +1,11 @@
 """One step again on its exact inputs: of a small shop, of raw landings, and of every part of the real flow."""
 
-import gc
 import io
 import os
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,16 +48,6 @@ FLOW = [
     (f"{MODEL}/predictions", None),
     (f"{MODEL}/drift", "2013-02-05"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Collect what an exception of a replayed step holds: connections of an instance that is closed by now.
-
-    Their finalizers log errors. If one runs while a later test parses a module, Python 3.11 fails with a SystemError.
-    """
-    yield
-    gc.collect()
 
 
 def again(
