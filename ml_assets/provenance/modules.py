@@ -150,10 +150,10 @@ def path_of(name: str) -> Path | None:
 def module_of(name: str) -> Module | None:
     """Return a parsed module; None if it has no source file."""
     path = path_of(name)
-    return None if path is None else Module(name, path, parse(path.read_bytes(), str(path)))
+    return None if path is None else Module(name, path, parse_source(path.read_bytes(), str(path)))
 
 
-def parse(source: bytes | str, file: str = "<text>") -> ast.Module:
+def parse_source(source: bytes | str, file: str = "<text>") -> ast.Module:
     """Return parsed source.
 
     Before Python 3.11.8, parsing fails with a SystemError if a finalizer runs meanwhile that parses too, as the

@@ -24,7 +24,7 @@ from ml_assets.provenance.modules import (
     flat,
     imports_of,
     is_silent,
-    parse,
+    parse_source,
     resolve,
 )
 
@@ -378,7 +378,7 @@ def _parsed(text: str) -> ast.Module | None:
     if not re.fullmatch(r"[\w.\[\], |]+", text):
         return None
     try:
-        return parse(text)
+        return parse_source(text)
     except SyntaxError:
         return None
 
