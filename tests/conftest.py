@@ -49,7 +49,9 @@ TOGETHER: Final = (
      "tests/automation/test_retraining_flow.py", "tests/cli/test_simulate.py", "tests/cli/test_reproduce_inexact.py"),
     ("tests/dbt_project/", "tests/test_leaks.py", "tests/warehouse/test_rebuild.py",
      "tests/warehouse/test_dbt_server.py"),
-    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/automation/test_updates_flow.py", "tests/test_golden.py"),
+    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/automation/test_updates_flow.py",
+     "tests/test_golden_flow.py"),
+    ("tests/test_golden.py",),
     ("tests/stages/checks/test_table_checks.py",),
     ("tests/stages/test_champion.py", "tests/stages/test_model_stages.py", "tests/stages/test_monitoring.py"),
     ("tests/test_golden_0_1_0.py",),
@@ -71,9 +73,9 @@ LONG: Final = (
     "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py", "tests/lake/test_order.py",
     "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",
     "tests/provenance/test_replay.py", "tests/stages/test_bad_input.py", "tests/stages/test_code_of_training.py",
-    "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_host.py", "tests/test_init_project.py",
-    "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py",
-    "tests/warehouse/test_dbt_server.py",
+    "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_golden_flow.py", "tests/test_host.py",
+    "tests/test_init_project.py", "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py",
+    "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
 )  # fmt: skip
 """Files that run whole flows, or dbt's server: once, through kills and outages, on other hosts, again from manifests.
 They take half of the time, and have the marker `long`: `make test-long` runs them."""

@@ -2,7 +2,7 @@
 
 A test compares each file. To write them all anew, after a change that is meant, and then review the difference:
 
-    GOLDEN=write .venv/bin/pytest -n 0 -q tests/test_golden.py tests/kubernetes/test_launch_paths.py
+    GOLDEN=write .venv/bin/pytest -n 0 tests/test_golden{,_flow}.py tests/kubernetes/test_launch_paths.py
     git diff tests/golden
 
 No file holds the path of a module, so moving code changes none of them.
@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 GOLDEN: Final = Path(__file__).parent / "golden"
-WRITE: Final = "GOLDEN=write .venv/bin/pytest -n 0 -q tests/test_golden.py tests/kubernetes/test_launch_paths.py"
+WRITE: Final = "GOLDEN=write .venv/bin/pytest -n 0 tests/test_golden{,_flow}.py tests/kubernetes/test_launch_paths.py"
 _MOST_LINES: Final = 80
 
 
