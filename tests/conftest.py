@@ -72,12 +72,13 @@ LONG: Final = (
     "tests/cli/test_reproduce.py", "tests/cli/test_reproduce_inexact.py", "tests/cli/test_simulate.py",
     "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py", "tests/lake/test_order.py",
     "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",
-    "tests/provenance/test_replay.py", "tests/stages/test_bad_input.py", "tests/stages/test_code_of_training.py",
-    "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_golden_flow.py", "tests/test_host.py",
-    "tests/test_init_project.py", "tests/test_killed.py", "tests/test_leaks.py", "tests/test_resume.py",
-    "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
+    "tests/provenance/test_replay.py", "tests/stages/checks/test_table_checks.py", "tests/stages/test_bad_input.py",
+    "tests/stages/test_code_of_training.py", "tests/test_existing_project.py", "tests/test_flow.py",
+    "tests/test_golden_flow.py", "tests/test_host.py", "tests/test_init_project.py", "tests/test_killed.py",
+    "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
+    "tests/warehouse/test_rebuild.py",
 )  # fmt: skip
-"""Files that run whole flows, or dbt's server: once, through kills and outages, on other hosts, again from manifests.
+"""Files that run whole flows, or dbt many times: once, through kills and outages, on other hosts, again from manifests.
 They take half of the time, and have the marker `long`: `make test-long` runs them."""
 
 
