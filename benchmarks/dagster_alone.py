@@ -1,6 +1,7 @@
-"""Dagster without the project: the graph of `benchmarks.orchestrated` with empty steps; for `benchmarks.overhead`.
+"""Dagster alone: the graph of `benchmarks.orchestrated` with empty steps; for `benchmarks.overhead`.
 
-The assets and their partitions are the same. Steps compute nothing and store nothing, and there are no checks.
+The assets, their partitions and the event storage are the same. Steps compute nothing and store nothing, and there are
+no checks.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from ml_assets.adapters.dagster import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from ml_assets.cli.flow.project import open_instance
 
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 MONITORING = ("predictions", "drift", "performance")
@@ -37,7 +39,7 @@ def main() -> None:
     job = definitions.resolve_implicit_global_asset_job_def()
     days = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(arguments.as_of)}
     for stages, tags in ((TRAINING, {}), (MONITORING, days)):
-        with dg.DagsterInstance.get() as instance:
+        with open_instance() as instance:
             selection = [dg.AssetKey(stage) for stage in stages]
             job.execute_in_process(instance=instance, asset_selection=selection, tags=tags)
     print("done")

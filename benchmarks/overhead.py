@@ -111,7 +111,6 @@ def _dagster_alone(model: str, as_of: str) -> Took:
 
     days = read_all(ROOT / "defs").model(model).split.test_days
     with tempfile.TemporaryDirectory(prefix="dagster-") as home:
-        (Path(home) / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
         return _time(["benchmarks.dagster_alone", as_of, str(days)], {"DAGSTER_HOME": home})
 
 

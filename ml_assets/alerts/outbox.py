@@ -48,7 +48,7 @@ class Taken(Record):
 
     alert: Alert
     recorded_at: AwareDatetime
-    channels: dict[str, Literal["sent", "abandoned"]] = Field(default_factory=dict)
+    channels: dict[str, Literal["sent", "abandoned"]] = Field(default={})
 
 
 class Try(Record):

@@ -14,7 +14,7 @@ R = TypeVar("R", bound=Record)
 
 
 def read_cursor(kind: type[R], text: str | None, report: Callable[[str], object], problem: str) -> R | None:
-    """Return a stored cursor; None if there is none, or if it cannot be read, which is reported."""
+    """Return a stored cursor, or None. A cursor that cannot be read is reported and counts as none."""
     try:
         return kind.model_validate_json(text) if text else None
     except ValidationError:

@@ -24,7 +24,7 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )
-from ml_assets.contracts.days import end_of
+from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.days import days_between
 from ml_assets.logic.backtest.detection import Population
@@ -45,7 +45,7 @@ from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import predict
 from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.models.monitoring import retraining_rules
-from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances, fit_model, search, training_set_as_of, with_reference
 
 AHEAD: Final = 2

@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from ml_assets.backtest.history import BacktestModel, ModelHistory
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
@@ -27,7 +28,7 @@ from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.pages.simulation_page import page_of
 from ml_assets.logic.tables.labels import EVENT_DAY
 from ml_assets.models.monitoring import retraining_rules
-from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import first_training_day
 from ml_assets.provenance.code import code_version
 

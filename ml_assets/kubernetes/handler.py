@@ -25,11 +25,11 @@ from ml_assets.adapters.dagster_k8s import (
     K8sStepHandler,
     StepHandlerContext,
 )
-from ml_assets.kubernetes.amounts import STEP_POD, with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, is_conflict, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.local import LocalSteps
 from ml_assets.kubernetes.policy import POD, PodPolicy
+from ml_assets.kubernetes.step_pod import STEP_POD, with_declared_resources
 
 ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
 _BEGINS: Final = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}

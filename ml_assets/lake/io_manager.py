@@ -16,6 +16,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
+from ml_assets.contracts.days import DAY
 from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
@@ -27,8 +28,6 @@ from ml_assets.lake.resource import LakeResource, ledger_of, record_step
 from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.store import Origin
 from ml_assets.lake.usage import Meter, pod_resources
-
-DAY = "day"
 
 _MOST_CONFLICTS: Final = 20
 """How often a step restarts because another process published a partition that it had read.

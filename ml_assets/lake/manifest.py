@@ -142,7 +142,7 @@ class Manifest(Record):
     created_at: datetime
     inputs: tuple[ArtifactRef, ...] = ()
     input_numbers: tuple[int, ...] = ()
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    parameters: dict[str, JsonValue] = Field(default={})
     code_version: str | None = None
     git_commit: str | None = None
     git_is_dirty: bool | None = None
@@ -155,7 +155,7 @@ class Manifest(Record):
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     cost: Cost | None = None
-    missing_days: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    missing_days: dict[str, tuple[str, ...]] = Field(default={})
     files: tuple[FileEntry, ...]
 
     @model_validator(mode="after")

@@ -44,14 +44,14 @@ class StepRecord(Record):
     retry_number: int = Field(ge=0)
     assets: tuple[SafePath, ...]
     partitions: tuple[SafePath, SafePath] | None = None
-    config: dict[str, JsonValue] = Field(default_factory=dict)
+    config: dict[str, JsonValue] = Field(default={})
     inputs: tuple[ArtifactRef, ...] = ()
-    code_versions: dict[str, str | None] = Field(default_factory=dict)
+    code_versions: dict[str, str | None] = Field(default={})
     git_commit: str | None = None
     git_is_dirty: bool | None = None
     environment: str | None = None
     started_at: datetime
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: dict[str, str] = Field(default={})
 
 
 def store_step(lake: Manifests, record: StepRecord) -> None:

@@ -5,6 +5,7 @@ from datetime import date
 from itertools import pairwise
 
 from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.features import FeaturesFrom
@@ -20,7 +21,7 @@ from ml_assets.logic.training import importances
 from ml_assets.logic.training.encoding import type_problem
 
 RAW, TABLES = "raw", "tables"
-_OF_LABELS = frozenset({labels.DAY, labels.EVENT_DAY, training_set.REASON})
+_OF_LABELS = frozenset({DAY, labels.EVENT_DAY, training_set.REASON})
 _OF_PREDICTIONS = predictions.OWN_COLUMNS | {training_set.SPLIT}
 _OF_FEATURES = frozenset(
     {training_set.SPLIT, reference.SCORE, importances.NOISE_NUMERIC, importances.NOISE_CATEGORICAL}
@@ -175,7 +176,7 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
 
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
-    there = [*wanted.key, wanted.event_time, wanted.prediction_time, training_set.DAY]
+    there = [*wanted.key, wanted.event_time, wanted.prediction_time, DAY]
     there += [column.name for column in chosen_columns(wanted, table)]
     baselines = [column for group in model.evaluation.baselines for column in group]
     for field, columns in (("slices", model.evaluation.slices), ("baselines", baselines)):

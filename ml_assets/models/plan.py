@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import TableContract
@@ -23,7 +24,6 @@ from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.models.agreement import chosen_columns, feature_of, model_problems
 
 TABLES = "tables"
-DAY = "day"
 
 
 @dataclass(frozen=True)

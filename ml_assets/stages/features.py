@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.checking import Report, check_table
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.ledger import StepLedger
@@ -17,7 +18,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.features import select_features
 from ml_assets.logic.tables.quarantine import refusal
-from ml_assets.models.plan import DAY, ModelPlan, table_key
+from ml_assets.models.plan import ModelPlan, table_key
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject
 from ml_assets.stages.checks.expectations import compare_with_earlier_days, expectation_specs

@@ -10,13 +10,14 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.changes import ContractChange, input_changes
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.frames import check_frames, predictions_table
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, score_rows
 from ml_assets.logic.training.model import predict
 from ml_assets.models.champions import Champion, note_code_of_verdict, serving_champion
-from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import as_table, stage
 
 CHECK = "features_are_as_the_champion_was_trained_with"

@@ -17,10 +17,10 @@ from ml_assets.adapters.dagster_k8s import (
     get_user_defined_k8s_config,
     sanitize_k8s_label,
 )
-from ml_assets.kubernetes.amounts import STEP_POD, with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis, is_over
 from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.kubernetes.step_pod import STEP_POD, with_declared_resources
 from ml_assets.workers.crew import Work, WorkerState
 
 WORKS_AT: Final = "ml-assets/works-at"

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import DriftSummary, Feature, Interval, PerformanceSummary
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
@@ -29,7 +30,6 @@ from ml_assets.logic.monitoring.reference import SCORE, Reference, sketch_refere
 from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
 
 T = TypeVar("T")
-DAY: Final = "day"
 ROW: Final = "row"
 FIRST: Final = date(2000, 1, 1)
 QUIET: Final = 3

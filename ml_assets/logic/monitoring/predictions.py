@@ -12,11 +12,11 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.training.encoding import check_columns
 
-DAY: Final = "day"
 FEATURES: Final = "features"
 PREDICTION_ID: Final = "prediction_id"
 OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted"})

@@ -10,13 +10,13 @@ from typing import Final
 
 import polars as pl
 
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem
 
-DAY: Final = "day"
 _FIX: Final = (
     "If such a value is wrong, give the source's column a range in its contract (in_range), name the value in "
     "null_values, or make it null in the table's SQL. If it is an identifier, mark the column categorical. If all "

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.artifacts import Split, Task, TrainingSet, TrainingSetSummary, Window
-from ml_assets.contracts.days import end_of
+from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import redacted
@@ -22,7 +22,6 @@ from ml_assets.logic.tables.features import repeated_keys
 from ml_assets.logic.tables.labels import EVENT_DAY, newest_known
 from ml_assets.logic.training.encoding import is_exact, type_problem
 
-DAY: Final = "day"
 SPLIT: Final = "split"
 REASON: Final = "reason"
 NOT_KNOWN: Final = "no label known yet"

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.checking import Others, Report, RuleResult, check_table, has_broken_numbers
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
 from ml_assets.contracts.sql import broken_predicates
@@ -23,7 +24,7 @@ from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, store
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.dbt_tests import DbtTestOutcome, report_of_failure, report_of_tests
 from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
-from ml_assets.models.plan import DAY, table_key
+from ml_assets.models.plan import table_key
 from ml_assets.stages.checks.contract_rules import check_name, check_results, check_specs, reject, rule_check_name
 from ml_assets.warehouse.warehouse import Build, Quarantine, table_name, with_ancestors
 

@@ -11,13 +11,14 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.checking import Report
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.days import days_between
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.expectations import Surprise, days_not_judged, report_of, rules_of, surprises
-from ml_assets.models.plan import DAY, day_of
+from ml_assets.models.plan import day_of
 from ml_assets.stages.checks.contract_rules import rule_specs
 
 

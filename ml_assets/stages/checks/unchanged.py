@@ -9,13 +9,14 @@ from dataclasses import replace
 import dagster as dg
 import polars as pl
 
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.leak_test import LateChange, changed_after_known
-from ml_assets.models.plan import DAY, ModelPlan, table_key
+from ml_assets.models.plan import ModelPlan, table_key
 from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.asset import as_table
 from ml_assets.stages.checks.expectations import artifacts_with_same_columns

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.changes import retyped
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
@@ -32,7 +33,7 @@ from ml_assets.logic.point_in_time.knowledge import (
     time_expressions,
 )
 from ml_assets.logic.point_in_time.leak_test import Difference, Leak, chosen_times, differences
-from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.models.plan import ModelPlan
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Node, table_name
 

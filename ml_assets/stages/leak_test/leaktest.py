@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
@@ -29,7 +30,7 @@ from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.logic.point_in_time.suspects import SHARES, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models.leaks import newest_record, record_asset
-from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.checks.dbt_tests import CheckedProject
 from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
