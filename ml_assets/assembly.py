@@ -79,9 +79,10 @@ def assets_of(
     Raises:
         ContractError: declarations contradict the tables' contracts, or each other; all contradictions are listed.
     """
+    named = {name for project in declared.tables for name in project.models or ()}
     factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
         *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
-        *(functools.partial(tables, project, manifest, contracts) for project in declared.tables),
+        *(functools.partial(tables, project, manifest, contracts, others=named) for project in declared.tables),
         *(functools.partial(lambda it: model_assets(ModelPlan.of(it, contracts)), model) for model in declared.models),
     ]
     problems = contradictions(declared, contracts)

@@ -18,9 +18,10 @@ from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.models.plan import TABLES, quarantine_key
+from ml_assets.models.plan import quarantine_key
 from ml_assets.orchestration.location import Overrides, current_overrides
 from ml_assets.project import find_project
+from ml_assets.stages.tables import step_names
 
 D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)
 
@@ -103,9 +104,16 @@ class DbtTables(_Declared[TablesDeclaration]):
 
     kind = TablesDeclaration
 
-    def declares(self, key: dg.AssetKey) -> bool:
-        """Return whether an asset is a dbt model, or holds its quarantined rows."""
-        return key.path[0] == TABLES
+    def part_of(self, whole: dg.Definitions) -> dict[str, Any]:
+        """Return the tables with their quarantined rows and checks."""
+        assets = [
+            it
+            for it in whole.assets or ()
+            if isinstance(it, dg.AssetsDefinition) and it.op.name in step_names(self.declaration)
+        ]
+        keys = {key for it in assets for key in it.keys}
+        checks = [it for it in whole.asset_checks or () if any(at.asset_key in keys for at in it.check_keys)]
+        return {"assets": assets, "asset_checks": checks}
 
 
 class Automation(_Declared[AutomationDeclaration]):

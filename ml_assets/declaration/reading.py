@@ -56,6 +56,11 @@ class Declared:
         declared = itertools.chain(self.models, self.raw, self.tables)
         return next((it.days.timezone for it in declared), "UTC")
 
+    def tables_with(self, table: str) -> TablesDeclaration | None:
+        """Return the declaration that a dbt model belongs to: the one that names it, or else the one without names."""
+        by_name = {name: it for it in self.tables for name in it.models or ()}
+        return by_name.get(table) or next((it for it in self.tables if it.models is None), None)
+
     def model(self, name: str) -> ModelDeclaration:
         """Return one model's declaration.
 

@@ -115,8 +115,13 @@ class RawDeclaration(Declaration):
 
 
 class TablesDeclaration(Declaration):
-    """The dbt project. Each of its models is the asset `tables/<model>`."""
+    """Models of the dbt project. Each is the asset `tables/<model>`."""
 
+    models: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="dbt models that this declaration is for, by name. Without it, all that no other declaration "
+        "names. Several declarations are for tables with different days.",
+    )
     days: Days = Field(description="Days of the daily partitions.")
     freshness: Freshness | None = Field(default=None, description="Maximum age of the tables.")
     compute: Compute | None = Field(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from itertools import pairwise
 
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
@@ -220,7 +219,8 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
 def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -> list[str]:
     """Return how declarations contradict each other, each with the fields of both."""
     return [
-        *_several_projects(declared),
+        *_models_of_several(declared),
+        *_models_of_none(declared, contracts),
         *_raw_problems(declared, contracts),
         *_days_outside(declared),
         *(problem for model in declared.models for problem in _windows_too_long(model)),
@@ -234,9 +234,30 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
     ]
 
 
-def _several_projects(declared: Declared) -> Iterator[str]:
-    for one, other in pairwise(declared.tables):
-        yield f"{other.place('days')}: the dbt project is also declared in {one.place('days')}. Remove one declaration."
+def _models_of_several(declared: Declared) -> Iterator[str]:
+    """Yield dbt models that several declarations are for."""
+    seen: dict[str | None, TablesDeclaration] = {}
+    for project in declared.tables:
+        for name in project.models or (None,):
+            if other := seen.get(name):
+                which = "the dbt models that no other declaration names" if name is None else f"dbt model '{name}'"
+                field = "days" if name is None else "models"
+                yield f"{project.place(field)}: the declaration of {which} is also in {other.place(field)}. Remove one."
+            seen[name] = project
+
+
+def _models_of_none(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
+    """Yield dbt models that no declaration is for, and names of models that do not exist."""
+    known = [name for name in contracts if not name.startswith(f"{RAW}/")]
+    for project in declared.tables:
+        for name in project.models or ():
+            if name not in known:
+                yield f"{project.place('models')}: there is no dbt model '{name}'{near(name, known)}."
+    if declared.tables and (left := [name for name in known if declared.tables_with(name) is None]):
+        yield (
+            f"{declared.tables[-1].place('models')}: no declaration of dbt tables is for {', '.join(left)}. Add them "
+            "to 'models', or declare ml_assets.DbtTables without 'models' for all that remain."
+        )
 
 
 def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
@@ -259,9 +280,11 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
 
 def _days_outside(declared: Declared) -> Iterator[str]:
     by_day = [raw for raw in declared.raw if any(table.is_by_day for table in raw.tables.values())]
-    for tables in declared.tables:
-        for model in declared.models:
+    for model in declared.models:
+        of_model = (declared.tables_with(it) for it in (model.features.table, model.labels.table))
+        for tables in {id(it): it for it in of_model if it is not None}.values():
             yield from _outside(f"model '{model.name}' has", model, "the tables have", [tables])
+    for tables in declared.tables:
         if by_day:
             yield from _outside("the tables have", tables, "the sources have", by_day)
 

@@ -4,7 +4,7 @@ Not here: the content of the tables (see the dbt project).
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -42,22 +42,46 @@ PARAMETERS = "ml_assets/parameters"
 
 
 def tables(
-    declaration: TablesDeclaration, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
+    declaration: TablesDeclaration,
+    manifest: Mapping[str, Any],
+    contracts: Mapping[str, TableContract],
+    *,
+    others: Collection[str] = (),
 ) -> list[dg.AssetsDefinition]:
-    """Return dbt's models as two assets definitions: whole tables, and tables by day.
+    """Return the dbt models of a declaration as two assets definitions: whole tables, and tables by day.
+
+    Args:
+        declaration: the declaration.
+        manifest: dbt's manifest.
+        contracts: the contract of each table.
+        others: the models that other declarations name.
 
     Raises:
         ContractError: the declaration names a table that dbt does not know.
     """
     project = CheckedProject.of(declaration, manifest, contracts)
+    mine = {
+        uid: node
+        for uid, node in project.models.items()
+        if (node["name"] not in others if declaration.models is None else node["name"] in declaration.models)
+    }
+    whole, by_day = step_names(declaration)
     return [
-        _tables(prefixed("whole_tables"), declaration, project, by_day=False),
-        _tables(prefixed("tables_by_day"), declaration, project, by_day=True),
+        _tables(whole, declaration, project, mine, by_day=False),
+        _tables(by_day, declaration, project, mine, by_day=True),
     ]
 
 
-def _tables(name: str, declaration: TablesDeclaration, project: CheckedProject, *, by_day: bool) -> dg.AssetsDefinition:
-    models = {uid: node for uid, node in project.models.items() if is_by_day(node) == by_day}
+def step_names(declaration: TablesDeclaration) -> tuple[str, str]:
+    """Return the names of a declaration's steps: for whole tables, and for tables by day."""
+    of = f"_of_{declaration.models[0]}" if declaration.models else ""
+    return prefixed(f"whole_tables{of}"), prefixed(f"tables_by_day{of}")
+
+
+def _tables(
+    name: str, declaration: TablesDeclaration, project: CheckedProject, mine: Mapping[str, Node], *, by_day: bool
+) -> dg.AssetsDefinition:
+    models = {uid: node for uid, node in mine.items() if is_by_day(node) == by_day}
     partitions = daily(declaration.days) if by_day else None
     reach = _furthest_look_back(models, project.nodes)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}

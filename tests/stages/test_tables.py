@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -37,6 +38,21 @@ def test_every_model_of_dbt_is_one_asset_whole_or_by_day(
     assert (None, dg.BackfillPolicy.single_run()) == (
         found["ml_assets_whole_tables"].partitions_def, found["ml_assets_tables_by_day"].backfill_policy,
     )  # fmt: skip
+
+
+def test_a_declaration_that_names_models_is_for_these_and_the_other_one_for_the_rest(
+    manifest: Mapping[str, Any],
+) -> None:
+    contracts, days = contracts_from_dbt(manifest), {"first": "2013-06-01"}
+    one = TablesDeclaration.model_validate({"days": days, "models": ["flight_features"]})
+    rest = TablesDeclaration.model_validate({"days": {"first": "2013-01-01"}})
+
+    _, by_day = tables(one, manifest, contracts)
+    others = [*tables(rest, manifest, contracts, others=["flight_features"])]
+
+    assert {table_key("flight_features")} == {*by_day.keys}
+    assert date(2013, 6, 1) == by_day.partitions_def.start.date()
+    assert {table_key(name) for name in models(manifest)} - by_day.keys == {key for it in others for key in it.keys}
 
 
 def test_every_rule_of_a_contract_is_a_check_of_its_asset(

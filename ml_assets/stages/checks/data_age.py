@@ -54,9 +54,10 @@ def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.Ass
     """
     found: dict[dg.AssetKey, AgeLimit] = {}
     tables = [key for key in by_day if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE)]
-    for project in declared.tables:
-        if project.freshness is not None and project.freshness.data_lag_days is not None:
-            found |= {key: AgeLimit(project.days, project.freshness.data_lag_days) for key in tables}
+    for key in tables:
+        project = declared.tables_with(key.path[-1])
+        if project is not None and project.freshness is not None and project.freshness.data_lag_days is not None:
+            found[key] = AgeLimit(project.days, project.freshness.data_lag_days)
     landed = {key for key in by_day if key.path[0] == "raw"}
     for raw in declared.raw:
         if raw.freshness is not None and raw.freshness.data_lag_days is not None:
