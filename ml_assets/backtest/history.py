@@ -30,12 +30,13 @@ from ml_assets.lake.days import days_between
 from ml_assets.logic.backtest.detection import Population
 from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
-from ml_assets.logic.evaluation.metrics import Metric, Vector, find_metric
+from ml_assets.logic.evaluation.formulas import Vector
+from ml_assets.logic.evaluation.measuring import daily_loss
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.evaluation.report import scores_of
-from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.monitoring.drift import measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.performance import daily_loss, measure_performance
+from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.periods import rows_of_period
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.monitoring.retraining import Serving

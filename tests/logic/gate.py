@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, leave_one_out, student_quantile
+from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import Metric
-from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from tests.records import record, slice_row
 
 DAYS = 20

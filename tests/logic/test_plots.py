@@ -27,8 +27,8 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.plots.drawing import COLOURS, as_markdown_image, interval, metric_name, number, share
 from ml_assets.logic.plots.evaluation import (
     calibration_plot,

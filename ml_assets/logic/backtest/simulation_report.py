@@ -18,8 +18,9 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
 from ml_assets.contracts.words import counted
 from ml_assets.logic.backtest.simulation import WEEK, PolicyState, SimulatedEvent
+from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, interval_of, leave_one_out
-from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
+from ml_assets.logic.evaluation.metrics import Metric
 
 NEVER: Final = "never"
 WEEKLY: Final = "weekly"

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
-from ml_assets.logic.evaluation.metrics import Vector
+from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.training.encoding import encode, fit_vocabularies, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.lightgbm_threads import THREADS
 

@@ -12,9 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.logic.evaluation.formulas import Measure, Vector, equal_mass_bins
 from ml_assets.logic.evaluation.jackknife import leave_one_out, spread
 from ml_assets.logic.evaluation.measuring import Frozen
-from ml_assets.logic.evaluation.metrics import Measure, Vector, equal_mass_bins
 
 CURVE_POINTS: Final = 200
 HISTOGRAM_BINS: Final = 50

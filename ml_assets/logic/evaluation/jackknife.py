@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
+from ml_assets.logic.evaluation.formulas import Measure, Vector
+from ml_assets.logic.evaluation.metrics import Metric
 
 Name = TypeVar("Name")
 

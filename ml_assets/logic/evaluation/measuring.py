@@ -1,6 +1,7 @@
-"""The frozen test rows with the scores of several models, measured on all rows and without each day.
+"""The frozen test rows with the scores of several models, measured on all rows, without each day, by day and by slice.
 
-Not here: the report (see `ml_assets.logic.evaluation.report`), and slices (see `ml_assets.logic.evaluation.slices`).
+Not here: the report (see `ml_assets.logic.evaluation.report`), and which slices fail (see
+`ml_assets.logic.evaluation.slices`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, GroupCount, Interval, TrainingSetSummary
+from ml_assets.contracts.artifacts import Comparison, DailyLoss, GroupCount, Interval, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, interval_of
-from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector, metrics_of
-from ml_assets.logic.evaluation.within import Groups
+from ml_assets.logic.evaluation.formulas import Measure, Vector
+from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out
+from ml_assets.logic.evaluation.metrics import Groups, Metric, expected_metric, metrics_of
 
 MINIMUM_CLASS_ROWS: Final = 10
+MINIMUM_SLICE_ROWS: Final = 200
+SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "column": pl.String(), "value": pl.String(), "rows": pl.Int64(), "target_mean": pl.Float64(), "metric": pl.String(),
+    "score": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "champion_score": pl.Float64(),
+    "difference": pl.Float64(), "difference_low": pl.Float64(), "difference_high": pl.Float64(),
+    "difference_standard_error": pl.Float64(), "degrees_of_freedom": pl.Int64(), "clusters": pl.Int64(),
+    "unit": pl.String(), "is_judged": pl.Boolean(), "reason": pl.String(),
+}  # fmt: skip
 
 Key = tuple[str, str]
 """The model that is measured (challenger, champion or a baseline's name), and the metric."""
@@ -106,6 +116,129 @@ class Frozen:
                 if count < MINIMUM_CLASS_ROWS:
                     return f"{count} {which}, fewer than {MINIMUM_CLASS_ROWS}"
         return ""
+
+
+def daily_loss(
+    truth: Vector,
+    scores: Vector,
+    days: NDArray[np.datetime64],
+    *,
+    metric: Metric,
+    promised: float,
+    groups: NDArray[np.int64] | None = None,
+) -> DailyLoss | None:
+    """Return how far days fall short of the expected metric in a test window. Later days are compared with it.
+
+    Labels, days and groups are (n,), scores (n,) or (n, classes). `promised` is the metric on all rows, for metrics
+    that cannot be expected from scores.
+
+    Returns:
+        None if the metric is defined on fewer than two days.
+    """
+    losses, rows = [], []
+    for day in np.unique(days):
+        of_day = days == day
+        try:
+            inside = None if groups is None else groups[of_day]
+            value = metric.function(truth[of_day], scores[of_day], groups=inside)
+        except DataError:
+            continue  # the metric is not defined on a day with a single class
+        expected = expected_metric(metric, scores[of_day], inside)
+        losses.append(metric.gain(promised if expected is None else expected, value))
+        rows.append(int(of_day.sum()))
+    if len(losses) < 2:
+        return None
+    deviation = float(np.std(losses, ddof=1))
+    return DailyLoss(
+        mean=float(np.mean(losses)), standard_deviation=deviation, days=len(losses), rows_per_day=float(np.median(rows))
+    )
+
+
+def measure_slices(
+    frozen: Frozen,
+    rows: pl.DataFrame,
+    columns: Sequence[str],
+    challenger: Vector,
+    champion: Vector | None,
+    *,
+    min_rows: int,
+) -> pl.DataFrame:
+    """Return one row for each slice and metric, with intervals for the deciding metric, which the gate uses.
+
+    A judged slice states its clusters and their unit, such as 28 days: those on whose rows the metric can be measured.
+    Scores are (rows,) or (rows, classes). A slice with fewer than `min_rows` is reported but not judged.
+    """
+    records: list[dict[str, float | int | str | bool | None]] = []
+    for column in columns:
+        groups = (
+            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
+            .with_row_index("row")
+            .group_by("value")
+            .agg(pl.col("row"))
+            .sort(pl.col("row").list.len(), "value", descending=[True, False])
+        )
+        for value, members in groups.iter_rows():
+            index = np.asarray(members, dtype=np.int64)
+            part = frozen.of(index)
+            of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
+            others = None if champion is None else champion[index]
+            records += [{**of, **figures} for figures in _slice(part, challenger[index], others, min_rows=min_rows)]
+    return pl.DataFrame(records, schema=SLICES_SCHEMA)
+
+
+def _slice(
+    part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int
+) -> list[dict[str, float | str | bool | None]]:
+    declared, rows = part.metric, len(part.truth)
+    measures: dict[Key, Measure] = {}
+    for metric in part.metrics:
+        measures[CHALLENGER, metric.name] = part.measure(metric, challenger)
+        if champion is not None:
+            measures[CHAMPION, metric.name] = part.measure(metric, champion)
+    exact = exactly(measures, rows)
+    interval: Interval | None = None
+    compared: Comparison | None = None
+    evidence: Evidence | None = None
+    own = (CHALLENGER, declared.name)
+    reason = part.why_too_few(min_rows) or _why_undefined(measures[own], rows)
+    if not reason:
+        judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
+        left_out = leave_one_out(judged, part.clusters)
+        evidence = part.clusters.evidence(declared, part.truth, challenger, part.groups)
+        interval = part.interval(declared, challenger, exact[own], left_out[own])
+        compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
+        reason = interval.reason or ("" if compared is None else compared.difference.reason)
+    records: list[dict[str, float | str | bool | None]] = []
+    for metric in part.metrics:
+        mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
+        is_declared = metric.name == declared.name
+        records.append(
+            {
+                "metric": metric.name,
+                "score": mine,
+                "low": interval.low if interval and is_declared else None,
+                "high": interval.high if interval and is_declared else None,
+                "champion_score": theirs,
+                "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
+                "difference_low": compared.difference.low if compared and is_declared else None,
+                "difference_high": compared.difference.high if compared and is_declared else None,
+                "difference_standard_error": compared.standard_error if compared and is_declared else None,
+                "degrees_of_freedom": compared.degrees_of_freedom if compared and is_declared else None,
+                "clusters": evidence.count if evidence and is_declared else None,
+                "unit": evidence.clusters.unit if evidence and is_declared else None,
+                "is_judged": not reason,
+                "reason": reason,
+            }
+        )
+    return records
+
+
+def _why_undefined(measure: Measure, rows: int) -> str:
+    try:
+        measure(np.ones(rows))
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def exactly(measures: Mapping[Key, Measure], rows: int, *, needed: Sequence[Key] = ()) -> dict[Key, float]:

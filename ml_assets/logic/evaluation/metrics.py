@@ -1,7 +1,10 @@
-"""Metrics of the three tasks, on numpy arrays.
+"""The metrics: over all rows, within groups of rows, or at an operating point, and what scores lead to expect of them.
 
-Not here: intervals (see `ml_assets.logic.evaluation.jackknife`), and baselines (see
-`ml_assets.logic.evaluation.baselines`).
+A metric within groups, for instance days, shows how well a model ranks the rows of one day. It does not reward
+distinguishing a good day from a bad one.
+
+Not here: the formulas (see `ml_assets.logic.evaluation.formulas`), intervals (see
+`ml_assets.logic.evaluation.jackknife`), and baselines (see `ml_assets.logic.evaluation.baselines`).
 """
 
 from __future__ import annotations
@@ -13,19 +16,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.within import Groups
+from ml_assets.logic.evaluation import formulas
+from ml_assets.logic.evaluation.formulas import Measure, Vector
 
-Vector = NDArray[np.float64]
-Measure = Callable[[Vector], float]
-"""A function from one weight per row to the metric. Sorting and losses are computed once, before."""
-
-CALIBRATION_BINS: Final = 10
 WITHIN: Final = " within "
 """Separates the name of a metric from the column of its groups: `roc_auc within day`."""
+LEAST_EXPECTED: Final = 1e-300
+"""With fewer expected rows of a class, no metric is expected: products would underflow, and no ranking is defined."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Metric:
         def mean(weights: Vector) -> float:
             value = within.mean(weights)
             if np.isnan(value):
-                raise absent_class(self.name, f"a class of every '{self.within}'")
+                raise formulas.absent_class(self.name, f"a class of every '{self.within}'")
             return value
 
         return mean
@@ -140,6 +142,137 @@ class Metric:
         return challenger - other if self.higher_is_better else other - challenger
 
 
+class Groups:
+    """The rows of each group, and the metric on each group alone.
+
+    Attributes:
+        alone: (groups,) the metric on each group; NaN if it is not defined there (for instance, a single class).
+    """
+
+    def __init__(
+        self, prepare: Callable[[ArrayLike, ArrayLike], Measure], truth: ArrayLike, scores: ArrayLike, groups: ArrayLike
+    ) -> None:
+        """Prepare the metric for each group."""
+        actual, given = np.asarray(truth), np.asarray(scores)
+        index = np.unique(np.asarray(groups), return_inverse=True)[1]
+        if index.shape != (len(actual),):
+            raise DataError(f"the groups have shape {index.shape}; expected ({len(actual)},), one group per row.")
+        self._order = np.argsort(index, kind="stable")
+        self._sizes = np.bincount(index)
+        self._ends = np.cumsum(self._sizes)
+        self._parts = [
+            prepare(actual[rows], given[rows]) for rows in np.split(self._order, self._ends[:-1]) if len(rows)
+        ]
+        self.alone = np.array(
+            [_defined(part, np.ones(size)) for part, size in zip(self._parts, self._sizes, strict=True)]
+        )
+
+    def mean(self, weights: Vector) -> float:
+        """Return the mean over the groups on which the metric is defined; NaN if there are none.
+
+        A group counts by the mean weight of its rows, however many it has. The metric of a group is measured again only
+        if the weights of its rows differ.
+        """
+        ordered, starts = weights[self._order], self._ends - self._sizes
+        shares = np.add.reduceat(ordered, starts) / self._sizes
+        values = self.alone.copy()
+        is_mixed = np.minimum.reduceat(ordered, starts) < np.maximum.reduceat(ordered, starts)
+        for group in np.flatnonzero(is_mixed):
+            values[group] = _defined(self._parts[group], ordered[starts[group] : self._ends[group]])
+        counts = shares * np.isfinite(values)
+        total = float(counts.sum())
+        return float((counts * np.nan_to_num(values)).sum()) / total if total > 0 else float("nan")
+
+
+def _defined(measure: Measure, weights: Vector) -> float:
+    try:
+        return measure(weights)
+    except DataError:
+        return float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingMetric(Metric):
+    """A metric of the rows that are acted on."""
+
+    point: OperatingPoint
+
+    def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
+        """Return the metric as a function of row weights. Which rows are acted on does not depend on the weights."""
+        return self.prepare(truth, formulas.acted_on(self.point, scores, groups))
+
+    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Return the kind of each row. The groups only decide which rows are acted on."""
+        acted = formulas.acted_on(self.point, scores, groups)
+        return np.zeros(len(acted), dtype=np.int64) if self.kinds is None else self.kinds(truth, acted)
+
+
+def groups_of(metric: Metric, rows: pl.DataFrame) -> NDArray[np.int64] | None:
+    """Return the group of each row; None for a metric over all rows.
+
+    Raises:
+        DataError: The rows lack the column.
+    """
+    if metric.within is None:
+        return None
+    if metric.within not in rows.columns:
+        message = f"metric '{metric.name}' needs column '{metric.within}'; the rows have {', '.join(rows.columns)}."
+        raise DataError(message)
+    return rows[metric.within].rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+
+
+def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
+    """Return the metric that is expected once labels arrive, if the scores are calibrated probabilities.
+
+    Every row counts for each class with that class's probability: confidence-based performance estimation, as described
+    in NannyML's documentation (How it works, Performance Estimation, CBPE). For losses it is the exact expectation. For
+    rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself. Scores are (n,)
+    probabilities of the positive class, or (n, classes); `groups` are (n,) for a metric within groups.
+
+    Returns:
+        None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
+        is a single row, or the metric is the calibration error, which is assumed to be zero.
+
+    Raises:
+        DataError: Scores are not probabilities.
+    """
+    if metric.overall is None or groups is None:
+        return _expected(metric, scores)
+    inside = [_expected(metric.overall, scores[groups == group]) for group in np.unique(groups)]
+    there = [value for value in inside if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _expected(metric: Metric, scores: Vector) -> float | None:
+    if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
+        return None
+    wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
+    if wrong.any():
+        expected = "probabilities in [0, 1]" if scores.ndim == 1 else "class probabilities that sum to 1"
+        raise DataError(
+            f"{wrong.sum()} of {len(scores)} scores are not {expected}. Materialize the predictions again, or "
+            "declare another task."
+        )
+    shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
+    rows, classes = shares.shape
+    if metric.name in ("roc_auc", "average_precision") and shares.sum(axis=0).min() < LEAST_EXPECTED:
+        return None
+    truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
+    try:
+        value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())
+    except DataError:
+        # If all scores are exactly 0 or 1, a single class may be expected, on which the metric is not defined.
+        return None
+    own = shares[:, 0] * shares[:, 1]
+    if metric.name == "roc_auc":
+        pairs = float(np.prod(shares.sum(axis=0)))
+        return (value * pairs - own.sum() / 2) / (pairs - own.sum()) if rows > 1 and pairs > own.sum() else None
+    if metric.name == "average_precision":
+        flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
+        return float(value + (own / flagged).sum() / scores.sum())
+    return value
+
+
 def find_metric(name: str, task: Task) -> Metric:
     """Return a metric by name.
 
@@ -167,287 +300,59 @@ def metrics_of(task: Task) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS.values() if task in metric.tasks)
 
 
-def equal_mass_bins(scores: ArrayLike, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
-    """Return the bin of each row, from low scores to high; equal scores share a bin.
-
-    Args:
-        scores: (n,) finite.
-        bins: Maximum number of bins. There are fewer if scores are few or tied.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    count = min(bins, len(values))
-    # Integer positions: with floats, a quantile at 0.3 × 100 rows would round to the 31st.
-    last_of_bin = np.arange(1, count) * len(values) // count - 1
-    index = np.searchsorted(np.unique(np.sort(values)[last_of_bin]), values, side="left")
-    return np.unique(index, return_inverse=True)[1].astype(np.int64)
-
-
-def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) -> tuple[Vector, Vector]:
-    actual = np.asarray(truth, dtype=np.float64)
-    given = np.asarray(scores, dtype=np.float64)
-    if actual.ndim != 1 or given.ndim != dimensions or len(actual) != len(given):
-        raise DataError(
-            f"metric '{name}' got truth of shape {actual.shape} and scores of shape {given.shape}; expected one row "
-            f"of {'class probabilities' if dimensions > 1 else 'score'} for each row of truth. Score the same rows."
+def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
+    """Return precision, recall and lift at a point; empty without a point."""
+    if point is None:
+        return ()
+    return tuple(
+        OperatingMetric(
+            name=it.name, title=it.title, tasks=("binary",), higher_is_better=True, prepare=it.prepare,
+            kinds=it.kinds, needs=it.needs, within=point.within, point=point,
         )
-    if len(actual) == 0:
-        raise DataError(f"metric '{name}' got no rows; expected at least one. Widen the window.")
-    for what, values in (("truth", actual), ("scores", given)):
-        missing = int((~np.isfinite(values)).sum())
-        if missing:
-            raise DataError(
-                f"metric '{name}': {missing} of {values.size} {what} are missing or infinite; expected numbers. "
-                f"Remove rows without {'a label' if what == 'truth' else 'a score'} before measuring."
-            )
-    return actual, given
+        for it in OPERATING.values()
+    )  # fmt: skip
 
 
-def checked_binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabilities: bool) -> tuple[Vector, Vector]:
-    """Return truth and scores as numbers.
-
-    Raises:
-        DataError: They are missing, of another shape or number, not 0 and 1, or not probabilities.
-    """
-    actual, given = _checked(name, truth, scores, 1)
-    if not ((actual == 0) | (actual == 1)).all():
-        found = ", ".join(f"{value:g}" for value in np.unique(actual)[:5])
-        raise DataError(f"the truth of metric '{name}' holds {found}; expected 0 and 1 only. Declare another task.")
-    if probabilities and ((given < 0) | (given > 1)).any():
-        raise DataError(
-            f"the scores of metric '{name}' lie in [{given.min():g}, {given.max():g}]; expected probabilities in "
-            "[0, 1]. Pass probabilities, not raw margins."
-        )
-    return actual, given
-
-
-def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], Vector]:
-    actual, given = _checked(name, truth, scores, 2)
-    classes = given.shape[1]
-    if not ((actual == np.floor(actual)) & (actual >= 0) & (actual < classes)).all():
-        raise DataError(f"the truth of metric '{name}' has values other than the class indices 0 to {classes - 1}.")
-    if ((given < 0) | (given > 1)).any() or (np.abs(given.sum(axis=1) - 1) > 1e-3).any():
-        raise DataError(
-            f"the scores of metric '{name}' are not class probabilities; expected rows of [0, 1] that sum to 1."
-        )
-    return actual.astype(np.int64), given
-
-
-def absent_class(name: str, which: str) -> DataError:
-    """Return the error that a metric is not defined without a class."""
-    return DataError(
-        f"metric '{name}' is not defined: {which} is absent from the rows; expected every class. "
-        "Widen the window, or choose log_loss or brier, which need only one class."
-    )
-
-
-def class_of_each(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
-    """Return the kind of each row (see `Metric.kinds`): its class."""
-    del scores
-    return np.asarray(truth).astype(np.int64)
-
-
-def _weighted_mean(losses: Vector, finish: Callable[[float], float] = float) -> Measure:
-    # A sum of products, not a BLAS dot: the result must not depend on the number of BLAS threads.
-    return lambda weights: finish(float((weights * losses).sum() / weights.sum()))
-
-
-def _tie_starts(ordered: Vector) -> NDArray[np.int64] | None:
-    is_start = np.concatenate(([True], ordered[1:] != ordered[:-1]))
-    return None if bool(is_start.all()) else np.flatnonzero(is_start).astype(np.int64)
-
-
-def _sorted_positives_and_negatives(
-    truth: Vector, scores: Vector, *, descending: bool
-) -> Callable[[Vector], tuple[Vector, Vector]]:
-    """Return a function from row weights to the weights of positives and negatives at each distinct score."""
-    order = np.argsort(-scores if descending else scores, kind="stable")
-    positive = truth[order]
-    starts = _tie_starts(scores[order])
-
-    def split(weights: Vector) -> tuple[Vector, Vector]:
-        ordered = weights[order]
-        positives = ordered * positive
-        negatives = ordered - positives
-        if starts is None:
-            return positives, negatives
-        return np.add.reduceat(positives, starts), np.add.reduceat(negatives, starts)
-
-    return split
-
-
-def _prepare_roc_auc(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the share of (positive, negative) pairs in the right order; a tie counts half (Mann and Whitney 1947)."""
-    actual, given = checked_binary("roc_auc", truth, scores, probabilities=False)
-    split = _sorted_positives_and_negatives(actual, given, descending=False)
-
-    def measure(weights: Vector) -> float:
-        positives, negatives = split(weights)
-        below = np.cumsum(negatives)
-        total_negatives = float(below[-1])
-        below -= negatives / 2
-        pairs = float(positives.sum()) * total_negatives
-        if pairs <= 0:
-            raise absent_class("roc_auc", "the negative class" if total_negatives <= 0 else "the positive class")
-        return float((positives * below).sum()) / pairs
-
-    return measure
-
-
-def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the sum of precision times the step in recall over distinct scores, without interpolation.
-
-    The definition of scikit-learn's `average_precision_score`.
-    """
-    actual, given = checked_binary("average_precision", truth, scores, probabilities=False)
-    split = _sorted_positives_and_negatives(actual, given, descending=True)
-
-    def measure(weights: Vector) -> float:
-        positives, negatives = split(weights)
-        found = np.cumsum(positives)
-        total = float(found[-1])
-        if total <= 0:
-            raise absent_class("average_precision", "the positive class")
-        flagged = found + np.cumsum(negatives)
-        if float(flagged[-1]) <= total:
-            raise absent_class("average_precision", "the negative class")
-        # If no row is flagged yet, precision is 0 / 0. It is replaced by 0 / 1, which adds nothing.
-        precision = found / np.where(flagged > 0, flagged, 1.0)
-        return float((precision * positives).sum()) / total
-
-    return measure
-
-
-def _prepare_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean negative log-likelihood in nats. Probabilities are clipped by one float's width from 0 and 1."""
-    actual, given = checked_binary("log_loss", truth, scores, probabilities=True)
-    width = float(np.finfo(np.float64).eps)
-    probability = np.clip(given, width, 1 - width)
-    return _weighted_mean(-np.where(actual == 1, np.log(probability), np.log1p(-probability)))
-
-
-def _prepare_brier(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean squared error of the probability (Brier 1950, the half that scikit-learn uses)."""
-    actual, given = checked_binary("brier", truth, scores, probabilities=True)
-    return _weighted_mean((given - actual) ** 2)
-
-
-def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean difference of predicted and actual share over bins of equal mass.
-
-    This is the expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins of equally many rows (Nguyen
-    and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width). The bins are those
-    of all rows, whatever the weights, so leaving rows out moves no edge.
-    """
-    actual, given = checked_binary("calibration_error", truth, scores, probabilities=True)
-    bins = equal_mass_bins(given)
-    gaps = actual - given
-
-    def measure(weights: Vector) -> float:
-        by_bin = np.bincount(bins, weights=weights * gaps)
-        return float(np.abs(by_bin).sum() / weights.sum())
-
-    return measure
-
-
-def _calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]) -> float:
-    """Return the most that sampling error of clusters adds to the calibration error: what it adds without a real one.
-
-    A bin counts by the absolute value of its difference. For pure noise, its mean is the standard error times the root
-    of 2 / pi (half-normal distribution). If there is a real difference, noise adds less.
-    """
-    bins, count = equal_mass_bins(scores), int(clusters.max()) + 1
-    cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
-    errors = cells.reshape(-1, count).std(axis=1, ddof=1) * count**0.5
-    return float(errors.sum()) * math.sqrt(2 / math.pi) / len(truth)
-
-
-def _prepare_rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the root of the mean squared error, in the target's unit."""
-    actual, given = _checked("rmse", truth, scores, 1)
-    return _weighted_mean((actual - given) ** 2, finish=lambda value: value**0.5)
-
-
-def _prepare_mae(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean absolute error, in the target's unit."""
-    actual, given = _checked("mae", truth, scores, 1)
-    return _weighted_mean(np.abs(actual - given))
-
-
-def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the share of the target's variance explained: 1 - residual over total sum of squares."""
-    actual, given = _checked("r2", truth, scores, 1)
-    # Centred first: the squares of values far from zero would lose the variance to rounding.
-    centred = actual - actual.mean()
-    squares, residuals = centred**2, (actual - given) ** 2
-
-    def measure(weights: Vector) -> float:
-        total = float((weights * squares).sum()) - float((weights * centred).sum()) ** 2 / float(weights.sum())
-        if not actual.min() < actual.max() or total <= 0:
-            raise DataError(
-                "metric 'r2' is not defined: every row has the same target; expected at least two values. "
-                "Widen the window, or choose rmse."
-            )
-        return 1 - float((weights * residuals).sum()) / total
-
-    return measure
-
-
-def _prepare_accuracy(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the share of rows whose most probable class is the true one; binary models are cut at one half."""
-    if np.ndim(scores) == 1:
-        actual, given = checked_binary("accuracy", truth, scores, probabilities=True)
-        return _weighted_mean(((given > 0.5) == (actual == 1)).astype(np.float64))
-    classes, probabilities = _multiclass("accuracy", truth, scores)
-    return _weighted_mean((probabilities.argmax(axis=1) == classes).astype(np.float64))
-
-
-def _prepare_multi_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean negative log-likelihood of the true class, in nats."""
-    classes, probabilities = _multiclass("multi_log_loss", truth, scores)
-    width = float(np.finfo(np.float64).eps)
-    likelihood = probabilities[np.arange(len(classes)), classes] / probabilities.sum(axis=1)
-    return _weighted_mean(-np.log(np.clip(likelihood, width, 1)))
-
-
-def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN); the most probable class is predicted."""
-    classes, probabilities = _multiclass("macro_f1", truth, scores)
-    count = probabilities.shape[1]
-    cells = classes * count + probabilities.argmax(axis=1)
-
-    def measure(weights: Vector) -> float:
-        confusion = np.bincount(cells, weights=weights, minlength=count * count).reshape(count, count)
-        actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-        if (actual <= 0).any():
-            raise absent_class("macro_f1", f"class number {int(np.flatnonzero(actual <= 0)[0])}")
-        return float((2 * confusion.diagonal() / (actual + predicted)).mean())
-
-    return measure
+def named(name: str) -> Metric | None:
+    """Return a metric of any task by name, over all rows or within groups; None if there is no such metric."""
+    return metric_among(name, METRICS | OPERATING)
 
 
 _ALL: tuple[Metric, ...] = (
     Metric(
-        "roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0, kinds=class_of_each,
+        "roc_auc", "ROC AUC", ("binary",), True, formulas.roc_auc, highest=1.0, kinds=formulas.class_of_each,
         needs="both classes",
     ),
     Metric(
-        "average_precision", "Average precision", ("binary",), True, _prepare_average_precision, highest=1.0,
-        kinds=class_of_each, needs="both classes",
+        "average_precision", "Average precision", ("binary",), True, formulas.average_precision, highest=1.0,
+        kinds=formulas.class_of_each, needs="both classes",
     ),
-    Metric("log_loss", "Log loss", ("binary",), False, _prepare_log_loss),
-    Metric("brier", "Brier score", ("binary",), False, _prepare_brier, highest=1.0),
+    Metric("log_loss", "Log loss", ("binary",), False, formulas.log_loss),
+    Metric("brier", "Brier score", ("binary",), False, formulas.brier, highest=1.0),
     Metric(
-        "calibration_error", "Calibration error", ("binary",), False, _prepare_calibration_error, highest=1.0,
-        bias=_calibration_bias,
+        "calibration_error", "Calibration error", ("binary",), False, formulas.calibration_error, highest=1.0,
+        bias=formulas.calibration_bias,
     ),
-    Metric("rmse", "RMSE", ("regression",), False, _prepare_rmse),
-    Metric("mae", "MAE", ("regression",), False, _prepare_mae),
-    Metric("r2", "R²", ("regression",), True, _prepare_r2, lowest=-math.inf, highest=1.0),
-    Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy, highest=1.0),
-    Metric("multi_log_loss", "Log loss", ("multiclass",), False, _prepare_multi_log_loss),
+    Metric("rmse", "RMSE", ("regression",), False, formulas.rmse),
+    Metric("mae", "MAE", ("regression",), False, formulas.mae),
+    Metric("r2", "R²", ("regression",), True, formulas.r2, lowest=-math.inf, highest=1.0),
+    Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, formulas.accuracy, highest=1.0),
+    Metric("multi_log_loss", "Log loss", ("multiclass",), False, formulas.multi_log_loss),
     Metric(
-        "macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1, highest=1.0, kinds=class_of_each,
+        "macro_f1", "Macro F1", ("multiclass",), True, formulas.macro_f1, highest=1.0, kinds=formulas.class_of_each,
         needs="every class",
     ),
 )  # fmt: skip
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
+_OPERATING: tuple[Metric, ...] = (
+    Metric(
+        "precision", "Precision", (), True, formulas.precision, highest=1.0, kinds=formulas.only_acted_on,
+        needs="rows that are acted on",
+    ),
+    Metric(
+        "recall", "Recall", (), True, formulas.recall, highest=1.0, kinds=formulas.only_positives, needs="positives",
+    ),
+    Metric("lift", "Lift", (), True, formulas.lift, kinds=formulas.class_of_each, needs="both classes"),
+)  # fmt: skip
+OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
+"""These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""

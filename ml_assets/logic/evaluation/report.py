@@ -17,13 +17,20 @@ from ml_assets.contracts.artifacts import Baseline, Evaluation, EvaluationSummar
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
+from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import leave_one_out
-from ml_assets.logic.evaluation.measuring import ANCHOR, CHALLENGER, CHAMPION, Frozen, Key, exactly
-from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector, find_metric
-from ml_assets.logic.evaluation.operating_point import operating_metrics
-from ml_assets.logic.evaluation.slices import MINIMUM_SLICE_ROWS, measure_slices
-from ml_assets.logic.evaluation.within import groups_of
-from ml_assets.logic.monitoring.performance import daily_loss
+from ml_assets.logic.evaluation.measuring import (
+    ANCHOR,
+    CHALLENGER,
+    CHAMPION,
+    MINIMUM_SLICE_ROWS,
+    Frozen,
+    Key,
+    daily_loss,
+    exactly,
+    measure_slices,
+)
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of, operating_metrics
 from ml_assets.logic.training.encoding import target_vector
 
 MINIMUM_UNSEEN_ROWS: Final = 200

@@ -1,120 +1,20 @@
-"""Measure the challenger on slices of the frozen rows, and find slices where it is worse than the champion.
+"""Find slices where the challenger is worse than the champion, and describe them.
 
-Not here: all rows at once (see `ml_assets.logic.evaluation.report`), and the verdict (see
+Not here: measuring slices (see `ml_assets.logic.evaluation.measuring`), and the verdict (see
 `ml_assets.logic.promotion.gate`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, Interval
-from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.jackknife import Evidence, leave_one_out, p_value
-from ml_assets.logic.evaluation.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
-from ml_assets.logic.evaluation.metrics import Measure, Vector
+from ml_assets.logic.evaluation.jackknife import p_value
 
-MINIMUM_SLICE_ROWS: Final = 200
 SLICE_ERROR_RATE: Final = 0.05
 NAMED_SLICES: Final = 10
-SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "column": pl.String(), "value": pl.String(), "rows": pl.Int64(), "target_mean": pl.Float64(), "metric": pl.String(),
-    "score": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "champion_score": pl.Float64(),
-    "difference": pl.Float64(), "difference_low": pl.Float64(), "difference_high": pl.Float64(),
-    "difference_standard_error": pl.Float64(), "degrees_of_freedom": pl.Int64(), "clusters": pl.Int64(),
-    "unit": pl.String(), "is_judged": pl.Boolean(), "reason": pl.String(),
-}  # fmt: skip
-
-
-def measure_slices(
-    frozen: Frozen,
-    rows: pl.DataFrame,
-    columns: Sequence[str],
-    challenger: Vector,
-    champion: Vector | None,
-    *,
-    min_rows: int,
-) -> pl.DataFrame:
-    """Return one row for each slice and metric, with intervals for the deciding metric, which the gate uses.
-
-    A judged slice states its clusters and their unit, such as 28 days: those on whose rows the metric can be measured.
-    Scores are (rows,) or (rows, classes). A slice with fewer than `min_rows` is reported but not judged.
-    """
-    records: list[dict[str, float | int | str | bool | None]] = []
-    for column in columns:
-        groups = (
-            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
-            .with_row_index("row")
-            .group_by("value")
-            .agg(pl.col("row"))
-            .sort(pl.col("row").list.len(), "value", descending=[True, False])
-        )
-        for value, members in groups.iter_rows():
-            index = np.asarray(members, dtype=np.int64)
-            part = frozen.of(index)
-            of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
-            others = None if champion is None else champion[index]
-            records += [{**of, **figures} for figures in _slice(part, challenger[index], others, min_rows=min_rows)]
-    return pl.DataFrame(records, schema=SLICES_SCHEMA)
-
-
-def _slice(
-    part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int
-) -> list[dict[str, float | str | bool | None]]:
-    declared, rows = part.metric, len(part.truth)
-    measures: dict[Key, Measure] = {}
-    for metric in part.metrics:
-        measures[CHALLENGER, metric.name] = part.measure(metric, challenger)
-        if champion is not None:
-            measures[CHAMPION, metric.name] = part.measure(metric, champion)
-    exact = exactly(measures, rows)
-    interval: Interval | None = None
-    compared: Comparison | None = None
-    evidence: Evidence | None = None
-    own = (CHALLENGER, declared.name)
-    reason = part.why_too_few(min_rows) or _why_undefined(measures[own], rows)
-    if not reason:
-        judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
-        left_out = leave_one_out(judged, part.clusters)
-        evidence = part.clusters.evidence(declared, part.truth, challenger, part.groups)
-        interval = part.interval(declared, challenger, exact[own], left_out[own])
-        compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
-        reason = interval.reason or ("" if compared is None else compared.difference.reason)
-    records: list[dict[str, float | str | bool | None]] = []
-    for metric in part.metrics:
-        mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
-        is_declared = metric.name == declared.name
-        records.append(
-            {
-                "metric": metric.name,
-                "score": mine,
-                "low": interval.low if interval and is_declared else None,
-                "high": interval.high if interval and is_declared else None,
-                "champion_score": theirs,
-                "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
-                "difference_low": compared.difference.low if compared and is_declared else None,
-                "difference_high": compared.difference.high if compared and is_declared else None,
-                "difference_standard_error": compared.standard_error if compared and is_declared else None,
-                "degrees_of_freedom": compared.degrees_of_freedom if compared and is_declared else None,
-                "clusters": evidence.count if evidence and is_declared else None,
-                "unit": evidence.clusters.unit if evidence and is_declared else None,
-                "is_judged": not reason,
-                "reason": reason,
-            }
-        )
-    return records
-
-
-def _why_undefined(measure: Measure, rows: int) -> str:
-    try:
-        measure(np.ones(rows))
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:

@@ -14,7 +14,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import (
-    DailyLoss,
     DailyPerformance,
     Interval,
     Performance,
@@ -26,8 +25,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
-from ml_assets.logic.evaluation.metrics import Metric, find_metric, metrics_of
-from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.features import repeated_keys
 from ml_assets.logic.tables.labels import newest_known
 from ml_assets.logic.training.encoding import number_problem
@@ -160,94 +158,6 @@ def measure_performance(
             ),
         ),
     )
-
-
-def daily_loss(
-    truth: Vector,
-    scores: Vector,
-    days: NDArray[np.datetime64],
-    *,
-    metric: Metric,
-    promised: float,
-    groups: NDArray[np.int64] | None = None,
-) -> DailyLoss | None:
-    """Return how far days fall short of the expected metric in a test window. Later days are compared with it.
-
-    Labels, days and groups are (n,), scores (n,) or (n, classes). `promised` is the metric on all rows, for metrics
-    that cannot be expected from scores.
-
-    Returns:
-        None if the metric is defined on fewer than two days.
-    """
-    losses, rows = [], []
-    for day in np.unique(days):
-        of_day = days == day
-        try:
-            inside = None if groups is None else groups[of_day]
-            value = metric.function(truth[of_day], scores[of_day], groups=inside)
-        except DataError:
-            continue  # the metric is not defined on a day with a single class
-        expected = expected_metric(metric, scores[of_day], inside)
-        losses.append(metric.gain(promised if expected is None else expected, value))
-        rows.append(int(of_day.sum()))
-    if len(losses) < 2:
-        return None
-    deviation = float(np.std(losses, ddof=1))
-    return DailyLoss(
-        mean=float(np.mean(losses)), standard_deviation=deviation, days=len(losses), rows_per_day=float(np.median(rows))
-    )
-
-
-def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
-    """Return the metric that is expected once labels arrive, if the scores are calibrated probabilities.
-
-    Every row counts for each class with that class's probability: confidence-based performance estimation, as described
-    in NannyML's documentation (How it works, Performance Estimation, CBPE). For losses it is the exact expectation. For
-    rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself. Scores are (n,)
-    probabilities of the positive class, or (n, classes); `groups` are (n,) for a metric within groups.
-
-    Returns:
-        None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
-        is a single row, or the metric is the calibration error, which is assumed to be zero.
-
-    Raises:
-        DataError: Scores are not probabilities.
-    """
-    if metric.overall is None or groups is None:
-        return _expected(metric, scores)
-    inside = [_expected(metric.overall, scores[groups == group]) for group in np.unique(groups)]
-    there = [value for value in inside if value is not None]
-    return float(np.mean(there)) if there else None
-
-
-def _expected(metric: Metric, scores: Vector) -> float | None:
-    if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
-        return None
-    wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
-    if wrong.any():
-        expected = "probabilities in [0, 1]" if scores.ndim == 1 else "class probabilities that sum to 1"
-        raise DataError(
-            f"{wrong.sum()} of {len(scores)} scores are not {expected}. Materialize the predictions again, or "
-            "declare another task."
-        )
-    shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
-    rows, classes = shares.shape
-    if metric.name in ("roc_auc", "average_precision") and shares.sum(axis=0).min() < LEAST_EXPECTED:
-        return None
-    truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
-    try:
-        value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())
-    except DataError:
-        # If all scores are exactly 0 or 1, a single class may be expected, on which the metric is not defined.
-        return None
-    own = shares[:, 0] * shares[:, 1]
-    if metric.name == "roc_auc":
-        pairs = float(np.prod(shares.sum(axis=0)))
-        return (value * pairs - own.sum() / 2) / (pairs - own.sum()) if rows > 1 and pairs > own.sum() else None
-    if metric.name == "average_precision":
-        flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
-        return float(value + (own / flagged).sum() / scores.sum())
-    return value
 
 
 def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str) -> pl.DataFrame:

@@ -21,8 +21,7 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummary,
 )
-from ml_assets.logic.evaluation.metrics import WITHIN
-from ml_assets.logic.evaluation.operating_point import named
+from ml_assets.logic.evaluation.metrics import WITHIN, named
 from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
 from ml_assets.logic.plots.drawing import metric_name, number

@@ -26,8 +26,7 @@ from ml_assets.contracts.boosting_parameters import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.json_record import Record
-from ml_assets.logic.evaluation.metrics import Metric, find_metric
-from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
 from ml_assets.logic.training.model import Binned, bin_training_set, boost, raw_scores
 

@@ -23,8 +23,7 @@ from ml_assets.logic.evaluation.jackknife import (
     student_probability,
     student_quantile,
 )
-from ml_assets.logic.evaluation.metrics import METRICS, Metric
-from ml_assets.logic.evaluation.operating_point import operating_metrics
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, operating_metrics
 from tests.logic.gate import auc, compared, jackknife_error
 
 a_law = settings(deadline=None, max_examples=60)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.metrics import METRICS, Metric, equal_mass_bins, find_metric, metrics_of
+from ml_assets.logic.evaluation.formulas import equal_mass_bins
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, find_metric, metrics_of
 from tests.logic.gate import auc
 
 # Known values below come from scikit-learn 1.9.1 on the same arrays; ties included.

@@ -9,9 +9,9 @@ from ml_assets.contracts.artifacts import Evaluation, Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
+from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import METRICS, metrics_of
 from ml_assets.logic.evaluation.report import Opponent, scores_of
-from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Performance
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.model_columns import ModelColumns
-from ml_assets.logic.evaluation.metrics import METRICS, Metric, metrics_of
-from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, expected_metric, measure_performance
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, expected_metric, metrics_of
+from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, measure_performance
 
 DAY = date(2013, 11, 5)
 KNOWN_AT = datetime(2013, 11, 5, 22)  # noqa: DTZ001 - times are UTC without a zone

@@ -9,10 +9,9 @@ import pytest
 
 from ml_assets.contracts.artifacts import GroupCount
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.metrics import METRICS, find_metric
+from ml_assets.logic.evaluation.measuring import daily_loss
+from ml_assets.logic.evaluation.metrics import METRICS, expected_metric, find_metric, groups_of
 from ml_assets.logic.evaluation.report import Opponent
-from ml_assets.logic.evaluation.within import groups_of
-from ml_assets.logic.monitoring.performance import daily_loss, expected_metric
 from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import evaluation, parcels, scores
 

@@ -4,7 +4,8 @@ import pytest
 
 from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.operating_point import acted_on, operating_metrics
+from ml_assets.logic.evaluation.formulas import acted_on
+from ml_assets.logic.evaluation.metrics import operating_metrics
 from tests.logic.parcels import evaluation, parcels, scores
 
 TOP_HALF = OperatingPoint(top_share=0.5)
