@@ -14,12 +14,14 @@ import dagster as dg
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.row_sql import SqlProblems
 from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import code_digest
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.doctor.production import require_settings
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
+from ml_assets.landing.row_sql import sql_problems
 from ml_assets.models.agreement import contradictions
 from ml_assets.models.plan import ModelPlan, Plans
 from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
@@ -42,7 +44,7 @@ from ml_assets.stages.raw import raw_tables
 from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
-from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest, sql_problems_of
 from ml_assets.warehouse.warehouse import Warehouse
 
 Automation = dg.SensorDefinition | dg.ScheduleDefinition | dg.JobDefinition
@@ -72,16 +74,21 @@ def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
 
 
 def assets_of(
-    declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
+    declared: Declared,
+    manifest: Mapping[str, Any],
+    contracts: Mapping[str, TableContract],
+    sql_problems: SqlProblems = sql_problems,
 ) -> list[dg.AssetsDefinition]:
     """Return the assets of all declarations, with their checks.
+
+    `sql_problems` returns what is wrong with each declared expression over the rows of a source.
 
     Raises:
         ContractError: declarations contradict the tables' contracts, or each other; all contradictions are listed.
     """
     named = {name for project in declared.tables for name in project.models or ()}
     factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
-        *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
+        *(functools.partial(raw_tables, raw, contracts, sql_problems=sql_problems) for raw in declared.raw),
         *(functools.partial(tables, project, manifest, contracts, others=named) for project in declared.tables),
         *(functools.partial(lambda it: model_assets(ModelPlan.of(it, contracts)), model) for model in declared.models),
     ]
@@ -185,7 +192,7 @@ def build_declared(
         # Range backfills and look-backs before the first day are "beta" in Dagster, which a user cannot change.
         warnings.simplefilter("ignore", dg.BetaWarning)
         contracts = read_contracts(manifest, dbt_project)
-        assets = assets_of(declared, manifest, contracts)
+        assets = assets_of(declared, manifest, contracts, sql_problems_of(dbt_project))
         # Dagster refuses a schedule of assets where there are none, as in a project that was just written.
         automation = [*_automation(sensors, Plans(declared, contracts))] if assets else []
         checks = [  # those that no stage evaluates

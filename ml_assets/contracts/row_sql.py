@@ -1,4 +1,4 @@
-"""Check the SQL over rows of a source: known times, and columns that landing computes.
+"""Check the SQL over rows of a source: known times, columns that landing computes, and the day of a row.
 
 Not here: parsing SQL (see `ml_assets.landing.row_sql`, which uses the warehouse's engine).
 """
@@ -17,14 +17,13 @@ from ml_assets.contracts.table import ALWAYS, TableContract
 
 @dataclass(frozen=True)
 class RowSql:
-    """An SQL expression of a contract.
+    """An SQL expression over the rows of a source.
 
     Attributes:
         what: the field that contains it, for messages.
     """
 
     what: str
-    place: YamlPlace
     table: str
     sql: str
     columns: Mapping[str, pl.DataType]
@@ -51,32 +50,38 @@ def check_row_sql(
     tables: Sequence[Table], contracts: Mapping[str, TableContract], sql_problems: SqlProblems, errors: ErrorCollector
 ) -> None:
     """Report the expressions of the sources that are not valid."""
-    expressions = [one for table in tables if table.is_source for one in _expressions(table, contracts[table.name])]
-    for one, problem in zip(expressions, sql_problems(expressions), strict=True):
+    found = [it for table in tables if table.is_source for it in _expressions(table, contracts[table.name])]
+    for (place, one), problem in zip(found, sql_problems([one for _, one in found]), strict=True):
         if problem is not None:
-            errors.add(one.place, f"{one.what} {_clause(one, problem, contracts[one.table])}.")
+            errors.add(place, f"{one.what} {problem_clause(one, problem, contracts[one.table])}.")
 
 
-def _expressions(table: Table, contract: TableContract) -> Iterator[RowSql]:
+def own_columns(contract: TableContract) -> dict[str, pl.DataType]:
+    """Return the columns that a source contains, without those that landing computes."""
+    return {column.name: column.dtype for column in contract.columns if column.expression is None}
+
+
+def _expressions(table: Table, contract: TableContract) -> Iterator[tuple[YamlPlace, RowSql]]:
     names = {name.lower() for name in contract.names}
     if pl.Null() in contract.schema.values() or len(names) < len(contract.names):  # reported separately
         return
-    of_source = {column.name: column.dtype for column in contract.columns if column.expression is None}
+    of_source = own_columns(contract)
     time = pl.Datetime("us")
     if contract.known_time not in (None, ALWAYS):
         what, place = f"known_time of table '{contract.name}'", table.place("meta", "known_time")
-        yield RowSql(what, place, contract.name, str(contract.known_time), contract.schema, time)
+        yield place, RowSql(what, contract.name, str(contract.known_time), contract.schema, time)
     for column in contract.columns:
         what, loc = f"of column '{column.name}' of table '{contract.name}'", ("columns", column.name, "meta")
         if column.known_time is not None:
             place = table.place(*loc, "known_time")
-            yield RowSql(f"known_time {what}", place, contract.name, column.known_time, contract.schema, time)
+            yield place, RowSql(f"known_time {what}", contract.name, column.known_time, contract.schema, time)
         if column.expression is not None:
             place = table.place(*loc, "expression")
-            yield RowSql(f"expression {what}", place, contract.name, column.expression, of_source, column.dtype)
+            yield place, RowSql(f"expression {what}", contract.name, column.expression, of_source, column.dtype)
 
 
-def _clause(one: RowSql, problem: SqlProblem, contract: TableContract) -> str:
+def problem_clause(one: RowSql, problem: SqlProblem, contract: TableContract) -> str:
+    """Return why an expression is not valid, with its text: a clause whose subject is the expression."""
     sql, name = " ".join(one.sql.split()), problem.column
     if name is None:
         return f"{problem.reason}; got: {sql}"

@@ -14,26 +14,32 @@ from ml_assets.secrets import without_secret
 
 
 class DayColumns(Part):
-    """The columns that state the day of a row: either `column`, or `year`, `month` and `day`."""
+    """What states the day of a row: one `column`; or `year`, `month` and `day`; or `sql`."""
 
     column: ColumnName | None = Field(default=None, description="Column with the date or the timestamp.")
     year: ColumnName | None = Field(default=None, description="Column with the year.")
     month: ColumnName | None = Field(default=None, description="Column with the month, 1 to 12.")
     day: ColumnName | None = Field(default=None, description="Column with the day of the month.")
+    sql: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="SQL over the columns of the source that gives the row's day, a `date`, such as "
+        "`cast(strptime(batch, 'B%Y%m%d') as date)`. DuckDB evaluates it. A row without a day is an error.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         parts = (self.year, self.month, self.day)
-        if (self.column is None) == all(part is None for part in parts):
-            raise ValueError("give either 'column', or 'year', 'month' and 'day'")
-        if self.column is None and any(part is None for part in parts):
+        ways = [self.column is not None, any(part is not None for part in parts), self.sql is not None]
+        if ways.count(True) != 1:
+            raise ValueError("give either 'column', or 'year', 'month' and 'day', or 'sql'")
+        if self.column is None and self.sql is None and any(part is None for part in parts):
             raise ValueError("'year', 'month' and 'day' go together")
         return self
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns, by the field that names each."""
-        return {field: column for field, column in self.model_dump().items() if column is not None}
+        """The columns, by the field that names each; none with `sql`."""
+        return {field: column for field, column in self.model_dump(exclude={"sql"}).items() if column is not None}
 
 
 def _day_pattern(text: str) -> str:
@@ -60,7 +66,7 @@ class RawTable(Part):
     )
     partition_by: DayColumns | None = Field(
         default=None,
-        description="Columns that state the day of a row. Without it, a `file` is landed as one table without days. "
+        description="What states the day of a row. Without it, a `file` is landed as one table without days. "
         "Rows of `files` belong to the day in the file's name; a date column `day` must agree with it.",
     )
     null_values: tuple[str, ...] = Field(

@@ -1,10 +1,11 @@
-"""Evaluates SQL expressions of raw tables' contracts (`known_time`, `expression`) over the rows of a frame.
+"""Evaluates SQL expressions (`known_time`, `expression`, the day of a row) over the rows of a frame.
 
 DuckDB, the warehouse's engine, defines what an expression means.
 """
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ import polars as pl
 from ml_assets.contracts.row_sql import RowSql, SqlProblem
 from ml_assets.contracts.sql import identifier
 from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.table import redacted
 from ml_assets.lake.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _SELECT: Final = 'select "__row", '
 _REMEMBERED: Final = 9
 """How many earlier sets of expressions are remembered."""
+_SHOWN: Final = 8
+"""How many values of a row a message shows."""
 
 
 def sql_problems(expressions: Sequence[RowSql]) -> list[SqlProblem | None]:
@@ -113,6 +117,7 @@ def with_columns(
     """Return the frame with an additional column for each expression. The order of rows is unchanged.
 
     No expression may use another's column. If there are `personal` columns, DuckDB's messages about values are hidden.
+    A message about a value names the first row that has such a value, counted from 1.
 
     Raises:
         WarehouseError: DuckDB cannot evaluate an expression, or it does not give one value per row.
@@ -132,9 +137,11 @@ def with_columns(
             is_about_values = isinstance(error, duckdb.DataError | duckdb.InvalidInputException)
             is_hidden = bool(personal) and is_about_values
             reason = f"{type(error).__name__} over the values of a row" if is_hidden else str(error)
+            row = _first_wrong(engine, columns, frame) if is_about_values else None
+            about = "" if row is None else f", in {shown_row(frame, row, ' '.join(expressions.values()), personal)}"
             raise WarehouseError(
-                f"{where}: an expression cannot be evaluated: {reason}. Expected SQL over the table's own columns that "
-                f"is valid for every row; the expressions are {dict(expressions)}."
+                f"{where}: an expression cannot be evaluated: {reason}{about}. Expected SQL over the table's own "
+                f"columns that is valid for every row; the expressions are {dict(expressions)}."
             ) from (None if is_hidden else error)
     if found.height != frame.height:
         raise WarehouseError(
@@ -142,3 +149,31 @@ def with_columns(
             f"without functions such as unnest; the expressions are {dict(expressions)}."
         )
     return pl.concat([frame, found.drop("__row")], how="horizontal")
+
+
+def shown_row(frame: pl.DataFrame, row: int, sql: str, personal: Collection[str] = ()) -> str:
+    """Return the number of a row, counted from 1, and its values in the columns that SQL mentions, for messages."""
+    words = {word.lower() for word in re.findall(r'"[^"]+"|\w+', sql)}
+    named = [name for name in frame.columns if not words.isdisjoint({name.lower(), f'"{name.lower()}"'})]
+    values = frame.select(named or frame.columns).row(row, named=True)
+    shown = ", ".join(f"{name}={redacted(name, value, personal)}" for name, value in [*values.items()][:_SHOWN])
+    return f"row {row + 1} ({shown})"
+
+
+def _first_wrong(engine: "DuckDBPyConnection", columns: str, frame: pl.DataFrame) -> int | None:
+    """Return the first row for which an expression cannot be evaluated; None if each row alone can be."""
+    import duckdb
+
+    def is_wrong(begin: int, end: int) -> bool:
+        engine.register("rows", frame[begin:end].with_row_index("__row").to_arrow())
+        try:
+            engine.sql(_query(columns)).fetchall()
+        except duckdb.Error:
+            return True
+        return False
+
+    low, high = 0, frame.height
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_wrong(low, middle) else (middle, high)
+    return low if high > low and is_wrong(low, high) else None

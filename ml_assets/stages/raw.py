@@ -3,7 +3,7 @@
 Not here: reading a source (see `ml_assets.stages.raw_source`), and renaming and cleaning (dbt's staging).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.row_sql import RowSql, SqlProblems, own_columns, problem_clause
 from ml_assets.contracts.sql_types import sql_type
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import RawDeclaration, RawTable
@@ -19,6 +20,7 @@ from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
+from ml_assets.landing.row_sql import sql_problems
 from ml_assets.landing.time_formats import UNIX_TIMES
 from ml_assets.models.plan import daily, day_range
 from ml_assets.models.pod_tags import pod_tags
@@ -53,12 +55,19 @@ class LandingConfig(dg.Config):
         return (given if given.tzinfo is None else given.astimezone(UTC)).replace(tzinfo=None)
 
 
-def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
+def raw_tables(
+    declaration: RawDeclaration,
+    contracts: Mapping[str, TableContract],
+    *,
+    sql_problems: SqlProblems = sql_problems,
+) -> list[dg.AssetsDefinition]:
     """Return one asset for each declared source, and one for its quarantine if a share is declared.
 
+    `sql_problems` returns what is wrong with each declared expression over the rows of a source.
+
     Raises:
-        ContractError: a source has no contract in dbt's sources, or a column for the day or with a format is missing or
-            has an unsuitable type. All problems are listed.
+        ContractError: a source has no contract in dbt's sources, a column for the day or with a format is missing or
+            has an unsuitable type, or the SQL for the day is not valid. All problems are listed.
     """
     known = [name.removeprefix(f"{GROUP}/") for name in contracts if name.startswith(f"{GROUP}/")]
     wrong = [
@@ -73,6 +82,7 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
         if name in known
         for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"])
     ]
+    wrong += _sql_problems(declaration, {name: contracts[f"{GROUP}/{name}"] for name in known}, sql_problems)
     if wrong:
         raise ContractError("\n".join(wrong))
     return [
@@ -109,6 +119,22 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
                 is_fit, wanted = dtype.is_integer(), "a whole number"
         if not is_fit:
             yield field, f"column '{name}' of table '{contract.name}' is {sql_type(dtype)}; expected {wanted}"
+
+
+def _sql_problems(
+    declaration: RawDeclaration, contracts: Mapping[str, TableContract], sql_problems: SqlProblems
+) -> Iterator[str]:
+    """Yield the problems of the SQL that states the day of a row."""
+    found: Sequence[tuple[str, RowSql]] = [
+        (name, RowSql("it", name, by.sql, own_columns(contracts[name]), pl.Date()))
+        for name, by in ((name, table.partition_by) for name, table in declaration.tables.items())
+        if by is not None and by.sql is not None and name in contracts
+    ]
+    for (name, one), problem in zip(found, sql_problems([one for _, one in found]), strict=True):
+        if problem is not None:
+            place = declaration.place("tables", name, "partition_by", "sql")
+            clause = problem_clause(one, problem, contracts[name])
+            yield f"{place}: it {clause}; see {contracts[name].where}."
 
 
 def _raw_table(declaration: RawDeclaration, source: RawSource) -> dg.AssetsDefinition:
@@ -157,7 +183,7 @@ def _outs(declaration: RawDeclaration, source: RawSource, *, code: str) -> dict[
     }
     parameters = {
         "file": table.file or table.files,
-        "partition_by": None if table.partition_by is None else table.partition_by.model_dump(),
+        "partition_by": _by(table),
         "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
         "expressions": source.expressions,
         "types": {column.name: str(column.dtype) for column in contract.columns},
@@ -179,6 +205,12 @@ def _outs(declaration: RawDeclaration, source: RawSource, *, code: str) -> dict[
     )
     specs = {ROWS: rows} if table.quarantine is None else {ROWS: rows, ASIDE: quarantine_spec(key, contract, **common)}
     return {name: dg.AssetOut.from_spec(spec, io_manager_key=IO_MANAGER) for name, spec in specs.items()}
+
+
+def _by(table: RawTable) -> dict[str, str | None] | None:
+    """Return what states the day of a row. `sql` is left out if unset, so that it changes no older landing."""
+    by = table.partition_by
+    return None if by is None else by.model_dump(exclude={"sql"} if by.sql is None else set())
 
 
 def _refuse(ledger: StepLedger, source: RawSource, landed: Landed) -> None:

@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import DayColumns, RawTable
@@ -24,12 +25,13 @@ from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
-from ml_assets.landing.row_sql import with_columns
+from ml_assets.landing.row_sql import shown_row, with_columns
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
 from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression
 
 GROUP = "raw"
+_DAY_OF_ROW = "__day_of_row"
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,29 @@ class RawSource:
         return with_columns(rows, lacking, where=where, personal=self.contract.personal)
 
     def dated(self, rows: pl.DataFrame, by: DayColumns) -> tuple[pl.DataFrame, pl.Expr]:
-        """Return rows with their day columns, and the day of a row. A timestamp in UTC has the time zone's day."""
+        """Return rows with their day columns, and the day of a row. A timestamp in UTC has the time zone's day.
+
+        Raises:
+            WarehouseError: DuckDB cannot evaluate the declared SQL for a row.
+            DataError: the SQL gives no day for a row.
+        """
+        if by.sql is not None:
+            return self._dated_by_sql(rows, by.sql), pl.col(_DAY_OF_ROW)
         is_moment = by.column is not None and isinstance(self.contract.column(by.column).dtype, pl.Datetime)
-        day = day_expression(**by.model_dump(), timezone=self.days.timezone if is_moment else None)
+        day = day_expression(**by.columns, timezone=self.days.timezone if is_moment else None)
         return self.computed(rows, [*by.columns.values()]), day
+
+    def _dated_by_sql(self, rows: pl.DataFrame, sql: str) -> pl.DataFrame:
+        where, personal = f"'partition_by' of source '{self.name}'", self.contract.personal
+        found = with_columns(rows, {_DAY_OF_ROW: sql}, where=where, personal=personal)
+        lost = found[_DAY_OF_ROW].is_null()
+        if lost.any():
+            raise DataError(
+                f"{where}: {lost.sum()} of {rows.height} rows have no day, because its SQL gives NULL for them: {sql}. "
+                f"The first is {shown_row(rows, int(lost.arg_true()[0]), sql, personal)}. Correct the source, or give "
+                "such rows a day, by coalesce(…)."
+            )
+        return found
 
     def newest_day(self) -> date | None:
         """Return the newest day with rows in its single file; None if there is none or it has no days."""

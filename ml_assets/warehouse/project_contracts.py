@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.row_sql import SqlProblems
 from ml_assets.contracts.table import TableContract
 from ml_assets.landing.row_sql import sql_problems_once
 
@@ -36,10 +37,10 @@ def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, 
         file = project_dir.parent / path
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
+    return contracts_from_dbt(manifest, read=read, sql_problems=sql_problems_of(project_dir), folder=project_dir.name)
+
+
+def sql_problems_of(project_dir: Path) -> SqlProblems:
+    """Return what validates expressions over the rows of sources, and remembers the valid ones in dbt's `target`."""
     checked = project_dir / "target" / "row_sql_checked"
-    return contracts_from_dbt(
-        manifest,
-        read=read,
-        sql_problems=lambda expressions: sql_problems_once(expressions, checked),
-        folder=project_dir.name,
-    )
+    return lambda expressions: sql_problems_once(expressions, checked)

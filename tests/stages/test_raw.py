@@ -179,6 +179,70 @@ def test_days_may_be_computed_at_landing(landings: Opened) -> None:
     assert [date(2024, 1, 2)] == shop.rows(SECOND, "event_day")
 
 
+BATCHES = orders_of(Column("batch", pl.String()), Column("n", pl.Int64()))
+BY_SQL = {"sql": "cast(strptime(nullif(batch, 'none'), 'B%Y%m%d') as date)"}
+
+
+def test_the_day_of_a_row_may_be_sql_over_the_columns_of_the_source(landings: Opened) -> None:
+    shop = landings(BATCHES, partition_by=BY_SQL)
+
+    assert shop.land("batch,n\nB20240102,1\nB20240101,2\nB20240102,3\nB20231231,4\n").success
+    assert {FIRST: [2], SECOND: [1, 3], LAST: []} == {day: shop.rows(day) for day in shop.lake.partitions("raw/orders")}
+    assert ["batch", "n"] == shop.frame(SECOND).columns
+    assert {"before the first declared day 2024-01-01": 1} == shop.manifest(FIRST).parameters["excluded_rows"]
+    assert BY_SQL["sql"] == shop.manifest(FIRST).parameters["partition_by"]["sql"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "batch,n\nB20240102,1\nnone,2\nB20240101,3\n,4\n",
+            (
+                "'partition_by' of source 'orders': 2 of 4 rows have no day, because its SQL gives NULL for them: "
+                f"{BY_SQL['sql']}. The first is row 2 (batch=none). Correct the source, or give such rows a day, by "
+                "coalesce(…)."
+            ),
+        ),
+        ("batch,n\nB20240102,1\nB20240230,2\n", ", in row 2 (batch=B20240230). Expected SQL over the table's own"),
+    ],
+    ids=["no day", "a value that is not valid"],
+)
+def test_rows_for_which_the_sql_gives_no_day_land_nothing_and_the_first_is_named(
+    landings: Opened, text: str, message: str
+) -> None:
+    shop = landings(BATCHES, partition_by=BY_SQL)
+
+    assert message in failure(shop.land(text))[1]
+    assert {} == shop.lake.newest("raw/orders")
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("to_date(n)", "cannot be evaluated: Scalar Function with name to_date does not exist, at character 1"),
+        (
+            "cast(bacth as date)",
+            "names column 'bacth', which is not one of its columns; expected some of batch, n (did you mean 'batch'?)",
+        ),
+        ("strptime(batch, 'B%Y')", "gives timestamp; expected date, by cast(... as date)"),
+        ("max(cast(batch as date))", "aggregates over rows; expected a value for each single row"),
+        ("event_day", "names column 'event_day', which landing computes; replace it by its expression"),
+    ],
+)
+def test_sql_that_can_give_no_day_is_refused_at_load(sql: str, problem: str) -> None:
+    contract = replace(BATCHES, columns=(*BATCHES.columns, Column("event_day", pl.Date(), expression="current_date")))
+    text = BAD_DAYS.partition("    shops:")[0].replace("column: dey", f'sql: "{sql}"').lstrip()
+    declared = read_declaration(text, where="raw/defs.yaml")
+    assert isinstance(declared, RawDeclaration)
+
+    with pytest.raises(ContractError) as error:
+        raw_tables(declared, {"raw/orders": contract})
+
+    line = "raw/defs.yaml:8: tables.orders.partition_by.sql: it"
+    assert f"{line} {problem}; got: {sql}; see _sources.yml." == str(error.value)
+
+
 @pytest.mark.parametrize(("is_nan_missing", "broken"), [(False, [2, 1]), (True, [2])])
 def test_the_values_of_an_expression_must_be_finite_and_nan_is_missing_only_if_declared(
     landings: Opened, *, is_nan_missing: bool, broken: list[int]

@@ -215,9 +215,10 @@ def test_rows_of_a_day_without_a_file_do_not_count_as_removed(inbox_of: Opened) 
     assert [(1, None, None)] == inbox.rows(FIRST, "order", "received_at", "gone_at")
 
 
-def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(inbox_of: Opened) -> None:
+@pytest.mark.parametrize("by", [{"column": "event_day"}, {"sql": "date '2024-01-01' + cast(n as integer)"}])
+def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(inbox_of: Opened, by: dict[str, str]) -> None:
     event_day = Column("event_day", pl.Date(), expression="date '2024-01-01' + cast(n as integer)")
-    inbox = inbox_of(orders_of(N, event_day), partition_by={"column": "event_day"})
+    inbox = inbox_of(orders_of(N, event_day), partition_by=by)
     inbox.write(f"{FIRST}.csv", text="n\n0\n0\n")
     inbox.write(f"{SECOND}.csv", text="n\n1\n2\n")
 
