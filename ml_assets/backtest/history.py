@@ -34,10 +34,9 @@ from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.evaluation.report import scores_of
-from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift import measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.performance import measure_performance
-from ml_assets.logic.monitoring.periods import rows_of_period
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.monitoring.retraining import Serving
 from ml_assets.logic.promotion.gate import ServingCost, Verdict

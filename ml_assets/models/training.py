@@ -17,8 +17,7 @@ from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, days_between, gaps_of
-from ml_assets.logic.monitoring.periods import number_periods
-from ml_assets.logic.monitoring.reference import sketch_reference
+from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.explanation import explain, permuted

@@ -22,10 +22,9 @@ from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
 from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, groups_of
-from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift import measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.periods import number_periods, rows_of_period
-from ml_assets.logic.monitoring.reference import SCORE, Reference, sketch_reference
+from ml_assets.logic.monitoring.reference import SCORE, Reference, number_periods, sketch_reference
 from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
 
 T = TypeVar("T")

@@ -252,3 +252,32 @@ def wasserstein(known: Profiles, seen: Profiles, spreads: Vector) -> Vector:
         area = np.add.reduceat(inside, known.starts) + seen.beyond
         found = np.where(np.isfinite(area) & (spreads > 0), area / spreads, np.nan)
     return np.where(area == 0, 0.0, found)
+
+
+def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> Vector:
+    """Return the PSI of days, less what sampling error alone explains; at least 0.
+
+    On a single day, a column that has one value for all rows (such as a temperature) leaves most bins empty. An empty
+    bin counts as half a row, which is a smaller share the more rows there are. The same values would therefore give a
+    higher PSI on a day with more rows. To avoid that, no share is taken as less than half a row of a usual day. Counts
+    are (..., bins), and not all 0; `usual_rows` is the median number of rows of the reference's own days.
+    """
+    beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
+    return beyond
+
+
+def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
+    """Return (bins + 3,) rows: below the reference's range, in each bin, above the range, and missing.
+
+    If the reference has no values, there are no bins, and no row is below the range.
+    """
+    up_to = np.concatenate((cells.under[:1], cells.up_to[last_of_bin], [cells.values, cells.values + missing]))
+    return up_to - np.concatenate(([0], up_to[:-1]))
+
+
+def side_by_side(counts: Sequence[Counts]) -> Counts:
+    """Return (columns, bins); columns with fewer bins are filled with empty ones."""
+    table = np.zeros((len(counts), max(map(len, counts))), dtype=np.int64)
+    for row, one in zip(table, counts, strict=True):
+        row[: len(one)] = one
+    return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -23,22 +23,16 @@ from ml_assets.logic.monitoring.distances import (
     Counts,
     Profiles,
     Vector,
+    by_bin,
     count_cells,
     kolmogorov_smirnov,
     psi,
+    psi_beyond_sampling,
+    side_by_side,
     wasserstein,
 )
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period, apply_limits, summarise
-from ml_assets.logic.monitoring.periods import rows_of_period
-from ml_assets.logic.monitoring.reference import (
-    CategoricalReference,
-    NumericReference,
-    Reference,
-    by_bin,
-    count_categories,
-    psi_beyond_sampling,
-    side_by_side,
-)
+from ml_assets.logic.monitoring.reference import CategoricalReference, NumericReference, Reference, count_categories
 from ml_assets.logic.training.encoding import check_columns, number_problem
 
 DRIFT_TABLE: Final = TableContract(
@@ -302,3 +296,29 @@ def _normalised(weights: Mapping[str, float], features: Sequence[str]) -> dict[s
     if total == 0:
         return dict.fromkeys(features, 1 / max(len(features), 1))
     return {name: weights.get(name, 0.0) / total for name in features}
+
+
+def rows_of_period(
+    days: Mapping[date, pl.DataFrame], day: date, version: str, *, min_rows: int, most_days: int
+) -> tuple[date, pl.DataFrame]:
+    """Return the rows that a model version predicted for a day, with those of days before until there are enough.
+
+    Days that only another version predicted end the period. Days without predictions do not. `min_rows` are enough;
+    `most_days` includes the last day.
+
+    Returns:
+        The first day with rows, and the rows.
+    """
+    found: list[pl.DataFrame] = []
+    first, rows = day, 0
+    for back in range(most_days):
+        at = day - timedelta(days=back)
+        predicted = days.get(at)
+        if predicted is None or predicted.is_empty():
+            continue
+        own = predicted.filter(pl.col("model_version") == version)
+        if own.is_empty() or (found and rows >= min_rows):
+            break
+        first, rows = at, rows + own.height
+        found.append(own)
+    return first, pl.concat(reversed(found))

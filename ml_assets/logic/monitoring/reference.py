@@ -1,5 +1,7 @@
 """The reference: a sketch of the rows that a model was trained on, with which later days are compared.
 
+If a single day has too few rows, days are pooled to periods, in the reference and later alike.
+
 Not here: measuring a day (see `ml_assets.logic.monitoring.drift`).
 """
 
@@ -22,9 +24,10 @@ from ml_assets.logic.monitoring.distances import (
     Counts,
     Profiles,
     Vector,
+    by_bin,
     count_sorted,
-    psi,
-    sampling_psi,
+    psi_beyond_sampling,
+    side_by_side,
     sorted_values,
 )
 from ml_assets.logic.training.encoding import check_columns, number_problem
@@ -170,35 +173,6 @@ class Reference:
     def usual_rows(self) -> float:
         """Median number of rows of the reference's own days, the same for all columns."""
         return next(iter(self.columns.values())).usual.rows
-
-
-def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> Vector:
-    """Return the PSI of days, less what sampling error alone explains; at least 0.
-
-    On a single day, a column that has one value for all rows (such as a temperature) leaves most bins empty. An empty
-    bin counts as half a row, which is a smaller share the more rows there are. The same values would therefore give a
-    higher PSI on a day with more rows. To avoid that, no share is taken as less than half a row of a usual day. Counts
-    are (..., bins), and not all 0; `usual_rows` is the median number of rows of the reference's own days.
-    """
-    beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
-    return beyond
-
-
-def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
-    """Return (bins + 3,) rows: below the reference's range, in each bin, above the range, and missing.
-
-    If the reference has no values, there are no bins, and no row is below the range.
-    """
-    up_to = np.concatenate((cells.under[:1], cells.up_to[last_of_bin], [cells.values, cells.values + missing]))
-    return up_to - np.concatenate(([0], up_to[:-1]))
-
-
-def side_by_side(counts: Sequence[Counts]) -> Counts:
-    """Return (columns, bins); columns with fewer bins are filled with empty ones."""
-    table = np.zeros((len(counts), max(map(len, counts))), dtype=np.int64)
-    for row, one in zip(table, counts, strict=True):
-        row[: len(one)] = one
-    return table
 
 
 _Parts = Mapping[tuple[object, ...], pl.DataFrame]
@@ -388,3 +362,21 @@ def count_categories(column: pl.Series) -> tuple[pl.Series, Counts]:
     """Return the categories as text (null if missing), and the number of rows of each."""
     counts = column.alias("category").value_counts(name="rows")
     return counts.get_column("category").cast(pl.String), counts.get_column("rows").cast(pl.Int64).to_numpy()
+
+
+def number_periods(days: pl.Series, *, min_rows: int, most_days: int) -> pl.Series:
+    """Return the number of each row's period, from 0.
+
+    A period is the next days that have enough rows together, at most `most_days`. Days that remain at the end belong to
+    the last period.
+    """
+    counts = days.alias("day").value_counts(name="rows").sort("day")
+    numbers, number, rows, length = [], 0, 0, 0
+    for count in counts["rows"]:
+        if length and (rows >= min_rows or length == most_days):
+            number, rows, length = number + 1, 0, 0
+        numbers.append(number)
+        rows, length = rows + count, length + 1
+    if number and rows < min_rows and length < most_days:
+        numbers = [min(it, number - 1) for it in numbers]
+    return days.replace_strict(counts["day"], pl.Series(numbers, dtype=pl.Int64))

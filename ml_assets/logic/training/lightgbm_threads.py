@@ -8,9 +8,14 @@ Every call that may start threads of OpenMP is made within `exactly` or `about`,
 A process may train on several of its threads, and what OpenMP kept for one would make the others slow.
 """
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_SOFT: Final = 1
+"""`omp_pause_soft` in OpenMP's header omp.h."""
 
 
 class Threads:
@@ -48,12 +53,25 @@ class Threads:
         self._calls += 1
 
     def _end(self) -> None:
-        from ml_assets.adapters.lightgbm import end_idle_threads
-
-        end_idle_threads()
+        _end_idle_threads()
         with self._changed:
             self._calls -= 1
             self._changed.notify_all()
+
+
+def _end_idle_threads() -> None:
+    """End the threads that OpenMP keeps for the next call from the current thread.
+
+    As long as all threads together have more of them than there are CPUs, libgomp lets a thread sleep instead of
+    spinning at each of the many points at which threads wait for each other. LightGBM is then several times slower. A
+    macOS build has another OpenMP library, which has no such rule. A libgomp before GCC 9, and a LightGBM without
+    OpenMP, lack the function: nothing is ended then, and results are the same.
+    """
+    from ml_assets.adapters.lightgbm import _LIB
+
+    pause = getattr(_LIB, "omp_pause_resource_all", None)
+    if pause is not None and sys.platform == "linux":
+        pause(_SOFT)
 
 
 THREADS = Threads()

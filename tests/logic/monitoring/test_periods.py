@@ -3,7 +3,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from ml_assets.logic.monitoring.periods import number_periods, rows_of_period
+from ml_assets.logic.monitoring.drift import rows_of_period
+from ml_assets.logic.monitoring.reference import number_periods
 
 FIRST = date(2024, 1, 1)
 
