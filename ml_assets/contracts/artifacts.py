@@ -31,6 +31,54 @@ class Feature(Record):
     description: str = ""
 
 
+class HashSplit(Record):
+    """How rows without an order in time are split: each row, or each group of rows, has a place from 0 to below 1.
+
+    Places below the share of test are test rows, the next are validation rows, all others are train rows. A place
+    depends on the values of `columns` only (see `ml_assets.logic.tables.split`), so it is the same in every run, and
+    further rows do not change it.
+
+    Attributes:
+        by: whether the rows or the groups are split.
+        columns: the key of the rows, or the column of the groups.
+        edges: only for a stratified split: where test and validation end in each class.
+    """
+
+    by: Literal["random", "group"]
+    columns: tuple[str, ...]
+    validation_share: float
+    test_share: float
+    edges: dict[str, tuple[float, float]] = Field(default={}, exclude_if=lambda it: not it)
+
+    def is_same_rule(self, other: HashSplit | None) -> bool:
+        """Return whether both split the same rows alike, up to the rounding of a stratified split."""
+        return other is not None and self.model_copy(update={"edges": {}}) == other.model_copy(update={"edges": {}})
+
+    @property
+    def words(self) -> str:
+        """The rule as text."""
+        shares = f"{self.validation_share:g} validation, {self.test_share:g} test"
+        if self.by == "group":
+            return f"by {', '.join(self.columns)} ({shares})"
+        return f"at random{', stratified by class' if self.edges else ''} ({shares})"
+
+    @property
+    def resampled_by(self) -> str:
+        """The unit of an interval: rows or groups."""
+        return "row" if self.by == "random" else ", ".join(self.columns)
+
+    @property
+    def left_out(self) -> str:
+        """What is left out in turn for an interval, as text."""
+        unit = "fold of rows" if self.by == "random" else f"{self.resampled_by} group"
+        return f"one {unit} at a time (resampled by {self.resampled_by})"
+
+
+def split_words(split: HashSplit | None) -> str:
+    """Return how a training set is split, as text."""
+    return "by time" if split is None else split.words
+
+
 class Window(Record):
     """One part of a training set: its days (both included) and counts of its rows."""
 
@@ -45,6 +93,7 @@ class TrainingSetSummary(Record):
     """The frozen rows of a training: the as-of day, the windows, and which rows were excluded.
 
     Attributes:
+        split: how the rows are split; None for windows of time.
         excluded_rows: rows of the features, by the reason why they were excluded.
         labels_without_features: labels of days of the windows that match no row of the features.
     """
@@ -62,6 +111,7 @@ class TrainingSetSummary(Record):
     windows: tuple[Window, ...]
     excluded_rows: dict[str, int]
     labels_without_features: int = 0
+    split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +122,7 @@ class TrainingSet:
     summary: TrainingSetSummary
 
     def part(self, split: Split) -> pl.DataFrame:
-        """Return the rows of one split, in time order."""
+        """Return the rows of one split: in time order, or in random order if the split is not by time."""
         return self.rows.filter(pl.col("split") == split)
 
 
@@ -134,8 +184,9 @@ class ModelSpec(Record):
     """Everything that is needed to score a row with the LightGBM text.
 
     Attributes:
-        last_tuning_day: the last day of the rows that its parameters or rounds were chosen on, which is after the days
-            it was trained on.
+        last_tuning_day: the last day of the rows that its parameters or rounds were chosen on. If the split is by time,
+            it is after the days that it was trained on.
+        split: how the rows of its training set were split; None for windows of time.
     """
 
     model: str
@@ -154,6 +205,7 @@ class ModelSpec(Record):
     training_rows: int
     lightgbm_version: str
     weights: dict[str, float] = Field(default={})
+    split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property
     def last_seen_day(self) -> date:
@@ -181,7 +233,9 @@ class Model:
 
 
 class Interval(Record):
-    """A figure with its 95 % interval, by leaving out one day or fold of rows at a time, or the reason why it has none.
+    """A figure with its 95 % interval, or the reason why it has none.
+
+    The interval comes from leaving out one day, one group or one fold of rows at a time.
 
     Attributes:
         low: The lower end; None if there is no interval.
@@ -256,7 +310,7 @@ class Comparison(Record):
     A positive `difference` means that the challenger is better, for metrics of both directions.
 
     Attributes:
-        clusters: Number of days (or folds of rows) that were left out in turn.
+        clusters: Number of days, groups or folds of rows that were left out in turn.
         unit: What was left out in turn, in the plural.
         degrees_of_freedom: Degrees of freedom of Student's t, with which a bound of any confidence follows from the
             error.
@@ -288,6 +342,9 @@ class EvaluationSummary(Record):
             there are any, the challenger is not compared with champion and anchor.
         daily_loss: how far its days fell short of the expected metric; later days are compared with it.
         groups: in how many groups the deciding metric was measured; None for a metric over all rows.
+        split: how the training set is split; None for windows of time.
+        champion_seen_rows: test rows that the champion has learned from because its training set was split in another
+            way, so that it is not compared; `champion_cannot_score` has the sentence.
     """
 
     model: str
@@ -314,6 +371,8 @@ class EvaluationSummary(Record):
     daily_loss: DailyLoss | None = None
     groups: GroupCount | None = None
     operating_point: OperatingPoint | None = None
+    split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
+    champion_seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.days import DAY
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ModelColumns:
         features: the input columns, in the order in which the model gets them.
         timezone: the time zone of the days.
         personal: columns whose values no message shows.
+        group: the features' column whose values a split keeps together; None if there is none.
     """
 
     name: str
@@ -32,6 +34,13 @@ class ModelColumns:
     features: tuple[Feature, ...] = ()
     timezone: str = "UTC"
     personal: frozenset[str] = frozenset()
+    group: str | None = None
+
+    @property
+    def identified(self) -> tuple[str, ...]:
+        """The columns that no row of the features may lack: key, day, times and group."""
+        group = () if self.group is None else (self.group,)
+        return tuple(dict.fromkeys([*self.key, DAY, self.event_time, self.prediction_time, *group]))
 
     @property
     def label_key(self) -> list[str]:

@@ -15,11 +15,12 @@ from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.gate import GateSettings
-from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
+from ml_assets.logic.evaluation.report import EvaluationPlan, Learned, Opponent, evaluate
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
+from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.model import predict
 from ml_assets.models.plan import ModelPlan
 
@@ -49,15 +50,12 @@ def measure_challenger(
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
     opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
-    learned = [model.spec.last_seen_day] + ([] if champion is None else [champion.model.spec.last_seen_day])
-    if isinstance(anchor, Versioned) and opponents[1] is not None and opponents[1].scores is not None:
-        learned.append(anchor.model.spec.last_seen_day)
     threads = declared.training.threads
     return evaluate(
         rows,
         training_set.part("train"),
         training_set.summary,
-        Opponent(version, predict(model, rows, threads=threads)),
+        Opponent(version, predict(model, rows, threads=threads), learned=_learned(plan, model.spec, rows)),
         EvaluationPlan(
             metric=declared.metric,
             slices=declared.evaluation.slices,
@@ -67,7 +65,7 @@ def measure_challenger(
             min_slice_rows=declared.gate.min_slice_rows,
             threads=threads,
         ),
-        last_seen_day=max(learned),
+        last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],
         anchor=opponents[1],
         training_set_version=training_set_version,
@@ -86,7 +84,15 @@ def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.Data
     gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
     if gone:
         return Opponent(version, cannot_score=f"it needs {', '.join(gone)}, which the training set does not contain.")
-    return Opponent(version, predict(found, rows, threads=plan.declaration.training.threads))
+    scores = predict(found, rows, threads=plan.declaration.training.threads)
+    return Opponent(version, scores, learned=_learned(plan, found.spec, rows))
+
+
+def _learned(plan: ModelPlan, spec: ModelSpec, rows: pl.DataFrame) -> Learned:
+    """Return which test rows a model has learned from."""
+    columns = plan.columns
+    seen = was_seen(spec, rows, known_time=columns.known_time, timezone=columns.timezone)
+    return Learned(seen.to_numpy(), spec.last_seen_day, spec.split)
 
 
 def serving_costs(model: Model, gate: GateSettings) -> tuple[ServingCost, ...]:

@@ -92,7 +92,11 @@ def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> E
         test,
         changes.pop("train", parcels(3_000, seed=1, task=task)),
         changes.pop("summary", summary(task)),
-        Opponent(changes.pop("model_version", "new"), scores(test, task) if given is None else given),
+        Opponent(
+            changes.pop("model_version", "new"),
+            scores(test, task) if given is None else given,
+            learned=changes.pop("learned", None),
+        ),
         EvaluationPlan(**wanted),
         **{"training_set_version": "frozen", "last_seen_day": BEFORE} | changes,
     )

@@ -1,4 +1,6 @@
-"""Confidence intervals of metrics, and of the difference of two models, by leaving out one day at a time.
+"""Confidence intervals of metrics, and of the difference of two models, by leaving out one cluster of rows at a time.
+
+A cluster is a day, a group or a fold of rows, depending on how the training set is split.
 
 Not here: the metrics (see `ml_assets.logic.evaluation.metrics`), and decisions (see `ml_assets.logic.promotion.gate`).
 """
@@ -58,6 +60,23 @@ class Clusters:
         if len(names) <= MAXIMUM_CLUSTERS:
             return cls(index.astype(np.int64), len(names), "days")
         return cls(index.astype(np.int64) * MAXIMUM_CLUSTERS // len(names), MAXIMUM_CLUSTERS, "blocks of days")
+
+    @classmethod
+    def of_groups(cls, groups: ArrayLike, *, column: str) -> Self:
+        """Return one cluster per group, such as a customer, whose rows are alike. Groups count as independent.
+
+        More than `MAXIMUM_CLUSTERS` groups are pooled at random, which bounds the cost.
+
+        Args:
+            groups: (rows,) the group of each row.
+            column: The column of the groups, for messages.
+        """
+        names, index = np.unique(np.asarray(groups), return_inverse=True)
+        count, unit = len(names), f"{column} groups"
+        if count > MAXIMUM_CLUSTERS:
+            index = (np.random.default_rng(0).permutation(count) % MAXIMUM_CLUSTERS)[index]
+            count, unit = MAXIMUM_CLUSTERS, f"blocks of {unit}"
+        return cls(index.astype(np.int64), count, unit, is_in_order=False)
 
     @classmethod
     def of_rows(cls, rows: int, *, seed: int) -> Self:

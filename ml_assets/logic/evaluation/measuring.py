@@ -1,4 +1,4 @@
-"""The frozen test rows with the scores of several models, measured on all rows, without each day, by day and by slice.
+"""The frozen test rows with the scores of several models: on all rows, without each day, group or fold, and by slice.
 
 Not here: the report (see `ml_assets.logic.evaluation.report`), and which slices fail (see
 `ml_assets.logic.evaluation.slices`).
@@ -44,6 +44,7 @@ class Frozen:
 
     Attributes:
         groups: (rows,) the group of each row, for a metric within groups.
+        units: (rows,) the group of each row, if the training set is split by group.
     """
 
     truth: Vector
@@ -51,16 +52,21 @@ class Frozen:
     summary: TrainingSetSummary
     metric: Metric
     groups: NDArray[np.int64] | None = None
+    units: NDArray[np.int64] | None = None
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
         """Return a subset of the rows."""
-        groups = None if self.groups is None else self.groups[index]
-        return replace(self, truth=self.truth[index], days=self.days[index], groups=groups)
+        groups, units = (None if it is None else it[index] for it in (self.groups, self.units))
+        return replace(self, truth=self.truth[index], days=self.days[index], groups=groups, units=units)
 
     @cached_property
     def clusters(self) -> Clusters:
-        """The clusters that are left out in turn: the days."""
-        return Clusters.of_days(self.days)
+        """The clusters that are left out in turn: days, or what the training set is split by."""
+        if self.summary.split is None:
+            return Clusters.of_days(self.days)
+        if self.units is None:
+            return Clusters.of_rows(len(self.truth), seed=0)
+        return Clusters.of_groups(self.units, column=self.summary.split.resampled_by)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -95,7 +101,7 @@ class Frozen:
     ) -> Comparison:
         """Compare the challenger with another model by the deciding metric.
 
-        `exact` and `left_out` have the figures by model and metric: on all rows, and without each day.
+        `exact` and `left_out` have the figures by model and metric: on all rows, and without each cluster.
         """
         challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
         return compare_models(

@@ -12,8 +12,17 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Baseline, Evaluation, EvaluationSummary, OperatingPoint, TrainingSetSummary
+from ml_assets.contracts.artifacts import (
+    Baseline,
+    Evaluation,
+    EvaluationSummary,
+    HashSplit,
+    OperatingPoint,
+    TrainingSetSummary,
+    split_words,
+)
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
@@ -37,17 +46,36 @@ MINIMUM_UNSEEN_ROWS: Final = 200
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What a model was trained or tuned on.
+
+    Attributes:
+        seen: (rows,) whether it was trained or tuned on each test row.
+        last_day: the last day of the rows that it was trained or tuned on.
+        split: how its training set was split; None for windows of time.
+    """
+
+    seen: NDArray[np.bool_]
+    last_day: date
+    split: HashSplit | None = None
+
+
+@dataclass(frozen=True)
 class Opponent:
     """A model that the challenger is compared with: the champion or the anchor.
 
     Attributes:
         scores: its scores of the test rows, in their order; None if it cannot score them.
         cannot_score: why it cannot, in a sentence.
+        learned: what it has learned from; None if that follows from the last seen day.
+        seen_rows: test rows that it has learned from because of another split, so that it is not compared.
     """
 
     version: str
     scores: pl.DataFrame | None = None
     cannot_score: str | None = None
+    learned: Learned | None = None
+    seen_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,11 +115,12 @@ def evaluate(
 ) -> Evaluation:
     """Measure a challenger on frozen rows, with baselines, champion and anchor on the same rows.
 
-    Intervals come from leaving out one day at a time, the same days for all models. Differences are therefore paired,
-    and rows of one day, which are alike, do not count as independent (see `jackknife`).
+    Intervals come from leaving out one day, group or fold of rows at a time, the same for all models. Differences are
+    therefore paired, and rows of one day or group, which are alike, do not count as independent (see `jackknife`).
 
-    Rows of days that challenger, champion or anchor was trained or tuned on are excluded. If too few rows remain, all
-    rows are measured without comparison, so the gate rejects the challenger.
+    Rows that challenger, champion or anchor was trained or tuned on are excluded. If too few rows remain, all rows are
+    measured without comparison, so the gate rejects the challenger. If too few remain because a champion or an anchor
+    was trained with another split, only that model is not compared.
 
     A metric that is not defined on the rows (a class is absent) is omitted from the report. For the deciding metric
     this is an error.
@@ -107,10 +136,11 @@ def evaluate(
     _check(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
     scores = pl.DataFrame() if scored.scores is None else scored.scores
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
+    champion, anchor = (_compared_or_not(it, scored, frozen) for it in (champion, anchor))
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
-    is_seen = frozen.days <= np.datetime64(last_seen_day)
+    is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor])
     seen, seen_rows, unseen = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
-    if seen and frozen.of(unseen).why_too_few(MINIMUM_UNSEEN_ROWS):
+    if seen and _why_too_few(frozen, unseen):
         seen, seen_rows, opponents = 0, seen, {}
     elif seen:
         rows, frozen, challenger = rows[unseen], frozen.of(unseen), challenger[unseen]
@@ -160,6 +190,8 @@ def evaluate(
         ),
         groups=frozen.count_groups(challenger),
         operating_point=wanted.operating_point,
+        split=summary.split,
+        champion_seen_rows=0 if champion is None else champion.seen_rows,
     )
     return Evaluation(
         summary=report,
@@ -171,6 +203,44 @@ def evaluate(
         if summary.task == "binary"
         else pl.DataFrame(schema=CALIBRATION_SCHEMA),
     )
+
+
+def _compared_or_not(opponent: Opponent | None, challenger: Opponent, frozen: Frozen) -> Opponent | None:
+    """Return an opponent without scores if it was trained with another split on too many of the test rows."""
+    if opponent is None or opponent.learned is None or opponent.scores is None or not opponent.learned.seen.any():
+        return opponent
+    own, split = opponent.learned, frozen.summary.split
+    if own.split is split or (own.split is not None and own.split.is_same_rule(split)):
+        return opponent
+    is_new = ~own.seen if challenger.learned is None else ~(own.seen | challenger.learned.seen)
+    if not _why_too_few(frozen, np.flatnonzero(is_new)):
+        return opponent
+    rows = int(own.seen.sum())
+    return Opponent(
+        opponent.version,
+        cannot_score=f"not comparable: its training set was split {split_words(own.split)}, that of the challenger "
+        f"{split_words(split)}; it was trained or tuned on {rows:,} of the {len(own.seen):,} test rows.",
+        seen_rows=rows,
+    )
+
+
+def _seen(frozen: Frozen, last_seen_day: date, compared: Sequence[Opponent | None]) -> tuple[NDArray[np.bool_], date]:
+    """Return whether any of the compared models has learned from each row, and the last day that they learned from."""
+    learned = [it.learned for it in compared if it is not None and it.learned is not None and it.scores is not None]
+    if not learned:
+        return frozen.days <= np.datetime64(last_seen_day), last_seen_day
+    return np.logical_or.reduce([it.seen for it in learned]), max(it.last_day for it in learned)
+
+
+def _why_too_few(frozen: Frozen, unseen: NDArray[np.int64]) -> str:
+    """Return why the unseen rows are too few to judge a model; empty if there are enough.
+
+    A test part that is not by time may be small, and then a few seen rows leave enough.
+    """
+    if frozen.summary.split is None:
+        return frozen.of(unseen).why_too_few(MINIMUM_UNSEEN_ROWS)
+    least = min(MINIMUM_UNSEEN_ROWS, -(-len(frozen.truth) // 2))
+    return "" if len(unseen) >= least else f"{len(unseen)} rows, fewer than {least}"
 
 
 def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
@@ -214,7 +284,10 @@ def _scores_of_opponents(
 
 def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> Frozen:
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows))
+    units = None
+    if summary.split is not None and summary.split.by == "group":
+        units = rows[summary.split.columns[0]].rank("dense").cast(pl.Int64).to_numpy()
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units)
 
 
 def _check(
@@ -230,13 +303,16 @@ def _check(
         broken.append(f"{rows.height} test rows and {train.height} train rows; expected some of each")
     rates = {column for columns in baseline_rates for column in columns}
     features = {feature.name for feature in summary.features}
+    units = set() if summary.split is None or summary.split.by == "random" else {*summary.split.columns}
     for what, frame, wanted in (
-        ("test rows", rows, {"day", summary.target, *slices, *rates, *features}),
+        ("test rows", rows, {"day", summary.target, *slices, *rates, *features, *units}),
         ("train rows", train, {summary.target, *rates, *features}),
     ):
         missing = sorted(wanted - set(frame.columns))
         if missing:
-            broken.append(f"the {what} lack {', '.join(missing)}, which target, slices, baselines or features need")
+            broken.append(
+                f"the {what} lack {', '.join(missing)}, which target, slices, baselines, features or groups need"
+            )
     broken += [
         f"slice column '{column}' is {rows.schema[column]}; expected categories, whole numbers or Booleans"
         for column in slices

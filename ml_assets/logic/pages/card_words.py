@@ -58,7 +58,9 @@ def days(ends: tuple[date | None, date | None]) -> str:
 
 
 def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSummary | None) -> str:
-    """Return the days of the measured test rows, as text; empty if unknown."""
+    """Return the days of the measured test rows, or how they were split, as text; empty if unknown."""
+    if evaluation is not None and evaluation.split is not None:
+        return f" split {evaluation.split.words}, resampled by {evaluation.split.resampled_by}"
     for window in training_set.windows if training_set else ():
         if window.split == "test":
             until = evaluation.last_seen_day if evaluation is not None and evaluation.excluded_rows else None
@@ -70,8 +72,8 @@ def left_out(evaluation: EvaluationSummary | None) -> str:
     """Return how many test rows are excluded, and why; empty if there are none."""
     if evaluation is None or not evaluation.excluded_rows:
         return ""
-    count = evaluation.excluded_rows
-    return f"; {count:,} rows of earlier days are excluded, because a compared model was trained or tuned on them"
+    count, which = evaluation.excluded_rows, "rows of earlier days" if evaluation.split is None else "other rows"
+    return f"; {count:,} {which} are excluded, because a compared model was trained or tuned on them"
 
 
 def time(moment: datetime) -> str:

@@ -105,6 +105,9 @@ def champion_rules(
     if evaluation.seen_rows:
         return ()  # the rule "unseen" reports why nothing was compared
     anchor = _anchor_rules(evaluation, attempt, margin)
+    if evaluation.champion_seen_rows:
+        sentence = f"A person must decide about champion {version}, which is {evaluation.champion_cannot_score}"
+        return (GateRule("champion", holds=False, sentence=sentence, waits=True), *anchor)
     if evaluation.champion_cannot_score is not None:
         deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
         sentence = f"Champion {version} cannot score these rows, so {deciding}: {evaluation.champion_cannot_score}"
@@ -196,8 +199,9 @@ def _comparison_words(comparison: Comparison) -> str:
 
 
 def _undecided(comparison: Comparison, who: str) -> str:
-    reason = comparison.difference.reason
-    return f"Cannot be compared with {who}: {reason}. Use a longer test_days, or a later as-of day."
+    reason, is_by_time = comparison.difference.reason, comparison.unit.endswith("days")
+    fix = "Use a longer test_days, or a later as-of day" if is_by_time else "Use a larger test_share, or more rows"
+    return f"Cannot be compared with {who}: {reason}. {fix}."
 
 
 def _beyond_allowance(comparison: Comparison) -> str:

@@ -199,10 +199,11 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
 def _enough_rows(evaluation: EvaluationSummary, min_rows: int) -> GateRule:
     enough = evaluation.rows >= min_rows
     compared = "at least" if enough else "fewer than"
+    by = "" if evaluation.split is None else f", resampled by {evaluation.split.resampled_by}"
     return GateRule(
         name="rows",
         holds=enough,
-        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {min_rows:,} required.",
+        sentence=f"Measured on {evaluation.rows:,} rows{by}, {compared} the {min_rows:,} required.",
         figures={"rows": float(evaluation.rows), "min_rows": float(min_rows)},
     )
 
@@ -211,10 +212,12 @@ def _unseen(evaluation: EvaluationSummary) -> GateRule:
     """Return the rule that the rows are new to all compared models."""
     until = evaluation.last_seen_day
     who = "the challenger"
-    if evaluation.champion_version is not None:
+    if evaluation.champion_version is not None and not evaluation.champion_seen_rows:
         who = "the challenger, the champion or the anchor"
     figures = {"excluded rows": float(evaluation.excluded_rows), "rows seen before": float(evaluation.seen_rows)}
-    if evaluation.seen_rows:
+    if evaluation.split is not None:
+        sentence = _unseen_by_hash(evaluation, who)
+    elif evaluation.seen_rows:
         sentence = (
             f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows are from days up to {until}, which were "
             f"used to train or tune {who}, and the other rows are too few. Use a later as-of day, or a longer "
@@ -228,6 +231,21 @@ def _unseen(evaluation: EvaluationSummary) -> GateRule:
     else:
         sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
     return GateRule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures)
+
+
+def _unseen_by_hash(evaluation: EvaluationSummary, who: str) -> str:
+    """Return the sentence of the rule for a split that is not by time."""
+    if evaluation.seen_rows:
+        return (
+            f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows were used to train or tune {who}, and the "
+            "other rows are too few. Train again with the current split, or use more rows."
+        )
+    if evaluation.excluded_rows:
+        return (
+            f"{evaluation.excluded_rows:,} test rows are excluded, because they were used to train or tune {who}; "
+            f"{evaluation.rows:,} rows remain."
+        )
+    return f"None of these rows was used to train or tune {who}."
 
 
 def _answers(cannot: Sequence[str] | None) -> tuple[GateRule, ...]:

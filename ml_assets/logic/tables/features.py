@@ -28,7 +28,7 @@ def select_features(frame: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
     """Return only the declared columns, sorted by day, event time and key.
 
     Returns:
-        Key, day, times, features. Missing features stay missing.
+        Key, day, times, group if there is one, features. Missing features stay missing.
 
     Raises:
         ContractError: Columns are missing or have the wrong type, keys are null or repeated, days or times are null, or
@@ -36,7 +36,7 @@ def select_features(frame: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
     """
     key, times, personal = model.key, (model.event_time, model.prediction_time), model.personal
     schema = frame.schema
-    firm = list(dict.fromkeys([*key, DAY, *times]))
+    firm = model.identified
     columns = list(dict.fromkeys([*firm, *(feature.name for feature in model.features)]))
     problems = [
         f"column '{name}' is missing. Rebuild the feature table, or remove the column from the declaration."

@@ -1,6 +1,7 @@
 """Assemble a training set: features joined to the labels known as of a day, split by time, purged, frozen.
 
-Not here: encoding rows (see `ml_assets.logic.training.encoding`).
+Not here: splits that are not by time (see `ml_assets.logic.tables.split`), and encoding rows (see
+`ml_assets.logic.training.encoding`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Split, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts import HashSplit, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.model_columns import ModelColumns
@@ -20,6 +21,7 @@ from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import repeated_keys
 from ml_assets.logic.tables.labels import EVENT_DAY, newest_known
+from ml_assets.logic.tables.split import Shares, parts, places
 from ml_assets.logic.training.encoding import is_exact, type_problem
 
 SPLIT: Final = "split"
@@ -32,6 +34,8 @@ _EVENT_DAY: Final = "__event_day"
 _IS_LABELLED: Final = "__is_labelled"
 _WHY_NONE: Final = "__why_none"
 _EXCLUDED: Final = "__excluded"
+_PLACE: Final = "__place"
+_SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,21 @@ def assemble_training_set(
     features: pl.LazyFrame | pl.DataFrame,
     labels: pl.LazyFrame | pl.DataFrame,
     model: ModelColumns,
-    windows: TrainingWindows,
+    windows: TrainingWindows | Shares,
 ) -> TrainingSet:
-    """Join features to the labels known by the end of a day, split by time, and count excluded rows.
+    """Join features to the labels known by the end of a day, split by windows or shares, and count excluded rows.
 
-    A row is purged if its label became known at or after the first prediction of a later window, because a model for
-    that prediction could not have been trained on it (López de Prado 2018, Advances in Financial Machine Learning,
-    7.4). Of a corrected label, the newest version known by the as-of day is used, with its own known time. Nothing that
-    is known or predicted after the as-of day changes the result. `features` has one row per prediction; only the needed
-    columns and days are read. `labels` has one row per version of an outcome, with a null target if it never gets a
-    label, and optionally the `reason`.
+    In windows, a row is purged if its label became known at or after the first prediction of a later window, because a
+    model for that prediction could not have been trained on it (López de Prado 2018, Advances in Financial Machine
+    Learning, 7.4). Of a corrected label, the newest version known by the as-of day is used, with its own known time.
+    Nothing that is known or predicted after the as-of day changes the result. `features` has one row per prediction;
+    only the needed columns and days are read. `labels` has one row per version of an outcome, with a null target if it
+    never gets a label, and optionally the `reason`.
 
     Returns:
-        The rows sorted by event time and key: key, day, times, features, target, `split`.
+        The rows: key, day, times, group if there is one, features, target, `split`. They are sorted by event time and
+        key. If they are split by shares, they are sorted by their place, so that folds of rows are drawn at random and
+        rows of a group stay together.
 
     Raises:
         DataError: Columns are missing or have the wrong type, keys are null or repeated, a window is empty, or the
@@ -93,7 +99,7 @@ def assemble_training_set(
     """
     key, target, known_time = model.key, model.target, model.known_time
     names = [feature.name for feature in model.features]
-    columns = list(dict.fromkeys([*key, DAY, model.event_time, model.prediction_time, *names]))
+    columns = list(dict.fromkeys([*model.identified, *names]))
     lazy_features, lazy_labels = features.lazy(), labels.lazy()
     feature_schema, label_schema = lazy_features.collect_schema(), lazy_labels.collect_schema()
     _raise_all(
@@ -105,9 +111,9 @@ def assemble_training_set(
         ],
     )
 
-    inside = pl.col(DAY) <= windows.last
-    if windows.train is not None:
-        inside &= pl.col(DAY) >= windows.train
+    inside, begin = pl.col(DAY) <= windows.last, windows.train if isinstance(windows, TrainingWindows) else None
+    if begin is not None:
+        inside &= pl.col(DAY) >= begin
     # A null known time is allowed only with a null target: such an outcome never gets a label.
     known = (pl.col(known_time) < end_of(windows.last, model.timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
@@ -123,29 +129,30 @@ def assemble_training_set(
             lazy_features.select(pl.len()),
         ]
     )
-    filled = (DAY, model.event_time, model.prediction_time)
     _raise_all(
         model.name,
         [
-            *_key_problems(frame, "features", key, filled=(*key, *filled), personal=model.personal),
+            *_key_problems(frame, "features", key, filled=model.identified, personal=model.personal),
             *_key_problems(outcomes, "labels", model.label_key, filled=key, personal=model.personal),
             *_target_problems(outcomes, model),
         ],
     )
     outcomes = newest_known(outcomes, key, known_time)
-    in_windows = outcomes.filter(pl.col(_EVENT_DAY).is_between(windows.train or frame[DAY].min(), windows.last))
+    in_windows = outcomes.filter(pl.col(_EVENT_DAY).is_between(begin or frame[DAY].min(), windows.last))
     without_features = in_windows.join(frame, on=list(key), how="anti").height
     outcomes = outcomes.drop(_EVENT_DAY)
 
-    joined = (
-        frame.join(outcomes, on=list(key), how="left")
-        .with_columns(_split_of(windows).alias(SPLIT))
-        .pipe(_mark_excluded, model)
-    )
+    joined, split = frame.join(outcomes, on=list(key), how="left"), None
+    order = [model.event_time, *key]
+    if isinstance(windows, TrainingWindows):
+        joined = joined.with_columns(_split_of(windows).alias(SPLIT)).pipe(_mark_excluded, model, purged=True)
+    else:
+        joined, split = _split_by_shares(joined, windows, model)
+        order = [_PLACE, *order]
     rows = (
         joined.filter(pl.col(_EXCLUDED).is_null())
-        .select(list(dict.fromkeys([*key, *filled, known_time, *names, target, SPLIT])))
-        .sort(list(dict.fromkeys([model.event_time, *key])))
+        .sort(list(dict.fromkeys(order)))
+        .select(list(dict.fromkeys([*model.identified, known_time, *names, target, SPLIT])))
     )
     _raise_all(model.name, _window_problems(rows, joined, windows, model))
     return TrainingSet(
@@ -164,6 +171,7 @@ def assemble_training_set(
             windows=_describe_windows(rows, windows, model),
             excluded_rows=_count_excluded(joined, outside=int(total.item()) - frame.height),
             labels_without_features=without_features,
+            split=split,
         ),
     )
 
@@ -306,11 +314,21 @@ def _split_of(windows: TrainingWindows) -> pl.Expr:
     )
 
 
-def _mark_excluded(joined: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
-    split, known, opens = pl.col(SPLIT), pl.col(model.known_time), pl.col(model.prediction_time)
-    test_opens = opens.filter(split == "test").min()
-    later_opens = opens.filter(split != "train").min()
-    is_late = ((split == "train") & (known >= later_opens)) | ((split == "validation") & (known >= test_opens))
+def _split_by_shares(joined: pl.DataFrame, shares: Shares, model: ModelColumns) -> tuple[pl.DataFrame, HashSplit]:
+    """Return the rows with place, part and the reason why a row is excluded, and the rule of the split."""
+    marked = _mark_excluded(joined, model, purged=False).with_columns(places(joined, shares.columns).alias(_PLACE))
+    labelled, is_classification = marked.filter(pl.col(_EXCLUDED).is_null()), model.task != "regression"
+    rule = shares.rule(labelled, labelled[_PLACE], target=model.target, is_classification=is_classification)
+    return marked.with_columns(parts(rule, marked[_PLACE], marked[model.target]).alias(SPLIT)), rule
+
+
+def _mark_excluded(joined: pl.DataFrame, model: ModelColumns, *, purged: bool) -> pl.DataFrame:
+    is_late = pl.lit(value=False)
+    if purged:
+        split, known, opens = pl.col(SPLIT), pl.col(model.known_time), pl.col(model.prediction_time)
+        test_opens = opens.filter(split == "test").min()
+        later_opens = opens.filter(split != "train").min()
+        is_late = ((split == "train") & (known >= later_opens)) | ((split == "validation") & (known >= test_opens))
     return joined.with_columns(
         pl.when(pl.col(_IS_LABELLED).is_null())
         .then(pl.lit(NOT_KNOWN))
@@ -323,36 +341,51 @@ def _mark_excluded(joined: pl.DataFrame, model: ModelColumns) -> pl.DataFrame:
 
 
 def _window_problems(
-    rows: pl.DataFrame, joined: pl.DataFrame, windows: TrainingWindows, model: ModelColumns
+    rows: pl.DataFrame, joined: pl.DataFrame, windows: TrainingWindows | Shares, model: ModelColumns
 ) -> list[str]:
     counts = dict(rows.group_by(SPLIT).len().iter_rows())
     problems = []
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    for split in splits:
+    for split in _SPLITS:
         if counts.get(split):
             continue
-        first, last = windows.days(split)
         left_out = joined.filter(pl.col(SPLIT) == split).group_by(_EXCLUDED).len().sort(_EXCLUDED)
         seen = ", ".join(f"{number} {why}" for why, number in left_out.iter_rows()) or "none at all"
         days = joined.select(first=pl.col(DAY).min(), last=pl.col(DAY).max()).row(0)
         covers = f"the features cover {days[0]} to {days[1]}" if days[0] else "there are no features up to its end"
-        problems.append(
-            f"the {split} window ({first or 'the beginning'} to {last}) has no rows with a label (rows left out: "
-            f"{seen}); {covers}. Choose another as-of day, build the missing days, or change the split windows."
-        )
+        if isinstance(windows, TrainingWindows):
+            first, last = windows.days(split)
+            problems.append(
+                f"the {split} window ({first or 'the beginning'} to {last}) has no rows with a label (rows left out: "
+                f"{seen}); {covers}. Choose another as-of day, build the missing days, or change the split windows."
+            )
+        else:
+            problems.append(
+                f"the {split} part has no rows with a label (rows left out: {seen}); {_units(rows, windows)} with a "
+                f"label up to {windows.last}, and {covers}. Add rows, or change the shares of the split."
+            )
     values = rows.filter(pl.col(SPLIT) == "train").get_column(model.target)
     if values.n_unique() == 1:
         wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[
             model.task
         ]
-        first, last = windows.days("train")
         value = redacted(model.target, values[0], model.personal)
+        where, fix = "train part", "Add rows"
+        if isinstance(windows, TrainingWindows):
+            first, last = windows.days("train")
+            where, fix = f"train window ({first or 'the beginning'} to {last})", "Use a longer train window"
         problems.append(
-            f"target '{model.target}' is constant: it is {value} in all {values.len():,} rows of the train window "
-            f"({first or 'the beginning'} to {last}); expected {wanted}. Use a longer train window, or fix the label "
-            "table."
+            f"target '{model.target}' is constant: it is {value} in all {values.len():,} rows of the {where}; expected "
+            f"{wanted}. {fix}, or fix the label table."
         )
     return problems
+
+
+def _units(rows: pl.DataFrame, shares: Shares) -> str:
+    """Return how many rows or groups there are, as text."""
+    if shares.by == "random":
+        return f"there are {counted(rows.height, 'row')}"
+    groups = rows.select(shares.columns).unique().height
+    return f"column '{', '.join(shares.columns)}' has {counted(groups, 'value')} in the rows"
 
 
 def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
@@ -362,17 +395,18 @@ def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
     return tuple(str(value) for value in ordered)
 
 
-def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows, model: ModelColumns) -> tuple[Window, ...]:
+def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows | Shares, model: ModelColumns) -> tuple[Window, ...]:
     mean = pl.lit(None, pl.Float64) if model.task == "multiclass" else pl.col(model.target).cast(pl.Float64).mean()
     figures = {
         row[SPLIT]: row
-        for row in rows.group_by(SPLIT).agg(rows=pl.len(), first=pl.col(DAY).min(), target_mean=mean).to_dicts()
+        for row in rows.group_by(SPLIT)
+        .agg(rows=pl.len(), first=pl.col(DAY).min(), last=pl.col(DAY).max(), target_mean=mean)
+        .to_dicts()
     }
     described = []
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    for split in splits:
-        first, last = windows.days(split)
+    for split in _SPLITS:
         figure = figures[split]
+        first, last = windows.days(split) if isinstance(windows, TrainingWindows) else (None, figure["last"])
         described.append(
             Window(
                 split=split,

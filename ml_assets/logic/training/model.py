@@ -250,6 +250,7 @@ def fit(
             last_tuning_day=max(window.last_day for window in summary.windows if window.split != "test"),
             training_rows=window.rows,
             lightgbm_version=lightgbm.__version__,
+            split=summary.split,
         ),
         reference=training.rows.clear(),
     )
