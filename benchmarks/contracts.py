@@ -30,8 +30,7 @@ import psutil
 
 from benchmarks.pandera_schema import to_pandera
 from ml_assets.contracts.checking import check_table
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.table import Column, Relationship, TableContract
+from ml_assets.contracts.table import Column, ContractRecord, Relationship, TableContract
 
 HERE = Path(__file__).resolve()
 BY_HAND_BAR = 1.5

@@ -27,8 +27,8 @@ from benchmarks.plain import chosen
 from ml_assets.contracts.artifacts import TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.backtest.detection import (
     FIRST,

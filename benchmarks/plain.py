@@ -14,8 +14,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.boosting_parameters import Conditions
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.model_columns import ModelColumns
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration

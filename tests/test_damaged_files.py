@@ -13,7 +13,8 @@ import pytest
 
 from ml_assets.alerts.outbox import Outbox
 from ml_assets.alerts.resource import Alert
-from ml_assets.contracts.artifacts import Card, Retraining
+from ml_assets.contracts.artifacts import Card
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.doctor.lake import promotion_logs
 from ml_assets.doctor.order import order
 from ml_assets.lake.errors import CorruptArtifactError, LakeError

@@ -17,17 +17,10 @@ from polars.testing import assert_series_equal
 
 from ml_assets.cli.flow.project import prepare, read_declarations
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import (
-    DailyDrift,
-    DailyPerformance,
-    Evaluation,
-    Importances,
-    LeakTestRecord,
-    Model,
-    Tuning,
-)
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Evaluation, Importances, Model, Tuning
 from ml_assets.contracts.artifacts import TrainingSet as StoredTrainingSet
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.promotion_log import PromotionLog

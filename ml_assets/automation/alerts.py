@@ -18,8 +18,7 @@ from ml_assets.alerts.outbox import Delivery
 from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
 from ml_assets.automation.failures import OwnRuns, alerts_of_run
 from ml_assets.automation.ticks import read_cursor
-from ml_assets.contracts.artifacts import Retraining
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.reading import Declared

@@ -22,7 +22,7 @@ from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.watch import pending_rollback
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset

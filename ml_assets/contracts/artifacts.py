@@ -6,15 +6,15 @@ Not here: reading and writing them (see `ml_assets.lake.io_manager`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Literal
+from datetime import date
+from typing import Literal, Self
 
 import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.states import State, state_of_all
+from ml_assets.contracts.table import Column, ContractRecord
+from ml_assets.contracts.words import State, state_of_all
 
 Task = Literal["binary", "regression", "multiclass"]
 Split = Literal["train", "validation", "test"]
@@ -29,6 +29,17 @@ class Feature(Record):
     is_categorical: bool = False
     unit: str | None = None
     description: str = ""
+
+    @classmethod
+    def of(cls, column: Column) -> Self:
+        """Return a column of a table as a feature."""
+        return cls(
+            name=column.name,
+            dtype=str(column.dtype),
+            is_categorical=column.is_categorical,
+            unit=column.unit,
+            description=column.description,
+        )
 
 
 class HashSplit(Record):
@@ -385,53 +396,6 @@ class Evaluation:
     calibration: pl.DataFrame
 
 
-class FoundLeak(Record):
-    """A leak that the leak test proved: the column (None for the whole row), and a time at which it shows."""
-
-    column: str | None
-    day: date
-    prediction_at: datetime
-    sentence: str
-
-
-class KnownTime(Record):
-    """The declared known time of a source table's rows, or of some of its columns.
-
-    Attributes:
-        columns: the columns for which it is declared; empty for the whole row.
-        is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
-            an assumption, which no rebuild can prove wrong.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    sql: str
-    is_observed: bool
-
-    @property
-    def sentence(self) -> str:
-        """The known time as text."""
-        what = f"{', '.join(self.columns)} of {self.table}" if self.columns else f"rows of {self.table}"
-        return f"{what}: {self.sql}"
-
-
-class LeakTestRecord(Record):
-    """The newest leak test of a model's features. While it has a leak, nothing is trained or promoted.
-
-    Attributes:
-        leaks: leaks found, and leaks found earlier on days that were not tested again.
-        history_columns: columns that are computed from other source rows than the prediction's own, for which a rebuild
-            can show whether they contain later data; None if that was not measured.
-    """
-
-    model: str
-    samples: int
-    rows: int
-    leaks: tuple[FoundLeak, ...]
-    history_columns: tuple[str, ...] | None = None
-    known_times: tuple[KnownTime, ...] = ()
-
-
 class DailyLoss(Record):
     """How far the days of a test window fell short of the expected metric, in units of the deciding metric.
 
@@ -445,28 +409,6 @@ class DailyLoss(Record):
     standard_deviation: float
     days: int
     rows_per_day: float
-
-
-Cause = Literal["drift", "performance", "labels", "floor"]
-
-
-class Retraining(Record):
-    """A retraining that was requested, and the facts that caused it.
-
-    Attributes:
-        number: among the retrainings with the same as-of day, from 1.
-        requested_by: the sensor or schedule that requested it.
-    """
-
-    model: str
-    as_of: date
-    number: int
-    cause: Cause
-    sentence: str
-    figures: dict[str, float] = Field(default={})
-    champion: str
-    requested_at: datetime
-    requested_by: str
 
 
 class ExceededLimit(Record):

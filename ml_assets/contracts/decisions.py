@@ -1,4 +1,7 @@
-"""The records of the promotion log. Apart from the artifacts, because a trace reads them without loading polars."""
+"""The records of the logs of promotions and of requested retrainings.
+
+Apart from the artifacts, because a trace reads them without loading polars.
+"""
 
 from __future__ import annotations
 
@@ -58,3 +61,25 @@ class Promotion(Record):
     id: str | None = None
     previous_digest: str | None = None
     replaced_entries: tuple[str, ...] = ()
+
+
+Cause = Literal["drift", "performance", "labels", "floor"]
+
+
+class Retraining(Record):
+    """A retraining that was requested, and the facts that caused it.
+
+    Attributes:
+        number: among the retrainings with the same as-of day, from 1.
+        requested_by: the sensor or schedule that requested it.
+    """
+
+    model: str
+    as_of: date
+    number: int
+    cause: Cause
+    sentence: str
+    figures: dict[str, float] = Field(default={})
+    champion: str
+    requested_at: datetime
+    requested_by: str

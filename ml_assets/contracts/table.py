@@ -1,22 +1,22 @@
-"""The contract of a table: its columns, their types and roles, and the rules for its rows.
+"""The contract of a table: its columns, their types and roles, the rules for its rows, and its record in JSON.
 
-Not here: reading contracts from dbt's YAML (see `ml_assets.contracts.from_dbt`), and checking rows (see
-`ml_assets.contracts.checking`).
+Not here: reading contracts from dbt's YAML (see `ml_assets.contracts.from_dbt`), checking rows (see
+`ml_assets.contracts.checking`), and comparing two contracts (see `ml_assets.contracts.changes`).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import ConfigDict
 
 from ml_assets.contracts.errors import ContractError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    import polars as pl
+from ml_assets.contracts.json_record import Record
 
 Role = Literal["entity", "event_time", "prediction_time", "known_time", "feature", "label", "context"]
 Value = str | int | float | bool
@@ -29,6 +29,14 @@ ALWAYS = "always"
 """The known time of reference data."""
 RECEIVED_AT = "received_at"
 GONE_AT = "gone_at"
+_TYPES = {
+    str(dtype): dtype
+    for dtype in (
+        pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64(), pl.Float32(),
+        pl.Float64(), pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us"),
+    )
+}  # fmt: skip
+"""The types that contracts support, by name."""
 _ROW_KINDS = frozenset({"finite", "not_null", "accepted_values", "range", "relationship"})
 
 
@@ -241,3 +249,93 @@ def _column_rules(column: Column) -> list[Rule]:
         sentence = f"{name} is the {other.column} of a row of {other.table}"
         rules.append(Rule(sentence, "relationship", one, relationship=other))
     return rules
+
+
+class _Part(Record):
+    model_config = ConfigDict(allow_inf_nan=False)  # JSON has neither
+
+
+class ColumnRecord(_Part):
+    """One column of a contract, with the polars name of its type."""
+
+    name: str
+    dtype: str
+    description: str = ""
+    role: Role | None = None
+    is_categorical: bool = False
+    is_pii: bool = False
+    unit: str | None = None
+    is_nullable: bool = True
+    is_unique: bool = False
+    accepted_values: tuple[str | int | float | bool, ...] | None = None
+    minimum: int | float | None = None  # an integer is stored exactly, also beyond 2^53
+    maximum: int | float | None = None
+    relationship: Relationship | None = None
+    known_time: str | None = None
+    expression: str | None = None
+    is_nan_missing: bool = False
+
+    @classmethod
+    def of(cls, column: Column) -> Self:
+        """Return the record of a column.
+
+        Raises:
+            ContractError: contracts do not support its type.
+        """
+        given = {field.name: getattr(column, field.name) for field in fields(column)}
+        if str(column.dtype) not in _TYPES:
+            raise ContractError(
+                f"column '{column.name}' is {column.dtype}, which contracts do not support; expected one of "
+                f"{', '.join(_TYPES)}."
+            )
+        return cls(**{**given, "dtype": str(column.dtype)})
+
+    def column(self) -> Column:
+        """Return the column.
+
+        Raises:
+            ContractError: contracts do not support its type.
+        """
+        if self.dtype not in _TYPES:
+            raise ContractError(
+                f"column '{self.name}' of a stored contract is {self.dtype!r}; expected one of {', '.join(_TYPES)}. "
+                "It was stored by another version of ml-assets."
+            )
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return Column(**{**given, "dtype": _TYPES[self.dtype]})
+
+
+class ContractRecord(_Part):
+    """A table's contract, as it is stored with what was built under it. The round trip is exact."""
+
+    name: str
+    columns: tuple[ColumnRecord, ...]
+    description: str = ""
+    key: tuple[str, ...] = ()
+    unique_together: tuple[tuple[str, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+    known_time: str | None = None
+    is_by_day: bool = False
+    owner: str | None = None
+    where: str = ""
+
+    @classmethod
+    def of(cls, contract: TableContract) -> Self:
+        """Return the record of a contract.
+
+        Raises:
+            ContractError: contracts do not support a column's type.
+        """
+        given = {field.name: getattr(contract, field.name) for field in fields(contract) if field.compare}
+        columns = tuple(ColumnRecord.of(column) for column in contract.columns)
+        return cls(**{**given, "columns": columns, "warnings": sorted(contract.warnings)})
+
+    def contract(self) -> TableContract:
+        """Return the contract.
+
+        Raises:
+            ContractError: contracts do not support a column's type.
+        """
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        columns = tuple(column.column() for column in self.columns)
+        return TableContract(**{**given, "columns": columns, "warnings": frozenset(self.warnings)})

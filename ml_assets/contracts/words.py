@@ -1,9 +1,12 @@
-"""Format counts and names in sentences, and sentences in Markdown."""
+"""Words of sentences: counts with their nouns, quoted names, and the states of judged days."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from typing import Literal, get_args
+
+State = Literal["over the limits", "not judged", "within the limits"]
+"""The state of a judged day."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -16,6 +19,20 @@ def quoted(names: Iterable[object]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def in_markdown(text: str) -> str:
-    """Escape a text so that Markdown shows it unchanged, on one line, whatever values from data it has."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:/@-])", r"\\\1", " ".join(text.split()))
+def state_of_all(states: Iterable[State]) -> State:
+    """Return the state of several days together: over the limits if any is, within them if all are."""
+    found = set(states)
+    if "over the limits" in found:
+        return "over the limits"
+    return "within the limits" if found == {"within the limits"} else "not judged"
+
+
+def describe_states(states: Iterable[State]) -> str:
+    """Return the number of days in each state, as text; for a single day, its state."""
+    found = [*states]
+    if not found:
+        return "no day was judged"
+    if len(found) == 1:
+        return found[0]
+    counts = {state: found.count(state) for state in get_args(State)}
+    return "; ".join(f"{state} on {count} of {len(found)} days" for state, count in counts.items() if count)

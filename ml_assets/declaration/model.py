@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
@@ -134,6 +135,16 @@ class ModelDeclaration(Declaration):
         ):
             if self.overall_metric in SHARES and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
+
+    def feature_columns(self, table: TableContract) -> tuple[Column, ...]:
+        """Return the columns of the feature table that the model uses, in the order of the table's contract."""
+        wanted = self.features
+        return tuple(
+            column
+            for column in table.columns
+            if (column.name in wanted.columns if wanted.columns is not None else column.role == "feature")
+            and column.name not in wanted.exclude
+        )
 
     @property
     def overall_metric(self) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.lake.numbered_log import NumberedLog, check_model_name
 from ml_assets.lake.objects import Objects
 

@@ -6,8 +6,7 @@ from datetime import date
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import near
-from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration.features import FeaturesFrom
+from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
@@ -25,27 +24,6 @@ _OF_PREDICTIONS = predictions.OWN_COLUMNS | {training_set.SPLIT}
 _OF_FEATURES = frozenset(
     {training_set.SPLIT, reference.SCORE, importances.NOISE_NUMERIC, importances.NOISE_CATEGORICAL}
 )
-
-
-def chosen_columns(wanted: FeaturesFrom, table: TableContract) -> tuple[Column, ...]:
-    """Return the columns of a feature table that a model uses, in the order of the contract."""
-    return tuple(
-        column
-        for column in table.columns
-        if (column.name in wanted.columns if wanted.columns is not None else column.role == "feature")
-        and column.name not in wanted.exclude
-    )
-
-
-def feature_of(column: Column) -> Feature:
-    """Return a column as the feature of a model."""
-    return Feature(
-        name=column.name,
-        dtype=str(column.dtype),
-        is_categorical=column.is_categorical,
-        unit=column.unit,
-        description=column.description,
-    )
 
 
 def model_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> list[str]:
@@ -148,7 +126,7 @@ def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> It
 
 def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
-    chosen = chosen_columns(wanted, table)
+    chosen = model.feature_columns(table)
     place = model.place("features", "table" if wanted.columns is None else "columns")
     if not chosen:
         yield (
@@ -156,7 +134,7 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
             f"contract, or list them under features.columns{_see(table)}."
         )
     for column in chosen:
-        if problem := type_problem(feature_of(column), column.dtype):
+        if problem := type_problem(Feature.of(column), column.dtype):
             yield f"{place}: {problem.removesuffix('.')}{_see(table)}."
         if column.role in ("label", "known_time"):
             known = f"has the role {column.role}, which no prediction knows"
@@ -176,7 +154,7 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     there = [*wanted.key, wanted.event_time, wanted.prediction_time, DAY]
-    there += [column.name for column in chosen_columns(wanted, table)]
+    there += [column.name for column in model.feature_columns(table)]
     baselines = [column for group in model.evaluation.baselines for column in group]
     for field, columns in (("slices", model.evaluation.slices), ("baselines", baselines)):
         for name in columns:
@@ -196,7 +174,7 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
     taken.append((("features", "prediction_time"), wanted.prediction_time, _OF_LABELS | _OF_PREDICTIONS))
     taken.append((("features", "event_time"), wanted.event_time, _OF_LABELS | {training_set.SPLIT}))
     others = _OF_FEATURES | {outcomes.target, outcomes.known_time}
-    names = [column.name for column in chosen_columns(wanted, table)]
+    names = [column.name for column in model.feature_columns(table)]
     taken += [(("features", "columns" if wanted.columns else "table"), name, others) for name in names]
     for field, name in (("target", outcomes.target), ("known_time", outcomes.known_time)):
         taken.append((("labels", field), name, _OF_LABELS | {training_set.SPLIT} | ours))

@@ -5,8 +5,8 @@ Not here: the test (see `ml_assets.stages.leak_test.leaktest`).
 
 from collections.abc import Mapping, Sequence
 
-from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake

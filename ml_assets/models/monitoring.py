@@ -15,9 +15,8 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
-    Retraining,
 )
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog

@@ -12,7 +12,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError, near
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
@@ -21,7 +21,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.knowledge import known_times
-from ml_assets.models.agreement import chosen_columns, feature_of, model_problems
+from ml_assets.models.agreement import model_problems
 
 TABLES = "tables"
 
@@ -82,7 +82,7 @@ class ModelPlan:
     @functools.cached_property
     def features(self) -> tuple[Feature, ...]:
         """The input columns of the model, in the order of its table's contract."""
-        return tuple(map(feature_of, chosen_columns(self.declaration.features, self.features_table)))
+        return tuple(map(Feature.of, self.declaration.feature_columns(self.features_table)))
 
     @functools.cached_property
     def columns(self) -> ModelColumns:

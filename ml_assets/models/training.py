@@ -12,14 +12,14 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.schema import request_schema
+from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, days_between, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.distributed import boost_on
+from ml_assets.logic.training.encoding import request_schema
 from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit, predict

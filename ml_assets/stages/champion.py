@@ -6,6 +6,7 @@ because an evaluation must be reproducible and milliseconds are not.
 Several flows may judge at once. Only one can add the next entry; the others read the log again and decide again.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.words import in_markdown
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
@@ -198,6 +198,11 @@ def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequen
     if entry.action == "request_approval":
         metadata["to approve"] = f"ml-assets promote {plan.name} {entry.challenger[:12]} --why REASON"
     return metadata
+
+
+def in_markdown(text: str) -> str:
+    """Escape a text so that Markdown shows it unchanged, on one line, whatever values from data it has."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:/@-])", r"\\\1", " ".join(text.split()))
 
 
 def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | None:

@@ -12,8 +12,7 @@ import dagster as dg
 
 from ml_assets.alerts.resource import KINDS, Alert, Alerts
 from ml_assets.automation.alerts import alerts_sensor
-from ml_assets.contracts.artifacts import Retraining
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog

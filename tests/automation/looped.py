@@ -29,9 +29,8 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummaries,
     PerformanceSummary,
     PreviousChampionPerformance,
-    Retraining,
 )
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource

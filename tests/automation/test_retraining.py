@@ -14,7 +14,7 @@ import pytest
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, drift_sensor, request_retrainings
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError

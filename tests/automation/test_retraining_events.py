@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.models.monitoring import read_monitoring
 from tests.automation.looped import FIRST, World, declared, world
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.adapters.dagster import SerializableErrorInfo
-from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
+from ml_assets.contracts.leaks import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import Cost

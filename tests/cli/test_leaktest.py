@@ -11,7 +11,7 @@ import pytest
 
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import LeakTestRecord
+from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.orchestration.flow import Span

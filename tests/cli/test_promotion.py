@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import ContractRecord, TableContract
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.table import ContractRecord
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import seal, unseal

@@ -11,7 +11,7 @@ import pytest
 
 from ml_assets.contracts import frames
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 
 DAY = date(2024, 1, 2)
 AT = datetime(2024, 1, 2, 9)  # noqa: DTZ001 - times are UTC without a zone

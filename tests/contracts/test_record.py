@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.record import ColumnRecord, ContractRecord
-from ml_assets.contracts.table import Column, Relationship, TableContract
+from ml_assets.contracts.table import Column, ColumnRecord, ContractRecord, Relationship, TableContract
 from tests.contracts.strategies import contracts
 
 ORDERS = TableContract(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ml_assets.cli.init import project_files, write_new
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.contracts.artifacts import Retraining
+from ml_assets.contracts.decisions import Retraining
 from ml_assets.lake.errors import CorruptArtifactError, LakeError
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.sealing import seal

@@ -11,8 +11,9 @@ from polars.testing import assert_frame_equal
 from pydantic import JsonValue
 
 from ml_assets.assembly import STAGES
-from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
+from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.leaks import FoundLeak, LeakTestRecord
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.kubernetes.policy import POD, PodPolicy

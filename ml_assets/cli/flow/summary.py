@@ -16,8 +16,7 @@ from ml_assets.contracts.artifacts import (
     Model,
     TrainingSet,
 )  # fmt: skip
-from ml_assets.contracts.states import describe_states
-from ml_assets.contracts.words import counted
+from ml_assets.contracts.words import counted, describe_states
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.days import days_between, days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
-from ml_assets.contracts.artifacts import Cause, DriftSummary, PerformanceSummary, Retraining
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.artifacts import DriftSummary, PerformanceSummary
+from ml_assets.contracts.decisions import Cause, Promotion, Retraining
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.monitoring.retraining import (
     LOOKED_BACK,

@@ -23,7 +23,7 @@ from ml_assets.contracts.artifacts import (
     Task,
 )
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.features import repeated_keys

@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.training.encoding import check_columns
 
 FEATURES: Final = "features"

@@ -14,7 +14,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Drift, DriftSummary, Interval, PerformanceSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.states import describe_states
+from ml_assets.contracts.words import describe_states
 from ml_assets.logic.plots.drawing import (
     BLUE,
     FAINT,

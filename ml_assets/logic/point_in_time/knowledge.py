@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import KnownTime
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.leaks import KnownTime
 from ml_assets.contracts.table import ALWAYS, RECEIVED_AT, TableContract
 from ml_assets.logic.tables.features import is_naive
 

@@ -12,7 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import KnownTime, Task
+from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.leaks import KnownTime
 from ml_assets.contracts.words import counted
 
 BINS: Final = 50

@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem

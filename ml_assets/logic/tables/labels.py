@@ -13,7 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.features import is_naive, repeated_keys
 
 EVENT_DAY: Final = "event_day"

@@ -16,7 +16,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import HashSplit, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import repeated_keys

@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.leaks import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger

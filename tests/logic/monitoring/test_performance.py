@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Performance
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.evaluation.metrics import METRICS, Metric, expected_metric, metrics_of
 from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, measure_performance
 

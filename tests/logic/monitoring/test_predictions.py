@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.model_columns import ModelColumns
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, prediction_id, score_rows
 from tests.records import record
 

@@ -19,7 +19,6 @@ from ml_assets.contracts.artifacts import (
     Importances,
     ImportancesSummary,
     Interval,
-    KnownTime,
     ModelSpec,
     OperatingPoint,
     PerformanceSummary,
@@ -30,6 +29,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.leaks import KnownTime
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.pages.card import SECTIONS, render_card
 from ml_assets.logic.pages.card_input import CardInput, CardTable, Making, ScoreLine

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.contracts.record import ContractRecord
-from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.promotion.log import (
     anchor,
     attempt_number,

@@ -5,7 +5,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.features import select_features
 
 FEATURES = [Feature(name="wind", dtype="Float64"), Feature(name="carrier", dtype="String", is_categorical=True)]

@@ -12,7 +12,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature, HashSplit, ModelSpec, Task, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.split import STRATIFIED_ROWS, Shares, parts, places, was_seen
 from ml_assets.logic.tables.training_set import PURGED, assemble_training_set
 from tests.records import record

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.model_columns import ModelColumns
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
 
 DAY_ONE = date(2013, 1, 1)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from benchmarks.pandera_schema import to_pandera
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.schema import request_schema
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.logic.training.encoding import request_schema
 from tests.contracts.strategies import OTHERS, any_frame, contracts
 
 ORDERS = TableContract(
