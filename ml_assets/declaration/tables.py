@@ -9,6 +9,7 @@ from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.text_values import TextFormat
 from ml_assets.landing.time_formats import ColumnFormat
 from ml_assets.secrets import without_secret
 
@@ -77,10 +78,17 @@ class RawTable(Part):
     csv: CsvDialect = Field(
         default=CsvDialect(), description="Format of CSV files. Without it: RFC 4180, UTF-8, dates as in ISO 8601."
     )
+    format: TextFormat | None = Field(
+        default=None,
+        description="Format of a text file: `csv`, or `json` (one object per line, or one array of objects). Without "
+        "it, a file whose name ends in `.json`, `.jsonl` or `.ndjson` is JSON, also if it is packed (`.jsonl.gz`), and "
+        "any other is CSV. Parquet is recognized by its content.",
+    )
     formats: dict[str, ColumnFormat] = Field(
         default={},
         description="Format of a date or timestamp column, by column: a format such as `%m/%d/%Y`; or `unix_seconds`, "
-        "`unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for whole numbers, in Parquet files too.",
+        "`unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for whole numbers, in every "
+        "kind of file.",
     )
     description: str = Field(default="", description="What the table holds. Shown in the UI.")
     quarantine: Share | None = Field(

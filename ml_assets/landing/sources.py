@@ -1,4 +1,4 @@
-"""Reads source files as frames: CSV or Parquet, plain, gzipped or zipped, from a path, a URL or a package's data.
+"""Reads source files as frames: CSV, JSON or Parquet, plain, gzipped or zipped, from a path, a URL or package data.
 
 A file is read exactly according to its contract and declared dialect, or refused with the reason. The meaning of
 columns is not known here, only their names and types.
@@ -11,9 +11,10 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -22,9 +23,10 @@ from ml_assets.lake.errors import SourceError
 from ml_assets.landing import parquet_files
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
-from ml_assets.landing.csv_records import CsvError, Records
+from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.source_bytes import BoundError, gunzipped, read_source, unzipped
-from ml_assets.landing.text_values import declared_format, hint, values
+from ml_assets.landing.text_values import TextFormat, declared_format, hint, values
 from ml_assets.secrets import redact
 
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
@@ -34,6 +36,7 @@ _OTHERS: Final = {
     b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page", b"<!doctype": "a web page",
     b"<html": "a web page", b"<?xml": "XML",
 }  # fmt: skip
+_JSON: Final = (".json", ".jsonl", ".ndjson")
 _MOST_LETTERS: Final = 60
 _CHECK: Final = "Check 'file' in its declaration, and that this machine reaches the place."
 
@@ -47,6 +50,7 @@ class Source:
         null_values: texts that mark missing values. Named NaN and infinities are missing in Parquet too.
         formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
+        format: the format of a text; by its name if unset, where everything that is not JSON is CSV.
     """
 
     file: str
@@ -56,6 +60,7 @@ class Source:
     csv: CsvDialect = dataclasses.field(default_factory=CsvDialect)
     formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
     personal: Collection[str] = ()
+    format: TextFormat | None = None
 
     def content(self) -> bytes:
         """Return the file's bytes, unpacked.
@@ -91,7 +96,19 @@ class Source:
         """
         content = self._unpacked(data)
         is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
-        return self._parquet(content) if is_parquet else self._csv(content)
+        if is_parquet:
+            return self._parquet(content)
+        if _is_named_json(self.file) if self.format is None else self.format == "json":
+            return self._json(content)
+        try:
+            return self._csv(content)
+        except SourceError as error:
+            if self.format is None and content.lstrip().startswith((b"{", b"[")):
+                raise self._error(
+                    f"is not CSV. It seems to be JSON, but its name does not end in {', '.join(_JSON)}: declare "
+                    "'format: json' of the raw table."
+                ) from error
+            raise
 
     def _packaged(self) -> bytes:
         try:
@@ -114,11 +131,11 @@ class Source:
             ) from error
         if content is not data and content.startswith((_GZIP, *_ZIP)):
             raise self._error(
-                "is an archive in an archive; expected a CSV or Parquet file in it. Pack the file only once."
+                "is an archive in an archive; expected a CSV, JSON or Parquet file in it. Pack the file only once."
             )
         other = next((name for mark, name in _OTHERS.items() if _begins_with(content, mark)), None)
         if other is not None:
-            raise self._error(f"is {other}; expected CSV or Parquet, plain, gzipped or zipped. Convert it.")
+            raise self._error(f"is {other}; expected CSV, JSON or Parquet, plain, gzipped or zipped. Convert it.")
         return content
 
     def _content_of(self, data: bytes) -> bytes:
@@ -161,30 +178,54 @@ class Source:
         except CsvError as error:
             raise self._error(str(error)) from error
         self._check_names(text.columns)
+        return self._typed(text, self.csv, lambda row: f"on line {records.line(row + 1)}")
+
+    def _json(self, data: bytes) -> pl.DataFrame:
+        try:
+            found = read_records(data, self.schema)
+        except JsonError as error:
+            raise self._error(str(error)) from error
+        required = [name for name in self.schema if name not in self.optional]
+        missing = [name for name in required if name not in found.names] if found.places else []
+        if missing or found.strange:
+            strange = ", ".join(f"'{name}' ({place})" for name, place in found.strange.items()) or "none"
+            raise self._error(
+                f"has other keys than its contract: missing in every record {missing}, unknown {strange}. Correct the "
+                "file, or the source's YAML in the dbt project."
+            )
+        names = [name for name in self.schema if name in found.names or (name in required and not found.places)]
+        text = found.text.select(pl.when(~pl.col(it).is_in([*self.null_values])).then(pl.col(it)) for it in names)
+        return self._typed(text, None, lambda row: _at(found.places[row]))
+
+    def _typed(self, text: pl.DataFrame, dialect: CsvDialect | None, place: Callable[[int], str]) -> pl.DataFrame:
+        """Return columns of text as the contract's types. `place` returns where a row is; `dialect` is that of CSV."""
         columns, problems = [], []
         for name in text.columns:
             raw, dtype = text[name], self.schema[name]
-            column = values(raw, dtype, self.csv, self.formats.get(name))
+            column = values(raw, dtype, dialect or CsvDialect(), self.formats.get(name))
             lost = raw.is_not_null() & column.is_null()
             if dtype != pl.String and lost.any():  # spaces around a missing value
                 lost &= ~raw.str.strip_chars(" ").is_in([*self.null_values])
             if lost.any():
-                problems.append(self._wrong_values(raw, lost, records))
+                problems.append(self._wrong_values(raw, lost, dialect, place))
             columns.append(column.alias(name))
         if problems:
             raise self._error(f"has values of other types: {'; '.join(problems)}. Correct the file or the declaration.")
         return pl.DataFrame(columns)
 
-    def _wrong_values(self, raw: pl.Series, lost: pl.Series, records: Records) -> str:
+    def _wrong_values(
+        self, raw: pl.Series, lost: pl.Series, dialect: CsvDialect | None, place: Callable[[int], str]
+    ) -> str:
         """Return how many texts of a column are not values of its type, where the first is, and how to fix it."""
         name, first = raw.name, int(lost.arg_true()[0])
         dtype = self.schema[name]
         shown = "" if name in self.personal else f" ({raw[first][:_MOST_LETTERS]!r})"
         is_one = lost.sum() == 1
-        about = hint(raw[first], dtype, name, declared_format(dtype, self.csv, self.formats.get(name)))
+        form = declared_format(dtype, dialect or CsvDialect(), self.formats.get(name))
+        about = hint(raw[first], dtype, name, form, is_csv=dialect is not None)
         return (
             f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
-            f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{about}"
+            f"{'' if is_one else 'the first '}{place(first)}{shown}{about}"
         )
 
     def _check_names(self, got: Sequence[str]) -> None:
@@ -215,6 +256,17 @@ class Source:
 def _begins_with(content: bytes, mark: bytes) -> bool:
     """Return whether a file has a format. A CSV header may begin with a mark's letters, but text has no NUL."""
     return content.startswith(mark) and (not mark.isalnum() or b"\0" in content[:1024] or content[4:].endswith(mark))
+
+
+def _at(place: str) -> str:
+    return f"{'on' if place.startswith('line') else 'in'} {place}"
+
+
+def _is_named_json(file: str) -> bool:
+    """Return whether the name of a file, packed or not, is that of JSON."""
+    path = PurePosixPath(urlsplit(file).path if "://" in file else file)
+    name = path.with_suffix("").name if path.suffix.lower() in {".gz", ".zip"} else path.name
+    return name.lower().endswith(_JSON)
 
 
 def _is_beside(name: str) -> bool:

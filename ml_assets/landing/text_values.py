@@ -1,11 +1,11 @@
-"""Converts texts of a CSV file to values of a contract's types: exactly, or to null.
+"""Converts texts of a file to values of a contract's types: exactly, or to null.
 
-Not here: which texts are missing values (see `ml_assets.landing.csv_files`).
+Not here: which texts are missing values (see `ml_assets.landing.sources`).
 """
 
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -21,6 +21,8 @@ from ml_assets.landing.time_formats import (
     unix_moments,
 )
 
+TextFormat = Literal["csv", "json"]
+"""The formats of text files."""
 _BOOLEANS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "-", ".", "?"})
 
@@ -100,24 +102,27 @@ def _unix(text: pl.Series, unit: str) -> pl.Series:
     return unix_moments(digits.cast(pl.Int64, strict=False), "unix_microseconds")
 
 
-def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None) -> str:
+def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None, *, is_csv: bool = True) -> str:
     """Return which field of the declaration would help with a text that is not a value of its type."""
     bare = text.strip()
     if bare.lower() in _MISSING or re.fullmatch(r"[+-]?inf(inity)?", bare.lower()):
         return "; if it marks a missing value, add it to 'null_values'"
     if dtype == pl.Boolean:
         return "; expected true, t, 1, false, f or 0"
-    return f"; {_about_time(bare, dtype, name, given) if dtype.is_temporal() else _about_number(bare, dtype)}"
+    if dtype.is_temporal():
+        return f"; {_about_time(bare, dtype, name, given, is_csv=is_csv)}"
+    return f"; {_about_number(bare, dtype, is_csv=is_csv)}"
 
 
-def _about_time(text: str, dtype: pl.DataType, name: str, given: str | None) -> str:
+def _about_time(text: str, dtype: pl.DataType, name: str, given: str | None, *, is_csv: bool) -> str:
     field = "date_format" if dtype == pl.Date else "timestamp_format"
+    declaration = f"csv: {{{field}: …}}" if is_csv else f"formats: {{{name}: …}}"
     if given in UNIX_TIMES:
         expected = f"expected a time of the years 1 to 9999 in the declared {given}, with at most microseconds"
     elif given is not None:
         expected = f"expected an existing one in the declared format '{given}'"
     else:
-        expected = f"expected an existing one in ISO 8601; otherwise declare 'csv: {{{field}: …}}'"
+        expected = f"expected an existing one in ISO 8601; otherwise declare '{declaration}'"
     unit = _unix_unit(text) if dtype == pl.Datetime else None
     is_new = unit is not None and unit != given
     return f"{expected}; if it is Unix time, declare 'formats: {{{name}: {unit}}}'" if is_new else expected
@@ -132,11 +137,11 @@ def _unix_unit(text: str) -> str | None:
     return unit if unit is not None and _unix(pl.Series([text]), unit).item() is not None else None
 
 
-def _about_number(text: str, dtype: pl.DataType) -> str:
+def _about_number(text: str, dtype: pl.DataType, *, is_csv: bool) -> str:
     if re.fullmatch(_ANY_NUMBER if dtype.is_float() else r"[+-]?[0-9]+(\.0*)?", text):
         return f"it does not fit {sql_type(dtype)} exactly, declare another data_type for the column"
     if dtype.is_integer() and re.fullmatch(_ANY_NUMBER, text):
         return "it is not a whole number, declare data_type double for the column"
-    if re.fullmatch(r"[+-]?[0-9.,' _\u00a0\u202f\u2019]+", text):
+    if is_csv and re.fullmatch(r"[+-]?[0-9.,' _\u00a0\u202f\u2019]+", text):
         return "declare 'csv: {decimal: …, thousands: …}'"
     return "expected a number"

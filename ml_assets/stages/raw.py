@@ -184,7 +184,9 @@ def _outs(declaration: RawDeclaration, source: RawSource, *, code: str) -> dict[
     parameters = {
         "file": table.file or table.files,
         "partition_by": _by(table),
-        "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
+        "reading": table.model_dump(
+            mode="json", include={"null_values", "csv", "format", "formats"}, exclude_defaults=True
+        ),
         "expressions": source.expressions,
         "types": {column.name: str(column.dtype) for column in contract.columns},
         "contract": contract.rules_digest,

@@ -104,9 +104,11 @@ class RawSource:
     def file(self, where: str) -> Source:
         """Return one of its files, without the columns that landing adds."""
         table, optional = self.table, (RECEIVED_AT, GONE_AT, *self.expressions)
+        contract = self.contract
         return Source(
-            where, self.contract.schema, table.null_values, optional, table.csv, table.formats, self.contract.personal
-        )
+            where, contract.schema, table.null_values, optional, table.csv, table.formats, contract.personal,
+            table.format,
+        )  # fmt: skip
 
     def computed(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Return rows with those of some columns that landing computes and the source does not contain."""

@@ -179,6 +179,16 @@ def test_days_may_be_computed_at_landing(landings: Opened) -> None:
     assert [date(2024, 1, 2)] == shop.rows(SECOND, "event_day")
 
 
+def test_json_is_landed_like_the_same_rows_in_csv_and_its_format_is_a_parameter(landings: Opened) -> None:
+    shop = landings(format="json")
+
+    assert shop.land(
+        '{"day": "2024-01-02", "n": 1}\n{"day": "2024-01-01", "n": 2}\n{"n": 3, "day": "2024-01-02"}'
+    ).success
+    assert {FIRST: [2], SECOND: [1, 3], LAST: []} == {day: shop.rows(day) for day in shop.lake.partitions("raw/orders")}
+    assert {"format": "json"} == shop.manifest(FIRST).parameters["reading"]
+
+
 BATCHES = orders_of(Column("batch", pl.String()), Column("n", pl.Int64()))
 BY_SQL = {"sql": "cast(strptime(nullif(batch, 'none'), 'B%Y%m%d') as date)"}
 
