@@ -63,6 +63,9 @@ def write(folder: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
+REGRESSION = MODEL.replace("task: binary", "task: regression")
+
+
 def with_lines(*lines: str) -> str:
     return MODEL + "".join(f"  {line}\n" for line in lines)
 
@@ -316,6 +319,22 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:16: training: 'device_fallback' goes with device 'gpu' or 'cuda'; leave it out"]),
         (MODEL.replace("task: binary", "task: regression") + "  gate: {max_calibration_error: 0.05}\n",
          ["shop/defs.yaml:16: gate.max_calibration_error: a regression model has no calibration error", "got 0.05"]),
+        (with_lines("objective: {loss: mae}"),
+         ["shop/defs.yaml:16: objective: a binary model has no objective to choose; leave it out"]),
+        (REGRESSION + "  objective: {loss: pinball}\n", ["shop/defs.yaml:16: objective.loss: ", "got 'pinball'"]),
+        (REGRESSION + "  objective: {loss: quantile}\n",
+         ["shop/defs.yaml:16: objective: loss 'quantile' needs 'alpha'; declare it"]),
+        (REGRESSION + "  objective: {loss: mae, alpha: 0.5, delta: 1}\n",
+         ["objective: 'alpha' belongs to loss 'quantile', not to 'mae'; leave it out; 'delta' belongs to "]),
+        (REGRESSION + "  objective: {loss: poisson, transform: log1p}\n",
+         ["objective: loss 'poisson' has a logarithm of its own; leave 'transform' out"]),
+        (REGRESSION + "  objective: {loss: tweedie, variance_power: 2}\n", ["objective.variance_power: ", "got 2"]),
+        (REGRESSION + "  objective: {loss: mae}\n  tuning: {fixed: {linear_tree: true}}\n",
+         ["shop/defs.yaml:17: tuning.fixed.linear_tree: LightGBM cannot combine linear_tree with the objective mae"]),
+        (REGRESSION + "  objective: {loss: mae}\n  evaluation: {metric: pinball_loss}\n",
+         ["shop/defs.yaml:17: evaluation.metric: expected a metric of a regression model, one of 'rmse', 'mae', 'r2'"]),
+        (REGRESSION + "  tuning: {fixed: {alpha: 0.9}}\n",
+         ["tuning.fixed.alpha: 'alpha' follows from the declaration's task, objective, metric and budget"]),
         (with_lines("gate: {rule: superior}"), ["shop/defs.yaml:16: gate.rule: ", "did you mean 'superiority'?"]),
         (with_lines("gate: {approval: human}"), ["shop/defs.yaml:16: gate.approval: ", "'gate' or 'person'"]),
         (with_lines("gate: {margin: .inf}"), ["shop/defs.yaml:16: gate.margin: ", "finite", "got inf"]),
@@ -517,3 +536,29 @@ def test_a_lightgbm_parameter_that_cannot_be_set_is_refused_with_its_line() -> N
     assert machines.startswith(f"defs.yaml:{line}: tuning.fixed.machines: 'machines' {reason}")
     assert leaves.startswith(f"defs.yaml:{line + 1}: tuning.fixed.num_leafs: 'num_leafs' {reason}")
     assert "(did you mean 'num_leaves'?)" in leaves
+
+
+@pytest.mark.parametrize(
+    ("lines", "deciding", "tuning", "measured"),
+    [
+        ("", "rmse", "rmse", ("rmse", "mae", "r2")),
+        ("  objective: {loss: mae}\n", "mae", "mae", ("mae", "rmse", "r2")),
+        ("  objective: {loss: huber, delta: 2}\n", "mae", "mae", ("mae", "rmse", "r2")),
+        ("  objective: {transform: log1p}\n", "rmse", "rmse", ("rmse", "mae", "r2")),
+        ("  objective: {loss: poisson}\n", "poisson_deviance", "poisson_deviance",
+         ("poisson_deviance", "rmse", "mae", "r2")),
+        ("  objective: {loss: tweedie, variance_power: 1.3}\n", "tweedie_deviance at 1.3", "tweedie_deviance at 1.3",
+         ("tweedie_deviance at 1.3", "rmse", "mae", "r2")),
+        ("  objective: {loss: quantile, alpha: 0.9}\n  evaluation: {metric: mae}\n  tuning: {metric: pinball_loss}\n",
+         "mae", "pinball_loss at 0.9", ("mae", "rmse", "r2", "pinball_loss at 0.9")),
+        ("  objective: {loss: quantile, alpha: 0.9}\n  evaluation: {metric: pinball_loss, within: day}\n",
+         "pinball_loss at 0.9 within day", "pinball_loss at 0.9",
+         ("pinball_loss at 0.9 within day", "rmse", "mae", "r2", "pinball_loss at 0.9")),
+    ],
+)  # fmt: skip
+def test_the_objective_decides_the_metrics_unless_they_are_declared(
+    lines: str, deciding: str, tuning: str, measured: tuple[str, ...]
+) -> None:
+    declared = model(REGRESSION + lines)
+
+    assert (deciding, tuning, measured) == (declared.metric, declared.tuning_metric, declared.measured)

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, ContractRecord
 from ml_assets.contracts.words import State, state_of_all
 
@@ -107,6 +108,7 @@ class TrainingSetSummary(Record):
         split: how the rows are split; None for windows of time.
         excluded_rows: rows of the features, by the reason why they were excluded.
         labels_without_features: labels of days of the windows that match no row of the features.
+        objective: the declared objective of a regression; None for the task's own.
     """
 
     model: str
@@ -123,6 +125,7 @@ class TrainingSetSummary(Record):
     excluded_rows: dict[str, int]
     labels_without_features: int = 0
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
+    objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,9 @@ class ModelSpec(Record):
         last_tuning_day: the last day of the rows that its parameters or rounds were chosen on. If the split is by time,
             it is after the days that it was trained on.
         split: how the rows of its training set were split; None for windows of time.
+        objective: the declared objective of a regression; None for the task's own.
+        smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.scale`); None
+            without one.
     """
 
     model: str
@@ -217,6 +223,8 @@ class ModelSpec(Record):
     lightgbm_version: str
     weights: dict[str, float] = Field(default={})
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
+    objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
+    smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property
     def last_seen_day(self) -> date:
@@ -356,6 +364,7 @@ class EvaluationSummary(Record):
         split: how the training set is split; None for windows of time.
         champion_seen_rows: test rows that the champion has learned from because its training set was split in another
             way, so that it is not compared; `champion_cannot_score` has the sentence.
+        objective: the declared objective of a regression; None for the task's own.
     """
 
     model: str
@@ -384,6 +393,7 @@ class EvaluationSummary(Record):
     operating_point: OperatingPoint | None = None
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     champion_seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
+    objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)

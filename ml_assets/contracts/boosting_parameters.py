@@ -15,6 +15,7 @@ from ml_assets.contracts.errors import ContractError, near
 
 if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import Task
+    from ml_assets.contracts.objective import Objective
 
 _WITHOUT_ALIAS: Final = (
     "boost_from_average", "cat_l2", "cat_smooth", "cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy",
@@ -64,6 +65,7 @@ SETTABLE: Final[Mapping[str, tuple[str, ...]]] = {
 """LightGBM's aliases, by main name."""
 
 DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
+    "alpha": (),
     "categorical_feature": ("cat_column", "cat_feature", "categorical_column", "categorical_features"),
     "deterministic": (),
     "early_stopping_round": ("early_stopping", "early_stopping_rounds", "n_iter_no_change"),
@@ -77,6 +79,7 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
         "num_tree", "num_trees",
     ),
     "objective": ("app", "application", "loss", "objective_type"),
+    "tweedie_variance_power": (),
     "verbosity": ("verbose",),
 }  # fmt: skip
 """Parameters that follow from other fields of the declaration."""
@@ -129,7 +132,7 @@ def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> It
         if main is None:
             yield name, f"'{name}' is not a LightGBM parameter that can be set{near(name, list(SETTABLE))}"
         elif main in DERIVED:
-            yield name, f"'{name}' follows from the declaration's task, metric and budget; it cannot be set"
+            yield name, f"'{name}' follows from the declaration's task, objective, metric and budget; it cannot be set"
         elif main in seen:
             yield name, f"'{name}' is an alias of '{seen[main]}', which is set too"
         elif str(value).lower().strip("+-") in _NOT_FINITE:
@@ -159,6 +162,7 @@ def full_parameters(
     conditions: Conditions,
     *,
     classes: Sequence[str] = (),
+    objective: Objective | None = None,
     metric: str = "None",
 ) -> Parameters:
     """Return all LightGBM parameters: defaults, chosen values, and those that make it deterministic.
@@ -188,4 +192,6 @@ def full_parameters(
     }
     if task == "multiclass":
         fixed["num_class"] = len(classes)
+    if objective is not None:
+        fixed |= objective.lightgbm
     return {**DEFAULTS, **BINNING, **chosen, **fixed}

@@ -16,6 +16,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import PERSONAL
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ModelColumns:
         features: the input columns, in the order in which the model gets them.
         timezone: the time zone of the days.
         personal: columns whose values no message shows.
+        objective: the declared objective of a regression; None for the task's own.
         group: the features' column whose values a split keeps together; None if there is none.
     """
 
@@ -53,6 +55,7 @@ class ModelColumns:
     features: tuple[Feature, ...] = ()
     timezone: str = "UTC"
     personal: frozenset[str] = frozenset()
+    objective: Objective | None = None
     group: str | None = None
 
     @property
@@ -115,6 +118,10 @@ def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFra
         "regression": [_rule(f"'{target}' is a finite number", lambda it: it.cast(pl.Float64).is_finite())],
         "multiclass": [],
     }
+    lowest = None if model.objective is None else model.objective.lowest_label
+    if lowest is not None and model.objective is not None:
+        rule = f"'{target}' is {lowest:g} or more, as the objective {model.objective.words} needs"
+        truth["regression"].append(_rule(rule, lambda it: it.cast(pl.Float64) >= lowest))
     columns: dict[str, pa.Column] = {
         "day": _column(
             pl.Date,

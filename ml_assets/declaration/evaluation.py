@@ -33,7 +33,8 @@ class EvaluationSettings(Part):
         default=None,
         description="Metric that decides: for gate, slices, performance and retraining. `binary`: `roc_auc` (default), "
         "`average_precision`, `log_loss`, `brier`, `calibration_error`, `accuracy`. `regression`: `rmse` (default), "
-        "`mae`, `r2`. `multiclass`: `multi_log_loss` (default), `accuracy`, `macro_f1`.",
+        "`mae`, `r2`, and the metric of the declared `objective`, which is then the default. `multiclass`: "
+        "`multi_log_loss` (default), `accuracy`, `macro_f1`.",
     )
     within: ColumnName | None = Field(
         default=None,

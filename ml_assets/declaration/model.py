@@ -21,6 +21,7 @@ from ml_assets.declaration.gate import GateSettings
 from ml_assets.declaration.importances import ImportancesSettings
 from ml_assets.declaration.labels import LabelsFrom
 from ml_assets.declaration.leak_test import LeakTestSettings
+from ml_assets.declaration.objective import ObjectiveSettings
 from ml_assets.declaration.parts import Days, Declaration, Name, Stage
 from ml_assets.declaration.retraining import RetrainingSettings
 from ml_assets.declaration.training import TrainingSettings
@@ -56,6 +57,10 @@ class ModelDeclaration(Declaration):
         default=(), description="What the predictions must not be used for, one sentence each. Shown on the model card."
     )
     task: Task = Field(description="Kind of the prediction: it decides the objective and the metrics.")
+    objective: ObjectiveSettings | None = Field(
+        default=None,
+        description="What a regression minimizes. Without it, the mean squared error. Regressions only.",
+    )
     days: Days = Field(description="Days of the model's daily partitions.")
     features: FeaturesFrom = Field(description="The feature table.")
     labels: LabelsFrom = Field(description="The label table.")
@@ -113,7 +118,8 @@ class ModelDeclaration(Declaration):
 
     def _wrong_values(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         """Yield values that do not fit other parts of the declaration: the field, the value and what was expected."""
-        known, tuning, evaluation = METRICS[self.task], self.tuning, self.evaluation
+        known, tuning, evaluation = self._known_metrics, self.tuning, self.evaluation
+        yield from self._wrong_objective()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
             if name is not None and name not in known:
                 yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
@@ -136,6 +142,31 @@ class ModelDeclaration(Declaration):
             if self.overall_metric in SHARES and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
 
+    def _wrong_objective(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        settings, fixed = self.objective, self.tuning.fixed
+        if settings is None:
+            return
+        if self.task != "regression":
+            yield ("objective",), settings, f"a {self.task} model has no objective to choose; leave it out"
+        for name, is_possible in (
+            ("reg_sqrt", settings.loss == "mse" and settings.transform is None),
+            ("linear_tree", settings.loss != "mae"),
+        ):
+            if fixed.get(name) and not is_possible:
+                message = f"LightGBM cannot combine {name} with the objective {settings.objective.words}; leave it out"
+                yield ("tuning", "fixed", name), fixed[name], message
+
+    @property
+    def _known_metrics(self) -> tuple[str, ...]:
+        """The metrics that may be declared."""
+        own = () if self.objective is None else (self.objective.objective.metric_family,)
+        return tuple(dict.fromkeys([*METRICS[self.task], *own]))
+
+    def _full_metric(self, name: str) -> str:
+        """Return a declared metric with its parameter, which the objective has."""
+        objective = None if self.objective is None else self.objective.objective
+        return objective.metric if objective is not None and objective.metric_family == name else name
+
     def feature_columns(self, table: TableContract) -> tuple[Column, ...]:
         """Return the columns of the feature table that the model uses, in the order of the table's contract."""
         wanted = self.features
@@ -148,11 +179,12 @@ class ModelDeclaration(Declaration):
 
     @property
     def overall_metric(self) -> str:
-        """The declared metric, or the task's default, over all rows."""
-        return (
-            self.evaluation.metric
-            or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
-        )
+        """The declared metric, or that of the objective, or the task's default, over all rows."""
+        if self.evaluation.metric is not None:
+            return self._full_metric(self.evaluation.metric)
+        if self.objective is not None:
+            return self.objective.objective.metric
+        return {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
 
     @property
     def metric(self) -> str:
@@ -162,12 +194,14 @@ class ModelDeclaration(Declaration):
     @property
     def measured(self) -> tuple[str, ...]:
         """The metrics of a day's performance; the deciding metric is the first."""
-        return tuple(dict.fromkeys([self.metric, *METRICS[self.task]]))
+        return tuple(dict.fromkeys([self.metric, *map(self._full_metric, self._known_metrics)]))
 
     @property
     def tuning_metric(self) -> str:
         """The metric that the study optimizes."""
-        return _within(self.tuning.metric or self.overall_metric, self.tuning.within)
+        declared = self.tuning.metric
+        overall = self.overall_metric if declared is None else self._full_metric(declared)
+        return _within(overall, self.tuning.within)
 
     @property
     def operating_point(self) -> OperatingPoint | None:

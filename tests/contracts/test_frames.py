@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from ml_assets.contracts import frames
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.objective import Objective
 
 DAY = date(2024, 1, 2)
 AT = datetime(2024, 1, 2, 9)  # noqa: DTZ001 - times are UTC without a zone
@@ -33,6 +35,10 @@ OF_PREDICTIONS: dict[str, Any] = {"key": ["id"], "prediction_time": "asked_at"}
 SOUND = {
     "labels": pl.DataFrame(
         {"day": [DAY] * 2, "id": [1, 2], "event_day": [DAY] * 2, "known_at": [AT] * 2, "is_late": [True, None]},
+        schema_overrides={"known_at": pl.Datetime("us")},
+    ),
+    "counts": pl.DataFrame(
+        {"day": [DAY] * 2, "id": [1, 2], "event_day": [DAY] * 2, "known_at": [AT] * 2, "is_late": [0.0, None]},
         schema_overrides={"known_at": pl.Datetime("us")},
     ),
     "predictions": predictions(score=[0.25, 1.0]),
@@ -61,6 +67,7 @@ SOUND = {
 }  # fmt: skip
 SCHEMAS: dict[str, Callable[[], Any]] = {
     "labels": lambda: frames.labels_table(LATE),
+    "counts": lambda: frames.labels_table(replace(LATE, task="regression", objective=Objective(loss="poisson"))),
     "predictions": lambda: frames.predictions_table(**OF_PREDICTIONS, task="binary"),
     "values": lambda: frames.predictions_table(**OF_PREDICTIONS, task="regression"),
     "classes": lambda: frames.predictions_table(**OF_PREDICTIONS, task="multiclass", classes=CLASSES),
@@ -103,6 +110,11 @@ BREAKS = [
     ("labels", {"day": pl.lit(date(2024, 1, 3))}, "'day' is the day of the known time: broken in 2 rows"),
     ("labels", {"known_at": pl.lit(None, pl.Datetime("us"))}, "column 'known_at' is missing in 2 rows; expected none"),
     ("labels", {"is_late": pl.lit(2)}, "'is_late' is 0 or 1: broken in 2 rows, for instance by 2"),
+    (
+        "counts",
+        {"is_late": pl.lit(-1.0)},
+        "'is_late' is 0 or more, as the objective poisson needs: broken in 2 rows, for instance by -1.0",
+    ),
     ("predictions", {"score": pl.lit(1.5)}, "'score' is between 0 and 1: broken in 2 rows, for instance by 1.5"),
     ("drift", {"psi": pl.lit(float("nan"))}, "'psi' is at least 0: broken in 2 rows, for instance by NaN"),
     ("predictions", {"score": pl.lit(None, pl.Float64)}, "column 'score' is missing in 2 rows"),

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.evaluation.formulas import Vector
@@ -29,11 +30,18 @@ def baselines(
     *,
     seed: int,
     threads: int,
+    level: float | None = None,
 ) -> dict[str, tuple[str, Vector]]:
-    """Return name, description and scores of each baseline. All are fitted on the train window only."""
+    """Return name, description and scores of each baseline. All are fitted on the train window only.
+
+    With a level, baselines of a regression are quantiles at this level instead of means.
+    """
     what = {"binary": "share of positives", "regression": "mean of the target", "multiclass": "share of each class"}
+    if level is not None:
+        what["regression"] = "median of the target" if level == 0.5 else f"{level:g} quantile of the target"
     outcomes = _outcomes(train, summary)
-    prior = outcomes.mean(axis=0)
+    everywhere = np.zeros(len(outcomes), dtype=np.int64)
+    prior = outcomes.mean(axis=0) if level is None else quantiles(everywhere, outcomes[:, 0], level, groups=1)
     simple = {"constant": (f"The {what[summary.task]} in train, for every row.", np.tile(prior, (rows.height, 1)))}
     for columns in baseline_rates:
         name = f"rate by {' and '.join(columns)}"
@@ -41,16 +49,17 @@ def baselines(
             f"The {what[summary.task]} in train for the same {' and '.join(columns)}, "
             f"shrunk toward the overall figure with the weight of {RATE_SMOOTHING} rows."
         )
-        simple[name] = (description, _historical_rates(rows, train, outcomes, prior, columns))
+        simple[name] = (description, _historical_rates(rows, train, outcomes, prior, columns, level=level))
     if summary.features:
-        description = f"A regression tree of at most {TREE_LEAVES} leaves on the {len(summary.features)} features."
+        kind = "regression" if level is None else "quantile regression"
+        description = f"A {kind} tree of at most {TREE_LEAVES} leaves on the {len(summary.features)} features."
         if summary.task == "multiclass":
             description = (
                 f"One regression tree of at most {TREE_LEAVES} leaves for each class, normalised to sum to one."
             )
         simple["shallow tree"] = (
             description,
-            _shallow_tree(rows, train, outcomes, prior, summary, seed=seed, threads=threads),
+            _shallow_tree(rows, train, outcomes, prior, summary, seed=seed, threads=threads, level=level),
         )
     return {
         name: (description, values if summary.task == "multiclass" else values[:, 0])
@@ -64,10 +73,34 @@ def _outcomes(train: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
     return truth if summary.task != "multiclass" else (truth == np.arange(len(summary.classes))).astype(np.float64)
 
 
+def quantiles(index: NDArray[np.int64], values: Vector, level: float, *, groups: int) -> Vector:
+    """Return (groups,) the quantile of each group, which has rows.
+
+    It is the smallest value with at least this share of the rows at or below it: a constant with the lowest pinball
+    loss (Koenker and Bassett 1978).
+
+    Args:
+        index: (rows,) the group of each row, from 0.
+        values: (rows,) the values.
+        level: Level of the quantile.
+        groups: Number of groups.
+    """
+    order = np.lexsort((values, index))
+    counts = np.bincount(index, minlength=groups)
+    place = np.maximum(np.ceil(level * counts - 1e-9).astype(np.int64), 1)
+    return np.asarray(values[order][np.cumsum(counts) - counts + place - 1])
+
+
 def _historical_rates(
-    rows: pl.DataFrame, train: pl.DataFrame, outcomes: Vector, prior: Vector, columns: Sequence[str]
+    rows: pl.DataFrame,
+    train: pl.DataFrame,
+    outcomes: Vector,
+    prior: Vector,
+    columns: Sequence[str],
+    *,
+    level: float | None,
 ) -> Vector:
-    """Return the mean of each group in train, shrunk toward the overall mean (m-estimate, Micci-Barreca 2001)."""
+    """Return the figure of each group in train, shrunk toward the overall one (m-estimate, Micci-Barreca 2001)."""
     groups = train.select(columns).unique(maintain_order=True).with_row_index("__group")
 
     def group_of(frame: pl.DataFrame) -> Vector:
@@ -79,11 +112,16 @@ def _historical_rates(
     of_train, of_rows = group_of(train).astype(np.int64), group_of(rows)
     # bincount adds in row order, so the sums do not depend on the number of threads.
     counts = np.bincount(of_train, minlength=groups.height)
+    sums = [
+        np.bincount(of_train, weights=outcome, minlength=groups.height)
+        if level is None
+        else counts * quantiles(of_train, outcome, level, groups=groups.height)
+        for outcome in outcomes.T
+    ]
     rates = np.column_stack(
         [
-            (np.bincount(of_train, weights=outcome, minlength=groups.height) + RATE_SMOOTHING * mean)
-            / (counts + RATE_SMOOTHING)
-            for outcome, mean in zip(outcomes.T, prior, strict=True)
+            (total + RATE_SMOOTHING * overall) / (counts + RATE_SMOOTHING)
+            for total, overall in zip(sums, prior, strict=True)
         ]
     )
     is_new = np.isnan(of_rows)
@@ -100,8 +138,9 @@ def _shallow_tree(
     *,
     seed: int,
     threads: int,
+    level: float | None,
 ) -> Vector:
-    """Return the leaf means of one tree per output.
+    """Return the leaf means of one tree per output, or the leaves' quantiles.
 
     The objective is squared error for probabilities too. Its leaves are plain rates (a tree by Gini impurity), whereas
     one step of a logistic objective overshoots them. Eight leaves need no more than `TREE_ROWS` rows. The rows are
@@ -134,6 +173,8 @@ def _shallow_tree(
         "num_threads": threads,
         "verbosity": -1,
     }
+    if level is not None:
+        parameters |= {"objective": "quantile", "alpha": level}
     encoded = to_matrix(encode(rows, features, vocabularies, "missing"))
     predicted = np.empty((rows.height, outcomes.shape[1]))
     for output in range(outcomes.shape[1]):
@@ -144,6 +185,9 @@ def _shallow_tree(
             dataset.set_label(labels[:, output] - prior[output])  # LightGBM stores labels as float32
             tree = lgb.train(parameters, dataset, num_boost_round=1)
             predicted[:, output] = tree.predict(encoded, num_threads=threads) + prior[output]
+    if summary.objective is not None and summary.objective.has_log_link:
+        # A leaf of zeros does not prove a mean of 0, of which the deviance would be infinite: half a row is added.
+        return np.maximum(predicted, 0.5 * prior / smallest_leaf)
     if summary.task == "regression":
         return predicted
     # A leaf without positives does not prove a rate of 0: half a row is added.

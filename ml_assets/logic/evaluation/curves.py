@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.logic.evaluation.baselines import quantiles
 from ml_assets.logic.evaluation.formulas import Measure, Vector, equal_mass_bins
 from ml_assets.logic.evaluation.jackknife import leave_one_out, spread
 from ml_assets.logic.evaluation.measuring import Frozen
@@ -77,7 +78,8 @@ def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.Dat
         parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
     elif summary.task == "regression":
         low, high = float(scores.min()), float(scores.max())
-        parts = [*_regression_curves(truth, scores), _histogram(scores, low, high if high > low else low + 1)]
+        level = None if summary.objective is None else summary.objective.level
+        parts = [*_regression_curves(truth, scores, level), _histogram(scores, low, high if high > low else low + 1)]
     else:
         parts = [_confusion(truth, scores), _histogram(scores.max(axis=1), 0.0, 1.0)]
     return pl.concat(parts)
@@ -123,12 +125,13 @@ def _histogram(scores: Vector, low: float, high: float) -> pl.DataFrame:
     return _curve("score_histogram", (edges[:-1] + edges[1:]) / 2, counts.astype(np.float64))
 
 
-def _regression_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.DataFrame]:
-    quantiles = np.linspace(0, 1, 101)
+def _regression_curves(truth: Vector, scores: Vector, level: float | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    shares = np.linspace(0, 1, 101)
     bins = equal_mass_bins(scores, PREDICTED_ACTUAL_BINS)
+    actual = _bin_means(bins, truth) if level is None else quantiles(bins, truth, level, groups=int(bins.max()) + 1)
     return (
-        _curve("residual_quantiles", quantiles, np.quantile(truth - scores, quantiles)),
-        _curve("predicted_actual", _bin_means(bins, scores), _bin_means(bins, truth)),
+        _curve("residual_quantiles", shares, np.quantile(truth - scores, shares)),
+        _curve("predicted_actual", _bin_means(bins, scores), actual),
     )
 
 

@@ -250,6 +250,51 @@ def r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
     return measure
 
 
+def _checked_means(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[Vector, Vector]:
+    actual, given = _checked(name, truth, scores, 1)
+    for what, wrong, expected in (
+        ("labels", actual < 0, "labels of 0 or more. Fix the label table, or declare another loss"),
+        ("scores", given <= 0, "scores above 0, as those of a model with the loss poisson or tweedie"),
+    ):
+        if count := int(wrong.sum()):
+            raise DataError(
+                f"metric '{name}' got {count} of {len(actual)} {what} outside its range; expected {expected}."
+            )
+    return actual, given
+
+
+def poisson_deviance(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean of 2 (y log(y / p) - y + p), with 0 log 0 = 0.
+
+    The mean unit deviance of the Poisson distribution (McCullagh and Nelder 1989, Generalized Linear Models, 2.3), as
+    scikit-learn's `mean_poisson_deviance`.
+    """
+    actual, given = _checked_means("poisson_deviance", truth, scores)
+    logs = np.log(np.where(actual > 0, actual, 1.0) / given)
+    return _weighted_mean(2 * (actual * logs - actual + given))
+
+
+def tweedie_deviance(truth: ArrayLike, scores: ArrayLike, *, power: float) -> Measure:
+    """Return the mean of 2 (y^(2-k) / ((1-k) (2-k)) - y p^(1-k) / (1-k) + p^(2-k) / (2-k)) for a power k of 1 to 2.
+
+    The mean unit deviance of a compound Poisson and gamma distribution (Jørgensen 1987, Exponential dispersion models),
+    as scikit-learn's `mean_tweedie_deviance`.
+    """
+    actual, given = _checked_means("tweedie_deviance", truth, scores)
+    one, two = 1 - power, 2 - power
+    return _weighted_mean(2 * (actual**two / (one * two) - actual * given**one / one + given**two / two))
+
+
+def pinball_loss(truth: ArrayLike, scores: ArrayLike, *, alpha: float) -> Measure:
+    """Return the mean of alpha (y - p) where y > p, otherwise (1 - alpha) (p - y), in the target's unit.
+
+    Koenker and Bassett 1978, Regression quantiles; scikit-learn's `mean_pinball_loss`.
+    """
+    actual, given = _checked("pinball_loss", truth, scores, 1)
+    above = actual - given
+    return _weighted_mean(np.maximum(alpha * above, (alpha - 1) * above))
+
+
 def accuracy(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the share of rows whose most probable class is the true one; binary models are cut at one half."""
     if np.ndim(scores) == 1:

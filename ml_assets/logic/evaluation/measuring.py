@@ -71,7 +71,7 @@ class Frozen:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task, and the deciding one if it is a metric within groups."""
-        return (*metrics_of(self.summary.task), *([self.metric] if self.metric.within else []))
+        return (*metrics_of(self.summary.task, self.summary.objective), *([self.metric] if self.metric.within else []))
 
     def count_groups(self, scores: Vector) -> GroupCount | None:
         """Return in how many groups the deciding metric is defined; None for a metric over all rows."""

@@ -13,6 +13,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import AT, Objective
 from ml_assets.logic.evaluation import formulas
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 
@@ -50,6 +52,7 @@ class Metric:
         within: The column of the groups, for a metric that is the mean over groups of the metric inside each; None for
             a metric over all rows. Groups count equally. Groups on which the metric is not defined are ignored.
         overall: The same metric over all rows, for a metric within groups.
+        needs_positive_scores: Whether it is defined only for scores above 0.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Metric:
     needs: str = ""
     within: str | None = None
     overall: Metric | None = None
+    needs_positive_scores: bool = False
 
     def inside(self, column: str) -> Metric:
         """Return the mean of this metric over the groups that share a value of a column."""
@@ -282,7 +286,8 @@ def find_metric(name: str, task: Task) -> Metric:
     metric = metric_among(name, METRICS)
     if metric is not None and task in metric.tasks:
         return metric
-    known = [each.name for each in metrics_of(task)]
+    known = [each.name for each in (*metrics_of(task), *_WITHOUT_PARAMETER.values()) if task in each.tasks]
+    known += [f"{name}{AT}{parameter}" for name, (parameter, _) in _WITH_PARAMETER.items() if task == "regression"]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise DataError(f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}")
@@ -291,13 +296,42 @@ def find_metric(name: str, task: Task) -> Metric:
 def metric_among(name: str, known: Mapping[str, Metric]) -> Metric | None:
     """Return one of the known metrics by name, over all rows or within groups; None if there is no such metric."""
     overall, _, column = name.partition(WITHIN)
-    metric = known.get(overall)
+    metric = known.get(overall) or _of_objective(overall)
     return metric.inside(column) if metric is not None and column else metric
 
 
-def metrics_of(task: Task) -> tuple[Metric, ...]:
-    """Return the metrics of a task, in the order they are shown."""
-    return tuple(metric for metric in METRICS.values() if task in metric.tasks)
+def metrics_of(task: Task, objective: Objective | None = None) -> tuple[Metric, ...]:
+    """Return the metrics of a task, in the order they are shown, then the one that fits the objective."""
+    known = tuple(metric for metric in METRICS.values() if task in metric.tasks)
+    own = None if objective is None else _of_objective(objective.metric)
+    return known if own is None else (*known, own)
+
+
+def _of_objective(name: str) -> Metric | None:
+    """Return a metric that only some objectives of a regression have; None if there is no such metric."""
+    if name in _WITHOUT_PARAMETER:
+        return _WITHOUT_PARAMETER[name]
+    family, _, parameter = name.partition(AT)
+    if family not in _WITH_PARAMETER:
+        return None
+    try:
+        return _WITH_PARAMETER[family][1](float(parameter))
+    except ValueError:
+        return None
+
+
+def _tweedie_deviance(power: float) -> Metric:
+    return Metric(
+        f"tweedie_deviance{AT}{power}", f"Tweedie deviance at {power:g}", ("regression",), False,
+        partial(formulas.tweedie_deviance, power=power), needs_positive_scores=True,
+    )  # fmt: skip
+
+
+def _pinball_loss(alpha: float) -> Metric:
+    return Metric(
+        f"pinball_loss{AT}{alpha}", f"Pinball loss at {alpha:g}", ("regression",), False,
+        partial(formulas.pinball_loss, alpha=alpha),
+    )  # fmt: skip
 
 
 def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
@@ -356,3 +390,14 @@ _OPERATING: tuple[Metric, ...] = (
 )  # fmt: skip
 OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
 """These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""
+_WITHOUT_PARAMETER: Final[Mapping[str, Metric]] = {
+    "poisson_deviance": Metric(
+        "poisson_deviance", "Poisson deviance", ("regression",), False, formulas.poisson_deviance,
+        needs_positive_scores=True,
+    )
+}  # fmt: skip
+_WITH_PARAMETER: Final[Mapping[str, tuple[str, Callable[[float], Metric]]]] = {
+    "tweedie_deviance": ("POWER", _tweedie_deviance),
+    "pinball_loss": ("QUANTILE", _pinball_loss),
+}
+"""Metrics that only some objectives have; those with a parameter have it in their name."""

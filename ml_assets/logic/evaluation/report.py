@@ -6,7 +6,7 @@ Not here: training and scoring (see `ml_assets.logic.training`), and the verdict
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
@@ -24,6 +24,7 @@ from ml_assets.contracts.artifacts import (
     split_words,
 )
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import level_of
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Measure, Vector
@@ -136,7 +137,7 @@ def evaluate(
     _check(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
     scores = pl.DataFrame() if scored.scores is None else scored.scores
     frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
-    champion, anchor = (_compared_or_not(it, scored, frozen) for it in (champion, anchor))
+    champion, anchor = (_measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor))
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor])
     seen, seen_rows, unseen = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
@@ -145,7 +146,10 @@ def evaluate(
     elif seen:
         rows, frozen, challenger = rows[unseen], frozen.of(unseen), challenger[unseen]
         opponents = {who: values[unseen] for who, values in opponents.items()}
-    simple = baselines(rows, train, summary, wanted.baseline_rates, seed=wanted.seed, threads=wanted.threads)
+    simple = baselines(
+        rows, train, summary, wanted.baseline_rates, seed=wanted.seed, threads=wanted.threads,
+        level=None if summary.objective is None else level_of((declared.overall or declared).name),
+    )  # fmt: skip
 
     shown = (*frozen.metrics, *operating_metrics(wanted.operating_point))
     measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
@@ -192,6 +196,7 @@ def evaluate(
         operating_point=wanted.operating_point,
         split=summary.split,
         champion_seen_rows=0 if champion is None else champion.seen_rows,
+        objective=summary.objective,
     )
     return Evaluation(
         summary=report,
@@ -269,6 +274,17 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
         )
     values = scores.select(pl.col(wanted).cast(pl.Float64)).to_numpy()
     return values if summary.task == "multiclass" else values[:, 0]
+
+
+def _measurable(opponent: Opponent | None, metric: Metric) -> Opponent | None:
+    """Return an opponent without its scores if the metric is not defined for them, as of a model of another loss."""
+    if opponent is None or opponent.scores is None or not metric.needs_positive_scores:
+        return opponent
+    wrong = int((opponent.scores["score"] <= 0).sum())
+    if not wrong:
+        return opponent
+    why = f"{wrong} of its {opponent.scores.height} scores are 0 or less, for which {metric.name} is not defined."
+    return replace(opponent, scores=None, cannot_score=why)
 
 
 def _scores_of_opponents(

@@ -24,6 +24,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.features import repeated_keys
@@ -139,7 +140,7 @@ def measure_performance(
             expected=expected,
             expected_labelled=expected_labelled,
             target_mean=None if task == "multiclass" else _mean(truth),
-            expected_target_mean=None if task == "multiclass" else _mean(scores),
+            expected_target_mean=_mean(scores) if _predicts_mean(task, model.objective) else None,
             previous_champion=None
             if former is None
             else PreviousChampionPerformance(
@@ -279,6 +280,10 @@ def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str], *, prefix: 
             "Materialize the predictions again."
         )
     return scores if task == "multiclass" else scores[:, 0]
+
+
+def _predicts_mean(task: Task, objective: Objective | None) -> bool:
+    return task != "multiclass" and (objective is None or objective.loss in ("mse", "poisson", "tweedie"))
 
 
 def _mean(values: Vector) -> float | None:

@@ -120,11 +120,22 @@ def about_rows(card: CardInput) -> list[tuple[str, str]]:
         ("Version", card.version or "not trained yet"),
         ("Owner", card.owner or "No owner is declared."),
         ("Task", card.task),
+        *([("Objective", _objective(card.model))] if card.model and card.model.objective else []),
         ("Target", card.target),
         *([("Classes", ", ".join(classes))] if classes else []),
         ("As of", str(card.as_of) if card.as_of else "not measured yet"),
         ("Trained on", _trained_on(card.model)),
     ]
+
+
+def _objective(model: ModelSpec) -> str:
+    words = "" if model.objective is None else model.objective.words
+    if model.smearing is None:
+        return words
+    return (
+        f"{words}; 1 + prediction is multiplied by {number(model.smearing)}, because the mean of logarithms is not the "
+        "logarithm of the mean (Duan 1983)"
+    )
 
 
 def _trained_on(model: ModelSpec | None) -> str:

@@ -176,11 +176,17 @@ def score_histogram(evaluation: Evaluation) -> str:
 
 
 def predicted_actual_plot(evaluation: Evaluation) -> str:
-    """Draw the mean actual value against the mean predicted one, bin by bin (regression)."""
+    """Draw the mean actual value against the mean predicted one, bin by bin (regression).
+
+    For a model of a quantile it is the same quantile of the actual values.
+    """
     bins = _curve(evaluation, "predicted_actual")
     metrics = evaluation.summary.metrics
     headline = "r2" if "r2" in metrics else evaluation.summary.metric
     title = f"{_headline(evaluation.summary, headline)}; predicted against actual in {bins.height} bins"
+    objective = evaluation.summary.objective
+    level = None if objective is None else objective.level
+    figure_of = "mean" if level is None else "median" if level == 0.5 else f"{level:g} quantile of the"
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -188,7 +194,7 @@ def predicted_actual_plot(evaluation: Evaluation) -> str:
         ends = [min(*predicted, *true), max(*predicted, *true)]
         axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
         axes.plot(predicted, true, "o-", color=BLUE, markersize=4, linewidth=1)
-        axes.set(xlabel="mean predicted value in the bin", ylabel="mean actual value in the bin")
+        axes.set(xlabel="mean predicted value in the bin", ylabel=f"{figure_of} actual value in the bin")
         light_grid(axes, "both")
 
     return draw_svg("predicted_actual", title, draw, height=3.6)

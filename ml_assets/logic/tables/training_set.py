@@ -172,6 +172,7 @@ def assemble_training_set(
             excluded_rows=_count_excluded(joined, outside=int(total.item()) - frame.height),
             labels_without_features=without_features,
             split=split,
+            objective=model.objective,
         ),
     )
 
@@ -284,6 +285,9 @@ def _target_problems(outcomes: pl.DataFrame, model: ModelColumns) -> list[str]:
         wrong = ~value.is_finite()
     elif task == "regression":
         wrong = ~pl.lit(is_exact(outcomes[target]))
+    lowest = None if model.objective is None else model.objective.lowest_label
+    if lowest is not None:
+        wrong |= value < lowest
     counts = outcomes.select(
         unknown=(labelled & pl.col(model.known_time).is_null()).sum(), wrong=(labelled & wrong).sum()
     ).row(0, named=True)
@@ -295,11 +299,13 @@ def _target_problems(outcomes: pl.DataFrame, model: ModelColumns) -> list[str]:
         )
     if counts["wrong"]:
         expected = "0 or 1" if task == "binary" else "a finite number, or an integer up to 2^53"
+        if lowest is not None and model.objective is not None:
+            expected = f"a finite number of {lowest:g} or more, as the objective {model.objective.words} needs,"
         found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
         sample = dict.fromkeys(str(redacted(target, it, model.personal)) for it in found)
         problems.append(
             f"target '{target}' of task '{task}' is not {expected} in {counted(counts['wrong'], 'row')}, for instance "
-            f"{', '.join(sample)}. Fix the label table, or declare another task."
+            f"{', '.join(sample)}. Fix the label table, or declare another {'task' if lowest is None else 'objective'}."
         )
     return problems
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.training.encoding import Matrix, Vector, encode, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.model import load_booster, mean_contributions, raw_scores
+from ml_assets.logic.training.scale import from_scale
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -49,17 +51,21 @@ class EncodedRows:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and the number of threads."""
+    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and the number of threads.
+
+    The objective and the smearing factor are those of a regression (see `scale`).
+    """
 
     metric: Metric
     classes: int
     threads: int
+    objective: Objective | None = None
+    smearing: float | None = None
 
     def score(self, booster: Booster, rows: EncodedRows) -> float:
         """Return the metric of a booster on these rows."""
-        return self.metric.function(
-            rows.target, raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
-        )
+        raw = raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
+        return self.metric.function(rows.target, from_scale(raw, self.objective, self.smearing))
 
 
 def gains(booster: Booster) -> Vector:
@@ -133,7 +139,10 @@ def permuted(
     validation = training.part("validation")
     sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
-    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads)
+    scoring = Scoring(
+        find_metric(metric, summary.task), len(summary.classes), conditions.threads, model.spec.objective,
+        model.spec.smearing,
+    )  # fmt: skip
     numbers = EncodedRows(_matrix(model, sample), target)
     losses = permutation_losses(load_booster(model), numbers, scoring, draw=draw, repeats=repeats)
     measured = pl.DataFrame(

@@ -21,6 +21,7 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, random_rows, target_vector, to_matrix
 from ml_assets.logic.training.explanation import EncodedRows, Scoring, gains, permutation_losses, share_of_total
 from ml_assets.logic.training.model import Binned, bin_rows, boost, mean_contributions, target_offset
+from ml_assets.logic.training.scale import to_scale
 
 OnFold = Callable[[int, int], None]
 
@@ -142,8 +143,9 @@ def measure_importances(
     past, held = (
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
-    full = full_parameters(summary.task, EXPLAINER, conditions, classes=summary.classes)
-    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads)
+    objective = summary.objective
+    full = full_parameters(summary.task, EXPLAINER, conditions, classes=summary.classes, objective=objective)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads, objective)
 
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
     measured: list[pl.DataFrame] = []
@@ -151,8 +153,9 @@ def measure_importances(
         fitted = past.take(random_rows(int(edges[fold]), budget.fit_rows, draw))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
         later = held if fold == folds else past.take(random_rows(block, budget.rows // 2, draw))
-        offset = target_offset(fitted.target, full)
-        data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=full)
+        target = to_scale(fitted.target, objective)
+        offset = target_offset(target, full)
+        data = bin_rows(fitted.matrix, target - offset, features=columns.features, parameters=full)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
         losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
         measured.append(_judge_fold(fold, gains(booster), losses, columns))

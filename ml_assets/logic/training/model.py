@@ -19,6 +19,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters, Unseen
 from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.objective import Objective
 from ml_assets.logic.training.encoding import (
     Matrix,
     Vector,
@@ -30,6 +31,7 @@ from ml_assets.logic.training.encoding import (
 )
 from ml_assets.logic.training.lightgbm_threads import THREADS
 from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
+from ml_assets.logic.training.scale import from_scale, smearing_factor, to_scale
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -44,6 +46,8 @@ FEW_ROWS: Final = 512
 
 _ROUNDING: Final = 1e-4
 """The maximum rounding error of a target, as a share of its standard deviation."""
+_SHIFTABLE: Final = frozenset({"regression", "regression_l1", "huber", "quantile"})
+"""Objectives whose loss depends on the difference of target and prediction only."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +96,24 @@ def _numbers(
 ) -> tuple[Matrix, Vector]:
     summary = training.summary
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
-    return matrix, target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    return matrix, to_scale(target, summary.objective)
 
 
 def target_offset(target: Vector, parameters: Parameters) -> float:
     """Return what to subtract from a regression target before LightGBM stores it as float32; 0 if that is exact.
 
-    A target of 1,000,000,000 plus a few units would lose the units. The median is subtracted, which does not change
-    squared error; `add_offset` adds it to the trees again.
+    A target of 1,000,000,000 plus a few units would lose the units. The median is subtracted, which does not change a
+    loss of the difference of target and prediction; `add_offset` adds it to the trees again.
 
     Raises:
         DataError: A model with these parameters cannot be shifted.
     """
-    if parameters["objective"] != "regression" or np.array_equal(target, target.astype(np.float32)):
+    objective = str(parameters["objective"])
+    if objective in ("binary", "multiclass") or np.array_equal(target, target.astype(np.float32)):
         return 0.0
     unshifted = [name for name in ("linear_tree", "reg_sqrt") if parameters.get(name)]
+    unshifted += [] if objective in _SHIFTABLE else [f"objective={objective}"]
     if not unshifted:
         return float(np.quantile(target, 0.5, method="lower"))
     if np.abs(target - target.astype(np.float32)).max() > _ROUNDING * np.std(target):
@@ -219,7 +226,9 @@ def fit(
             f"model '{summary.model}' was to be trained for {tuned.rounds} rounds; expected at least 1. Tune it again."
         )
     chosen = chosen_features(summary, tuned.features)
-    full = full_parameters(summary.task, tuned.parameters, conditions, classes=summary.classes)
+    full = full_parameters(
+        summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
+    )
     if trainer is None:
         binned = bin_training_set(training, chosen, full, with_validation=False)
         vocabularies = binned.vocabularies
@@ -251,9 +260,29 @@ def fit(
             training_rows=window.rows,
             lightgbm_version=lightgbm.__version__,
             split=summary.split,
+            objective=summary.objective,
+            smearing=_smearing(booster, training, chosen, vocabularies, threads=conditions.threads),
         ),
         reference=training.rows.clear(),
     )
+
+
+def _smearing(
+    booster: Booster,
+    training: TrainingSet,
+    features: Sequence[Feature],
+    vocabularies: Mapping[str, Sequence[str]],
+    *,
+    threads: int,
+) -> float | None:
+    """Return the smearing factor on the validation rows; None if the objective needs none."""
+    summary = training.summary
+    if summary.objective is None or summary.objective.transform is None:
+        return None
+    rows = training.part("validation")
+    matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
+    target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    return smearing_factor(raw_scores(booster, matrix, classes=0, threads=threads), target, summary.objective)
 
 
 def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
@@ -269,7 +298,8 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
     """
     spec, booster = model.spec, load_booster(model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
-    scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
+    raw = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
+    scores = from_scale(raw, spec.objective, spec.smearing)
     if spec.task != "multiclass":
         return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
     best = scores.argmax(axis=1)
@@ -285,7 +315,7 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
 
 
 def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) -> Vector:
-    """Return (rows,) scores, or (rows, classes) for multiclass."""
+    """Return (rows,) scores, or (rows, classes) for multiclass; on the scale of the training (see `scale`)."""
     if matrix.shape[0] == 0:
         return np.empty((0, classes) if classes else (0,))
     with THREADS.about(1 if matrix.shape[0] <= FEW_ROWS else threads) as agreed:
@@ -293,7 +323,9 @@ def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) 
 
 
 def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
-    """Return (features,) the mean |SHAP| over the rows in raw units (log odds for binary), summed over classes.
+    """Return (features,) the mean |SHAP| over the rows in raw units, summed over classes.
+
+    Raw units are log odds for binary, and logarithms for the losses poisson and tweedie, or with a transform.
 
     It is LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888).
 
@@ -317,7 +349,9 @@ def load_booster(model: Model) -> Booster:
         ContractError: The text is incomplete, was not written by LightGBM, or does not belong to the spec.
     """
     spec = model.spec
-    return _load_booster(model.booster, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
+    return _load_booster(
+        model.booster, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.objective, model=spec.model
+    )
 
 
 def booster_text(booster: Booster) -> str:
@@ -339,12 +373,14 @@ def booster_of(text: str) -> Booster:
 
 
 @lru_cache(maxsize=8)
-def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: int, model: str) -> Booster:
+def _load_booster(
+    model_text: str, names: tuple[str, ...], task: Task, classes: int, objective: Objective | None, *, model: str
+) -> Booster:
     import lightgbm
 
     hint = "Restore the artifact, or train the model again."
     try:
-        return booster_of(checked_trees(model_text, names=names, task=task, classes=classes))
+        return booster_of(checked_trees(model_text, names=names, task=task, classes=classes, objective=objective))
     except MalformedModelError as error:
         raise ContractError(f"the text of model '{model}' was not written by LightGBM: {error}. {hint}") from error
     except lightgbm.basic.LightGBMError as error:

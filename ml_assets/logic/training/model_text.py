@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.objective import Objective
 
 Integers = npt.NDArray[np.int64]
 
@@ -131,7 +132,9 @@ class MalformedModelError(ValueError):
     """LightGBM did not write this text, or it belongs to another model; the message is a clause with tree and field."""
 
 
-def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) -> str:
+def checked_trees(
+    text: str, *, names: Sequence[str], task: Task, classes: int, objective: Objective | None = None
+) -> str:
     """Return the part of a model's text that predictions need, header and trees, if LightGBM can parse it safely.
 
     Raises:
@@ -143,7 +146,10 @@ def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) 
     if header is None:
         raise MalformedModelError(_first_difference(_HEADER, text))
     outputs = classes if task == "multiclass" else 1
-    _check_header(header, names, task, outputs)
+    expected = _OBJECTIVES[task].replace("{outputs}", str(outputs))
+    if objective is not None and objective.loss != "mse":
+        expected = str(objective.lightgbm["objective"])
+    _check_header(header, names, task=task, objective=expected, outputs=outputs)
     trees = _trees(text, header)
     if len(trees) % outputs:
         raise MalformedModelError(f"it has {len(trees)} trees for {outputs} classes")
@@ -164,7 +170,7 @@ def _first_difference(parts: Sequence[str], text: str, place: int = 0) -> str:
     return "it differs from what LightGBM writes"
 
 
-def _check_header(header: re.Match[str], names: Sequence[str], task: Task, outputs: int) -> None:
+def _check_header(header: re.Match[str], names: Sequence[str], *, task: Task, objective: str, outputs: int) -> None:
     if (got := header["feature_names"].split(" ")) != [*names]:
         had, wanted = (", ".join(map(unquote, some)) for some in (got, names))
         raise MalformedModelError(f"it has the features {had}; its spec has {wanted}")
@@ -172,7 +178,7 @@ def _check_header(header: re.Match[str], names: Sequence[str], task: Task, outpu
     for field, value in expected.items():
         if int(header[field]) != value:
             raise MalformedModelError(f"{field}: expected {value}, got {header[field]}")
-    if not re.fullmatch(_OBJECTIVES[task].replace("{outputs}", str(outputs)), header["objective"], re.ASCII):
+    if not re.fullmatch(objective, header["objective"], re.ASCII):
         raise MalformedModelError(
             f"objective: {header['objective'][:_QUOTED]!r} is not valid for a {task} model with {outputs} output(s)"
         )

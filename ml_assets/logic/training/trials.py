@@ -26,9 +26,11 @@ from ml_assets.contracts.boosting_parameters import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.objective import AT
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
 from ml_assets.logic.training.model import Binned, bin_training_set, boost, raw_scores
+from ml_assets.logic.training.scale import from_scale, smearing_factor
 
 if TYPE_CHECKING:
     from lightgbm.callback import CallbackEnv
@@ -68,6 +70,9 @@ _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
     ("regression", "rmse"): "rmse",
     ("regression", "mae"): "l1",
     ("regression", "r2"): "l2",
+    ("regression", "poisson_deviance"): "poisson",
+    ("regression", "tweedie_deviance"): "tweedie",
+    ("regression", "pinball_loss"): "quantile",
     ("multiclass", "multi_log_loss"): "multi_logloss",
     ("multiclass", "accuracy"): "multi_error",
     ("multiclass", "macro_f1"): "multi_logloss",
@@ -187,8 +192,17 @@ class Trials:
             parameters,
             Conditions(search.seed, search.threads, search.device),
             classes=summary.classes,
-            metric=_STOPPING[summary.task, (self.metric.overall or self.metric).name],
+            objective=summary.objective,
+            metric=self._stopping,
         )
+
+    @property
+    def _stopping(self) -> str:
+        objective = self.training.summary.objective
+        if objective is not None and objective.transform is not None:
+            return objective.stopping_metric  # LightGBM sees the transformed target only
+        family = (self.metric.overall or self.metric).name.partition(AT)[0]
+        return _STOPPING[self.training.summary.task, family]
 
     def run(self, trial: Trial) -> tuple[float | None, int]:
         """Fit one trial; return its value (None if it was pruned) and its number of rounds.
@@ -213,7 +227,9 @@ class Trials:
         except TrialPruned:
             return None, reached[-1]
         classes = len(self.training.summary.classes)
-        scores = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
+        raw = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
+        objective = self.training.summary.objective
+        scores = from_scale(raw, objective, smearing_factor(raw, problem.truth, objective))
         return self.metric.function(problem.truth, scores, groups=problem.groups), booster.best_iteration
 
     def tuning(self, done: Sequence[Done], best: int) -> Tuning:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import level_of
 from ml_assets.logic.evaluation.formulas import equal_mass_bins
-from ml_assets.logic.evaluation.metrics import METRICS, Metric, find_metric, metrics_of
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, find_metric, metric_among, metrics_of
 from tests.logic.gate import auc
 
 # Known values below come from scikit-learn 1.9.1 on the same arrays; ties included.
@@ -50,6 +51,37 @@ def test_metrics_have_scikit_learns_values(name: str, rows: tuple[np.ndarray, np
     assert pytest.approx(expected, abs=1e-12) == METRICS[name].function(*rows)
 
 
+COUNTS, MEANS = np.array([0.0, 1.0, 4.0, 0.0]), np.array([0.5, 2.0, 3.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "expected"),
+    [
+        ("poisson_deviance", (COUNTS, MEANS), 2 * (0.5 + (np.log(0.5) + 1) + (4 * np.log(4 / 3) - 1) + 1.0) / 4),
+        # For a power of 1.5, a unit deviance is 4 (sqrt(y) - sqrt(p))^2 / sqrt(p): the same formula, factorized.
+        ("tweedie_deviance at 1.5", (COUNTS, MEANS), np.mean(4 * (COUNTS**0.5 - MEANS**0.5) ** 2 / MEANS**0.5)),
+        ("pinball_loss at 0.9", (VALUES, ESTIMATES), (0.9 * 0.5 + 0.1 * (0.5 + 0.0 + 1.0 + 1.5)) / 5),
+        ("pinball_loss at 0.5", (VALUES, ESTIMATES), 0.7 / 2),
+    ],
+)
+def test_metrics_of_an_objective_follow_their_formulas(
+    name: str, rows: tuple[np.ndarray, np.ndarray], expected: float
+) -> None:
+    metric = find_metric(name, "regression")
+
+    assert (name, pytest.approx(expected, abs=1e-12)) == (metric.name, metric.function(*rows))
+    assert pytest.approx(0, abs=1e-12) == metric.function(rows[0] + 1, rows[0] + 1)
+
+
+def test_a_constant_at_the_level_of_a_metric_is_the_best_one() -> None:
+    truth = np.random.default_rng(1).gamma(0.5, 4.0, 999)
+    for name in ("mae", "pinball_loss at 0.2", "poisson_deviance", "tweedie_deviance at 1.2", "rmse"):
+        level, metric = level_of(name), find_metric(name, "regression")
+        best = truth.mean() if level is None else np.quantile(truth, level, method="inverted_cdf")
+        near = [metric.function(truth, np.full(999, best * change)) for change in (0.95, 1.0, 1.05)]
+        assert near[1] == min(near)
+
+
 def test_calibration_error_is_the_mean_gap_over_bins_of_equal_mass() -> None:
     scores = np.repeat([0.1, 0.5, 0.9], [4, 4, 4])
     truth = np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1])
@@ -74,6 +106,8 @@ def test_a_perfect_score_is_at_least_as_good_as_any_other(metric: Metric) -> Non
     ("name", "rows", "message"),
     [
         ("brier", ([], []), "no rows"),
+        ("poisson_deviance", ([-1.0, 0.0, 2.0], [1.0, 1.0, 1.0]), "1 of 3 labels outside its range.*0 or more"),
+        ("tweedie_deviance at 1.5", ([1.0, 0.0], [0.0, -1.0]), "2 of 2 scores outside its range.*above 0"),
         ("brier", ([0, 1], [0.5]), "one row of score for each row of truth"),
         ("brier", ([0, 1], [0.5, np.nan]), "1 of 2 scores are missing"),
         ("brier", ([0, np.nan], [0.5, 0.5]), "1 of 2 truth are missing"),
@@ -95,8 +129,10 @@ def test_a_perfect_score_is_at_least_as_good_as_any_other(metric: Metric) -> Non
 def test_unusable_rows_are_an_error_with_the_culprit_and_not_a_number(
     name: str, rows: tuple[Any, ...], message: str
 ) -> None:
+    metric = metric_among(name, METRICS)
+    assert metric is not None
     with pytest.raises(DataError, match=message):
-        METRICS[name].function(*rows)
+        metric.function(*rows)
 
 
 def test_an_unknown_metric_is_reported_with_a_suggestion() -> None:
@@ -104,6 +140,12 @@ def test_an_unknown_metric_is_reported_with_a_suggestion() -> None:
         find_metric("roc_auk", "binary")
     with pytest.raises(DataError, match="expected one of rmse, mae, r2"):
         find_metric("roc_auc", "regression")
+    with pytest.raises(
+        DataError, match=r"'pinball_loss at nine' is not one of task 'regression'.*pinball_loss at QUANT"
+    ):
+        find_metric("pinball_loss at nine", "regression")
+    with pytest.raises(DataError, match="'poisson_deviance' is not one of task 'binary'"):
+        find_metric("poisson_deviance", "binary")
 
 
 @a_law

@@ -7,10 +7,11 @@ import pytest
 
 from ml_assets.contracts.artifacts import Evaluation, Task
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.baselines import baselines
-from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
+from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA, curves
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
-from ml_assets.logic.evaluation.metrics import METRICS, metrics_of
+from ml_assets.logic.evaluation.metrics import METRICS, find_metric, metrics_of
 from ml_assets.logic.evaluation.report import Opponent, scores_of
 from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
@@ -76,6 +77,82 @@ def test_a_pure_leaf_of_the_tree_leaves_something_to_chance() -> None:
     tree = evaluation(rows=test, train=train).summary.baselines[-1].metrics
 
     assert pytest.approx(-0.1 * np.log(0.005) - 0.9 * np.log(0.995), rel=0.1) == tree["log_loss"]
+
+
+def skewed(rows: int, *, seed: int) -> pl.DataFrame:
+    frame = parcels(rows, seed=seed, task="regression")
+    return frame.with_columns(target=(pl.col("target") / 10).exp() * 3)
+
+
+OBJECTIVES = [
+    (Objective(loss="mae"), "mae"),
+    (Objective(loss="quantile", alpha=0.9), "pinball_loss at 0.9"),
+    (Objective(loss="poisson"), "poisson_deviance"),
+    (Objective(loss="tweedie", variance_power=1.5), "tweedie_deviance at 1.5"),
+]
+
+
+@pytest.mark.parametrize(("objective", "metric"), OBJECTIVES)
+def test_the_constant_baseline_of_an_objective_is_the_best_constant_for_its_metric(
+    objective: Objective, metric: str
+) -> None:
+    train, test = skewed(3_000, seed=1), skewed(1_500, seed=2)
+    level = objective.alpha or 0.5
+    amounts = np.sort(train["target"].to_numpy())
+    constant = amounts[int(np.ceil(level * 3_000)) - 1] if metric in ("mae", "pinball_loss at 0.9") else amounts.mean()
+    asked = summary("regression").model_copy(update={"objective": objective})
+
+    report = evaluation(
+        "regression", rows=test, train=train, summary=asked, metric=metric, slices=[],
+        scores=pl.DataFrame({"score": test["target"] + 0.5}),
+    ).summary  # fmt: skip
+
+    baselines = {it.name: it.metrics[metric] for it in report.baselines}
+    declared = find_metric(metric, "regression")
+    assert pytest.approx(declared.function(test["target"], np.full(1_500, constant))) == baselines["constant"]
+    assert baselines["shallow tree"] < baselines["rate by depot"] < baselines["constant"]
+    assert {"rmse", "mae", "r2", metric} == set(report.metrics)
+    assert objective == report.objective
+
+
+def test_a_champion_with_scores_that_a_deviance_does_not_allow_is_not_compared() -> None:
+    test = skewed(1_500, seed=2)
+    asked = summary("regression").model_copy(update={"objective": Objective(loss="poisson")})
+    old = pl.DataFrame({"score": [-1.0, 0.0, *test["target"][2:]]})
+
+    report = evaluation(
+        "regression", rows=test, train=skewed(3_000, seed=1), summary=asked, metric="poisson_deviance", slices=[],
+        scores=pl.DataFrame({"score": test["target"] + 0.5}), champion=Opponent("old", old),
+    ).summary  # fmt: skip
+
+    assert report.against_champion is None
+    assert "2 of its 1500 scores are 0 or less, for which poisson_deviance is not defined." == (
+        report.champion_cannot_score
+    )
+
+
+def test_a_quantile_by_group_is_drawn_towards_the_overall_one() -> None:
+    train = pl.DataFrame({"target": [*range(20), *range(100, 140)], "depot": ["north"] * 20 + ["south"] * 40})
+    train = train.with_columns(distance_miles=0.0)
+    test = pl.DataFrame({"parcel": range(3), "target": [1.0, 2.0, 3.0], "depot": ["north", "south", "never seen"]})
+    asked = summary("regression").model_copy(update={"objective": Objective(loss="mae")})
+
+    found = baselines(
+        test.with_columns(distance_miles=0.0), train, asked, [["depot"]], seed=1, threads=1, level=0.5
+    )["rate by depot"]  # fmt: skip
+
+    # medians: 9 of 20 rows, 119 of 40 rows, 109 of all, which counts as 20 rows
+    assert [(20 * 9 + 20 * 109) / 40, (40 * 119 + 20 * 109) / 60, 109] == found[1].tolist()
+    assert "The median of the target in train for the same depot, shrunk" in found[0]
+
+
+def test_the_predicted_quantile_is_plotted_against_the_same_quantile_of_the_labels() -> None:
+    truth, scores = np.arange(200.0), np.repeat([1.0, 2.0], 100)
+    asked = summary("regression").model_copy(update={"objective": Objective(loss="quantile", alpha=0.9)})
+
+    shown = curves(truth, scores, asked).filter(pl.col("curve") == "predicted_actual")
+
+    assert [(1.0, 89.0), (2.0, 189.0)] == shown.select("x", "y").rows()
 
 
 def test_days_are_left_out_in_turn_for_all_rows_and_for_slices() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.objective import Objective
 from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
 
 DAY_ONE = date(2013, 1, 1)
@@ -229,6 +230,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "other personal numbers": (
         {"outcomes": labels().with_columns(late=pl.col("id")), "personal": frozenset({"late"})},
         r"in 38 rows, for instance \(personal\)\.",
+    ),
+    "labels below 0 of counts": (
+        {"outcomes": labels().with_columns(late=pl.col("id") - 2), "task": "regression",
+         "objective": Objective(loss="poisson")},
+        r"is not a finite number of 0 or more, as the objective poisson needs, in 2 rows, for instance -2, -1\.",
     ),
     "the target as a feature": (
         {"features": (WIND, Feature(name="late", dtype="Float64"))}, "feature 'late' is also",
