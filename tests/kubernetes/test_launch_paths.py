@@ -24,11 +24,6 @@ from tests.adapters.dagster_daemon import (
     execute_sensor_iteration,
     launch_scheduled_runs,
 )
-from tests.adapters.dagster_graphql import (
-    LAUNCH_PARTITION_BACKFILL_MUTATION,
-    LAUNCH_PIPELINE_EXECUTION_MUTATION,
-    execute_dagster_graphql,
-)
 from tests.golden_files import as_json, check_golden
 from tests.kubernetes.conftest import LOCATION, Shop
 from tests.kubernetes.location import TUNING
@@ -65,6 +60,8 @@ def started(shop: Shop, kind: str, name: str) -> None:
 
 
 def by_ui(shop: Shop) -> None:
+    from tests.adapters.dagster_graphql import LAUNCH_PIPELINE_EXECUTION_MUTATION, execute_dagster_graphql
+
     selector = {**REPOSITORY, "pipelineName": "__ASSET_JOB", "assetSelection": [{"path": ["scores"]}]}
     tags = [{"key": key, "value": value} for key, value in DAY.items()]
     params = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": {"tags": tags}}
@@ -96,6 +93,8 @@ def by_automation(shop: Shop) -> None:
 
 
 def by_backfill(shop: Shop) -> None:
+    from tests.adapters.dagster_graphql import LAUNCH_PARTITION_BACKFILL_MUTATION, execute_dagster_graphql
+
     params = {"assetSelection": [{"path": ["scores"]}], "partitionNames": ["2026-01-01"]}
     with daemon(shop) as context:
         execute_dagster_graphql(
