@@ -229,7 +229,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
         (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
          [("shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, maturity_days, "
-          "reason, table, target (did you mean 'known_time'?).")]),
+          "positive, reason, table, target (did you mean 'known_time'?).")]),
         (MODEL.replace("name: returns", "name: Returns!"),
          ["shop/defs.yaml:3: name: ", "got 'Returns!'"]),
         (MODEL.replace("name: returns", "name: ../returns"),
@@ -319,6 +319,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:16: training: 'device_fallback' goes with device 'gpu' or 'cuda'; leave it out"]),
         (MODEL.replace("task: binary", "task: regression") + "  gate: {max_calibration_error: 0.05}\n",
          ["shop/defs.yaml:16: gate.max_calibration_error: a regression model has no calibration error", "got 0.05"]),
+        (REGRESSION.replace("    target: ", '    positive: "yes"\n    target: '),
+         ["shop/defs.yaml:14: labels.positive: a regression model has no positive class; leave it out"]),
         (with_lines("objective: {loss: mae}"),
          ["shop/defs.yaml:16: objective: a binary model has no objective to choose; leave it out"]),
         (REGRESSION + "  objective: {loss: pinball}\n", ["shop/defs.yaml:16: objective.loss: ", "got 'pinball'"]),

@@ -109,6 +109,7 @@ class TrainingSetSummary(Record):
         excluded_rows: rows of the features, by the reason why they were excluded.
         labels_without_features: labels of days of the windows that match no row of the features.
         objective: the declared objective of a regression; None for the task's own.
+        positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
     """
 
     model: str
@@ -126,6 +127,7 @@ class TrainingSetSummary(Record):
     labels_without_features: int = 0
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
+    positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class ModelSpec(Record):
             it is after the days that it was trained on.
         split: how the rows of its training set were split; None for windows of time.
         objective: the declared objective of a regression; None for the task's own.
+        positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
         smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.scale`); None
             without one.
     """
@@ -224,6 +227,7 @@ class ModelSpec(Record):
     weights: dict[str, float] = Field(default={})
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
+    positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
     smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property

@@ -42,6 +42,8 @@ class ModelColumns:
         timezone: the time zone of the days.
         personal: columns whose values no message shows.
         objective: the declared objective of a regression; None for the task's own.
+        positive: the value of the target in the label table that is the positive class; None if it is Boolean or 0 and
+            1. The labels themselves are then Boolean.
         group: the features' column whose values a split keeps together; None if there is none.
     """
 
@@ -56,6 +58,7 @@ class ModelColumns:
     timezone: str = "UTC"
     personal: frozenset[str] = frozenset()
     objective: Objective | None = None
+    positive: bool | int | str | None = None
     group: str | None = None
 
     @property

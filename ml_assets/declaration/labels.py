@@ -12,6 +12,11 @@ class LabelsFrom(Part):
 
     table: Name = Field(description="Table of the labels: the name of a dbt model.")
     target: ColumnName = Field(description="Column with the label that the model learns to predict.")
+    positive: bool | int | str | None = Field(
+        default=None,
+        description='Value of the target that is the positive class, such as `"returned"`; every other value is '
+        "negative, and a missing one is no label. Without it, the target is Boolean, or 0 and 1. Binary models only.",
+    )
     known_time: ColumnName = Field(description="Column with the time when the label could first be known.")
     reason: ColumnName | None = Field(
         default=None, description="Column that states why a row has no label. Rows without a label are counted by it."

@@ -131,6 +131,9 @@ class ModelDeclaration(Declaration):
         for part, column in (("tuning", tuning.within), ("evaluation", evaluation.within)):
             if column is not None and column not in groups:
                 yield (part, "within"), column, f"expected one of {quoted(groups)}, which every prediction has"
+        positive = self.labels.positive
+        if positive is not None and self.task != "binary":
+            yield ("labels", "positive"), positive, f"a {self.task} model has no positive class; leave it out"
         point = evaluation.operating_point
         if point is not None and self.task != "binary":
             yield ("evaluation", "operating_point"), point, f"a {self.task} model has no operating point"

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
+import polars as pl
+
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import near
-from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
@@ -106,6 +108,9 @@ def _time_problems(model: ModelDeclaration, features: TableContract, labels_tabl
 
 def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> Iterator[str]:
     target = labels_table.column(model.labels.target)
+    if model.labels.positive is not None:
+        yield from _positive_problems(model, target, labels_table)
+        return
     expected: Mapping[Task, str] = {
         "binary": "boolean, or whole numbers that are 0 or 1",
         "regression": "numbers",
@@ -117,11 +122,30 @@ def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> It
         or (target.maximum is not None and target.maximum > 1)
     )
     if not training_set.suits(target.dtype, model.task) or is_beyond:
+        may_be_declared = model.task == "binary" and (target.dtype == pl.String or target.dtype.is_integer())
+        hint = ". Declare the positive class with labels.positive" if may_be_declared else ""
         yield (
             f"{model.place('labels', 'target')}: column '{target.name}' of table '{labels_table.name}' is "
             f"{target.dtype}{' with values beyond 0 and 1' if is_beyond else ''}, but the task is {model.task} "
-            f"({model.place('task')}), which expects {expected[model.task]}{_see(labels_table)}."
+            f"({model.place('task')}), which expects {expected[model.task]}{hint}{_see(labels_table)}."
         )
+
+
+def _positive_problems(model: ModelDeclaration, target: Column, labels_table: TableContract) -> Iterator[str]:
+    """Yield why a column does not have the declared positive class."""
+    positive, place = model.labels.positive, model.place("labels", "positive")
+    has = f"column '{target.name}' of table '{labels_table.name}'"
+    suited = (
+        (isinstance(positive, bool) and target.dtype == pl.Boolean)
+        or (isinstance(positive, int) and not isinstance(positive, bool) and target.dtype.is_integer())
+        or (isinstance(positive, str) and target.dtype == pl.String)
+    )
+    if not suited:
+        quote = ', such as "yes" or "1", in quotes' if target.dtype == pl.String else ""
+        yield f"{place}: {has} is {target.dtype}; expected a value of it{quote}, got {positive!r}{_see(labels_table)}."
+    elif target.accepted_values and positive not in target.accepted_values:
+        hint = near(str(positive), [str(value) for value in target.accepted_values])
+        yield f"{place}: {has} never is {positive!r}, by its accepted values{hint}{_see(labels_table)}."
 
 
 def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:

@@ -163,7 +163,11 @@ def verdict_on(
         slices=evaluation.slices,
         costs=costs,
         cannot_answer=cannot_answer(
-            model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract
+            model,
+            task=declared.task,
+            target=declared.labels.target,
+            inputs=plan.inputs_contract,
+            positive=declared.labels.positive,
         ),
         was_left=summary.model_version in left(entries),
         leaks=leaks,

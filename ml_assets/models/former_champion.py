@@ -75,4 +75,7 @@ def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str,
     except (MissingArtifactError, CorruptArtifactError) as error:
         return (str(error),)
     declared = plan.declaration
-    return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)
+    labels = declared.labels
+    return cannot_answer(
+        model, task=declared.task, target=labels.target, inputs=plan.inputs_contract, positive=labels.positive
+    )

@@ -99,6 +99,7 @@ class ModelPlan:
             features=self.features,
             timezone=self.declaration.days.timezone,
             personal=self.personal,
+            positive=labels.positive,
             objective=None if self.declaration.objective is None else self.declaration.objective.objective,
         )
 

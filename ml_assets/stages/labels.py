@@ -35,6 +35,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             "target": wanted.target,
             "reason": wanted.reason,
             "timezone": timezone,
+            **({} if wanted.positive is None else {"positive": wanted.positive}),
         },
         ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
     )

@@ -61,7 +61,10 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
 def _check_champion(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, ...]:
     """Check that the champion predicts the declared target, and return how its inputs have changed since."""
     declared, model = plan.declaration, champion.model
-    check_question(model.spec, version=champion.version, task=declared.task, target=declared.labels.target)
+    labels = declared.labels
+    check_question(
+        model.spec, version=champion.version, task=declared.task, target=labels.target, positive=labels.positive
+    )
     return input_changes(model, plan.inputs_contract)
 
 

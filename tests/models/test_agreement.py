@@ -115,7 +115,14 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          "(model/defs.yaml:5: task), which expects numbers.")),
         ("task: binary", "task: multiclass",
          "is Boolean, but the task is multiclass (model/defs.yaml:5: task), which expects text or whole numbers."),
-        ("target: is_returned", "target: order_id", "which expects boolean, or whole numbers that are 0 or 1."),
+        ("target: is_returned", "target: order_id",
+         "which expects boolean, or whole numbers that are 0 or 1. Declare the positive class with labels.positive."),
+        ("target: is_returned", 'target: is_returned\n    positive: "yes"',
+         ("15: labels.positive: column 'is_returned' of table 'order_outcomes' is Boolean; expected a value of it, got "
+          "'yes'.")),
+        ("target: is_returned", "target: order_id\n    positive: true",
+         ("15: labels.positive: column 'order_id' of table 'order_outcomes' is String; expected a value of it, such as "
+          '"yes" or "1", in quotes, got True.')),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, note]",
          "12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it categorical in its"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",

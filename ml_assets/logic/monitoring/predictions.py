@@ -80,20 +80,28 @@ def score_rows(
     )
 
 
-def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) -> None:
-    """Raise an error if the model does not predict the declared target and task.
+def check_question(
+    spec: ModelSpec, *, version: str, task: Task, target: str, positive: bool | int | str | None = None
+) -> None:
+    """Raise an error if the model does not predict the declared target, its positive class and the task.
 
     That happens if the target of a model is changed, or if a new model gets the name of a removed one.
 
     Raises:
-        ContractError: Task or target differ.
+        ContractError: Task, target or positive class differ.
     """
-    if (spec.task, spec.target) != (task, target):
+    if (spec.task, spec.target, spec.positive) != (task, target, positive):
+        was, now = (target_words(*it) for it in ((spec.target, spec.positive), (target, positive)))
         raise ContractError(
-            f"the champion {version[:12]} of model '{spec.model}' predicts '{spec.target}' ({spec.task}), but the "
-            f"declaration has '{target}' ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
+            f"the champion {version[:12]} of model '{spec.model}' predicts {was} ({spec.task}), but the "
+            f"declaration has {now} ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
             "If it is another model, give it another name."
         )
+
+
+def target_words(target: str, positive: bool | int | str | None) -> str:  # noqa: FBT001 - a label may be Boolean
+    """Return a target with its positive class, as text."""
+    return f"'{target}'" if positive is None else f"'{target}' = {positive!r}"
 
 
 def check_inputs(changes: Sequence[ContractChange], spec: ModelSpec, *, version: str, where: str) -> None:

@@ -122,6 +122,7 @@ def about_rows(card: CardInput) -> list[tuple[str, str]]:
         ("Task", card.task),
         *([("Objective", _objective(card.model))] if card.model and card.model.objective else []),
         ("Target", card.target),
+        *([("Positive class", str(card.model.positive))] if card.model and card.model.positive is not None else []),
         *([("Classes", ", ".join(classes))] if classes else []),
         ("As of", str(card.as_of) if card.as_of else "not measured yet"),
         ("Trained on", _trained_on(card.model)),

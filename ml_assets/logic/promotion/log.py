@@ -141,10 +141,13 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
     return waits
 
 
-def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
+def cannot_answer(
+    model: Model, *, task: Task, target: str, inputs: TableContract, positive: bool | int | str | None = None
+) -> tuple[str, ...]:
     """Return why a model does not match the current declaration, in sentences; empty if it does."""
     spec = model.spec
     differences = [("task", spec.task, task), ("target", spec.target, target)]
+    differences += [("positive class", str(spec.positive), str(positive))]
     against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in differences if was != now]
     against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
     return tuple(against)

@@ -31,7 +31,8 @@ def select_labels(
     An outcome that never gets a label (a null target with a known time) is included, so that it can be counted. An
     outcome without a known time is excluded. Of a corrected outcome, each day has the newest version known on that day,
     so a day's labels do not depend on the other requested days. Only the given outcomes are used: a correction that
-    becomes known after the days that were read is ignored. `outcomes` has one row per version of an outcome.
+    becomes known after the days that were read is ignored. `outcomes` has one row per version of an outcome. If the
+    model declares the positive value, the target becomes Boolean: whether it is that value.
 
     Returns:
         `day`, key, `event_day`, known time, target, `reason` (if declared), sorted by known time and key.
@@ -55,7 +56,7 @@ def select_labels(
                 *dict.fromkeys(key),
                 pl.col(DAY).alias(EVENT_DAY),
                 known_time,
-                target,
+                pl.col(target) if model.positive is None else (pl.col(target) == pl.lit(model.positive)).alias(target),
                 *([pl.col(reason).cast(pl.String).alias("reason")] if reason else []),
             ),
             lazy.filter(pl.col(known_time).is_null() & pl.col(target).is_not_null()).select(pl.len()),

@@ -173,6 +173,7 @@ def assemble_training_set(
             labels_without_features=without_features,
             split=split,
             objective=model.objective,
+            positive=model.positive,
         ),
     )
 
@@ -379,6 +380,8 @@ def _window_problems(
         if isinstance(windows, TrainingWindows):
             first, last = windows.days("train")
             where, fix = f"train window ({first or 'the beginning'} to {last})", "Use a longer train window"
+        if model.positive is not None:
+            fix = f"Check that {model.positive!r} is the positive class (labels.positive), {fix.lower()}"
         problems.append(
             f"target '{model.target}' is constant: it is {value} in all {values.len():,} rows of the {where}; expected "
             f"{wanted}. {fix}, or fix the label table."

@@ -261,6 +261,7 @@ def fit(
             lightgbm_version=lightgbm.__version__,
             split=summary.split,
             objective=summary.objective,
+            positive=summary.positive,
             smearing=_smearing(booster, training, chosen, vocabularies, threads=conditions.threads),
         ),
         reference=training.rows.clear(),

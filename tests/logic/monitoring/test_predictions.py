@@ -153,6 +153,10 @@ def test_a_champion_of_another_target_or_task_does_not_predict(task: Task, targe
         check_question(SPEC, version="3f2a", task=task, target=target)
 
     check_question(SPEC, version="3f2a", task=SPEC.task, target=SPEC.target)
+    with pytest.raises(
+        ContractError, match=r"predicts 'is_late' \(binary\), but the declaration has 'is_late' = 'yes'"
+    ):
+        check_question(SPEC, version="3f2a", task=SPEC.task, target=SPEC.target, positive="yes")
 
 
 def test_columns_that_the_model_does_not_read_may_change_or_be_removed() -> None:

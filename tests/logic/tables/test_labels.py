@@ -62,6 +62,24 @@ def test_an_outcome_that_never_gets_a_label_is_included_with_its_reason() -> Non
     assert labels.select("id", "is_late", "reason").rows() == [(0, None, "cancelled"), (1, False, "arrived")]
 
 
+@pytest.mark.parametrize(
+    ("values", "positive", "expected"),
+    [
+        (["yes", "no", None, "Yes"], "yes", [True, False, None, False]),
+        ([4, 5, None, 0], 4, [True, False, None, False]),
+        ([True, False, None, True], False, [False, True, None, False]),
+    ],
+)
+def test_the_label_is_whether_the_target_is_the_declared_positive_value(
+    values: list[object], positive: object, expected: list[bool | None]
+) -> None:
+    frame = outcomes([at(1, 5), at(1, 6), at(1, 7), at(1, 8)]).with_columns(is_late=pl.Series(values))
+
+    labels = select_labels(frame, replace(MODEL, positive=positive), days=JANUARY)
+
+    assert (pl.Boolean, expected) == (labels.schema["is_late"], labels["is_late"].to_list())
+
+
 def test_an_outcome_that_is_not_known_yet_is_left_out() -> None:
     assert select(outcomes([None], is_late=[None])).height == 0
 

@@ -79,6 +79,11 @@ def test_rows_hold_keys_times_features_target_and_split_and_nothing_else() -> No
     assert assemble().rows.columns == expected
 
 
+def test_the_positive_class_is_stored() -> None:
+    assert ("yes", None) == (assemble(positive="yes").summary.positive, assemble().summary.positive)
+    assert "positive" not in assemble().summary.model_dump()
+
+
 def test_labels_of_the_windows_that_no_features_are_about_are_counted() -> None:
     known = labels().with_columns(event_day=pl.col("known_at").dt.date())
     strangers = known.head(3).with_columns(pl.col("id") + 1000)
@@ -201,6 +206,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one class": (
         {"outcomes": labels().with_columns(late=pl.lit(value=True))},
         r"target 'late' is constant: it is True in all 20 rows .* expected both classes",
+    ),
+    "one class where the positive one is declared": (
+        {"outcomes": labels().with_columns(late=pl.lit(False)), "positive": "ye"},
+        r"it is False in all 20 rows .*Check that 'ye' is the positive class \(labels\.positive\), use a longer",
     ),
     "one value": (
         {"outcomes": labels().with_columns(late=pl.lit(2.5)), "task": "regression"},
