@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -85,10 +86,10 @@ from {{ source('raw', 'orders') }} where day between {{ ml_assets.first_day() }}
 }
 
 
-def prepare(folder: Path) -> None:
-    """Write the orders and the shop's dbt project, and parse it."""
+def prepare(folder: Path, days: int = DAYS) -> None:
+    """Write the orders of so many days and the shop's dbt project, and parse it."""
     lines = ["order_id,epoch,place,weight,is_returned"]
-    for number in range(DAYS * A_DAY):
+    for number in range(days * A_DAY):
         at = FIRST + timedelta(days=number // A_DAY, minutes=24 * (number % A_DAY))
         place = ("Zürich", "Genève", "Łódź")[number * 7 % 3]
         weight = 5 + 3 * math.sin(number * 1.7) + number % 5 / 3
@@ -105,10 +106,10 @@ def prepare(folder: Path) -> None:
     prepare_manifest(dbt)
 
 
-def declared(file: Path, threads: int) -> Declared:
+def declared(file: Path, threads: int, days: Mapping[str, str] = SPAN) -> Declared:
     """Return the shop's declarations."""
     model = {
-        "name": "returns", "description": "Will this order come back?", "task": "binary", "days": SPAN,
+        "name": "returns", "description": "Will this order come back?", "task": "binary", "days": days,
         "features": {
             "table": "order_features", "key": ["order_id"], "event_time": "ordered_at",
             "prediction_time": "prediction_at",
@@ -122,11 +123,11 @@ def declared(file: Path, threads: int) -> Declared:
         "drift": {"min_rows": 20},
         "leak_test": {"samples": 0},
     }  # fmt: skip
-    raw = {"days": SPAN, "tables": {"orders": {"file": str(file), "partition_by": {"column": "ordered_at"}}}}
+    raw = {"days": days, "tables": {"orders": {"file": str(file), "partition_by": {"column": "ordered_at"}}}}
     return Declared(
         models=(ModelDeclaration.model_validate(model),),
         raw=(RawDeclaration.model_validate(raw),),
-        tables=(TablesDeclaration.model_validate({"days": SPAN}),),
+        tables=(TablesDeclaration.model_validate({"days": days}),),
     )
 
 

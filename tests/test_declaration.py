@@ -527,6 +527,28 @@ def test_declarations_with_days_of_different_zones_are_rejected(tmp_path: Path) 
         read_all(tmp_path)
 
 
+def test_declarations_with_different_grains_are_rejected(tmp_path: Path) -> None:
+    write(tmp_path, "returns", MODEL)
+    write(tmp_path, "raw", RAW.replace("first: 2024-01-01", "first: 2024-01-01, grain: month"))
+
+    with pytest.raises(DeclarationError, match=r"'days' have several grains: month .*, day .*; expected one"):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize(("grain", "is_valid"), [("day", False), ("week", False), ("month", True), ("year", True)])
+def test_files_may_be_named_by_their_month_if_months_lie_in_the_periods_of_the_declared_grain(
+    grain: str,
+    is_valid: bool,  # noqa: FBT001
+) -> None:
+    given = {"days": {"first": "2024-01-01", "grain": grain}, "tables": {"orders": {"files": "in/{day:%Y-%m}.csv"}}}
+
+    if is_valid:
+        assert grain == RawDeclaration.model_validate(given).days.grain
+    else:
+        with pytest.raises(ValidationError, match=rf"names files by month .* but the days have grain '{grain}'"):
+            RawDeclaration.model_validate(given)
+
+
 def test_a_lightgbm_parameter_that_cannot_be_set_is_refused_with_its_line() -> None:
     lines = "tuning:\n    fixed:\n      eta: 0.1\n      machines: 10.0.0.1:80\n      num_leafs: 7\n"
 

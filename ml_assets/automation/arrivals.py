@@ -168,7 +168,7 @@ def _look(
         look.lines.append(f"the files of {_some(gone)} were removed; their landed data stays in the lake.")
     if not changed and not gone:
         return look
-    under_way = in_progress(instance, None).get(table.key, {})
+    under_way = in_progress(instance, None, table.days.grain).get(table.key, {})
     waits = {day: run for day in changed if (run := under_way.get(day))}
     past: Sequence[PastRequest] = ()
     again: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _look(
     for day in (*wanted, *waits):  # a run is landing them
         look.dealt.pop(day, None)
         look.failed.pop(day, None)
-    ranges = in_rows(wanted, most=MOST_DAYS)
+    ranges = in_rows(wanted, most=MOST_DAYS, grain=table.days.grain)
     for days in ranges[:room]:
         corrected = sum(bool(landed_files(standing.get(day))) for day in days)
         look.requests.append(
@@ -247,7 +247,7 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
     Raises:
         SourceError: the folder cannot be listed.
     """
-    listing = list_files(table.pattern, lake.access)
+    listing = list_files(table.pattern, lake.access, table.days.grain)
     inside = {str(day): files for day, files in listing.days.items() if table.has(day, now)}
     outside = [str(day) for day in listing.days if not table.has(day, now)]
     growing = {day for day, files in inside.items() if any(it.is_growing(now, table.settle_seconds) for it in files)}

@@ -87,9 +87,9 @@ def look_at_ages(
 def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, description: str) -> Alert:
     """Return the alert for an asset whose data has become too old. Each newest day causes one alert."""
     name = key.to_user_string()
-    since = date.fromisoformat(newest) if newest else limit.days.first - timedelta(days=1)
-    # A day can be complete only after its end, so the limit counts from the end of the newest day.
-    at = end_of(since + timedelta(days=limit.most + 1), limit.days.timezone).replace(tzinfo=UTC)
+    # A period can be complete only after its end, so the limit is exceeded at the end of one.
+    late = limit.days.period(limit.since(newest) + timedelta(days=limit.most + 1))
+    at = end_of(limit.days.last_day(late), limit.days.timezone).replace(tzinfo=UTC)
     description = f"{description[0].upper()}{description[1:]}"
     wait = "To see what retraining waits for" if limit.model else "To see what it waits for"
     return Alert(

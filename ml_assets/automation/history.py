@@ -7,7 +7,7 @@ from typing import Final
 import dagster as dg
 
 from ml_assets.adapters.dagster import IN_PROGRESS_RUN_STATUSES, RUN_KEY_TAG
-from ml_assets.lake.days import days_between
+from ml_assets.contracts.periods import Grain, periods_between
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of
 
@@ -69,7 +69,7 @@ def materialized_since(
 
 
 def in_progress(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, grain: Grain
 ) -> dict[dg.AssetKey, dict[str, str]]:
     """Return what queued and running runs materialize: by asset and partition, the run."""
     found: dict[dg.AssetKey, dict[str, str]] = {}
@@ -78,17 +78,17 @@ def in_progress(
         if not assets and repository is not None and repository.has_job(run.job_name):
             assets = repository.get_job(run.job_name).asset_layer.executable_asset_keys
         for key in assets:
-            for partition in ("", *_partitions(run.tags)):
+            for partition in ("", *_partitions(run.tags, grain)):
                 found.setdefault(key, {})[partition] = run.run_id
     return found
 
 
-def _partitions(tags: Mapping[str, str]) -> list[str]:
+def _partitions(tags: Mapping[str, str], grain: Grain) -> list[str]:
     found = range_of(tags)
     if found is None:
         return []
     first, last = found
-    return [first] if first == last else [str(day) for day in days_between(day_of(first), day_of(last))]
+    return [first] if first == last else [str(it) for it in periods_between(day_of(first), day_of(last), grain)]
 
 
 def runs_by_key(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
@@ -106,6 +106,6 @@ def failed_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -
     return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=[*FAILED]), limit=_AT_MOST)]
 
 
-def targets_of(run: dg.DagsterRun) -> tuple[set[dg.AssetKey], set[str]]:
-    """Return the assets and days that a run was requested for."""
-    return set(run.asset_selection or ()), set(_partitions(run.tags))
+def targets_of(run: dg.DagsterRun, grain: Grain) -> tuple[set[dg.AssetKey], set[str]]:
+    """Return the assets and partitions that a run was requested for."""
+    return set(run.asset_selection or ()), set(_partitions(run.tags, grain))

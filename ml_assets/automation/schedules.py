@@ -5,13 +5,14 @@ Not here: assets downstream of a new raw day (see `ml_assets.automation.updates`
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
 from ml_assets.contracts.days import yesterday
+from ml_assets.contracts.periods import Grain, moved, newest_over, periods_between, periods_in
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import days_between, in_rows, span_of
+from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.lock import LockedError
 from ml_assets.lake.resource import LakeResource
@@ -29,7 +30,7 @@ RAW = "raw"
 
 
 def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
-    """Return the schedule that requests yesterday's partition of each raw table if it is not in the lake.
+    """Return the schedule that requests the newest partition that is over of each raw table if it is not in the lake.
 
     Of a table that is one file for all days it requests the days since the first that are not there either: a tick may
     have been missed. Late files of single days are landed by the sensor `ml_assets_arrivals`.
@@ -54,13 +55,17 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        day = yesterday(context.scheduled_execution_time, declared.timezone)
-        count = declared.automation.updates.days
+        grain = declared.grain
+        day = newest_over(yesterday(context.scheduled_execution_time, declared.timezone), grain)
+        count = periods_in(declared.automation.updates.days, grain)
         late = [
             (key, selection, row)
             for key, days, is_one_file, selection in tables
             if days.first <= day and (days.last is None or day <= days.last)
-            for row in in_rows(_not_there(ml_assets_lake.connect(), key, day, count=count if is_one_file else 1))
+            for row in in_rows(
+                _not_there(ml_assets_lake.connect(), key, day, count=count if is_one_file else 1, grain=grain),
+                grain=grain,
+            )
         ]
         for key, selection, row in late:
             again = "" if row[-1] == str(day) else f"/{day}"
@@ -75,11 +80,11 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
     return requests
 
 
-def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int) -> list[str]:
-    """Return which of the last `count` days are not in the lake: the last, and those after the first that exists."""
+def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int, grain: Grain) -> list[str]:
+    """Return which of the last `count` periods are not in the lake: the last, and those after the first that exists."""
     there = day_names(lake, key)
-    first = max(last - timedelta(days=count - 1), day_of(min(there, default=str(last))))
-    return [day for day in map(str, days_between(min(first, last), last)) if day not in there]
+    first = max(moved(last, 1 - count, grain), day_of(min(there, default=str(last))))
+    return [key for key in map(str, periods_between(min(first, last), last, grain)) if key not in there]
 
 
 @dg.op(

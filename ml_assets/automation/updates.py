@@ -34,6 +34,7 @@ from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.periods import Grain, newest_over
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -51,7 +52,7 @@ from ml_assets.orchestration.groups import (
 )
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
 from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
-from ml_assets.orchestration.staleness import LakeView, Wanted, declared_days
+from ml_assets.orchestration.staleness import LakeView, Wanted, declared_periods, graph_grain
 from ml_assets.stages.checks.data_age import CHECK, age_limits, as_of
 
 NAME: Final = "updates"
@@ -239,7 +240,7 @@ class _Tick:
             if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
                 continue
             left = sorted(day for day in days if day and not self.scope.readers({key: {day}}))
-            for row in in_rows(left):
+            for row in in_rows(left, grain=self.declared.grain):
                 self.lines.append(
                     f"{key.to_user_string()} changed for {span_of(row)}, which is before the newest "
                     f"{self.declared.automation.updates.days} days; "
@@ -283,7 +284,7 @@ class _Tick:
             mine = [key for key, its in self.groups.items() if its == group]
             looked_at = set().union(*(opened.get(key, ()) for key in mine))
             self.waits.retain(group, set().union(*(self.within[key] for key in mine)) - looked_at)
-        running = in_progress(self.context.instance, self.context.repository_def)
+        running = in_progress(self.context.instance, self.context.repository_def, self.declared.grain)
         look = LakeView(self.graph, self.lake, self._wanted(self._bounded(self._served(opened))))
         planner = Planner(self.scope, look, running=running)
         plan = planner.plan()
@@ -351,7 +352,8 @@ class _Tick:
         failed = failed_runs(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
         new = []
         for update, facts in facts_of.items():
-            failure = next((it.dagster_run for it in failed if _covers(it, update, facts)), None)
+            grain = self.declared.grain
+            failure = next((it.dagster_run for it in failed if _covers(it, update, facts, grain)), None)
             run = runs.get(facts.run_key(update)) or failure
             if run is None:
                 new.append((update, facts))
@@ -395,8 +397,9 @@ class _Tick:
         """Yield the sources that have no newer day although one is over."""
         ended: dict[str, list[str]] = {}
         for key in sources_of(self.graph):
-            days, newest = declared_days(self.graph, key), self.newest.get(key, "")
-            if days is not None and newest < str(min(self.yesterday, days[1])):
+            days, newest = declared_periods(self.graph, key), self.newest.get(key, "")
+            over = newest_over(self.yesterday, graph_grain(self.graph, key))
+            if days is not None and newest < str(min(over, days[1])):
                 ended.setdefault(newest, []).append(key.to_user_string())
         for newest, names in sorted(ended.items()):
             yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has landed."
@@ -443,9 +446,9 @@ def _first_as_of(lake: Lake, model: str) -> date:
     return as_of(lake, model, versions[-1])
 
 
-def _covers(record: dg.RunRecord, update: Update, facts: Facts) -> bool:
+def _covers(record: dg.RunRecord, update: Update, facts: Facts, grain: Grain) -> bool:
     """Return whether a failed run included all of an update, with the same code and no older inputs."""
-    assets, days = targets_of(record.dagster_run)
+    assets, days = targets_of(record.dagster_run, grain)
     return (
         record.dagster_run.tags.get(GROUP_TAG) == str(update.group)
         and record.dagster_run.tags.get(CODE_TAG) == facts.code

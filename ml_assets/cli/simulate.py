@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ml_assets.cli.console.terminal import overwrite
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.contracts.periods import BY_DAY
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ def simulate_policies(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr, is_recorded=True)
     declared = read_declarations()
     model = declared.model(arguments.model)
+    if model.days.grain != BY_DAY:
+        raise DataError(
+            f"`simulate` backtests day by day, but the days of {model.name} have grain '{model.days.grain}' "
+            f"({model.place('days')}); expected grain 'day'. Compare trainings as of different days instead: "
+            f"ml-assets run {model.name} --as-of DAY"
+        )
     request = backtest_request(arguments)
     span = Span.of(model, as_of=None, first=str(request.first), last=str(request.last))
     progress.log("preparing")

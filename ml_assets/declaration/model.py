@@ -61,7 +61,7 @@ class ModelDeclaration(Declaration):
         default=None,
         description="What a regression minimizes. Without it, the mean squared error. Regressions only.",
     )
-    days: Days = Field(description="Days of the model's daily partitions.")
+    days: Days = Field(description="Days that have a partition.")
     features: FeaturesFrom = Field(description="The feature table.")
     labels: LabelsFrom = Field(description="The label table.")
     split: Split = Field(default=Split(), description="Windows of a training: train, validation and test.")

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, newest_over, period_of
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
@@ -94,14 +95,39 @@ class Days(Part):
         default="UTC",
         description="Time zone in which a day begins and ends. All declarations of a project have the same.",
     )
+    grain: Grain = Field(
+        default=BY_DAY,
+        description="What is stored, materialized and monitored together: the rows of a `day`, `week` (from Monday), "
+        "`month` or `year`. Give a table with few rows a day a coarser one. All declarations of a project have the "
+        "same. `first` begins such a period, and `last` ends one.",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last day {self.last} lies before first day {self.first}; swap them")
+        begins = period_of(self.first, self.grain)
+        if begins != self.first:
+            raise ValueError(
+                f"first day {self.first} is not the first day of a {self.grain}; with grain '{self.grain}' expected "
+                f"{begins}. Days without rows do no harm"
+            )
+        if self.last is not None and (ends := last_day_of(period_of(self.last, self.grain), self.grain)) != self.last:
+            raise ValueError(
+                f"last day {self.last} is not the last day of a {self.grain}; with grain '{self.grain}' expected "
+                f"{ends}. Days without rows do no harm"
+            )
         return self
 
     def newest(self, now: datetime) -> date:
-        """Return the newest of these days that is over at a moment."""
-        over = yesterday(now, self.timezone)
+        """Return the newest of these days that is over at a moment: the last day of the newest period that is over."""
+        over = self.last_day(newest_over(yesterday(now, self.timezone), self.grain))
         return over if self.last is None else min(over, self.last)
+
+    def period(self, day: date) -> date:
+        """Return the first day of the period that a day is in, whose partition contains the day."""
+        return period_of(day, self.grain)
+
+    def last_day(self, first: date) -> date:
+        """Return the last day of the period that begins on a day."""
+        return last_day_of(first, self.grain)

@@ -14,10 +14,11 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.periods import BY_DAY, Grain
 from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, problems, text_of
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.declaration.parts import UNVERSIONED, Declaration, version_problem
+from ml_assets.declaration.parts import UNVERSIONED, Days, Declaration, version_problem
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.secrets import has_secret, redact
 
@@ -61,6 +62,13 @@ class Declared:
         by_name = {name: it for it in self.tables for name in it.models or ()}
         return by_name.get(table) or next((it for it in self.tables if it.models is None), None)
 
+    @property
+    def grain(self) -> Grain:
+        """The grain of the periods of all declarations."""
+        declared: Iterator[ModelDeclaration | RawDeclaration | TablesDeclaration]
+        declared = itertools.chain(self.models, self.raw, self.tables)
+        return next((it.days.grain for it in declared), BY_DAY)
+
     def model(self, name: str) -> ModelDeclaration:
         """Return one model's declaration.
 
@@ -98,7 +106,7 @@ def read_all(folder: Path) -> Declared:
     errors: list[str] = []
     found: list[Declaration] = []
     names: dict[str, Path] = {}
-    zones: dict[str, Path] = {}
+    days: list[tuple[Days, Path]] = []
     automated: Path | None = None
     for path in sorted(it for it in folder.glob("**/defs.yaml") if not _is_of_another_package(it)):
         try:
@@ -108,7 +116,7 @@ def read_all(folder: Path) -> Declared:
             continue
         found.append(declaration)
         if isinstance(declaration, ModelDeclaration | RawDeclaration | TablesDeclaration):
-            zones.setdefault(declaration.days.timezone, path)
+            days.append((declaration.days, path))
         if isinstance(declaration, ModelDeclaration):
             if declaration.name in names:
                 errors.append(f"{path}: model '{declaration.name}' is also declared in {names[declaration.name]}.")
@@ -117,12 +125,7 @@ def read_all(folder: Path) -> Declared:
             if automated is not None:
                 errors.append(f"{path}: automation is also declared in {automated}; remove one.")
             automated = path
-    if len(zones) > 1:
-        listed = ", ".join(f"{zone} ({path})" for zone, path in zones.items())
-        errors.append(
-            f"'days' have several time zones: {listed}; expected one, because a model's day is built from the same day "
-            "of its tables. Give all declarations the same 'timezone' under 'days'."
-        )
+    errors += _different_days(days)
     if errors:
         raise DeclarationError("\n".join(errors))
     return Declared(
@@ -131,6 +134,27 @@ def read_all(folder: Path) -> Declared:
         tables=tuple(d for d in found if isinstance(d, TablesDeclaration)),
         automation=next((d for d in found if isinstance(d, AutomationDeclaration)), AutomationDeclaration()),
     )
+
+
+def _different_days(found: Sequence[tuple[Days, Path]]) -> Iterator[str]:
+    """Yield an error if declarations have days of different time zones or grains."""
+    zones: dict[str, Path] = {}
+    grains: dict[str, Path] = {}
+    for days, path in found:
+        zones.setdefault(days.timezone, path)
+        grains.setdefault(days.grain, path)
+    if len(zones) > 1:
+        listed = ", ".join(f"{zone} ({path})" for zone, path in zones.items())
+        yield (
+            f"'days' have several time zones: {listed}; expected one, because a model's day is built from the same day "
+            "of its tables. Give all declarations the same 'timezone' under 'days'."
+        )
+    if len(grains) > 1:
+        listed = ", ".join(f"{grain} ({path})" for grain, path in grains.items())
+        yield (
+            f"'days' have several grains: {listed}; expected one, because a partition of a model is built from the "
+            "same partitions of its tables. Give all declarations the same 'grain' under 'days'."
+        )
 
 
 def _read_file(path: Path) -> Declaration:

@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ml_assets.contracts.periods import BY_DAY
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
@@ -58,7 +59,8 @@ class RawTable(Part):
         default=None,
         description="Files by day: a pattern such as `landing/orders/{day}.csv` or "
         "`s3://bucket/orders/{day}/*.parquet`. `{day}` is the date; `{day:%Y%m%d}` formats it; `*` is any text within "
-        "one name.",
+        "one name. With a coarser grain of `days`, all files whose day is in a period belong to it; `{day:%Y-%m}` and "
+        "`{day:%Y}` name a file by its month or year.",
     )
     settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=60,
@@ -119,13 +121,25 @@ class RawDeclaration(Declaration):
     """The sources of the project. Each is landed as the asset `raw/<table>`."""
 
     owner: str | None = Field(default=None, description="Owner of the assets: an email address, or `team:NAME`.")
-    days: Days = Field(description="Days of the daily partitions.")
+    days: Days = Field(description="Days that have a partition.")
     freshness: Freshness | None = Field(default=None, description="Maximum age of the raw tables.")
     compute: Compute | None = Field(
         default=None,
         description="Resources of a landing, which then runs in its own pod. Without it: in the pod of its run.",
     )
     tables: dict[Name, RawTable] = Field(description="Source of each raw table, by the name of the table.")
+
+    @model_validator(mode="after")
+    def _files_of_periods(self) -> Self:
+        for name, table in self.tables.items():
+            grain = None if table.files is None else DayPattern.of(table.files).grain
+            if grain not in {None, BY_DAY, self.days.grain} and (grain, self.days.grain) != ("month", "year"):
+                raise ValueError(
+                    f"'files' of table '{name}' names files by {grain} ({table.files}), but the days have grain "
+                    f"'{self.days.grain}'; expected year, month and day: use {{day}}, or give 'days' the grain "
+                    f"'{grain}'"
+                )
+        return self
 
 
 class TablesDeclaration(Declaration):
@@ -136,7 +150,7 @@ class TablesDeclaration(Declaration):
         description="dbt models that this declaration is for, by name. Without it, all that no other declaration "
         "names. Several declarations are for tables with different days.",
     )
-    days: Days = Field(description="Days of the daily partitions.")
+    days: Days = Field(description="Days that have a partition.")
     freshness: Freshness | None = Field(default=None, description="Maximum age of the tables.")
     compute: Compute | None = Field(
         default=None, description="Resources of dbt, which then runs in its own pod. Without it: in the pod of its run."

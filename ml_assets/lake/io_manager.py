@@ -17,10 +17,12 @@ from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, period_column
 from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
+from ml_assets.lake.grains import grain_of, grain_parameter
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, FILES, ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import beside
@@ -29,6 +31,7 @@ from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.store import Origin
 from ml_assets.lake.usage import Meter, pod_resources
 
+_PERIOD: Final = "__period"
 _MOST_CONFLICTS: Final = 20
 """How often a step restarts because another process published a partition that it had read.
 
@@ -77,18 +80,19 @@ class LakeIOManager(dg.ConfigurableIOManager):
         cost = ledger.meter.take(pod_resources(step.step.tags))
         record_step(ledger, step)
         asset, layer = context.asset_key.to_user_string(), step.job_def.asset_layer
+        grain = grain_of(context.asset_partitions_def) if context.has_asset_partitions else BY_DAY
         whole = ledger.origin(
             ledger.inputs,
-            parameters={**_parameters(context), **ledger.notes, **_left_out(context)},
+            parameters={**_parameters(context), **grain_parameter(grain), **ledger.notes, **_left_out(context)},
             code_version=_made_with(layer.get(context.asset_key).code_version, ledger.code_behind),
             seconds=ledger.body_seconds(),
             cost=cost,
             missing_days=ledger.missing_days,
         )
         if context.has_asset_partitions:
-            artifacts = by_partition(obj, context.asset_partition_keys, asset)
+            artifacts = by_partition(obj, context.asset_partition_keys, asset, grain)
             windows, share = _windows(context), cost.share(len(artifacts))
-            origins = {key: _of_day(whole, key, windows, ledger, share) for key in artifacts}
+            origins = {key: _of_period(whole, key, windows, ledger, share, grain=grain) for key in artifacts}
         else:
             artifacts, origins = {"": obj}, {"": whole}
         published = {
@@ -146,11 +150,11 @@ def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
     return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **rows_read, **code}
 
 
-def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
+def by_partition(obj: object, keys: typing.Sequence[str], asset: str, grain: Grain = BY_DAY) -> dict[str, object]:
     """Return one artifact for each partition key.
 
     Raises:
-        ValueError: a frame has no `day` column, or has days that were not requested.
+        ValueError: a frame has no `day` column, or has days of periods that were not requested.
         TypeError: several partitions are expected of an object that cannot be split by day.
     """
     if isinstance(obj, pl.LazyFrame):
@@ -168,20 +172,22 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[st
         return dict(obj)
     if len(keys) == 1:
         if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
-            _check_days(obj, keys, asset)
+            _check_days(obj, keys, asset, grain)
         return {keys[0]: obj}
     if not isinstance(obj, pl.DataFrame):
         raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
     if DAY not in obj.columns:
         raise ValueError(f"{asset} has no column '{DAY}', which splits its rows into partitions.")
-    _check_days(obj, keys, asset)
-    parts = {str(day): part for (day,), part in obj.partition_by(DAY, as_dict=True, maintain_order=True).items()}
+    _check_days(obj, keys, asset, grain)
+    rows = obj.with_columns(period_column(pl.col(DAY), grain).alias(_PERIOD))
+    by_period = rows.partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
+    parts = {str(period): part for (period,), part in by_period.items()}
     empty = obj.clear()
     return {key: parts.get(key, empty) for key in keys}
 
 
-def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> None:
-    days = {str(day) for day in frame[DAY].unique()}
+def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str, grain: Grain) -> None:
+    days = {str(day) for day in frame.select(period_column(pl.col(DAY), grain)).to_series().unique()}
     strange = sorted(days - set(keys))
     if strange:
         raise ValueError(
@@ -190,11 +196,15 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
         )
 
 
-def _of_day(whole: Origin, key: str, windows: Mapping[str, tuple[int, int]], ledger: StepLedger, share: Cost) -> Origin:
-    """Return the origin of one day: its share of the step's, and what was read for this day alone."""
-    inputs = (*inputs_of_day(ledger.inputs, key, windows), *ledger.inputs_of(key))
+def _of_period(
+    whole: Origin, key: str, windows: Mapping[str, tuple[int, int]], ledger: StepLedger, share: Cost, *, grain: Grain
+) -> Origin:
+    """Return the origin of one period: its share of the step's, and what was read for this period alone."""
+    inputs = (*inputs_of_period(ledger.inputs, key, windows, grain), *ledger.inputs_of(key))
     behind = next((it.code_behind for it in inputs if it.ref.partition == key and it.code_behind), "")
-    missing = {asset: days_in_window(days, key, windows.get(asset)) for asset, days in whole.missing_days.items()}
+    missing = {
+        asset: keys_in_window(days, key, windows.get(asset), grain) for asset, days in whole.missing_days.items()
+    }
     return ledger.origin(
         inputs,
         parameters=facts_of_day(whole.parameters, key),
@@ -205,29 +215,32 @@ def _of_day(whole: Origin, key: str, windows: Mapping[str, tuple[int, int]], led
     )
 
 
-def days_in_window(days: typing.Iterable[str], key: str, window: tuple[int, int] | None) -> tuple[str, ...]:
-    """Return which of some days are in the window of a day; all if there is no window."""
+def keys_in_window(
+    keys: typing.Iterable[str], key: str, window: tuple[int, int] | None, grain: Grain = BY_DAY
+) -> tuple[str, ...]:
+    """Return which of some periods are in the window of a period; all if there is no window."""
     if window is None:
-        return tuple(days)
-    own = date.fromisoformat(key)
-    return tuple(it for it in days if window[0] <= (date.fromisoformat(it) - own).days <= window[1])
+        return tuple(keys)
+    first, last = (str(moved(date.fromisoformat(key), periods, grain)) for periods in window)
+    return tuple(it for it in keys if first <= it <= last)
 
 
-def inputs_of_day(
-    inputs: typing.Sequence[Input], key: str, windows: Mapping[str, tuple[int, int]]
+def inputs_of_period(
+    inputs: typing.Sequence[Input], key: str, windows: Mapping[str, tuple[int, int]], grain: Grain = BY_DAY
 ) -> tuple[Input, ...]:
-    """Return the inputs of one day of a range, so that its lineage does not name every day of the run.
+    """Return the inputs of one period of a range, so that its lineage does not name every period of the run.
 
     Args:
         inputs: the inputs of the whole step.
-        key: the day.
-        windows: by upstream asset, the first and last day that are read, relative to the day. Assets without a window,
-            and without partitions, count for every day.
+        key: the period.
+        windows: by upstream asset, the first and last period that are read, relative to the period. Assets without a
+            window, and without partitions, count for every period.
+        grain: the grain of the periods.
     """
     return tuple(
         it
         for it in inputs
-        if it.ref.partition is None or days_in_window([it.ref.partition], key, windows.get(it.ref.asset))
+        if it.ref.partition is None or keys_in_window([it.ref.partition], key, windows.get(it.ref.asset), grain)
     )
 
 

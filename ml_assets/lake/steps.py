@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from pydantic import AwareDatetime, Field, JsonValue
 
 from ml_assets.contracts.json_record import Record
+from ml_assets.contracts.periods import BY_DAY, Grain
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
 from ml_assets.lake.manifests import Manifests
@@ -36,6 +37,7 @@ class StepRecord(Record):
         inputs: the inputs that Dagster loaded before the body ran, without those that the body reads itself.
         code_versions: by asset.
         tags: the run's tags that say why it ran.
+        grain: the grain of its partitions.
     """
 
     run_id: SafePath
@@ -52,6 +54,7 @@ class StepRecord(Record):
     environment: str | None = None
     started_at: datetime
     tags: dict[str, str] = Field(default={})
+    grain: Grain = BY_DAY
 
 
 def store_step(lake: Manifests, record: StepRecord) -> None:

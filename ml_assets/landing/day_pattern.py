@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
+from ml_assets.contracts.periods import BY_DAY, Grain
 from ml_assets.secrets import without_secret
 
 _ISO: Final = "%Y-%m-%d"
 _DIGITS: Final = {"%Y": 4, "%m": 2, "%d": 2, "%j": 3}
+_OF_DAY: Final = ({"%Y", "%m", "%d"}, {"%Y", "%j"})
+_FORMS: Final = (("%Y", "%m", "%d"), ("%Y", "%j"), ("%Y", "%m"))
 _S3: Final = "s3://"
 
 
@@ -68,7 +71,7 @@ class DayPattern:
         if plain == len(parts) or not any(token.kind == "day" for part in parts for token in part):
             raise ValueError(f"'{text}' has no day in it; expected {{day}}, as in landing/orders/{{day}}.csv")
         directives = {token.text for part in parts for token in part if token.kind == "day"}
-        if not (directives >= {"%Y", "%m", "%d"} or directives >= {"%Y", "%j"}):
+        if not any(directives >= wanted for wanted in _OF_DAY) and directives not in ({"%Y", "%m"}, {"%Y"}):
             raise ValueError(f"'{text}' does not contain year, month and day; use {{day}}, or {{day:%Y}}, {{day:%m}} …")
         if is_s3 and not plain:
             raise ValueError(f"'{text}' has no fixed bucket; expected s3://bucket/prefix/{{day}}…")
@@ -77,6 +80,14 @@ class DayPattern:
         if is_s3:
             return cls(text, f"{_S3}{root}", tuple(parts[cut:]))
         return cls(text, root or ("/" if text.startswith("/") else "."), tuple(parts[cut:]))
+
+    @property
+    def grain(self) -> Grain:
+        """What a name states: a day or, without its day, a month or a year."""
+        directives = {*self._directives}
+        if any(directives >= wanted for wanted in _OF_DAY):
+            return BY_DAY
+        return "month" if "%m" in directives else "year"
 
     @property
     def is_s3(self) -> bool:
@@ -117,7 +128,7 @@ class DayPattern:
         return len(names) == len(self.parts) and all(map(self.is_like, range(len(names)), names))
 
     def day_of(self, relative: str) -> date | None:
-        """Return the day of a path below the root; None if the path does not match."""
+        """Return the day of a path below the root, or the first day of its month or year; None if it does not match."""
         found = self._strict.fullmatch(relative)
         if found is None:
             return None
@@ -126,7 +137,7 @@ class DayPattern:
             values.setdefault(directive, set()).add(text)
         if any(len(digits) > 1 for digits in values.values()):
             return None
-        forms = ["%Y", "%m", "%d"] if {"%m", "%d"} <= values.keys() else ["%Y", "%j"]
+        forms = next(([*it] for it in _FORMS if values.keys() >= {*it}), ["%Y"])
         try:
             day = datetime.strptime(" ".join(values[it].copy().pop() for it in forms), " ".join(forms)).date()  # noqa: DTZ007 - a day
         except ValueError:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from pydantic import JsonValue
 
+from ml_assets.contracts.periods import BY_DAY, Grain, period_of
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES, Manifest
@@ -60,8 +61,8 @@ class Listing:
     strange: tuple[str, ...] = ()
 
 
-def list_files(pattern: DayPattern, access: Access) -> Listing:
-    """Return the files of every day, from one listing.
+def list_files(pattern: DayPattern, access: Access, grain: Grain = BY_DAY) -> Listing:
+    """Return the files of every period, from one listing.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
@@ -71,20 +72,22 @@ def list_files(pattern: DayPattern, access: Access) -> Listing:
     for arrived in sorted(_listed(pattern, access), key=lambda it: it.name):
         day = pattern.day_of(arrived.name)
         if day is not None:
-            found.setdefault(day, []).append(arrived)
+            found.setdefault(period_of(day, grain), []).append(arrived)
         elif pattern.resembles(arrived.name):
             strange.append(arrived.name)
     return Listing({day: tuple(files) for day, files in sorted(found.items())}, tuple(strange))
 
 
-def files_of_days(pattern: DayPattern, days: Sequence[date], access: Access) -> dict[date, tuple[Arrived, ...]]:
-    """Return the files of some days, ordered by name. Days without files are absent.
+def files_of_days(
+    pattern: DayPattern, days: Sequence[date], access: Access, grain: Grain = BY_DAY
+) -> dict[date, tuple[Arrived, ...]]:
+    """Return the files of some periods by their first days, ordered by name. Periods without files are absent.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
     """
-    if len(days) > _FEW_DAYS:
-        found = list_files(pattern, access).days
+    if len(days) > _FEW_DAYS or grain != BY_DAY:  # the name of a file may contain any day of a longer period
+        found = list_files(pattern, access, grain).days
         return {day: found[day] for day in days if day in found}
     each = {day: sorted(_listed(pattern.for_day(day), access), key=lambda it: it.name) for day in days}
     # A one-day pattern accepts anything for `*`. The whole pattern decides whether a file belongs to the day.

@@ -64,6 +64,7 @@ def measure_challenger(
             operating_point=declared.operating_point,
             min_slice_rows=declared.gate.min_slice_rows,
             threads=threads,
+            grain=plan.grain,
         ),
         last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],

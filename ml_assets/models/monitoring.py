@@ -66,6 +66,7 @@ class MonitoringState:
         since: the entry of the log that made it champion.
         drift: of the newest days, oldest first; empty if it was not requested.
         performance: of the newest days since the champion's training, oldest first; empty if it was not requested.
+        newest_day: the newest monitored day: the last one of the newest period.
     """
 
     champion: Serving
@@ -115,7 +116,7 @@ def read_monitoring(
         ),
         performance=read_performance(lake, declared.name, performance),
         history=tuple(RetrainingLog(lake, declared.name).newest(RECORDS_READ)),
-        newest_day=None if newest is None else date.fromisoformat(newest),
+        newest_day=None if newest is None else declared.days.last_day(date.fromisoformat(newest)),
     )
 
 
@@ -136,7 +137,7 @@ def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days:
     for day in reversed(days[max(0, len(days) - longest) :]):
         found = _read(lake, f"{declared.name}/drift", [day], _Drift)
         if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
-            return date.fromisoformat(day)
+            return declared.days.last_day(date.fromisoformat(day))
     return None
 
 

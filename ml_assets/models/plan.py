@@ -13,10 +13,12 @@ from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.periods import Grain, last_day_of
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
+from ml_assets.lake.grains import CRON
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
@@ -24,6 +26,8 @@ from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.models.agreement import model_problems
 
 TABLES = "tables"
+_MONDAY = 1
+"""As cron counts the days of the week."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,14 @@ class ModelPlan:
         return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
     @property
-    def partitions(self) -> dg.DailyPartitionsDefinition:
-        """The model's days."""
-        return daily(self.declaration.days)
+    def grain(self) -> Grain:
+        """The grain of the model's periods."""
+        return self.declaration.days.grain
+
+    @property
+    def partitions(self) -> dg.TimeWindowPartitionsDefinition:
+        """The model's periods."""
+        return partitions_of(self.declaration.days)
 
     def asset(self, stage: str) -> dg.AssetKey:
         """Return the key of one of the model's assets."""
@@ -142,10 +151,21 @@ class ModelPlan:
 
 
 @functools.cache
-def daily(days: Days) -> dg.DailyPartitionsDefinition:
+def partitions_of(days: Days) -> dg.TimeWindowPartitionsDefinition:
     """Return the partitions of declared days. Equal days share one object, so that its keys are computed once."""
     end = None if days.last is None else str(days.last + timedelta(days=1))
-    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end, timezone=days.timezone)
+    start, zone = str(days.first), days.timezone
+    match days.grain:
+        case "day":
+            return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone=zone)
+        case "week":
+            return dg.WeeklyPartitionsDefinition(start_date=start, end_date=end, timezone=zone, day_offset=_MONDAY)
+        case "month":
+            return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone=zone)
+        case "year":
+            return dg.TimeWindowPartitionsDefinition(
+                start=start, end=end, timezone=zone, fmt="%Y-%m-%d", cron_schedule=CRON["year"]
+            )
 
 
 def table_key(name: str) -> dg.AssetKey:
@@ -154,14 +174,14 @@ def table_key(name: str) -> dg.AssetKey:
 
 
 def day_of(key: str) -> date:
-    """Return the day of a partition key."""
+    """Return the day of a partition key: the first day of its period."""
     return date.fromisoformat(key)
 
 
-def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
+def day_range(context: dg.AssetExecutionContext, grain: Grain) -> tuple[date, date]:
     """Return the first and the last day of a step's partitions."""
     keys = context.partition_keys
-    return day_of(keys[0]), day_of(keys[-1])
+    return day_of(keys[0]), last_day_of(day_of(keys[-1]), grain)
 
 
 def newest_day(frame: pl.LazyFrame) -> date:

@@ -12,10 +12,12 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
+from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import period_column, periods_between, periods_in
 from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
-from ml_assets.lake.days import Gaps, days_between, gaps_of
+from ml_assets.lake.days import Gaps, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.distributed import boost_on
@@ -51,15 +53,16 @@ def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) ->
 
 
 def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:
-    """Return the missing days of the training windows; none if there are no days at all.
+    """Return the missing periods of the training windows; none if there are no periods at all.
 
     `there` has the days of its features and labels by asset; frames that were not read from a lake have none.
     """
     if not any(there.values()):
         return Gaps({}, {})
-    days = [str(day) for day in days_between(first_training_day(declared, as_of, split), as_of)]
+    first = first_training_day(declared, as_of, split)
+    keys = [str(key) for key in periods_between(first, as_of, declared.days.grain)]
     known = {asset: set(its) for asset, its in there.items()}
-    return gaps_of(str(as_of), dict.fromkeys(there, days), known, allow_gaps=declared.allow_gaps)
+    return gaps_of(keys[-1], dict.fromkeys(there, keys), known, allow_gaps=declared.allow_gaps)
 
 
 def compute_importances(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
@@ -190,6 +193,8 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     rows = training_set.part("train")
     scores = predict(model, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
-    days = number_periods(rows["day"], min_rows=drift.min_rows, most_days=drift.pool_days)
+    # Later periods are compared with the training rows, so how much these differ is measured between such periods.
+    periods = rows.select(period_column(pl.col(DAY), plan.grain)).to_series()
+    days = number_periods(periods, min_rows=drift.min_rows, most_days=periods_in(drift.pool_days, plan.grain))
     sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
     return replace(model, reference=sketch)

@@ -10,9 +10,9 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import periods_between
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import days_between
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
@@ -137,7 +137,7 @@ class Flow:
         training = {self._asset(stage): [""] for stage in TRAINING}
         inputs = self._required_inputs(span)
         complete = [{*keys} for keys in inputs["features and labels"].values()]
-        days = [day for day in _keys(span.first, span.last) if all(day in keys for keys in complete)]
+        days = [day for day in self._keys(span.first, span.last) if all(day in keys for keys in complete)]
         monitored = {self._asset(stage): days for stage in MONITORING}
         if not self._groups({**inputs, "training": training}, span, log):
             return False
@@ -169,6 +169,10 @@ class Flow:
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
 
+    def _keys(self, first: date, last: date) -> list[str]:
+        """Return the partitions of all periods from that of one day to that of another; none if it is earlier."""
+        return [str(key) for key in periods_between(first, last, self.model.days.grain)] if first <= last else []
+
     def _required_inputs(self, span: Span) -> dict[str, _Wanted]:
         """Return features and labels with everything upstream, by group.
 
@@ -186,9 +190,11 @@ class Flow:
     def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
         first = first_training_day(self.model, span.as_of, self.model.split)
         newest = max(span.as_of, span.last)
-        days = _keys(min(first, span.first), newest)
+        days = self._keys(min(first, span.first), newest)
         # Performance reads the existing labels of later days, which must be up to date too.
-        later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.maturity_days))
+        declared = self.model.days
+        last = declared.last_day(declared.period(span.last)) + timedelta(days=self.model.labels.maturity_days)
+        later = self._keys(declared.last_day(declared.period(newest)) + timedelta(days=1), last)
         labels = self._asset("labels")
         there = self.lake.newest(labels.to_user_string(), later) if later else {}
         return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
@@ -272,7 +278,7 @@ class Flow:
                 tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
                 run_config=self._config(assets, str(span.as_of)),
             )
-            for assets, days in runs_of(due, self._fits(), is_bridging=True)
+            for assets, days in runs_of(due, self._fits(), is_bridging=True, grain=self.model.days.grain)
         )
 
     def _fits(self) -> Fits:
@@ -319,7 +325,3 @@ def _days_of(stale: _Wanted) -> list[str]:
 
 def _over(days: Sequence[str]) -> str:
     return f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
-
-
-def _keys(first: date, last: date) -> list[str]:
-    return [str(day) for day in days_between(first, last)]

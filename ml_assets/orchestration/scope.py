@@ -3,16 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Final, Self
 
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_between
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, newest_over, periods_between, periods_in
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import Group, is_managed
-from ml_assets.orchestration.staleness import declared_days, loaded_parents, readers_of, window_of
+from ml_assets.orchestration.staleness import declared_periods, graph_grain, loaded_parents, readers_of, window_of
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 Partitions = dict[dg.AssetKey, set[str]]
@@ -45,39 +46,44 @@ def horizon(
 ) -> Partitions:
     """Return the partitions of each asset that are kept up to date: the newest days with data.
 
-    For each asset these are `count` days up to the newest day that all of its sources have, all later days that any of
-    them has, and the days that its readers need, as far back as they look. A source that has reached its last declared
-    day does not limit the others.
+    For each asset these are the periods of `count` days up to the newest period that all of its sources have, all later
+    periods that any of them has, and those that its readers need, as far back as they look. A source that has reached
+    its last declared period does not limit the others.
 
     Args:
         graph: the assets.
         groups: the groups that are kept up to date.
-        newest: by source, the newest day in the lake; absent if there is none.
+        newest: by source, the newest period in the lake; absent if there is none.
         yesterday: the newest day that is over.
-        count: the number of days.
+        count: the number of days, rounded outward to whole periods.
     """
     spans: dict[dg.AssetKey, tuple[date, date]] = {}
     sources: dict[dg.AssetKey, frozenset[dg.AssetKey]] = {}
-    declared = {key: days for key in graph.toposorted_asset_keys if (days := declared_days(graph, key))}
+    declared = {key: days for key in graph.toposorted_asset_keys if (days := declared_periods(graph, key))}
     for key in graph.toposorted_asset_keys:
         parents = graph.get(key).parent_keys
         own = frozenset([key] if key in declared and not parents else [])
         sources[key] = own.union(*(sources[it] for it in parents))
         there = {it: date.fromisoformat(newest[it]) for it in sources[key] if it in newest}
         if key in groups and key in declared and there:
-            last = min(declared[key][1], yesterday, max(there.values()))
+            grain = graph_grain(graph, key)
+            last = min(declared[key][1], newest_over(yesterday, grain), max(there.values()))
             waited_for = [day for it, day in there.items() if day < declared[it][1]]
-            first = max(declared[key][0], min([last, *waited_for]) - timedelta(days=count - 1))
+            first = max(declared[key][0], moved(min([last, *waited_for]), 1 - periods_in(count, grain), grain))
             spans |= {key: (first, last)} if first <= last else {}
     for key in reversed(graph.toposorted_asset_keys):
         for parent in loaded_parents(graph, key) if key in spans else ():
             if parent in groups and parent in declared:
                 back = 0 if OPTIONAL_LOOK_BACK in graph.get(key).metadata else window_of(graph, key, parent)[0]
-                first = max(declared[parent][0], spans[key][0] + timedelta(days=back))
+                first = max(declared[parent][0], moved(spans[key][0], back, graph_grain(graph, parent)))
                 before = spans.get(parent, spans[key])
                 spans[parent] = (min(before[0], first), before[1])
-    days_of = {span: set(map(str, days_between(*span))) for span in set(spans.values())}
-    return {key: (days_of[spans[key]] if key in spans else set()) if key in declared else {""} for key in groups}
+    every = {(*spans[key], graph_grain(graph, key)) for key in spans}
+    keys_of = {span: set(map(str, periods_between(*span))) for span in every}
+    return {
+        key: (keys_of[(*spans[key], graph_grain(graph, key))] if key in spans else set()) if key in declared else {""}
+        for key in groups
+    }
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,11 @@ class Scope:
     graph: AssetGraph
     groups: Groups
     within: Mapping[dg.AssetKey, set[str]]
+
+    @property
+    def grain(self) -> Grain:
+        """The grain of the partitions. All assets of a project have the same."""
+        return next((graph_grain(self.graph, key) for key in self.groups if self.graph.get(key).is_partitioned), BY_DAY)
 
     @classmethod
     def newest(cls, graph: AssetGraph, groups: Groups, lake: Lake, *, yesterday: date, count: int) -> Self:

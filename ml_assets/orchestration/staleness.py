@@ -12,8 +12,10 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetGraph
+from ml_assets.contracts.periods import Grain, moved, period_of, periods_for
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
+from ml_assets.lake.grains import grain_of, is_of_grain
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
 
@@ -140,6 +142,8 @@ class LakeView:
         if own != wanted_own:
             return "code"
         differing = {name for name, value in self.parameters(key).items() if manifest.parameters.get(name) != value}
+        if partition and not is_of_grain(manifest.parameters, graph_grain(self.graph, key)):
+            differing.add("grain")
         if differing:
             return "code" if differing == {_RULES} else "parameters"
         used = set(manifest.inputs)
@@ -188,7 +192,7 @@ def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partiti
     if not partition:
         return None
     first, last = window_of(graph, child, parent)
-    return _days(partition, first, last)
+    return _periods(partition, first, last, graph_grain(graph, parent))
 
 
 def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str]:
@@ -197,7 +201,7 @@ def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partit
     Days after its own may still arrive, and a day that is not declared is never missing.
     """
     keys = reads_of(graph, key, parent, partition) or []
-    days = declared_days(graph, parent)
+    days = declared_periods(graph, parent)
     first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
     first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
     return [it for it in keys if first <= it <= last]
@@ -211,17 +215,23 @@ def asset_allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
 
 def first_day(graph: AssetGraph, key: dg.AssetKey) -> date | None:
     """Return the first declared day of an asset; None if it has no days."""
-    days = declared_days(graph, key)
+    days = declared_periods(graph, key)
     return None if days is None else days[0]
 
 
-def declared_days(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
-    """Return the first and the last declared day of an asset; None if it has no days."""
+def declared_periods(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
+    """Return the first day of an asset's first and of its last declared period; None if it has no days."""
     definition = graph.get(key).partitions_def
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return None
-    end = definition.end
-    return definition.start.date(), date.max if end is None else end.date() - timedelta(days=1)
+    end, grain = definition.end, grain_of(definition)
+    last = date.max if end is None else period_of(end.date() - timedelta(days=1), grain)
+    return definition.start.date(), last
+
+
+def graph_grain(graph: AssetGraph, key: dg.AssetKey) -> Grain:
+    """Return the grain of an asset's partitions."""
+    return grain_of(graph.get(key).partitions_def)
 
 
 def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
@@ -231,24 +241,24 @@ def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, parti
     if not partition:
         return None
     first, last = window_of(graph, child, parent)
-    return _days(partition, -last, -first)
+    return _periods(partition, -last, -first, graph_grain(graph, child))
 
 
 def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
-    """Return the first and the last day that a child by day reads of a parent, as offsets from its own day."""
+    """Return the first and the last period that a child reads of a parent, as offsets from its own period."""
     node = graph.get(child)
     mapping = node.partition_mappings.get(parent)
     exact = node.metadata.get(LOOK_BACK)
     if isinstance(exact, dg.JsonMetadataValue) and isinstance(exact.data, Mapping):
-        return -int(exact.data[parent.to_user_string()]), 0
+        return -periods_for(int(exact.data[parent.to_user_string()]), graph_grain(graph, child)), 0
     if isinstance(mapping, dg.TimeWindowPartitionMapping):
         return mapping.start_offset, mapping.end_offset
     return 0, 0
 
 
-def _days(partition: str, first: int, last: int) -> list[str]:
-    day = date.fromisoformat(partition)
-    return [str(day + timedelta(days=n)) for n in range(first, last + 1)]
+def _periods(partition: str, first: int, last: int, grain: Grain) -> list[str]:
+    own = date.fromisoformat(partition)
+    return [str(moved(own, n, grain)) for n in range(first, last + 1)]
 
 
 def with_upstream(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:

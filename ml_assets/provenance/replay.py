@@ -13,7 +13,7 @@ import dagster as dg
 
 from ml_assets.adapters.dagster import DagsterMaxRetriesExceededError
 from ml_assets.contracts.errors import DataError
-from ml_assets.lake.days import days_between
+from ml_assets.contracts.periods import periods_between
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.quarantine import REJECTED
 from ml_assets.lake.run_tags import range_tags
@@ -79,7 +79,7 @@ def partitions_of(record: StepRecord) -> list[str]:
         raise DataError(
             f"the step {record.step} of run {record.run_id} covers {first} to {last}, which are too many days."
         )
-    return [str(day) for day in days_between(first, last)]
+    return [str(key) for key in periods_between(first, last, record.grain)]
 
 
 def narrowed(record: StepRecord, partition: str | None) -> StepRecord:

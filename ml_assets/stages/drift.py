@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Model
 from ml_assets.contracts.frames import check_frames, drift_table
+from ml_assets.contracts.periods import periods_in
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
@@ -27,7 +28,9 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     limits = DriftLimits(**plan.declaration.drift.model_dump())
     asset = plan.asset("drift")
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=1 - limits.pool_days, end_offset=0, allow_nonexistent_upstream_partitions=True
+        start_offset=1 - periods_in(limits.pool_days, plan.grain),
+        end_offset=0,
+        allow_nonexistent_upstream_partitions=True,
     )
 
     @stage(
@@ -53,7 +56,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         measured = {}
         for day in context.partition_keys:
             measured[day] = measure_day(
-                by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
+                by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day), grain=plan.grain
             )
         check_frames([one.table for one in measured.values()], drift_table())
         _add_metadata(context, measured)

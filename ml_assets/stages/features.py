@@ -12,12 +12,14 @@ import polars as pl
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.periods import BY_DAY, period_column
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.features import select_features
 from ml_assets.logic.tables.quarantine import refusal
+from ml_assets.logic.tables.raw import PARTITION
 from ml_assets.models.plan import ModelPlan, table_key
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject
@@ -83,7 +85,11 @@ def _audited(
             context.log.warning(_first_line(report.sentence(finding)))
     if report.blocking:
         name = asset.to_user_string()
-        parts = {day: part for day, part in by_partition(rows, days, name).items() if isinstance(part, pl.DataFrame)}
+        parts = {
+            day: part
+            for day, part in by_partition(rows, days, name, plan.grain).items()
+            if isinstance(part, pl.DataFrame)
+        }
         reject(ledger, asset, parts, report, inputs=ledger.inputs)
         refused = sorted({day for finding in report.blocking for day in finding.partitions})
         raise ContractError(refusal(name, refused, [report.sentence(finding) for finding in report.blocking]))
@@ -92,11 +98,17 @@ def _audited(
 def _validate(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str]) -> Report:
     """Return the report of the contract and, if declared, of the comparison with earlier days."""
     contract = plan.features_contract
-    report = check_table(rows, contract, partition=DAY if DAY in rows.columns else None)
+    by, marked = None, rows
+    if DAY in rows.columns:
+        by = DAY if plan.grain == BY_DAY else PARTITION
+        marked = rows.with_columns(period_column(pl.col(DAY), plan.grain).alias(by))
+    report = check_table(marked, contract, partition=by)
     if report.blocking:
         return report
     settings = plan.declaration.expectations
-    beside = compare_with_earlier_days(lake, plan.asset("features"), rows, days, settings=settings, contract=contract)
+    beside = compare_with_earlier_days(
+        lake, plan.asset("features"), rows, days, settings=settings, contract=contract, grain=plan.grain
+    )
     return Report(contract, (*report.findings, *beside.findings))
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import frames
+from ml_assets.contracts.periods import periods_for
 from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 from ml_assets.models.plan import ModelPlan, day_range, table_key
@@ -20,7 +21,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     """
     wanted, timezone = plan.declaration.labels, plan.declaration.days.timezone
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=-wanted.maturity_days, allow_nonexistent_upstream_partitions=True
+        start_offset=-periods_for(wanted.maturity_days, plan.grain), allow_nonexistent_upstream_partitions=True
     )
 
     @stage(
@@ -41,7 +42,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
         """The outcomes, by the day they could first be known."""
-        days = day_range(context)
+        days = day_range(context, plan.grain)
         rows = select_labels(table, plan.columns, days=days, reason=wanted.reason)
         schema = frames.labels_table(plan.columns, has_reason=wanted.reason is not None)
         frames.check_frames([rows], schema, personal=plan.personal)

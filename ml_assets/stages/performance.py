@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
+from ml_assets.contracts.periods import periods_for
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -29,7 +30,9 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
     asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=0, end_offset=declared.labels.maturity_days, allow_nonexistent_upstream_partitions=True
+        start_offset=0,
+        end_offset=periods_for(declared.labels.maturity_days, plan.grain),
+        allow_nonexistent_upstream_partitions=True,
     )
 
     @stage(

@@ -12,6 +12,7 @@ import polars as pl
 from ml_assets.contracts.changes import ContractChange, input_changes
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.frames import check_frames, predictions_table
+from ml_assets.contracts.periods import period_column
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, score_rows
@@ -71,7 +72,7 @@ def _check_champion(champion: Champion, plan: ModelPlan) -> tuple[ContractChange
 def _scored(ledger: StepLedger, plan: ModelPlan, champion: Champion, features: pl.DataFrame, day: str) -> pl.DataFrame:
     """Return the champion's scores of a day."""
     model, threads = champion.model, plan.declaration.training.threads
-    rows = features.filter(pl.col(DAY).cast(pl.String) == day)
+    rows = features.filter(period_column(pl.col(DAY), plan.grain).cast(pl.String) == day)
     return score_rows(
         rows,
         predict(model, rows, threads=threads),

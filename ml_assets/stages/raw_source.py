@@ -16,10 +16,11 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import DayColumns, RawTable
-from ml_assets.lake.days import days_between, in_rows, span_of
+from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
@@ -158,7 +159,7 @@ class RawSource:
             DataError: a file contains rows of another day.
         """
         if self.table.files is not None and days is not None:
-            return self._of_files(lake, days_between(*days))
+            return self._of_files(lake, periods_between(*days, self.days.grain))
         file = self.file(str(self.table.file))
         content = file.content()
         facts: dict[str, JsonValue] = {"source": digest(content)}
@@ -170,6 +171,7 @@ class RawSource:
             first=days[0],
             last=days[1],
             declared=(self.days.first, self.days.last),
+            grain=self.days.grain,
             personal=self.contract.personal,
         )
         parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
@@ -177,13 +179,14 @@ class RawSource:
 
     def _of_files(self, lake: Lake, days: Sequence[date]) -> SourceContent:
         pattern = DayPattern.of(str(self.table.files))
-        found = files_of_days(pattern, days, lake.access)
+        found = files_of_days(pattern, days, lake.access, self.days.grain)
         absent = [str(day) for day in days if day not in found]
         standing = lake.newest(self.asset, absent) if absent else {}
         lacking = [day for day in absent if day not in standing or not found]
         if lacking:
+            spans = " and ".join(span_of(row) for row in in_rows(lacking, grain=self.days.grain))
             raise SourceError(
-                f"there is no file of {' and '.join(span_of(row) for row in in_rows(lacking))} for {self.asset}; "
+                f"there is no file of {spans} for {self.asset}; "
                 f"expected {pattern.text}. Land the other days until it arrives, or correct 'files' in the declaration."
             )
         rows: dict[str, pl.DataFrame] = {}
@@ -199,7 +202,8 @@ class RawSource:
             facts={"source": source, FILES: {day: facts.get(day, []) for day in map(str, days)}},
             absent=absent,
             warnings=[
-                f"{len(absent)} of {len(days)} days have no file, the first is {day}; expected {pattern.text}. Their "
+                f"{len(absent)} of {len(days)} {self.days.grain}s have no file, the first is {day}; expected "
+                f"{pattern.text}. Their "
                 "landed rows stay in the lake."
                 for day in absent[:1]
             ],
@@ -216,7 +220,9 @@ class RawSource:
             data = read_arrived(pattern, arrived, lake.access)
             frame = self.file(where).frame(data)
             if (by := self.day_columns) is not None:
-                check_of_day(*self.dated(frame, by), day, where=where, personal=self.contract.personal)
+                check_of_day(
+                    *self.dated(frame, by), day, where=where, grain=self.days.grain, personal=self.contract.personal
+                )
             if frames and {*frame.columns} != {*frames[0].columns}:
                 raise SourceError(
                     f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "

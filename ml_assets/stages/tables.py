@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.contracts.periods import Grain, periods_for
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.days import ALLOW_GAPS
@@ -19,7 +20,7 @@ from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.io_manager import data_version, facts_of
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import Manifest
-from ml_assets.models.plan import daily, day_range, quarantine_key, table_key
+from ml_assets.models.plan import day_range, partitions_of, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED, prefixed
 from ml_assets.orchestration.staleness import LOOK_BACK, first_day
@@ -82,8 +83,8 @@ def _tables(
     name: str, declaration: TablesDeclaration, project: CheckedProject, mine: Mapping[str, Node], *, by_day: bool
 ) -> dg.AssetsDefinition:
     models = {uid: node for uid, node in mine.items() if is_by_day(node) == by_day}
-    partitions = daily(declaration.days) if by_day else None
-    reach = _furthest_look_back(models, project.nodes)
+    partitions = partitions_of(declaration.days) if by_day else None
+    reach = _furthest_look_back(models, project.nodes, declaration.days.grain)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
     unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}
 
@@ -91,7 +92,7 @@ def _tables(
         context: dg.AssetExecutionContext, ml_assets_warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
-        days = day_range(context) if by_day else None
+        days = day_range(context, declaration.days.grain) if by_day else None
         ledger = ml_assets_warehouse.lake.ledger()
         aside = project.quarantines(ledger.lake, chosen)
         first_days = _first_days(context, declaration, project)
@@ -105,6 +106,7 @@ def _tables(
                 quarantines=aside,
                 first_days=first_days,
                 threads=declaration.threads,
+                grain=declaration.days.grain,
             ) as built,  # fmt: skip
         ):
             yield from _publish(context, ledger, built, project)
@@ -260,8 +262,8 @@ def _specs(
         yield quarantine_spec(key, contract, deps=[key], **common)
 
 
-def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node]) -> dict[str, int]:
-    """Return, for each input table, the longest look-back of these models.
+def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node], grain: Grain) -> dict[str, int]:
+    """Return, for each input table, the longest look-back of these models, in periods.
 
     Dagster allows one partition mapping per input of a step. The metadata of the specs contains the exact look-back.
     """
@@ -269,5 +271,5 @@ def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node]) -
     for node in models.values():
         for uid in node["depends_on"]["nodes"]:
             if uid in nodes:
-                reach[uid] = max(reach.get(uid, 0), look_back_days(node, nodes[uid]))
+                reach[uid] = max(reach.get(uid, 0), periods_for(look_back_days(node, nodes[uid]), grain))
     return reach

@@ -130,8 +130,8 @@ def _refuse_gaps(plan: ModelPlan, ledger: StepLedger, as_of: date, split: Split)
     if missing.blocking:
         first = first_training_day(plan.declaration, as_of, split)
         raise DataError(
-            f"{days_by_asset(missing.blocking)} is missing, so {plan.name} cannot be trained on {first} to {as_of}. "
-            f"Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
+            f"{days_by_asset(missing.blocking, plan.grain)} is missing, so {plan.name} cannot be trained on {first} to "
+            f"{as_of}. Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
         )
 
 

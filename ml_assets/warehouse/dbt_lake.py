@@ -7,6 +7,7 @@ dbt loads the plugin by name: `plugins: [{module: ml_assets.warehouse.dbt_lake, 
 it writes:
 
     {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null if only whole tables are built
+     "grain": "day",                                         # or week, month, year, each with a file; optional
      "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with a range of their own; optional
      "one_file": true,                                       # <model>.parquet for tables by day too; optional
      "threads": 1,                                           # cores for each model; optional
@@ -22,6 +23,7 @@ it writes:
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,9 +33,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
+from ml_assets.contracts.periods import BY_DAY, Grain, days_in, last_day_of, period_of, periods_between
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
-from ml_assets.lake.days import days_between
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
@@ -59,18 +61,19 @@ class Bindings:
     one_file: bool = False
     threads: int = 1
     statements: Path | None = None
+    grain: Grain = BY_DAY
 
     @property
     def days(self) -> list[date]:
-        """The days of the run, in order; empty if only whole tables are built."""
+        """The days of the run, or the first days of its periods, in order; empty if only whole tables are built."""
         if self.first_day is None or self.last_day is None:
             return []
-        return days_between(self.first_day, self.last_day)
+        return periods_between(self.first_day, self.last_day, self.grain)
 
     def days_of(self, model: str) -> list[date]:
-        """The days that a model is built for: its own range, or else the run's."""
+        """The days, or first days of periods, that a model is built for: its own range, or else the run's."""
         own = self.model_days.get(model)
-        return self.days if own is None else days_between(*own)
+        return self.days if own is None else periods_between(*own, self.grain)
 
 
 def read_bindings(path: str | None) -> Bindings:
@@ -100,6 +103,7 @@ def read_bindings(path: str | None) -> Bindings:
             quarantine=content.get("quarantine", {}),
             one_file=bool(content.get("one_file", False)),
             threads=int(content.get("threads", 1)),
+            grain=content.get("grain", BY_DAY),
             statements=Path(content["statements"]) if content.get("statements") else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -216,7 +220,7 @@ class Plugin(BasePlugin):
     def _store(
         self, cursor: "DuckDBPyConnection", table: str, name: str, days: list[date] | None, key: list[str]
     ) -> dict[str, str]:
-        """Write rows to scratch, one file per day if there are days, and return the files."""
+        """Write rows to scratch, one file per day or period if there are days, and return the files."""
         if days is None or self.bindings.one_file:
             path = self.bindings.scratch / f"{name}.parquet"
             _write(_ordered(cursor, table, key if days is None else ["day", *key], "true"), path)
@@ -224,10 +228,12 @@ class Plugin(BasePlugin):
         folder = self.bindings.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_WRITERS) as writers:
-            for first in range(0, len(days), _DAYS_AT_ONCE):
-                block = days[first : first + _DAYS_AT_ONCE]
-                rows = _ordered(cursor, table, ["day", *key], f"day between {_day(block[0])} and {_day(block[-1])}")
-                pieces = list(_by_day(rows, block))
+            at_once = max(1, _DAYS_AT_ONCE // days_in(self.bindings.grain))
+            for first in range(0, len(days), at_once):
+                block = days[first : first + at_once]
+                last = last_day_of(block[-1], self.bindings.grain)
+                rows = _ordered(cursor, table, ["day", *key], f"day between {_day(block[0])} and {_day(last)}")
+                pieces = list(_by_period(rows, block, self.bindings.grain))
                 for _ in writers.map(lambda piece: _write(piece[1], folder / f"{piece[0]}.parquet"), pieces):
                     pass
         return {day.isoformat(): str(folder / f"{day}.parquet") for day in days}
@@ -241,7 +247,9 @@ class Plugin(BasePlugin):
             DbtRuntimeError: more rows than the declared share break rules.
         """
         share = float(self.bindings.quarantine[model]["share"])
-        of = "''" if days is None else "cast(day as varchar)"
+        grain = self.bindings.grain
+        period = "day" if grain == BY_DAY else f"cast(date_trunc('{grain}', day) as date)"
+        of = "''" if days is None else f"cast({period} as varchar)"
         over = cursor.execute(
             f"select {of}, avg(cast(__is_aside as double)) from {unsplit} group by 1 "  # noqa: S608 - dbt's own relation
             f"having avg(cast(__is_aside as double)) > {share} order by 1"
@@ -257,7 +265,7 @@ class Plugin(BasePlugin):
         raise DbtRuntimeError("\n".join(too_many_broken(part, share, day) for day, part in over))
 
     def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
-        first, last = days[0], days[-1]
+        first, last = days[0], last_day_of(days[-1], self.bindings.grain)
         outside = f"day is null or day < {_day(first)} or day > {_day(last)}"
         outsiders = cursor.execute(
             f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
@@ -287,16 +295,17 @@ def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: 
     return cursor.sql(f"select * from {table} where {where}{by}").to_arrow_table()  # noqa: S608 - as above
 
 
-def _by_day(rows: "pa.Table", days: list[date]) -> Iterator[tuple[date, "pa.Table"]]:
-    """Yield the rows of every day, including empty days. The input is ordered by day."""
+def _by_period(rows: "pa.Table", periods: list[date], grain: Grain) -> Iterator[tuple[date, "pa.Table"]]:
+    """Yield the rows of every period, including empty ones. The input is ordered by day."""
     import pyarrow.compute as pc
 
-    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(rows["day"]).to_pylist()}
+    counts = Counter[date]()
+    for pair in pc.value_counts(rows["day"]).to_pylist():
+        counts[period_of(pair["values"], grain)] += pair["counts"]
     start = 0
-    for day in days:
-        count = counts.get(day, 0)
-        yield day, rows.slice(start, count)
-        start += count
+    for period in periods:
+        yield period, rows.slice(start, counts[period])
+        start += counts[period]
 
 
 def _write(rows: "pa.Table", path: Path) -> None:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from ml_assets.contracts.dbt_yaml import meta_of
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_for
 from ml_assets.contracts.sql import identifier
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_messages import without_values
@@ -55,7 +56,7 @@ class Reach:
     sources: Mapping[str, Span | None]
 
 
-def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -> Reach:
+def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date, grain: Grain = BY_DAY) -> Reach:
     """Return what building a table for a range of days needs.
 
     Each model has only the days that its readers look back to.
@@ -65,6 +66,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
         table: the model's name. It must be a table by day.
         first: the first day to build.
         last: the last day.
+        grain: the grain of the partitions. A look-back reads whole periods.
 
     Raises:
         WarehouseError: the model does not exist in dbt, or a whole table reads a table by day.
@@ -84,7 +86,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
                 raise WarehouseError(
                     f"{nodes[uid]['name']} is a whole table, but reads {nodes[parent]['name']}, a table by day."
                 )
-            begin = span[0] - timedelta(days=look_back_days(nodes[uid], nodes[parent]))
+            begin = moved(span[0], -periods_for(look_back_days(nodes[uid], nodes[parent]), grain), grain)
             known = spans.get(parent) or (begin, span[1])
             spans[parent] = (min(begin, known[0]), max(span[1], known[1]))
     return Reach(

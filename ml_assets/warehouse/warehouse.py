@@ -18,9 +18,11 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.dbt_yaml import meta_of
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_between, periods_for
 from ml_assets.lake.content import StoredFrame
-from ml_assets.lake.days import Days, days_between, days_by_asset, gaps_of, merge_days, span_of
+from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.grains import grain_parameter
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import QUARANTINE, RELEASED
@@ -85,6 +87,7 @@ class Build:
         cost: the total cost since the step began.
         nodes: dbt's nodes and sources, by unique id.
         days: the range of days; None for whole tables.
+        grain: the grain of the partitions.
         published: what was published so far, by unique id and day.
     """
 
@@ -100,6 +103,7 @@ class Build:
     cost: Cost | None = None
     nodes: Mapping[str, Node] = field(default_factory=dict)
     days: tuple[date, date] | None = None
+    grain: Grain = BY_DAY
     published: dict[str, dict[str, Input]] = field(default_factory=dict)
 
     def cost_of(self, model: str, partitions: int) -> Cost | None:
@@ -129,7 +133,8 @@ class Build:
             code_version: dbt's checksum of the model.
         """
         nodes, node = self.nodes, self.nodes[model]
-        wanted = [""] if self.days is None else [str(day) for day in days_between(*self.days)]
+        grain = self.grain
+        wanted = [""] if self.days is None else [str(it) for it in periods_between(*self.days, grain)]
         asset = table_name(node)
         available = {
             parent: {**self.bound.get(parent, {}), **self.published.get(parent, {})}
@@ -142,7 +147,9 @@ class Build:
             inputs = [
                 it
                 for parent, them in available.items()
-                for it in _used(them, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
+                for it in _used(
+                    them, day if is_by_day(nodes[parent]) else None, _back(node, nodes[parent], grain), grain
+                )
             ]
             missing = [self.missing.get(model, {}).get(key, {}), *(it.missing_days for it in inputs)]
             return ledger.origin(
@@ -151,6 +158,7 @@ class Build:
                 parameters={
                     "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
                     "allow_gaps": is_gap_allowed(node) or None,
+                    **grain_parameter(grain if day else BY_DAY),
                     ROWS_READ: _rows_read(it for it in inputs if (it.ref.partition or key) == key),
                 },
                 missing_days=merge_days(missing),
@@ -226,17 +234,19 @@ class Warehouse(dg.ConfigurableResource):
         quarantines: Mapping[str, Quarantine] | None = None,
         first_days: Mapping[str, date] | None = None,
         threads: int = 1,
+        grain: Grain = BY_DAY,
     ) -> Iterator[Build]:
         """Build and test models (dbt's unique ids) for a range of days in a scratch folder.
 
         Args:
             manifest: dbt's manifest.
             models: unique ids.
-            days: the range; None for whole tables.
+            days: the range, of whole periods; None for whole tables.
             log: receives dbt's lines.
             quarantines: the quarantines of models that have one, by unique id.
             first_days: by unique id, the first declared day of a table by day. Earlier days do not count as missing.
             threads: cores that DuckDB uses for one model.
+            grain: the grain of the partitions.
 
         Raises:
             WarehouseError: days of what they read are missing, or dbt itself failed. Failed models and tests are in
@@ -244,21 +254,23 @@ class Warehouse(dg.ConfigurableResource):
         """
         ledger = self.lake.ledger()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-        refs = _bind(ledger, nodes, models, days)
-        missing = _missing(nodes, models, days, refs, first_days or {})
+        refs = _bind(ledger, nodes, models, days, grain)
+        missing = _missing(nodes, models, days, refs, first_days or {}, grain=grain)
         with temporary_folder("dbt") as folder:
             scratch = folder / "out"
             scratch.mkdir()
             aside = {model: it for model, it in (quarantines or {}).items() if model in models}
             bound, files = _fetched(ledger.lake, refs, folder / "lake")
             bindings = _bindings(nodes, files, days, folder)
-            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
+            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads, "grain": grain}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             hides = has_personal(nodes)
             self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(log, hides=hides))
             cost = ledger.meter.take()
             result = _result(nodes, models, folder, scratch, without_values if hides else str)
-            yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, days=days)
+            yield replace(
+                result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, days=days, grain=grain
+            )
 
     def _run(self, folder: Path, names: Sequence[str], output: DbtOutput) -> None:
         target = folder / "target"
@@ -293,10 +305,17 @@ def quarantine_bindings(
     return bindings
 
 
-def _used(inputs: Mapping[str, Input], day: date | None, look_back: int, *, is_by_day: bool) -> list[Input]:
-    if not is_by_day or day is None:
+def _back(node: Node, parent: Node, grain: Grain) -> int:
+    """Return how many earlier periods of a parent a model reads."""
+    return periods_for(look_back_days(node, parent), grain)
+
+
+def _used(inputs: Mapping[str, Input], period: date | None, look_back: int, grain: Grain) -> list[Input]:
+    """Return the inputs of a period with its look-back, in periods; all if there is no period."""
+    if period is None:
         return [*inputs.values()]
-    return [inputs[str(d)] for d in days_between(day - timedelta(days=look_back), day) if str(d) in inputs]
+    read = map(str, periods_between(moved(period, -look_back, grain), period, grain))
+    return [inputs[it] for it in read if it in inputs]
 
 
 def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
@@ -309,7 +328,7 @@ def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
 
 
 def _bind(
-    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
+    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None, grain: Grain
 ) -> dict[str, dict[str, ArtifactRef]]:
     """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, tuple[date, date] | None] = {}
@@ -320,7 +339,7 @@ def _bind(
                 continue
             if days is None:
                 raise WarehouseError(f"{model} is a whole table, but reads {parent}, a table by day.")
-            first = days[0] - timedelta(days=look_back_days(nodes[model], nodes[parent]))
+            first = moved(days[0], -_back(nodes[model], nodes[parent], grain), grain)
             known = reach.get(parent)
             reach[parent] = (min(first, known[0]) if known else first, days[1])
     for parent in sorted(_tested_against(nodes, models)):
@@ -333,7 +352,7 @@ def _bind(
             keys = [] if built_here else [""]
         else:
             last = days[0] - timedelta(days=1) if built_here and days else span[1]
-            keys = [str(day) for day in days_between(span[0], last)]
+            keys = [str(it) for it in periods_between(span[0], last, grain)]
         refs = ledger.newest(table_name(nodes[parent]), keys) if keys else {}
         bound[parent] = refs
     return bound
@@ -345,20 +364,22 @@ def _missing(
     days: tuple[date, date] | None,
     bound: Mapping[str, Mapping[str, ArtifactRef]],
     first_days: Mapping[str, date],
+    *,
+    grain: Grain,
 ) -> dict[str, dict[str, Days]]:
     """Return the missing days of what models read, by unique id and day, for models that allow gaps.
 
     Raises:
         WarehouseError: days are missing and gaps are not allowed. dbt would read them as days without rows.
     """
-    made = {""} if days is None else {str(day) for day in days_between(*days)}
+    made = {""} if days is None else {str(it) for it in periods_between(*days, grain)}
     there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
     allowed: dict[str, dict[str, Days]] = {}
     refused: dict[str, Days] = {}
     for model in models:
         node = nodes[model]
         found = {
-            day: gaps_of(day, _reads(nodes, model, day, first_days), there, allow_gaps=is_gap_allowed(node))
+            day: gaps_of(day, _reads(nodes, model, day, first_days, grain), there, allow_gaps=is_gap_allowed(node))
             for day in sorted(made)
         }
         allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
@@ -366,7 +387,7 @@ def _missing(
             refused[str(node["name"])] = blocking
     if refused:
         span = span_of(sorted(made))
-        listed = "\n".join(f"- {name} reads {days_by_asset(missing)}" for name, missing in refused.items())
+        listed = "\n".join(f"- {name} reads {days_by_asset(missing, grain)}" for name, missing in refused.items())
         raise WarehouseError(
             f"inputs of these tables are missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
             "Materialize them first. To build a table without the days that it looks back to, declare "
@@ -375,7 +396,9 @@ def _missing(
     return allowed
 
 
-def _reads(nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[str, date]) -> dict[str, list[str]]:
+def _reads(
+    nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[str, date], grain: Grain
+) -> dict[str, list[str]]:
     """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
     found = {}
     for uid in parents_of(nodes, model):
@@ -383,8 +406,8 @@ def _reads(nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[
             found[table_name(nodes[uid])] = [""]
         elif day:
             last = date.fromisoformat(day)
-            first = last - timedelta(days=look_back_days(nodes[model], nodes[uid]))
-            days = days_between(max(first, first_days.get(uid, first)), last)
+            first = moved(last, -_back(nodes[model], nodes[uid], grain), grain)
+            days = periods_between(max(first, first_days.get(uid, first)), last, grain)
             found[table_name(nodes[uid])] = [str(it) for it in days]
     return found
 

@@ -12,6 +12,7 @@ from ml_assets.automation.reproduction import reproduction_schedule
 from ml_assets.automation.retraining import retraining_floor
 from ml_assets.automation.schedules import clean_up, clean_up_job, daily_landing
 from ml_assets.automation.watch import rollback_drill
+from ml_assets.contracts.periods import Grain
 from ml_assets.declaration.automation import AutomationDeclaration, SchedulesSettings
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
@@ -25,10 +26,12 @@ from tests.provenance.gc.test_mark import made
 BY_DAY = {"file": "orders.csv", "partition_by": {"column": "day"}}
 
 
-def declared(last: date | None = None) -> Declared:
+def declared(last: date | None = None, grain: Grain = "day") -> Declared:
     """Return two sources by day, and one that is landed whole."""
     tables = {"orders": BY_DAY, "returns": BY_DAY, "shops": {"file": "shops.csv"}}
-    raw = RawDeclaration.model_validate({"days": Days(first=date(2026, 1, 1), last=last), "tables": tables})
+    raw = RawDeclaration.model_validate(
+        {"days": Days(first=date(2026, 1, 1), last=last, grain=grain), "tables": tables}
+    )
     return Declared(raw=(raw,))
 
 
@@ -66,6 +69,18 @@ def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_requested_too(t
         "daily landing/raw/orders/2026-03-01/2026-03-04", "daily landing/raw/orders/2026-03-03 to 2026-03-04",
     ] == [request.run_key for request in requests]  # fmt: skip
     assert "2026-03-04" == requests[1].tags["dagster/asset_partition_range_end"]
+
+
+def test_a_month_is_requested_once_it_is_over(tmp_path: Path) -> None:
+    put(Lake(str(tmp_path)), frame(1), asset="raw/returns", partition="2026-02-01")
+
+    [request] = tick(tmp_path, declared(grain="month")).run_requests
+
+    assert ("daily landing/raw/orders/2026-02-01", "2026-02-01") == (
+        request.run_key, request.tags["dagster/asset_partition_range_end"],
+    )  # fmt: skip
+    put(Lake(str(tmp_path)), frame(1), asset="raw/orders", partition="2026-02-01")
+    assert [] == (tick(tmp_path, declared(grain="month")).run_requests or [])
 
 
 def test_days_that_are_not_declared_are_not_requested(tmp_path: Path) -> None:

@@ -507,7 +507,7 @@ def hold(found: World, requests: list[dg.RunRequest]) -> None:
     stale = left_over(found)
     for request in requests:
         run = dg.DagsterRun("run", asset_selection=frozenset(request.asset_selection or ()), tags=request.tags)
-        keys, days = targets_of(run)
+        keys, days = targets_of(run, "day")
         for key, day in [(it, day) for it in keys for day in stale.get(it, set()) & days]:
             for parent in loaded_parents(found.graph, key):
                 late = stale.get(parent, set())

@@ -173,7 +173,7 @@ class World:
 
     def end(self, run: dg.DagsterRun, *, made: int | None = None) -> None:
         """End a run: well, or as a failure after it has made some of its assets."""
-        keys, days = targets_of(run)
+        keys, days = targets_of(run, "day")
         order = [key for key in self.graph.toposorted_asset_keys if key in keys]
         for key in order[: len(order) if made is None else made]:
             for day in sorted(days - {""}) if self.graph.get(key).is_partitioned else [""]:

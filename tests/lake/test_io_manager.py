@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
-from ml_assets.lake.io_manager import by_partition, inputs_of_day
+from ml_assets.lake.io_manager import by_partition, inputs_of_period
 from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import EXCLUDED_ROWS, ArtifactRef
 from ml_assets.lake.resource import LakeResource
@@ -199,8 +199,8 @@ def test_a_day_of_a_range_reads_the_days_of_its_window_and_unpartitioned_inputs(
     other = Input(ArtifactRef(asset="o", partition="2013-01-01", version="0" * 32))
     every = [*by_day, whole, other]
 
-    assert (by_day[1], by_day[2], whole, other) == inputs_of_day(every, "2013-01-03", {"t": (-1, 0)})
-    assert (by_day[2], by_day[3], whole) == inputs_of_day([*by_day, whole], "2013-01-03", {"t": (0, 1)})
+    assert (by_day[1], by_day[2], whole, other) == inputs_of_period(every, "2013-01-03", {"t": (-1, 0)})
+    assert (by_day[2], by_day[3], whole) == inputs_of_period([*by_day, whole], "2013-01-03", {"t": (0, 1)})
 
 
 # ---------------------------------------------------------------- refusals

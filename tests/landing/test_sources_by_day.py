@@ -56,7 +56,7 @@ def test_only_names_with_the_prefix_before_the_day_are_listed(text: str, root: s
     ("text", "message"),
     [
         ("landing/orders.csv", r"has no day in it; expected \{day\}"),
-        ("landing/{day:%Y}.csv", "does not contain year, month and day"),
+        ("landing/{day:%m}.csv", "does not contain year, month and day"),
         ("landing/{week}.csv", r"contains '\{week\}'; expected \{day\}"),
         ("landing/{day!r}.csv", r"contains '\{day\}'"),
         ("landing/{day:%H}.csv", "has '%H' in its day; expected some of %Y, %m, %d, %j"),
@@ -86,6 +86,22 @@ def test_names_with_two_days_or_without_a_day_have_no_day() -> None:
     assert all(map(pattern.resembles, names))
     assert not pattern.resembles("2024/shops-2024-02-03.csv")
     assert not pattern.resembles("orders-2024-02-03.csv")
+
+
+def test_files_of_a_month_are_those_of_its_days_and_those_that_are_named_by_it(tmp_path: Path) -> None:
+    write(tmp_path, "2024-02-28.csv", "2024-03-01.csv", "2024-03-31.csv", "2024-04-01.csv", "months/2024-03.csv",
+          "months/2024-13.csv")  # fmt: skip
+    by_day, by_month = DayPattern.of(f"{tmp_path}/{{day}}.csv"), DayPattern.of(f"{tmp_path}/months/{{day:%Y-%m}}.csv")
+    march = date(2024, 3, 1)
+
+    found = files_of_days(by_day, [march, date(2024, 5, 1)], Access(), "month")
+
+    assert {march: ["2024-03-01.csv", "2024-03-31.csv"]} == {
+        month: [it.name for it in files] for month, files in found.items()
+    }
+    assert [date(2024, 2, 1), march, date(2024, 4, 1)] == [*list_files(by_day, Access(), "month").days]
+    assert [march] == [*list_files(by_month, Access(), "month").days]
+    assert ("2024-13.csv",) == list_files(by_month, Access(), "month").strange
 
 
 def test_a_folder_is_listed_by_day_in_the_order_of_names(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """What is out of date, and which partitions an asset reads of another."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ml_assets.declaration.parts import Days
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
+from ml_assets.models.plan import partitions_of
 from ml_assets.orchestration.staleness import (
     LOOK_BACK,
     Wanted,
@@ -18,10 +21,16 @@ from ml_assets.orchestration.staleness import (
 )
 from tests.builders import frame, put
 
+JANUARY = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-02-01")
 
-def graph_of(*, mapping: dg.PartitionMapping | None = None, exact: int | None = None) -> Any:
+
+def graph_of(
+    *,
+    mapping: dg.PartitionMapping | None = None,
+    exact: int | None = None,
+    days: dg.PartitionsDefinition[str] = JANUARY,
+) -> Any:
     """Return a graph where `child` reads `parent` by day, and `summary` reads all of `parent`."""
-    days = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-02-01")
     metadata = {} if exact is None else {LOOK_BACK: dg.MetadataValue.json({"parent": exact})}
 
     @dg.asset(partitions_def=days)
@@ -59,6 +68,30 @@ def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
     assert reads_of(graph, dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == [
         "2013-01-03", "2013-01-04", "2013-01-05",
     ]  # fmt: skip
+
+
+def test_a_look_back_of_days_reads_the_whole_periods_that_it_may_reach() -> None:
+    child, parent = dg.AssetKey("child"), dg.AssetKey("parent")
+    months = partitions_of(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
+
+    for look_back, first in ((0, 3), (28, 2), (29, 1)):
+        graph = graph_of(exact=look_back, days=months)
+        read = [f"2013-{month:02}-01" for month in range(first, 4)]
+        assert read == reads_of(graph, child, parent, "2013-03-01")
+        assert all("2013-03-01" in (readers_of(graph, child, parent, one) or []) for one in read)
+
+
+def test_an_artifact_of_another_grain_is_out_of_date_although_its_key_is_the_same(lake: Lake) -> None:
+    days, parent = ["2013-01-01"], dg.AssetKey("parent")
+    months = partitions_of(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
+    code = graph_of().get(parent).code_version
+    by_day = put(lake, frame(1), asset="parent", partition=days[0], code_version=code)
+
+    assert [{}, {parent: {by_day.partition: "parameters"}}] == [
+        out_of_date(graph, lake, Wanted({parent: days}, {})) for graph in (graph_of(), graph_of(days=months))
+    ]
+    put(lake, frame(1), asset="parent", partition=days[0], code_version=code, parameters={"grain": "month"})
+    assert {} == out_of_date(graph_of(days=months), lake, Wanted({parent: days}, {}))
 
 
 def test_the_readers_of_a_day_are_the_inverse_of_the_days_that_a_day_reads() -> None:

@@ -28,8 +28,10 @@ def newest_day_of_data(
         SourceError: a source cannot be listed or read.
     """
     needed = with_upstream(graph, (dg.AssetKey([model.name, stage]) for stage in INPUTS))
-    newest = str(model.days.newest(datetime.now(tz=UTC)))
-    listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
+    days = model.days
+    newest = str(days.period(days.newest(datetime.now(tz=UTC))))
+    there = landable(lake, declared, needed).values()
+    listed = [days.last_day(date.fromisoformat(max(keys))) if keys else days.first for keys in there]
     whole = {
         dg.AssetKey(["raw", name]): RawSource(name, table, contracts[f"raw/{name}"], model.days)
         for raw in declared.raw
@@ -39,5 +41,5 @@ def newest_day_of_data(
     landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
     if whole and not any(lake.manifest(ref).rows for ref in landed):
         read = [source.newest_day() for source in whole.values()]
-        listed.append(max([str(day) for day in read if day], default=str(model.days.first)))
-    return date.fromisoformat(min(listed)) if listed else None
+        listed.append(max([day for day in read if day], default=days.first))
+    return min(listed) if listed else None

@@ -16,9 +16,10 @@ from ml_assets.contracts.artifacts import (
     Model,
     TrainingSet,
 )  # fmt: skip
+from ml_assets.contracts.periods import periods_between
 from ml_assets.contracts.words import counted, describe_states
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.lake.days import days_between, days_by_asset, in_rows, merge_days, span_of
+from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.pages.card_words import left_out, test_days
@@ -37,7 +38,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
     entries = PromotionLog(lake, name).entries()
     last = entries[-1] if entries else None
-    days = [str(day) for day in days_between(span.first, span.last)]
+    days = [str(it) for it in periods_between(span.first, span.last, model.days.grain)]
     drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
     performance: list[DailyPerformance] = lake.get_each(
         [*lake.newest(f"{name}/performance", days).values()], DailyPerformance
@@ -46,7 +47,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     card = lake.find(f"{name}/card")
     leaks = findings_behind(lake, model, lake.manifest(lake.find(f"{name}/training_set")))
     first = min(window.first_day for window in training_set.summary.windows)
-    read = [str(day) for day in days_between(first, max(span.as_of, span.last))]
+    read = [str(it) for it in periods_between(first, max(span.as_of, span.last), model.days.grain)]
     behind = rows_behind(lake, [f"{name}/features", f"{name}/labels"], read)
     return {
         "model": name,

@@ -25,6 +25,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
+from ml_assets.contracts.periods import BY_DAY, Grain, period_column
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Measure, Vector
@@ -91,6 +92,7 @@ class EvaluationPlan:
         operating_point: where precision, recall and lift are measured.
         min_slice_rows: a smaller slice is reported but not judged.
         threads: threads of the tree baseline.
+        grain: of the periods whose performance is measured later, which `daily_loss` is compared with.
     """
 
     metric: str
@@ -100,6 +102,7 @@ class EvaluationPlan:
     operating_point: OperatingPoint | None = None
     min_slice_rows: int = MINIMUM_SLICE_ROWS
     threads: int = 2
+    grain: Grain = BY_DAY
 
 
 def evaluate(
@@ -190,7 +193,12 @@ def evaluate(
         seen_rows=seen_rows,
         calibration_error=None if calibration_error is None else calibration_error.value,
         daily_loss=daily_loss(
-            frozen.truth, challenger, frozen.days, metric=declared, promised=metrics[metric].value, groups=frozen.groups
+            frozen.truth,
+            challenger,
+            rows.select(period_column(pl.col("day"), wanted.grain)).to_series().to_numpy(),
+            metric=declared,
+            promised=metrics[metric].value,
+            groups=frozen.groups,
         ),
         groups=frozen.count_groups(challenger),
         operating_point=wanted.operating_point,

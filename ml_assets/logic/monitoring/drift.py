@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_in
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.monitoring.distances import (
     MANY,
@@ -110,6 +111,7 @@ def measure_drift(
     model_version: str,
     day: date | str,
     first_day: date | None = None,
+    grain: Grain = BY_DAY,
 ) -> Drift:
     """Measure every feature and the score of one model version's rows in one pass.
 
@@ -131,6 +133,7 @@ def measure_drift(
     A lazy frame of many rows is collected one column at a time. For many days, read the reference once with
     `Reference.of`. Weights are normalised to sum to 1; a feature without one has weight 0, and if there are none, all
     features weigh the same. `first_day` is the first of several days that are judged together.
+    With a coarser `grain`, days are the first days of its periods.
 
     Returns:
         A table of `TABLE_SCHEMA`: the score first, then features by weighted excess PSI. `is_over` marks each row that
@@ -149,7 +152,7 @@ def measure_drift(
     rows = frame.height if isinstance(frame, pl.DataFrame) else frame.select(pl.len()).collect().item()
     table, broken = apply_limits(_measure(frame, rows, known, shares, limits), limits)
     summary = summarise(
-        table, broken, limits, model=model, model_version=model_version, period=Period(first_day or day, day)
+        table, broken, limits, model=model, model_version=model_version, period=Period(first_day or day, day, grain)
     )
     return Drift(table=pl.DataFrame([table.get_column(name) for name in TABLE_SCHEMA.names()]), summary=summary)
 
@@ -161,10 +164,11 @@ def measure_day(
     limits: DriftLimits,
     model: str,
     day: date,
+    grain: Grain = BY_DAY,
 ) -> DailyDrift:
-    """Measure a day's predictions: those of each model version against the reference of that version.
+    """Measure a period's predictions: those of each model version against the reference of that version.
 
-    `predictions` also has the days before that may be judged together with it.
+    `predictions` also has the periods before that may be judged together with it. `day` is the first day of its period.
 
     Raises:
         ContractError: See `measure_drift`.
@@ -173,13 +177,18 @@ def measure_day(
     found = []
     for version in versions_of(predictions, day):
         first_day, rows = rows_of_period(
-            predictions, day, version, min_rows=limits.min_rows, most_days=limits.pool_days
+            predictions,
+            day,
+            version,
+            min_rows=limits.min_rows,
+            most_days=periods_in(limits.pool_days, grain),
+            grain=grain,
         )
         known = watched(version)
         found.append(
             measure_drift(
                 rows.unnest("features"), known.reference, weights=known.weights, limits=limits, model=model,
-                model_version=version, day=day, first_day=first_day,
+                model_version=version, day=day, first_day=first_day, grain=grain,
             )
         )  # fmt: skip
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
@@ -299,12 +308,18 @@ def _normalised(weights: Mapping[str, float], features: Sequence[str]) -> dict[s
 
 
 def rows_of_period(
-    days: Mapping[date, pl.DataFrame], day: date, version: str, *, min_rows: int, most_days: int
+    days: Mapping[date, pl.DataFrame],
+    day: date,
+    version: str,
+    *,
+    min_rows: int,
+    most_days: int,
+    grain: Grain = BY_DAY,
 ) -> tuple[date, pl.DataFrame]:
     """Return the rows that a model version predicted for a day, with those of days before until there are enough.
 
     Days that only another version predicted end the period. Days without predictions do not. `min_rows` are enough;
-    `most_days` includes the last day.
+    `most_days` includes the last day. With a coarser grain, its periods take the place of days.
 
     Returns:
         The first day with rows, and the rows.
@@ -312,7 +327,7 @@ def rows_of_period(
     found: list[pl.DataFrame] = []
     first, rows = day, 0
     for back in range(most_days):
-        at = day - timedelta(days=back)
+        at = moved(day, -back, grain)
         predicted = days.get(at)
         if predicted is None or predicted.is_empty():
             continue

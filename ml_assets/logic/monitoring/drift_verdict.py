@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import DriftSummary, ExceededLimit
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of
 from ml_assets.logic.monitoring.distances import Vector
 
 MOST_DAYS: Final = 92
@@ -56,10 +57,11 @@ class DriftLimits:
 
 @dataclass(frozen=True)
 class Period:
-    """The days whose rows are judged together, as the drift of the last of them."""
+    """The days whose rows are judged together, as the drift of the last of them; with a coarser grain, its periods."""
 
     first_day: date
     day: date
+    grain: Grain = BY_DAY
 
     def __str__(self) -> str:
         """Return the period as text for messages."""
@@ -195,7 +197,7 @@ def summarise(
 
 def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
     """Return how many days like these would be enough together; empty if that is more than the maximum."""
-    days = (period.day - period.first_day).days + 1
+    days = (last_day_of(period.day, period.grain) - period.first_day).days + 1
     wanted = math.ceil(limits.min_rows * days / rows) if rows else math.inf
     return f"; with drift.pool_days: {wanted}, this many days are judged together" if wanted <= MOST_DAYS else ""
 

@@ -16,6 +16,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import BY_DAY, Grain, period_column, periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract, redacted
 
 PARTITION = "__day"
@@ -68,43 +69,53 @@ def by_day(
     first: date,
     last: date,
     declared: tuple[date, date | None],
+    grain: Grain = BY_DAY,
     personal: Collection[str] = (),
 ) -> Cut:
-    """Return the rows of each day of a range (both ends included), and the number of rows of undeclared days.
+    """Return the rows of each period of a range of days, and the number of rows of undeclared days.
 
-    Days outside `declared`, whose ends may be open, have no partitions.
+    Both ends of the range are included. Days outside `declared`, whose ends may be open, have no partitions.
 
     Raises:
         DataError: rows have no day.
     """
     marked = _with_day(frame, day, personal)
-    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
-    wanted = pl.date_range(first, last, eager=True).cast(pl.String)
+    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(
+        period_column(pl.col(PARTITION), grain).cast(pl.String)
+    )
+    wanted = [str(period) for period in periods_between(first, last, grain)]
     earliest, latest = declared
     days = marked[PARTITION]
     outside = {f"before the first declared day {earliest}": int((days < earliest).sum())}
     if latest is not None:
         outside[f"after the last declared day {latest}"] = int((days > latest).sum())
-    return Cut(apart(inside, wanted.to_list()), {reason: rows for reason, rows in outside.items() if rows})
+    return Cut(apart(inside, wanted), {reason: rows for reason, rows in outside.items() if rows})
 
 
 def check_of_day(
-    frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str, personal: Collection[str] = ()
+    frame: pl.DataFrame,
+    day: pl.Expr,
+    wanted: date,
+    *,
+    where: str,
+    grain: Grain = BY_DAY,
+    personal: Collection[str] = (),
 ) -> None:
-    """Raise an error if rows of a file have another day than the file.
+    """Raise an error if rows of a file are of another period than the file.
 
     Raises:
         DataError: there are such rows, or rows without a day; with counts.
     """
     found = (
         _with_day(frame, day, personal)
+        .with_columns(period_column(pl.col(PARTITION), grain))
         .filter(pl.col(PARTITION) != wanted)[PARTITION]
         .value_counts(sort=True, name="rows")
     )
     if not found.is_empty():
         days = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
-            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({days}); "
+            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other {grain}s ({days}); "
             f"expected only {wanted}. Correct the file, its name, or 'partition_by' (if absent, a column 'day')."
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import dagster as dg
 
 from ml_assets.contracts.days import yesterday
+from ml_assets.contracts.periods import newest_over
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
@@ -39,10 +40,20 @@ class AgeLimit:
     model: str = ""
 
     def behind(self, newest: str, over: date) -> int:
-        """Return how many days the newest day is behind the last day that is over; for '', all days and one more."""
-        last = over if self.days.last is None else min(over, self.days.last)
-        since = date.fromisoformat(newest) if newest else self.days.first - timedelta(days=1)
-        return (last - since).days
+        """Return how many days the newest day is behind the newest possible one; for '', all days and one more.
+
+        Of a period, the last day counts. `newest` is a partition key, or a model's as-of day.
+        """
+        possible = self.days.last_day(newest_over(over, self.days.grain))
+        last = possible if self.days.last is None else min(possible, self.days.last)
+        return (last - self.since(newest)).days
+
+    def since(self, newest: str) -> date:
+        """Return the last day that the data contains; the day before the first one for ''."""
+        if not newest:
+            return self.days.first - timedelta(days=1)
+        day = date.fromisoformat(newest)
+        return day if self.model else self.days.last_day(day)
 
 
 def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, AgeLimit]:

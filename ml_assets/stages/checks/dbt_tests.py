@@ -6,7 +6,7 @@ Not here: building and publishing the tables (see `ml_assets.stages.tables`).
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -16,6 +16,7 @@ from ml_assets.contracts.checking import Others, Report, RuleResult, check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
+from ml_assets.contracts.periods import BY_DAY, Grain, period_column
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
@@ -24,11 +25,13 @@ from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, store
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.dbt_tests import DbtTestOutcome, report_of_failure, report_of_tests
 from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
+from ml_assets.logic.tables.raw import PARTITION
 from ml_assets.models.plan import table_key
 from ml_assets.stages.checks.contract_rules import check_name, check_results, check_specs, reject, rule_check_name
 from ml_assets.warehouse.warehouse import Build, Quarantine, table_name, with_ancestors
 
 Node = Mapping[str, Any]
+F = TypeVar("F", pl.DataFrame, pl.LazyFrame)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ class CheckedProject:
             return report_of_failure(contract, built.failed.get(model, "")), {}
         frame = pl.scan_parquet([*built.files(name).values()], glob=False)
         rows = int(frame.select(pl.len()).collect().item())
-        partition = DAY if by_day else None
+        partition = None if not by_day else DAY if built.grain == BY_DAY else PARTITION
+        marked = _with_period(frame, partition, built.grain)
         outcomes = self._outcomes(built, model)
         others = self._others(lake, built, contract)
         quarantine = built.quarantines.get(model)
@@ -155,14 +159,15 @@ class CheckedProject:
         # dbt has no test for rules that apply without a declaration, such as finite numbers.
         if any(outcome.rule and not outcome.passed for outcome in outcomes) or has_broken_numbers(frame, contract):
             found = (
-                check_table(frame, contract, others=others, partition=partition)
+                check_table(marked, contract, others=others, partition=partition)
                 if released is None
-                else audit(frame.collect(), contract, others=others, partition=partition, released=released).report
+                else audit(marked.collect(), contract, others=others, partition=partition, released=released).report
             )
         aside: dict[str, RuleResult] = {}
         counts: dict[str, dict[str, int]] = {}
         if quarantine is not None:
             rows_aside = pl.read_parquet([*built.files(f"{name}{QUARANTINE}").values()], glob=False)
+            rows_aside = _with_period(rows_aside, partition, built.grain)
             aside = quarantine_findings(rows_aside, contract, rows=rows + rows_aside.height, partition=partition)
             counts = {rule: {"quarantined": finding.broken} for rule, finding in aside.items()}
         if released is not None:
@@ -220,6 +225,11 @@ class CheckedProject:
             others = self._others(ledger.lake, built, report.contract)
             reject(ledger, table_key(name), days, report, others=others)
         return [*days]
+
+
+def _with_period(frame: F, partition: str | None, grain: Grain) -> F:
+    """Return a frame with the column of a row's partition."""
+    return frame if partition is None else frame.with_columns(period_column(pl.col(DAY), grain).alias(partition))
 
 
 def selected_results(

@@ -3,15 +3,17 @@
 Not here: what is compared, and when it is a surprise (see `ml_assets.logic.tables.expectations`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.checking import Report
+from ml_assets.contracts.checking import Report, RuleResult
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of, periods_between
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.days import days_between
@@ -35,10 +37,12 @@ def compare_with_earlier_days(
     *,
     settings: ExpectationsSettings,
     contract: TableContract,
+    grain: Grain = BY_DAY,
 ) -> Report:
     """Return the surprises in days that are about to be published.
 
-    Earlier days count if they have the same columns. They are not recorded as inputs.
+    Earlier days count if they have the same columns. They are not recorded as inputs. Single days are compared whatever
+    the grain; the findings name their periods.
 
     Args:
         lake: contains the earlier days.
@@ -47,15 +51,17 @@ def compare_with_earlier_days(
         days: its partition keys.
         settings: the declared settings.
         contract: the contract of the table; keys and times are not compared.
+        grain: the grain of the partitions.
     """
     if not settings.days:
         return Report(contract, ())
-    judged = [day_of(day) for day in days]
+    judged = [day for key in days for day in _days_of(key, grain)]
     first = min(judged)
-    keys = [str(day) for day in days_between(first - timedelta(days=settings.days), first - timedelta(days=1))]
+    begin, end = first - timedelta(days=settings.days), first - timedelta(days=1)
+    keys = [str(key) for key in periods_between(begin, end, grain)]
     past = artifacts_with_same_columns(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
-    before = [day_of(ref.partition or "") for ref in past]
+    before = [day for ref in past for day in _days_of(ref.partition or "", grain)]
     found = surprises(
         pl.concat([lake.scan(past), rows.lazy()]) if past else rows,
         judged,
@@ -69,7 +75,26 @@ def compare_with_earlier_days(
     found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
     skipped = days_not_judged(judged, before=before, past_days=settings.days, min_days=settings.min_days)
-    return report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
+    report = report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
+    return replace(report, findings=tuple(_by_period(it, grain) for it in report.findings))
+
+
+def _days_of(key: str, grain: Grain) -> list[date]:
+    """Return the days of a period."""
+    return days_between(day_of(key), last_day_of(day_of(key), grain))
+
+
+def _by_period(finding: RuleResult, grain: Grain) -> RuleResult:
+    """Return a finding about days as one about their periods. A period is not judged if none of its days is."""
+    if grain == BY_DAY:
+        return finding
+    broken = Counter[str]()
+    for day, rows in finding.partitions.items():
+        broken[str(period_of(day_of(day), grain))] += rows
+    skipped = Counter(str(period_of(day_of(day), grain)) for day in finding.not_judged)
+    why = {str(period_of(day_of(day), grain)): text for day, text in finding.not_judged.items()}
+    not_judged = {key: why[key] for key, count in skipped.items() if count == len(_days_of(key, grain))}
+    return replace(finding, partitions=broken, not_judged=not_judged)
 
 
 def _shown(surprise: Surprise, contract: TableContract) -> Surprise:

@@ -17,8 +17,8 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
-from ml_assets.lake.days import days_between
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
@@ -44,7 +44,10 @@ _TRIED = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """A prediction time, and the rows of its day with a prediction time up to it."""
+    """A prediction time, and the rows of its day with a prediction time up to it.
+
+    With a coarser grain, `day` is the first day of its period, and the rows are those of the period.
+    """
 
     day: date
     at: datetime
@@ -53,7 +56,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class DayCuts:
-    """The tested prediction times of one day.
+    """The tested prediction times of one day; with a coarser grain, of the period that begins on it.
 
     Attributes:
         rows: the full build of the day.
@@ -74,8 +77,11 @@ class DayCuts:
 class Sources:
     """The source rows that builds read, with their known times. Samples of one day share one read."""
 
-    def __init__(self, lake: Lake, manifest: Mapping[str, Any], runs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, lake: Lake, manifest: Mapping[str, Any], runs: Sequence[str] = (), grain: Grain = BY_DAY
+    ) -> None:
         self.lake = lake
+        self.grain = grain
         self.runs = runs
         self.manifest = manifest
         self.contracts = contracts_from_dbt(manifest)
@@ -93,7 +99,7 @@ class Sources:
 
     def _read(self, uid: str, span: tuple[date, date] | None) -> dict[ArtifactRef, pl.DataFrame]:
         asset = table_name(self.nodes[uid])
-        keys = [""] if span is None else [str(day) for day in days_between(*span)]
+        keys = [""] if span is None else [str(it) for it in periods_between(*span, self.grain)]
         refs = self.lake.newest(asset, keys, runs=self.runs)
         if not refs:
             raise DataError(f"the lake contains no data of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
@@ -125,6 +131,12 @@ def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     if missing:
         raise DataError(f"{contract.name} was landed without {', '.join(missing)}; land it again.")
     return retyped(rows, contract.schema).select(*contract.names, PARTITION)
+
+
+def reach_of_period(manifest: Mapping[str, Any], plan: ModelPlan, first: date) -> Reach:
+    """Return what the features of the period that begins on a day are built from."""
+    last = plan.declaration.days.last_day(first)
+    return reach_of(manifest, plan.declaration.features.table, first, last, plan.grain)
 
 
 @dataclass(frozen=True)
@@ -185,8 +197,8 @@ class Rebuilding:
         return self.plan.declaration.features.prediction_time
 
     def reach(self, day: date) -> Reach:
-        """Return what a day is built from."""
-        return reach_of(self.sources.manifest, self.plan.declaration.features.table, day, day)
+        """Return what a day or period is built from."""
+        return reach_of_period(self.sources.manifest, self.plan, day)
 
     def build(self, sample: Sample, known: Mapping[str, Known], moment: Moment) -> pl.DataFrame:
         """Return the rows with a prediction time up to the sample's, built from what was known at a moment."""

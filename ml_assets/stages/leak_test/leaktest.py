@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.leaks import FoundLeak, KnownTime, LeakTestRecord
+from ml_assets.contracts.periods import days_in, period_column
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger
@@ -32,8 +33,8 @@ from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models.leaks import newest_record, record_asset
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.checks.dbt_tests import CheckedProject
-from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources
-from ml_assets.warehouse.rebuild import Rebuilds, reach_of
+from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources, reach_of_period
+from ml_assets.warehouse.rebuild import Rebuilds
 from ml_assets.warehouse.warehouse import Quarantine, is_by_day, table_name
 
 CHECK = "features_are_as_known_at_their_prediction_time"
@@ -240,7 +241,7 @@ def leak_test(
     earlier = newest_record(lake, plan.name, runs=runs)
     chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(samples, days, random)]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
-    sources = Sources(lake, manifest, runs)
+    sources = Sources(lake, manifest, runs, plan.grain)
     aside = _set_aside(sources, [cuts.day for cuts in chosen])
     times = _known_times(sources, plan, chosen)
     with (
@@ -277,7 +278,7 @@ def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -
     """Return the known times of all source tables of the features."""
     if not chosen:
         return ()
-    reach = reach_of(sources.manifest, plan.declaration.features.table, chosen[0].day, chosen[0].day)
+    reach = reach_of_period(sources.manifest, plan, chosen[0].day)
     nodes = [sources.nodes[uid] for uid in sorted(reach.sources)]
     return tuple(
         time
@@ -323,7 +324,7 @@ class _FullBuild:
     def choose(
         self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
     ) -> Iterator[DayCuts]:
-        """Yield the days to test, in random order, until they have enough prediction times.
+        """Yield the days or periods to test, in random order, until they have enough prediction times.
 
         Days at which a leak was found before come first.
 
@@ -331,9 +332,13 @@ class _FullBuild:
             DataError: the lake contains no features of these days.
         """
         asset = self.plan.asset("features").to_user_string()
-        there = self.lake.partitions(asset) if self.rows is None else [str(day) for day in self.rows[DAY].unique()]
+        if self.rows is None:
+            there = [date.fromisoformat(key) for key in self.lake.partitions(asset)]
+        else:
+            there = self.rows.select(self._period).to_series().unique().to_list()
+        declared = self.plan.declaration
         inside = [
-            day for day in map(date.fromisoformat, sorted(there)) if days is None or days[0] <= day <= days[1]
+            it for it in sorted(there) if days is None or (it <= days[1] and days[0] <= declared.days.last_day(it))
         ]  # fmt: skip
         if not inside and self.rows is None:
             raise DataError(
@@ -341,7 +346,7 @@ class _FullBuild:
                 f"test; materialize them first: ml-assets run {self.plan.name}."
             )
         if count is None:
-            count = min(self.plan.declaration.leak_test.samples, A_DAY * len(inside))
+            count = min(declared.leak_test.samples, A_DAY * days_in(declared.days.grain) * len(inside))
         again: dict[date, list[datetime]] = {}
         for leak in self.earlier.leaks if self.earlier else ():
             again.setdefault(leak.day, []).append(leak.prediction_at)
@@ -354,6 +359,10 @@ class _FullBuild:
                 count -= len(cuts.again) + min(cuts.count, cuts.times.len())
                 yield cuts
 
+    @property
+    def _period(self) -> pl.Expr:
+        return period_column(pl.col(DAY), self.plan.grain)
+
     def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
         """Return what to test of a day; None if it has no rows."""
         if self.rows is None:
@@ -361,7 +370,7 @@ class _FullBuild:
             ref = self.lake.newest(asset, [str(day)], runs=self.runs)[str(day)]
             built = self.lake.get(ref, pl.DataFrame)
         else:
-            built = self.rows.filter(pl.col(DAY) == day)
+            built = self.rows.filter(self._period == day)
         times = built[self.plan.declaration.features.prediction_time].unique().sort()
         seed = int(random.integers(2**32))
         rows = built.select(self.plan.features_columns)

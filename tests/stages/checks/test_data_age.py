@@ -46,6 +46,15 @@ def test_a_declared_age_counts_for_all_tables_by_day_and_for_the_champion() -> N
     assert {KEY: LIMIT, dg.AssetKey([model.name, "champion"]): AgeLimit(model.days, 30, model.name)} == found
 
 
+def test_the_age_of_months_counts_from_the_end_of_the_newest_one_to_the_end_of_the_newest_one_that_is_over() -> None:
+    limit = AgeLimit(Days(first=date(2026, 1, 1), grain="month"), 0)
+
+    over = [date(2026, 3, 30), date(2026, 3, 31), date(2026, 4, 29)]
+    assert [0, 31, 31] == [limit.behind("2026-02-01", it) for it in over]
+    assert [59, 90] == [limit.behind("", it) for it in over[:2]]
+    assert 28 == AgeLimit(limit.days, 0, "returns").behind("2026-01-31", over[0])
+
+
 def test_the_check_in_a_run_reports_the_newest_day_and_never_blocks(lake: Lake) -> None:
     days = dg.DailyPartitionsDefinition("2026-01-01")
     orders = dg.asset(key=KEY, partitions_def=days)(lambda: None)

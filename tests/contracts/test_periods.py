@@ -1,0 +1,131 @@
+"""Periods of each grain: which day is in which, and how many of them a window of days reaches over."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ml_assets.contracts.days import end_of
+from ml_assets.contracts.periods import (
+    Grain,
+    last_day_of,
+    moved,
+    newest_over,
+    period_column,
+    period_of,
+    periods_between,
+    periods_for,
+    periods_in,
+)
+from ml_assets.declaration.parts import Days
+from ml_assets.models.plan import partitions_of
+
+GRAINS: list[Grain] = ["day", "week", "month", "year"]
+TRUNCATED = {"day": "1d", "week": "1w", "month": "1mo", "year": "1y"}
+SOME_DAYS = st.dates(date(1996, 1, 1), date(2104, 12, 31))
+DAY = timedelta(days=1)
+
+
+@given(day=SOME_DAYS, grain=st.sampled_from(GRAINS))
+def test_a_period_begins_where_polars_truncates_its_days(day: date, grain: Grain) -> None:
+    column = pl.Series("day", [day])
+
+    assert column.dt.truncate(TRUNCATED[grain]).to_list() == [period_of(day, grain)]
+    assert [period_of(day, grain)] == column.to_frame().select(period_column(pl.col("day"), grain))["day"].to_list()
+
+
+@given(day=SOME_DAYS, grain=st.sampled_from(GRAINS), number=st.integers(-60, 60))
+def test_periods_follow_each_other_without_a_gap(day: date, grain: Grain, number: int) -> None:
+    first = period_of(day, grain)
+
+    assert first <= day <= last_day_of(first, grain)
+    assert last_day_of(first, grain) + DAY == moved(first, 1, grain)
+    assert first == moved(moved(first, number, grain), -number, grain)
+
+
+@given(first=SOME_DAYS, days=st.integers(0, 900), grain=st.sampled_from(GRAINS))
+def test_the_periods_of_a_range_are_those_of_its_days(first: date, days: int, grain: Grain) -> None:
+    every = [first + timedelta(days=past) for past in range(days + 1)]
+
+    assert sorted({period_of(day, grain) for day in every}) == periods_between(first, every[-1], grain)
+
+
+@pytest.mark.parametrize(("grain", "most"), [("week", 40), ("month", 200), ("year", 365)])
+def test_a_look_back_reaches_at_most_so_many_periods_and_from_some_period_exactly_so_many(
+    grain: Grain, most: int
+) -> None:
+    starts = periods_between(date(2001, 1, 1), date(2003, 12, 31), grain)  # without February 29
+    for days in range(most):
+        reached = {len(periods_between(first - timedelta(days=days), first, grain)) - 1 for first in starts}
+        assert max(reached) == periods_for(days, grain)
+
+
+def test_a_window_that_ends_with_a_period_is_rounded_outward() -> None:
+    assert [1, 7, 28] == [periods_in(days, "day") for days in (1, 7, 28)]
+    assert [1, 1, 2, 2, 3] == [periods_in(days, "week") for days in (1, 7, 8, 14, 15)]
+    assert [1, 1, 2, 3] == [periods_in(days, "month") for days in (7, 28, 31, 60)]
+
+
+@pytest.mark.parametrize(
+    ("grain", "day", "expected"),
+    [
+        ("day", date(2024, 2, 29), date(2024, 2, 29)),
+        ("week", date(2024, 3, 3), date(2024, 2, 26)),  # a Sunday
+        ("week", date(2024, 3, 2), date(2024, 2, 19)),
+        ("month", date(2024, 2, 29), date(2024, 2, 1)),
+        ("month", date(2024, 2, 28), date(2024, 1, 1)),
+        ("year", date(2023, 12, 31), date(2023, 1, 1)),
+        ("year", date(2024, 12, 30), date(2023, 1, 1)),
+    ],
+)
+def test_a_period_is_over_with_its_last_day(grain: Grain, day: date, expected: date) -> None:
+    assert expected == newest_over(day, grain)
+
+
+def test_the_newest_day_is_the_last_one_of_a_period_that_is_over_in_the_declared_zone() -> None:
+    months = Days(first=date(2024, 1, 1), timezone="Europe/Zurich", grain="month")
+    before, after = (datetime(2024, 3, 31, hour, minute, tzinfo=UTC) for hour, minute in ((21, 59), (22, 0)))
+
+    assert [date(2024, 2, 29), date(2024, 3, 31)] == [months.newest(before), months.newest(after)]
+    assert date(2024, 1, 31) == months.model_copy(update={"last": date(2024, 1, 31)}).newest(after)
+
+
+@pytest.mark.parametrize(("grain", "count"), [("day", 366), ("week", 53), ("month", 12), ("year", 1)])
+def test_partitions_are_the_periods_of_the_declared_zone(grain: Grain, count: int) -> None:
+    last = date(2025, 1, 5) if grain == "week" else date(2024, 12, 31)
+    partitions = partitions_of(Days(first=date(2024, 1, 1), last=last, timezone="Europe/Zurich", grain=grain))
+    keys = partitions.get_partition_keys()
+
+    assert count == len(keys)
+    assert [*map(str, periods_between(date(2024, 1, 1), last, grain))] == [*keys]
+    for key in keys:
+        first, window = date.fromisoformat(key), partitions.time_window_for_partition_key(key)
+        begins, ends = (it.astimezone(UTC).replace(tzinfo=None) for it in (window.start, window.end))
+        assert (end_of(first - DAY, "Europe/Zurich"), end_of(last_day_of(first, grain), "Europe/Zurich")) == (
+            begins, ends,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (
+            {"first": "2024-01-15", "grain": "month"},
+            "2024-01-15 is not the first day of a month; .*expected 2024-01-01",
+        ),
+        ({"first": "2024-01-02", "grain": "week"}, "2024-01-02 is not the first day of a week; .*expected 2024-01-01"),
+        (
+            {"first": "2024-01-01", "last": "2024-02-28", "grain": "month"},
+            "2024-02-28 is not the last day of a month; .* expected 2024-02-29",
+        ),
+        ({"first": "2024-01-01", "grain": "hour"}, "'day', 'week', 'month' or 'year'"),
+    ],
+)
+def test_days_that_are_no_whole_periods_are_rejected_with_the_day_to_declare(
+    days: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Days.model_validate(days)
