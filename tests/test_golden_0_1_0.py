@@ -26,7 +26,7 @@ from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
-from ml_assets.logic.training.model import predict
+from ml_assets.logic.training.booster import predict
 from ml_assets.names import prefixed
 from ml_assets.orchestration.location import Overrides, load_definitions
 from ml_assets.project import PROJECT

@@ -13,7 +13,7 @@ import polars as pl
 from ml_assets.cli.console.problems import KNOWN
 from ml_assets.contracts.artifacts import Model
 from ml_assets.lake.store import Lake
-from ml_assets.logic.training.model import predict
+from ml_assets.logic.training.booster import predict
 from tests.killing import MODEL, PREDICTED
 
 

@@ -240,7 +240,7 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
     Raises:
         dagster.Failure: there are no features, or the version cannot score them.
     """
-    from ml_assets.logic.training.model import predict
+    from ml_assets.logic.training.booster import predict
 
     asset = plan.asset("features").to_user_string()
     days = sorted(lake.names(lake.path("artifacts", asset)))

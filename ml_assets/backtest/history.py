@@ -41,8 +41,8 @@ from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.monitoring.retraining import Serving
 from ml_assets.logic.promotion.gate import ServingCost, Verdict
 from ml_assets.logic.tables.labels import newest_known
+from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
-from ml_assets.logic.training.model import predict
 from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan

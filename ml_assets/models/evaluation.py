@@ -21,7 +21,7 @@ from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
 from ml_assets.logic.tables.split import was_seen
-from ml_assets.logic.training.model import predict
+from ml_assets.logic.training.booster import predict
 from ml_assets.models.plan import ModelPlan
 
 CALLS: Final = 25

@@ -14,7 +14,7 @@ from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import cannot_answer, former_version
-from ml_assets.logic.training.model import predict
+from ml_assets.logic.training.booster import predict
 from ml_assets.models.champions import model_of, model_ref
 from ml_assets.models.plan import ModelPlan
 

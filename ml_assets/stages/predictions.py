@@ -16,7 +16,7 @@ from ml_assets.contracts.periods import period_column
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, score_rows
-from ml_assets.logic.training.model import predict
+from ml_assets.logic.training.booster import predict
 from ml_assets.models.champions import Champion, note_code_of_verdict, serving_champion
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import as_table, stage

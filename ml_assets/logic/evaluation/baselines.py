@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.evaluation.formulas import Vector
+from ml_assets.logic.training.booster import THREADS
 from ml_assets.logic.training.encoding import encode, fit_vocabularies, random_rows, target_vector, to_matrix
-from ml_assets.logic.training.lightgbm_threads import THREADS
 
 RATE_SMOOTHING: Final = 20
 TREE_LEAVES: Final = 8

@@ -9,8 +9,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of
+from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
-from ml_assets.logic.training.model import predict
 
 
 def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:

@@ -1,6 +1,6 @@
 """Combine a model's scores with the feature rows that they were computed from, and check that a model may score.
 
-Not here: scoring (see `ml_assets.logic.training.model`).
+Not here: scoring (see `ml_assets.logic.training.booster`).
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
+from ml_assets.logic.training.booster import THREADS, load_booster, raw_scores
 from ml_assets.logic.training.encoding import Matrix, Vector, encode, random_rows, target_vector, to_matrix
-from ml_assets.logic.training.model import load_booster, mean_contributions, raw_scores
 from ml_assets.logic.training.scale import from_scale
 
 if TYPE_CHECKING:
@@ -71,6 +71,26 @@ class Scoring:
 def gains(booster: Booster) -> Vector:
     """Return (columns,) the total gain of the splits on each column."""
     return np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+
+
+def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
+    """Return (features,) the mean |SHAP| over the rows in raw units, summed over classes.
+
+    Raw units are log odds for binary, and logarithms for the losses poisson and tweedie, or with a transform.
+
+    It is LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888).
+
+    Raises:
+        DataError: There are no rows.
+    """
+    rows, width = matrix.shape
+    if rows == 0:
+        raise DataError("there are no rows to explain; expected at least one. Widen the window.")
+    with THREADS.about(threads) as agreed:
+        values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
+    # One block of (features + expected value) per class.
+    blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
+    return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
 
 
 def permutation_losses(

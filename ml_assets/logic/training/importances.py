@@ -19,8 +19,15 @@ from ml_assets.contracts.boosting_parameters import Conditions, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, random_rows, target_vector, to_matrix
-from ml_assets.logic.training.explanation import EncodedRows, Scoring, gains, permutation_losses, share_of_total
-from ml_assets.logic.training.model import Binned, bin_rows, boost, mean_contributions, target_offset
+from ml_assets.logic.training.explanation import (
+    EncodedRows,
+    Scoring,
+    gains,
+    mean_contributions,
+    permutation_losses,
+    share_of_total,
+)
+from ml_assets.logic.training.model import Binned, bin_rows, boost, target_offset
 from ml_assets.logic.training.scale import to_scale
 
 OnFold = Callable[[int, int], None]

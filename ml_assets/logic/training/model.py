@@ -1,7 +1,7 @@
-"""Train a LightGBM model on encoded rows, store it as text, load it, and compute scores and mean |SHAP|.
+"""Train a LightGBM model on encoded rows.
 
-Not here: encoding (see `encoding`), selecting features (see `importances`), tuning (see `tuning`), and the drift
-reference (see `ml_assets.logic.monitoring.reference`).
+Not here: encoding (see `encoding`), scoring (see `booster`), selecting features (see `importances`), tuning (see
+`tuning`), and the drift reference (see `ml_assets.logic.monitoring.reference`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters, Unseen
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, TrainingSet, TunedParameters, Unseen
 from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
-from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.objective import Objective
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.training.booster import THREADS, booster_text, raw_scores, text_names
 from ml_assets.logic.training.encoding import (
     Matrix,
     Vector,
@@ -29,9 +27,7 @@ from ml_assets.logic.training.encoding import (
     target_vector,
     to_matrix,
 )
-from ml_assets.logic.training.lightgbm_threads import THREADS
-from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
-from ml_assets.logic.training.scale import from_scale, smearing_factor, to_scale
+from ml_assets.logic.training.scale import smearing_factor, to_scale
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -41,8 +37,6 @@ Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booste
 """Trains on rows with these features, with parameters from `full_parameters`, for a number of rounds."""
 
 _THREADS_LINE: Final = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
-FEW_ROWS: Final = 512
-"""With fewer values, a second thread costs more time than it saves."""
 
 _ROUNDING: Final = 1e-4
 """The maximum rounding error of a target, as a share of its standard deviation."""
@@ -134,11 +128,6 @@ def add_offset(booster: Booster, offset: float) -> None:
         for leaf in range(tree["num_leaves"]):
             value = booster.get_leaf_output(tree["tree_index"], leaf)
             booster.set_leaf_output(tree["tree_index"], leaf, value + offset)
-
-
-def text_names(features: Sequence[Feature]) -> list[str]:
-    """Return the features' names as in LightGBM's text: percent-encoded, because it changes or rejects some."""
-    return [quote(feature.name, safe="") for feature in features]
 
 
 def bin_rows(
@@ -284,105 +273,3 @@ def _smearing(
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     return smearing_factor(raw_scores(booster, matrix, classes=0, threads=threads), target, summary.objective)
-
-
-def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
-    """Score rows. The model's text is parsed once and cached; few rows are scored by one thread.
-
-    Returns:
-        In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the
-        probability of the predicted class, `predicted`, and `score_<class>` for each class.
-
-    Raises:
-        ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
-        DataError: A category is unseen, if that is an error.
-    """
-    spec, booster = model.spec, load_booster(model)
-    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
-    raw = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
-    scores = from_scale(raw, spec.objective, spec.smearing)
-    if spec.task != "multiclass":
-        return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
-    best = scores.argmax(axis=1)
-    return pl.DataFrame(
-        {
-            "score": scores[np.arange(len(best)), best],
-            "predicted": pl.Series(best, dtype=pl.Int64).replace_strict(
-                range(len(spec.classes)), spec.classes, return_dtype=pl.String
-            ),
-            **{f"score_{name}": scores[:, index] for index, name in enumerate(spec.classes)},
-        }
-    )
-
-
-def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) -> Vector:
-    """Return (rows,) scores, or (rows, classes) for multiclass; on the scale of the training (see `scale`)."""
-    if matrix.shape[0] == 0:
-        return np.empty((0, classes) if classes else (0,))
-    with THREADS.about(1 if matrix.shape[0] <= FEW_ROWS else threads) as agreed:
-        return np.asarray(booster.predict(matrix, num_threads=agreed), dtype=np.float64)
-
-
-def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
-    """Return (features,) the mean |SHAP| over the rows in raw units, summed over classes.
-
-    Raw units are log odds for binary, and logarithms for the losses poisson and tweedie, or with a transform.
-
-    It is LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888).
-
-    Raises:
-        DataError: There are no rows.
-    """
-    rows, width = matrix.shape
-    if rows == 0:
-        raise DataError("there are no rows to explain; expected at least one. Widen the window.")
-    with THREADS.about(threads) as agreed:
-        values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
-    # One block of (features + expected value) per class.
-    blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
-    return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
-
-
-def load_booster(model: Model) -> Booster:
-    """Return the booster of a model, checked and parsed once. It has the trees, not the parameters of the training.
-
-    Raises:
-        ContractError: The text is incomplete, was not written by LightGBM, or does not belong to the spec.
-    """
-    spec = model.spec
-    return _load_booster(
-        model.booster, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.objective, model=spec.model
-    )
-
-
-def booster_text(booster: Booster) -> str:
-    """Return a booster with all its rounds as LightGBM's text."""
-    with THREADS.about(1):
-        return booster.model_to_string(num_iteration=-1)
-
-
-def booster_of(text: str) -> Booster:
-    """Return the booster of LightGBM's text.
-
-    Raises:
-        LightGBMError: LightGBM cannot read the text.
-    """
-    import lightgbm
-
-    with THREADS.about(1):
-        return lightgbm.Booster(model_str=text)
-
-
-@lru_cache(maxsize=8)
-def _load_booster(
-    model_text: str, names: tuple[str, ...], task: Task, classes: int, objective: Objective | None, *, model: str
-) -> Booster:
-    import lightgbm
-
-    hint = "Restore the artifact, or train the model again."
-    try:
-        return booster_of(checked_trees(model_text, names=names, task=task, classes=classes, objective=objective))
-    except MalformedModelError as error:
-        raise ContractError(f"the text of model '{model}' was not written by LightGBM: {error}. {hint}") from error
-    except lightgbm.basic.LightGBMError as error:
-        raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {hint}") from error

@@ -10,8 +10,9 @@ from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of
+from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
-from ml_assets.logic.training.model import fit, predict
+from ml_assets.logic.training.model import fit
 from ml_assets.logic.training.trials import SPACE, Search
 from ml_assets.logic.training.tuning import tune
 from tests.records import training_set

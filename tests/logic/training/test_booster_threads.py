@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ml_assets.logic.training.lightgbm_threads import Threads
+from ml_assets.logic.training.booster import Threads
 
 SCORING = """
 import os, time
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 from concurrent.futures import ThreadPoolExecutor
 import lightgbm, numpy as np
-from ml_assets.logic.training.model import FEW_ROWS, raw_scores
+from ml_assets.logic.training.booster import FEW_ROWS, raw_scores
 rows = np.random.default_rng(0).normal(size=(2000, 30))
 parameters = {"objective": "binary", "verbose": -1, "num_threads": 2}
 text = lightgbm.train(parameters, lightgbm.Dataset(rows, (rows[:, 0] > 0).astype(float)), 5).model_to_string()
@@ -32,7 +32,7 @@ TRAINING = """
 import os
 from concurrent.futures import ThreadPoolExecutor
 import lightgbm, numpy as np
-from ml_assets.logic.training.lightgbm_threads import Threads
+from ml_assets.logic.training.booster import Threads
 rows = np.random.default_rng(0).normal(size=(2000, 30))
 def count():
     return len(os.listdir("/proc/self/task"))
