@@ -29,7 +29,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import entry_of, former_version, serving_since, standing
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
-from ml_assets.models.former_champion import why_it_cannot_serve
+from ml_assets.models.champions import why_it_cannot_serve
 from ml_assets.models.monitoring import MonitoringState, read_monitoring
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE, MODEL, prefixed

@@ -40,7 +40,7 @@ from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.monitoring.retraining import Serving
 from ml_assets.logic.promotion.gate import ServingCost, Verdict
-from ml_assets.logic.tables.labels import newest_known
+from ml_assets.logic.tables.keys import newest_known
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on

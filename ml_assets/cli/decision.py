@@ -23,7 +23,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import entry_of
-from ml_assets.models.former_champion import why_it_cannot_serve
+from ml_assets.models.champions import why_it_cannot_serve
 from ml_assets.models.leaks import proven_leaks
 from ml_assets.models.plan import ModelPlan
 

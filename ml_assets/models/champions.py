@@ -15,7 +15,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import HEAD
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.report import Opponent
-from ml_assets.logic.promotion.log import anchor
+from ml_assets.logic.promotion.log import anchor, cannot_answer
 from ml_assets.models.evaluation import Versioned
 from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.groups import TRAINING
@@ -147,3 +147,16 @@ def serving_champion(ledger: StepLedger, plan: ModelPlan) -> Champion:
             f"{plan.name}/champion; if the gate rejected the challenger, see its card for the reasons."
         )
     return champion
+
+
+def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
+    """Return why a version cannot be champion: it is missing, damaged, or predicts another target."""
+    try:
+        model = model_of(lake, plan, version)
+    except (MissingArtifactError, CorruptArtifactError) as error:
+        return (str(error),)
+    declared = plan.declaration
+    labels = declared.labels
+    return cannot_answer(
+        model, task=declared.task, target=labels.target, inputs=plan.inputs_contract, positive=labels.positive
+    )

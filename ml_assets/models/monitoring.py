@@ -1,29 +1,36 @@
-"""Reads the monitoring state of a model from the lake: its champion, drift, performance and retraining log.
+"""Reads the monitoring state of a model from the lake: its champion and the former one, drift, performance, logs.
 
 Not here: the rules that judge it (see `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Final, Literal, TypeVar
+
+import polars as pl
 
 from ml_assets.contracts.artifacts import (
     DriftSummaries,
     DriftSummary,
     EvaluationSummary,
+    Model,
     ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
 )
 from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.promotion.log import former_version, rejections, serving_since
+from ml_assets.logic.training.booster import predict
+from ml_assets.models.champions import model_ref, why_it_cannot_serve
+from ml_assets.models.plan import ModelPlan
 
 Kind = Literal["drift", "performance"]
 SMALL_DAYS: Final = 7
@@ -171,3 +178,52 @@ def _serving(
         promised=None if promised is None else promised.value,
         rejections=rejections(entries, since),
     )
+
+
+@dataclass(frozen=True)
+class Former:
+    """The champion before the current one.
+
+    Attributes:
+        trained: the as-of day of the current champion, which has learned from days up to it.
+        last_day: the last day on which the two are compared.
+        compared: both models, as inputs of each day on which they are compared.
+    """
+
+    version: str
+    model: Model
+    champion: str
+    trained: date
+    last_day: date
+    compared: tuple[Input, ...]
+
+    def scores(self, ledger: StepLedger, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
+        """Return its scores for one version's predictions of a day; None if the two are not compared on that day."""
+        versions = predictions["model_version"].unique().to_list()
+        if versions != [self.champion] or not self.trained < date.fromisoformat(day) <= self.last_day:
+            return None
+        asset = plan.asset("features").to_user_string()
+        ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
+        [(features, manifest)] = ledger.lake.read_each([ref], pl.DataFrame)
+        ledger.use([Input.of(manifest), *self.compared], partition=day)
+        rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
+        return predict(self.model, rows, threads=plan.declaration.training.threads)
+
+
+def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
+    """Return the former champion, if the current one is compared with it and both predict the same target."""
+    declared = plan.declaration
+    entries = plan.promotion_log(lake).entries()
+    version = former_version(entries)
+    serving = entries[-1].champion if entries else None
+    if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
+        return None
+    read = lake.read_each([model_ref(plan, one) for one in (version, serving)], Model)
+    former, champion = (model for model, _ in read)
+    if champion.spec.classes != former.spec.classes:
+        return None
+    trained = champion.spec.as_of
+    # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
+    last_day = trained + timedelta(days=declared.labels.maturity_days + declared.watch.days)
+    compared = tuple(Input.of(manifest) for _, manifest in read)
+    return Former(version, former, serving, trained, last_day, compared)

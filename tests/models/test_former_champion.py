@@ -13,7 +13,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import predict
-from ml_assets.models.former_champion import former_champion
+from ml_assets.models.monitoring import former_champion
 from ml_assets.models.plan import ModelPlan
 from tests.builders import put
 from tests.records import record

@@ -27,8 +27,7 @@ from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
-from ml_assets.logic.tables.features import repeated_keys
-from ml_assets.logic.tables.labels import newest_known
+from ml_assets.logic.tables.keys import newest_known, repeated_keys
 from ml_assets.logic.training.encoding import number_problem
 
 Vector = NDArray[np.float64]

@@ -5,7 +5,7 @@ Not here: computing features and their rules, which are in the table's dbt model
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import polars as pl
@@ -14,7 +14,7 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
-from ml_assets.contracts.words import counted
+from ml_assets.logic.tables.keys import key_words, repeated_keys
 from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem
 
 _FIX: Final = (
@@ -85,22 +85,3 @@ def _inexact_values(frame: pl.DataFrame, model: ModelColumns) -> Iterator[str]:
 def is_naive(dtype: pl.DataType) -> bool:
     """Return whether a column has times without a zone, as all times in the lake."""
     return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
-
-
-def repeated_keys(
-    frame: pl.DataFrame, key: Sequence[str], *, fix: str, where: str = "", personal: Collection[str] = ()
-) -> list[str]:
-    """Return a message if rows share a key, with examples; otherwise an empty list."""
-    twice = frame.group_by(list(key)).len("__rows").filter(pl.col("__rows") > 1).sort(["__rows", *key], nulls_last=True)
-    if twice.height == 0:
-        return []
-    sample = "; ".join(key_words(row, key, personal) for row in twice.head(3).to_dicts())
-    extra = int(twice["__rows"].sum()) - twice.height
-    what = f"the key ({', '.join(key)}){f' of the {where}' if where else ''} repeats"
-    counts = f"{counted(twice.height, 'key')}, {counted(extra, 'row')} too many"
-    return [f"{what}: {counts}, such as {sample}. {fix}"]
-
-
-def key_words(row: Mapping[str, object], key: Sequence[str], personal: Collection[str]) -> str:
-    """Return the key of a row for messages."""
-    return ", ".join(f"{name}={redacted(name, row[name], personal)}" for name in key)

@@ -14,7 +14,8 @@ import polars as pl
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
-from ml_assets.logic.tables.features import is_naive, repeated_keys
+from ml_assets.logic.tables.features import is_naive
+from ml_assets.logic.tables.keys import newest_known, repeated_keys
 
 EVENT_DAY: Final = "event_day"
 
@@ -105,12 +106,6 @@ def labels_left_out(
             if rows:
                 found.setdefault(str(day), {})[reason] = rows
     return found
-
-
-def newest_known(labels: pl.DataFrame, key: Sequence[str], known_time: str) -> pl.DataFrame:
-    """Return one row per key: the version that became known last. One without a known time counts as the oldest."""
-    ordered = labels.sort(known_time, nulls_last=False, maintain_order=True)
-    return ordered.unique(list(dict.fromkeys(key)), keep="last", maintain_order=True)
 
 
 def _check_columns(schema: pl.Schema, names: Sequence[str], known_time: str) -> None:

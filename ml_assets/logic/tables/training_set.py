@@ -19,8 +19,8 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
-from ml_assets.logic.tables.features import repeated_keys
-from ml_assets.logic.tables.labels import EVENT_DAY, newest_known
+from ml_assets.logic.tables.keys import newest_known, repeated_keys
+from ml_assets.logic.tables.labels import EVENT_DAY
 from ml_assets.logic.tables.split import Shares, parts, places
 from ml_assets.logic.training.encoding import is_exact, type_problem
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
-from ml_assets.logic.tables.labels import labels_left_out, newest_known, select_labels
+from ml_assets.logic.tables.keys import newest_known
+from ml_assets.logic.tables.labels import labels_left_out, select_labels
 
 JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
 
