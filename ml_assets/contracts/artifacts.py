@@ -205,7 +205,7 @@ class ModelSpec(Record):
         split: how the rows of its training set were split; None for windows of time.
         objective: the declared objective of a regression; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
-        smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.scale`); None
+        smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.encoding`); None
             without one.
     """
 

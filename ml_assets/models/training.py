@@ -20,10 +20,9 @@ from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
-from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
-from ml_assets.logic.training.explanation import explain, permuted
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit
 from ml_assets.logic.training.trials import Search

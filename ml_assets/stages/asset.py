@@ -172,13 +172,6 @@ def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
     )
 
 
-def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
-    """Return a plot in the form that Dagster's UI shows."""
-    from ml_assets.logic.plots.drawing import as_markdown_image
-
-    return dg.MetadataValue.md(as_markdown_image(svg, alt))
-
-
 def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
     """Return rows as a table for the UI, with six significant digits."""
     return dg.MetadataValue.table(

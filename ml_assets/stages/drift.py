@@ -19,7 +19,7 @@ from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.models.champions import model_ref
 from ml_assets.models.plan import ModelPlan, day_of
-from ml_assets.stages.asset import image, stage
+from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.verdicts import drift_result, drift_spec, evaluated_by_day
 
 
@@ -82,6 +82,7 @@ def _watched(ledger: StepLedger, plan: ModelPlan, versions: Mapping[str, Sequenc
 
 def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDrift]) -> None:
     """Add each day's figures and the newest day's plots to the metadata."""
+    from ml_assets.logic.plots.drawing import as_markdown_image
     from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
 
     summaries = [summary for one in measured.values() for summary in one.summaries.versions]
@@ -99,7 +100,10 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDr
         return
     newest = summaries[-1]
     last_day, last = str(newest.day), measured[str(newest.day)].of(newest.model_version)
-    plots = {} if last is None else {"per feature": image(drift_plot(last), f"drift on {last_day}")}
+    plots: dict[str, str] = {}
+    if last is not None:
+        plots["per feature"] = as_markdown_image(drift_plot(last), f"drift on {last_day}")
     if len(summaries) > 1:
-        plots["history"] = image(drift_history_plot(summaries), "drift by day")
-    context.add_asset_metadata(plots, partition_key=last_day)
+        plots["history"] = as_markdown_image(drift_history_plot(summaries), "drift by day")
+    images = {name: dg.MetadataValue.md(text) for name, text in plots.items()}
+    context.add_asset_metadata(images, partition_key=last_day)

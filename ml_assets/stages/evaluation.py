@@ -14,7 +14,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.models.champions import opponents
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
-from ml_assets.stages.asset import as_table, image, stage
+from ml_assets.stages.asset import as_table, stage
 
 BEATS_BASELINES: Final = "challenger_beats_every_baseline"
 UNSEEN: Final = "test_rows_are_new_to_the_models"
@@ -64,11 +64,13 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _metadata(summary: EvaluationSummary, plots: Mapping[str, str]) -> dict[str, Any]:
+    from ml_assets.logic.plots.drawing import as_markdown_image
+
     sentences = {f"{summary.metric} is": summary.groups, "operating point": summary.operating_point}
     return {
         **{name: figure.value for name, figure in summary.metrics.items()},
         **{f"{name} interval": figure.ends("z.4f") for name, figure in summary.metrics.items()},
-        **{name: image(svg, name) for name, svg in plots.items()},
+        **{name: dg.MetadataValue.md(as_markdown_image(svg, name)) for name, svg in plots.items()},
         "test rows": summary.rows,
         **_opponents(summary),
         **{name: it.words for name, it in sentences.items() if it is not None},

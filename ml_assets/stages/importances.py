@@ -9,7 +9,7 @@ from ml_assets.contracts.artifacts import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances
-from ml_assets.stages.asset import image, stage
+from ml_assets.stages.asset import stage
 
 
 def importances(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -24,6 +24,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
     def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:
         """Gain and permutation importance of each feature against noise, and which features are selected."""
+        from ml_assets.logic.plots.drawing import as_markdown_image
         from ml_assets.logic.plots.training import selection_plot
 
         result = compute_importances(
@@ -32,7 +33,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
         check_frames([result.table], importances_table())
         context.add_output_metadata(
             {
-                "plot": image(selection_plot(result), "each feature against noise"),
+                "plot": dg.MetadataValue.md(as_markdown_image(selection_plot(result), "each feature against noise")),
                 "folds": dg.MetadataValue.table([dg.TableRecord(row) for row in result.folds.to_dicts()]),
                 "selected": len(result.summary.selected),
                 "dropped": ", ".join(result.summary.dropped) or "none",

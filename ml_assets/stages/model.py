@@ -12,7 +12,7 @@ from ml_assets.contracts.frames import check_frames, model_importances
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import device_of, train
-from ml_assets.stages.asset import image, stage
+from ml_assets.stages.asset import stage
 
 
 def model(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -42,11 +42,13 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _metadata(model: Model, metric: str) -> dict[str, Any]:
+    from ml_assets.logic.plots.drawing import as_markdown_image
     from ml_assets.logic.plots.training import importance_plot
 
     spec = model.spec
+    plot = as_markdown_image(importance_plot(model.importances, metric), "importance of each feature")
     return {
-        "importances": image(importance_plot(model.importances, metric), "importance of each feature"),
+        "importances": dg.MetadataValue.md(plot),
         "features": len(spec.features),
         "rounds": spec.rounds,
         "training rows": spec.training_rows,

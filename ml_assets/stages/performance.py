@@ -20,7 +20,7 @@ from ml_assets.logic.monitoring.performance import daily_performance, measure_pe
 from ml_assets.logic.monitoring.retraining import LOOKED_BACK, RetrainingFinding, performance_finding
 from ml_assets.models.monitoring import Former, former_champion, read_performance, retraining_rules, serving_of
 from ml_assets.models.plan import ModelPlan
-from ml_assets.stages.asset import image, stage
+from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
 
 
@@ -122,7 +122,7 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
 
 def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:
     """Add each day's figures and the plot of all days to the metadata."""
-    from ml_assets.logic.plots.drawing import interval
+    from ml_assets.logic.plots.drawing import as_markdown_image, interval
     from ml_assets.logic.plots.monitoring import performance_plot
 
     for day, one in measured.items():
@@ -141,7 +141,7 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, Dail
             context.add_asset_metadata(metadata, partition_key=day)
     summaries = [summary for one in measured.values() for summary in one.summaries.versions]
     if summaries:
-        history = image(performance_plot(summaries, metric), f"{metric} by day")
+        history = dg.MetadataValue.md(as_markdown_image(performance_plot(summaries, metric), f"{metric} by day"))
         context.add_asset_metadata({"history": history}, partition_key=str(summaries[-1].day))
 
 

@@ -23,7 +23,7 @@ from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch, with_tuning_in_run_pod
 from ml_assets.models.training import device_of, search, search_settings
-from ml_assets.stages.asset import image, stage
+from ml_assets.stages.asset import stage
 
 LONGER = ("trials", "seconds", "workers")
 """Settings that only change how long or how parallel the search is. A study continues when they change."""
@@ -117,11 +117,12 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _metadata(result: Tuning) -> dict[str, Any]:
+    from ml_assets.logic.plots.drawing import as_markdown_image
     from ml_assets.logic.plots.training import tuning_plot
 
     best = result.best
     return {
-        "plot": image(tuning_plot(result), "trials of the study"),
+        "plot": dg.MetadataValue.md(as_markdown_image(tuning_plot(result), "trials of the study")),
         f"best {best.metric}": best.value,
         "rounds": best.rounds,
         "trials": best.trials,

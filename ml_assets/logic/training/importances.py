@@ -1,6 +1,6 @@
 """Select features: those that beat injected noise in a quick model over several time folds.
 
-Not here: the importances of the trained model (see `ml_assets.logic.training.explanation`), and plots (see
+Not here: the importances of the trained model (see `ml_assets.logic.training.booster`), and plots (see
 `ml_assets.logic.plots`).
 """
 
@@ -18,8 +18,7 @@ from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSumma
 from ml_assets.contracts.boosting_parameters import Conditions, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, random_rows, target_vector, to_matrix
-from ml_assets.logic.training.explanation import (
+from ml_assets.logic.training.booster import (
     EncodedRows,
     Scoring,
     gains,
@@ -27,8 +26,16 @@ from ml_assets.logic.training.explanation import (
     permutation_losses,
     share_of_total,
 )
+from ml_assets.logic.training.encoding import (
+    Vector,
+    encode,
+    fit_vocabularies,
+    random_rows,
+    target_vector,
+    to_matrix,
+    to_scale,
+)
 from ml_assets.logic.training.model import Binned, bin_rows, boost, target_offset
-from ml_assets.logic.training.scale import to_scale
 
 OnFold = Callable[[int, int], None]
 

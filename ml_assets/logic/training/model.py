@@ -24,10 +24,11 @@ from ml_assets.logic.training.encoding import (
     chosen_features,
     encode,
     fit_vocabularies,
+    smearing_factor,
     target_vector,
     to_matrix,
+    to_scale,
 )
-from ml_assets.logic.training.scale import smearing_factor, to_scale
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset

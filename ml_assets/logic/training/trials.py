@@ -29,9 +29,17 @@ from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.objective import AT
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.training.booster import raw_scores
-from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
+from ml_assets.logic.training.encoding import (
+    Matrix,
+    Vector,
+    chosen_features,
+    encode,
+    from_scale,
+    smearing_factor,
+    target_vector,
+    to_matrix,
+)
 from ml_assets.logic.training.model import Binned, bin_training_set, boost
-from ml_assets.logic.training.scale import from_scale, smearing_factor
 
 if TYPE_CHECKING:
     from lightgbm.callback import CallbackEnv
