@@ -54,6 +54,7 @@ def test_the_exit_code_shows_whether_something_is_wrong(
 def test_doctor_runs_even_if_production_settings_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("ml_assets.doctor.machine.warehouse", lambda _: [Finding("warehouse", "ok", "As a stand-in.")])
     monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
     monkeypatch.delenv("ML_ASSETS_LAKE")
 
