@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import polars as pl
 from pydantic import Field
@@ -196,6 +196,36 @@ class Tuning:
     best: TunedParameters
 
 
+INTERVAL: Final = ("interval_low", "interval_high")
+"""The columns of predictions with the ends of the prediction interval."""
+
+
+class PredictionInterval(Record):
+    """What is added to a prediction for its interval.
+
+    Attributes:
+        coverage: the declared share of labels inside.
+        low: added for the lower end.
+        high: added for the upper end.
+        is_log: whether both are added to log(1 + prediction) instead.
+        rows: validation rows whose residuals they are.
+    """
+
+    coverage: float
+    low: float
+    high: float
+    is_log: bool
+    rows: int
+
+
+class MeasuredCoverage(Record):
+    """Prediction intervals on the test rows: the declared and the measured share of labels inside, and the width."""
+
+    declared: float
+    measured: Interval
+    mean_width: float
+
+
 class ModelSpec(Record):
     """Everything that is needed to score a row with the LightGBM text.
 
@@ -207,6 +237,7 @@ class ModelSpec(Record):
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
         smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.encoding`); None
             without one.
+        interval: the prediction interval; None if none is declared.
     """
 
     model: str
@@ -229,6 +260,7 @@ class ModelSpec(Record):
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
     smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
+    interval: PredictionInterval | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property
     def last_seen_day(self) -> date:
@@ -369,6 +401,7 @@ class EvaluationSummary(Record):
         champion_seen_rows: test rows that the champion has learned from because its training set was split in another
             way, so that it is not compared; `champion_cannot_score` has the sentence.
         objective: the declared objective of a regression; None for the task's own.
+        coverage: the challenger's prediction intervals on these rows; None if it has none.
     """
 
     model: str
@@ -398,6 +431,7 @@ class EvaluationSummary(Record):
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     champion_seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
+    coverage: MeasuredCoverage | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.artifacts import INTERVAL, Feature, Task
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.objective import Objective
@@ -141,12 +141,20 @@ def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFra
     return _schema("labels", columns)
 
 
+def _finite(name: str) -> pa.Check:
+    return _rule(f"'{name}' is a finite number", lambda it: it.is_finite())
+
+
 def predictions_table(
-    *, key: Sequence[str], prediction_time: str, task: Task, classes: Sequence[str] = ()
+    *,
+    key: Sequence[str],
+    prediction_time: str,
+    task: Task,
+    classes: Sequence[str] = (),
+    has_interval: bool = False,
 ) -> pa.DataFrameSchema:
     """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction."""
     is_share = _between("score", 0, 1)
-    is_number = _rule("'score' is a finite number", lambda it: it.is_finite())
     identified = {name: _column() for name in key} | {"day": _column(pl.Date), prediction_time: _column(TIME)}
     columns: dict[str, pa.Column] = {
         "prediction_id": _column(
@@ -154,8 +162,10 @@ def predictions_table(
             _rule("'prediction_id' is unique within its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
         ),
         **identified,
-        "score": _column(pl.Float64, is_number if task == "regression" else is_share),
+        "score": _column(pl.Float64, _finite("score") if task == "regression" else is_share),
     }
+    if has_interval:
+        columns |= {name: _column(pl.Float64, _finite(name)) for name in INTERVAL}
     if task == "multiclass":
         names = [f"score_{name}" for name in classes]
         columns["predicted"] = _column(

@@ -19,6 +19,7 @@ from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.declaration.importances import ImportancesSettings
+from ml_assets.declaration.intervals import IntervalSettings
 from ml_assets.declaration.labels import LabelsFrom
 from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.declaration.objective import ObjectiveSettings
@@ -60,6 +61,11 @@ class ModelDeclaration(Declaration):
     objective: ObjectiveSettings | None = Field(
         default=None,
         description="What a regression minimizes. Without it, the mean squared error. Regressions only.",
+    )
+    intervals: IntervalSettings | None = Field(
+        default=None,
+        description="Prediction intervals, in the columns `interval_low` and `interval_high` of the predictions. "
+        "Regressions only.",
     )
     days: Days = Field(description="Days that have a partition.")
     features: FeaturesFrom = Field(description="The feature table.")
@@ -119,7 +125,8 @@ class ModelDeclaration(Declaration):
     def _wrong_values(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         """Yield values that do not fit other parts of the declaration: the field, the value and what was expected."""
         known, tuning, evaluation = self._known_metrics, self.tuning, self.evaluation
-        yield from self._wrong_objective()
+        yield from self._of_another_task()
+        yield from self._wrong_parameters()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
             if name is not None and name not in known:
                 yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
@@ -131,9 +138,6 @@ class ModelDeclaration(Declaration):
         for part, column in (("tuning", tuning.within), ("evaluation", evaluation.within)):
             if column is not None and column not in groups:
                 yield (part, "within"), column, f"expected one of {quoted(groups)}, which every prediction has"
-        positive = self.labels.positive
-        if positive is not None and self.task != "binary":
-            yield ("labels", "positive"), positive, f"a {self.task} model has no positive class; leave it out"
         point = evaluation.operating_point
         if point is not None and self.task != "binary":
             yield ("evaluation", "operating_point"), point, f"a {self.task} model has no operating point"
@@ -145,12 +149,22 @@ class ModelDeclaration(Declaration):
             if self.overall_metric in SHARES and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
 
-    def _wrong_objective(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    def _of_another_task(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        regression: tuple[tuple[str, object, str], ...] = (
+            ("objective", self.objective, "objective to choose"),
+            ("intervals", self.intervals, "prediction intervals"),
+        )
+        for name, settings, words in regression:
+            if settings is not None and self.task != "regression":
+                yield (name,), settings, f"a {self.task} model has no {words}; leave it out"
+        positive = self.labels.positive
+        if positive is not None and self.task != "binary":
+            yield ("labels", "positive"), positive, f"a {self.task} model has no positive class; leave it out"
+
+    def _wrong_parameters(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         settings, fixed = self.objective, self.tuning.fixed
         if settings is None:
             return
-        if self.task != "regression":
-            yield ("objective",), settings, f"a {self.task} model has no objective to choose; leave it out"
         for name, is_possible in (
             ("reg_sqrt", settings.loss == "mse" and settings.transform is None),
             ("linear_tree", settings.loss != "mae"),

@@ -65,6 +65,7 @@ def measure_challenger(
             min_slice_rows=declared.gate.min_slice_rows,
             threads=threads,
             grain=plan.grain,
+            coverage=None if model.spec.interval is None else model.spec.interval.coverage,
         ),
         last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],

@@ -169,6 +169,7 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
         replace(conditions_of(declared), device=device_of(plan).device),
         unseen_categories=declared.training.unseen_categories,
         trainer=trainer,
+        coverage=None if declared.intervals is None else declared.intervals.coverage,
     )
     own = explain(trained, training_set, conditions_of(declared))
     read = [feature.name for feature in trained.spec.features]

@@ -67,11 +67,13 @@ def _metadata(summary: EvaluationSummary, plots: Mapping[str, str]) -> dict[str,
     from ml_assets.logic.plots.drawing import as_markdown_image
 
     sentences = {f"{summary.metric} is": summary.groups, "operating point": summary.operating_point}
+    coverage = summary.coverage
     return {
         **{name: figure.value for name, figure in summary.metrics.items()},
         **{f"{name} interval": figure.ends("z.4f") for name, figure in summary.metrics.items()},
         **{name: dg.MetadataValue.md(as_markdown_image(svg, name)) for name, svg in plots.items()},
         "test rows": summary.rows,
+        **({} if coverage is None else {f"coverage of {coverage.declared:g} intervals": coverage.measured.value}),
         **_opponents(summary),
         **{name: it.words for name, it in sentences.items() if it is not None},
     }

@@ -23,6 +23,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "model", train, kinds={"lightgbm"}, parameters={
             "training": declared.training, "seed": declared.seed, "metric": declared.overall_metric,
+            **({} if declared.intervals is None else {"intervals": declared.intervals}),
             "pool_days": drift.pool_days, "pooled_rows": drift.min_rows if drift.pool_days > 1 else None,
         },
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},

@@ -87,7 +87,11 @@ def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataF
     """Check the contract of predictions. The id contains the key, so it is personal if the key is."""
     spec, personal = champion.model.spec, plan.personal
     schema = predictions_table(
-        key=plan.key, prediction_time=plan.columns.prediction_time, task=spec.task, classes=spec.classes
+        key=plan.key,
+        prediction_time=plan.columns.prediction_time,
+        task=spec.task,
+        classes=spec.classes,
+        has_interval=spec.interval is not None,
     )
     if personal.intersection(plan.key):
         personal |= {"prediction_id"}

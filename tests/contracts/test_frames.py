@@ -43,6 +43,7 @@ SOUND = {
     ),
     "predictions": predictions(score=[0.25, 1.0]),
     "values": predictions(score=[-3.0, 1e9]),
+    "intervals": predictions(score=[-3.0, 1e9], interval_low=[-4.0, 0.0], interval_high=[-2.0, 2e9]),
     "classes": predictions(score=[0.75, 0.5], predicted=["a", "b"], score_a=[0.75, 0.5], score_b=[0.25, 0.5]),
     "drift": pl.DataFrame({
         "model_version": ["v", "v"], "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9],
@@ -70,6 +71,7 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
     "counts": lambda: frames.labels_table(replace(LATE, task="regression", objective=Objective(loss="poisson"))),
     "predictions": lambda: frames.predictions_table(**OF_PREDICTIONS, task="binary"),
     "values": lambda: frames.predictions_table(**OF_PREDICTIONS, task="regression"),
+    "intervals": lambda: frames.predictions_table(**OF_PREDICTIONS, task="regression", has_interval=True),
     "classes": lambda: frames.predictions_table(**OF_PREDICTIONS, task="multiclass", classes=CLASSES),
     "drift": frames.drift_table,
     "performance": frames.performance_table,
@@ -120,6 +122,7 @@ BREAKS = [
     ("predictions", {"score": pl.lit(None, pl.Float64)}, "column 'score' is missing in 2 rows"),
     ("predictions", {"prediction_id": pl.lit("m/1")}, "'prediction_id' is unique within its day: broken in 2 rows"),
     ("values", {"score": pl.lit(float("inf"))}, "'score' is a finite number: broken in 2 rows"),
+    ("intervals", {"interval_low": pl.lit(None, pl.Float64)}, "column 'interval_low' is missing in 2 rows"),
     ("classes", {"predicted": pl.lit("c")}, "'predicted' is a class of the model: broken in 2 rows"),
     ("classes", {"score_b": pl.lit(0.9)}, "the scores of all classes sum to 1: broken in 2 rows"),
     ("drift", {"psi": pl.lit(-0.5)}, "'psi' is at least 0: broken in 2 rows"),

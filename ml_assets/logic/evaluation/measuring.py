@@ -15,10 +15,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, DailyLoss, GroupCount, Interval, TrainingSetSummary
+from ml_assets.contracts.artifacts import (
+    INTERVAL,
+    Comparison,
+    DailyLoss,
+    GroupCount,
+    Interval,
+    MeasuredCoverage,
+    TrainingSetSummary,
+)
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import Measure, Vector
-from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out
+from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out, spread
 from ml_assets.logic.evaluation.metrics import Groups, Metric, expected_metric, metrics_of
 
 MINIMUM_CLASS_ROWS: Final = 10
@@ -122,6 +130,22 @@ class Frozen:
                 if count < MINIMUM_CLASS_ROWS:
                     return f"{count} {which}, fewer than {MINIMUM_CLASS_ROWS}"
         return ""
+
+
+def measured_coverage(frozen: Frozen, scores: pl.DataFrame, declared: float) -> MeasuredCoverage:
+    """Return the share of the labels inside the prediction intervals, with its 95 % interval, and the mean width.
+
+    `scores` has the ends of the intervals, in the order of the rows.
+    """
+    low, high = (scores[name].to_numpy() for name in INTERVAL)
+    inside = ((frozen.truth >= low) & (frozen.truth <= high)).astype(np.float64)
+    value = float(inside.mean())
+    measures = {"coverage": lambda weights: float((weights * inside).sum() / weights.sum())}
+    left_out = leave_one_out(measures, frozen.clusters)["coverage"]
+    found = spread(value, left_out, frozen.clusters.everything).interval(value)
+    if found.low is not None and found.high is not None:
+        found = found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 1.0)})
+    return MeasuredCoverage(declared=declared, measured=found, mean_width=float((high - low).mean()))
 
 
 def daily_loss(

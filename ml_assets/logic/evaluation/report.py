@@ -40,6 +40,7 @@ from ml_assets.logic.evaluation.measuring import (
     daily_loss,
     exactly,
     measure_slices,
+    measured_coverage,
 )
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of, operating_metrics
 from ml_assets.logic.training.encoding import target_vector
@@ -93,6 +94,7 @@ class EvaluationPlan:
         min_slice_rows: a smaller slice is reported but not judged.
         threads: threads of the tree baseline.
         grain: of the periods whose performance is measured later, which `daily_loss` is compared with.
+        coverage: declared coverage of the challenger's prediction intervals; None if it has none.
     """
 
     metric: str
@@ -103,6 +105,7 @@ class EvaluationPlan:
     min_slice_rows: int = MINIMUM_SLICE_ROWS
     threads: int = 2
     grain: Grain = BY_DAY
+    coverage: float | None = None
 
 
 def evaluate(
@@ -147,7 +150,7 @@ def evaluate(
     if seen and _why_too_few(frozen, unseen):
         seen, seen_rows, opponents = 0, seen, {}
     elif seen:
-        rows, frozen, challenger = rows[unseen], frozen.of(unseen), challenger[unseen]
+        rows, frozen, challenger, scores = rows[unseen], frozen.of(unseen), challenger[unseen], scores[unseen]
         opponents = {who: values[unseen] for who, values in opponents.items()}
     simple = baselines(
         rows, train, summary, wanted.baseline_rates, seed=wanted.seed, threads=wanted.threads,
@@ -205,6 +208,7 @@ def evaluate(
         split=summary.split,
         champion_seen_rows=0 if champion is None else champion.seen_rows,
         objective=summary.objective,
+        coverage=None if wanted.coverage is None else measured_coverage(frozen, scores, wanted.coverage),
     )
     return Evaluation(
         summary=report,

@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import ModelSpec, Task
+from ml_assets.contracts.artifacts import INTERVAL, ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
@@ -19,7 +19,9 @@ from ml_assets.logic.training.encoding import check_columns
 
 FEATURES: Final = "features"
 PREDICTION_ID: Final = "prediction_id"
-OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted"})
+OWN_COLUMNS: Final = frozenset(
+    {PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted", *INTERVAL}
+)
 """Columns that every prediction adds; a multiclass model also adds `score_<class>`."""
 
 

@@ -27,12 +27,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Model, Task, TrainingSet
+from ml_assets.contracts.artifacts import INTERVAL, Feature, Model, Task, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
-from ml_assets.logic.training.encoding import Matrix, Vector, encode, from_scale, random_rows, target_vector, to_matrix
+from ml_assets.logic.training.encoding import (
+    Matrix,
+    Vector,
+    encode,
+    from_scale,
+    interval_ends,
+    random_rows,
+    target_vector,
+    to_matrix,
+)
 from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
 
 if TYPE_CHECKING:
@@ -118,8 +127,9 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
     """Score rows. The model's text is parsed once and cached; few rows are scored by one thread.
 
     Returns:
-        In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the
-        probability of the predicted class, `predicted`, and `score_<class>` for each class.
+        In the order of the rows: `score` (probability of the positive class, or the value), and `interval_low` and
+        `interval_high` if the model has prediction intervals; for multiclass the probability of the predicted class,
+        `predicted`, and `score_<class>` for each class.
 
     Raises:
         ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
@@ -130,7 +140,8 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
     raw = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     scores = from_scale(raw, spec.objective, spec.smearing)
     if spec.task != "multiclass":
-        return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
+        ends = {} if spec.interval is None else dict(zip(INTERVAL, interval_ends(scores, spec.interval), strict=True))
+        return pl.DataFrame({"score": scores, **ends}, schema=dict.fromkeys(["score", *ends], pl.Float64))
     best = scores.argmax(axis=1)
     return pl.DataFrame(
         {

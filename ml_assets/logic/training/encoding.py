@@ -5,6 +5,7 @@ Not here: training (see `ml_assets.logic.training.model`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSetSummary, Unseen
+from ml_assets.contracts.artifacts import Feature, PredictionInterval, Task, TrainingSetSummary, Unseen
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, TableContract
@@ -318,3 +319,49 @@ def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Genera
     if len(index) <= size:
         return index
     return np.sort(draw.choice(index, size, replace=False))
+
+
+def conformal_interval(
+    truth: Vector, scores: Vector, coverage: float, objective: Objective | None, *, model: str
+) -> PredictionInterval:
+    """Return what is added to a prediction for its interval, from (rows,) labels and predictions of validation rows.
+
+    Split conformal prediction: each end is the prediction plus a quantile of the residuals of rows that the model was
+    not trained on (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman 2018, «Distribution-free predictive inference for
+    regression»), one for each tail (Linusson, Johansson and Löfström 2014, «Signed-error conformal regression»). If
+    these rows and a new one are exchangeable, each end is exceeded with a probability of at most half of 1 - coverage.
+    Two things weaken that here: the validation rows also chose parameters and rounds, and rows may change over time.
+    The coverage on the test rows is therefore measured.
+
+    Of n residuals, the upper end is the k-th smallest with k = ceil((n + 1) (1 + coverage) / 2), and the lower end the
+    k-th largest. If labels cannot be negative, residuals are those of log(1 + y), so the interval widens with the
+    prediction.
+
+    Raises:
+        DataError: There are too few rows for this coverage.
+    """
+    is_log = objective is not None and objective.lowest_label is not None
+    rows = len(truth)
+    place = math.ceil((rows + 1) * (1 + coverage) / 2 - 1e-9)
+    if place > rows:
+        needed = math.ceil(2 / (1 - coverage) - 1 - 1e-9)
+        raise DataError(
+            f"prediction intervals of model '{model}' with a coverage of {coverage:g} need at least {needed} "
+            f"validation rows; there are {rows}. Use a longer validation window, or a lower coverage."
+        )
+    residuals = np.sort(np.log1p(truth) - np.log1p(scores) if is_log else truth - scores)
+    return PredictionInterval(
+        coverage=coverage,
+        low=float(residuals[rows - place]),
+        high=float(residuals[place - 1]),
+        is_log=is_log,
+        rows=rows,
+    )
+
+
+def interval_ends(scores: Vector, interval: PredictionInterval) -> tuple[Vector, Vector]:
+    """Return the lower and the upper end of the interval of each prediction."""
+    if not interval.is_log:
+        return scores + interval.low, scores + interval.high
+    low, high = (np.maximum(np.expm1(np.log1p(scores) + moved), 0.0) for moved in (interval.low, interval.high))
+    return low, high

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, TrainingSet, TunedParameters, Unseen
+from ml_assets.contracts.artifacts import (
+    Feature,
+    Model,
+    ModelSpec,
+    PredictionInterval,
+    TrainingSet,
+    TunedParameters,
+    Unseen,
+)
 from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.booster import THREADS, booster_text, raw_scores, text_names
@@ -22,8 +30,10 @@ from ml_assets.logic.training.encoding import (
     Matrix,
     Vector,
     chosen_features,
+    conformal_interval,
     encode,
     fit_vocabularies,
+    from_scale,
     smearing_factor,
     target_vector,
     to_matrix,
@@ -198,14 +208,17 @@ def fit(
     *,
     unseen_categories: Unseen = "missing",
     trainer: Trainer | None = None,
+    coverage: float | None = None,
 ) -> Model:
-    """Train the model on the train rows only. Validation and test rows are not used.
+    """Train the trees on the train rows only. Test rows are not used.
 
     With the parameters of a study's best trial, the trees are those of the trial, byte for byte. The parameters replace
-    `DEFAULTS`. A `trainer` trains instead of this process. The reference of the model has no rows yet.
+    `DEFAULTS`. A `trainer` trains instead of this process. The reference of the model has no rows yet. With a coverage,
+    the model has prediction intervals, from the residuals of the validation rows.
 
     Raises:
-        DataError: Features are unknown, there are no rounds, or targets are missing.
+        DataError: Features are unknown, there are no rounds, targets are missing, or there are too few validation rows
+            for the coverage.
         ContractError: Columns have the wrong type, or parameters are not valid.
     """
     import lightgbm
@@ -231,6 +244,9 @@ def fit(
         booster = trainer(matrix, target - offset, chosen, full, tuned.rounds)
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
+    smearing, interval = _from_validation(
+        booster, training, chosen, vocabularies, threads=conditions.threads, coverage=coverage
+    )
     return Model(
         booster=_THREADS_LINE.sub("", booster_text(booster)),
         spec=ModelSpec(
@@ -252,25 +268,32 @@ def fit(
             split=summary.split,
             objective=summary.objective,
             positive=summary.positive,
-            smearing=_smearing(booster, training, chosen, vocabularies, threads=conditions.threads),
+            smearing=smearing,
+            interval=interval,
         ),
         reference=training.rows.clear(),
     )
 
 
-def _smearing(
+def _from_validation(
     booster: Booster,
     training: TrainingSet,
     features: Sequence[Feature],
     vocabularies: Mapping[str, Sequence[str]],
     *,
     threads: int,
-) -> float | None:
-    """Return the smearing factor on the validation rows; None if the objective needs none."""
-    summary = training.summary
-    if summary.objective is None or summary.objective.transform is None:
-        return None
+    coverage: float | None,
+) -> tuple[float | None, PredictionInterval | None]:
+    """Return the smearing factor and the prediction interval from the validation rows; None if they are not needed."""
+    summary, objective = training.summary, training.summary.objective
+    if coverage is None and (objective is None or objective.transform is None):
+        return None, None
     rows = training.part("validation")
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return smearing_factor(raw_scores(booster, matrix, classes=0, threads=threads), target, summary.objective)
+    raw = raw_scores(booster, matrix, classes=0, threads=threads)
+    smearing = smearing_factor(raw, target, objective)
+    if coverage is None:
+        return smearing, None
+    scores = from_scale(raw, objective, smearing)
+    return smearing, conformal_interval(target, scores, coverage, objective, model=summary.model)

@@ -79,6 +79,25 @@ def test_a_pure_leaf_of_the_tree_leaves_something_to_chance() -> None:
     assert pytest.approx(-0.1 * np.log(0.005) - 0.9 * np.log(0.995), rel=0.1) == tree["log_loss"]
 
 
+def test_the_coverage_of_prediction_intervals_is_measured_with_its_own_interval() -> None:
+    test = parcels(1_500, seed=2, task="regression")
+    given = scores(test, "regression").with_columns(
+        interval_low=pl.col("score") - 2, interval_high=pl.col("score") + pl.int_range(pl.len()) % 2
+    )
+    inside = pl.Series(test["target"].is_between(given["interval_low"], given["interval_high"])).cast(pl.Float64)
+
+    found = evaluation("regression", rows=test, scores=given, coverage=0.8).summary.coverage
+
+    assert found is not None
+    value = inside.mean()
+    error = jackknife_error(value, [inside.filter(test["day"] != day).mean() for day in test["day"].unique().sort()])
+    assert (0.8, pytest.approx(value), pytest.approx(2.5)) == (found.declared, found.measured.value, found.mean_width)
+    assert pytest.approx([value - 2.0930 * error, value + 2.0930 * error], rel=1e-4) == [
+        found.measured.low, found.measured.high,
+    ]  # fmt: skip
+    assert evaluation("regression").summary.coverage is None
+
+
 def skewed(rows: int, *, seed: int) -> pl.DataFrame:
     frame = parcels(rows, seed=seed, task="regression")
     return frame.with_columns(target=(pl.col("target") / 10).exp() * 3)
