@@ -21,7 +21,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import out_of_date, upstream_of
-from ml_assets.warehouse.warehouse import look_back_days
+from ml_assets.warehouse.nodes import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, promotion, put
 from tests.edited import PART_INVERTED, edited
 from tests.publications import newest_name

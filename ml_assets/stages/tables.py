@@ -28,9 +28,7 @@ from ml_assets.provenance.code import code_version
 from ml_assets.provenance.sql import model_version
 from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.checks.dbt_tests import CheckedProject, Node, selected_results
-from ml_assets.warehouse.warehouse import (
-    Build,
-    Warehouse,
+from ml_assets.warehouse.nodes import (
     column_types,
     is_by_day,
     is_gap_allowed,
@@ -38,6 +36,7 @@ from ml_assets.warehouse.warehouse import (
     table_name,
     with_ancestors,
 )
+from ml_assets.warehouse.warehouse import Build, Warehouse
 
 PARAMETERS = "ml_assets/parameters"
 

@@ -22,25 +22,16 @@ from typing import Any, Final, Self
 import polars as pl
 
 from ml_assets.contracts.dbt_yaml import meta_of
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_for
+from ml_assets.contracts.periods import BY_DAY, Grain
 from ml_assets.contracts.sql import identifier
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_messages import without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 from ml_assets.warehouse.duckdb_session import connect, literal
-from ml_assets.warehouse.warehouse import (
-    Node,
-    Quarantine,
-    has_personal,
-    is_by_day,
-    look_back_days,
-    parents_of,
-    quarantine_bindings,
-    with_ancestors,
-)
+from ml_assets.warehouse.nodes import Node, Span, has_personal, joined, reads_of, with_ancestors
+from ml_assets.warehouse.warehouse import Quarantine, quarantine_bindings
 
-Span = tuple[date, date]
 _HOOKS: Final = ("pre-hook", "post-hook")
 
 
@@ -77,18 +68,8 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date, g
         raise WarehouseError(f"the dbt project has no model '{table}'. Prepare its manifest with: ml-assets parse.")
     spans: dict[str, Span | None] = {found[0]: (first, last)}
     for uid in reversed(with_ancestors(nodes, found)):
-        span = spans[uid]
-        for parent in parents_of(nodes, uid):
-            if not is_by_day(nodes[parent]):
-                spans[parent] = None
-                continue
-            if span is None:
-                raise WarehouseError(
-                    f"{nodes[uid]['name']} is a whole table, but reads {nodes[parent]['name']}, a table by day."
-                )
-            begin = moved(span[0], -periods_for(look_back_days(nodes[uid], nodes[parent]), grain), grain)
-            known = spans.get(parent) or (begin, span[1])
-            spans[parent] = (min(begin, known[0]), max(span[1], known[1]))
+        for parent, span in reads_of(nodes, uid, spans[uid], grain).items():
+            spans[parent] = joined(spans.get(parent), span)
     return Reach(
         found[0],
         {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "model"},

@@ -17,8 +17,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.dbt_yaml import meta_of
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_between, periods_for
+from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_between
 from ml_assets.lake.content import StoredFrame
 from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
@@ -32,9 +31,20 @@ from ml_assets.machine.temporary import temporary_folder
 from ml_assets.warehouse.dbt_messages import DbtOutput, without_dbts_macros, without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
-
-PREFIX = "tables"
-Node = Mapping[str, Any]
+from ml_assets.warehouse.nodes import (
+    Node,
+    Span,
+    column_types,
+    has_personal,
+    is_by_day,
+    is_gap_allowed,
+    joined,
+    parents_of,
+    periods_back,
+    reads_of,
+    table_name,
+    with_ancestors,
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class Build:
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     cost: Cost | None = None
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    days: tuple[date, date] | None = None
+    days: Span | None = None
     grain: Grain = BY_DAY
     published: dict[str, dict[str, Input]] = field(default_factory=dict)
 
@@ -148,7 +158,7 @@ class Build:
                 it
                 for parent, them in available.items()
                 for it in _used(
-                    them, day if is_by_day(nodes[parent]) else None, _back(node, nodes[parent], grain), grain
+                    them, day if is_by_day(nodes[parent]) else None, periods_back(node, nodes[parent], grain), grain
                 )
             ]
             missing = [self.missing.get(model, {}).get(key, {}), *(it.missing_days for it in inputs)]
@@ -177,44 +187,6 @@ class Build:
         return written, quarantined
 
 
-def table_name(node: Node) -> str:
-    """Return the lake's name of a dbt source or model."""
-    return f"{node['source_name']}/{node['name']}" if node["resource_type"] == "source" else f"{PREFIX}/{node['name']}"
-
-
-def parents_of(nodes: Mapping[str, Node], node: str) -> list[str]:
-    """Return which of dbt's nodes a node reads."""
-    return [parent for parent in nodes[node].get("depends_on", {}).get("nodes", ()) if parent in nodes]
-
-
-def has_personal(nodes: Mapping[str, Node]) -> bool:
-    """Return whether a column of these nodes is personal."""
-    return any(meta_of(column).get("pii") for node in nodes.values() for column in node.get("columns", {}).values())
-
-
-def is_by_day(node: Node) -> bool:
-    """Return whether a table has one file per day."""
-    if node["resource_type"] == "model":
-        return bool(node["config"]["materialized"] == "by_day")
-    return meta_of(node).get("partitioned") == "day"
-
-
-def column_types(node: Node) -> dict[str, JsonValue]:
-    """Return the declared type of each column. If types change, built artifacts are stale."""
-    return {name: column.get("data_type") for name, column in node["columns"].items()}
-
-
-def look_back_days(node: Node, parent: Node) -> int:
-    """Return how many earlier days of a parent a model reads."""
-    declared = meta_of(node).get("look_back_days") or {}
-    return int(declared.get(parent["name"], 0))
-
-
-def is_gap_allowed(node: Node) -> bool:
-    """Return whether a model may be built although days that it looks back to are missing."""
-    return bool(meta_of(node).get("allow_gaps", False))
-
-
 class Warehouse(dg.ConfigurableResource):
     """dbt on an in-memory DuckDB over the lake's files."""
 
@@ -228,7 +200,7 @@ class Warehouse(dg.ConfigurableResource):
         self,
         manifest: Mapping[str, Any],
         models: Sequence[str],
-        days: tuple[date, date] | None,
+        days: Span | None,
         *,
         log: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
@@ -305,11 +277,6 @@ def quarantine_bindings(
     return bindings
 
 
-def _back(node: Node, parent: Node, grain: Grain) -> int:
-    """Return how many earlier periods of a parent a model reads."""
-    return periods_for(look_back_days(node, parent), grain)
-
-
 def _used(inputs: Mapping[str, Input], period: date | None, look_back: int, grain: Grain) -> list[Input]:
     """Return the inputs of a period with its look-back, in periods; all if there is no period."""
     if period is None:
@@ -328,20 +295,13 @@ def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
 
 
 def _bind(
-    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None, grain: Grain
+    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: Span | None, grain: Grain
 ) -> dict[str, dict[str, ArtifactRef]]:
     """Return the artifacts that these models read, by unique id and day."""
-    reach: dict[str, tuple[date, date] | None] = {}
+    reach: dict[str, Span | None] = {}
     for model in models:
-        for parent in parents_of(nodes, model):
-            if not is_by_day(nodes[parent]):
-                reach[parent] = None
-                continue
-            if days is None:
-                raise WarehouseError(f"{model} is a whole table, but reads {parent}, a table by day.")
-            first = moved(days[0], -_back(nodes[model], nodes[parent], grain), grain)
-            known = reach.get(parent)
-            reach[parent] = (min(first, known[0]) if known else first, days[1])
+        for parent, span in reads_of(nodes, model, days, grain).items():
+            reach[parent] = joined(reach.get(parent), span)
     for parent in sorted(_tested_against(nodes, models)):
         if parent not in reach and not (days is None and is_by_day(nodes[parent])):
             reach[parent] = days if is_by_day(nodes[parent]) else None
@@ -361,7 +321,7 @@ def _bind(
 def _missing(
     nodes: Mapping[str, Node],
     models: Sequence[str],
-    days: tuple[date, date] | None,
+    days: Span | None,
     bound: Mapping[str, Mapping[str, ArtifactRef]],
     first_days: Mapping[str, date],
     *,
@@ -400,32 +360,15 @@ def _reads(
     nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[str, date], grain: Grain
 ) -> dict[str, list[str]]:
     """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
+    built = date.fromisoformat(day) if day else None
     found = {}
-    for uid in parents_of(nodes, model):
-        if not is_by_day(nodes[uid]):
+    for uid, span in reads_of(nodes, model, None if built is None else (built, built), grain).items():
+        if span is None:
             found[table_name(nodes[uid])] = [""]
-        elif day:
-            last = date.fromisoformat(day)
-            first = moved(last, -_back(nodes[model], nodes[uid], grain), grain)
-            days = periods_between(max(first, first_days.get(uid, first)), last, grain)
+        else:
+            days = periods_between(max(span[0], first_days.get(uid, span[0])), span[1], grain)
             found[table_name(nodes[uid])] = [str(it) for it in days]
     return found
-
-
-def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str]:
-    """Return models and all their ancestors including sources, each after its parents."""
-    ordered: dict[str, None] = {}
-
-    def visit(one: str) -> None:
-        for parent in parents_of(nodes, one):
-            if parent not in ordered:
-                visit(parent)
-        ordered[one] = None
-
-    for model in sorted(models):
-        if model not in ordered:
-            visit(model)
-    return [*ordered]
 
 
 def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str]:
@@ -456,7 +399,7 @@ def _fetched(
 def _bindings(
     nodes: Mapping[str, Node],
     files: Mapping[str, Mapping[str, str]],
-    days: tuple[date, date] | None,
+    days: Span | None,
     folder: Path,
 ) -> dict[str, Any]:
     """Return the bindings of a run; see `ml_assets.warehouse.dbt_lake`."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ml_assets.warehouse.dbt_messages import DbtOutput, without_dbts_macros, without_values
-from ml_assets.warehouse.warehouse import has_personal
+from ml_assets.warehouse.nodes import has_personal
 
 LINES = [
     "10:28:51  1 of 2 ERROR creating sql by_day model main.people ... [ERROR in 0.1s]",

@@ -9,22 +9,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ml_assets.contracts.periods import BY_DAY
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.manifest import Cost
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.warehouse import warehouse
 from ml_assets.warehouse.dbt_package import is_linked
-from ml_assets.warehouse.warehouse import (
-    Build,
-    Quarantine,
-    Warehouse,
-    is_by_day,
-    look_back_days,
-    quarantine_bindings,
-    table_name,
-    with_ancestors,
-)
+from ml_assets.warehouse.nodes import is_by_day, look_back_days, table_name, with_ancestors
+from ml_assets.warehouse.warehouse import Build, Quarantine, Warehouse, quarantine_bindings
 from tests.builders import dated, days, put
 
 FIRST = date(2013, 1, 1)
@@ -70,7 +63,7 @@ def lake(tmp_path: Path) -> Lake:
 def bound(lake: Lake, *models: str, over: tuple[int, int] | None) -> dict[str, list[str]]:
     uids = [f"model.shop.{name}" for name in models]
     span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
-    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span).items()}
+    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span, BY_DAY).items()}
 
 
 def test_a_node_of_dbt_has_its_name_in_the_lake_its_days_and_its_look_back() -> None:
@@ -104,8 +97,8 @@ def missing(lake: Lake, *models: str, over: tuple[int, int] | None, first: date 
     """Return what `models` lack over a range of days where gaps are allowed."""
     uids = [f"model.shop.{name}" for name in models]
     span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
-    refs = warehouse._bind(lake, NODES, uids, span)
-    return warehouse._missing(NODES, uids, span, refs, dict.fromkeys(NODES, first))
+    refs = warehouse._bind(lake, NODES, uids, span, BY_DAY)
+    return warehouse._missing(NODES, uids, span, refs, dict.fromkeys(NODES, first), grain=BY_DAY)
 
 
 def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -> None:
@@ -144,9 +137,7 @@ def test_a_table_that_allows_gaps_is_built_over_them_and_each_day_lists_its_own(
 
 
 def test_a_whole_table_cannot_read_one_by_day(lake: Lake) -> None:
-    with pytest.raises(
-        WarehouseError, match=r"model\.shop\.totals is a whole table, but reads source\.shop\.raw\.orders"
-    ):
+    with pytest.raises(WarehouseError, match=r"totals is a whole table, but reads orders"):
         bound(lake, "totals", over=None)
 
 
@@ -159,7 +150,9 @@ def test_tables_that_a_dbt_test_compares_with_are_read_too(lake: Lake) -> None:
         }.items()
     }
 
-    bound = warehouse._bind(lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)))
+    bound = warehouse._bind(
+        lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), BY_DAY
+    )
 
     assert ["2013-01-05"] == [*bound["source.shop.raw.orders"]]  # it is made from orders, which are made from these
     assert "model.shop.totals" not in bound

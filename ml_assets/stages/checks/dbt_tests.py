@@ -28,7 +28,8 @@ from ml_assets.logic.tables.quarantine import audit, quarantine_findings, releas
 from ml_assets.logic.tables.raw import PARTITION
 from ml_assets.models.plan import table_key
 from ml_assets.stages.checks.contract_rules import check_name, check_results, check_specs, reject, rule_check_name
-from ml_assets.warehouse.warehouse import Build, Quarantine, table_name, with_ancestors
+from ml_assets.warehouse.nodes import table_name, with_ancestors
+from ml_assets.warehouse.warehouse import Build, Quarantine
 
 Node = Mapping[str, Any]
 F = TypeVar("F", pl.DataFrame, pl.LazyFrame)

@@ -15,7 +15,7 @@ from ml_assets.lake.days import days_by_asset, merge_days
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of, table_key
-from ml_assets.warehouse.warehouse import is_gap_allowed
+from ml_assets.warehouse.nodes import is_gap_allowed
 
 CHECK: Final = "no_day_is_missing"
 

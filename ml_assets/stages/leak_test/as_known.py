@@ -34,8 +34,8 @@ from ml_assets.logic.point_in_time.knowledge import (
 )
 from ml_assets.logic.point_in_time.leak_test import Difference, Leak, chosen_times, differences
 from ml_assets.models.plan import ModelPlan
+from ml_assets.warehouse.nodes import Node, table_name
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
-from ml_assets.warehouse.warehouse import Node, table_name
 
 MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns with the same cause share them
 _TRIED = 3

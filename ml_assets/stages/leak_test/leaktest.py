@@ -34,8 +34,9 @@ from ml_assets.models.leaks import newest_record, record_asset
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.checks.dbt_tests import CheckedProject
 from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources, reach_of_period
+from ml_assets.warehouse.nodes import is_by_day, table_name
 from ml_assets.warehouse.rebuild import Rebuilds
-from ml_assets.warehouse.warehouse import Quarantine, is_by_day, table_name
+from ml_assets.warehouse.warehouse import Quarantine
 
 CHECK = "features_are_as_known_at_their_prediction_time"
 A_DAY = 5
