@@ -196,7 +196,8 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
     shown = blocks(README, "text")[0]
     real = summary_text(
         {
-            "model": "m", "as_of": "2013-12-31", "rows": {"train": 1}, "excluded_rows": {"no label yet": 1},
+            "model": "m", "grain": "day", "as_of": "2013-12-31",
+            "rows": {"train": 1}, "excluded_rows": {"no label yet": 1},
             "labels_without_features": 0,
             "sources": {"rows": [{"raw/flights": 2, "m/features": 2}], "excluded_rows": {}, "empty_days": {}},
             "leaks": {"proven": [], "suspects": [], "sentence": "No leak was found.", "assumed_known_times": []},

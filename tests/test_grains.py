@@ -15,9 +15,11 @@ import pytest
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary, TrainingSet
 from ml_assets.contracts.periods import Grain, period_of
 from ml_assets.declaration.training_set import Split
+from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.provenance.tracing.predicted import trace_prediction
 from ml_assets.warehouse.project_contracts import read_manifest
 from tests.builders import nothing_rendered, project
 from tests.orders_of_a_shop import declared, prepare
@@ -110,6 +112,17 @@ def test_the_champion_is_watched_by_period(ran: Ran) -> None:
         rows = sum(str(period_of(day, ran.grain)) == keys[-1] for day in ran.orders["day"])
         [summary] = found[-1].summaries.versions
         assert rows == (summary.rows if isinstance(summary, DriftSummary) else summary.predictions)
+
+
+def test_a_prediction_is_traced_by_its_own_day(ran: Ran) -> None:
+    day = date(2024, 5, 15)
+    order = str(ran.orders.filter(pl.col("day") == day)["order_id"][7])
+
+    traced = trace_prediction(ran.lake, ["returns"], order, str(day))
+
+    assert any(str(period_of(day, ran.grain)) in str(ref) for ref in traced.lineage.nodes)
+    with pytest.raises(MissingArtifactError, match=f"no prediction of returns on 2024-05-16 has the key '{order}'"):
+        trace_prediction(ran.lake, ["returns"], order, "2024-05-16")
 
 
 def test_nothing_is_out_of_date_afterwards(ran: Ran) -> None:

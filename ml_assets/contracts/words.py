@@ -27,12 +27,12 @@ def state_of_all(states: Iterable[State]) -> State:
     return "within the limits" if found == {"within the limits"} else "not judged"
 
 
-def describe_states(states: Iterable[State]) -> str:
-    """Return the number of days in each state, as text; for a single day, its state."""
+def describe_states(states: Iterable[State], period: str = "day") -> str:
+    """Return the number of days in each state, as text; for a single day, its state. A longer period is named."""
     found = [*states]
     if not found:
-        return "no day was judged"
+        return f"no {period} was judged"
     if len(found) == 1:
         return found[0]
     counts = {state: found.count(state) for state in get_args(State)}
-    return "; ".join(f"{state} on {count} of {len(found)} days" for state, count in counts.items() if count)
+    return "; ".join(f"{state} on {count} of {len(found)} {period}s" for state, count in counts.items() if count)

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.checking import BROKEN_RULES
+from ml_assets.contracts.periods import Grain, periods_in
 from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import joined_code
 from ml_assets.declaration.freshness import Freshness
@@ -73,7 +74,7 @@ def stage(
                 code_version([*(body if isinstance(body, Sequence) else [body]), function]), plan.code_behind
             ),
             partitions_def=plan.partitions if by_day else None,
-            backfill_policy=_backfill_policy(declaration.days_per_run) if by_day else None,
+            backfill_policy=_backfill_policy(declaration.days_per_run, plan.grain) if by_day else None,
             pool=plan.name if by_day else None,
             hooks={RECORD},
             metadata=metadata,
@@ -87,9 +88,11 @@ def stage(
     return decorate
 
 
-def _backfill_policy(days_per_run: int | None) -> dg.BackfillPolicy:
-    """Return how a backfill over days is split into runs."""
-    return dg.BackfillPolicy.single_run() if days_per_run is None else dg.BackfillPolicy.multi_run(days_per_run)
+def _backfill_policy(days_per_run: int | None, grain: Grain) -> dg.BackfillPolicy:
+    """Return how a backfill over days is split into runs, of whole periods."""
+    if days_per_run is None:
+        return dg.BackfillPolicy.single_run()
+    return dg.BackfillPolicy.multi_run(periods_in(days_per_run, grain))
 
 
 _SIGNATURES: dict[CodeType, inspect.Signature] = {}

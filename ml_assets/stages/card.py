@@ -145,7 +145,7 @@ def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[Car
                 description=contract.description,
                 rows=sum(behind[ref].rows or 0 for ref in refs) if refs else None,
                 first_day=days[0] if days else None,
-                last_day=days[-1] if days else None,
+                last_day=plan.declaration.days.last_day(days[-1]) if days else None,
             )
         )
     return tables

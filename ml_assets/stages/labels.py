@@ -46,7 +46,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
         rows = select_labels(table, plan.columns, days=days, reason=wanted.reason)
         schema = frames.labels_table(plan.columns, has_reason=wanted.reason is not None)
         frames.check_frames([rows], schema, personal=plan.personal)
-        left_out = labels_left_out(table, plan.columns, days=days, maturity_days=wanted.maturity_days)
+        left_out = labels_left_out(table, plan.columns, days=days, maturity_days=wanted.maturity_days, grain=plan.grain)
         context.add_output_metadata(
             {
                 "rows": rows.height,

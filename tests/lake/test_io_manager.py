@@ -203,6 +203,19 @@ def test_a_day_of_a_range_reads_the_days_of_its_window_and_unpartitioned_inputs(
     assert (by_day[2], by_day[3], whole) == inputs_of_period([*by_day, whole], "2013-01-03", {"t": (0, 1)})
 
 
+def test_rows_of_a_month_are_one_artifact_and_it_reads_the_months_of_its_window() -> None:
+    rows = dated(date(2013, 1, 31), date(2013, 2, 1), date(2013, 2, 28), rows=1)
+    months = ["2013-01-01", "2013-02-01", "2013-03-01"]
+
+    found = {key: part["n"].to_list() for key, part in by_partition(rows, months, "m", "month").items()}
+
+    assert {"2013-01-01": [0], "2013-02-01": [1, 2], "2013-03-01": []} == found
+    with pytest.raises(ValueError, match=r"m returned rows of 2013-02-01; expected only 2013-01-01 to 2013-01-01"):
+        by_partition(rows, months[:1], "m", "month")
+    read = [Input(ArtifactRef(asset="t", partition=month, version="0" * 32)) for month in months]
+    assert tuple(read[:2]) == inputs_of_period(read, "2013-02-01", {"t": (-1, 0)}, "month")
+
+
 # ---------------------------------------------------------------- refusals
 
 

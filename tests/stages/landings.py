@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.io_manager import LakeIOManager
@@ -48,7 +49,7 @@ class Landings:
 
     def __init__(
         self, folder: Path, instance: dg.DagsterInstance, contract: TableContract, *, timezone: str = "UTC",
-        **table: Any,
+        grain: Grain = "day", **table: Any,
     ) -> None:  # fmt: skip
         self.folder = folder / "in"
         self.folder.mkdir(exist_ok=True)
@@ -56,7 +57,12 @@ class Landings:
         source = {} if "files" in table else {"file": str(self.file), "partition_by": {"column": "day"}}
         declared = {
             "owner": "team:shop",
-            "days": {"first": FIRST, "last": "2024-01-31", "timezone": timezone},
+            "days": {
+                "first": FIRST,
+                "last": "2024-01-31" if grain == "day" else "2024-12-31",
+                "timezone": timezone,
+                "grain": grain,
+            },
             "tables": {"orders": {**source, **table}},
         }
         self.assets = raw_tables(RawDeclaration.model_validate(declared), {"raw/orders": contract, "raw/shops": SHOPS})

@@ -515,6 +515,22 @@ def test_rows_that_break_a_rule_are_quarantined_if_a_share_is_declared(landings:
     assert (False, dg.AssetCheckSeverity.WARN, 1) == found
 
 
+def test_a_month_has_one_partition_and_one_quarantine_for_all_its_days(landings: Opened) -> None:
+    shop = landings(quarantine=0.5, grain="month")
+    rows = "day,n\n2024-01-02,1\n2024-02-29,-1\n2024-01-31,2\n2024-02-01,3\n"
+    shop.file.write_text(rows)
+
+    assert shop.land_days(FIRST, "2024-03-01").success
+
+    months = [FIRST, "2024-02-01", "2024-03-01"]
+    assert months == shop.lake.partitions("raw/orders")
+    assert [[1, 2], [3], []] == [shop.rows(month) for month in months]
+    assert [[], [(date(2024, 2, 29), -1)], []] == [shop.quarantined(month, "day", "n") for month in months]
+    shop.file.write_text(f"{rows}2024-02-03,-4\n2024-02-05,-5\n")
+    _, message = failure(shop.land_days(FIRST, "2024-03-01"))
+    assert "2024-02-01" in message
+
+
 def test_a_clean_day_has_an_empty_quarantine_of_the_same_columns(landings: Opened) -> None:
     shop = landings(quarantine=0.1)
     shop.land(ROWS)

@@ -144,6 +144,21 @@ def test_rows_of_another_day_than_the_files_name_are_rejected_with_counts(inbox_
     assert [] == inbox.lake.partitions("raw/orders")
 
 
+def test_the_files_of_a_month_are_landed_together_and_rows_of_another_month_are_rejected(inbox_of: Opened) -> None:
+    inbox = inbox_of(grain="month", partition_by={"column": "day"})
+    inbox.write("2024-01-31.csv", 2)
+    inbox.write("2024-01-02.csv", text="day,n\n2024-01-03,1\n")
+    path = inbox.write("2024-02-29.csv", text="day,n\n2024-02-29,3\n2024-03-01,4\n")
+
+    assert inbox.land_days(FIRST).success
+    assert [1, 2] == inbox.rows(FIRST)
+    assert ["2024-01-02.csv", "2024-01-31.csv"] == [it["name"] for it in facts(inbox, FIRST)]
+    _, message = failure(inbox.land_days("2024-02-01"))
+    assert f"1 of 2 rows in {path} are of 1 other months (1 of 2024-03-01); expected only 2024-02-01." in message
+    _, message = failure(inbox.land_days("2024-04-01", "2024-05-01"))
+    assert "there is no file of 2024-04-01 to 2024-05-01 for raw/orders" in message
+
+
 @pytest.mark.parametrize(
     ("there", "last", "missing", "fix"),
     [((), FIRST, FIRST, ""), ((), THIRD, f"{FIRST} to {THIRD}", ""),

@@ -16,7 +16,7 @@ from ml_assets.contracts.artifacts import (
     Model,
     TrainingSet,
 )  # fmt: skip
-from ml_assets.contracts.periods import periods_between
+from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
 from ml_assets.contracts.words import counted, describe_states
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
@@ -64,7 +64,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "rows": [dict(chain) for chain in behind.chains], "excluded_rows": behind.excluded_rows,
             "empty_days": behind.empty,
         },
-        "missing_days": missing_days_of(lake, name, days),
+        "missing_days": missing_days_of(lake, name, days, model.days.grain),
         "features": {
             "selected": len(importances.summary.selected), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
@@ -91,24 +91,25 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
             "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
         },
-        "drift": {"days": len(days), **drift_of(drift, days)},
+        "drift": {"days": len(days), **drift_of(drift, days, model.days.grain)},
+        "grain": model.days.grain,
         "card": f"{lake.directory(card)}/card.html",
         "lake": lake.url,
         "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, str]:
+def missing_days_of(lake: Lake, model: str, days: Sequence[str], grain: Grain = BY_DAY) -> dict[str, str]:
     """Return the days that were missing among the inputs of the training set and of some days' predictions."""
     found: dict[str, str] = {}
     for stage, keys in (("training set", [""]), ("predictions", days)):
         refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
         missing = merge_days(made.missing_days for made in lake.manifest_of_each([*refs]).values())
-        found |= {stage: days_by_asset(missing)} if missing else {}
+        found |= {stage: days_by_asset(missing, grain)} if missing else {}
     return found
 
 
-def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
+def drift_of(drift: Sequence[DailyDrift], days: Sequence[str], grain: Grain = BY_DAY) -> dict[str, Any]:
     """Return the drift of some days in figures. A day without a report is not judged."""
     states = {str(one.summaries.day): one.summaries.state for one in drift}
     every = [states.get(day, "not judged") for day in days]
@@ -117,7 +118,7 @@ def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]
         "over": every.count("over the limits"),
         "within": every.count("within the limits"),
         "not_judged": every.count("not judged"),
-        "verdict": describe_states(every),
+        "verdict": describe_states(every, grain),
         "days_over": [day for day, state in zip(days, every, strict=True) if state == "over the limits"],
         "last": summaries[-1].sentence if summaries else None,
     }
@@ -135,7 +136,7 @@ def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
-        f"{performance['days']} days, {performance['labelled']:,} labels"
+        f"{performance['days']} {summary['grain']}s, {performance['labelled']:,} labels"
     )
     yield from _wrapped(performance["last"] or "")
     first = f"; the first over them is {drift['days_over'][0]}" if drift["days_over"] else ""
@@ -201,8 +202,8 @@ def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
         yield from _wrapped(f"left out of {asset}: {counts}")
     for asset, days in summary["sources"]["empty_days"].items():
-        spans = ", ".join(span_of(row) for row in in_rows(days))
-        yield from _wrapped(f"{asset} has no rows on {counted(len(days), 'day')}: {spans}")
+        spans = ", ".join(span_of(row) for row in in_rows(days, grain=summary["grain"]))
+        yield from _wrapped(f"{asset} has no rows on {counted(len(days), summary['grain'])}: {spans}")
 
 
 def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:

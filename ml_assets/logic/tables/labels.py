@@ -14,6 +14,7 @@ import polars as pl
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.periods import BY_DAY, Grain, period_of
 from ml_assets.logic.tables.features import is_naive
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 
@@ -82,9 +83,14 @@ def select_labels(
 
 
 def labels_left_out(
-    outcomes: pl.DataFrame, model: ModelColumns, *, days: tuple[date, date], maturity_days: int
+    outcomes: pl.DataFrame,
+    model: ModelColumns,
+    *,
+    days: tuple[date, date],
+    maturity_days: int,
+    grain: Grain = BY_DAY,
 ) -> dict[str, dict[str, int]]:
-    """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
+    """Return how many outcomes are not among the labels, by day or period and reason; those without any are absent.
 
     An outcome that is never known, or too late, counts on its own day. One that was corrected on the day on which it
     became known counts on that day. What becomes known more than `maturity_days` later is never a label.
@@ -104,7 +110,8 @@ def labels_left_out(
     for reason, counts in reasons.items():
         for day, rows in counts.iter_rows():
             if rows:
-                found.setdefault(str(day), {})[reason] = rows
+                of_period = found.setdefault(str(period_of(day, grain)), {})
+                of_period[reason] = of_period.get(reason, 0) + rows
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from ml_assets.contracts.days import DAY
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
@@ -44,14 +45,14 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
     looked = 0
     example = ""
     for model in models:
-        versions = lake.versions(f"{model}/predictions", None if day is None else [day])
+        versions = lake.versions(f"{model}/predictions", None if day is None else _partition_with(lake, model, day))
         refs = [ref for them in versions.values() for ref in them]
         for rows in lake.map(lambda ref: _rows(lake, ref, prediction), refs):
             if isinstance(rows, str):
                 problems.append(rows)
                 continue
             looked, example = looked + rows[1], example or rows[2]
-            found += [Predicted(model, rows[0], row) for row in rows[3]]
+            found += [Predicted(model, rows[0], row) for row in rows[3] if day in {None, str(row[DAY])}]
     if not found:
         of = ", ".join(models) or "any model"
         raise MissingArtifactError(
@@ -61,6 +62,11 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
         )
     found.sort(key=lambda it: (it.manifest.partition or "", it.manifest.number))
     return _trace(lake, found[-1], found[:-1], problems)
+
+
+def _partition_with(lake: Lake, model: str, day: str) -> list[str]:
+    """Return the newest partition that begins on a day or before: that of the day, or of its week, month or year."""
+    return [key for key in lake.partitions(f"{model}/predictions") if key <= day][-1:]
 
 
 def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int, str, list[dict[str, Any]]] | str:

@@ -52,7 +52,7 @@ def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     return {
-        "champion": "v", "drift": found,
+        "champion": "v", "drift": found, "grain": "day",
         "predicted": {"rows": 0, "first": DAYS[0], "last": DAYS[-1], "labelled": 0},
         "performance": {"metric": "rmse", "days": 62, "days_measured": 0, "labelled": 0, "last": None},
     }  # fmt: skip
@@ -75,5 +75,15 @@ def test_the_summary_lists_days_of_a_source_without_rows() -> None:
     sources = {"rows": [], "excluded_rows": {}, "empty_days": empty}
 
     assert ["raw/orders has no rows on 3 days: 2024-01-02, 2024-01-05 to 2024-01-06"] == [
-        line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources})
+        line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources, "grain": "day"})
+    ]
+
+
+def test_the_summary_counts_months_of_a_model_by_month() -> None:
+    months = ["2024-01-01", "2024-02-01", "2024-03-01"]
+    sources = {"rows": [], "excluded_rows": {}, "empty_days": {"raw/orders": months}}
+
+    assert "not judged on 3 of 3 months" == drift_of([], months, "month")["verdict"]
+    assert ["raw/orders has no rows on 3 months: 2024-01-01 to 2024-03-01"] == [
+        line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources, "grain": "month"})
     ]

@@ -100,6 +100,8 @@ def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
     second = {"known more than 2 days later": 1, "corrected on the same day": 1}
     assert {"2013-01-01": first} == left_out(1)
     assert {"2013-01-01": first, "2013-01-02": second} == left_out(5)
+    january = labels_left_out(rows, MODEL, days=JANUARY, maturity_days=2, grain="month")
+    assert {"2013-01-01": first | second} == january
 
 
 def test_a_lazy_frame_gives_the_same_labels() -> None:

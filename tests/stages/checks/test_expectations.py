@@ -41,3 +41,28 @@ def test_a_category_that_surprises_is_named_unless_it_is_personal(tmp_path: Path
     message = "\n".join(report.sentence(it) for it in report.broken)
     assert f"column 'name' is {shown} in 0.0% of 100 rows on 2024-01-09" in message
     assert is_pii is not ("Ann" in message)
+
+
+def test_days_of_a_month_are_compared_with_days_and_the_finding_names_the_month(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+
+    def month(first: date, days: int, odd: int = 0) -> pl.DataFrame:
+        every = [first + timedelta(days=n) for n in range(days)]
+        return pl.DataFrame({"day": [day for day in every for _ in range(1 if day.day == odd else 100)]})
+
+    january, february = month(date(2024, 1, 1), 31), month(date(2024, 2, 1), 29, odd=20)
+    put(lake, january, asset="m/features", partition="2024-01-01")
+
+    report = compare_with_earlier_days(
+        lake,
+        dg.AssetKey(["m", "features"]),
+        february,
+        ["2024-02-01"],
+        settings=ExpectationsSettings(),
+        contract=TableContract("m", (Column("day", pl.Date()),)),
+        grain="month",
+    )
+
+    [finding] = report.broken
+    assert "2024-02-20 has 1 rows; expected" in report.sentence(finding)
+    assert ({"2024-02-01": 1}, {}) == (finding.partitions, finding.not_judged)
