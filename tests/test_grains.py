@@ -120,7 +120,7 @@ def test_a_prediction_is_traced_by_its_own_day(ran: Ran) -> None:
 
     traced = trace_prediction(ran.lake, ["returns"], order, str(day))
 
-    assert any(str(period_of(day, ran.grain)) in str(ref) for ref in traced.lineage.nodes)
+    assert any(str(period_of(day, ran.grain)) in str(ref) for part in traced.parts for ref in part.lineage.nodes)
     with pytest.raises(MissingArtifactError, match=f"no prediction of returns on 2024-05-16 has the key '{order}'"):
         trace_prediction(ran.lake, ["returns"], order, "2024-05-16")
 

@@ -1,25 +1,17 @@
-"""The grain of Dagster's partitions by time, and of the artifacts of a partition."""
+"""The grain of an artifact's partition, as its manifest names it. Light to import.
+
+Not here: the grain of Dagster's partitions (see `ml_assets.lake.partitions`).
+"""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
-import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.contracts.periods import BY_DAY, Grain
 
-CRON: Final[dict[Grain, str]] = {"day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *", "year": "0 0 1 1 *"}
-"""When a period begins. Weeks begin on Monday."""
 _GRAIN: Final = "grain"
 """The parameter in a manifest that names the grain of its partition; by day if absent."""
-_BY_CRON: Final = {cron: grain for grain, cron in CRON.items()}
-
-
-def grain_of(definition: dg.PartitionsDefinition[str] | None) -> Grain:
-    """Return the grain of partitions; `day` for those that are not periods of a known grain."""
-    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return BY_DAY
-    return _BY_CRON.get(definition.cron_schedule, BY_DAY)
 
 
 def grain_parameter(grain: Grain) -> dict[str, JsonValue]:
@@ -38,4 +30,4 @@ def is_of_grain(parameters: Mapping[str, JsonValue], grain: Grain) -> bool:
 
 def grain_in(parameters: Mapping[str, JsonValue]) -> Grain:
     """Return the grain of the partition of a manifest with these parameters."""
-    return next((grain for grain in CRON if grain == parameters.get(_GRAIN)), BY_DAY)
+    return next((grain for grain in get_args(Grain) if grain == parameters.get(_GRAIN)), BY_DAY)

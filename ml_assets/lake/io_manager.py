@@ -22,9 +22,10 @@ from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_cod
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
-from ml_assets.lake.grains import grain_of, grain_parameter
+from ml_assets.lake.grains import grain_parameter
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, FILES, ROWS_READ, ArtifactRef, Cost, Manifest
+from ml_assets.lake.partitions import grain_of
 from ml_assets.lake.quarantine import beside
 from ml_assets.lake.resource import LakeResource, ledger_of, record_step
 from ml_assets.lake.run_tags import range_of

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from ml_assets.contracts.periods import BY_DAY
-from ml_assets.lake.grains import grain_of
 from ml_assets.lake.ledger import Step, StepLedger
 from ml_assets.lake.origin import git_state
+from ml_assets.lake.partitions import grain_of
 from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake

@@ -18,7 +18,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.grains import CRON
+from ml_assets.lake.partitions import CRON
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake

@@ -15,8 +15,9 @@ from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.contracts.periods import Grain, moved, period_of, periods_for
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
-from ml_assets.lake.grains import grain_of, is_of_grain
+from ml_assets.lake.grains import is_of_grain
 from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.partitions import grain_of
 from ml_assets.lake.store import Lake
 
 LOOK_BACK = "ml_assets/look_back_days"
