@@ -154,6 +154,46 @@ def test_the_example_declaration_is_valid() -> None:
     assert 1 == len(declared.tables)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("split: {by: random, test_days: 5}", "a split with 'by: random' is by shares; found 'test_days'. Remove"),
+        ("split: {by: time, test_share: 0.1}",
+         "a split with 'by: time' is by windows in days; found 'test_share'. Remove them, or declare 'by: random' or"),
+        ("split: {by: group}", "a split with 'by: group' needs 'group', the column whose values stay together"),
+        ("split: {by: random, group: shop}", "'group' belongs to 'by: group'; found 'by: random'. Remove it, or"),
+        ("split: {by: random, validation_share: 0.5, test_share: 0.5}",
+         "validation_share 0.5 and test_share 0.5 leave no share to train on; expected a sum below 1"),
+        ("retraining: {split: {by: random}}",
+         "the model is split 'by: time' and its retrainings 'by: random'; only windows of time may differ"),
+    ],
+)  # fmt: skip
+def test_fields_of_one_kind_of_split_do_not_fit_another(given: str, message: str) -> None:
+    assert f"shop/defs.yaml:16: {'retraining.' if 'retraining' in given else ''}split: {message}" in problem(
+        with_lines(given)
+    )
+
+
+def test_the_minimums_of_the_gate_are_those_of_small_tables_without_windows() -> None:
+    windows, shares, own = (
+        model(with_lines(*lines)).gate
+        for lines in ((), ["split: {by: random}"], ["split: {by: random}", "gate: {min_rows: 90}"])
+    )
+
+    assert [(500, 200), (50, 50), (90, 50)] == [(it.min_rows, it.min_slice_rows) for it in (windows, shares, own)]
+
+
+def test_a_split_is_stored_with_the_fields_of_its_kind() -> None:
+    windows, shares, groups = (
+        model(with_lines(line)).split.model_dump()
+        for line in ("split: {test_days: 9}", "split: {by: random}", "split: {by: group, group: shop}")
+    )
+
+    assert {"train_days": None, "validation_days": 30, "test_days": 9} == windows
+    assert {"by": "random", "validation_share": 0.2, "test_share": 0.2} == shares
+    assert {"by": "group", "group": "shop", "validation_share": 0.2, "test_share": 0.2} == groups
+
+
 def test_the_deciding_metric_may_be_the_mean_within_days() -> None:
     declared = "evaluation: {metric: average_precision, within: day, operating_point: {top_share: 0.2}}"
     found = model(with_lines(declared))

@@ -561,6 +561,8 @@ class PerformanceSummary(Record):
         expected_labelled: The metrics expected from the scores of the labelled rows, with which `measured` is compared.
         previous_champion: the metrics of the previous champion on the same rows; stored in the first days of a new
             champion.
+        seen_rows: other predictions of rows that the model was trained or tuned on, which are not measured. Only for a
+            model that is not split by time.
     """
 
     model: str
@@ -577,6 +579,7 @@ class PerformanceSummary(Record):
     unmeasured: dict[str, str] = Field(default={})
     previous_champion: PreviousChampionPerformance | None = None
     sentence: str = ""
+    seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
 
     @property
     def metrics(self) -> dict[str, float]:

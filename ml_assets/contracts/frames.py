@@ -152,10 +152,15 @@ def predictions_table(
     task: Task,
     classes: Sequence[str] = (),
     has_interval: bool = False,
+    group: str | None = None,
 ) -> pa.DataFrameSchema:
-    """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction."""
+    """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction.
+
+    With a `group`, predictions also have the column that the split of the training set keeps together.
+    """
     is_share = _between("score", 0, 1)
     identified = {name: _column() for name in key} | {"day": _column(pl.Date), prediction_time: _column(TIME)}
+    identified |= {} if group is None else {group: _column()}
     columns: dict[str, pa.Column] = {
         "prediction_id": _column(
             pl.String,

@@ -29,10 +29,14 @@ class GateSettings(Part):
         "between 0 and 1.",
     )
     min_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
-        default=500, description="Test rows that a promotion needs. With fewer, every challenger is rejected."
+        default=500,
+        description="Test rows that a promotion needs. With fewer, every challenger is rejected. 50 is the default if "
+        "the `split` of the model is not by time.",
     )
     min_slice_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
-        default=200, description="Rows that a slice needs to be judged. A smaller slice is only reported."
+        default=200,
+        description="Rows that a slice needs to be judged. A smaller slice is only reported. 50 is the default if the "
+        "`split` of the model is not by time.",
     )
     max_calibration_error: Share | None = Field(
         default=None,

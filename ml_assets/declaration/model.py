@@ -1,7 +1,7 @@
 """The declaration of a model."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -37,6 +37,8 @@ METRICS: Mapping[Task, tuple[str, ...]] = {
 }
 SHARES = frozenset({"roc_auc", "average_precision", "brier", "calibration_error", "accuracy", "macro_f1"})
 """Metrics between 0 and 1."""
+SMALL_MINIMUM: Final = 50
+"""Default minimum of test rows, and of rows of a slice, if the split is not by time."""
 
 
 def _within(metric: str, column: str | None) -> str:
@@ -70,7 +72,7 @@ class ModelDeclaration(Declaration):
     days: Days = Field(description="Days that have a partition.")
     features: FeaturesFrom = Field(description="The feature table.")
     labels: LabelsFrom = Field(description="The label table.")
-    split: Split = Field(default=Split(), description="Windows of a training: train, validation and test.")
+    split: Split = Field(default=Split(), description="How the rows are split into train, validation and test.")
     importances: ImportancesSettings = Field(
         default=ImportancesSettings(), description="How importances are measured and features are selected."
     )
@@ -113,6 +115,17 @@ class ModelDeclaration(Declaration):
         default=1, description="Seed of every random choice: samples, folds, trials and boosting."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _small_minimums(cls, given: Any) -> Any:  # noqa: ANN401 - what a YAML file contains
+        """Set the gate's minimums for a table that is not split by time: such tables are small."""
+        if not isinstance(given, dict) or not isinstance(split := given.get("split"), dict):
+            return given
+        gate = given.get("gate", {})
+        if split.get("by") not in ("random", "group") or not isinstance(gate, dict):
+            return given
+        return {**given, "gate": {"min_rows": SMALL_MINIMUM, "min_slice_rows": SMALL_MINIMUM, **gate}}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if wrong := [
@@ -127,6 +140,7 @@ class ModelDeclaration(Declaration):
         known, tuning, evaluation = self._known_metrics, self.tuning, self.evaluation
         yield from self._of_another_task()
         yield from self._wrong_parameters()
+        yield from self._wrong_split()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
             if name is not None and name not in known:
                 yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
@@ -148,6 +162,15 @@ class ModelDeclaration(Declaration):
         ):
             if self.overall_metric in SHARES and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
+
+    def _wrong_split(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        again = self.retraining.split
+        if again is not None and not (self.split.is_by_time and again.is_by_time):
+            message = (
+                f"the model is split 'by: {self.split.by}' and its retrainings 'by: {again.by}'; only windows of time "
+                "may differ, because a challenger and a champion of different splits cannot be compared. Remove it"
+            )
+            yield ("retraining", "split"), again.model_dump(), message
 
     def _of_another_task(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         regression: tuple[tuple[str, object, str], ...] = (

@@ -51,7 +51,8 @@ class RetrainingSettings(Part):
         "`tuning.trials`.",
     )
     split: Split | None = Field(
-        default=None, description="Windows of a retraining. Without it, the `split` of the model."
+        default=None,
+        description="Windows of a retraining, if the split is by time. Without it, the `split` of the model.",
     )
 
     @model_validator(mode="after")

@@ -1,27 +1,98 @@
-"""The settings of the training set: its windows."""
+"""The settings of the training set: how its rows are split."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from ml_assets.declaration.parts import Part
+from ml_assets.contracts.words import quoted
+from ml_assets.declaration.parts import ColumnName, Part
+
+_WINDOWS: Final = ("train_days", "validation_days", "test_days")
+_SHARES: Final = ("validation_share", "test_share")
+
+_PartShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Split(Part):
-    """The windows of a training, in days. The last is test, up to the as-of day; before it validation, then train."""
+    """How the rows of a training set are split into train, validation and test.
 
+    `by: time` has windows in days. The last is test, up to the as-of day; before it validation, then train.
+    `by: random` and `by: group` have shares of the rows or of the groups, for rows that have no order in time.
+    """
+
+    by: Literal["time", "random", "group"] = Field(
+        default="time",
+        description="`time`: by windows in days. `random`: each row by a hash of its key. `group`: each row by a hash "
+        "of its `group`, so that the rows of a group are in the same part. A hash gives the same parts in every run.",
+    )
+    group: ColumnName | None = Field(
+        default=None,
+        description="Column of the feature table with the group of a row, such as a customer. Only with `by: group`.",
+    )
     train_days: Annotated[int, Field(gt=0, le=36_600)] | None = Field(
-        default=None, description="Days of the train window. Without it, all days before the validation window."
+        default=None,
+        description="Days of the train window. Without it, all days before the validation window. Only with "
+        "`by: time`.",
     )
     validation_days: Annotated[int, Field(gt=0, le=3660)] = Field(
-        default=30, description="Days of the validation window, on which features and parameters are chosen."
+        default=30,
+        description="Days of the validation window, on which features and parameters are chosen. Only with `by: time`.",
     )
     test_days: Annotated[int, Field(gt=0, le=3660)] = Field(
         default=30,
-        description="Days of the test window, on which the gate compares challenger and champion. At least 5.",
+        description="Days of the test window, on which the gate compares challenger and champion. At least 5. Only "
+        "with `by: time`.",
     )
+    validation_share: _PartShare = Field(
+        default=0.2,
+        description="Share of the rows or groups on which features and parameters are chosen. Not with `by: time`.",
+    )
+    test_share: _PartShare = Field(
+        default=0.2,
+        description="Share of the rows or groups on which the gate compares challenger and champion. Not with "
+        "`by: time`.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        foreign = [name for name in (_SHARES if self.is_by_time else _WINDOWS) if name in self.model_fields_set]
+        if foreign:
+            own = "by windows in days" if self.is_by_time else "by shares"
+            other = "'by: random' or 'by: group'" if self.is_by_time else "'by: time'"
+            raise ValueError(
+                f"a split with 'by: {self.by}' is {own}; found {quoted(foreign)}. Remove them, or declare {other}"
+            )
+        if (self.group is not None) != (self.by == "group"):
+            raise ValueError(
+                "a split with 'by: group' needs 'group', the column whose values stay together; declare it"
+                if self.group is None
+                else f"'group' belongs to 'by: group'; found 'by: {self.by}'. Remove it, or declare 'by: group'"
+            )
+        if not self.is_by_time and self.validation_share + self.test_share >= 1:
+            raise ValueError(
+                f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave no share to "
+                "train on; expected a sum below 1. Lower one of them"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_own(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return only the fields of this kind of split, so that a split by time is stored as before."""
+        own = _WINDOWS if self.is_by_time else ("by", *(("group",) if self.group else ()), *_SHARES)
+        dumped = handler(self)
+        return {name: dumped[name] for name in own if name in dumped}
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether the parts are windows in days."""
+        return self.by == "time"
 
     @property
     def held_back(self) -> int:
-        """Days that are not trained on: validation and test."""
-        return self.validation_days + self.test_days
+        """Days that are not trained on: validation and test; 0 if the split is not by time."""
+        return self.validation_days + self.test_days if self.is_by_time else 0
+
+    @property
+    def predicted_days(self) -> int:
+        """Newest days that a run predicts: the test window, or one day if the split is not by time."""
+        return self.test_days if self.is_by_time else 1

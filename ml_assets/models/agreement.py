@@ -36,6 +36,7 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         *_time_problems(model, features, labels_table),
         *_target_problems(model, labels_table),
         *_feature_problems(model, features),
+        *_group_problems(model, features),
         *_measured_problems(model, features),
         *_reserved_names(model, features),
     ]
@@ -52,6 +53,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
         (("features", "prediction_time"), [wanted.prediction_time], features),
         (("features", "columns"), wanted.columns or (), features),
         (("features", "exclude"), wanted.exclude, features),
+        (("split", "group"), [model.split.group], features),
         (("evaluation", "slices"), measured.slices, features),
         (("evaluation", "baselines"), [column for group in measured.baselines for column in group], features),
         (("features", "key"), wanted.key, labels_table),
@@ -175,9 +177,26 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
             yield f"{place}: column '{name}' is not a feature, so excluding it has no effect."
 
 
+def _group_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
+    """Yield why the values of a column cannot be the groups of a split."""
+    if model.split.group is None:
+        return
+    column = table.column(model.split.group)
+    place = model.place("split", "group")
+    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Boolean, pl.Date, pl.Categorical, pl.Enum)):
+        yield (
+            f"{place}: column '{column.name}' of table '{table.name}' is {column.dtype}; expected text, whole numbers, "
+            f"Booleans or dates, whose text identifies a group{_see(table)}."
+        )
+    if column.role in ("label", "known_time"):
+        known = f"has the role {column.role}, which no prediction knows"
+        yield f"{place}: column '{column.name}' {known}; choose another column."
+
+
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     there = [*wanted.key, wanted.event_time, wanted.prediction_time, DAY]
+    there += [] if model.split.group is None else [model.split.group]
     there += [column.name for column in model.feature_columns(table)]
     baselines = [column for group in model.evaluation.baselines for column in group]
     for field, columns in (("slices", model.evaluation.slices), ("baselines", baselines)):
@@ -197,6 +216,8 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
     taken = [(("features", "key"), name, _OF_LABELS | _OF_PREDICTIONS) for name in wanted.key]
     taken.append((("features", "prediction_time"), wanted.prediction_time, _OF_LABELS | _OF_PREDICTIONS))
     taken.append((("features", "event_time"), wanted.event_time, _OF_LABELS | {training_set.SPLIT}))
+    if model.split.group is not None and model.split.group not in {*ours, DAY}:
+        taken.append((("split", "group"), model.split.group, _OF_LABELS | _OF_PREDICTIONS))
     others = _OF_FEATURES | {outcomes.target, outcomes.known_time}
     names = [column.name for column in model.feature_columns(table)]
     taken += [(("features", "columns" if wanted.columns else "table"), name, others) for name in names]
@@ -315,7 +336,9 @@ def _span(first: date, last: date | None) -> str:
 
 
 def _splits(model: ModelDeclaration) -> Iterator[tuple[_Loc, Split]]:
-    yield ("split",), model.split
+    """Yield the splits into windows of time."""
+    if model.split.is_by_time:
+        yield ("split",), model.split
     if model.retraining.split is not None:
         yield ("retraining", "split"), model.retraining.split
 

@@ -148,6 +148,17 @@ def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days:
     return None
 
 
+def spec_of(lake: Lake, model: str, version: str) -> ModelSpec:
+    """Return the specification of a version of a model, which is no recorded input.
+
+    Raises:
+        MissingArtifactError: the version is missing.
+        CorruptArtifactError: it is damaged.
+    """
+    found: SpecOfModel = lake.get(ArtifactRef(asset=f"{model}/model", version=version), SpecOfModel)
+    return found.spec
+
+
 def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
     """Return a version as the retraining rules see a champion, by the newest entry that made it the champion.
 
@@ -163,7 +174,7 @@ def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
 def _serving(
     lake: Lake, declared: ModelDeclaration, since: Promotion | None, entries: Sequence[Promotion], *, version: str
 ) -> Serving:
-    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), SpecOfModel).spec
+    spec = spec_of(lake, declared.name, version)
     judged = None
     if since is not None and since.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)

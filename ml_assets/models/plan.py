@@ -105,14 +105,13 @@ class ModelPlan:
             personal=self.personal,
             positive=labels.positive,
             objective=None if self.declaration.objective is None else self.declaration.objective.objective,
+            group=self.declaration.split.group,
         )
 
     @property
     def features_columns(self) -> tuple[str, ...]:
-        """All columns of the features artifact: key, day, times, features."""
-        wanted = self.declaration.features
-        fixed = (*wanted.key, DAY, wanted.event_time, wanted.prediction_time)
-        return tuple(dict.fromkeys([*fixed, *(feature.name for feature in self.features)]))
+        """All columns of the features artifact: key, day, times, group if there is one, features."""
+        return tuple(dict.fromkeys([*self.columns.identified, *(feature.name for feature in self.features)]))
 
     @functools.cached_property
     def features_contract(self) -> TableContract:

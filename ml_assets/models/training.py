@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Literal
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
+from ml_assets.logic.tables.split import Shares
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
 from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.distributed import boost_on
@@ -40,13 +42,20 @@ def training_set_as_of(
     as_of: date,
     split: Split | None = None,
 ) -> TrainingSet:
-    """Return the training set as of a day, in the given windows or those that the model declares."""
+    """Return the training set as of a day, split as given or as the model declares."""
     wanted = split or plan.declaration.split
-    return assemble_training_set(features, labels, plan.columns, windows_as_of(as_of, **wanted.model_dump()))
+    parts = windows_as_of(as_of, **wanted.model_dump()) if wanted.is_by_time else _shares(plan, wanted, as_of)
+    return assemble_training_set(features, labels, plan.columns, parts)
+
+
+def _shares(plan: ModelPlan, split: Split, as_of: date) -> Shares:
+    by: Literal["random", "group"] = "random" if split.group is None else "group"
+    columns = plan.key if split.group is None else (split.group,)
+    return Shares(by, columns, validation=split.validation_share, test=split.test_share, last=as_of)
 
 
 def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) -> date:
-    """Return the first day of the train window as of a day."""
+    """Return the first day of the train window as of a day; without windows, the model's first day."""
     if split.train_days is None:
         return declared.days.first
     return max(declared.days.first, as_of - timedelta(days=split.train_days + split.held_back - 1))

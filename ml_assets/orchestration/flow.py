@@ -58,14 +58,14 @@ class Span:
         last: str | None,
         newest_data: date | None = None,
     ) -> "Span":
-        """Return the days of a run. Defaults are the newest day with data and its test window.
+        """Return the days of a run. Defaults are the newest day with data and its test window, if it has one.
 
         Raises:
             DataError: a day is not valid or not declared, or leaves nothing to train on.
         """
         newest = model.days.newest(datetime.now(tz=UTC))
         until = day_given(as_of, "--as-of") if as_of else min(newest, newest_data or newest)
-        start = day_given(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
+        start = day_given(first, "--from") if first else until - timedelta(days=model.split.predicted_days - 1)
         end = day_given(last, "--to") if last else until
         start = max(start, model.days.first) if first is None else start
         for name, day in (("--as-of", until), ("--from", start), ("--to", end)):

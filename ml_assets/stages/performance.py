@@ -18,7 +18,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
 from ml_assets.logic.monitoring.retraining import LOOKED_BACK, RetrainingFinding, performance_finding
-from ml_assets.models.monitoring import Former, former_champion, read_performance, retraining_rules, serving_of
+from ml_assets.models.monitoring import Former, former_champion, read_performance, retraining_rules, serving_of, spec_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
@@ -91,6 +91,7 @@ def _measured(
                 day=day,
                 metrics=plan.declaration.measured,
                 former=None if former is None or others is None else (former.version, others),
+                champion=spec_of(ledger.lake, plan.name, rows["model_version"][0]),
             )
         )
     return daily_performance(day, found)

@@ -91,6 +91,7 @@ def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataF
         prediction_time=plan.columns.prediction_time,
         task=spec.task,
         classes=spec.classes,
+        group=plan.columns.group,
         has_interval=spec.interval is not None,
     )
     if personal.intersection(plan.key):

@@ -1,4 +1,4 @@
-"""The training set: features joined to the labels known by the as-of day, split by time and frozen.
+"""The training set: features joined to the labels known by the as-of day, split and frozen.
 
 Features with a proven leak, or not covered by a declared leak test, are not used for training.
 """
@@ -85,9 +85,9 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     def training_set(
         config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
-        """Features joined to the labels known by the as-of day; train, validation and test in time order."""
+        """Features joined to the labels known by the as-of day; train, validation and test."""
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
-        split = None if config.split is None else Split(**config.split.model_dump())
+        split = _windows(plan, config)
         ledger = ml_assets_lake.ledger()
         _refuse_gaps(plan, ledger, as_of, split or declared.split)
         refuse_leaks(plan.name, _findings(plan, ledger, ()))
@@ -101,10 +101,27 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     return training_set
 
 
+def _windows(plan: ModelPlan, config: TrainingSetConfig) -> Split | None:
+    """Return the windows of the run's config; None for the declared split.
+
+    Raises:
+        DataError: the model is not split by time.
+    """
+    if config.split is None:
+        return None
+    if not plan.declaration.split.is_by_time:
+        raise DataError(
+            f"the run's config has windows in days, but the split of {plan.name} is 'by: {plan.declaration.split.by}'. "
+            "Remove 'split' from the config."
+        )
+    return Split(**config.split.model_dump())
+
+
 def _metadata(summary: TrainingSetSummary) -> dict[str, Any]:
     windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
     return {
         "as of": str(summary.as_of),
+        **({} if summary.split is None else {"split": summary.split.words}),
         "windows": dg.MetadataValue.table(windows),
         **{f"{w.split} rows": w.rows for w in summary.windows},
         EXCLUDED_ROWS: dg.MetadataValue.json(summary.excluded_rows),

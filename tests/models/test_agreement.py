@@ -84,6 +84,13 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
     assert [] == contradictions(declared(tmp_path, model=fitting), CONTRACTS)
 
 
+def test_a_column_that_is_no_feature_may_be_the_group_of_a_split_and_a_slice(tmp_path: Path) -> None:
+    fitting = MODEL + "  split: {by: group, group: note}\n  evaluation: {slices: [note]}\n"
+
+    assert [] == problems(tmp_path, fitting)
+    assert [] == contradictions(declared(tmp_path, model=fitting), CONTRACTS)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -100,7 +107,11 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          "17: evaluation.slices: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?"),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[nothing_like_it]]}\n",
          "16: evaluation.baselines: column 'nothing_like_it' is not in the contract of table 'order_features'; see"),
+        ("known_time: known_at\n", "known_time: known_at\n  split: {by: group, group: shp}\n",
+         "16: split.group: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?"),
         # what is there, and cannot be what it is declared as
+        ("known_time: known_at\n", "known_time: known_at\n  split: {by: group, group: weight kg}\n",
+         "16: split.group: column 'weight kg' of table 'order_features' is Float64; expected text, whole numbers,"),
         ("key: [order_id]", "key: [day]",
          ("9: features.key: rows are identified by day, but the key of table 'order_features' is order_id, so several "
          "rows may share it. Declare that key, or correct the contract; see models/orders.yml.")),

@@ -82,7 +82,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "champion": last.champion if last else None,
         "anchor": anchor(entries),
         "predicted": {
-            "first": days[0], "last": days[-1], "rows": sum(one.predictions for one in measured),
+            "first": days[0], "last": days[-1], "rows": sum(one.predictions + one.seen_rows for one in measured),
             "labelled": sum(one.labelled for one in measured),
         },
         "performance": {

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import (
     DailyPerformance,
     Interval,
+    ModelSpec,
     Performance,
     PerformanceSummaries,
     PerformanceSummary,
@@ -28,6 +29,7 @@ from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
+from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.encoding import number_problem
 
 Vector = NDArray[np.float64]
@@ -66,14 +68,16 @@ def measure_performance(
     day: date | str,
     metrics: Sequence[str] | None = None,
     former: tuple[str, pl.DataFrame] | None = None,
+    champion: ModelSpec | None = None,
     seed: int = 0,
 ) -> Performance:
     """Join a day's predictions with the labels known so far, and measure them.
 
     `labels` has one row per version of a label known so far: the newest version of a key is used, and a null target has
     no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
-    all of the task are measured. Intervals leave out folds of rows, so they ignore what all rows of the day have in
-    common.
+    all of the task are measured. If the training set of the `champion` that made the predictions is not split by time,
+    rows that it was trained or tuned on are not measured; without it, all rows are. Intervals leave out folds of rows,
+    so they ignore what all rows of the day have in common.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
@@ -95,6 +99,9 @@ def measure_performance(
     newest = newest_known(known, key, model.known_time)
     if former is not None:
         predictions = _with_former(predictions, former[1], model=model.name)
+    all_rows, versions = predictions.height, predictions["model_version"].unique().to_list()
+    if champion is not None and champion.split is not None:
+        predictions = _held_out(predictions, newest, champion, model)
     joined = predictions.join(
         newest.select(*key, pl.col(model.target).alias("__truth"), pl.lit(True).alias("__is_known")),
         on=list(key),
@@ -117,7 +124,6 @@ def measure_performance(
         for metric in chosen
     ]
     table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
-    versions = predictions["model_version"].unique().to_list()
     without_label = joined.filter(pl.col("__is_known") & pl.col("__truth").is_null()).height
     measured = {
         it["metric"]: Interval(value=it["value"], low=it["low"], high=it["high"], reason=it["reason"] or "")
@@ -135,6 +141,7 @@ def measure_performance(
             predictions=predictions.height,
             labelled=labelled.height,
             without_label=without_label,
+            seen_rows=all_rows - predictions.height,
             measured=measured,
             expected=expected,
             expected_labelled=expected_labelled,
@@ -153,11 +160,22 @@ def measure_performance(
                 predictions=predictions.height,
                 labelled=labelled.height,
                 without_label=without_label,
+                seen=all_rows - predictions.height,
                 measured=measured.get(chosen[0].name),
                 expected=(expected_labelled if chosen[0].name in measured else expected).get(chosen[0].name),
             ),
         ),
     )
+
+
+def _held_out(
+    predictions: pl.DataFrame, newest: pl.DataFrame, champion: ModelSpec, model: ModelColumns
+) -> pl.DataFrame:
+    """Return the predictions of rows that the champion was neither trained nor tuned on."""
+    labelled = newest.select(*model.key, model.known_time, pl.col(model.target).alias(champion.target))
+    rows = predictions.select(name for name in predictions.columns if name not in labelled.columns or name in model.key)
+    rows = rows.join(labelled, on=list(model.key), how="left", maintain_order="left")
+    return predictions.filter(~was_seen(champion, rows, known_time=model.known_time, timezone=model.timezone))
 
 
 def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str) -> pl.DataFrame:
@@ -296,10 +314,13 @@ def _sentence(
     predictions: int,
     labelled: int,
     without_label: int,
+    seen: int,
     measured: Interval | None,
     expected: float | None,
 ) -> str:
     sentence = f"{labelled} of {predictions} predictions of {day} have a label"
+    if seen:
+        sentence += f"; {seen} others, of rows that the model was trained or tuned on, are not measured"
     if without_label:
         sentence += f", {without_label} will never have one"
     if measured is not None:
