@@ -10,6 +10,7 @@ from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.folders import is_several, pattern_of
 from ml_assets.landing.text_values import TextFormat
 from ml_assets.landing.time_formats import ColumnFormat
 from ml_assets.secrets import without_secret
@@ -44,6 +45,13 @@ class DayColumns(Part):
         return {field: column for field, column in self.model_dump(exclude={"sql"}).items() if column is not None}
 
 
+def _file(text: str) -> str:
+    without_secret(text)
+    if is_several(text):
+        pattern_of(text)
+    return text
+
+
 def _day_pattern(text: str) -> str:
     DayPattern.of(text)
     return text
@@ -52,8 +60,11 @@ def _day_pattern(text: str) -> str:
 class RawTable(Part):
     """The source of a raw table, and how its rows are assigned to days. Declare either `file` or `files`."""
 
-    file: Annotated[str, AfterValidator(without_secret), Field(min_length=1)] | None = Field(
-        default=None, description="One file: a path, a URL, or `package://NAME/path` for a file in a Python package."
+    file: Annotated[str, AfterValidator(_file), Field(min_length=1)] | None = Field(
+        default=None,
+        description="One file: a path, a URL, or `package://NAME/path` for a file in a Python package. Or several "
+        "files as one table, in the order of their names: a folder such as `data/orders/`, or a pattern such as "
+        "`data/*.parquet` or `s3://bucket/orders/*.csv`, where `*` is any text within one name.",
     )
     files: Annotated[str, AfterValidator(_day_pattern)] | None = Field(
         default=None,
@@ -71,6 +82,12 @@ class RawTable(Part):
         default=None,
         description="What states the day of a row. Without it, a `file` is landed as one table without days. "
         "Rows of `files` belong to the day in the file's name; a date column `day` must agree with it.",
+    )
+    row_key: ColumnName | None = Field(
+        default=None,
+        description="Column that landing adds as a key, for a source without a unique one: a digest of the rows up to "
+        "this one, and its number. Declare it as `varchar` in the contract. Rows that are added at the end do not "
+        "change it. A changed, inserted or removed row gives itself and all later rows another key.",
     )
     null_values: tuple[str, ...] = Field(
         default=("",),

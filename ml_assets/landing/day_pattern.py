@@ -73,8 +73,27 @@ class DayPattern:
         directives = {token.text for part in parts for token in part if token.kind == "day"}
         if not any(directives >= wanted for wanted in _OF_DAY) and directives not in ({"%Y", "%m"}, {"%Y"}):
             raise ValueError(f"'{text}' does not contain year, month and day; use {{day}}, or {{day:%Y}}, {{day:%m}} …")
+        return cls._cut(text, parts, plain, is_s3=is_s3)
+
+    @classmethod
+    def of_files(cls, text: str) -> "DayPattern":
+        """Parse a pattern without a day, where only `*` has a meaning.
+
+        Raises:
+            ValueError: it is not a pattern. The message names what is expected.
+        """
+        is_s3 = text.startswith(_S3)
+        path = text.removeprefix(_S3)
+        _check_place(path, is_s3=is_s3, text=text)
+        parts = [*_split(_literals(path))]
+        plain = next((n for n, part in enumerate(parts) if not _is_text(part)), len(parts))
+        return cls._cut(text, parts, plain, is_s3=is_s3)
+
+    @classmethod
+    def _cut(cls, text: str, parts: Sequence[Part], plain: int, *, is_s3: bool) -> "DayPattern":
+        """Return a pattern whose first `plain` parts are its folder; on S3, whose first part is the bucket."""
         if is_s3 and not plain:
-            raise ValueError(f"'{text}' has no fixed bucket; expected s3://bucket/prefix/{{day}}…")
+            raise ValueError(f"'{text}' has no fixed bucket; expected s3://bucket/prefix/…")
         cut = 1 if is_s3 else plain
         root = "/".join(_text(part) for part in parts[:cut])
         if is_s3:
@@ -121,6 +140,10 @@ class DayPattern:
     def is_like(self, depth: int, name: str) -> bool:
         """Return whether a component matches a name, even if the day in it is not valid."""
         return self._loose[depth].fullmatch(name) is not None
+
+    def matches(self, relative: str) -> bool:
+        """Return whether a path below the root has the pattern. Whether its day exists is not checked."""
+        return self._strict.fullmatch(relative) is not None
 
     def resembles(self, relative: str) -> bool:
         """Return whether a path below the root matches except for its day."""

@@ -69,7 +69,7 @@ def list_files(pattern: DayPattern, access: Access, grain: Grain = BY_DAY) -> Li
     """
     found: dict[date, list[Arrived]] = {}
     strange = []
-    for arrived in sorted(_listed(pattern, access), key=lambda it: it.name):
+    for arrived in sorted(listed(pattern, access), key=lambda it: it.name):
         day = pattern.day_of(arrived.name)
         if day is not None:
             found.setdefault(period_of(day, grain), []).append(arrived)
@@ -89,7 +89,7 @@ def files_of_days(
     if len(days) > _FEW_DAYS or grain != BY_DAY:  # the name of a file may contain any day of a longer period
         found = list_files(pattern, access, grain).days
         return {day: found[day] for day in days if day in found}
-    each = {day: sorted(_listed(pattern.for_day(day), access), key=lambda it: it.name) for day in days}
+    each = {day: sorted(listed(pattern.for_day(day), access), key=lambda it: it.name) for day in days}
     # A one-day pattern accepts anything for `*`. The whole pattern decides whether a file belongs to the day.
     of_day = {day: tuple(it for it in files if pattern.day_of(it.name) == day) for day, files in each.items()}
     return {day: files for day, files in of_day.items() if files}
@@ -105,7 +105,9 @@ def read_arrived(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes
     try:
         return _object(pattern, arrived.name, access) if pattern.is_s3 else _plain_file(where)
     except FileNotFoundError as error:
-        raise SourceError(f"source file {where} was removed after it was listed; materialize the day again.") from error
+        raise SourceError(
+            f"source file {where} was removed after it was listed; materialize the table again."
+        ) from error
     except OSError as error:
         raise SourceError(f"source file {where} cannot be read: {_reason(error)}") from error
 
@@ -137,14 +139,19 @@ def _reason(error: OSError) -> str:
     return f"{(error.strerror or str(error)).rstrip('.')}."
 
 
-def _listed(pattern: DayPattern, access: Access) -> Iterator[Arrived]:
+def listed(pattern: DayPattern, access: Access) -> Iterator[Arrived]:
+    """Yield the files of a folder that match a pattern, or the objects of a bucket that have its prefix.
+
+    Raises:
+        SourceError: the folder or bucket cannot be listed.
+    """
     try:
         yield from _objects(pattern, access) if pattern.is_s3 else _folder(pattern)
     except OSError as error:
         where = f"{pattern.root}/{pattern.prefix}" if pattern.is_s3 else pattern.root
         raise SourceError(
-            f"{where} cannot be listed for 'files' {pattern.text}: {_reason(error)} Create it, give this user "
-            "read permission, or correct 'files' in the declaration."
+            f"{where} cannot be listed for {pattern.text}: {_reason(error)} Create it, give this user "
+            "read permission, or correct the declaration."
         ) from error
 
 

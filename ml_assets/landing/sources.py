@@ -51,6 +51,7 @@ class Source:
         formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
         format: the format of a text; by its name if unset, where everything that is not JSON is CSV.
+        row_key: a column that landing adds, so that the file must not have it.
     """
 
     file: str
@@ -61,6 +62,7 @@ class Source:
     formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
     personal: Collection[str] = ()
     format: TextFormat | None = None
+    row_key: str | None = None
 
     def content(self) -> bytes:
         """Return the file's bytes, unpacked.
@@ -79,7 +81,10 @@ class Source:
                 raise self._error(f"cannot be read: {redact(str(error.__cause__))}. {_CHECK}") from error
             raise self._error("does not exist. Correct 'file' in its declaration.") from error
         except IsADirectoryError as error:
-            raise self._error("is a folder. Name a file in it as 'file', or declare 'files' with {day}.") from error
+            raise self._error(
+                "is a folder. To read all its files as one table, end it with a '/'; or name a file in it, or declare "
+                "'files' with {day}."
+            ) from error
         except PermissionError as error:
             raise self._error("is not readable for this user. Give the user read permission.") from error
         except Exception as error:  # each protocol of fsspec uses a library with its own errors
@@ -185,6 +190,7 @@ class Source:
             found = read_records(data, self.schema)
         except JsonError as error:
             raise self._error(str(error)) from error
+        self._check_row_key(found.strange)
         required = [name for name in self.schema if name not in self.optional]
         missing = [name for name in required if name not in found.names] if found.places else []
         if missing or found.strange:
@@ -229,6 +235,7 @@ class Source:
         )
 
     def _check_names(self, got: Sequence[str]) -> None:
+        self._check_row_key(got)
         missing = [name for name in self.schema if name not in got and name not in self.optional]
         strange = [name for name in got if name not in self.schema]
         if not missing and not strange:
@@ -248,6 +255,13 @@ class Source:
             f"has other columns than its contract: missing {missing}, unknown {strange}. Correct the file, or the "
             "source's YAML in the dbt project."
         )
+
+    def _check_row_key(self, got: Collection[str]) -> None:
+        if self.row_key in got:
+            raise self._error(
+                f"has a column '{self.row_key}', which landing adds because 'row_key' declares it. Name another column "
+                "as 'row_key'; or remove 'row_key', if the file has a unique key."
+            )
 
     def _error(self, sentence: str) -> SourceError:
         return SourceError(f"source file {redact(self.file)} {sentence}")

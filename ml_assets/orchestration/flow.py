@@ -16,8 +16,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
-from ml_assets.landing.source_bytes import digest
-from ml_assets.landing.sources import Source
+from ml_assets.landing.folders import source_digest
 from ml_assets.logic.promotion.log import anchor, serving_since
 from ml_assets.models.leaks import newest_record
 from ml_assets.models.training import first_training_day
@@ -307,7 +306,7 @@ class Flow:
 
     def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
         parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
-            dg.AssetKey(["raw", name]): {"source": digest(Source(table.file, {}).content())}
+            dg.AssetKey(["raw", name]): {"source": source_digest(table.file, self.lake.access)}
             for raw in self.declared.raw
             for name, table in raw.tables.items()
             if table.file and dg.AssetKey(["raw", name]) in partitions

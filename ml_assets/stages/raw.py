@@ -3,7 +3,7 @@
 Not here: reading a source (see `ml_assets.stages.raw_source`), and renaming and cleaning (dbt's staging).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,11 +91,12 @@ def raw_tables(
     ]
 
 
-def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, str], str]]:
+def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the problems of the columns that a declaration names, each with its field."""
     days = () if table.partition_by is None else table.partition_by.columns.items()
-    named = [(("partition_by", field), column) for field, column in days]
+    named: list[tuple[tuple[str, ...], str]] = [(("partition_by", field), column) for field, column in days]
     named += [(("formats", column), column) for column in table.formats]
+    named += [(("row_key",), table.row_key)] if table.row_key is not None else []
     for field, name in named:
         if name not in contract.names:
             yield (
@@ -115,6 +116,9 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
             case ("partition_by", "column"):
                 is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String)
                 wanted = "a date, a timestamp or text such as 2024-01-31"
+            case ("row_key",):
+                is_fit = dtype == pl.String and contract.column(name).expression is None
+                wanted = "a text that the contract does not compute"
             case _:
                 is_fit, wanted = dtype.is_integer(), "a whole number"
         if not is_fit:
@@ -125,16 +129,16 @@ def _sql_problems(
     declaration: RawDeclaration, contracts: Mapping[str, TableContract], sql_problems: SqlProblems
 ) -> Iterator[str]:
     """Yield the problems of the SQL that states the day of a row."""
-    found: Sequence[tuple[str, RowSql]] = [
-        (name, RowSql("it", name, by.sql, own_columns(contracts[name]), pl.Date()))
-        for name, by in ((name, table.partition_by) for name, table in declaration.tables.items())
-        if by is not None and by.sql is not None and name in contracts
-    ]
+    found: list[tuple[str, RowSql]] = []
+    for name, table in declaration.tables.items():
+        if table.partition_by is not None and table.partition_by.sql is not None and name in contracts:
+            columns = {it: dtype for it, dtype in own_columns(contracts[name]).items() if it != table.row_key}
+            found.append((name, RowSql("the SQL", name, table.partition_by.sql, columns, pl.Date())))
     for (name, one), problem in zip(found, sql_problems([one for _, one in found]), strict=True):
         if problem is not None:
             place = declaration.place("tables", name, "partition_by", "sql")
             clause = problem_clause(one, problem, contracts[name])
-            yield f"{place}: it {clause}; see {contracts[name].where}."
+            yield f"{place}: {one.what} {clause}; see {contracts[name].where}."
 
 
 def _raw_table(declaration: RawDeclaration, source: RawSource) -> dg.AssetsDefinition:
@@ -187,6 +191,7 @@ def _outs(declaration: RawDeclaration, source: RawSource, *, code: str) -> dict[
         "reading": table.model_dump(
             mode="json", include={"null_values", "csv", "format", "formats"}, exclude_defaults=True
         ),
+        **({} if table.row_key is None else {"row_key": table.row_key}),
         "expressions": source.expressions,
         "types": {column.name: str(column.dtype) for column in contract.columns},
         "contract": contract.rules_digest,

@@ -18,21 +18,25 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import DayColumns, RawTable
+from ml_assets.lake.access import Access
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.folders import each_file, is_several, joint_digest
 from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
 from ml_assets.landing.row_sql import shown_row, with_columns
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
-from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression
+from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression, with_row_key
 
 GROUP = "raw"
 _DAY_OF_ROW = "__day_of_row"
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,10 @@ class RawSource:
     def file(self, where: str) -> Source:
         """Return one of its files, without the columns that landing adds."""
         table, optional = self.table, (RECEIVED_AT, GONE_AT, *self.expressions)
-        contract = self.contract
+        schema = {name: dtype for name, dtype in self.contract.schema.items() if name != table.row_key}
         return Source(
-            where, contract.schema, table.null_values, optional, table.csv, table.formats, contract.personal,
-            table.format,
+            where, schema, table.null_values, optional, table.csv, table.formats, self.contract.personal, table.format,
+            table.row_key,
         )  # fmt: skip
 
     def computed(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -142,12 +146,11 @@ class RawSource:
             )
         return found
 
-    def newest_day(self) -> date | None:
-        """Return the newest day with rows in its single file; None if there is none or it has no days."""
+    def newest_day(self, access: Access) -> date | None:
+        """Return the newest day with rows in its `file`; None if there is none or it has no days."""
         if self.table.partition_by is None:
             return None
-        file = self.file(str(self.table.file))
-        rows, day = self.dated(file.frame(file.content()), self.table.partition_by)
+        rows, day = self.dated(self._whole(access)[0], self.table.partition_by)
         newest: date | None = rows.select(day.max()).item()
         return newest
 
@@ -160,10 +163,8 @@ class RawSource:
         """
         if self.table.files is not None and days is not None:
             return self._of_files(lake, periods_between(*days, self.days.grain))
-        file = self.file(str(self.table.file))
-        content = file.content()
-        facts: dict[str, JsonValue] = {"source": digest(content)}
-        rows = file.frame(content)
+        rows, source = self._whole(lake.access)
+        facts: dict[str, JsonValue] = {"source": source}
         if self.table.partition_by is None or days is None:
             return SourceContent({"": rows}, facts)
         cut = by_day(
@@ -176,6 +177,36 @@ class RawSource:
         )
         parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
         return SourceContent(parts, facts, cut.outside, rows.height)
+
+    def _whole(self, access: Access) -> tuple[pl.DataFrame, str]:
+        """Return the rows of its `file`, and the digest of the file; or of all files that it stands for.
+
+        Raises:
+            SourceError: files cannot be read; all are listed.
+        """
+        if not is_several(str(self.table.file)):
+            file = self.file(str(self.table.file))
+            content = file.content()
+            return self._keyed(file.frame(content)), digest(content)
+        frames: list[pl.DataFrame] = []
+        digests, problems, first = list[tuple[str, str]](), list[str](), ""
+        for name, where, data in each_file(str(self.table.file), access):
+            digests.append((name, digest(data)))
+            try:
+                frame = self.file(where).frame(data)
+                first = first or name
+                frames.append(_alike(frame, frames, where, f"the file {first}"))
+            except SourceError as error:
+                problems.append(str(error))
+        if problems:
+            rest = len(problems) - _SHOWN
+            more = [f"{counted(rest, 'more file')} cannot be read."] if rest > 0 else []
+            raise SourceError("\n".join([*problems[:_SHOWN], *more]))
+        return self._keyed(pl.concat(frames)), joint_digest(digests)
+
+    def _keyed(self, rows: pl.DataFrame, *, day: str = "") -> pl.DataFrame:
+        """Return the rows of the table, or of a day's files, with the declared key."""
+        return rows if self.table.row_key is None else with_row_key(rows, self.table.row_key, seed=day)
 
     def _of_files(self, lake: Lake, days: Sequence[date]) -> SourceContent:
         pattern = DayPattern.of(str(self.table.files))
@@ -223,11 +254,22 @@ class RawSource:
                 check_of_day(
                     *self.dated(frame, by), day, where=where, grain=self.days.grain, personal=self.contract.personal
                 )
-            if frames and {*frame.columns} != {*frames[0].columns}:
-                raise SourceError(
-                    f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "
-                    f"{frames[0].columns}; expected the same ones. Correct the files."
-                )
-            frames.append(frame.select(frames[0].columns) if frames else frame)
+            frames.append(_alike(frame, frames, where, f"{files[0].name} of the same day"))
             facts.append(file_facts(arrived, data))
-        return pl.concat(frames), facts
+        return self._keyed(pl.concat(frames), day=str(day)), facts
+
+
+def _alike(frame: pl.DataFrame, others: Sequence[pl.DataFrame], where: str, first: str) -> pl.DataFrame:
+    """Return the rows of a file with its columns in the order of the files before it.
+
+    Raises:
+        SourceError: it has other columns than they have.
+    """
+    if not others:
+        return frame
+    if {*frame.columns} != {*others[0].columns}:
+        raise SourceError(
+            f"source file {where} has the columns {frame.columns}, but {first} has {others[0].columns}; expected the "
+            "same ones. Correct the files."
+        )
+    return frame.select(others[0].columns)

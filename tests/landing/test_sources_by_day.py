@@ -174,14 +174,12 @@ def test_a_file_that_is_missing_or_larger_than_memory_is_not_read(
     with pytest.raises(SourceError, match=r"2024-02-03\.csv has 14 bytes, more than this machine's memory"):
         read_arrived(pattern, arrived, Access())
     (tmp_path / "2024-02-03.csv").unlink()
-    with pytest.raises(SourceError, match="was removed after it was listed; materialize the day again"):
+    with pytest.raises(SourceError, match="was removed after it was listed; materialize the table again"):
         read_arrived(pattern, arrived, Access())
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r"/gone cannot be listed for 'files' .*: No such file or directory\. Create it"
-    ):
+    with pytest.raises(SourceError, match=r"/gone cannot be listed for .*: No such file or directory\. Create it"):
         list_files(DayPattern.of(f"{tmp_path}/gone/{{day}}.csv"), Access())
 
 

@@ -17,15 +17,18 @@ from polars.testing import assert_frame_equal
 from ml_assets.contracts.checking import BROKEN_RULES
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, Relationship, TableContract
+from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import read_declaration
-from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.declaration.tables import RawDeclaration, RawTable
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.quarantine import release, set_aside
 from ml_assets.lake.store import Lake
+from ml_assets.landing.folders import source_digest
 from ml_assets.orchestration.staleness import Wanted, out_of_date
 from ml_assets.stages import raw
 from ml_assets.stages.landing import _all_versions
 from ml_assets.stages.raw import LandingConfig, raw_tables
+from ml_assets.stages.raw_source import RawSource
 from tests.builders import failure, put
 from tests.event_logs import ephemeral_instance
 from tests.stages.landings import (
@@ -179,6 +182,51 @@ def test_days_may_be_computed_at_landing(landings: Opened) -> None:
     assert [date(2024, 1, 2)] == shop.rows(SECOND, "event_day")
 
 
+def test_all_files_of_a_folder_are_one_table_whose_rows_have_the_order_of_the_names(
+    landings: Opened, tmp_path: Path
+) -> None:
+    shop = landings(file=f"{tmp_path}/in/", partition_by={"sql": "day"})
+    shop.write("b.csv", text="n,day\n1,2024-01-02\n2,2024-01-01\n")
+    pl.DataFrame({"day": [date(2024, 1, 2)], "n": [3]}).write_parquet(shop.folder / "a.parquet")
+    shop.write("c.jsonl", text='{"day": "2024-01-02", "n": 4}\n')
+
+    assert shop.land_days(FIRST, LAST).success
+    assert {FIRST: [2], SECOND: [3, 1, 4], LAST: []} == {
+        day: shop.rows(day) for day in shop.lake.partitions("raw/orders")
+    }
+    source = source_digest(f"{tmp_path}/in/", shop.lake.access)
+    assert source == shop.manifest(FIRST).parameters["source"]
+    table = RawTable(file=f"{tmp_path}/in/", partition_by={"column": "day"})  # type: ignore[arg-type]
+    raw_source = RawSource("orders", table, ORDERS, Days(first=date(2024, 1, 1)))
+    assert date(2024, 1, 2) == raw_source.newest_day(shop.lake.access)
+
+
+def test_every_file_of_a_folder_that_does_not_fit_is_named(landings: Opened, tmp_path: Path) -> None:
+    optional = replace(ORDERS, columns=(*ORDERS.columns, Column("twice", pl.Int64(), expression="2 * n")))
+    shop = landings(optional, file=f"{tmp_path}/in/*.csv")
+    texts = {
+        "a": "n,day\n1,2024-01-01\n", "b": "n,dey\n1,2024-01-01\n", "c": "n,day,twice\n1,2024-01-01,3\n",
+        "d": "day,n\n2024-01-01,one\n", "e": "n\n1\n", "f": "n,day\n1,2024-01-01\n",
+    }  # fmt: skip
+    for name, text in texts.items():
+        shop.write(f"{name}.csv", text=text)
+
+    message = failure(shop.land_days(FIRST))[1]
+
+    folder = f"{tmp_path}/in"
+    assert (
+        f"source file {folder}/b.csv has other columns than its contract: missing ['day'], unknown ['dey']" in message
+    )
+    different = "has the columns ['n', 'day', 'twice'], but the file a.csv has ['n', 'day']; expected the same ones."
+    assert f"source file {folder}/c.csv {different}" in message
+    assert (
+        f"source file {folder}/d.csv has values of other types: 'n' has 1 value that is not bigint, on line 2"
+        in message
+    )
+    assert "1 more file cannot be read." in message
+    assert {} == shop.lake.newest("raw/orders")
+
+
 def test_json_is_landed_like_the_same_rows_in_csv_and_its_format_is_a_parameter(landings: Opened) -> None:
     shop = landings(format="json")
 
@@ -187,6 +235,68 @@ def test_json_is_landed_like_the_same_rows_in_csv_and_its_format_is_a_parameter(
     ).success
     assert {FIRST: [2], SECOND: [1, 3], LAST: []} == {day: shop.rows(day) for day in shop.lake.partitions("raw/orders")}
     assert {"format": "json"} == shop.manifest(FIRST).parameters["reading"]
+
+
+KEYED = replace(ORDERS, columns=(*ORDERS.columns, Column("row", pl.String(), is_nullable=False)), key=("row",))
+
+
+def test_rows_without_a_unique_key_get_one_that_rows_added_at_the_end_do_not_change(landings: Opened) -> None:
+    shop = landings(KEYED, row_key="row")
+    equal = "day,n\n2024-01-02,1\n2024-01-01,2\n2024-01-02,1\n"
+
+    assert shop.land(equal).success
+    before = {day: shop.rows(day, "row") for day in (FIRST, SECOND)}
+    assert ["2"] == [key.partition("-")[2] for key in before[FIRST]]
+    assert ["1", "3"] == [key.partition("-")[2] for key in before[SECOND]]
+
+    first = shop.lake.find("raw/orders", FIRST)
+    assert shop.land(equal + "2024-01-02,1\n").success
+    assert first == shop.lake.find("raw/orders", FIRST)
+    assert [*before[SECOND], shop.rows(SECOND, "row")[2]] == shop.rows(SECOND, "row")
+
+    assert shop.land(equal.replace("01-01,2", "01-01,7")).success
+    assert before[SECOND][0] == shop.rows(SECOND, "row")[0]
+    assert not {*before[FIRST], before[SECOND][1]} & {*shop.rows(FIRST, "row"), *shop.rows(SECOND, "row")}
+
+
+def test_equal_rows_of_several_files_have_different_keys(landings: Opened, tmp_path: Path) -> None:
+    shop = landings(KEYED, row_key="row", file=f"{tmp_path}/in/")
+    for name in ("a", "b"):
+        shop.write(f"{name}.csv", text="day,n\n2024-01-01,1\n")
+    by_day = landings(replace(KEYED, is_by_day=True), row_key="row", files=f"{tmp_path}/days/{{day}}.csv")
+    (tmp_path / "days").mkdir()
+    for day in (FIRST, SECOND):
+        (tmp_path / "days" / f"{day}.csv").write_text(f"n,day\n1,{FIRST}\n".replace(FIRST, day), encoding="utf-8")
+
+    assert shop.land_days(FIRST).success
+    assert 2 == len({*shop.rows(FIRST, "row")})
+    assert by_day.land_days(FIRST, SECOND).success
+    assert 2 == len({*by_day.rows(FIRST, "row"), *by_day.rows(SECOND, "row")})
+
+
+@pytest.mark.parametrize(
+    ("contract", "text", "message"),
+    [
+        (ORDERS, ROWS, "row_key: table 'raw/orders' has no column 'row'; expected one of day, n; see _sources.yml."),
+        (orders_of(*ORDERS.columns, Column("row", pl.Int64())), ROWS,
+         "row_key: column 'row' of table 'raw/orders' is bigint; expected a text that the contract does not compute"),
+        (orders_of(*ORDERS.columns, Column("row", pl.String(), expression="n::varchar")), ROWS,
+         "row_key: column 'row' of table 'raw/orders' is varchar; expected a text that the contract does not compute"),
+        (KEYED, "day,n,row\n2024-01-01,1,a\n", "has a column 'row', which landing adds because 'row_key' declares it."),
+        (KEYED, '{"day": "2024-01-01", "n": 1, "row": "a"}', "has a column 'row', which landing adds because"),
+    ],
+)  # fmt: skip
+def test_a_row_key_that_is_not_a_new_text_column_is_refused(
+    landings: Opened, contract: TableContract, text: str, message: str
+) -> None:
+    def found() -> str:
+        try:
+            shop = landings(contract, row_key="row", format="json" if text.startswith("{") else "csv")
+        except ContractError as error:
+            return str(error)
+        return failure(shop.land(text))[1]
+
+    assert message in found()
 
 
 BATCHES = orders_of(Column("batch", pl.String()), Column("n", pl.Int64()))
@@ -249,7 +359,7 @@ def test_sql_that_can_give_no_day_is_refused_at_load(sql: str, problem: str) -> 
     with pytest.raises(ContractError) as error:
         raw_tables(declared, {"raw/orders": contract})
 
-    line = "raw/defs.yaml:8: tables.orders.partition_by.sql: it"
+    line = "raw/defs.yaml:8: tables.orders.partition_by.sql: the SQL"
     assert f"{line} {problem}; got: {sql}; see _sources.yml." == str(error.value)
 
 

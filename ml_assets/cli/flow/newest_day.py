@@ -40,6 +40,6 @@ def newest_day_of_data(
     }
     landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
     if whole and not any(lake.manifest(ref).rows for ref in landed):
-        read = [source.newest_day() for source in whole.values()]
+        read = [source.newest_day(lake.access) for source in whole.values()]
         listed.append(max([day for day in read if day], default=days.first))
     return min(listed) if listed else None

@@ -1,10 +1,11 @@
-"""Assign source rows to days, store every version of a row, and compare a landing with the one before.
+"""Give source rows a key and a day, store every version of a row, and compare a landing with the one before.
 
 Not here: reading the source (see `ml_assets.landing.sources`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -24,6 +25,28 @@ _MOMENT = pl.Datetime("us")
 _ROW, _COPY = "__row", "__copy"
 KEEPS_ROWS: Final = Rule("no more rows are lost than declared", "expectation")
 ALL_DAYS: Final = Rule("every row of the source is of a declared day", "expectation", is_blocking=False)
+
+
+def with_row_key(rows: pl.DataFrame, name: str, *, seed: str = "") -> pl.DataFrame:
+    """Return rows with a column that identifies each: a digest of all rows up to it, and its number, from 1.
+
+    No two rows with the same seed have the same key, even if they are equal. Rows that are added at the end do not
+    change the keys before them. A row that is changed, inserted or removed changes its own key and all after it, so a
+    key never denotes another row than before.
+    """
+    columns = sorted(rows.columns)
+    texts = rows.select(
+        pl.concat_str((pl.col(it).cast(pl.String).fill_null("\0") for it in columns), separator="\x1f")
+        if columns
+        else pl.lit("")
+    ).to_series()
+    found = hashlib.blake2b("\x1f".join([seed, *columns]).encode(), digest_size=8, usedforsecurity=False)
+    keys = []
+    for number, text in enumerate(texts, start=1):
+        found.update(b"\x1e")
+        found.update(text.encode())
+        keys.append(f"{found.hexdigest()}-{number}")
+    return rows.with_columns(pl.Series(name, keys, pl.String))
 
 
 def day_expression(

@@ -1,3 +1,4 @@
+import hashlib
 import math
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -23,6 +24,7 @@ from ml_assets.logic.tables.raw import (
     moved_rows,
     nan_as_missing,
     together,
+    with_row_key,
 )
 
 FIRST, SECOND, THIRD = (datetime(2024, 1, day) for day in (1, 2, 3))  # noqa: DTZ001 - naive UTC is the house's form
@@ -324,3 +326,35 @@ def test_nan_is_missing_where_that_is_declared_and_nowhere_else() -> None:
     assert found["x"].to_list() == [1.0, None, math.inf]
     assert found["y"].null_count() == 1
     assert found["y"].is_nan().sum() == 1
+
+
+def test_a_row_key_is_the_digest_of_the_rows_up_to_it_and_the_number_of_the_row() -> None:
+    rows = pl.DataFrame(
+        {
+            "b": ["x", None], "a": [1, -2], "c": [0.1, 1e300], "d": [True, None], "e": [date(2024, 1, 31), None],
+            "f": pl.Series([datetime(2024, 1, 31, 5), None], dtype=pl.Datetime("us")),  # noqa: DTZ001
+        }
+    )  # fmt: skip
+    one = "1\x1fx\x1f0.1\x1ftrue\x1f2024-01-31\x1f2024-01-31 05:00:00.000000"
+    other = "-2\x1f\0\x1f1e+300\x1f\0\x1f\0\x1f\0"
+    begin = "2024-01-31\x1fa\x1fb\x1fc\x1fd\x1fe\x1ff"
+
+    def key(*texts: str) -> str:
+        return f"{hashlib.blake2b(chr(30).join([begin, *texts]).encode(), digest_size=8).hexdigest()}-{len(texts)}"
+
+    expected = rows.with_columns(pl.Series("row", [key(one), key(one, other)]))
+    assert_frame_equal(expected, with_row_key(rows, "row", seed="2024-01-31"))
+    shuffled = rows.select("f", "a", "e", "b", "d", "c")
+    assert_frame_equal(expected.select("row"), with_row_key(shuffled, "row", seed="2024-01-31").select("row"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "a", None])), max_size=8), st.integers(0, 8))
+def test_row_keys_are_unique_and_those_of_a_beginning_are_those_of_the_whole(
+    values: list[tuple[int, str | None]], cut: int
+) -> None:
+    rows = pl.DataFrame(values, schema={"n": pl.Int64, "word": pl.String}, orient="row")
+    keys = with_row_key(rows, "row")["row"]
+
+    assert rows.height == keys.n_unique()
+    assert_frame_equal(keys[:cut].to_frame(), with_row_key(rows[:cut], "row").select("row"))
+    assert {*keys}.isdisjoint(with_row_key(rows, "row", seed="other")["row"].to_list())
