@@ -6,12 +6,16 @@ process that writes a run's events, each connection costs 30 ms.
 
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as db
 from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 SECONDS: Final = 1.0
+_POOL: Final = "ml_assets_pool"
+"""Which of an engine's pools, one after the other, a connection belongs to."""
 
 
 class IdleConnections:
@@ -24,10 +28,18 @@ class IdleConnections:
         self._turn = threading.Lock()
         self._used_at = 0.0
         self._is_watched = False
+        self._pools = 0
+        db.event.listen(engine, "connect", self._opened)
         db.event.listen(engine, "checkin", self._used)
 
-    def _used(self, *_: Any) -> None:
+    def _opened(self, _: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        entry.info[_POOL] = self._pools
+
+    def _used(self, _: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
         with self._turn:
+            if entry.info.get(_POOL, 0) != self._pools:
+                entry.close()  # its pool was disposed of while it was in use, and nothing else would close it
+                return
             self._used_at = time.monotonic()
             if not self._is_watched:
                 self._is_watched = True
@@ -45,4 +57,5 @@ class IdleConnections:
                 self._check_in(left)
                 return
             self._is_watched = False
-        self._engine.dispose()  # a connection in use is closed when it is returned
+            self._engine.dispose()  # a connection in use is closed when it is returned
+            self._pools += 1

@@ -22,22 +22,23 @@ BUSY = "import time\nuntil = time.process_time() + 0.1\nwhile time.process_time(
 OWN = Compute(cpu="1500m", memory="2Gi", gpu=2, gpu_type="NVIDIA-H100-80GB-HBM3")
 
 
-def touched(mebibytes: int) -> bytearray:
-    """Return so much memory, every page of it written."""
-    return bytearray(b"x") * (mebibytes * MIB)
+def printed(code: str) -> list[float]:
+    """Run code in a process of its own, because the threads of other tests use CPU and free memory; return its JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return [float(it) for it in json.loads(done.stdout)]
 
 
 def test_cpu_of_the_process_and_its_children_is_counted_once() -> None:
-    meter = Meter()
-    exec(BUSY)  # noqa: S102 - the same work as the child's
-    own = meter.take().cpu_seconds
-    subprocess.run([sys.executable, "-S", "-c", BUSY], check=True)
-    childs = meter.take().cpu_seconds
-    rest = meter.take().cpu_seconds
+    own, childs, rest = printed(f"""
+import json, subprocess, sys
+from ml_assets.lake.usage import Meter
+meter = Meter()
+exec({BUSY!r})
+own = meter.take().cpu_seconds
+subprocess.run([sys.executable, "-S", "-c", {BUSY!r}], check=True)
+print(json.dumps([own, meter.take().cpu_seconds, meter.take().cpu_seconds]))
+""")
 
-    assert own is not None
-    assert childs is not None
-    assert rest is not None
     assert min(own, childs) >= 0.1
     assert rest < 0.05
 
@@ -57,13 +58,17 @@ def test_usage_reported_by_another_process_counts_as_a_childs() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a process's peak")
 def test_the_peak_of_memory_is_the_steps_own_and_not_that_of_one_before_it() -> None:
-    meter = Meter()
-    start = meter.take().peak_memory_bytes or 0
-    held = touched(96)
-    del held
-    high = meter.take().peak_memory_bytes or 0
-    meter = Meter()
-    after = meter.take().peak_memory_bytes or 0
+    start, high, after = printed(f"""
+import json
+from ml_assets.lake.usage import Meter
+meter = Meter()
+start = meter.take().peak_memory_bytes
+held = bytearray(b"x") * {96 * MIB}  # every page of it is written
+del held
+high = meter.take().peak_memory_bytes
+meter = Meter()
+print(json.dumps([start, high, meter.take().peak_memory_bytes]))
+""")
 
     assert high - start >= 90 * MIB
     assert high - after >= 80 * MIB

@@ -60,7 +60,7 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(monkeypatch: pytest.Mo
         pytest.raises(SourceError, match=r"came too slowly: \d+ bytes in \d s, and fewer than 65,536 in the last"),
     ):
         Source(url, SCHEMA).content()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20  # all bytes take 20
 
 
 def test_a_file_that_never_opens_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

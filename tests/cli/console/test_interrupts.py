@@ -57,7 +57,7 @@ def ended(body: str, number: int, folder: Path) -> tuple[int, str, int]:
     child = int(process.stdout.readline())
     time.sleep(0.2)
     process.send_signal(number)
-    _, printed = process.communicate(timeout=30)
+    _, printed = process.communicate(timeout=55)
     return process.returncode, printed, child
 
 
@@ -79,7 +79,7 @@ def test_an_interrupted_command_ends_and_leaves_nothing(busy: str, number: int, 
     assert (got, printed.strip()) == (code, "ml-assets: interrupted; start the same command again to go on.")
     assert is_gone(child)
     assert [] == [*tmp_path.iterdir()]
-    assert time.monotonic() - begun < 20  # ten, on a machine that does nothing else
+    assert time.monotonic() - begun < 50  # what it waits for ends after 60
 
 
 @pytest.mark.parametrize(
