@@ -17,6 +17,7 @@ try:
         gc,
         init,
         leaktest,
+        new,
         parse,
         promote,
         quarantine,
@@ -39,8 +40,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate,
-    parse, doctor, cost, upgrade,
+    init, new, run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest,
+    simulate, parse, doctor, cost, upgrade,
 )  # fmt: skip
 
 

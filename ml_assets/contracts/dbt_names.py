@@ -9,7 +9,7 @@ from ml_assets.contracts.checking import BROKEN_RULES
 from ml_assets.contracts.days import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ml_assets.contracts.dbt_yaml import ErrorCollector, Table
 
@@ -37,9 +37,20 @@ def check_names(tables: Sequence[Table], errors: ErrorCollector) -> None:
 
 
 def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:
-    """Yield names of columns, and what is wrong with each."""
-    seen: dict[str, str] = {}
+    yield from wrong_names(table.columns)
     for name, node in table.columns.items():
+        is_quoted = bool(node.get("quote")) or name != name.strip() or not name.isprintable() or '"' in name
+        if not table.is_source and not _PLAIN.fullmatch(name) and not is_quoted:
+            yield name, "has a name that SQL must quote; add 'quote: true' to it"
+    dtype = str(table.columns.get(DAY, {}).get("data_type") or "").lower()
+    if not table.is_source and table.is_by_day and dtype != "date":
+        yield DAY, "is missing or not a date, but the table is built by day; add it with data_type date"
+
+
+def wrong_names(columns: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the names of a table's columns that no table may have, and what is wrong with each."""
+    seen: dict[str, str] = {}
+    for name in columns:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             yield name, f"differs from column '{other}' only in case, which DuckDB ignores; rename one"
@@ -49,8 +60,3 @@ def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:
             yield name, "has a name that polars reads as a pattern; rename it"
         if name != name.strip() or not name.isprintable() or '"' in name:
             yield name, "has a name with a double quote, a blank at an end, or an unprintable character; rename it"
-        elif not table.is_source and not _PLAIN.fullmatch(name) and not node.get("quote"):
-            yield name, "has a name that SQL must quote; add 'quote: true' to it"
-    dtype = str(table.columns.get(DAY, {}).get("data_type") or "").lower()
-    if not table.is_source and table.is_by_day and dtype != "date":
-        yield DAY, "is missing or not a date, but the table is built by day; add it with data_type date"

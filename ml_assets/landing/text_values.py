@@ -24,7 +24,7 @@ from ml_assets.landing.time_formats import (
 TextFormat = Literal["csv", "json"]
 """The formats of text files."""
 _BOOLEANS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-_MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "-", ".", "?"})
+MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "-", ".", "?"})
 
 _ANY_NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
@@ -105,7 +105,7 @@ def _unix(text: pl.Series, unit: str) -> pl.Series:
 def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None, *, is_csv: bool = True) -> str:
     """Return which field of the declaration would help with a text that is not a value of its type."""
     bare = text.strip()
-    if bare.lower() in _MISSING or re.fullmatch(r"[+-]?inf(inity)?", bare.lower()):
+    if bare.lower() in MISSING or re.fullmatch(r"[+-]?inf(inity)?", bare.lower()):
         return "; if it marks a missing value, add it to 'null_values'"
     if dtype == pl.Boolean:
         return "; expected true, t, 1, false, f or 0"

@@ -1,0 +1,153 @@
+"""Decides the use and the name of each column of a new table: key, time, target, feature, or left out."""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import polars as pl
+
+from ml_assets.contracts.sql_types import sql_type
+from ml_assets.logic.inspection.guards import LeakFinding
+from ml_assets.logic.inspection.roles import Roles
+
+Use = Literal["key", "time", "known time", "target", "label known", "feature", "group", "left out"]
+
+_MOST_WORDS: Final = 4
+_MOST_TEXTS: Final = 1_000
+_RESERVED: Final = frozenset(
+    {
+        "day", "event_at", "predicted_at", "label_known_at", "event_day", "split", "reason", "score", "known_at",
+        "model_version", "hour_of_day", "weekday", "row_key", "received_at", "gone_at", "noise_numeric",
+        "noise_categorical",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NewColumn:
+    """A column of a new table.
+
+    Attributes:
+        source: its name in the file.
+        name: its name in the dbt models.
+        why: the reason for its use, as a clause; '' if it is obvious.
+        has_nulls: whether a value is missing.
+    """
+
+    source: str
+    name: str
+    dtype: pl.DataType
+    use: Use
+    why: str
+    has_nulls: bool
+
+    @property
+    def sql_type(self) -> str:
+        """Its type in contracts."""
+        return sql_type(self.dtype)
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether it is a feature of which each value is a category."""
+        return self.use == "feature" and self.dtype == pl.String
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a date or a time."""
+        return self.dtype.is_temporal()
+
+    @property
+    def quoted(self) -> str:
+        """Its name in the file, as SQL."""
+        return '"' + self.source.replace('"', '""') + '"'
+
+
+def new_columns(
+    rows: pl.DataFrame, target: str, roles: Roles, findings: Iterable[LeakFinding]
+) -> tuple[NewColumn, ...]:
+    """Return the columns of a table in their order."""
+    suspects = {it.column: it for it in findings if it.verdict == "left out"}
+    names = safe_names(rows.columns)
+    found = []
+    for name in rows.columns:
+        use, why = _use(rows[name], target, roles, suspects)
+        found.append(NewColumn(name, names[name], rows.schema[name], use, why, bool(rows[name].null_count())))
+    return tuple(found)
+
+
+def candidates(rows: pl.DataFrame, target: str, roles: Roles) -> tuple[str, ...]:
+    """Return the columns that could be features, as far as no guard was asked."""
+    return tuple(
+        name
+        for name in rows.columns
+        if _use(rows[name], target, roles, {})[0] in ("feature", "group")
+        or (rows.schema[name].is_temporal() and _use(rows[name], target, roles, {})[0] == "left out")
+    )
+
+
+def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, LeakFinding]) -> tuple[Use, str]:
+    name = column.name
+    roles_of: dict[str | None, Use] = {
+        _value(roles.group): "group", _value(roles.label_known): "label known", _value(roles.known): "known time",
+        _value(roles.time): "time",
+    }  # fmt: skip
+    roles_of |= dict.fromkeys(roles.key.value.split(", ") if roles.key else (), "key")
+    roles_of[target] = "target"
+    if name in roles_of:
+        return roles_of[name], ""
+    if name in suspects:
+        return "left out", f"{suspects[name].guard}: {suspects[name].sentence}"
+    used = column.drop_nulls()
+    if used.n_unique() < 2 and not (used.len() and column.null_count()):
+        return "left out", "it has one value" if used.len() else "it has no value"
+    if column.dtype == pl.String and used.n_unique() > _MOST_TEXTS and _words(used) > _MOST_WORDS:
+        return "left out", "it is free text, which is not supported"
+    return "feature", ""
+
+
+def _value(choice: object) -> str | None:
+    return getattr(choice, "value", None)
+
+
+def _words(texts: pl.Series) -> float:
+    return float(texts.head(10_000).str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
+
+
+def safe_names(columns: Sequence[str]) -> dict[str, str]:
+    """Return a name for each column that SQL, dbt and the engine accept without quotes; all are different."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in columns:
+        found[column] = _free(_plain_name(column), taken)
+        taken.add(found[column])
+    return found
+
+
+def _plain_name(column: str) -> str:
+    ascii_only = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", ascii_only)
+    name = re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_") or "field"
+    name = f"c_{name}" if name[0].isdigit() else name
+    is_taken = name in _RESERVED or name in _keywords() or name.startswith("score_")
+    return f"{name}_value" if is_taken else name
+
+
+@functools.cache
+def _keywords() -> frozenset[str]:
+    """Return the words that DuckDB does not accept as a column without quotes."""
+    from ml_assets.warehouse.duckdb_session import connect
+
+    asked = "select keyword_name from duckdb_keywords() where keyword_category in ('reserved', 'type_function')"
+    with connect() as connection:
+        return frozenset(word for (word,) in connection.execute(asked).fetchall())
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free

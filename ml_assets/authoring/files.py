@@ -1,0 +1,208 @@
+"""Renders the files of a new model: declarations, dbt models with their contracts, and a test."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+import polars as pl
+
+from ml_assets.authoring.columns import NewColumn
+from ml_assets.authoring.new_model import NewModel
+from ml_assets.project import PLACES
+
+_EXAMPLES: Mapping[str, str] = {
+    "boolean": "True",
+    "bigint": "1",
+    "double": "1.0",
+    "varchar": '"a"',
+    "date": "DAY",
+    "timestamp": "EVENT",
+}
+_PLAIN: Final = re.compile(r"[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
+_YAML_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
+
+
+@dataclass(frozen=True)
+class SelectedColumn:
+    """A column of a dbt model: the SQL that selects it, and its line in the contract."""
+
+    name: str
+    sql: str
+    sql_type: str
+    role: str = ""
+    is_categorical: bool = False
+    rules: tuple[str, ...] = ()
+
+    @property
+    def tests(self) -> str:
+        """The end of its line in the contract."""
+        return f", data_tests: [{', '.join(self.rules)}]" if self.rules else ""
+
+    @property
+    def example(self) -> str:
+        """A list of one value, as Python."""
+        return f"[{'KNOWN' if self.role == 'known_time' else _EXAMPLES[self.sql_type]}]"
+
+
+def files_of(model: NewModel, places: Mapping[str, str] = PLACES) -> dict[PurePosixPath, str]:
+    """Return the files of a new model, by their paths in the project."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    jinja = Environment(
+        loader=PackageLoader("ml_assets", "templates/new"), block_start_string="[%", block_end_string="%]",
+        variable_start_string="[[", variable_end_string="]]", comment_start_string="[#", comment_end_string="#]",
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the files are not HTML
+    )  # fmt: skip
+    jinja.filters["yaml"] = _yaml
+    window, outcomes, doubts = model.window, label_columns(model), model.found.doubts
+    last = "" if window.is_open else f", last: {window.last}"
+    zone = "" if model.timezone == "UTC" else f", timezone: {model.timezone}"
+    baseline = model.baseline()
+    values = {
+        "model": model,
+        "days": f"{{first: {window.first}{last}{zone}}}",
+        "key": [it.name for it in model.key],
+        "baselines": [[baseline]] if baseline else [],
+        "description": _description(model),
+        "staged": staging_columns(model),
+        "featured": feature_columns(model),
+        "outcomes": outcomes,
+        "left_out": model.used("left out"),
+        "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
+        "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
+    }
+    name, defs, dbt = (
+        model.name,
+        PurePosixPath(places["defs"]),
+        PurePosixPath(places["dbt_project"], "models", model.name),
+    )
+    templates = {
+        defs / f"{name}_raw" / "defs.yaml": "raw.yaml.jinja",
+        defs / f"{name}_tables" / "defs.yaml": "tables.yaml.jinja",
+        defs / name / "defs.yaml": "model.yaml.jinja",
+        dbt / f"_{name}.yml": "contracts.yml.jinja",
+        dbt / f"stg_{name}.sql": "staging.sql.jinja",
+        dbt / f"{name}_features.sql": "features.sql.jinja",
+        dbt / f"{name}_outcomes.sql": "outcomes.sql.jinja",
+        PurePosixPath("tests", f"test_{name}.py"): "test.py.jinja",
+    }
+    return {path: jinja.get_template(template).render(values) for path, template in templates.items()}
+
+
+def _yaml(value: object) -> str:
+    """Return a value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_yaml(key)}: {_yaml(it)}" for key, it in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
+    text = str(value)
+    is_plain = _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS
+    if is_plain:
+        return text
+    is_simple = text.isprintable() and "'" not in text
+    return f"'{text}'" if is_simple and '"' in text else json.dumps(text, ensure_ascii=False)
+
+
+def _description(model: NewModel) -> str:
+    what = {
+        "binary": f"Whether {model.label.source} is {model.roles.positive.value if model.roles.positive else 'true'}",
+        "multiclass": f"The class of {model.label.source}",
+    }.get(model.task, f"The value of {model.label.source}")
+    return f"{what}, predicted at the time of {model.time.source}."
+
+
+def staging_columns(model: NewModel) -> list[SelectedColumn]:
+    """Return the columns of the staging model."""
+    day = SelectedColumn("day", _day(model), "date", rules=("not_null",))
+    found = [day]
+    for column in model.columns:
+        if column.use == "left out":
+            continue
+        sql = (
+            column.quoted
+            if column.source == column.name and column.source.isidentifier()
+            else f"{column.quoted} as {column.name}"
+        )
+        if column.source == column.name:
+            sql = column.name
+        is_time = column.source == model.time.source
+        rules = _rules(column, model)
+        if is_time and column.dtype == pl.Date:
+            sql = f"cast({column.quoted} as timestamp) as {column.name}"
+        found.append(SelectedColumn(column.name, sql, "timestamp" if is_time else column.sql_type, rules=rules))
+    found.append(SelectedColumn("predicted_at", f"{model.predicted} as predicted_at", "timestamp", rules=("not_null",)))
+    found.append(
+        SelectedColumn("label_known_at", f"{model.label_known} as label_known_at", "timestamp", rules=("not_null",))
+    )
+    return found
+
+
+def _day(model: NewModel) -> str:
+    at = model.time.quoted
+    if model.time.dtype == pl.Date:
+        return f"{at} as day"
+    moment = at if model.timezone == "UTC" else f"timezone('{model.timezone}', timezone('UTC', {at}))"
+    return f"cast({moment} as date) as day"
+
+
+def _rules(column: NewColumn, model: NewModel) -> tuple[str, ...]:
+    if column.use == "key":
+        return ("not_null", "unique") if len(model.key) == 1 else ("not_null",)
+    return ("not_null",) if column.use == "time" else ()
+
+
+def _identity(model: NewModel) -> list[SelectedColumn]:
+    """Return the columns that features and outcomes share."""
+    day = SelectedColumn("day", "day", "date", "context", rules=("not_null",))
+    keys = [
+        SelectedColumn(it.name, it.name, it.sql_type, "entity", rules=_rules(it, model))
+        for it in model.key
+        if it.source != model.time.source
+    ]
+    role = "event_time"
+    return [*keys, day, SelectedColumn(model.time.name, model.time.name, "timestamp", role, rules=("not_null",))]
+
+
+def feature_columns(model: NewModel) -> list[SelectedColumn]:
+    """Return the columns of the feature table."""
+    at = model.time.name
+    found = [
+        *_identity(model),
+        SelectedColumn("predicted_at", "predicted_at", "timestamp", "prediction_time", rules=("not_null",)),
+    ]
+    found += [SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical) for it in model.features]
+    found += [
+        SelectedColumn(
+            f"days_since_{it.name}",
+            f"case when {it.name} <= predicted_at\n"
+            f"        then extract(epoch from predicted_at - cast({it.name} as timestamp)) / 86400\n"
+            f"    end as days_since_{it.name}",
+            "double",
+            "feature",
+        )
+        for it in model.times
+    ]
+    if model.has_hours:
+        found.append(
+            SelectedColumn(
+                "hour_of_day", f"cast(extract(hour from {at}) as bigint) as hour_of_day", "bigint", "feature"
+            )
+        )
+    found.append(
+        SelectedColumn("weekday", f"cast(extract(isodow from {at}) as bigint) as weekday", "bigint", "feature")
+    )
+    return found
+
+
+def label_columns(model: NewModel) -> list[SelectedColumn]:
+    """Return the columns of the label table."""
+    label = model.label_sql if model.label_sql == model.label.name else f"{model.label_sql} as {model.label.name}"
+    return [
+        *_identity(model),
+        SelectedColumn("label_known_at", "label_known_at", "timestamp", "known_time", rules=("not_null",)),
+        SelectedColumn(model.label.name, label, model.label_type, "label"),
+    ]

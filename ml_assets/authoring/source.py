@@ -1,0 +1,94 @@
+"""Reads a table whose format is not declared, with what its declaration must say about the format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ml_assets.contracts.dbt_names import wrong_names
+from ml_assets.contracts.errors import DataError
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.detection import DetectedFile, detect
+from ml_assets.landing.parquet_files import ParquetError, read_table
+from ml_assets.landing.sources import Source
+
+_PARQUET = b"PAR1"
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table and its format.
+
+    Attributes:
+        rows: the values in their types.
+        dialect: the format of a CSV file.
+        null_values: the texts that stand for missing values.
+        formats: the format of each column of dates or times that are not in ISO 8601.
+        doubts: what else a column or a mark could be, by column; '' is the whole file.
+    """
+
+    file: str
+    rows: pl.DataFrame
+    dialect: CsvDialect = field(default_factory=CsvDialect)
+    null_values: tuple[str, ...] = ("",)
+    formats: Mapping[str, str] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def csv(self) -> dict[str, str]:
+        """The fields of `csv` in the declaration: what differs from the default."""
+        return {name: str(value) for name, value in self.dialect.model_dump(exclude_defaults=True).items()}
+
+
+def read_found(file: str) -> FoundTable:
+    """Return the table in a CSV or Parquet file.
+
+    Raises:
+        SourceError: the file is missing, or cannot be unpacked.
+        DataError: it is not a table, has no rows, or has a column with a name that no table may have.
+    """
+    data = Source(file, {}).content()
+    try:
+        found = _from_parquet(file, data) if data.startswith(_PARQUET) else _from_csv(file, detect(data))
+    except (CsvError, ParquetError) as error:
+        raise DataError(f"{file} {error}") from error
+    if not found.rows.height:
+        raise DataError(f"{file} has no rows; expected a header and at least a few hundred rows.")
+    if wrong := [f"column '{name}' {sentence}." for name, sentence in wrong_names(found.rows.columns)]:
+        raise DataError("\n".join(f"{file}: {it}" for it in wrong))
+    return found
+
+
+def _from_parquet(file: str, data: bytes) -> FoundTable:
+    rows = pl.from_arrow(read_table(data))
+    assert isinstance(rows, pl.DataFrame)  # noqa: S101 - a table gives a DataFrame; `from_arrow` also accepts arrays
+    if nested := [name for name, dtype in rows.schema.items() if dtype.is_nested() or dtype == pl.Binary]:
+        raise DataError(f"{file} has nested or binary columns: {', '.join(nested)}. Write it without them.")
+    return FoundTable(file, rows.with_columns(_plain(rows[name]) for name in rows.columns))
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Return a column in one of the types that contracts use."""
+    dtype = column.dtype
+    if dtype.is_integer():
+        return column.cast(pl.Int64)
+    if dtype.is_float() or dtype.is_decimal():
+        return column.cast(pl.Float64)
+    if isinstance(dtype, pl.Datetime):
+        return (
+            column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        ).dt.cast_time_unit("us")
+    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum | pl.Time) else column
+
+
+def _from_csv(file: str, found: DetectedFile) -> FoundTable:
+    return FoundTable(
+        file,
+        found.frame(),
+        found.dialect,
+        found.null_values,
+        {it.name: it.format for it in found.columns if it.format is not None},
+        {it.name: it.doubt for it in found.columns if it.doubt}
+        | ({"": "; ".join(found.doubts)} if found.doubts else {}),
+    )

@@ -1,0 +1,248 @@
+"""`ml-assets new NAME --table FILE --target COLUMN`: writes a model of a table of which nothing is declared yet."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.words import counted
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ml_assets.authoring.new_model import NewModel
+    from ml_assets.authoring.source import FoundTable
+    from ml_assets.logic.inspection.guards import LeakFinding
+    from ml_assets.logic.inspection.roles import Given, Roles
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,50}")
+_TAKEN: Final = ("raw", "tables")
+_MOST_ROWS: Final = 50_000
+_LABELS: Final[Mapping[str, str]] = {
+    "task": "task", "positive": "positive class", "key": "key", "time": "time of the prediction",
+    "known": "row known at", "label_known": "label known at", "grain": "partition", "group": "group",
+    "split": "split", "metric": "metric",
+}  # fmt: skip
+_ASKED: Final = ("positive", "key", "time", "known", "label_known")
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("new", help="write a model of your own table, from a file")
+    command.add_argument("name", metavar="NAME", help="name of the model: lower-case letters, digits and _")
+    command.add_argument("--table", metavar="FILE", help="a CSV or Parquet file, plain, gzipped or zipped; or its URL")
+    command.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    command.add_argument("--task", choices=("binary", "regression", "multiclass"), help="default: by the target")
+    command.add_argument("--positive", metavar="VALUE", help="value of the target whose probability is predicted")
+    command.add_argument("--key", metavar="COLUMN[,COLUMN]", help="columns that identify a row")
+    command.add_argument("--time", metavar="COLUMN", help="when the prediction is made")
+    command.add_argument("--known", metavar="COLUMN", help="when the row could first be known (default: --time)")
+    command.add_argument("--label-known", metavar="COLUMN", help="when the target became known")
+    command.add_argument("--horizon", metavar="TIME", help="when the target is known, after --time, such as 12h or 30d")
+    command.add_argument("--yes", action="store_true", help="ask nothing; choose safely what is uncertain")
+    command.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
+    command.add_argument("--undo", action="store_true", help="remove the files that `new NAME` wrote, if unchanged")
+    command.set_defaults(function=new)
+
+
+def new(arguments: argparse.Namespace) -> int:
+    """Inspect the table, print what was found, and write the files; return 1 if files with other content are there.
+
+    Raises:
+        DataError: the table cannot be used, or a flag contradicts it. Nothing was written.
+    """
+    from ml_assets.authoring.written import undo
+    from ml_assets.project import find_project
+
+    root = find_project().root
+    if not arguments.undo:
+        return _write(_inspect(arguments, root), root, is_dry=arguments.dry_run)
+    removed, changed = undo(root, arguments.name)
+    print("\n".join([f"removed {counted(len(removed), 'file')}", *(f"  {path}" for path in removed)]))
+    if changed:
+        print("\n".join(["not removed, because they were changed since", *(f"  {path}" for path in changed)]))
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
+    """Return what is to be written, after printing the evidence for it."""
+    from ml_assets.authoring.columns import candidates
+    from ml_assets.authoring.new_model import new_model
+    from ml_assets.authoring.source import read_found
+    from ml_assets.cli.flow.project import read_declarations
+    from ml_assets.logic.inspection.guards import Candidates, find_leaks
+    from ml_assets.logic.inspection.preflight import preflight
+    from ml_assets.logic.inspection.roles import infer_roles
+
+    _check(arguments)
+    timezone, target = read_declarations().timezone, arguments.target
+    _log(f"reading {arguments.table}")
+    table = read_found(arguments.table)
+    given, now = _given(arguments), datetime.now(tz=UTC).replace(tzinfo=None)
+    roles = infer_roles(table.rows, target, given, now=now)
+    if not arguments.yes and sys.stdin.isatty():
+        roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
+    _print(_role_lines(table, target, roles))
+    names = candidates(table.rows, target, roles)
+    _log(f"testing {counted(len(names), 'column')} for leaks")
+    sample = _sample(table.rows, target, roles)
+    time = None if roles.time is None else roles.time.value
+    leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity))
+    _print(_leak_lines(leaks))
+    file = _declared_path(arguments.table, root)
+    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=timezone)
+    ready = preflight(table.rows, model.test_rows, target, roles, days=model.window.days)
+    _print(ready.lines)
+    if ready.problems:
+        raise DataError("\n".join(ready.problems))
+    return model
+
+
+def _write(model: "NewModel", root: Path, *, is_dry: bool) -> int:
+    from ml_assets.authoring.files import files_of
+    from ml_assets.authoring.written import changes, existing, write
+
+    files = files_of(model)
+    there = existing(root, files)
+    if not is_dry and not there:
+        write(root, model.name, files)
+        _check_project(model.name, root)
+        _print([f"\nwrote {counted(len(files), 'file')}", *(f"  {path}" for path in files)])
+        print(f"\nNext:\n  ml-assets run {model.name}\n  ml-assets ui")
+        return 0
+    diff = changes(root, files)
+    print(f"\n{diff}" if diff else "\nevery file is there, as it would be written")
+    if not there or not diff:
+        return 0
+    print(
+        f"{counted(len(there), 'file')} with these names exist, so nothing was written. Make the changes by hand, or "
+        f"remove what was written before: ml-assets new {model.name} --undo"
+    )
+    return 1
+
+
+def _check_project(name: str, root: Path) -> None:
+    """Load the contracts and declarations with what was written; remove it if they contradict each other.
+
+    Raises:
+        DataError: they do.
+    """
+    from ml_assets.authoring.written import undo
+    from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
+    from ml_assets.lake.errors import WarehouseError
+    from ml_assets.models.agreement import contradictions
+
+    _log("checking the project")
+    try:
+        prepare()
+        problems = contradictions(read_declarations(), read_table_contracts())
+        if problems:
+            raise DataError("\n".join(problems))  # noqa: TRY301 - reported like a contract's error
+    except (ContractError, DataError, WarehouseError) as error:
+        undo(root, name)
+        raise DataError(f"the project would have these errors, so nothing was written:\n{error}") from error
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    name = arguments.name
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise DataError(
+            f"'{name}' cannot be the name of a model; expected at most 51 lower-case letters, digits and '_', from a "
+            "letter, and neither 'raw' nor 'tables'."
+        )
+    if missing := [f"--{flag}" for flag in ("table", "target") if not getattr(arguments, flag)]:
+        raise DataError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Use: ml-assets new {name} "
+            "--table FILE --target COLUMN"
+        )
+
+
+def _given(arguments: argparse.Namespace) -> "Given":
+    from ml_assets.logic.inspection.roles import Given
+
+    return Given(
+        task=arguments.task,
+        positive=arguments.positive,
+        key=tuple(arguments.key.split(",")) if arguments.key else (),
+        time=arguments.time,
+        known=arguments.known,
+        label_known=arguments.label_known,
+        horizon=arguments.horizon,
+    )
+
+
+def _asked(roles: "Roles", given: "Given") -> "Given":
+    """Ask on the terminal for what is uncertain; an empty answer takes the choice."""
+    for what, choice in roles.choices.items():
+        if choice.confidence == "uncertain" and what in _ASKED:
+            others = f" ({', '.join(choice.others)})" if choice.others else ""
+            _log(f"{_LABELS[what]}: {choice.value}, because {choice.why}")
+            if answer := input(f"  Enter accepts it; or write another{others}: ").strip():
+                given = given.with_answer(what, answer)
+    return given
+
+
+def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "pl.DataFrame":
+    """Return rows with a target, in the order of time, with the target as a model learns it."""
+    known = rows.filter(rows[target].is_not_null())
+    if known.height > _MOST_ROWS:
+        known = known.sample(_MOST_ROWS, seed=1)
+        _log(f"on {_MOST_ROWS:,} random rows")
+    known = known.with_columns(roles.outcomes(known[target]))
+    return known.sort(roles.time.value) if roles.time else known
+
+
+def _declared_path(table: str, root: Path) -> str:
+    """Return the file as the declaration names it: relative to the project if it is inside."""
+    if "://" in table:
+        return table
+    path = Path(table).resolve()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[str]:
+    rows = [
+        ("rows", f"{table.rows.height:,}", counted(table.rows.width, "column"), ""),
+        *(("format", f"{mark} {value!r}", "every line reads with it", "sure") for mark, value in table.csv.items()),
+        *(
+            ("format of", f"{name}: {form}", "every value reads with it", "sure")
+            for name, form in table.formats.items()
+        ),
+        *((f"type of {name}" if name else "numbers", "", doubt, "uncertain") for name, doubt in table.doubts.items()),
+        ("target", target, f"{table.rows[target].null_count():,} missing", "given"),
+        *((_LABELS[what], it.value, it.why, it.confidence) for what, it in roles.choices.items()),
+    ]
+    return _table(("what", "choice", "evidence", "confidence"), rows)
+
+
+def _leak_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:
+    if not leaks:
+        yield "\nno column gives the answer away"
+        return
+    yield ""
+    yield from _table(
+        ("column", "guard", "verdict", "evidence"),
+        [(it.column, it.guard, it.verdict, it.sentence + _added(it)) for it in leaks],
+    )
+
+
+def _added(it: "LeakFinding") -> str:
+    return "" if it.added is None else f" With it, a quick model explains {it.added:.1%} more."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    for row in (head, *rows):
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _print(lines: "Sequence[str] | Iterator[str]") -> None:
+    print("\n".join(lines))
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr)

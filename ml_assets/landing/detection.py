@@ -1,0 +1,304 @@
+"""Detects how a CSV file is written: encoding, marks, missing values, and the type and format of each column.
+
+Every candidate is tried with the reader that later lands the file, so a detected format is one that reads it. Landing
+itself never detects anything: what is found here is written into the declaration.
+"""
+
+import codecs
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import polars as pl
+from charset_normalizer import from_bytes
+
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.csv_files import read_text
+from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.text_values import MISSING, values
+from ml_assets.landing.time_formats import UNIX_TIMES
+
+_SAMPLE: Final = 1 << 20
+_ASCII: Final = bytes(range(128))
+_FOREIGN: Final = 0.1
+_BYTE_ORDER_MARKS: Final = {
+    codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+_ENCODINGS: Final = (
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
+)  # fmt: skip
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_QUOTES: Final = (('"', None), ('"', "\\"), ("'", None), ("", None))
+_NUMBERS: Final[Sequence[tuple[Literal[".", ","], str | None]]] = (
+    (".", None),
+    (".", ","),
+    (",", None),
+    (",", "."),
+    (",", " "),
+    (".", " "),
+    (".", "'"),
+    (",", "\u00a0"),
+)
+_DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d", "%d %b %Y",
+                 "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d")  # fmt: skip
+_TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S%z", "%H:%M%z")
+_BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
+_NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch)")
+_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
+_FEW: Final = 200
+
+
+@dataclass(frozen=True)
+class DetectedColumn:
+    """The type of a column.
+
+    Attributes:
+        format: the format of its dates or times, or the unit of its Unix times; None if they are in ISO 8601.
+        nulls: the number of missing values.
+        doubt: why another type or format is possible, as a sentence; '' if nothing else reads every value.
+    """
+
+    name: str
+    dtype: pl.DataType
+    format: str | None
+    nulls: int
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class DetectedFile:
+    """How a file is written.
+
+    Attributes:
+        text: its values as text, with nulls for `null_values`.
+        doubts: what else the marks could be, one sentence each.
+    """
+
+    dialect: CsvDialect
+    null_values: tuple[str, ...]
+    columns: tuple[DetectedColumn, ...]
+    text: pl.DataFrame
+    doubts: tuple[str, ...] = ()
+
+    def frame(self) -> pl.DataFrame:
+        """Return the values in their types."""
+        return self.text.select(
+            values(self.text[it.name], it.dtype, self.dialect, it.format).alias(it.name) for it in self.columns
+        )
+
+
+def detect(data: bytes) -> DetectedFile:
+    """Return how a CSV file is written.
+
+    Raises:
+        CsvError: no candidate reads the file. The message is that of RFC 4180.
+    """
+    encoding = _encoding(data)
+    marks = _marks(data, encoding)
+    text, _ = read_text(data, marks, [""])
+    null_values = _null_values(text)
+    text = text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in(null_values)).then(pl.all()))
+    decimal, thousands, doubts = _number_marks(text)
+    dialect = marks.model_copy(update={"decimal": decimal, "thousands": thousands})
+    return DetectedFile(dialect, null_values, tuple(_column(text[it], dialect) for it in text.columns), text, doubts)
+
+
+def _encoding(data: bytes) -> str:
+    """Return the encoding that a byte order mark names, UTF-8 if the bytes are that, or the likeliest other one.
+
+    With few bytes beyond ASCII, statistics of letters say nothing, and the encoding of Windows in Western Europe is the
+    most frequent one.
+    """
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        sample = data[: 4 * _SAMPLE]
+        if len(sample.translate(None, delete=_ASCII)) < _FOREIGN * len(sample):
+            return "windows-1252"
+        best = from_bytes(sample, cp_isolation=[*_ENCODINGS]).best()
+        return "windows-1252" if best is None else best.encoding.replace("cp125", "windows-125")
+    return "utf-8"
+
+
+def _marks(data: bytes, encoding: str) -> CsvDialect:
+    """Return the delimiter, quote and escape with which the beginning reads into the most columns.
+
+    If several do, the first in the order of how common they are. It must read the whole file too.
+
+    Raises:
+        CsvError: no candidate reads the file.
+    """
+    candidates = [
+        CsvDialect(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding)
+        for (quote, escape), delimiter in itertools.product(_QUOTES, _DELIMITERS)
+    ]
+    beginning = _beginning(data)
+    widths = {n: width for n, it in enumerate(candidates) if (width := _width(beginning, it))}
+    for n in sorted(widths, key=lambda it: (-widths[it], it)):
+        if widths[n] > 1 and (len(beginning) == len(data) or _width(data, candidates[n])):
+            return candidates[n]
+    read_text(data, candidates[0], [""])  # raises the reason if it is not a single column
+    raise CsvError(
+        "has one column in every format that was tried; expected columns that ',', ';', '|' or tabs separate."
+    )
+
+
+def _width(data: bytes, dialect: CsvDialect) -> int:
+    """Return the number of columns; 0 if the dialect does not read the data."""
+    try:
+        return read_text(data, dialect, [""])[0].width
+    except CsvError:
+        return 0
+
+
+def _beginning(data: bytes) -> bytes:
+    """Return about the first megabyte, to the end of a line with an even number of quotes before it."""
+    end = data.find(b"\n", _SAMPLE)
+    while 0 <= end < 2 * _SAMPLE and data.count(b'"', 0, end) % 2:
+        end = data.find(b"\n", end + 1)
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
+    return data if end < 0 or wide else data[: end + 1]
+
+
+def _null_values(text: pl.DataFrame) -> tuple[str, ...]:
+    """Return the texts that stand for missing values: known ones that occur beside numbers, times or Booleans.
+
+    In a column of text they may be values: 'NA' is a country, and '-' an answer.
+    """
+    found: set[str] = {""}
+    for column in text:
+        used = column.drop_nulls().unique().str.strip_chars(" ")
+        is_mark = used.str.to_lowercase().is_in([*MISSING])
+        marks, rest = {*used.filter(is_mark)}, used.filter(~is_mark)
+        if marks and rest.len() and _reads_as_values(rest):
+            found |= marks
+    return tuple(sorted(found))
+
+
+def _reads_as_values(text: pl.Series) -> bool:
+    """Return whether texts are numbers, times or Booleans in some format."""
+    return (
+        _are_booleans(text)
+        or any(_reads(text, pl.Float64(), _number_dialect(marks)) for marks in _NUMBERS)
+        or bool(_time_formats(text))
+    )
+
+
+def _reads(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str | None = None) -> bool:
+    """Return whether every text is a value of a type; the first few are tried before all."""
+    return all(values(some, dtype, dialect, form).null_count() == some.null_count() for some in (text.head(_FEW), text))
+
+
+def _are_booleans(text: pl.Series) -> bool:
+    few = {*text.head(_FEW).str.strip_chars(" ").str.to_lowercase()}
+    return any(few <= each and {*text.str.strip_chars(" ").str.to_lowercase()} <= each for each in _BOOLEANS)
+
+
+def _number_marks(text: pl.DataFrame) -> tuple[Literal[".", ","], str | None, tuple[str, ...]]:
+    """Return the decimal mark and the mark of thousands with which the most columns are numbers, and doubts."""
+    columns = [it.drop_nulls().unique(maintain_order=True) for it in text if it.null_count() < it.len()]
+    columns = [it for it in columns if any(_numbers([it.head(_FEW)], _number_dialect(marks)) for marks in _NUMBERS)]
+    read = {marks: _numbers(columns, _number_dialect(marks)) for marks in _NUMBERS}
+    most = max(map(len, read.values()))
+    chosen, *others = [marks for marks, numbers in read.items() if len(numbers) == most]
+    doubts = [
+        f"numbers such as {_differing(read[chosen], read[marks])} could have the decimal mark {marks[0]!r}"
+        for marks in others
+        if marks[0] != chosen[0] and _differing(read[chosen], read[marks])
+    ]
+    return *chosen, tuple(doubts[:1])
+
+
+def _number_dialect(marks: tuple[Literal[".", ","], str | None]) -> CsvDialect:
+    return CsvDialect.model_validate({"decimal": marks[0], "thousands": marks[1]})
+
+
+def _numbers(columns: Sequence[pl.Series], dialect: CsvDialect) -> dict[str, pl.DataFrame]:
+    """Return the columns of which every text is a number, as texts and numbers."""
+    return {
+        it.name: pl.DataFrame({"text": it, "number": values(it, pl.Float64(), dialect, None)})
+        for it in columns
+        if _reads(it, pl.Float64(), dialect)
+    }
+
+
+def _differing(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame]) -> str | None:
+    """Return a text that is two different numbers; None if there is none."""
+    for name in one.keys() & other.keys():
+        differs = one[name].filter(one[name]["number"] != other[name]["number"])
+        if differs.height:
+            return repr(differs["text"][0])
+    return None
+
+
+def _column(text: pl.Series, dialect: CsvDialect) -> DetectedColumn:
+    """Return the narrowest type of which every text is a value."""
+    name, nulls = text.name, text.null_count()
+    used = text.drop_nulls().unique(maintain_order=True)
+    if not used.len():
+        return DetectedColumn(name, pl.String(), None, nulls, "it has no value")
+    if _are_booleans(used):
+        return DetectedColumn(name, pl.Boolean(), None, nulls)
+    is_code = bool(used.str.strip_chars(" ").str.contains("^0[0-9]").any())
+    if not is_code and _reads(used, pl.Float64(), dialect):
+        if _reads(used, pl.Int64(), dialect):
+            return _whole(name, values(used, pl.Int64(), dialect, None), nulls)
+        return DetectedColumn(name, pl.Float64(), None, nulls)
+    if formats := _time_formats(used):
+        return _time(name, formats, nulls)
+    doubt = "numbers that begin with zeros are codes" if is_code and _reads(used, pl.Float64(), dialect) else ""
+    return DetectedColumn(name, pl.String(), None, nulls, doubt)
+
+
+def _whole(name: str, numbers: pl.Series, nulls: int) -> DetectedColumn:
+    """Return whole numbers as such, or as times if their size and the column's name suggest it."""
+    unit = next((unit for unit, per_second in UNIX_TIMES.items() if _is_recent(numbers, per_second)), None)
+    if unit is not None and _NAME_OF_TIME.search(name):
+        doubt = f"its name and the size of its numbers suggest Unix time ({unit})"
+        return DetectedColumn(name, pl.Datetime("us"), unit, nulls, doubt)
+    digits = numbers.cast(pl.String)
+    if (digits.str.len_chars() == 8).all() and _reads(digits, pl.Date(), CsvDialect(), "%Y%m%d"):
+        return DetectedColumn(name, pl.Date(), "%Y%m%d", nulls, "its numbers are all dates of the form YYYYMMDD")
+    return DetectedColumn(name, pl.Int64(), None, nulls)
+
+
+def _is_recent(numbers: pl.Series, per_second: int) -> bool:
+    """Return whether all numbers are Unix times of the years 1990 to 2100 in a unit."""
+    return bool(numbers.is_between(_YEAR_1990 * per_second, _YEAR_2100 * per_second).all())
+
+
+def _time(name: str, formats: Sequence[tuple[pl.DataType, str | None]], nulls: int) -> DetectedColumn:
+    (dtype, form), *others = formats
+    doubt = f"every value is a date in the format {others[0][1]} as well" if others else ""
+    return DetectedColumn(name, dtype, form, nulls, doubt)
+
+
+def _time_formats(text: pl.Series) -> list[tuple[pl.DataType, str | None]]:
+    """Return the types and formats in which every text is a date or a time, ISO 8601 alone or the likeliest first."""
+    found: list[tuple[pl.DataType, str | None]] = []
+    for dtype, form in _candidates():
+        if _reads(text, dtype, CsvDialect(), form):
+            if form is None:
+                return [(dtype, None)]
+            found.append((dtype, form))
+    return sorted(found, key=lambda it: _span(text, *it))
+
+
+def _candidates() -> Iterator[tuple[pl.DataType, str | None]]:
+    yield pl.Date(), None
+    yield pl.Datetime("us"), None
+    yield from ((pl.Date(), form) for form in _DATES)
+    yield from ((pl.Datetime("us"), f"{day}{between}{time}") for day in _DATES for between in " T" for time in _TIMES)
+
+
+def _span(text: pl.Series, dtype: pl.DataType, form: str | None) -> float:
+    """Return the microseconds from the first to the last value: day and month exchanged spread the days over a year."""
+    found = values(text, dtype, CsvDialect(), form).cast(pl.Datetime("us"))
+    moments = found.cast(pl.Int64).to_numpy()
+    return float(moments.max() - moments.min())

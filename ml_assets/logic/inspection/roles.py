@@ -1,0 +1,418 @@
+"""What a table seems to be: task, key, times, grain, groups, split and metric, each with its evidence.
+
+A given value is never questioned. An uncertain one is the choice that promises less: a group split rather than a random
+one, a text rather than a number. Not here: leaks (see `ml_assets.logic.inspection.guards`).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, cast
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.errors import DataError, near
+from ml_assets.logic.inspection.strength import figure
+
+Grain = Literal["hour", "day", "week", "month", "year", "none"]
+Confidence = Literal["given", "sure", "likely", "uncertain"]
+
+_ID_NAME: Final = re.compile(r"(?i)(^|_)(id|key|uuid|guid|no|nr|number|code|index)($|_)|id$")
+_OWNER_NAME: Final = re.compile(
+    r"(?i)(^|_)(id|uuid|guid|patient|customer|client|user|person|subject|account|household|family|device|machine|"
+    r"session|store|shop|site|hospital|school|company|vehicle|player|team)s?($|_)|id$"
+)
+_LATER_NAME: Final = re.compile(
+    r"(?i)(end|close|updat|modif|deliver|return|resolv|settl|cancel|finish|complet|due|expir)"
+)
+_KNOWN_NAME: Final = re.compile(
+    r"(?i)(known|available|published|received|loaded|ingested|recorded|reported)_?(at|on|time|date)?$"
+)
+_CLASS_NAME: Final = re.compile(r"(?i)(class|type|label|category|kind|species|cover|grade|segment|status)")
+_POSITIVE: Final = (
+    "1",
+    "true",
+    "t",
+    "yes",
+    "y",
+    "positive",
+    "pos",
+    "default",
+    "bad",
+    "churn",
+    "churned",
+    "fraud",
+    "spam",
+)
+_NEGATIVE: Final = ("0", "-1", "false", "f", "no", "n", "negative", "neg", "none", "good", "ham", "normal")
+MOST_CLASSES: Final = 100
+FEW_CLASSES: Final = 10
+RARE: Final = 0.05
+LONG_TAIL: Final = 10
+_HOUR: Final = 3_600_000_000
+_SEVERAL_YEARS: Final = 5 * 365
+_FEW_MISSING: Final = 0.1
+_NEARLY_ALL: Final = 0.9
+_MOST_OF_KEY: Final = 3
+_DAYS: Final[Mapping[Grain, float]] = {"hour": 1 / 24, "day": 1, "week": 7, "month": 30.4, "year": 365}
+ROWS_PER_PERIOD: Final = 50
+MOST_PERIODS: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One inferred or given property of a table.
+
+    Attributes:
+        why: the evidence, as a sentence without its subject.
+        others: what it could be as well.
+    """
+
+    value: str
+    why: str
+    confidence: Confidence
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user stated; None where nothing was."""
+
+    task: Task | None = None
+    positive: str | None = None
+    key: tuple[str, ...] = ()
+    time: str | None = None
+    known: str | None = None
+    label_known: str | None = None
+    horizon: str | None = None
+    grain: Grain | None = None
+    group: str | None = None
+    weight: str | None = None
+
+    def with_answer(self, what: str, answer: str) -> "Given":
+        """Return it with one more choice of the user; a label is known at a column, or some time after the event."""
+        if what == "key":
+            return replace(self, key=tuple(answer.split(",")))
+        if what == "label_known" and answer[0].isdigit():
+            return replace(self, horizon=answer)
+        named = {"positive": replace(self, positive=answer), "time": replace(self, time=answer),
+                 "known": replace(self, known=answer), "label_known": replace(self, label_known=answer)}  # fmt: skip
+        return named[what]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The named columns, by the flag that names each."""
+        named = {"--time": self.time, "--known": self.known, "--label-known": self.label_known, "--group": self.group,
+                 "--weight": self.weight}  # fmt: skip
+        return {f"--key {it}": it for it in self.key} | {flag: it for flag, it in named.items() if it is not None}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What a table seems to be. A choice is absent where there is nothing of its kind, such as a time."""
+
+    task: Choice
+    positive: Choice | None
+    key: Choice | None
+    time: Choice | None
+    known: Choice | None
+    label_known: Choice | None
+    grain: Choice
+    group: Choice | None
+    split: Choice
+    metric: Choice
+
+    def outcomes(self, target: pl.Series) -> pl.Series:
+        """Return a target's values; for two classes, whether each is the positive one."""
+        if self.positive is None:
+            return target
+        return (_texts(target) == self.positive.value).alias(target.name)
+
+    @property
+    def kind(self) -> Task:
+        """The task."""
+        return cast("Task", self.task.value)
+
+    @property
+    def entity(self) -> str | None:
+        """The column that says which rows are of the same thing: the group, or the key's part beside the time."""
+        if self.group is not None:
+            return self.group.value
+        key = self.key.value.split(", ") if self.key else []
+        return key[0] if len(key) > 1 else None
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The choices that there are, by what they decide."""
+        return {field.name: it for field in fields(self) if (it := getattr(self, field.name)) is not None}
+
+
+def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime) -> Roles:
+    """Return what a table seems to be.
+
+    Args:
+        rows: the table, in its types.
+        target: the column to predict.
+        given: what the user stated.
+        now: the current time, in UTC without a zone; no row may be later.
+
+    Raises:
+        DataError: the target or a given column does not exist, the target has one value or none, or a row cannot be
+            assigned to a day.
+    """
+    _check(rows, target, given)
+    labels = rows[target].drop_nulls()
+    task = _task(labels, given.task)
+    time = _time(rows, target, given.time)
+    if time is not None:
+        _check_time(rows[time.value], now)
+    key = _key(rows, target, given.key, None if time is None else time.value)
+    group = _group(rows, target, given.group, key, time)
+    grain = _grain(rows, given.grain, time)
+    return Roles(
+        task=task,
+        positive=_positive(labels, given.positive) if task.value == "binary" else None,
+        key=key,
+        time=time,
+        known=_known(rows, given.known, time),
+        label_known=_label_known(given, time),
+        grain=grain,
+        group=group,
+        split=_split(time, group),
+        metric=_metric(labels, task),
+    )
+
+
+def _check(rows: pl.DataFrame, target: str, given: Given) -> None:
+    for flag, name in {"--target": target, **given.columns}.items():
+        if name not in rows.columns:
+            raise DataError(
+                f"{flag.partition(' ')[0]} is '{name}'; expected a column of the table{near(name, rows.columns)}: "
+                f"{', '.join(rows.columns)}."
+            )
+    for flag, name in given.columns.items():
+        if flag in ("--time", "--known", "--label-known") and not rows[name].dtype.is_temporal():
+            raise DataError(
+                f"{flag} is '{name}', which has values such as {rows[name].drop_nulls().head(1).to_list()}; expected a "
+                "column in which every value is a date or a time."
+            )
+    found = rows[target].n_unique() - bool(rows[target].null_count())
+    if found < 2:
+        value = f"the same in all {rows.height:,} rows" if found else "empty in every row"
+        raise DataError(f"target '{target}' is {value}; expected at least two values to learn the difference.")
+
+
+def _task(labels: pl.Series, given: Task | None) -> Choice:
+    distinct, dtype = labels.n_unique(), labels.dtype
+    if given is None and dtype == pl.String and distinct > MOST_CLASSES:
+        raise DataError(
+            f"target '{labels.name}' is text with {distinct:,} values; expected a number, or at most {MOST_CLASSES} "
+            "classes. Name another target, or group its values first."
+        )
+    if given is not None:
+        return Choice(given, "--task says so", "given")
+    if distinct == 2:
+        return Choice("binary", f"the target has two values: {', '.join(map(str, labels.unique().sort()))}", "sure")
+    if dtype == pl.String:
+        return Choice("multiclass", f"the target is text with {distinct} values", "sure")
+    if distinct <= FEW_CLASSES and not dtype.is_float():
+        why = f"the target has {distinct} whole numbers, {labels.min()!s} to {labels.max()!s}"
+        if _CLASS_NAME.search(labels.name):
+            return Choice("multiclass", f"{why}, and its name suggests classes", "likely", ("regression",))
+        return Choice(
+            "regression", f"{why}, and nothing says that their order has no meaning", "uncertain", ("multiclass",)
+        )
+    return Choice("regression", f"the target has {distinct:,} different numbers", "sure")
+
+
+def _texts(labels: pl.Series) -> pl.Series:
+    return (labels.cast(pl.Int64) if labels.dtype.is_float() else labels).cast(pl.String)
+
+
+def _positive(labels: pl.Series, given: str | None) -> Choice:
+    texts = _texts(labels)
+    counts = {value.lower(): number for value, number in texts.value_counts().iter_rows()}
+    names = {value.lower(): value for value in texts.unique()}
+    if given is not None:
+        if given.lower() not in names:
+            raise DataError(
+                f"--positive is '{given}'; expected one of the target's values {', '.join(names.values())}."
+            )
+        return Choice(names[given.lower()], "--positive says so", "given")
+    known = [it for it in names if it in _POSITIVE] or [it for it in names if ({*names} - {it}) <= {*_NEGATIVE}]
+    rarer = min(counts, key=lambda it: (counts[it], it))
+    other = tuple(names[it] for it in names if it != (known[0] if len(known) == 1 else rarer))
+    if len(known) == 1:
+        return Choice(names[known[0]], f"'{names[known[0]]}' usually means yes", "sure", other)
+    share = counts[rarer] / labels.len()
+    return Choice(names[rarer], f"it is the rarer value ({share:.1%} of the rows)", "uncertain", other)
+
+
+def _time(rows: pl.DataFrame, target: str, given: str | None) -> Choice | None:
+    """Return the column of the prediction time: a complete time that varies, the earliest of several."""
+    if given is not None:
+        return Choice(given, "--time says so", "given")
+    all_times = [it for it in rows if it.dtype.is_temporal() and it.name != target and it.n_unique() > 2]
+    times = [it for it in all_times if not it.null_count()]
+    if not times:
+        nearly = next((it for it in all_times if it.null_count() < _FEW_MISSING * rows.height), None)
+        return None if nearly is None else Choice(nearly.name, "it is the only time", "likely")
+    earlier = sorted(times, key=_earliness)
+    others = tuple(it.name for it in earlier[1:])
+    first = earlier[0]
+    why = f"it has a time in every row, from {first.min()!s} to {first.max()!s}"
+    if others:
+        return Choice(first.name, f"{why}, and it is the earliest of {len(times)}", "likely", others)
+    return Choice(first.name, why, "sure")
+
+
+def _check_time(times: pl.Series, now: datetime) -> None:
+    if times.null_count():
+        raise DataError(
+            f"time '{times.name}' is missing in {times.null_count():,} of {times.len():,} rows; expected one in every "
+            "row, because a row without a time belongs to no day. Correct or remove these rows."
+        )
+    later = times.filter(times.cast(pl.Datetime("us")) > now + timedelta(days=1))
+    if later.len():
+        raise DataError(
+            f"time '{times.name}' lies in the future in {later.len():,} rows, the latest is {later.max()!s}; expected "
+            "times at which a prediction was made. Name another column with --time, or remove these rows."
+        )
+
+
+def _earliness(times: pl.Series) -> tuple[bool, object]:
+    return bool(_LATER_NAME.search(times.name) or _KNOWN_NAME.search(times.name)), times.cast(pl.Datetime("us")).mean()
+
+
+def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None) -> Choice | None:
+    """Return the columns that identify a row; None if no one or two columns do."""
+    if given:
+        twice = rows.height - rows.select(given).n_unique()
+        if twice:
+            raise DataError(
+                f"--key {', '.join(given)} is the same in {twice:,} rows as in another; expected each once."
+            )
+        return Choice(", ".join(given), "--key says so", "given")
+    usable = [it for it in rows if it.name != target and not it.dtype.is_float() and it.null_count() == 0]
+    unique = [it.name for it in usable if it.n_unique() == rows.height]
+    named = [name for name in unique if _ID_NAME.search(name)]
+    if named:
+        return Choice(named[0], f"each of its {rows.height:,} values occurs once", "sure", tuple(named[1:]))
+    if unique and (time is None or unique != [time]):
+        first = next(it for it in unique if it != time)
+        return Choice(first, f"each of its {rows.height:,} values occurs once, but it is not named as a key", "likely")
+    if unique:
+        return Choice(unique[0], f"each of its {rows.height:,} values occurs once", "likely")
+    if found := _together(rows, [it.name for it in usable], time):
+        return Choice(", ".join(found), "no two rows have the same values in all of them", "likely")
+    for column in usable:
+        if _ID_NAME.search(column.name) and column.n_unique() > _NEARLY_ALL * rows.height:
+            shared = column.filter(column.is_duplicated())
+            raise DataError(
+                f"'{column.name}' seems to identify a row, but {shared.len():,} rows share its value with another, "
+                f"such as {shared.unique().sort().head(3).to_list()}. Remove duplicate rows, or name the columns that "
+                "identify a row with --key A,B."
+            )
+    return None
+
+
+def _together(rows: pl.DataFrame, usable: Sequence[str], time: str | None) -> list[str]:
+    """Return up to three columns that together identify a row; columns named as identifiers are preferred."""
+    found = [] if time is None else [time]
+    while len(found) < _MOST_OF_KEY:
+        rest = [it for it in usable if it not in found]
+        if not rest:
+            break
+        distinct = {it: rows.select(*found, it).n_unique() for it in rest}
+        found.append(max(rest, key=lambda it: (distinct[it] == rows.height, bool(_ID_NAME.search(it)), distinct[it])))
+        if distinct[found[-1]] == rows.height:
+            return [*found[1:], found[0]] if time is not None else found
+    return []
+
+
+def _known(rows: pl.DataFrame, given: str | None, time: Choice | None) -> Choice | None:
+    """Return the time at which a row could be known; None without times."""
+    if given is not None:
+        return Choice(given, "--known says so", "given")
+    if time is None:
+        return None
+    at = rows[time.value].cast(pl.Datetime("us"))
+    for it in rows:
+        if it.name != time.value and it.dtype.is_temporal() and _KNOWN_NAME.search(it.name) and not it.null_count():
+            late = it.cast(pl.Datetime("us")) > at
+            if not late.any():
+                return Choice(it.name, "it is named so and never later than the prediction", "likely", (time.value,))
+    return Choice(time.value, "no column says otherwise: a row is known at its own time", "uncertain")
+
+
+def _label_known(given: Given, time: Choice | None) -> Choice | None:
+    """Return the column, or the time after the event, at which the label is known; None without times."""
+    if time is None:
+        return None
+    if given.label_known is not None:
+        return Choice(given.label_known, "--label-known says so", "given")
+    if given.horizon is not None:
+        return Choice(given.horizon, "--horizon says so", "given")
+    return Choice("1d", "no column says when; a day is waited", "uncertain")
+
+
+def _group(
+    rows: pl.DataFrame, target: str, given: str | None, key: Choice | None, time: Choice | None
+) -> Choice | None:
+    """Return the column of the person or thing that several rows belong to."""
+    if given is not None:
+        return Choice(given, "--group says so", "given")
+    taken = {target, *(key.value.split(", ") if key and ", " not in key.value else ()), *([time.value] if time else ())}
+    for it in rows:
+        if it.name in taken or it.dtype.is_float() or it.dtype.is_temporal() or not _OWNER_NAME.search(it.name):
+            continue
+        distinct = it.n_unique()
+        if 20 <= distinct <= rows.height / 2:
+            why = f"{distinct:,} values in {rows.height:,} rows, and its name is that of a person or thing"
+            return Choice(it.name, why, "uncertain")
+    return None
+
+
+def _grain(rows: pl.DataFrame, given: Grain | None, time: Choice | None) -> Choice:
+    """Return the finest period that has enough rows, and of which there are not too many."""
+    if given is not None:
+        return Choice(given, "--partition says so", "given")
+    if time is None:
+        return Choice("none", "the table has no time: it is one snapshot", "sure")
+    at = rows[time.value].cast(pl.Datetime("us"))
+    days = max(figure(at.cast(pl.Int64).max()) - figure(at.cast(pl.Int64).min()), _HOUR) / (24 * _HOUR)
+    for grain in ("day", "week", "month"):
+        periods = max(days / _DAYS[grain], 1)
+        if rows.height / periods >= ROWS_PER_PERIOD and periods <= MOST_PERIODS:
+            return Choice(grain, f"{rows.height / periods:,.0f} rows in each of {periods:,.0f}", "likely")
+    return Choice(
+        "year" if days > _SEVERAL_YEARS else "month", f"{rows.height:,} rows over {days:,.0f} days are few", "uncertain"
+    )
+
+
+def _split(time: Choice | None, group: Choice | None) -> Choice:
+    if time is not None:
+        return Choice("time", "rows of later periods are kept for the test, as in use", "sure")
+    if group is not None:
+        return Choice(
+            "group", f"rows of one '{group.value}' are all trained on or all tested", group.confidence, ("random",)
+        )
+    return Choice("random", "there is neither a time nor a group", "likely")
+
+
+def _metric(labels: pl.Series, task: Choice) -> Choice:
+    if task.value == "multiclass":
+        return Choice("multi_log_loss", "the default of several classes", "sure", ("accuracy", "macro_f1"))
+    if task.value == "binary":
+        rarer = figure(labels.value_counts()["count"].min()) / labels.len()
+        if rarer < RARE:
+            return Choice("average_precision", f"the rarer class has {rarer:.2%} of the rows", "likely", ("roc_auc",))
+        return Choice("roc_auc", f"the rarer class has {rarer:.1%} of the rows", "sure", ("average_precision",))
+    numbers = labels.cast(pl.Float64)
+    low, middle, high, highest = (figure(numbers.quantile(it)) for it in (0.25, 0.5, 0.75, 0.99))
+    tail = (highest - middle) / (high - low) if high > low else 0.0
+    if tail > LONG_TAIL:
+        return Choice("mae", f"its largest values are {tail:.0f} quartile ranges above the median", "likely", ("rmse",))
+    return Choice("rmse", "its values have no long tail", "sure", ("mae",))

@@ -1,0 +1,113 @@
+"""`ml-assets new`: the evidence, the files, the second time, and what is refused."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ml_assets.cli.init import project_files, write_new
+from ml_assets.cli.main import main
+from tests.logic.inspection.tables import orders
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "shop"
+    write_new(folder, project_files("shop", is_bare=True))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(folder))
+    rows = orders().with_columns(refund=pl.col("returned") * pl.col("amount"))
+    rows.rename({"order_id": "Order ID"}).write_csv(folder / "orders.csv", separator=";")
+    return folder
+
+
+def files(root: Path) -> set[str]:
+    written = [it for it in root.rglob("*") if it.is_file() and "target" not in it.parts and "logs" not in it.parts]
+    return {str(it.relative_to(root)) for it in written}
+
+
+WRITTEN = {
+    "defs/returns/defs.yaml", "defs/returns_raw/defs.yaml", "defs/returns_tables/defs.yaml",
+    "dbt_project/models/returns/_returns.yml", "dbt_project/models/returns/stg_returns.sql",
+    "dbt_project/models/returns/returns_features.sql", "dbt_project/models/returns/returns_outcomes.sql",
+    "tests/test_returns.py",
+}  # fmt: skip
+NEW = ("new", "returns", "--table", "orders.csv", "--target", "returned", "--yes")
+
+
+def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_and_removed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(project)
+
+    assert 0 == main([*NEW])
+    printed = capsys.readouterr().out
+    assert {*WRITTEN, ".ml-assets/new/returns.json"} == {it for it in files(project) - before if ".dagster" not in it}
+    for line in (
+        "format                  delimiter ';'",
+        "key                     Order ID",
+        "label known at          1d",
+        "refund  copy of the target  left out",
+        "before training: 4,000 rows over 100 days, of which 8",
+        "  ml-assets run returns",
+    ):
+        assert line in printed
+    declaration = (project / "defs" / "returns" / "defs.yaml").read_text(encoding="utf-8")
+    assert "known_time: label_known_at  # chosen because no column says when" in declaration
+    left_out = (project / "dbt_project" / "models" / "returns" / "returns_features.sql").read_text(encoding="utf-8")
+    assert "    - refund: copy of the target: each of its values belongs to one value of the target" in left_out
+
+    assert 0 == main([*NEW])
+    assert "every file is there, as it would be written" in capsys.readouterr().out
+    assert 1 == main([*NEW, "--horizon", "3d"])
+    again = capsys.readouterr().out
+    assert {"-    maturity_days: 1", "+    maturity_days: 3"} <= {*again.splitlines()}
+    assert "8 files with these names exist, so nothing was written" in again
+    assert 0 == main(["new", "returns", "--undo"])
+    assert before == {it for it in files(project) if ".dagster" not in it}
+
+
+def test_a_dry_run_shows_the_files_and_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(project)
+
+    assert 0 == main([*NEW, "--dry-run"])
+
+    assert "+++ dbt_project/models/returns/stg_returns.sql (new)" in capsys.readouterr().out
+    assert before == files(project)
+
+
+def test_a_model_that_contradicts_the_project_is_not_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = project / "dbt_project" / "models" / "marts" / "returns_features.sql"
+    sql.write_text("select 1 as x\n", encoding="utf-8")
+    before = files(project)
+
+    assert 2 == main([*NEW])
+
+    assert "the project would have these errors, so nothing was written:" in capsys.readouterr().err
+    assert before == {it for it in files(project) if ".dagster" not in it}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Returns"], "'Returns' cannot be the name of a model; expected at most 51 lower-case letters"),
+        (["returns", "--table", "orders.csv"], "--target is missing. Use: ml-assets new returns --table FILE --target"),
+        (["returns", "--table", "order.csv", "--target", "x"], "source file order.csv does not exist"),
+        (["returns", "--table", "orders.csv", "--target", "return"], "--target is 'return'; expected a column"),
+        (["returns", "--table", "quoted.csv", "--target", "b"], "quoted.csv: column 'a\"b' has a name with a double"),
+        (["returns", "--table", "short.csv", "--target", "b"], "short.csv has no rows; expected a header"),
+        (["returns", "--table", "orders.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
+        (["returns", "--undo"], "there is no record of a model 'returns'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (project / "quoted.csv").write_text('"a""b",b\n1,2\n', encoding="utf-8")
+    (project / "short.csv").write_text("a,b\n", encoding="utf-8")
+    before = files(project)
+
+    assert 2 == main(["new", *arguments, "--yes"])
+
+    assert message in capsys.readouterr().err
+    assert before == files(project)

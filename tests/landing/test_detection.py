@@ -1,0 +1,126 @@
+"""The format of a CSV file of which nothing is declared: marks, encoding, missing values, types."""
+
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.detection import DetectedFile, detect
+
+
+def types(found: DetectedFile) -> dict[str, tuple[pl.DataType, str | None]]:
+    return {it.name: (it.dtype, it.format) for it in found.columns}
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("a,b\n1,x\n", {}),
+        ("a;b\n1;x\n", {"delimiter": ";"}),
+        ("a\tb\n1\tx\n", {"delimiter": "\t"}),
+        ("a|b\n1|x\n", {"delimiter": "|"}),
+        ("a;b\n1,5;2\n2,25;3\n", {"delimiter": ";", "decimal": ","}),
+        ("a;b\n1.234,5;2\n2,25;3\n", {"delimiter": ";", "decimal": ",", "thousands": "."}),
+        ('a,b\n"1,234.5",2\n"2.25",3\n', {"thousands": ","}),
+        ("a,b\n'x, y',1\n'z',2\n", {"quote": "'"}),
+        ('a,b\n"x \\" y",1\n"z",2\n', {"escape": "\\"}),
+        ('a,b\n"x, y",1\n"two\nlines",2\n', {}),
+    ],
+)
+def test_the_marks_are_those_with_which_the_file_reads_into_most_columns(text: str, marks: dict[str, str]) -> None:
+    assert marks == detect(text.encode()).dialect.model_dump(exclude_defaults=True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8", "ort,n\nKöln,1\n"),
+        ("utf-16", "ort,n\nKöln,1\n"),
+        ("windows-1252", "ort,n\n" + "Köln,1\nUlm,2\n" * 20),
+        ("windows-1251", "город,n\n" + "Большая река,1\nБыстрая машина,2\nХорошая погода,3\n" * 20),
+    ],
+)
+def test_the_encoding_is_the_one_that_the_text_was_written_in(encoding: str, text: str) -> None:
+    found = detect(text.encode(encoding))
+
+    assert encoding == found.dialect.encoding
+    assert text.splitlines()[1].partition(",")[0] == found.frame()[found.columns[0].name][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "value"),
+    [
+        (["1", "2"], (pl.Int64(), None), 1),
+        (["1.5", "2"], (pl.Float64(), None), 1.5),
+        (["True", "false"], (pl.Boolean(), None), True),
+        (["01234", "12345"], (pl.String(), None), "01234"),
+        (["2024-02-01", "2024-02-03"], (pl.Date(), None), date(2024, 2, 1)),
+        (["2024-02-01 10:00", "2024-02-03T11:30:00Z"], (pl.Datetime("us"), None), datetime(2024, 2, 1, 10)),  # noqa: DTZ001
+        (["31/01/2024", "01/02/2024"], (pl.Date(), "%d/%m/%Y"), date(2024, 1, 31)),
+        (["1/31/2024 9:05 AM", "2/1/2024 1:00 PM"], (pl.Datetime("us"), "%m/%d/%Y %I:%M %p"),
+         datetime(2024, 1, 31, 9, 5)),  # noqa: DTZ001
+        (["20240131", "20240201"], (pl.Date(), "%Y%m%d"), date(2024, 1, 31)),
+        (["x", "y"], (pl.String(), None), "x"),
+    ],
+)  # fmt: skip
+def test_a_type_is_the_narrowest_that_reads_every_value(
+    values: list[str], expected: tuple[pl.DataType, str | None], value: object
+) -> None:
+    found = detect("\n".join(["n,a", *(f"0,{it}" for it in values)]).encode())
+
+    assert expected == types(found)["a"]
+    assert value == found.frame()["a"][0]
+
+
+def test_seconds_since_1970_are_times_only_in_a_column_that_is_named_so() -> None:
+    found = detect(b"created_at,amount\n1700000000,1700000000\n1700000060,1700000060\n")
+
+    assert {"created_at": (pl.Datetime("us"), "unix_seconds"), "amount": (pl.Int64(), None)} == types(found)
+
+
+def test_a_mark_is_a_missing_value_beside_numbers_and_a_value_beside_texts() -> None:
+    found = detect(b"amount,country\n1,NA\nNA,DE\n3,FR\n")
+
+    assert (("", "NA"), [1, None, 3]) == (found.null_values, found.frame()["amount"].to_list())
+    kept = detect(b"id,country\n1,NA\n2,DE\n")
+    assert (("",), ["NA", "DE"]) == (kept.null_values, kept.frame()["country"].to_list())
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "doubt"),
+    [
+        (b"n,at\n0,1/2/2024\n0,1/3/2024\n", "at", "every value is a date in the format %d/%m/%Y as well"),
+        (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
+    ],
+)
+def test_a_type_that_could_be_another_says_so(text: bytes, column: str, doubt: str) -> None:
+    assert doubt == next(it.doubt for it in detect(text).columns if it.name == column)
+
+
+def test_a_number_that_could_have_another_decimal_mark_is_named() -> None:
+    found = detect(b"n|amount\n1|1,234\n2|2,500\n")
+
+    assert ("numbers such as '1,234' could have the decimal mark ','",) == found.doubts
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty; expected a line with the names of the columns"),
+        (b"a,b\n1,2\n3\n", "line 3 has 1 value, but the header has 2"),
+        (b"a\n1\n2\n", "has one column in every format that was tried"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_reason(data: bytes, message: str) -> None:
+    with pytest.raises(CsvError, match=message):
+        detect(data)
+
+
+def test_a_quoted_line_break_at_the_end_of_the_sample_does_not_change_the_marks() -> None:
+    rows: Any = (f'{n},"a, {"x" * 80}\n{n}"' for n in range(15_000))
+
+    found = detect(("n,text\n" + "\n".join(rows) + "\n").encode())
+
+    assert (15_000, {"n": (pl.Int64(), None), "text": (pl.String(), None)}) == (found.text.height, types(found))

@@ -1,0 +1,38 @@
+"""Tables with planted leaks, and honest ones, for the tests of the inspection."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+START = datetime(2024, 1, 1)  # noqa: DTZ001
+
+
+def orders(rows: int = 4_000) -> pl.DataFrame:
+    """Return orders of 400 customers over 100 days, in the order of time, and whether each was returned."""
+    random = np.random.default_rng(0)
+    minutes = np.sort(random.choice(100 * 1440, rows, replace=False))
+    customer = random.integers(0, 400, rows)
+    amount = random.gamma(2, 40, rows).round(2)
+    returned = random.random(rows) < 0.05 + 0.3 * (customer % 5 == 0) + 0.15 * (amount > 120)
+    return pl.DataFrame(
+        {
+            "at": [START + timedelta(minutes=int(it)) for it in minutes],
+            "order_id": random.permutation(rows),
+            "customer": customer,
+            "amount": amount,
+            "tier": np.where(customer % 5 == 0, "gold", "basic"),
+            "returned": returned,
+        }
+    )
+
+
+def demand(hours: int = 24 * 200) -> pl.DataFrame:
+    """Return an autoregressive demand by hour."""
+    random = np.random.default_rng(0)
+    noise = np.zeros(hours)
+    for hour in range(1, hours):
+        noise[hour] = 0.8 * noise[hour - 1] + random.normal(0, 30)
+    hour = np.arange(hours)
+    load = (1000 + 200 * np.sin(hour % 24 / 24 * 2 * np.pi) + noise).round(2)
+    return pl.DataFrame({"at": [START + timedelta(hours=int(it)) for it in hour], "hour": hour % 24, "load": load})

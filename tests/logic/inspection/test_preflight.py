@@ -1,0 +1,45 @@
+"""What a table's size allows: refusals, and the smallest difference between two models."""
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.logic.inspection.preflight import auc_error, preflight
+from ml_assets.logic.inspection.roles import Given, infer_roles
+
+
+def problems(rows: int, days: int, positives: int) -> list[str]:
+    table = pl.DataFrame({"x": range(rows), "y": [n < rows // 2 for n in range(rows)]})
+    test = pl.DataFrame({"y": [n < positives for n in range(100)]})
+    roles = infer_roles(table, "y", Given(), now=datetime(2025, 1, 1))  # noqa: DTZ001
+    return [*preflight(table, test, "y", roles, days=days).problems]
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "positives", "message"),
+    [
+        (199, 100, 50, "the table has 199 rows with a target; expected at least 200"),
+        (1_000, 19, 50, "the table has 19 days; expected at least 20"),
+        (1_000, 100, 9, "the test window, the last rows, has 9 of the rarer class; expected at least 10"),
+    ],
+)
+def test_a_table_that_is_too_small_is_refused(rows: int, days: int, positives: int, message: str) -> None:
+    [found] = problems(rows, days, positives)
+
+    assert found.startswith(message)
+
+
+def test_a_table_that_is_large_enough_is_not() -> None:
+    assert [] == problems(200, 20, 10)
+
+
+def test_the_error_of_an_auc_is_that_of_simulated_tests() -> None:
+    random, positives, negatives = np.random.default_rng(0), 60, 140
+    shift = 0.6744897501960817 * np.sqrt(2)  # normal scores with this distance have an AUC of 0.75
+    scores = [
+        np.mean(random.normal(shift, 1, positives)[:, None] > random.normal(0, 1, negatives)) for _ in range(2_000)
+    ]
+
+    assert pytest.approx(np.std(scores), rel=0.1) == auc_error(positives, negatives)

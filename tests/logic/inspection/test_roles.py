@@ -1,0 +1,122 @@
+"""What a table seems to be: each choice, and what is refused."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.inspection.roles import Given, Roles, infer_roles
+from tests.logic.inspection.tables import START, demand, orders
+
+NOW = datetime(2025, 1, 1)  # noqa: DTZ001
+
+
+def roles(rows: pl.DataFrame, target: str, **given: object) -> Roles:
+    return infer_roles(rows, target, Given(**given), now=NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "positive", "confidence"),
+    [
+        ([0, 1, 1, 1], "binary", "1", "sure"),
+        ([True, False, True, True], "binary", "true", "sure"),
+        (["no", "yes", "yes", "yes"], "binary", "yes", "sure"),
+        (["good", "bad", "good", "good"], "binary", "bad", "sure"),
+        (["<=50K", ">50K", "<=50K", "<=50K"], "binary", ">50K", "uncertain"),
+        (["a", "b", "c", "a"], "multiclass", None, "sure"),
+        ([1.5, 2.5, 3.5, 4.5], "regression", None, "sure"),
+        ([1, 2, 3, 4], "regression", None, "uncertain"),
+        ([*range(40)], "regression", None, "sure"),
+    ],
+)
+def test_the_task_follows_from_the_target_s_values(
+    values: list[object], task: str, positive: str | None, confidence: str
+) -> None:
+    found = roles(pl.DataFrame({"x": range(len(values)), "y": values}), "y")
+
+    assert (task, positive) == (found.task.value, found.positive and found.positive.value)
+    assert confidence == (found.positive or found.task).confidence
+
+
+def test_a_few_whole_numbers_are_classes_if_the_name_says_so() -> None:
+    assert "multiclass" == roles(pl.DataFrame({"x": range(4), "cover_type": [1, 2, 3, 4]}), "cover_type").task.value
+
+
+def test_a_table_of_orders_has_a_key_a_time_and_days() -> None:
+    found = roles(orders().with_columns(closed_at=pl.col("at") + timedelta(days=3)), "returned")
+
+    assert ("order_id", "at", "time") == (found.key.value, found.time.value, found.split.value)  # type: ignore[union-attr]
+    assert ("sure", "likely") == (found.key.confidence, found.time.confidence)  # type: ignore[union-attr]
+
+
+def test_rows_of_several_things_at_a_time_are_identified_by_both() -> None:
+    rows = pl.concat([demand(48).with_columns(shop=pl.lit(n)) for n in range(3)])
+
+    found = roles(rows, "load")
+
+    assert ("shop, at", "shop") == (found.key.value, found.entity)  # type: ignore[union-attr]
+
+
+def test_rows_without_a_time_are_split_by_the_person_they_belong_to() -> None:
+    found = roles(orders().drop("at").rename({"customer": "patient_id"}), "returned")
+
+    assert (None, "group", "patient_id") == (found.time, found.split.value, found.group.value)  # type: ignore[union-attr]
+
+
+def test_what_the_user_states_is_not_questioned() -> None:
+    rows = orders().with_columns(closed_at=pl.col("at") + timedelta(days=3))
+
+    found = roles(rows, "returned", time="closed_at", key=("order_id", "customer"), horizon="30d", positive="FALSE")
+
+    stated = (found.time, found.key, found.label_known, found.positive)
+    assert ["closed_at", "order_id, customer", "30d", "false"] == [it.value for it in stated if it]
+    assert {"given"} == {it.confidence for it in stated if it}
+
+
+@pytest.mark.parametrize(
+    ("values", "metric"),
+    [
+        ([0] * 98 + [1] * 2, "average_precision"),
+        ([0] * 60 + [1] * 40, "roc_auc"),
+        ([float(it) for it in range(100)], "rmse"),
+        ([float(it) for it in range(98)] + [1e6, 2e6], "mae"),
+    ],
+)
+def test_the_metric_follows_from_rare_classes_and_long_tails(values: list[object], metric: str) -> None:
+    assert metric == roles(pl.DataFrame({"x": range(100), "y": values}), "y").metric.value
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "message"),
+    [
+        ({"returned": pl.lit(True)}, {}, "target 'returned' is the same in all 4,000 rows"),
+        ({"returned": pl.lit(None)}, {}, "target 'returned' is empty in every row"),
+        ({}, {"time": "att"}, r"--time is 'att'; expected a column of the table \(did you mean 'at'\?\)"),
+        ({}, {"time": "amount"}, "--time is 'amount', which has values such as .* every value is a date or a time"),
+        ({}, {"positive": "yes"}, "--positive is 'yes'; expected one of the target's values"),
+        ({}, {"key": ("customer",)}, "--key customer is the same in 3,600 rows as in another"),
+        ({"at": pl.col("at") + timedelta(days=900)}, {}, "time 'at' lies in the future in 4,000 rows"),
+        ({"at": pl.when(pl.col("order_id") > 5).then(pl.col("at"))}, {}, "time 'at' is missing in 6 of 4,000 rows"),
+        ({"returned": pl.col("order_id").cast(pl.String)}, {}, "target 'returned' is text with 4,000 values"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(change: dict[str, pl.Expr], given: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        roles(orders().with_columns(**change), "returned", **given)
+
+
+def test_an_identifier_that_repeats_in_some_rows_is_refused_with_examples() -> None:
+    rows = orders().select("order_id", "at", "amount", "returned")
+    twice = pl.concat([rows, rows.head(2)])
+
+    with pytest.raises(DataError, match="'order_id' seems to identify a row, but 4 rows share its value with another"):
+        roles(twice, "returned")
+
+
+def test_the_partition_is_the_finest_period_with_enough_rows() -> None:
+    at = [START + timedelta(hours=int(it)) for it in np.linspace(0, 24 * 360, 1_000)]
+    rows = pl.DataFrame({"at": at, "x": range(1_000), "y": [0, 1] * 500})
+
+    assert "month" == roles(rows, "y").grain.value
