@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
 )
 from ml_assets.contracts.decisions import Promotion, Retraining
+from ml_assets.contracts.periods import moved, periods_in
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
@@ -235,6 +236,9 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
         return None
     trained = champion.spec.as_of
     # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
-    last_day = trained + timedelta(days=declared.labels.maturity_days + declared.watch.days)
+    days, grain = declared.days, declared.days.grain
+    matured = days.period(trained + timedelta(days=declared.labels.maturity_days + 1))
+    first = max(matured, moved(days.period(trained), 1, grain))
+    last_day = days.last_day(moved(first, periods_in(declared.watch.days, grain) - 1, grain))
     compared = tuple(Input.of(manifest) for _, manifest in read)
     return Former(version, former, serving, trained, last_day, compared)

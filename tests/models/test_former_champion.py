@@ -17,7 +17,7 @@ from ml_assets.models.monitoring import former_champion
 from ml_assets.models.plan import ModelPlan
 from tests.builders import put
 from tests.records import record
-from tests.stages.shop import Trained, declaration, feature_rows
+from tests.stages.shop import Trained, declaration, feature_rows, plan_of
 
 AS_OF = date(2024, 2, 1)
 
@@ -85,6 +85,15 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     assert is_compared == (former.scores(StepLedger(lake), plan, day, rows) is not None)
     other = rows.with_columns(model_version=pl.lit("another"))
     assert former.scores(StepLedger(lake), plan, day, other) is None
+
+
+def test_whole_months_after_the_training_are_compared_if_the_days_are_months(two: tuple[Lake, str, str]) -> None:
+    months = {"first": "2024-01-01", "last": "2024-12-31", "grain": "month"}
+    found = [
+        former_champion(two[0], plan_of(days=months, watch={"days": days, "min_days": 5})) for days in (28, 29, 120)
+    ]
+
+    assert [date(2024, 3, 31), date(2024, 4, 30), date(2024, 7, 31)] == [it and it.last_day for it in found]
 
 
 def test_there_is_no_comparison_after_a_rollback_without_a_watch_or_if_the_predecessor_cannot_predict(
