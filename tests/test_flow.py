@@ -14,6 +14,7 @@ from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Ev
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
+from ml_assets.declaration.training_set import Split
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
@@ -423,6 +424,14 @@ def test_a_span_is_by_default_the_newest_day_and_its_test_window(
     as_of: str | None, expected: tuple[date, date, date]
 ) -> None:
     assert Span(*expected) == Span.of(flights_declared().models[0], as_of=as_of, first=None, last=None)
+
+
+def test_a_span_without_windows_is_by_default_the_newest_day() -> None:
+    model = flights_declared().models[0]
+    random = model.model_copy(update={"split": Split(by="random")})
+
+    newest = date(2013, 2, 10)
+    assert Span(newest, newest, newest) == Span.of(random, as_of=None, first=None, last=None)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from datetime import date
 from hashlib import blake2b
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import HashSplit, ModelSpec
@@ -72,13 +73,20 @@ def places(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """
     text = rows.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=_SEPARATOR).alias("text"))["text"]
     distinct = text.unique()
-    found = [
-        (int.from_bytes(blake2b(value.encode(), digest_size=8, key=_SALT).digest()) >> 11) / 2**53
-        for start in range(0, len(distinct), _CHUNK)
-        for value in distinct[start : start + _CHUNK].to_list()
-    ]
-    known = pl.DataFrame({"text": distinct, "place": pl.Series(found, dtype=pl.Float64)})
+    if len(distinct) == len(text):
+        return _hashed(text)
+    known = pl.DataFrame({"text": distinct, "place": _hashed(distinct)})
     return text.to_frame().join(known, on="text", how="left", maintain_order="left")["place"]
+
+
+def _hashed(text: pl.Series) -> pl.Series:
+    digests = b"".join(
+        blake2b(value.encode(), digest_size=8, salt=_SALT).digest()
+        for start in range(0, len(text), _CHUNK)
+        for value in text[start : start + _CHUNK].to_list()
+    )
+    # A double has 53 bits, so the quotient is exact and below 1.
+    return pl.Series("place", (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / 2**53, dtype=pl.Float64)
 
 
 def parts(rule: HashSplit, place: pl.Series, classes: pl.Series | None = None) -> pl.Series:
