@@ -46,7 +46,14 @@ from ml_assets.logic.training.encoding import target_vector
 from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.training import compute_importances, fit_model, search, training_set_as_of, with_reference
+from ml_assets.models.training import (
+    compute_importances,
+    fit_model,
+    refit_model,
+    search,
+    training_set_as_of,
+    with_reference,
+)
 
 AHEAD: Final = 2
 """Models trained in parallel, with one thread each. That is faster than one after the other with two threads."""
@@ -169,7 +176,8 @@ class ModelHistory:
     def _fitted(self, frozen: TrainingSet, chosen: Tuning) -> tuple[Model, float]:
         """Return a model and its CPU seconds. It uses one thread, because other models are trained in parallel."""
         begun = time.thread_time()
-        model = fit_model(self._on_one_thread, frozen, chosen)
+        plan = self._on_one_thread
+        model = refit_model(plan, fit_model(plan, frozen, chosen), frozen, chosen)
         return model, time.thread_time() - begun
 
     def _choose(self, frozen: TrainingSet, champion: BacktestModel | None) -> Tuning:

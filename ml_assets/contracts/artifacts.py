@@ -141,6 +141,10 @@ class TrainingSet:
         """Return the rows of one split: in time order, or in random order if the split is not by time."""
         return self.rows.filter(pl.col("split") == split)
 
+    def learned(self, *, refit: bool) -> pl.DataFrame:
+        """Return the rows that a model is trained on: the train rows, and the validation rows if it is refitted."""
+        return self.rows.filter(pl.col("split") != "test") if refit else self.part("train")
+
 
 class ImportancesSummary(Record):
     """Which features are selected, and the validation metric of the quick model that selected them.
@@ -238,6 +242,7 @@ class ModelSpec(Record):
         smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.encoding`); None
             without one.
         interval: the prediction interval; None if none is declared.
+        refit: whether it was trained again on train and validation rows (see `ml_assets.logic.training.model.refit`).
     """
 
     model: str
@@ -261,6 +266,7 @@ class ModelSpec(Record):
     positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
     smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
     interval: PredictionInterval | None = Field(default=None, exclude_if=lambda it: it is None)
+    refit: bool = Field(default=False, exclude_if=lambda it: not it)
 
     @property
     def last_seen_day(self) -> date:

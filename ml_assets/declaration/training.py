@@ -34,6 +34,14 @@ class TrainingSettings(Part):
         "one worker within a tolerance.",
     )
 
+    refit: bool = Field(
+        default=False,
+        exclude_if=lambda it: not it,
+        description="Train the model again on train and validation rows together, with the parameters and the number "
+        "of rounds that were found. Importances, prediction intervals and the validation metric are those of the "
+        "model before; only the test rows measure the new one.",
+    )
+
     @model_validator(mode="after")
     def _falls_back_from_something(self) -> Self:
         if self.device_fallback is not None and self.device == "cpu":

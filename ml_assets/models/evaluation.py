@@ -53,7 +53,7 @@ def measure_challenger(
     threads = declared.training.threads
     return evaluate(
         rows,
-        training_set.part("train"),
+        training_set.learned(refit=model.spec.refit),
         training_set.summary,
         Opponent(version, predict(model, rows, threads=threads), learned=_learned(plan, model.spec, rows)),
         EvaluationPlan(

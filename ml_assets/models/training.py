@@ -26,7 +26,7 @@ from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
-from ml_assets.logic.training.model import Trainer, fit
+from ml_assets.logic.training.model import Trainer, fit, refit
 from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import Clock, OnTrial, tune
 from ml_assets.machine.devices import Used, used_device
@@ -159,11 +159,19 @@ def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
     """
     training = plan.declaration.training
     if training.workers == 1:
-        model = fit_model(plan, training_set, tuning)
+        model = _fit_and_refit(plan, training_set, tuning)
     else:
         with dask_client(training.workers, threads=training.threads) as client:
-            model = fit_model(plan, training_set, tuning, trainer=boost_on(client, training.workers))
-    return with_reference(plan, with_permutation_importance(plan, model, training_set), training_set)
+            model = _fit_and_refit(plan, training_set, tuning, trainer=boost_on(client, training.workers))
+    return with_reference(plan, model, training_set)
+
+
+def _fit_and_refit(
+    plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None
+) -> Model:
+    model = fit_model(plan, training_set, tuning, trainer=trainer)
+    explained = with_permutation_importance(plan, model, training_set)
+    return refit_model(plan, explained, training_set, tuning, trainer=trainer)
 
 
 def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
@@ -191,6 +199,17 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
     )
 
 
+def refit_model(
+    plan: ModelPlan, model: Model, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None
+) -> Model:
+    """Return the model trained again on train and validation rows, if that is declared; otherwise the model itself."""
+    declared = plan.declaration
+    if not declared.training.refit:
+        return model
+    conditions = replace(conditions_of(declared), device=device_of(plan).device)
+    return refit(model, training_set, tuning.best, conditions, trainer=trainer)
+
+
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the permutation importance of its features, for the declared metric over all rows."""
     declared = plan.declaration
@@ -200,7 +219,7 @@ def with_permutation_importance(plan: ModelPlan, model: Model, training_set: Tra
 
 def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the reference of its training rows."""
-    rows = training_set.part("train")
+    rows = training_set.learned(refit=model.spec.refit)
     scores = predict(model, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
     # Later periods are compared with the training rows, so how much these differ is measured between such periods.

@@ -142,7 +142,13 @@ def _objective(model: ModelSpec) -> str:
 def _trained_on(model: ModelSpec | None) -> str:
     if model is None:
         return "not trained yet"
-    return f"{model.training_rows:,} rows of {days((model.first_training_day, model.last_training_day))}"
+    rows = f"{model.training_rows:,} rows of {days((model.first_training_day, model.last_training_day))}"
+    if not model.refit:
+        return rows
+    return (
+        f"{rows}: train and validation rows together. The validation rows chose parameters and rounds; importances are "
+        "those of the model before, and only the test rows measure this one"
+    )
 
 
 def feature_rows(card: CardInput) -> list[FeatureRow]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -232,17 +232,7 @@ def fit(
     full = full_parameters(
         summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
     )
-    if trainer is None:
-        binned = bin_training_set(training, chosen, full, with_validation=False)
-        vocabularies = binned.vocabularies
-        booster = boost(binned, full, rounds=tuned.rounds)
-    else:
-        train = training.part("train")
-        vocabularies = fit_vocabularies(train, chosen)
-        matrix, target = _numbers(training, train, chosen, vocabularies)
-        offset = target_offset(target, full)
-        booster = trainer(matrix, target - offset, chosen, full, tuned.rounds)
-        add_offset(booster, offset)
+    booster, vocabularies = _boosted(training, chosen, full, tuned.rounds, trainer)
     window = next(window for window in summary.windows if window.split == "train")
     smearing, interval = _from_validation(
         booster, training, chosen, vocabularies, threads=conditions.threads, coverage=coverage
@@ -273,6 +263,57 @@ def fit(
         ),
         reference=training.rows.clear(),
     )
+
+
+def refit(
+    model: Model,
+    training: TrainingSet,
+    tuned: TunedParameters,
+    conditions: Conditions,
+    *,
+    trainer: Trainer | None = None,
+) -> Model:
+    """Train a model of `fit` again on train and validation rows, with the same parameters and number of rounds.
+
+    No rows are left that chose nothing and trained nothing, except the test rows. Importances, the smearing factor and
+    the prediction interval therefore stay those of the model before, which has not seen the validation rows.
+
+    Raises:
+        See `fit`.
+    """
+    summary, spec = training.summary, model.spec
+    rows = training.learned(refit=True)
+    everything = replace(training, rows=rows.with_columns(pl.lit("train").alias("split")))
+    full = full_parameters(
+        summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
+    )
+    booster, vocabularies = _boosted(everything, spec.features, full, tuned.rounds, trainer)
+    windows = [window for window in summary.windows if window.split != "test"]
+    changes = {
+        "vocabularies": vocabularies,
+        "first_training_day": min(window.first_day for window in windows),
+        "last_training_day": max(window.last_day for window in windows),
+        "training_rows": rows.height,
+        "refit": True,
+    }
+    text = _THREADS_LINE.sub("", booster_text(booster))
+    return replace(model, booster=text, spec=spec.model_copy(update=changes))
+
+
+def _boosted(
+    training: TrainingSet, features: Sequence[Feature], full: Parameters, rounds: int, trainer: Trainer | None
+) -> tuple[Booster, dict[str, tuple[str, ...]]]:
+    """Train on the train rows; return the booster and the vocabularies."""
+    if trainer is None:
+        binned = bin_training_set(training, features, full, with_validation=False)
+        return boost(binned, full, rounds=rounds), binned.vocabularies
+    train = training.part("train")
+    vocabularies = fit_vocabularies(train, features)
+    matrix, target = _numbers(training, train, features, vocabularies)
+    offset = target_offset(target, full)
+    booster = trainer(matrix, target - offset, features, full, rounds)
+    add_offset(booster, offset)
+    return booster, vocabularies
 
 
 def _from_validation(
