@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
 from ml_assets.logic.evaluation.formulas import equal_mass_bins
-from ml_assets.logic.evaluation.metrics import METRICS, Metric, find_metric, metric_among, metrics_of
+from ml_assets.logic.evaluation.metrics import METRICS, OPERATING, Metric, find_metric, metric_among, metrics_of
 from tests.logic.gate import auc
 
 # Known values below come from scikit-learn 1.9.1 on the same arrays; ties included.
@@ -124,12 +124,13 @@ def test_a_perfect_score_is_at_least_as_good_as_any_other(metric: Metric) -> Non
         ("roc_auc", ([0, 0], [0.2, 0.4]), "the positive class is absent"),
         ("average_precision", ([1, 1], [0.2, 0.4]), "the negative class is absent"),
         ("average_precision", ([0, 0], [0.2, 0.4]), "the positive class is absent"),
+        ("lift", ([0, 0], [1.0, 0.0]), "the positive class is absent"),
     ],
 )
 def test_unusable_rows_are_an_error_with_the_culprit_and_not_a_number(
     name: str, rows: tuple[Any, ...], message: str
 ) -> None:
-    metric = metric_among(name, METRICS)
+    metric = metric_among(name, METRICS | OPERATING)
     assert metric is not None
     with pytest.raises(DataError, match=message):
         metric.function(*rows)
