@@ -57,6 +57,16 @@ def _git(root: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
+@dataclass(frozen=True)
+class EnvironmentChange:
+    """A fact or a package that differs between two environments; a package that is not installed has no version."""
+
+    name: str
+    was: str | None
+    is_now: str | None
+    is_package: bool = False
+
+
 class Environment(Record):
     """The installed distributions, with the digest that manifests contain."""
 
@@ -65,6 +75,18 @@ class Environment(Record):
     implementation: str
     platform: str
     distributions: dict[str, str]
+
+    def changes(self, now: "Environment") -> list[EnvironmentChange]:
+        """Return what differs in another environment: facts first, then packages, each by name."""
+        facts = [
+            EnvironmentChange(name, getattr(self, name), getattr(now, name))
+            for name in ("implementation", "platform", "python")
+        ]
+        packages = [
+            EnvironmentChange(name, self.distributions.get(name), now.distributions.get(name), is_package=True)
+            for name in sorted({*self.distributions, *now.distributions})
+        ]
+        return [it for it in (*facts, *packages) if it.was != it.is_now]
 
 
 @functools.cache

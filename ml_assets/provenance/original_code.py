@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.dagster_storage.code_versions import code_parts
@@ -33,17 +32,12 @@ def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
         then = load_environment(lake, digest)
     except MissingArtifactError:
         return [f"the original environment ({digest}) is not in the lake, so what has changed is unknown"]
-    return [*_changes(then.model_dump(), now.model_dump())]
-
-
-def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted({*then, *now} - {"distributions", "digest"}):
-        if then.get(name) != now.get(name):
-            yield f"{name} was {then.get(name)}, is {now.get(name)}"
-    was, is_now = then.get("distributions", {}), now.get("distributions", {})
-    for name in sorted({*was, *is_now}):
-        if was.get(name) != is_now.get(name):
-            yield f"package {name} was {was.get(name, 'not installed')}, is {is_now.get(name, 'not installed')}"
+    return [
+        f"package {it.name} was {it.was or 'not installed'}, is {it.is_now or 'not installed'}"
+        if it.is_package
+        else f"{it.name} was {it.was}, is {it.is_now}"
+        for it in then.changes(now)
+    ]
 
 
 def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:

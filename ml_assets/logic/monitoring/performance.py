@@ -34,8 +34,6 @@ from ml_assets.logic.training.encoding import number_problem
 
 Vector = NDArray[np.float64]
 
-LEAST_EXPECTED: Final = 1e-300
-"""With fewer expected rows of a class, no metric is expected: products would underflow, and no ranking is defined."""
 _FORMER: Final = "former_"
 TABLE_SCHEMA: Final = pl.Schema(
     {

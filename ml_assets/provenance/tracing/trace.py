@@ -25,26 +25,22 @@ class TraceEnvironment:
     """The environment in which an artifact was built; `problem` explains why it is unknown."""
 
     digest: str
-    python: str = ""
-    platform: str = ""
-    distributions: Mapping[str, str] | None = None
+    found: origin.Environment | None = None
     problem: str = ""
 
     @property
     def phrase(self) -> str:
         """The environment as a phrase."""
-        if self.distributions is None:
+        if self.found is None:
             return self.problem
-        return f"Python {self.python} on {self.platform}, {len(self.distributions)} distributions"
+        return f"Python {self.found.python} on {self.found.platform}, {len(self.found.distributions)} distributions"
 
     def against(self, other: "TraceEnvironment") -> list[str]:
         """Return the differences from another environment, such as `polars 2.0.0 (2.1.0 there)`."""
-        if self.distributions is None or other.distributions is None:
+        if self.found is None or other.found is None:
             return []
-        mine = {"Python": self.python, "platform": self.platform, **self.distributions}
-        theirs = {"Python": other.python, "platform": other.platform, **other.distributions}
-        names = sorted(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name))
-        return [f"{name} {mine.get(name) or 'absent'} ({theirs.get(name) or 'absent'} there)" for name in names]
+        changes = self.found.changes(other.found)
+        return [f"{it.name} {it.was or 'absent'} ({it.is_now or 'absent'} there)" for it in changes]
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def trace_environment(lake: Manifests, digest: str) -> TraceEnvironment:
         return TraceEnvironment(digest, problem=f"environments/{digest}.json is not in the lake")
     except LakeError as error:
         return TraceEnvironment(digest, problem=str(error))
-    return TraceEnvironment(digest, found.python, found.platform, found.distributions)
+    return TraceEnvironment(digest, found)
 
 
 def as_json(trace: Trace) -> dict[str, Any]:
@@ -207,9 +203,9 @@ def as_json(trace: Trace) -> dict[str, Any]:
         },
         "environments": {
             digest: {
-                "python": it.python,
-                "platform": it.platform,
-                "distributions": it.distributions,
+                "python": it.found.python if it.found else "",
+                "platform": it.found.platform if it.found else "",
+                "distributions": it.found.distributions if it.found else None,
                 "problem": it.problem or None,
             }
             for digest, it in trace.environments.items()
