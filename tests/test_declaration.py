@@ -407,8 +407,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (RAW.replace("partition_by: {column: ordered_at}", "partition_by: {year: y, month: m}"),
          ["shop/defs.yaml:7: tables.orders.partition_by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
-         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of csv, description, file, "
-           "files, format, formats, max_row_loss, null_values, partition_by, quarantine, row_key, "
+         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of csv, description, excel, "
+           "file, files, format, formats, max_row_loss, null_values, partition_by, quarantine, row_key, "
            "settle_seconds.")]),
         (RAW.replace("      file: data/orders.csv\n", ""),
          ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),

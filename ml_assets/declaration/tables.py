@@ -10,6 +10,7 @@ from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.excel import ExcelSheet
 from ml_assets.landing.folders import is_several, pattern_of
 from ml_assets.landing.text_values import TextFormat
 from ml_assets.landing.time_formats import ColumnFormat
@@ -101,7 +102,12 @@ class RawTable(Part):
         default=None,
         description="Format of a text file: `csv`, or `json` (one object per line, or one array of objects). Without "
         "it, a file whose name ends in `.json`, `.jsonl` or `.ndjson` is JSON, also if it is packed (`.jsonl.gz`), and "
-        "any other is CSV. Parquet is recognized by its content.",
+        "any other is CSV. Parquet and Excel (`.xlsx`) are recognized by their content.",
+    )
+    excel: ExcelSheet = Field(
+        default=ExcelSheet(),
+        description="Where the table is in an Excel workbook. Without it: in the only sheet, with "
+        "the names of the columns in its first row.",
     )
     formats: dict[str, ColumnFormat] = Field(
         default={},

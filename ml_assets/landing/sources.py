@@ -1,4 +1,4 @@
-"""Reads source files as frames: CSV, JSON or Parquet, plain, gzipped or zipped, from a path, a URL or package data.
+"""Reads source files as frames: CSV, JSON, Parquet or Excel, also packed, from a path, a URL or package data.
 
 A file is read exactly according to its contract and declared dialect, or refused with the reason. The meaning of
 columns is not known here, only their names and types.
@@ -24,6 +24,7 @@ from ml_assets.landing import parquet_files
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.excel import ExcelError, ExcelSheet, is_workbook, read_sheet
 from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.source_bytes import BoundError, gunzipped, read_source, unzipped
 from ml_assets.landing.text_values import TextFormat, declared_format, hint, values
@@ -32,12 +33,13 @@ from ml_assets.secrets import redact
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
 _OTHERS: Final = {
     b"BZh91AY&SY": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7-Zip",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"ORC": "ORC", b"Obj\x01": "Avro", b"ARROW1": "Arrow IPC",
-    b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page", b"<!doctype": "a web page",
-    b"<html": "a web page", b"<?xml": "XML",
+    b"\xd0\xcf\x11\xe0": "an old or encrypted Excel workbook", b"ORC": "ORC", b"Obj\x01": "Avro",
+    b"ARROW1": "Arrow IPC", b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page", b"<html": "a web page", b"<?xml": "XML",
 }  # fmt: skip
 _JSON: Final = (".json", ".jsonl", ".ndjson")
 _MOST_LETTERS: Final = 60
+_Place = Callable[[str, int], str]
 _CHECK: Final = "Check 'file' in its declaration, and that this machine reaches the place."
 
 
@@ -51,6 +53,7 @@ class Source:
         formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
         format: the format of a text; by its name if unset, where everything that is not JSON is CSV.
+        excel: where the table is in an Excel workbook.
         row_key: a column that landing adds, so that the file must not have it.
     """
 
@@ -63,6 +66,7 @@ class Source:
     personal: Collection[str] = ()
     format: TextFormat | None = None
     row_key: str | None = None
+    excel: ExcelSheet = dataclasses.field(default_factory=ExcelSheet)
 
     def content(self) -> bytes:
         """Return the file's bytes, unpacked.
@@ -103,6 +107,8 @@ class Source:
         is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
         if is_parquet:
             return self._parquet(content)
+        if is_workbook(content):
+            return self._excel(content)
         if _is_named_json(self.file) if self.format is None else self.format == "json":
             return self._json(content)
         try:
@@ -134,19 +140,19 @@ class Source:
             raise self._error(
                 f"is packed with an unsupported method ({error}). Pack it with the method 'deflate', or as gzip."
             ) from error
-        if content is not data and content.startswith((_GZIP, *_ZIP)):
+        if content is not data and content.startswith((_GZIP, *_ZIP)) and not is_workbook(content):
             raise self._error(
-                "is an archive in an archive; expected a CSV, JSON or Parquet file in it. Pack the file only once."
+                "is an archive in an archive; expected a CSV, JSON, Parquet or Excel file in it. Pack it only once."
             )
         other = next((name for mark, name in _OTHERS.items() if _begins_with(content, mark)), None)
         if other is not None:
-            raise self._error(f"is {other}; expected CSV, JSON or Parquet, plain, gzipped or zipped. Convert it.")
+            raise self._error(f"is {other}; expected CSV, JSON, Parquet or Excel (.xlsx). Convert it.")
         return content
 
     def _content_of(self, data: bytes) -> bytes:
         if data.startswith(_GZIP):
             return gunzipped(io.BytesIO(data), len(data))
-        if not data.startswith(_ZIP):
+        if not data.startswith(_ZIP) or is_workbook(data):
             return data
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return unzipped(archive, self._only_member(archive))
@@ -154,7 +160,7 @@ class Source:
     def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         files = [it for it in archive.infolist() if not it.is_dir() and not _is_beside(it.filename)]
         if any(it.filename == "[Content_Types].xml" for it in files):
-            raise self._error("is an Excel workbook or another office document. Save the sheet as CSV in UTF-8.")
+            raise self._error("is an office document, but no workbook of Excel (.xlsx). Save its table as .xlsx.")
         if len(files) != 1:
             names = [it.filename for it in files[:5]]
             raise self._error(f"contains {len(files)} files ({names}); expected exactly one. Pack a single file.")
@@ -183,7 +189,25 @@ class Source:
         except CsvError as error:
             raise self._error(str(error)) from error
         self._check_names(text.columns)
-        return self._typed(text, self.csv, lambda row: f"on line {records.line(row + 1)}")
+        return self._typed(text, self.csv, lambda _, row: f"on line {records.line(row + 1)}")
+
+    def _excel(self, data: bytes) -> pl.DataFrame:
+        try:
+            found = read_sheet(data, self.excel, self.null_values)
+        except ExcelError as error:
+            raise self._error(str(error)) from error
+        self._check_names(found.text.columns)
+        if dates := [name for name, its in found.is_date.items() if self.schema[name] == pl.String and its.any()]:
+            cell = found.cell(dates[0], int(found.is_date[dates[0]].arg_true()[0]))
+            raise self._error(
+                f"has a date in cell {cell}, expected a text for '{dates[0]}'. Excel makes dates of texts that look "
+                "like one: format the column as text and enter it again, or declare data_type date or timestamp."
+            )
+        text = found.text.select(self._without_nulls(it) for it in found.text.columns)
+        return self._typed(text, None, lambda name, row: f"in cell {found.cell(name, row)}", found.is_date)
+
+    def _without_nulls(self, name: str) -> pl.Expr:
+        return pl.when(~pl.col(name).is_in([*self.null_values])).then(pl.col(name))
 
     def _json(self, data: bytes) -> pl.DataFrame:
         try:
@@ -200,15 +224,27 @@ class Source:
                 "file, or the source's YAML in the dbt project."
             )
         names = [name for name in self.schema if name in found.names or (name in required and not found.places)]
-        text = found.text.select(pl.when(~pl.col(it).is_in([*self.null_values])).then(pl.col(it)) for it in names)
-        return self._typed(text, None, lambda row: _at(found.places[row]))
+        text = found.text.select(map(self._without_nulls, names))
+        return self._typed(text, None, lambda _, row: _at(found.places[row]))
 
-    def _typed(self, text: pl.DataFrame, dialect: CsvDialect | None, place: Callable[[int], str]) -> pl.DataFrame:
-        """Return columns of text as the contract's types. `place` returns where a row is; `dialect` is that of CSV."""
+    def _typed(
+        self,
+        text: pl.DataFrame,
+        dialect: CsvDialect | None,
+        place: _Place,
+        is_date: Mapping[str, pl.Series] | None = None,
+    ) -> pl.DataFrame:
+        """Return columns of text as the contract's types.
+
+        `place` returns where a value is, by its column and row. `dialect` is that of CSV. The values of `is_date` are
+        in ISO 8601, whatever format their column has.
+        """
         columns, problems = [], []
         for name in text.columns:
             raw, dtype = text[name], self.schema[name]
             column = values(raw, dtype, dialect or CsvDialect(), self.formats.get(name))
+            if is_date is not None and dtype.is_temporal() and is_date[name].any():
+                column = values(raw, dtype, CsvDialect(), None).zip_with(is_date[name], column)
             lost = raw.is_not_null() & column.is_null()
             if dtype != pl.String and lost.any():  # spaces around a missing value
                 lost &= ~raw.str.strip_chars(" ").is_in([*self.null_values])
@@ -219,9 +255,7 @@ class Source:
             raise self._error(f"has values of other types: {'; '.join(problems)}. Correct the file or the declaration.")
         return pl.DataFrame(columns)
 
-    def _wrong_values(
-        self, raw: pl.Series, lost: pl.Series, dialect: CsvDialect | None, place: Callable[[int], str]
-    ) -> str:
+    def _wrong_values(self, raw: pl.Series, lost: pl.Series, dialect: CsvDialect | None, place: _Place) -> str:
         """Return how many texts of a column are not values of its type, where the first is, and how to fix it."""
         name, first = raw.name, int(lost.arg_true()[0])
         dtype = self.schema[name]
@@ -231,7 +265,7 @@ class Source:
         about = hint(raw[first], dtype, name, form, is_csv=dialect is not None)
         return (
             f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
-            f"{'' if is_one else 'the first '}{place(first)}{shown}{about}"
+            f"{'' if is_one else 'the first '}{place(name, first)}{shown}{about}"
         )
 
     def _check_names(self, got: Sequence[str]) -> None:

@@ -189,7 +189,7 @@ def _outs(declaration: RawDeclaration, source: RawSource, *, code: str) -> dict[
         "file": table.file or table.files,
         "partition_by": _by(table),
         "reading": table.model_dump(
-            mode="json", include={"null_values", "csv", "format", "formats"}, exclude_defaults=True
+            mode="json", include={"null_values", "csv", "excel", "format", "formats"}, exclude_defaults=True
         ),
         **({} if table.row_key is None else {"row_key": table.row_key}),
         "expressions": source.expressions,

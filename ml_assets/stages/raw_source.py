@@ -112,7 +112,7 @@ class RawSource:
         schema = {name: dtype for name, dtype in self.contract.schema.items() if name != table.row_key}
         return Source(
             where, schema, table.null_values, optional, table.csv, table.formats, self.contract.personal, table.format,
-            table.row_key,
+            table.row_key, table.excel,
         )  # fmt: skip
 
     def computed(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import openpyxl
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -297,6 +298,19 @@ def test_a_row_key_that_is_not_a_new_text_column_is_refused(
         return failure(shop.land(text))[1]
 
     assert message in found()
+
+
+def test_a_sheet_of_a_workbook_is_landed_as_declared(landings: Opened) -> None:
+    shop = landings(excel={"sheet": "Orders", "header_row": 2})
+    book = openpyxl.Workbook()
+    book.create_sheet("Orders")
+    for row in (["January"], ["n", "day"], [1, date(2024, 1, 2)], ["2", "2024-01-01"]):
+        book["Orders"].append(row)
+    book.save(shop.file)
+
+    assert shop.land_days(FIRST, LAST).success
+    assert {FIRST: [2], SECOND: [1], LAST: []} == {day: shop.rows(day) for day in shop.lake.partitions("raw/orders")}
+    assert {"excel": {"sheet": "Orders", "header_row": 2}} == shop.manifest(FIRST).parameters["reading"]
 
 
 BATCHES = orders_of(Column("batch", pl.String()), Column("n", pl.Int64()))
