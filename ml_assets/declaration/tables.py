@@ -170,7 +170,7 @@ class TablesDeclaration(Declaration):
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="dbt models that this declaration is for, by name. Without it, all that no other declaration "
+        description="Names of the dbt models that this declaration is for. Without it, all that no other declaration "
         "names. Several declarations are for tables with different days.",
     )
     days: Days = Field(description="Days that have a partition.")
