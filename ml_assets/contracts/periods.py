@@ -62,7 +62,7 @@ def newest_over(day: date, grain: Grain) -> date:
     return first if last_day_of(first, grain) == day else moved(first, -1, grain)
 
 
-def days_in(grain: Grain) -> int:
+def shortest_length(grain: Grain) -> int:
     """Return the number of days of the shortest period."""
     return _SHORTEST[grain]
 

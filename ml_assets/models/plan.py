@@ -138,7 +138,7 @@ class ModelPlan:
     @property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:
         """The model's periods."""
-        return partitions_of(self.declaration.days)
+        return partitions_over(self.declaration.days)
 
     def asset(self, stage: str) -> dg.AssetKey:
         """Return the key of one of the model's assets."""
@@ -150,7 +150,7 @@ class ModelPlan:
 
 
 @functools.cache
-def partitions_of(days: Days) -> dg.TimeWindowPartitionsDefinition:
+def partitions_over(days: Days) -> dg.TimeWindowPartitionsDefinition:
     """Return the partitions of declared days. Equal days share one object, so that its keys are computed once."""
     end = None if days.last is None else str(days.last + timedelta(days=1))
     start, zone = str(days.first), days.timezone

@@ -22,7 +22,7 @@ from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.landing.row_sql import sql_problems
 from ml_assets.landing.time_formats import UNIX_TIMES
-from ml_assets.models.plan import day_range, partitions_of
+from ml_assets.models.plan import day_range, partitions_over
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED
 from ml_assets.provenance.code import code_version
@@ -169,7 +169,7 @@ def _raw_table(declaration: RawDeclaration, source: RawSource) -> dg.AssetsDefin
         outs=outs,
         internal_asset_deps={ASIDE: {key}} if ASIDE in outs else {},
         check_specs=[*check_specs(source.contract, key), *rule_specs(source.landing_rules, key)],
-        partitions_def=partitions_of(declaration.days) if is_by_day else None,
+        partitions_def=partitions_over(declaration.days) if is_by_day else None,
         backfill_policy=dg.BackfillPolicy.single_run() if is_by_day else None,
         op_tags=pod_tags(declaration.compute),
         hooks={RECORD},

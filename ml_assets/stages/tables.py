@@ -20,7 +20,7 @@ from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.io_manager import data_version, facts_of
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import Manifest
-from ml_assets.models.plan import day_range, partitions_of, quarantine_key, table_key
+from ml_assets.models.plan import day_range, partitions_over, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED, prefixed
 from ml_assets.orchestration.staleness import LOOK_BACK, first_day
@@ -82,7 +82,7 @@ def _tables(
     name: str, declaration: TablesDeclaration, project: CheckedProject, mine: Mapping[str, Node], *, by_day: bool
 ) -> dg.AssetsDefinition:
     models = {uid: node for uid, node in mine.items() if is_by_day(node) == by_day}
-    partitions = partitions_of(declaration.days) if by_day else None
+    partitions = partitions_over(declaration.days) if by_day else None
     reach = _furthest_look_back(models, project.nodes, declaration.days.grain)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
     unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
-from ml_assets.contracts.periods import BY_DAY, Grain, days_in, last_day_of, period_of, periods_between
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of, periods_between, shortest_length
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
@@ -228,7 +228,7 @@ class Plugin(BasePlugin):
         folder = self.bindings.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_WRITERS) as writers:
-            at_once = max(1, _DAYS_AT_ONCE // days_in(self.bindings.grain))
+            at_once = max(1, _DAYS_AT_ONCE // shortest_length(self.bindings.grain))
             for first in range(0, len(days), at_once):
                 block = days[first : first + at_once]
                 last = last_day_of(block[-1], self.bindings.grain)

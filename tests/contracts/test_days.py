@@ -7,7 +7,7 @@ import pytest
 
 from ml_assets.contracts.days import day_of_moment, end_of, yesterday
 from ml_assets.declaration.parts import Days
-from ml_assets.models.plan import partitions_of
+from ml_assets.models.plan import partitions_over
 
 
 def utc(*parts: int) -> datetime:
@@ -45,8 +45,8 @@ def test_a_day_lasts_from_one_midnight_of_its_zone_to_the_next(
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-06-01", 24), ("2024-10-27", 25)])
 def test_partitions_are_the_days_of_the_declared_zone(day: str, hours: int) -> None:
     declared = Days(first=date(2024, 1, 1), last=date(2024, 12, 31), timezone="Europe/Zurich")
-    window = partitions_of(declared).time_window_for_partition_key(day)
+    window = partitions_over(declared).time_window_for_partition_key(day)
 
-    assert 366 == len(partitions_of(declared).get_partition_keys())
+    assert 366 == len(partitions_over(declared).get_partition_keys())
     assert timedelta(hours=hours) == window.end.astimezone(UTC) - window.start.astimezone(UTC)
     assert end_of(date.fromisoformat(day), "Europe/Zurich") == window.end.astimezone(UTC).replace(tzinfo=None)

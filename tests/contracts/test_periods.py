@@ -21,7 +21,7 @@ from ml_assets.contracts.periods import (
     periods_in,
 )
 from ml_assets.declaration.parts import Days
-from ml_assets.models.plan import partitions_of
+from ml_assets.models.plan import partitions_over
 
 GRAINS: list[Grain] = ["day", "week", "month", "year"]
 TRUNCATED = {"day": "1d", "week": "1w", "month": "1mo", "year": "1y"}
@@ -96,7 +96,7 @@ def test_the_newest_day_is_the_last_one_of_a_period_that_is_over_in_the_declared
 @pytest.mark.parametrize(("grain", "count"), [("day", 366), ("week", 53), ("month", 12), ("year", 1)])
 def test_partitions_are_the_periods_of_the_declared_zone(grain: Grain, count: int) -> None:
     last = date(2025, 1, 5) if grain == "week" else date(2024, 12, 31)
-    partitions = partitions_of(Days(first=date(2024, 1, 1), last=last, timezone="Europe/Zurich", grain=grain))
+    partitions = partitions_over(Days(first=date(2024, 1, 1), last=last, timezone="Europe/Zurich", grain=grain))
     keys = partitions.get_partition_keys()
 
     assert count == len(keys)

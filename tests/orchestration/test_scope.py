@@ -7,14 +7,14 @@ import pytest
 
 from ml_assets.contracts.periods import periods_for
 from ml_assets.declaration.parts import Days
-from ml_assets.models.plan import partitions_of
+from ml_assets.models.plan import partitions_over
 from ml_assets.orchestration.groups import Group
 from ml_assets.orchestration.planner import runs_of
 from ml_assets.orchestration.scope import Scope, horizon
 
 ORDERS, FEATURES, TOTALS = (dg.AssetKey(name) for name in ("orders", "features", "totals"))
 GROUPS = {FEATURES: Group("features", "shop"), TOTALS: Group("totals")}
-MONTHS = partitions_of(Days(first=date(2013, 1, 1), last=date(2014, 12, 31), grain="month"))
+MONTHS = partitions_over(Days(first=date(2013, 1, 1), last=date(2014, 12, 31), grain="month"))
 BACK = dg.TimeWindowPartitionMapping(start_offset=-periods_for(28, "month"), allow_nonexistent_upstream_partitions=True)
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 from ml_assets.declaration.parts import Days
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
-from ml_assets.models.plan import partitions_of
+from ml_assets.models.plan import partitions_over
 from ml_assets.orchestration.staleness import (
     LOOK_BACK,
     Wanted,
@@ -72,7 +72,7 @@ def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
 
 def test_a_look_back_of_days_reads_the_whole_periods_that_it_may_reach() -> None:
     child, parent = dg.AssetKey("child"), dg.AssetKey("parent")
-    months = partitions_of(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
+    months = partitions_over(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
 
     for look_back, first in ((0, 3), (28, 2), (29, 1)):
         graph = graph_of(exact=look_back, days=months)
@@ -83,7 +83,7 @@ def test_a_look_back_of_days_reads_the_whole_periods_that_it_may_reach() -> None
 
 def test_an_artifact_of_another_grain_is_out_of_date_although_its_key_is_the_same(lake: Lake) -> None:
     days, parent = ["2013-01-01"], dg.AssetKey("parent")
-    months = partitions_of(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
+    months = partitions_over(Days(first=date(2013, 1, 1), last=date(2013, 12, 31), grain="month"))
     code = graph_of().get(parent).code_version
     by_day = put(lake, frame(1), asset="parent", partition=days[0], code_version=code)
 

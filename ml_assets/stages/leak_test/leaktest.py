@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.leaks import FoundLeak, KnownTime, LeakTestRecord
-from ml_assets.contracts.periods import days_in, period_column
+from ml_assets.contracts.periods import period_column, shortest_length
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger
@@ -347,7 +347,7 @@ class _FullBuild:
                 f"test; materialize them first: ml-assets run {self.plan.name}."
             )
         if count is None:
-            count = min(declared.leak_test.samples, A_DAY * days_in(declared.days.grain) * len(inside))
+            count = min(declared.leak_test.samples, A_DAY * shortest_length(declared.days.grain) * len(inside))
         again: dict[date, list[datetime]] = {}
         for leak in self.earlier.leaks if self.earlier else ():
             again.setdefault(leak.day, []).append(leak.prediction_at)
