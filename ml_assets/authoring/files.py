@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-import polars as pl
-
 from ml_assets.authoring.columns import NewColumn
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.project import PLACES
@@ -21,7 +19,7 @@ _EXAMPLES: Mapping[str, str] = {
     "date": "DAY",
     "timestamp": "EVENT",
 }
-_PLAIN: Final = re.compile(r"[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
+_PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\d|[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
 _YAML_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
@@ -58,13 +56,11 @@ def files_of(model: NewModel, places: Mapping[str, str] = PLACES) -> dict[PurePo
         autoescape=False,  # noqa: S701 - the files are not HTML
     )  # fmt: skip
     jinja.filters["yaml"] = _yaml
-    window, outcomes, doubts = model.window, label_columns(model), model.found.doubts
-    last = "" if window.is_open else f", last: {window.last}"
-    zone = "" if model.timezone == "UTC" else f", timezone: {model.timezone}"
+    outcomes, doubts = label_columns(model), model.found.doubts
     baseline = model.baseline()
     values = {
         "model": model,
-        "days": f"{{first: {window.first}{last}{zone}}}",
+        "days": model.days.declared,
         "key": [it.name for it in model.key],
         "baselines": [[baseline]] if baseline else [],
         "description": _description(model),
@@ -112,47 +108,33 @@ def _description(model: NewModel) -> str:
         "binary": f"Whether {model.label.source} is {model.roles.positive.value if model.roles.positive else 'true'}",
         "multiclass": f"The class of {model.label.source}",
     }.get(model.task, f"The value of {model.label.source}")
-    return f"{what}, predicted at the time of {model.time.source}."
+    at = "" if model.time is None else f", predicted at the time of {model.time.source}"
+    return f"{what}{at}."
 
 
 def staging_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the staging model."""
-    day = SelectedColumn("day", _day(model), "date", rules=("not_null",))
-    found = [day]
-    for column in model.columns:
+    found = [SelectedColumn("day", f"{model.day_sql} as day", "date", rules=("not_null",))]
+    for column in model.source_columns:
         if column.use == "left out":
             continue
-        sql = (
-            column.quoted
-            if column.source == column.name and column.source.isidentifier()
-            else f"{column.quoted} as {column.name}"
-        )
-        if column.source == column.name:
-            sql = column.name
-        is_time = column.source == model.time.source
-        rules = _rules(column, model)
-        if is_time and column.dtype == pl.Date:
-            sql = f"cast({column.quoted} as timestamp) as {column.name}"
-        found.append(SelectedColumn(column.name, sql, "timestamp" if is_time else column.sql_type, rules=rules))
-    found.append(SelectedColumn("predicted_at", f"{model.predicted} as predicted_at", "timestamp", rules=("not_null",)))
-    found.append(
-        SelectedColumn("label_known_at", f"{model.label_known} as label_known_at", "timestamp", rules=("not_null",))
-    )
-    return found
+        if column == model.time:
+            found.append(_moment(column.name, model.event_sql))
+        else:
+            sql = column.name if column.source == column.name else f"{column.quoted} as {column.name}"
+            found.append(SelectedColumn(column.name, sql, column.sql_type, rules=_rules(column, model)))
+    found += [] if model.time is not None else [_moment(model.event, model.event_sql)]
+    return [*found, _moment("predicted_at", model.predicted), _moment("label_known_at", model.label_known)]
 
 
-def _day(model: NewModel) -> str:
-    at = model.time.quoted
-    if model.time.dtype == pl.Date:
-        return f"{at} as day"
-    moment = at if model.timezone == "UTC" else f"timezone('{model.timezone}', timezone('UTC', {at}))"
-    return f"cast({moment} as date) as day"
+def _moment(name: str, sql: str, role: str = "") -> SelectedColumn:
+    return SelectedColumn(name, name if sql == name else f"{sql} as {name}", "timestamp", role, rules=("not_null",))
 
 
 def _rules(column: NewColumn, model: NewModel) -> tuple[str, ...]:
     if column.use == "key":
         return ("not_null", "unique") if len(model.key) == 1 else ("not_null",)
-    return ("not_null",) if column.use == "time" else ()
+    return ()
 
 
 def _identity(model: NewModel) -> list[SelectedColumn]:
@@ -161,19 +143,20 @@ def _identity(model: NewModel) -> list[SelectedColumn]:
     keys = [
         SelectedColumn(it.name, it.name, it.sql_type, "entity", rules=_rules(it, model))
         for it in model.key
-        if it.source != model.time.source
+        if it != model.time
     ]
-    role = "event_time"
-    return [*keys, day, SelectedColumn(model.time.name, model.time.name, "timestamp", role, rules=("not_null",))]
+    return [*keys, day, _moment(model.event, model.event, "event_time")]
 
 
 def feature_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the feature table."""
-    at = model.time.name
+    at = model.event
     found = [
         *_identity(model),
-        SelectedColumn("predicted_at", "predicted_at", "timestamp", "prediction_time", rules=("not_null",)),
+        _moment("predicted_at", "predicted_at", "prediction_time"),
     ]
+    if model.time is None:  # no group of the test rows is in the train rows, so it cannot be a feature
+        found += [SelectedColumn(it.name, it.name, it.sql_type, "context") for it in model.used("group")]
     found += [SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical) for it in model.features]
     found += [
         SelectedColumn(
@@ -192,9 +175,9 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
                 "hour_of_day", f"cast(extract(hour from {at}) as bigint) as hour_of_day", "bigint", "feature"
             )
         )
-    found.append(
-        SelectedColumn("weekday", f"cast(extract(isodow from {at}) as bigint) as weekday", "bigint", "feature")
-    )
+    if model.time is not None:
+        weekday = f"cast(extract(isodow from {at}) as bigint) as weekday"
+        found.append(SelectedColumn("weekday", weekday, "bigint", "feature"))
     return found
 
 
@@ -203,6 +186,6 @@ def label_columns(model: NewModel) -> list[SelectedColumn]:
     label = model.label_sql if model.label_sql == model.label.name else f"{model.label_sql} as {model.label.name}"
     return [
         *_identity(model),
-        SelectedColumn("label_known_at", "label_known_at", "timestamp", "known_time", rules=("not_null",)),
+        _moment("label_known_at", "label_known_at", "known_time"),
         SelectedColumn(model.label.name, label, model.label_type, "label"),
     ]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -13,6 +13,8 @@ import polars as pl
 from ml_assets.authoring.columns import NewColumn, new_columns
 from ml_assets.authoring.source import FoundTable
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
+from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Choice, Roles
@@ -27,22 +29,43 @@ _MOST_POOLED: Final = 92
 _DRIFT_ROWS: Final = 200
 _OPEN_DAYS: Final = 10
 _MANY_ROWS: Final = 100_000
+ROW_KEY: Final = "row_key"
+SNAPSHOT: Final = "snapshot_at"
 
 
 @dataclass(frozen=True)
-class NewSplit:
-    """The days of a new model and how they are split."""
+class NewDays:
+    """The days of a new model, and how long its windows are.
+
+    Attributes:
+        first: the day of the first row.
+        last: the day of the last row.
+        is_open: whether rows of further days are to be expected.
+        validation: days of the validation window.
+        test: days of the test window.
+    """
 
     first: date
     last: date
-    is_open: bool
-    validation: int
-    test: int
+    grain: Grain = BY_DAY
+    timezone: str = "UTC"
+    is_open: bool = False
+    validation: int = 0
+    test: int = 0
 
     @property
-    def days(self) -> int:
-        """The number of days."""
+    def count(self) -> int:
+        """The number of days from the first to the last row."""
         return (self.last - self.first).days + 1
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """The field `days` of the declarations: whole periods."""
+        last = last_day_of(period_of(self.last, self.grain), self.grain)
+        found = {"first": str(period_of(self.first, self.grain))}
+        found |= {} if self.is_open else {"last": str(last)}
+        found |= {} if self.timezone == "UTC" else {"timezone": self.timezone}
+        return found | ({} if self.grain == BY_DAY else {"grain": self.grain})
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,6 @@ class NewModel:
     Attributes:
         name: the model's name, which its files have too.
         file: the table, as the declaration names it.
-        timezone: the time zone of the project's days.
     """
 
     name: str
@@ -61,8 +83,7 @@ class NewModel:
     target: str
     roles: Roles
     columns: tuple[NewColumn, ...]
-    window: NewSplit
-    timezone: str = "UTC"
+    days: NewDays
 
     def used(self, *uses: str) -> list[NewColumn]:
         """Return the columns with some uses."""
@@ -75,8 +96,18 @@ class NewModel:
 
     @property
     def key(self) -> list[NewColumn]:
-        """The columns that identify a row."""
-        return self.used("key")
+        """The columns that identify a row: those of the source, or the one that landing adds."""
+        return self.used("key") or [NewColumn(ROW_KEY, ROW_KEY, pl.String(), "key", "", has_nulls=False)]
+
+    @property
+    def has_row_key(self) -> bool:
+        """Whether landing adds the key."""
+        return not self.used("key")
+
+    @property
+    def source_columns(self) -> list[NewColumn]:
+        """The columns of the raw table."""
+        return [*(self.key if self.has_row_key else ()), *self.columns]
 
     @property
     def label(self) -> NewColumn:
@@ -84,15 +115,35 @@ class NewModel:
         return next(it for it in self.columns if it.source == self.target)
 
     @property
-    def time(self) -> NewColumn:
-        """The column with the time of the event."""
-        assert self.roles.time is not None  # noqa: S101 - checked before a plan is made
-        return next(it for it in self.columns if it.source == self.roles.time.value)
+    def time(self) -> NewColumn | None:
+        """The column with the time of the event; None if the table is a snapshot."""
+        at = self.roles.time
+        return None if at is None else next(it for it in self.columns if it.source == at.value)
+
+    @property
+    def event(self) -> str:
+        """The column with the time of the event in the dbt models."""
+        return SNAPSHOT if self.time is None else self.time.name
+
+    @property
+    def event_sql(self) -> str:
+        """SQL over a row of the source: the time of the event."""
+        return f"timestamp '{self.days.last}'" if self.time is None else f"cast({self.time.quoted} as timestamp)"
+
+    @property
+    def day_sql(self) -> str:
+        """SQL over a row of the source: its day."""
+        if self.time is None:
+            return f"date '{self.days.last}'"
+        if self.time.dtype == pl.Date or self.days.timezone == "UTC":
+            return f"cast({self.time.quoted} as date)"
+        return f"cast(timezone('{self.days.timezone}', timezone('UTC', {self.time.quoted})) as date)"
 
     @property
     def features(self) -> list[NewColumn]:
         """The columns that become features as they are."""
-        return [it for it in self.used("feature", "group") if not it.is_time]
+        uses = ("feature", "group") if self.time is not None else ("feature",)
+        return [it for it in self.used(*uses) if not it.is_time]
 
     @property
     def times(self) -> list[NewColumn]:
@@ -102,27 +153,30 @@ class NewModel:
     @property
     def has_hours(self) -> bool:
         """Whether events have a time of day."""
-        return self.time.dtype != pl.Date and bool(
-            (self.found.rows[self.time.source].dt.time() != datetime.min.time()).any()
-        )
+        if self.time is None or self.time.dtype == pl.Date:
+            return False
+        return bool((self.found.rows[self.time.source].dt.time() != datetime.min.time()).any())
 
     @property
     def row_known(self) -> str:
         """SQL over a row of the source: when the row could first be known."""
         known = self.roles.known
+        if known is None:
+            return ALWAYS
         column = next(it for it in self.columns if known is not None and it.source == known.value)
         return f"cast({column.quoted} as timestamp)"
 
     @property
     def predicted(self) -> str:
         """SQL over a row of the source: when the prediction is made."""
-        at = f"cast({self.time.quoted} as timestamp)"
-        return at if self.row_known == at else f"greatest({at}, {self.row_known})"
+        at = self.event_sql
+        return at if self.row_known in (at, ALWAYS) else f"greatest({at}, {self.row_known})"
 
     @property
     def label_known(self) -> str:
         """SQL over a row of the source: when the label is known."""
-        assert self.roles.label_known is not None  # noqa: S101 - present if there is a time
+        if self.roles.label_known is None:
+            return self.event_sql
         value = self.roles.label_known.value
         for it in self.columns:
             if it.source == value:
@@ -133,7 +187,9 @@ class NewModel:
     @property
     def maturity_days(self) -> int:
         """Days after the day of the event in which a label becomes known: for a column, those of 99 % of the rows."""
-        value = self.roles.label_known.value if self.roles.label_known else "1d"
+        if self.roles.label_known is None or self.time is None:
+            return 0
+        value = self.roles.label_known.value
         if value in self.found.rows.columns:
             waited = self.found.rows.select(
                 (
@@ -178,14 +234,25 @@ class NewModel:
     @property
     def pool_days(self) -> int:
         """Days that are judged together, so that drift has 200 rows."""
-        return min(_MOST_POOLED, max(1, math.ceil(_DRIFT_ROWS * self.window.days / self.found.rows.height)))
+        return min(_MOST_POOLED, max(1, math.ceil(_DRIFT_ROWS * self.days.count / self.found.rows.height)))
+
+    @property
+    def split(self) -> dict[str, object]:
+        """The field `split` of the declaration."""
+        if self.time is not None:
+            return {"validation_days": self.days.validation, "test_days": self.days.test}
+        if self.roles.group is None:
+            return {"by": "random"}
+        return {"by": "group", "group": next(it.name for it in self.columns if it.use == "group")}
 
     @property
     def test_rows(self) -> pl.DataFrame:
-        """The rows of the test window."""
+        """The rows of the test window; of a snapshot, as many as its share."""
+        if self.time is None:
+            return self.found.rows.gather_every(round(1 / _TEST_SHARE))
         at = pl.col(self.time.source).cast(pl.Date)
-        start = self.window.last - timedelta(days=self.window.test + self.maturity_days - 1)
-        return self.found.rows.filter(at.is_between(start, self.window.last - timedelta(days=self.maturity_days)))
+        last = self.days.last - timedelta(days=self.maturity_days)
+        return self.found.rows.filter(at.is_between(last - timedelta(days=self.days.test - 1), last))
 
     @property
     def min_rows(self) -> int:
@@ -215,44 +282,33 @@ class NewModel:
 
 
 def new_model(
-    name: str,
-    found: FoundTable,
-    target: str,
-    roles: Roles,
-    findings: Sequence[LeakFinding],
-    *,
-    file: str,
-    timezone: str,
+    name: str, found: FoundTable, target: str, roles: Roles, leaks: Sequence[LeakFinding], *, file: str, timezone: str
 ) -> NewModel:
-    """Return what is written for a new model.
-
-    Raises:
-        DataError: the table has no time, or nothing identifies a row.
-    """
-    if roles.key is None:
-        raise DataError(
-            "no column, and no three columns together, are different in every row. Name the columns that identify a "
-            "row with --key A,B, or remove duplicate rows."
-        )
+    """Return what is written for a new model."""
+    columns = new_columns(found.rows, target, roles, leaks)
+    today, grain = datetime.now(tz=ZoneInfo(timezone)).date(), cast("Grain", roles.grain.value)
     if roles.time is None:
-        raise DataError(
-            "the table has no column in which every value is a time, and models of tables without time are not "
-            "possible yet. If a column is the time in a format of its own, write it as ISO 8601 and name it: --time."
-        )
-    columns = new_columns(found.rows, target, roles, findings)
-    window = _new_split(found.rows[roles.time.value], datetime.now(tz=ZoneInfo(timezone)).date())
-    return NewModel(name, file, found, target, roles, columns, window, timezone)
+        snapshot = min(found.written or today, today - timedelta(days=1))
+        return NewModel(name, file, found, target, roles, columns, NewDays(snapshot, snapshot, grain, timezone))
+    days = _new_days(found.rows[roles.time.value], today, grain, timezone)
+    return NewModel(name, file, found, target, roles, columns, days)
 
 
-def _new_split(times: pl.Series, today: date) -> NewSplit:
+def _new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
     days = times.cast(pl.Date)
     first, last = days.min(), days.max()
     assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
     assert isinstance(last, date)  # noqa: S101
     count = (last - first).days + 1
-    is_open = last + timedelta(days=_OPEN_DAYS) >= today
-    test = max(_FEWEST_DAYS, round(_TEST_SHARE * count))
-    return NewSplit(first, last, is_open, max(2, round(_VALIDATION_SHARE * count)), test)
+    return NewDays(
+        first,
+        last,
+        grain,
+        timezone,
+        is_open=last + timedelta(days=_OPEN_DAYS) >= today,
+        validation=max(2, round(_VALIDATION_SHARE * count)),
+        test=max(_FEWEST_DAYS, round(_TEST_SHARE * count)),
+    )
 
 
 def _horizon(text: str) -> tuple[int, str]:

@@ -1,7 +1,9 @@
 """Reads a table whose format is not declared, with what its declaration must say about the format."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -12,6 +14,7 @@ from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.detection import DetectedFile, detect
 from ml_assets.landing.parquet_files import ParquetError, read_table
 from ml_assets.landing.sources import Source
+from ml_assets.project import declared_place
 
 _PARQUET = b"PAR1"
 
@@ -26,6 +29,7 @@ class FoundTable:
         null_values: the texts that stand for missing values.
         formats: the format of each column of dates or times that are not in ISO 8601.
         doubts: what else a column or a mark could be, by column; '' is the whole file.
+        written: the day on which a local file was last changed (UTC).
     """
 
     file: str
@@ -34,6 +38,7 @@ class FoundTable:
     null_values: tuple[str, ...] = ("",)
     formats: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(default_factory=dict)
+    written: date | None = None
 
     @property
     def csv(self) -> dict[str, str]:
@@ -57,7 +62,9 @@ def read_found(file: str) -> FoundTable:
         raise DataError(f"{file} has no rows; expected a header and at least a few hundred rows.")
     if wrong := [f"column '{name}' {sentence}." for name, sentence in wrong_names(found.rows.columns)]:
         raise DataError("\n".join(f"{file}: {it}" for it in wrong))
-    return found
+    local = Path(declared_place(file))
+    written = datetime.fromtimestamp(local.stat().st_mtime, tz=UTC).date() if local.is_file() else None
+    return replace(found, written=written)
 
 
 def _from_parquet(file: str, data: bytes) -> FoundTable:

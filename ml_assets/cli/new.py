@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "known": "row known at", "label_known": "label known at", "grain": "partition", "group": "group",
     "split": "split", "metric": "metric",
 }  # fmt: skip
-_ASKED: Final = ("positive", "key", "time", "known", "label_known")
+_ASKED: Final = ("positive", "key", "time", "known", "label_known", "group")
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,6 +44,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("--known", metavar="COLUMN", help="when the row could first be known (default: --time)")
     command.add_argument("--label-known", metavar="COLUMN", help="when the target became known")
     command.add_argument("--horizon", metavar="TIME", help="when the target is known, after --time, such as 12h or 30d")
+    command.add_argument("--group", metavar="COLUMN", help="the person or thing that several rows belong to")
+    command.add_argument("--partition", choices=get_args(Grain), help="the rows that are stored and monitored together")
     command.add_argument("--yes", action="store_true", help="ask nothing; choose safely what is uncertain")
     command.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     command.add_argument("--undo", action="store_true", help="remove the files that `new NAME` wrote, if unchanged")
@@ -79,10 +82,16 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     from ml_assets.logic.inspection.roles import infer_roles
 
     _check(arguments)
-    timezone, target = read_declarations().timezone, arguments.target
+    declared, target = read_declarations(), arguments.target
+    grain = declared.grain if declared.models or declared.raw or declared.tables else None
+    if grain and arguments.partition not in (None, grain):
+        raise DataError(
+            f"--partition is '{arguments.partition}', but the other declarations of the project have "
+            f"'grain: {grain}'; expected the same. Write the model to a project of its own: ml-assets init"
+        )
     _log(f"reading {arguments.table}")
     table = read_found(arguments.table)
-    given, now = _given(arguments), datetime.now(tz=UTC).replace(tzinfo=None)
+    given, now = _given(arguments, grain), datetime.now(tz=UTC).replace(tzinfo=None)
     roles = infer_roles(table.rows, target, given, now=now)
     if not arguments.yes and sys.stdin.isatty():
         roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
@@ -94,8 +103,8 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity))
     _print(_leak_lines(leaks))
     file = _declared_path(arguments.table, root)
-    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=timezone)
-    ready = preflight(table.rows, model.test_rows, target, roles, days=model.window.days)
+    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=declared.timezone)
+    ready = preflight(table.rows, model.test_rows, target, roles, days=model.days.count)
     _print(ready.lines)
     if ready.problems:
         raise DataError("\n".join(ready.problems))
@@ -161,7 +170,8 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
-def _given(arguments: argparse.Namespace) -> "Given":
+def _given(arguments: argparse.Namespace, grain: Grain | None) -> "Given":
+    """Return what the user stated. The grain of a project's other declarations cannot be another one."""
     from ml_assets.logic.inspection.roles import Given
 
     return Given(
@@ -172,6 +182,8 @@ def _given(arguments: argparse.Namespace) -> "Given":
         known=arguments.known,
         label_known=arguments.label_known,
         horizon=arguments.horizon,
+        group=arguments.group,
+        grain=grain or arguments.partition,
     )
 
 

@@ -48,11 +48,12 @@ def preflight(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
 
 
 def _lines(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, days: int) -> Iterator[str]:
-    yield f"\nbefore training: {rows.height:,} rows over {days:,} days, of which {test.height:,} are in the test window"
+    span = f" over {days:,} days" if roles.time is not None else ""
+    yield f"\nbefore training: {rows.height:,} rows{span}, of which about {test.height:,} are test rows"
     difference = smallest_difference(test[target].drop_nulls(), roles)
     if difference is not None:
         yield f"  two models that differ by less than about {difference:.2g} {roles.metric.value} cannot be told apart"
-    if days < SEASONS:
+    if roles.time is not None and days < SEASONS:
         yield "  fewer than two months: nothing can be said about seasons, and drift by month is not possible"
 
 
@@ -63,7 +64,7 @@ def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
             f"the table has {labelled.len():,} rows with a target; expected at least {FEWEST_ROWS}, so that a test "
             "says anything. Add rows."
         )
-    if days < FEWEST_DAYS:
+    if roles.time is not None and days < FEWEST_DAYS:
         yield (
             f"the table has {days} days; expected at least {FEWEST_DAYS}, because a model is trained on earlier days "
             "and tested on later ones. Add days."

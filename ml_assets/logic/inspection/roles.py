@@ -14,9 +14,9 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.contracts.periods import Grain
 from ml_assets.logic.inspection.strength import figure
 
-Grain = Literal["hour", "day", "week", "month", "year", "none"]
 Confidence = Literal["given", "sure", "likely", "uncertain"]
 
 _ID_NAME: Final = re.compile(r"(?i)(^|_)(id|key|uuid|guid|no|nr|number|code|index)($|_)|id$")
@@ -31,22 +31,14 @@ _KNOWN_NAME: Final = re.compile(
     r"(?i)(known|available|published|received|loaded|ingested|recorded|reported)_?(at|on|time|date)?$"
 )
 _CLASS_NAME: Final = re.compile(r"(?i)(class|type|label|category|kind|species|cover|grade|segment|status)")
-_POSITIVE: Final = (
-    "1",
-    "true",
-    "t",
-    "yes",
-    "y",
-    "positive",
-    "pos",
-    "default",
-    "bad",
-    "churn",
-    "churned",
-    "fraud",
-    "spam",
-)
-_NEGATIVE: Final = ("0", "-1", "false", "f", "no", "n", "negative", "neg", "none", "good", "ham", "normal")
+_POSITIVE: Final = frozenset({
+    "1", "true", "t", "yes", "y", "positive", "pos", "default", "bad", "churn", "churned", "fraud", "spam", "sick",
+    "ill", "failed", "failure", "lost", "dead", "died", "malignant", "returned", "cancelled", "late",
+})  # fmt: skip
+_NEGATIVE: Final = frozenset({
+    "0", "-1", "false", "f", "no", "n", "negative", "neg", "none", "good", "ham", "normal", "healthy", "well", "ok",
+    "passed", "alive", "benign",
+})  # fmt: skip
 MOST_CLASSES: Final = 100
 FEW_CLASSES: Final = 10
 RARE: Final = 0.05
@@ -56,8 +48,9 @@ _SEVERAL_YEARS: Final = 5 * 365
 _FEW_MISSING: Final = 0.1
 _NEARLY_ALL: Final = 0.9
 _MOST_OF_KEY: Final = 3
-_DAYS: Final[Mapping[Grain, float]] = {"hour": 1 / 24, "day": 1, "week": 7, "month": 30.4, "year": 365}
+_DAYS: Final[Mapping[Grain, float]] = {"day": 1, "week": 7, "month": 30.4, "year": 365}
 ROWS_PER_PERIOD: Final = 50
+ROWS_PER_MONTH: Final = 15
 MOST_PERIODS: Final = 1_000
 
 
@@ -98,7 +91,8 @@ class Given:
         if what == "label_known" and answer[0].isdigit():
             return replace(self, horizon=answer)
         named = {"positive": replace(self, positive=answer), "time": replace(self, time=answer),
-                 "known": replace(self, known=answer), "label_known": replace(self, label_known=answer)}  # fmt: skip
+                 "known": replace(self, known=answer), "label_known": replace(self, label_known=answer),
+                 "group": replace(self, group=answer)}  # fmt: skip
         return named[what]
 
     @property
@@ -241,7 +235,7 @@ def _positive(labels: pl.Series, given: str | None) -> Choice:
                 f"--positive is '{given}'; expected one of the target's values {', '.join(names.values())}."
             )
         return Choice(names[given.lower()], "--positive says so", "given")
-    known = [it for it in names if it in _POSITIVE] or [it for it in names if ({*names} - {it}) <= {*_NEGATIVE}]
+    known = [it for it in names if it in _POSITIVE] or [it for it in names if ({*names} - {it}) <= _NEGATIVE]
     rarer = min(counts, key=lambda it: (counts[it], it))
     other = tuple(names[it] for it in names if it != (known[0] if len(known) == 1 else rarer))
     if len(known) == 1:
@@ -378,14 +372,16 @@ def _group(
 def _grain(rows: pl.DataFrame, given: Grain | None, time: Choice | None) -> Choice:
     """Return the finest period that has enough rows, and of which there are not too many."""
     if given is not None:
-        return Choice(given, "--partition says so", "given")
+        return Choice(given, "--partition or the project's other declarations say so", "given")
     if time is None:
-        return Choice("none", "the table has no time: it is one snapshot", "sure")
+        return Choice("day", "the table has no time: it is one snapshot", "sure")
     at = rows[time.value].cast(pl.Datetime("us"))
     days = max(figure(at.cast(pl.Int64).max()) - figure(at.cast(pl.Int64).min()), _HOUR) / (24 * _HOUR)
-    for grain in ("day", "week", "month"):
+    grains: tuple[Grain, ...] = ("day", "week", "month")
+    for grain in grains:
         periods = max(days / _DAYS[grain], 1)
-        if rows.height / periods >= ROWS_PER_PERIOD and periods <= MOST_PERIODS:
+        fewest = ROWS_PER_PERIOD if grain != "month" else ROWS_PER_MONTH
+        if rows.height / periods >= fewest and periods <= MOST_PERIODS:
             return Choice(grain, f"{rows.height / periods:,.0f} rows in each of {periods:,.0f}", "likely")
     return Choice(
         "year" if days > _SEVERAL_YEARS else "month", f"{rows.height:,} rows over {days:,.0f} days are few", "uncertain"
