@@ -35,7 +35,7 @@ def numbers(
         yield from numbers(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole, path)
     for one in schema.get("anyOf", ()):
         yield from numbers(one, whole, path)
-    if schema.get("type") in {"number", "integer"}:
+    if schema.get("type") in {"number", "integer"} and path != ("labels", "positive"):  # a value of the data
         yield path, schema
     for name, one in schema.get("properties", {}).items():
         yield from numbers(one, whole, (*path, name))

@@ -22,7 +22,7 @@ class ObjectiveSettings(Part):
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="Quantile to predict, such as 0.9. Required by `quantile`; not for any other loss."
     )
-    delta: Annotated[float, Field(gt=0)] | None = Field(
+    delta: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None,
         description="Residual up to which the loss is quadratic, in units of the target, or of its logarithm with "
         "`transform`. Required by `huber`; not for any other loss.",

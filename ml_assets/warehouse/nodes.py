@@ -59,7 +59,7 @@ def periods_back(node: Node, parent: Node, grain: Grain) -> int:
     return periods_for(look_back_days(node, parent), grain)
 
 
-def reads_of(nodes: Mapping[str, Node], model: str, built: Span | None, grain: Grain) -> dict[str, Span | None]:
+def inputs_read(nodes: Mapping[str, Node], model: str, built: Span | None, grain: Grain) -> dict[str, Span | None]:
     """Return what building a model for a range of days reads: the days of each parent; None for a whole table.
 
     Without a range, the model is a whole table.

@@ -29,7 +29,7 @@ from ml_assets.warehouse.dbt_messages import without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 from ml_assets.warehouse.duckdb_session import connect, literal
-from ml_assets.warehouse.nodes import Node, Span, has_personal, joined, reads_of, with_ancestors
+from ml_assets.warehouse.nodes import Node, Span, has_personal, inputs_read, joined, with_ancestors
 from ml_assets.warehouse.warehouse import Quarantine, quarantine_bindings
 
 _HOOKS: Final = ("pre-hook", "post-hook")
@@ -68,7 +68,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date, g
         raise WarehouseError(f"the dbt project has no model '{table}'. Prepare its manifest with: ml-assets parse.")
     spans: dict[str, Span | None] = {found[0]: (first, last)}
     for uid in reversed(with_ancestors(nodes, found)):
-        for parent, span in reads_of(nodes, uid, spans[uid], grain).items():
+        for parent, span in inputs_read(nodes, uid, spans[uid], grain).items():
             spans[parent] = joined(spans.get(parent), span)
     return Reach(
         found[0],

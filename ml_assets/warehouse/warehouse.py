@@ -36,12 +36,12 @@ from ml_assets.warehouse.nodes import (
     Span,
     column_types,
     has_personal,
+    inputs_read,
     is_by_day,
     is_gap_allowed,
     joined,
     parents_of,
     periods_back,
-    reads_of,
     table_name,
     with_ancestors,
 )
@@ -300,7 +300,7 @@ def _bind(
     """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, Span | None] = {}
     for model in models:
-        for parent, span in reads_of(nodes, model, days, grain).items():
+        for parent, span in inputs_read(nodes, model, days, grain).items():
             reach[parent] = joined(reach.get(parent), span)
     for parent in sorted(_tested_against(nodes, models)):
         if parent not in reach and not (days is None and is_by_day(nodes[parent])):
@@ -362,7 +362,7 @@ def _reads(
     """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
     built = date.fromisoformat(day) if day else None
     found = {}
-    for uid, span in reads_of(nodes, model, None if built is None else (built, built), grain).items():
+    for uid, span in inputs_read(nodes, model, None if built is None else (built, built), grain).items():
         if span is None:
             found[table_name(nodes[uid])] = [""]
         else:

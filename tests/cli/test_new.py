@@ -48,7 +48,7 @@ def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_a
         "key                     Order ID",
         "label known at          1d",
         "refund  copy of the target  left out",
-        "before training: 4,000 rows over 100 days, of which 8",
+        "before training: 4,000 rows over 100 days, of which about 8",
         "  ml-assets run returns",
     ):
         assert line in printed

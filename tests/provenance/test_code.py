@@ -364,6 +364,8 @@ def test_the_version_covers_every_function_that_a_stage_enters(flown: Path) -> N
 
 
 def _is_covered(function: Callable[..., object], module: str, name: str) -> bool:
+    if module == "ml_assets.contracts.periods":  # in which partitions days are stored is not part of a result
+        return True
     found = covered([function])
     outer = name.split(".<locals>", maxsplit=1)[0]
     owner, _, method = outer.rpartition(".")

@@ -94,7 +94,7 @@ def check_question(
         ContractError: Task, target or positive class differ.
     """
     if (spec.task, spec.target, spec.positive) != (task, target, positive):
-        was, now = (target_words(*it) for it in ((spec.target, spec.positive), (target, positive)))
+        was, now = (named_target(*it) for it in ((spec.target, spec.positive), (target, positive)))
         raise ContractError(
             f"the champion {version[:12]} of model '{spec.model}' predicts {was} ({spec.task}), but the "
             f"declaration has {now} ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
@@ -102,7 +102,7 @@ def check_question(
         )
 
 
-def target_words(target: str, positive: bool | int | str | None) -> str:  # noqa: FBT001 - a label may be Boolean
+def named_target(target: str, positive: bool | int | str | None) -> str:  # noqa: FBT001 - a label may be Boolean
     """Return a target with its positive class, as text."""
     return f"'{target}'" if positive is None else f"'{target}' = {positive!r}"
 

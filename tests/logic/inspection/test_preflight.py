@@ -1,6 +1,6 @@
 """What a table's size allows: refusals, and the smallest difference between two models."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -8,10 +8,12 @@ import pytest
 
 from ml_assets.logic.inspection.preflight import auc_error, preflight
 from ml_assets.logic.inspection.roles import Given, infer_roles
+from tests.logic.inspection.tables import START
 
 
 def problems(rows: int, days: int, positives: int) -> list[str]:
-    table = pl.DataFrame({"x": range(rows), "y": [n < rows // 2 for n in range(rows)]})
+    at = [START + timedelta(minutes=n) for n in range(rows)]
+    table = pl.DataFrame({"at": at, "y": [n < rows // 2 for n in range(rows)]})
     test = pl.DataFrame({"y": [n < positives for n in range(100)]})
     roles = infer_roles(table, "y", Given(), now=datetime(2025, 1, 1))  # noqa: DTZ001
     return [*preflight(table, test, "y", roles, days=days).problems]

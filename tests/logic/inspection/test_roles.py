@@ -115,8 +115,9 @@ def test_an_identifier_that_repeats_in_some_rows_is_refused_with_examples() -> N
         roles(twice, "returned")
 
 
-def test_the_partition_is_the_finest_period_with_enough_rows() -> None:
-    at = [START + timedelta(hours=int(it)) for it in np.linspace(0, 24 * 360, 1_000)]
-    rows = pl.DataFrame({"at": at, "x": range(1_000), "y": [0, 1] * 500})
+@pytest.mark.parametrize(("rows", "days", "grain"), [(5_000, 90, "day"), (5_000, 360, "week"), (300, 360, "month")])
+def test_the_partition_is_the_finest_period_with_enough_rows(rows: int, days: int, grain: str) -> None:
+    at = [START + timedelta(hours=int(it)) for it in np.linspace(0, 24 * days, rows)]
+    table = pl.DataFrame({"at": at, "x": range(rows), "y": [0, 1] * (rows // 2)})
 
-    assert "month" == roles(rows, "y").grain.value
+    assert grain == roles(table, "y").grain.value

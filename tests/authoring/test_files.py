@@ -1,0 +1,136 @@
+"""The files of a new model: valid declarations for tables with and without time, key and group."""
+
+from datetime import UTC, date, datetime
+from pathlib import PurePosixPath
+
+import polars as pl
+import pytest
+
+from ml_assets.authoring.files import files_of
+from ml_assets.authoring.new_model import NewModel, new_model
+from ml_assets.authoring.source import FoundTable
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import read_declaration
+from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.logic.inspection.roles import Given, infer_roles
+from tests.logic.inspection.tables import orders
+
+NOW = datetime.now(tz=UTC).replace(tzinfo=None)
+
+
+def model(rows: pl.DataFrame, target: str = "returned", timezone: str = "UTC", **given: object) -> NewModel:
+    found = FoundTable("orders.csv", rows, CsvDialect(delimiter=";"), ("", "NA"), written=date(2024, 6, 1))
+    roles = infer_roles(rows, target, Given(**given), now=NOW)  # type: ignore[arg-type]
+    return new_model("shop", found, target, roles, (), file="orders.csv", timezone=timezone)
+
+
+def declared(new: NewModel) -> tuple[ModelDeclaration, RawDeclaration]:
+    files = files_of(new)
+    one, other = (
+        read_declaration(files[PurePosixPath("defs", name, "defs.yaml")], where=name) for name in ("shop", "shop_raw")
+    )
+    assert isinstance(one, ModelDeclaration)
+    assert isinstance(other, RawDeclaration)
+    return one, other
+
+
+def sql(new: NewModel, name: str) -> str:
+    return files_of(new)[PurePosixPath("dbt_project", "models", "shop", f"{name}.sql")]
+
+
+def test_a_table_by_day_is_split_by_time() -> None:
+    found, raw = declared(model(orders(), grain="day"))
+
+    assert (date(2024, 1, 1), date(2024, 4, 9), "day") == (found.days.first, found.days.last, found.days.grain)
+    assert (15, 20) == (found.split.validation_days, found.split.test_days)
+    table = raw.tables["shop"]
+    assert (";", ("", "NA")) == (table.csv.delimiter, table.null_values)
+    assert table.partition_by is not None
+    assert "at" == table.partition_by.column
+
+
+def test_a_coarser_partition_has_whole_periods() -> None:
+    found, _ = declared(model(orders(), grain="month"))
+
+    assert (date(2024, 1, 1), date(2024, 4, 30), "month") == (found.days.first, found.days.last, found.days.grain)
+
+
+def test_a_table_without_time_is_a_snapshot_of_the_day_on_which_it_was_written() -> None:
+    new = model(orders().drop("at", "customer"))
+    found, raw = declared(new)
+
+    assert (date(2024, 6, 1), date(2024, 6, 1), "random") == (found.days.first, found.days.last, found.split.by)
+    assert raw.tables["shop"].partition_by is None
+    assert "date '2024-06-01' as day" in sql(new, "stg_shop")
+
+
+def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
+    new = model(orders().drop("at").rename({"customer": "patient_id"}))
+
+    assert ("group", "patient_id") == ((split := declared(new)[0].split).by, split.group)
+    contract = files_of(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+    assert "{name: patient_id, data_type: bigint, config: {meta: {role: context}}}" in contract
+
+
+def test_rows_without_a_key_get_one() -> None:
+    rows = orders().drop("order_id")
+    twice = pl.concat([rows, rows.head(20)]).sort("at")
+
+    found, raw = declared(model(twice))
+
+    assert (("row_key",), "row_key") == (found.features.key, raw.tables["shop"].row_key)
+
+
+@pytest.mark.parametrize(
+    ("timezone", "day"),
+    [
+        ("UTC", 'cast("at" as date)'),
+        ("Europe/Zurich", "cast(timezone('Europe/Zurich', timezone('UTC', \"at\")) as date)"),
+    ],
+)
+def test_a_row_s_day_is_that_of_the_project_s_time_zone(timezone: str, day: str) -> None:
+    new = model(orders(), timezone=timezone)
+
+    assert f"{day} as day" in sql(new, "stg_shop")
+    assert timezone == declared(new)[0].days.timezone
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "label"),
+    [
+        (pl.col("returned"), {}, "    returned\n"),
+        (pl.col("returned"), {"positive": "false"}, "    not returned as returned\n"),
+        (pl.col("returned").cast(pl.Int64), {}, "    returned = 1 as returned\n"),
+        (
+            pl.when("returned").then(pl.lit("it's back")).otherwise(pl.lit("no")),
+            {},
+            "    returned = 'it''s back' as returned\n",
+        ),
+        (pl.col("amount"), {}, "    returned\n"),
+        (pl.col("order_id"), {"task": "regression"}, "    cast(returned as double) as returned\n"),
+    ],
+)
+def test_the_label_is_the_target_as_the_task_learns_it(target: pl.Expr, given: dict[str, object], label: str) -> None:
+    rows = orders().with_columns(target.alias("returned"))
+
+    assert label in sql(model(rows, **given), "shop_outcomes")
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "maturity"),
+    [
+        ({}, "cast(\"at\" as timestamp) + interval '1 day'", 1),
+        ({"horizon": "36h"}, "cast(\"at\" as timestamp) + interval '36 hours'", 2),
+        ({"label_known": "closed_at"}, 'cast("closed_at" as timestamp)', 3),
+    ],
+)
+def test_a_label_is_known_after_the_horizon_or_at_its_column(
+    given: dict[str, object], known: str, maturity: int
+) -> None:
+    rows = orders().with_columns(closed_at=pl.col("at").dt.offset_by("3d"))
+
+    new = model(rows, time="at", **given)
+
+    assert f"{known} as label_known_at" in sql(new, "stg_shop")
+    assert maturity == declared(new)[0].labels.maturity_days

@@ -1,0 +1,54 @@
+"""A model of a table of which nothing was declared: from a file to a champion, and its own tests pass."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.cli.init import project_files, write_new
+from ml_assets.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.long
+
+
+def patients() -> pl.DataFrame:
+    """Return visits of 200 patients, without a time. The diagnosis says all; the readings and the age say much."""
+    random, rows = np.random.default_rng(0), 3_000
+    patient, readings, age = random.integers(0, 200, rows), random.normal(size=(4, rows)), random.integers(20, 90, rows)
+    risk = 1.5 * readings.sum(axis=0) + (age - 55) / 15 + random.normal(size=200)[patient]
+    is_sick = random.random(rows) < 1 / (1 + np.exp(-risk))
+    return pl.DataFrame(
+        {
+            "patient_id": patient,
+            **{f"Reading {n} (mg)": reading.round(4) for n, reading in enumerate(readings)},
+            "age": age,
+            "clinic": random.choice(["north", "south"], rows),
+            "diagnosis": np.where(is_sick, "D1", "D0"),
+            "state": np.where(is_sick, "sick", "healthy"),
+        }
+    )
+
+
+def test_a_file_without_time_or_key_becomes_a_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "clinic"
+    write_new(project, project_files("clinic", is_bare=True))
+    monkeypatch.chdir(project)
+    for name, value in (("PROJECT", project), ("LAKE", tmp_path / "lake")):
+        monkeypatch.setenv(f"ML_ASSETS_{name}", str(value))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    patients().write_csv(project / "visits.csv", separator=";")
+
+    assert 0 == main(["new", "sick", "--table", "visits.csv", "--target", "state", "--yes"])
+    assert 0 == main(["run", "sick"])  # it exits with 1 without a champion
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout + done.stderr
