@@ -45,6 +45,7 @@ _NUMBERS: Final[Sequence[tuple[Literal[".", ","], str | None]]] = (
 _DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d", "%d %b %Y",
                  "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d")  # fmt: skip
 _TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S%z", "%H:%M%z")
+_LIKE_A_DATE: Final = r"^ *(\d{8}|([0-9]{1,4}|[A-Za-z]{3,9})[-/. ,]+([0-9]{1,2}|[A-Za-z]{3,9})[-/. ,]+\d{1,4})"
 _BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
 _NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch)")
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
@@ -282,8 +283,11 @@ def _time(name: str, formats: Sequence[tuple[pl.DataType, str | None]], nulls: i
 def _time_formats(text: pl.Series) -> list[tuple[pl.DataType, str | None]]:
     """Return the types and formats in which every text is a date or a time, ISO 8601 alone or the likeliest first."""
     found: list[tuple[pl.DataType, str | None]] = []
+    if not text.head(_FEW).str.contains(_LIKE_A_DATE).all():
+        return found
+    has_clock = bool(text.head(_FEW).str.contains(":").any())
     for dtype, form in _candidates():
-        if _reads(text, dtype, CsvDialect(), form):
+        if has_clock == (dtype != pl.Date()) and _reads(text, dtype, CsvDialect(), form):
             if form is None:
                 return [(dtype, None)]
             found.append((dtype, form))

@@ -16,7 +16,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_new(folder, project_files("shop", is_bare=True))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("ML_ASSETS_PROJECT", str(folder))
-    rows = orders().with_columns(refund=pl.col("returned") * pl.col("amount"))
+    rows = orders(2_000).with_columns(refund=pl.col("returned") * pl.col("amount"))
     rows.rename({"order_id": "Order ID"}).write_csv(folder / "orders.csv", separator=";")
     return folder
 
@@ -48,7 +48,7 @@ def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_a
         "key                     Order ID",
         "label known at          1d",
         "refund  copy of the target  left out",
-        "before training: 4,000 rows over 100 days, of which about 8",
+        "before training: 2,000 rows over 100 days, of which about 4",
         "  ml-assets run returns",
     ):
         assert line in printed
