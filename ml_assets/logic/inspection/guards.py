@@ -30,6 +30,7 @@ COMPLETE: Final = 0.97
 DISTINCT: Final = 0.95
 CONTIGUOUS: Final = 0.98
 MOST_LAGS: Final = 400
+LEAST_COMPARED: Final = 0.2
 FEWEST_VALUES: Final = 50
 DENSE: Final = 0.5
 MOST_MEASURED: Final = 10
@@ -285,32 +286,31 @@ def _lags(table: Candidates) -> list[LeakFinding]:
             continue
         lag, same = _best_lag(table, column.cast(pl.Float64), target)
         if same >= COMPLETE:
-            found.append(
-                LeakFinding(
-                    column.name,
-                    "lag of the target",
-                    same,
-                    f"is the target {lag} rows before, in {same:.1%} of the rows.",
-                    "cleared",
-                )
-            )
+            sentence = f"is the target {lag} rows before, in {same:.1%} of the rows."
+            found.append(LeakFinding(column.name, "lag of the target", same, sentence, "cleared"))
     return found
 
 
 def _best_lag(table: Candidates, column: pl.Series, target: pl.Series) -> tuple[int, float]:
+    """Return the lag of the target that a column equals in the largest share of the rows, and the share.
+
+    A rare class makes most targets equal, so the share also has to hold where the lagged target is not the usual value.
+    """
     frame = pl.DataFrame({"x": column, "y": target, "of": table.rows[table.entity] if table.entity else 0})
-    longest = min(MOST_LAGS, table.rows.height // 3)
-    few = frame.head(5 * longest)
-    shares = {}
-    for lag in range(1, longest):
-        moved = pl.col("y").shift(lag).over("of") if table.entity else pl.col("y").shift(lag)
-        shares[lag] = figure(
-            few.select((pl.col("x") == moved).filter(moved.is_not_null() & pl.col("x").is_not_null()).mean()).item()
-        )
-        if shares[lag] >= COMPLETE:
+    longest = min(MOST_LAGS, int(frame["of"].value_counts()["count"].max() or 0) // 3)  # type: ignore[arg-type]
+    few = frame if table.entity else frame.head(5 * longest)
+    usual = target.mode()[0]
+    best, most = 1, 0.0
+    for lag in range(1, longest + 1):
+        pairs = few.select("x", moved=pl.col("y").shift(lag).over("of")).drop_nulls()
+        unusual = pairs.filter(pl.col("moved") != usual)
+        if pairs.height < LEAST_COMPARED * few.height or unusual.height < FEWEST_VALUES:
+            continue
+        same = min(figure((it["x"] == it["moved"]).mean()) for it in (pairs, unusual))
+        best, most = (lag, same) if same > most else (best, most)
+        if most >= COMPLETE:
             break
-    best = max(shares, key=lambda it: shares[it]) if shares else 1
-    return best, shares.get(best, 0.0)
+    return best, most
 
 
 def _golden(table: Candidates, *, also: Sequence[str]) -> list[LeakFinding]:

@@ -84,6 +84,15 @@ def test_a_lag_within_each_thing_is_cleared() -> None:
     assert "cleared" == findings["before"].verdict
 
 
+@pytest.mark.parametrize("entity", [{}, {"entity": "customer"}])
+def test_a_leak_of_a_rare_class_is_not_taken_for_a_lag(entity: dict[str, str]) -> None:
+    # 3 % of the rows have the class, so most values of any lag are 0; and of a customer there are few earlier rows
+    rare = orders().drop("order_id").with_columns(returned=pl.Series(RANDOM.random(4_000) < 0.03))
+    rows = rare.with_columns(refund=pl.col("returned") * pl.col("amount"))
+
+    assert "left out" == found(rows, "returned", time="at", **entity)["refund"].verdict
+
+
 def test_what_a_suspect_would_have_added_is_measured() -> None:
     rows = orders().drop("order_id").with_columns(refund=pl.col("returned") * pl.col("amount"))
 
