@@ -12,6 +12,8 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.detection import DetectedFile, detect
+from ml_assets.landing.excel import is_workbook
+from ml_assets.landing.folders import is_several
 from ml_assets.landing.parquet_files import ParquetError, read_table
 from ml_assets.landing.sources import Source
 from ml_assets.project import declared_place
@@ -51,9 +53,17 @@ def read_found(file: str) -> FoundTable:
 
     Raises:
         SourceError: the file is missing, or cannot be unpacked.
-        DataError: it is not a table, has no rows, or has a column with a name that no table may have.
+        DataError: it is not a table in CSV or Parquet, has no rows, or has a column with a name that no table may have.
     """
+    if is_several(file):
+        raise DataError(f"{file} is several files; expected one, of which the format is detected. Name one of them.")
     data = Source(file, {}).content()
+    if is_workbook(data) or data.lstrip()[:1] in (b"{", b"["):
+        kind = "an Excel workbook" if is_workbook(data) else "JSON"
+        raise DataError(
+            f"{file} is {kind}; expected CSV or Parquet. Write it as one of them, or declare the table by hand: "
+            "docs/raw-files.md of ml-assets."
+        )
     try:
         found = _from_parquet(file, data) if data.startswith(_PARQUET) else _from_csv(file, detect(data))
     except (CsvError, ParquetError) as error:

@@ -97,6 +97,8 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
         (["returns", "--table", "quoted.csv", "--target", "b"], "quoted.csv: column 'a\"b' has a name with a double"),
         (["returns", "--table", "short.csv", "--target", "b"], "short.csv has no rows; expected a header"),
         (["returns", "--table", "orders.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
+        (["returns", "--table", "data.json", "--target", "b"], "data.json is JSON; expected CSV or Parquet"),
+        (["returns", "--table", "data/", "--target", "b"], "data/ is several files; expected one"),
         (["returns", "--undo"], "there is no record of a model 'returns'"),
     ],
 )
@@ -105,6 +107,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(
 ) -> None:
     (project / "quoted.csv").write_text('"a""b",b\n1,2\n', encoding="utf-8")
     (project / "short.csv").write_text("a,b\n", encoding="utf-8")
+    (project / "data.json").write_text('[{"a": 1, "b": 2}]', encoding="utf-8")
     before = files(project)
 
     assert 2 == main(["new", *arguments, "--yes"])

@@ -14,10 +14,11 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Task
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, explained_by, explained_together, figure
+from ml_assets.logic.point_in_time.suspects import lone_predictors
 
 Guard = Literal[
     "known later", "copy of the target", "sum of the target", "golden feature", "identifier", "marker of time",
-    "missing values", "name", "lag of the target", "random against time", "duplicate rows",
+    "missing values", "name", "lag of the target", "strong column", "random against time", "duplicate rows",
 ]  # fmt: skip
 Verdict = Literal["left out", "noted", "cleared"]
 
@@ -111,7 +112,8 @@ def find_leaks(table: Candidates) -> tuple[LeakFinding, ...]:
     found += _golden(_only(table, left), also=cleared)
     out = {it.column for it in found if it.verdict == "left out"}
     used = _only(table, tuple(it for it in table.columns if it not in out))
-    return (*_with_added(found, used), *_names(used), *_duplicates(used), *_random_against_time(used))
+    noted = [*_strong(used), *_names(used), *_duplicates(used), *_random_against_time(used)]
+    return (*_with_added(found, used), *noted)
 
 
 def _with_added(found: Sequence[LeakFinding], used: Candidates) -> list[LeakFinding]:
@@ -330,6 +332,13 @@ def _golden(table: Candidates, *, also: Sequence[str]) -> list[LeakFinding]:
             sentence = f"alone explains {explained:.1%} of the target's variance; all others together {others:.1%}."
             found.append(LeakFinding(name, "golden feature", explained, sentence))
     return found
+
+
+def _strong(table: Candidates) -> list[LeakFinding]:
+    """Columns that stand out as the runs of the model will see them, and hold its promotion until a person looks."""
+    found = lone_predictors(table.rows, table.columns, table.target, table.task, event_time=table.time)
+    sentence = "alone explains {:.1%} of later rows. The gate waits until a person has acknowledged it."
+    return [LeakFinding(it.column, "strong column", it.power, sentence.format(it.power), "noted") for it in found]
 
 
 def _names(table: Candidates) -> list[LeakFinding]:
