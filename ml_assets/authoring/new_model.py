@@ -26,7 +26,7 @@ _UNITS: Final = {"h": "hour", "d": "day", "w": "week"}
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
 _FEWEST_DAYS: Final = 5
 _MOST_POOLED: Final = 92
-_DRIFT_ROWS: Final = 200
+_DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _OPEN_DAYS: Final = 10
 _MANY_ROWS: Final = 100_000
 ROW_KEY: Final = "row_key"
@@ -233,7 +233,7 @@ class NewModel:
 
     @property
     def pool_days(self) -> int:
-        """Days that are judged together, so that drift has 200 rows."""
+        """Days that are judged together, so that drift has the rows that it needs."""
         return min(_MOST_POOLED, max(1, math.ceil(_DRIFT_ROWS * self.days.count / self.found.rows.height)))
 
     @property
