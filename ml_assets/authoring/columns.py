@@ -19,8 +19,8 @@ _MOST_WORDS: Final = 4
 _MOST_TEXTS: Final = 1_000
 _RESERVED: Final = frozenset(
     {
-        "day", "event_at", "predicted_at", "label_known_at", "event_day", "split", "reason", "score", "known_at",
-        "model_version", "hour_of_day", "weekday", "row_key", "received_at", "gone_at", "noise_numeric",
+        "day", "snapshot_at", "event_at", "predicted_at", "label_known_at", "event_day", "split", "reason", "score",
+        "known_at", "model_version", "hour_of_day", "weekday", "row_key", "received_at", "gone_at", "noise_numeric",
         "noise_categorical",
     }
 )  # fmt: skip
@@ -34,7 +34,6 @@ class NewColumn:
         source: its name in the file.
         name: its name in the dbt models.
         why: the reason for its use, as a clause; '' if it is obvious.
-        has_nulls: whether a value is missing.
     """
 
     source: str
@@ -42,7 +41,6 @@ class NewColumn:
     dtype: pl.DataType
     use: Use
     why: str
-    has_nulls: bool
 
     @property
     def sql_type(self) -> str:
@@ -51,8 +49,8 @@ class NewColumn:
 
     @property
     def is_categorical(self) -> bool:
-        """Whether it is a feature of which each value is a category."""
-        return self.use == "feature" and self.dtype == pl.String
+        """Whether it is text, of which each value is a category as a feature."""
+        return self.dtype == pl.String
 
     @property
     def is_time(self) -> bool:
@@ -74,18 +72,13 @@ def new_columns(
     found = []
     for name in rows.columns:
         use, why = _use(rows[name], target, roles, suspects)
-        found.append(NewColumn(name, names[name], rows.schema[name], use, why, bool(rows[name].null_count())))
+        found.append(NewColumn(name, names[name], rows.schema[name], use, why))
     return tuple(found)
 
 
 def candidates(rows: pl.DataFrame, target: str, roles: Roles) -> tuple[str, ...]:
     """Return the columns that could be features, as far as no guard was asked."""
-    return tuple(
-        name
-        for name in rows.columns
-        if _use(rows[name], target, roles, {})[0] in ("feature", "group")
-        or (rows.schema[name].is_temporal() and _use(rows[name], target, roles, {})[0] == "left out")
-    )
+    return tuple(it for it in rows.columns if _use(rows[it], target, roles, {})[0] in ("feature", "group"))
 
 
 def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, LeakFinding]) -> tuple[Use, str]:
@@ -94,7 +87,7 @@ def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, Le
         _value(roles.group): "group", _value(roles.label_known): "label known", _value(roles.known): "known time",
         _value(roles.time): "time",
     }  # fmt: skip
-    roles_of |= dict.fromkeys(roles.key.value.split(", ") if roles.key else (), "key")
+    roles_of |= dict.fromkeys(roles.key.columns if roles.key else (), "key")
     roles_of[target] = "target"
     if name in roles_of:
         return roles_of[name], ""

@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Final
 
 from ml_assets.authoring.columns import NewColumn
 from ml_assets.authoring.new_model import NewModel
-from ml_assets.project import PLACES
 
 _EXAMPLES: Mapping[str, str] = {
     "boolean": "True",
@@ -19,7 +19,7 @@ _EXAMPLES: Mapping[str, str] = {
     "date": "DAY",
     "timestamp": "EVENT",
 }
-_PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\d|[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
+_PLAIN: Final = re.compile(r"[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
 _YAML_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
@@ -45,8 +45,14 @@ class SelectedColumn:
         return f"[{'KNOWN' if self.role == 'known_time' else _EXAMPLES[self.sql_type]}]"
 
 
-def files_of(model: NewModel, places: Mapping[str, str] = PLACES) -> dict[PurePosixPath, str]:
-    """Return the files of a new model, by their paths in the project."""
+def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dict[PurePosixPath, str]:
+    """Return the files of a new model, by their paths in the project.
+
+    Args:
+        model: the model.
+        defs: the folder of the declarations.
+        dbt: the folder of the dbt project.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     jinja = Environment(
@@ -67,23 +73,19 @@ def files_of(model: NewModel, places: Mapping[str, str] = PLACES) -> dict[PurePo
         "staged": staging_columns(model),
         "featured": feature_columns(model),
         "outcomes": outcomes,
-        "left_out": model.used("left out"),
+        "left_out": [(it.name, _comment(it.why)) for it in model.used("left out")],
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
-    name, defs, dbt = (
-        model.name,
-        PurePosixPath(places["defs"]),
-        PurePosixPath(places["dbt_project"], "models", model.name),
-    )
+    name, models = model.name, dbt / "models" / model.name
     templates = {
         defs / f"{name}_raw" / "defs.yaml": "raw.yaml.jinja",
         defs / f"{name}_tables" / "defs.yaml": "tables.yaml.jinja",
         defs / name / "defs.yaml": "model.yaml.jinja",
-        dbt / f"_{name}.yml": "contracts.yml.jinja",
-        dbt / f"stg_{name}.sql": "staging.sql.jinja",
-        dbt / f"{name}_features.sql": "features.sql.jinja",
-        dbt / f"{name}_outcomes.sql": "outcomes.sql.jinja",
+        models / f"_{name}.yml": "contracts.yml.jinja",
+        models / f"stg_{name}.sql": "staging.sql.jinja",
+        models / f"{name}_features.sql": "features.sql.jinja",
+        models / f"{name}_outcomes.sql": "outcomes.sql.jinja",
         PurePosixPath("tests", f"test_{name}.py"): "test.py.jinja",
     }
     return {path: jinja.get_template(template).render(values) for path, template in templates.items()}
@@ -95,12 +97,19 @@ def _yaml(value: object) -> str:
         return "{" + ", ".join(f"{_yaml(key)}: {_yaml(it)}" for key, it in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_yaml, value)) + "]"
+    if isinstance(value, date):
+        return str(value)
     text = str(value)
     is_plain = _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS
     if is_plain:
         return text
     is_simple = text.isprintable() and "'" not in text
     return f"'{text}'" if is_simple and '"' in text else json.dumps(text, ensure_ascii=False)
+
+
+def _comment(text: str) -> str:
+    """Return a text that may have names and values from data, on one line and without the end of a comment."""
+    return " ".join(text.split()).replace("#}", "# }")
 
 
 def _description(model: NewModel) -> str:
@@ -124,7 +133,8 @@ def staging_columns(model: NewModel) -> list[SelectedColumn]:
             sql = column.name if column.source == column.name else f"{column.quoted} as {column.name}"
             found.append(SelectedColumn(column.name, sql, column.sql_type, rules=_rules(column, model)))
     found += [] if model.time is not None else [_moment(model.event, model.event_sql)]
-    return [*found, _moment("predicted_at", model.predicted), _moment("label_known_at", model.label_known)]
+    known = replace(_moment("label_known_at", model.label_known), rules=() if model.is_label_open else ("not_null",))
+    return [*found, _moment("predicted_at", model.predicted), known]
 
 
 def _moment(name: str, sql: str, role: str = "") -> SelectedColumn:

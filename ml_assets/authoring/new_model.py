@@ -12,13 +12,14 @@ import polars as pl
 
 from ml_assets.authoring.columns import NewColumn, new_columns
 from ml_assets.authoring.source import FoundTable
+from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Choice, Roles
-from ml_assets.logic.inspection.strength import Outcomes, explained_alone
+from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 
 _HORIZON: Final = re.compile(r"(\d+)\s*(h|d|w)")
 _DAYS_OF: Final = {"h": 1 / 24, "d": 1, "w": 7}
@@ -59,11 +60,11 @@ class NewDays:
         return (self.last - self.first).days + 1
 
     @property
-    def declared(self) -> dict[str, str]:
+    def declared(self) -> dict[str, str | date]:
         """The field `days` of the declarations: whole periods."""
         last = last_day_of(period_of(self.last, self.grain), self.grain)
-        found = {"first": str(period_of(self.first, self.grain))}
-        found |= {} if self.is_open else {"last": str(last)}
+        found: dict[str, str | date] = {"first": period_of(self.first, self.grain)}
+        found |= {} if self.is_open else {"last": last}
         found |= {} if self.timezone == "UTC" else {"timezone": self.timezone}
         return found | ({} if self.grain == BY_DAY else {"grain": self.grain})
 
@@ -97,7 +98,7 @@ class NewModel:
     @property
     def key(self) -> list[NewColumn]:
         """The columns that identify a row: those of the source, or the one that landing adds."""
-        return self.used("key") or [NewColumn(ROW_KEY, ROW_KEY, pl.String(), "key", "", has_nulls=False)]
+        return self.used("key") or [NewColumn(ROW_KEY, ROW_KEY, pl.String(), "key", "")]
 
     @property
     def has_row_key(self) -> bool:
@@ -163,7 +164,7 @@ class NewModel:
         known = self.roles.known
         if known is None:
             return ALWAYS
-        column = next(it for it in self.columns if known is not None and it.source == known.value)
+        column = next(it for it in self.columns if it.source == known.value)
         return f"cast({column.quoted} as timestamp)"
 
     @property
@@ -185,19 +186,21 @@ class NewModel:
         return f"{self.predicted} + interval '{counted(number, _UNITS[unit])}'"
 
     @property
+    def is_label_open(self) -> bool:
+        """Whether rows may have no label yet: the column that says when it was known has missing values."""
+        value = self.roles.label_known.value if self.roles.label_known else ""
+        return value in self.found.rows.columns and bool(self.found.rows[value].null_count())
+
+    @property
     def maturity_days(self) -> int:
         """Days after the day of the event in which a label becomes known: for a column, those of 99 % of the rows."""
         if self.roles.label_known is None or self.time is None:
             return 0
         value = self.roles.label_known.value
         if value in self.found.rows.columns:
-            waited = self.found.rows.select(
-                (
-                    pl.col(value).cast(pl.Datetime("us")).dt.date()
-                    - pl.col(self.time.source).cast(pl.Datetime("us")).dt.date()
-                ).dt.total_days()
-            ).to_series()
-            return max(0, math.ceil(float(waited.quantile(0.99) or 0.0)))
+            rows, zone = self.found.rows, self.days.timezone
+            waited = (days_of(rows[value], zone) - days_of(rows[self.time.source], zone)).dt.total_days()
+            return max(0, math.ceil(figure(waited.quantile(0.99))))
         number, unit = _horizon(value)
         return math.ceil(number * _DAYS_OF[unit])
 
@@ -228,8 +231,12 @@ class NewModel:
         """The margin of the gate: 0.005 of a share, or 1 % of the target's standard deviation."""
         if self.task != "regression":
             return 0.005
-        spread = float(self.found.rows[self.target].cast(pl.Float64).std() or 0.0)  # type: ignore[arg-type]
-        return float(f"{spread / 100:.2g}")
+        return _rounded(figure(self.found.rows[self.target].cast(pl.Float64).std()) / 100)
+
+    @property
+    def slice_margin(self) -> float:
+        """The margin of the gate within a slice, which has fewer rows."""
+        return _rounded(3 * self.margin)
 
     @property
     def pool_days(self) -> int:
@@ -250,7 +257,7 @@ class NewModel:
         """The rows of the test window; of a snapshot, as many as its share."""
         if self.time is None:
             return self.found.rows.gather_every(round(1 / _TEST_SHARE))
-        at = pl.col(self.time.source).cast(pl.Date)
+        at = days_of(self.found.rows[self.time.source], self.days.timezone)
         last = self.days.last - timedelta(days=self.maturity_days)
         return self.found.rows.filter(at.is_between(last - timedelta(days=self.days.test - 1), last))
 
@@ -278,7 +285,7 @@ class NewModel:
         choice: Choice | None = self.roles.choices.get(what)
         if choice is None or choice.confidence in ("given", "sure"):
             return ""
-        return f"  # chosen because {choice.why}"
+        return f"  # chosen because {' '.join(choice.why.split())}"
 
 
 def new_model(
@@ -294,8 +301,19 @@ def new_model(
     return NewModel(name, file, found, target, roles, columns, days)
 
 
+def days_of(times: pl.Series, timezone: str) -> pl.Series:
+    """Return the days of dates or of moments (UTC) in a time zone."""
+    if times.dtype == pl.Date:
+        return times
+    return times.to_frame().select(day_of_moment(pl.col(times.name), timezone)).to_series()
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.2g}")
+
+
 def _new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
-    days = times.cast(pl.Date)
+    days = days_of(times, timezone)
     first, last = days.min(), days.max()
     assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
     assert isinstance(last, date)  # noqa: S101

@@ -80,9 +80,28 @@ def read_found(file: str) -> FoundTable:
 def _from_parquet(file: str, data: bytes) -> FoundTable:
     rows = pl.from_arrow(read_table(data))
     assert isinstance(rows, pl.DataFrame)  # noqa: S101 - a table gives a DataFrame; `from_arrow` also accepts arrays
-    if nested := [name for name, dtype in rows.schema.items() if dtype.is_nested() or dtype == pl.Binary]:
-        raise DataError(f"{file} has nested or binary columns: {', '.join(nested)}. Write it without them.")
-    return FoundTable(file, rows.with_columns(_plain(rows[name]) for name in rows.columns))
+    if others := [f"{name} ({dtype})" for name, dtype in rows.schema.items() if not _is_usable(rows[name])]:
+        raise DataError(
+            f"{file} has columns that no contract can describe: {', '.join(others)}. Write it without "
+            "them, or cast them."
+        )
+    plain = rows.with_columns(_plain(rows[name]) for name in rows.columns)
+    floats = [it for it in plain if it.dtype.is_float()]
+    texts = [
+        text
+        for text, value in (("NaN", float("nan")), ("inf", float("inf")), ("-inf", float("-inf")))
+        if any((it.is_nan() if text == "NaN" else it == value).any() for it in floats)
+    ]
+    known = plain.with_columns(pl.when(pl.col(it.name).is_finite()).then(pl.col(it.name)) for it in floats)
+    return FoundTable(file, known if texts else plain, null_values=("", *texts))
+
+
+def _is_usable(column: pl.Series) -> bool:
+    """Return whether a contract has a type for a column's values."""
+    dtype = column.dtype
+    if dtype in (pl.UInt64, pl.Int128):
+        return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Time, pl.Null))
 
 
 def _plain(column: pl.Series) -> pl.Series:
@@ -96,7 +115,7 @@ def _plain(column: pl.Series) -> pl.Series:
         return (
             column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
         ).dt.cast_time_unit("us")
-    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum | pl.Time) else column
+    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else column
 
 
 def _from_csv(file: str, found: DetectedFile) -> FoundTable:

@@ -59,7 +59,10 @@ def undo(root: Path, name: str) -> tuple[list[str], list[str]]:
     record = root / RECORDS / f"{name}.json"
     if not record.exists():
         raise DataError(f"there is no record of a model '{name}' that `ml-assets new` wrote: {record} is missing.")
-    written: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        written: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{record} is not readable: {error}. Remove the files of the model by hand.") from error
     removed, kept = [], []
     for path, digest in written.items():
         target = root / path

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, get_args
 
 from ml_assets.contracts.errors import ContractError, DataError
@@ -78,7 +78,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     from ml_assets.authoring.source import read_found
     from ml_assets.cli.flow.project import read_declarations
     from ml_assets.logic.inspection.guards import Candidates, find_leaks
-    from ml_assets.logic.inspection.preflight import preflight
+    from ml_assets.logic.inspection.preflight import preflight, too_few_rows
     from ml_assets.logic.inspection.roles import infer_roles
 
     _check(arguments)
@@ -90,19 +90,21 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
             f"'grain: {grain}'; expected the same. Write the model to a project of its own: ml-assets init"
         )
     _log(f"reading {arguments.table}")
-    table = read_found(arguments.table)
+    file = _declared_path(arguments.table, root)
+    table = read_found(file)
     given, now = _given(arguments, grain), datetime.now(tz=UTC).replace(tzinfo=None)
     roles = infer_roles(table.rows, target, given, now=now)
     if not arguments.yes and sys.stdin.isatty():
         roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
     _print(_role_lines(table, target, roles))
+    if problem := too_few_rows(table.rows[target]):
+        raise DataError(problem)
     names = candidates(table.rows, target, roles)
     _log(f"testing {counted(len(names), 'column')} for leaks")
     sample = _sample(table.rows, target, roles)
     time = None if roles.time is None else roles.time.value
     leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity))
     _print(_leak_lines(leaks))
-    file = _declared_path(arguments.table, root)
     model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=declared.timezone)
     ready = preflight(table.rows, model.test_rows, target, roles, days=model.days.count)
     _print(ready.lines)
@@ -114,8 +116,11 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
 def _write(model: "NewModel", root: Path, *, is_dry: bool) -> int:
     from ml_assets.authoring.files import files_of
     from ml_assets.authoring.written import changes, existing, write
+    from ml_assets.project import find_project
 
-    files = files_of(model)
+    place = find_project()
+    defs, dbt = (PurePosixPath(it.relative_to(root).as_posix()) for it in (place.declarations, place.dbt))
+    files = files_of(model, defs=defs, dbt=dbt)
     there = existing(root, files)
     if not is_dry and not there:
         write(root, model.name, files)
@@ -144,11 +149,14 @@ def _check_project(name: str, root: Path) -> None:
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.lake.errors import WarehouseError
     from ml_assets.models.agreement import contradictions
+    from ml_assets.models.plan import ModelPlan
 
     _log("checking the project")
     try:
         prepare()
-        problems = contradictions(read_declarations(), read_table_contracts())
+        declared, contracts = read_declarations(), read_table_contracts()
+        ModelPlan.of(declared.model(name), contracts)
+        problems = contradictions(declared, contracts)
         if problems:
             raise DataError("\n".join(problems))  # noqa: TRY301 - reported like a contract's error
     except (ContractError, DataError, WarehouseError) as error:
@@ -190,7 +198,8 @@ def _given(arguments: argparse.Namespace, grain: Grain | None) -> "Given":
 def _asked(roles: "Roles", given: "Given") -> "Given":
     """Ask on the terminal for what is uncertain; an empty answer takes the choice."""
     for what, choice in roles.choices.items():
-        if choice.confidence == "uncertain" and what in _ASKED:
+        is_used = what != "group" or roles.time is None
+        if choice.confidence == "uncertain" and what in _ASKED and is_used:
             others = f" ({', '.join(choice.others)})" if choice.others else ""
             _log(f"{_LABELS[what]}: {choice.value}, because {choice.why}")
             if answer := input(f"  Enter accepts it; or write another{others}: ").strip():
@@ -217,7 +226,7 @@ def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "pl.DataFrame"
 
 def _declared_path(table: str, root: Path) -> str:
     """Return the file as the declaration names it: relative to the project if it is inside."""
-    if "://" in table:
+    if "://" in table or table.endswith("/"):
         return table
     path = Path(table).resolve()
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
@@ -250,7 +259,7 @@ def _leak_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:
 
 
 def _added(it: "LeakFinding") -> str:
-    return "" if it.added is None else f" With it, a quick model explains {it.added:.1%} more."
+    return "" if it.added is None else f" With it, a quick model explains {100 * it.added:.1f} points more."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import codecs
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import polars as pl
@@ -101,10 +101,20 @@ def detect(data: bytes) -> DetectedFile:
     marks = _marks(data, encoding)
     text, _ = read_text(data, marks, [""])
     null_values = _null_values(text)
-    text = text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in(null_values)).then(pl.all()))
+    written, text = text, text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in(null_values)).then(pl.all()))
     decimal, thousands, doubts = _number_marks(text)
     dialect = marks.model_copy(update={"decimal": decimal, "thousands": thousands})
-    return DetectedFile(dialect, null_values, tuple(_column(text[it], dialect) for it in text.columns), text, doubts)
+    columns = tuple(_with_lost(_column(text[it], dialect), written[it], text[it]) for it in text.columns)
+    return DetectedFile(dialect, null_values, columns, text, doubts)
+
+
+def _with_lost(column: DetectedColumn, written: pl.Series, text: pl.Series) -> DetectedColumn:
+    """Return a column, with a doubt if texts of it became missing because they mean that in a column of numbers."""
+    lost = written.filter(text.is_null() & (written != ""))
+    if column.dtype != pl.String or not lost.len() or not text.drop_nulls().len():
+        return column
+    what = f"{lost.len():,} values such as {lost[0]!r}"
+    return replace(column, doubt=f"{what} are read as missing, because they mean that in a column of numbers")
 
 
 def _encoding(data: bytes) -> str:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 import pytest
+import yaml
 
 from ml_assets.authoring.files import files_of
 from ml_assets.authoring.new_model import NewModel, new_model
@@ -13,6 +14,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Given, infer_roles
 from tests.logic.inspection.tables import orders
 
@@ -25,8 +27,12 @@ def model(rows: pl.DataFrame, target: str = "returned", timezone: str = "UTC", *
     return new_model("shop", found, target, roles, (), file="orders.csv", timezone=timezone)
 
 
+def written(new: NewModel) -> dict[PurePosixPath, str]:
+    return files_of(new, defs=PurePosixPath("defs"), dbt=PurePosixPath("dbt_project"))
+
+
 def declared(new: NewModel) -> tuple[ModelDeclaration, RawDeclaration]:
-    files = files_of(new)
+    files = written(new)
     one, other = (
         read_declaration(files[PurePosixPath("defs", name, "defs.yaml")], where=name) for name in ("shop", "shop_raw")
     )
@@ -36,7 +42,7 @@ def declared(new: NewModel) -> tuple[ModelDeclaration, RawDeclaration]:
 
 
 def sql(new: NewModel, name: str) -> str:
-    return files_of(new)[PurePosixPath("dbt_project", "models", "shop", f"{name}.sql")]
+    return written(new)[PurePosixPath("dbt_project", "models", "shop", f"{name}.sql")]
 
 
 def test_a_table_by_day_is_split_by_time() -> None:
@@ -69,7 +75,7 @@ def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
     new = model(orders().drop("at").rename({"customer": "patient_id"}))
 
     assert ("group", "patient_id") == ((split := declared(new)[0].split).by, split.group)
-    contract = files_of(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+    contract = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
     assert "{name: patient_id, data_type: bigint, config: {meta: {role: context}}}" in contract
 
 
@@ -134,3 +140,50 @@ def test_a_label_is_known_after_the_horizon_or_at_its_column(
 
     assert f"{known} as label_known_at" in sql(new, "stg_shop")
     assert maturity == declared(new)[0].labels.maturity_days
+
+
+def test_rows_without_a_label_yet_have_no_outcome() -> None:
+    rows = orders().with_columns(closed_at=pl.when(pl.col("order_id") > 9).then(pl.col("at").dt.offset_by("3d")))
+
+    new = model(rows, time="at", label_known="closed_at")
+
+    assert "and label_known_at is not null" in sql(new, "shop_outcomes")
+    contract = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+    assert "- {name: label_known_at, data_type: timestamp}" in contract
+
+
+def test_a_group_of_texts_is_a_category() -> None:
+    rows = orders().with_columns(pl.format("C{}", "customer").alias("customer"))
+
+    contract = written(model(rows))[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+
+    assert "{name: customer, data_type: varchar, config: {meta: {role: feature, categorical: true}}}" in contract
+
+
+def test_the_days_are_those_of_the_project_s_time_zone() -> None:
+    rows = orders().with_columns(at=pl.col("at").dt.offset_by("-3h"))  # from December 31, 2023 (UTC)
+
+    assert [date(2023, 12, 31), date(2024, 1, 1)] == [
+        model(rows, timezone=zone).days.first for zone in ("UTC", "Asia/Tokyo")
+    ]
+
+
+def test_a_column_that_is_named_like_a_date_stays_text() -> None:
+    rows = orders().with_columns(pl.col("amount").alias("2024-01-01"))
+
+    text = written(model(rows))[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+
+    columns = yaml.safe_load(text)["sources"][0]["tables"][0]["columns"]
+    assert "2024-01-01" in [it["name"] for it in columns]
+
+
+def test_a_reason_with_the_end_of_a_comment_does_not_end_it() -> None:
+    rows = orders()
+    leak = LeakFinding("amount", "copy of the target", 1.0, "is 'x #}'\nin all rows.")
+    roles = infer_roles(rows, "returned", Given(), now=NOW)
+
+    new = new_model(
+        "shop", FoundTable("orders.csv", rows), "returned", roles, [leak], file="orders.csv", timezone="UTC"
+    )
+
+    assert "    - amount: copy of the target: is 'x # }' in all rows.\n#}\n" in sql(new, "shop_features")

@@ -91,10 +91,12 @@ def test_a_mark_is_a_missing_value_beside_numbers_and_a_value_beside_texts() -> 
 @pytest.mark.parametrize(
     ("text", "column", "doubt"),
     [
+        (b"amount,country\n1,NA\nNA,DE\n3,FR\n", "country",
+         "1 values such as 'NA' are read as missing, because they mean that in a column of numbers"),
         (b"n,at\n0,1/2/2024\n0,1/3/2024\n", "at", "every value is a date in the format %d/%m/%Y as well"),
         (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
     ],
-)
+)  # fmt: skip
 def test_a_type_that_could_be_another_says_so(text: bytes, column: str, doubt: str) -> None:
     assert doubt == next(it.doubt for it in detect(text).columns if it.name == column)
 

@@ -57,13 +57,19 @@ def _lines(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, da
         yield "  fewer than two months: nothing can be said about seasons, and drift by month is not possible"
 
 
+def too_few_rows(target: pl.Series) -> str | None:
+    """Return the sentence about a table that has too few rows with a target; None if it has enough."""
+    known = target.len() - target.null_count()
+    if known >= FEWEST_ROWS:
+        return None
+    return (
+        f"the table has {known:,} rows with a target; expected at least {FEWEST_ROWS}, so that a test says anything. "
+        "Add rows."
+    )
+
+
 def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, days: int) -> Iterator[str]:
     labelled = rows[target].drop_nulls()
-    if labelled.len() < FEWEST_ROWS:
-        yield (
-            f"the table has {labelled.len():,} rows with a target; expected at least {FEWEST_ROWS}, so that a test "
-            "says anything. Add rows."
-        )
     if roles.time is not None and days < FEWEST_DAYS:
         yield (
             f"the table has {days} days; expected at least {FEWEST_DAYS}, because a model is trained on earlier days "

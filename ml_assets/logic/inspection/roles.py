@@ -61,12 +61,14 @@ class Choice:
     Attributes:
         why: the evidence, as a sentence without its subject.
         others: what it could be as well.
+        columns: the columns of a key.
     """
 
     value: str
     why: str
     confidence: Confidence
     others: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ class Given:
     horizon: str | None = None
     grain: Grain | None = None
     group: str | None = None
-    weight: str | None = None
 
     def with_answer(self, what: str, answer: str) -> "Given":
         """Return it with one more choice of the user; a label is known at a column, or some time after the event."""
@@ -98,8 +99,7 @@ class Given:
     @property
     def columns(self) -> dict[str, str]:
         """The named columns, by the flag that names each."""
-        named = {"--time": self.time, "--known": self.known, "--label-known": self.label_known, "--group": self.group,
-                 "--weight": self.weight}  # fmt: skip
+        named = {"--time": self.time, "--known": self.known, "--label-known": self.label_known, "--group": self.group}
         return {f"--key {it}": it for it in self.key} | {flag: it for flag, it in named.items() if it is not None}
 
 
@@ -134,8 +134,7 @@ class Roles:
         """The column that says which rows are of the same thing: the group, or the key's part beside the time."""
         if self.group is not None:
             return self.group.value
-        key = self.key.value.split(", ") if self.key else []
-        return key[0] if len(key) > 1 else None
+        return self.key.columns[0] if self.key and len(self.key.columns) > 1 else None
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -192,6 +191,11 @@ def _check(rows: pl.DataFrame, target: str, given: Given) -> None:
                 f"{flag} is '{name}', which has values such as {rows[name].drop_nulls().head(1).to_list()}; expected a "
                 "column in which every value is a date or a time."
             )
+    if rows[target].dtype.is_temporal():
+        raise DataError(
+            f"target '{target}' is a date or a time; expected a number, a text or a Boolean. To predict how long "
+            "something takes, write the duration as a number."
+        )
     found = rows[target].n_unique() - bool(rows[target].null_count())
     if found < 2:
         value = f"the same in all {rows.height:,} rows" if found else "empty in every row"
@@ -206,6 +210,7 @@ def _task(labels: pl.Series, given: Task | None) -> Choice:
             "classes. Name another target, or group its values first."
         )
     if given is not None:
+        _check_task(labels, given)
         return Choice(given, "--task says so", "given")
     if distinct == 2:
         return Choice("binary", f"the target has two values: {', '.join(map(str, labels.unique().sort()))}", "sure")
@@ -221,8 +226,20 @@ def _task(labels: pl.Series, given: Task | None) -> Choice:
     return Choice("regression", f"the target has {distinct:,} different numbers", "sure")
 
 
+def _check_task(labels: pl.Series, task: Task) -> None:
+    is_number = labels.dtype.is_numeric()
+    if (task == "regression" and not is_number) or (task == "multiclass" and labels.dtype in (pl.Boolean, pl.Float64)):
+        expected = "numbers" if task == "regression" else "text or whole numbers"
+        raise DataError(
+            f"--task is '{task}', but target '{labels.name}' has values such as {labels.head(2).to_list()}; expected "
+            f"{expected}. Name another task, or another target."
+        )
+
+
 def _texts(labels: pl.Series) -> pl.Series:
-    return (labels.cast(pl.Int64) if labels.dtype.is_float() else labels).cast(pl.String)
+    """Return the values as text; whole numbers without a decimal point."""
+    is_whole = labels.dtype.is_float() and bool((labels.drop_nulls() == labels.drop_nulls().round()).all())
+    return (labels.cast(pl.Int64) if is_whole else labels).cast(pl.String)
 
 
 def _positive(labels: pl.Series, given: str | None) -> Choice:
@@ -281,26 +298,24 @@ def _earliness(times: pl.Series) -> tuple[bool, object]:
 
 
 def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None) -> Choice | None:
-    """Return the columns that identify a row; None if no one or two columns do."""
+    """Return the columns that identify a row; None if no one to three columns do."""
     if given:
         twice = rows.height - rows.select(given).n_unique()
         if twice:
             raise DataError(
                 f"--key {', '.join(given)} is the same in {twice:,} rows as in another; expected each once."
             )
-        return Choice(", ".join(given), "--key says so", "given")
+        return _key_of(given, "--key says so", "given")
     usable = [it for it in rows if it.name != target and not it.dtype.is_float() and it.null_count() == 0]
     unique = [it.name for it in usable if it.n_unique() == rows.height]
     named = [name for name in unique if _ID_NAME.search(name)]
     if named:
-        return Choice(named[0], f"each of its {rows.height:,} values occurs once", "sure", tuple(named[1:]))
-    if unique and (time is None or unique != [time]):
-        first = next(it for it in unique if it != time)
-        return Choice(first, f"each of its {rows.height:,} values occurs once, but it is not named as a key", "likely")
+        return _key_of(named[:1], f"each of its {rows.height:,} values occurs once", "sure", tuple(named[1:]))
     if unique:
-        return Choice(unique[0], f"each of its {rows.height:,} values occurs once", "likely")
+        first = next((it for it in unique if it != time), unique[0])
+        return _key_of([first], f"each of its {rows.height:,} values occurs once; it is not named as a key", "likely")
     if found := _together(rows, [it.name for it in usable], time):
-        return Choice(", ".join(found), "no two rows have the same values in all of them", "likely")
+        return _key_of(found, "no two rows have the same values in all of them", "likely")
     for column in usable:
         if _ID_NAME.search(column.name) and column.n_unique() > _NEARLY_ALL * rows.height:
             shared = column.filter(column.is_duplicated())
@@ -310,6 +325,10 @@ def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None
                 "identify a row with --key A,B."
             )
     return None
+
+
+def _key_of(columns: Sequence[str], why: str, confidence: Confidence, others: tuple[str, ...] = ()) -> Choice:
+    return Choice(", ".join(columns), why, confidence, others, tuple(columns))
 
 
 def _together(rows: pl.DataFrame, usable: Sequence[str], time: str | None) -> list[str]:
@@ -358,9 +377,12 @@ def _group(
     """Return the column of the person or thing that several rows belong to."""
     if given is not None:
         return Choice(given, "--group says so", "given")
-    taken = {target, *(key.value.split(", ") if key and ", " not in key.value else ()), *([time.value] if time else ())}
+    own = key.columns if key and len(key.columns) == 1 else ()
+    taken = {target, *own, *([time.value] if time else ())}
     for it in rows:
-        if it.name in taken or it.dtype.is_float() or it.dtype.is_temporal() or not _OWNER_NAME.search(it.name):
+        if it.name in taken or it.null_count() or not _OWNER_NAME.search(it.name):
+            continue
+        if it.dtype.is_float() or it.dtype.is_temporal():
             continue
         distinct = it.n_unique()
         if 20 <= distinct <= rows.height / 2:

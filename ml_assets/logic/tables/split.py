@@ -69,24 +69,26 @@ def places(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Return the place of each row from 0 to below 1: a hash of the values of some columns as text.
 
     The hash is BLAKE2b (RFC 7693), which depends neither on the version of a library nor on the machine. Rows with the
-    same values have the same place.
+    same values have the same place. A row without one of the values has none, and is in no held-out part.
     """
     text = rows.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=_SEPARATOR).alias("text"))["text"]
     distinct = text.unique()
     if len(distinct) == len(text):
         return _hashed(text)
     known = pl.DataFrame({"text": distinct, "place": _hashed(distinct)})
-    return text.to_frame().join(known, on="text", how="left", maintain_order="left")["place"]
+    return text.to_frame().join(known, on="text", how="left", nulls_equal=True, maintain_order="left")["place"]
 
 
 def _hashed(text: pl.Series) -> pl.Series:
+    filled = text.fill_null("")
     digests = b"".join(
         blake2b(value.encode(), digest_size=8, salt=_SALT).digest()
-        for start in range(0, len(text), _CHUNK)
-        for value in text[start : start + _CHUNK].to_list()
+        for start in range(0, len(filled), _CHUNK)
+        for value in filled[start : start + _CHUNK].to_list()
     )
     # A double has 53 bits, so the quotient is exact and below 1.
-    return pl.Series("place", (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / 2**53, dtype=pl.Float64)
+    found = pl.Series("place", (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / 2**53, dtype=pl.Float64)
+    return pl.select(pl.when(text.is_not_null()).then(found)).to_series().alias("place") if text.null_count() else found
 
 
 def parts(rule: HashSplit, place: pl.Series, classes: pl.Series | None = None) -> pl.Series:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.logic.inspection.preflight import auc_error, preflight
+from ml_assets.logic.inspection.preflight import auc_error, preflight, too_few_rows
 from ml_assets.logic.inspection.roles import Given, infer_roles
 from tests.logic.inspection.tables import START
 
@@ -22,7 +22,6 @@ def problems(rows: int, days: int, positives: int) -> list[str]:
 @pytest.mark.parametrize(
     ("rows", "days", "positives", "message"),
     [
-        (199, 100, 50, "the table has 199 rows with a target; expected at least 200"),
         (1_000, 19, 50, "the table has 19 days; expected at least 20"),
         (1_000, 100, 9, "the test window, the last rows, has 9 of the rarer class; expected at least 10"),
     ],
@@ -31,6 +30,13 @@ def test_a_table_that_is_too_small_is_refused(rows: int, days: int, positives: i
     [found] = problems(rows, days, positives)
 
     assert found.startswith(message)
+
+
+def test_rows_without_a_target_do_not_count() -> None:
+    target = pl.Series([1.0] * 200)
+
+    assert too_few_rows(target) is None
+    assert str(too_few_rows(target.extend_constant(None, 50)[1:])).startswith("the table has 199 rows with a target; ")
 
 
 def test_a_table_that_is_large_enough_is_not() -> None:

@@ -121,3 +121,42 @@ def test_the_partition_is_the_finest_period_with_enough_rows(rows: int, days: in
     table = pl.DataFrame({"at": at, "x": range(rows), "y": [0, 1] * (rows // 2)})
 
     assert grain == roles(table, "y").grain.value
+
+
+def test_a_key_may_have_a_column_with_a_comma() -> None:
+    rows = pl.concat([demand(48).with_columns(pl.lit(n).alias("shop, town")) for n in range(3)])
+
+    found = roles(rows, "load")
+
+    assert ("shop, town", "at") == found.key.columns  # type: ignore[union-attr]
+    assert "shop, town" == found.entity
+
+
+@pytest.mark.parametrize(
+    ("values", "positive", "expected"),
+    [([0.0, 1.0, 1.0], "1", [False, True, True]), ([0.2, 0.7, 0.7], "0.7", [False, True, True])],
+)
+def test_a_target_of_two_numbers_has_a_positive_one(values: list[float], positive: str, expected: list[bool]) -> None:
+    rows = pl.DataFrame({"x": range(3), "y": values})
+
+    found = roles(rows, "y", positive=positive)
+
+    assert positive == found.positive.value  # type: ignore[union-attr]
+    assert expected == found.outcomes(rows["y"]).to_list()
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "message"),
+    [
+        (
+            ["a", "b", "c"],
+            "regression",
+            "--task is 'regression', but target 'y' has values such as .* expected numbers",
+        ),
+        ([True, False, True], "multiclass", "--task is 'multiclass', but target 'y' .* expected text or whole numbers"),
+        ([NOW, START, NOW], None, "target 'y' is a date or a time; expected a number, a text or a Boolean"),
+    ],
+)
+def test_a_target_that_its_task_cannot_have_is_refused(values: list[object], task: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        roles(pl.DataFrame({"x": range(3), "y": values}), "y", task=task)

@@ -203,3 +203,12 @@ def test_where_the_class_is_not_what_the_model_knew_a_row_is_new_only_if_it_is_i
 
     assert (place < 0.3).to_list() == new(rows)
     assert (place < 0.1).to_list() == new(corrected)
+
+
+def test_a_row_without_a_group_has_no_place_and_is_in_no_held_out_part() -> None:
+    found = places(pl.DataFrame({"customer": ["a", None, "b", "a"]}), ["customer"])
+
+    assert [False, True, False, False] == found.is_null().to_list()
+    assert found[0] == found[3]
+    rule = HashSplit(by="group", columns=("customer",), validation_share=0.2, test_share=0.2)
+    assert "train" == parts(rule, found)[1]
