@@ -58,5 +58,7 @@ def wrong_names(columns: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, f"has a name that is reserved (__..., {BROKEN_RULES}); rename it"
         if name == "*" or (name.startswith("^") and name.endswith("$")):
             yield name, "has a name that polars reads as a pattern; rename it"
+        if re.search(r"\{[{%#]", name):
+            yield name, "has a name that dbt reads as a template; rename it"
         if name != name.strip() or not name.isprintable() or '"' in name:
             yield name, "has a name with a double quote, a blank at an end, or an unprintable character; rename it"

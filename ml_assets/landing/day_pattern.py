@@ -6,7 +6,7 @@ Not here: the existing files (see `ml_assets.landing.listing`).
 import functools
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
@@ -63,11 +63,7 @@ class DayPattern:
         Raises:
             ValueError: it is not a pattern. The message names what is expected.
         """
-        is_s3 = text.startswith(_S3)
-        path = text.removeprefix(_S3)
-        _check_place(path, is_s3=is_s3, text=text)
-        parts = [*_split(_tokens(path))]
-        plain = next((n for n, part in enumerate(parts) if not _is_text(part)), len(parts))
+        is_s3, parts, plain = _parsed(text, _tokens)
         if plain == len(parts) or not any(token.kind == "day" for part in parts for token in part):
             raise ValueError(f"'{text}' has no day in it; expected {{day}}, as in landing/orders/{{day}}.csv")
         directives = {token.text for part in parts for token in part if token.kind == "day"}
@@ -82,11 +78,7 @@ class DayPattern:
         Raises:
             ValueError: it is not a pattern. The message names what is expected.
         """
-        is_s3 = text.startswith(_S3)
-        path = text.removeprefix(_S3)
-        _check_place(path, is_s3=is_s3, text=text)
-        parts = [*_split(_literals(path))]
-        plain = next((n for n, part in enumerate(parts) if not _is_text(part)), len(parts))
+        is_s3, parts, plain = _parsed(text, _literals)
         return cls._cut(text, parts, plain, is_s3=is_s3)
 
     @classmethod
@@ -178,6 +170,14 @@ class DayPattern:
     @functools.cached_property
     def _loose(self) -> Sequence[re.Pattern[str]]:
         return [re.compile(_regex(part, is_strict=False)) for part in self.parts]
+
+
+def _parsed(text: str, tokens: Callable[[str], Iterator[_Token]]) -> tuple[bool, list[Part], int]:
+    """Return whether a pattern is on S3, its parts, and how many of them are plain text at its beginning."""
+    is_s3, path = text.startswith(_S3), text.removeprefix(_S3)
+    _check_place(path, is_s3=is_s3, text=text)
+    parts = [*_split(tokens(path))]
+    return is_s3, parts, next((n for n, part in enumerate(parts) if not _is_text(part)), len(parts))
 
 
 def _check_place(path: str, *, is_s3: bool, text: str) -> None:

@@ -95,6 +95,7 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
         (["returns", "--table", "order.csv", "--target", "x"], "source file order.csv does not exist"),
         (["returns", "--table", "orders.csv", "--target", "return"], "--target is 'return'; expected a column"),
         (["returns", "--table", "quoted.csv", "--target", "b"], "quoted.csv: column 'a\"b' has a name with a double"),
+        (["returns", "--table", "jinja.csv", "--target", "b"], "column '{{ a }}' has a name that dbt reads as a templ"),
         (["returns", "--table", "short.csv", "--target", "b"], "short.csv has no rows; expected a header"),
         (["returns", "--table", "orders.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
         (["returns", "--table", "data.json", "--target", "b"], "data.json is JSON; expected CSV or Parquet"),
@@ -107,6 +108,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(
 ) -> None:
     (project / "quoted.csv").write_text('"a""b",b\n1,2\n', encoding="utf-8")
     (project / "short.csv").write_text("a,b\n", encoding="utf-8")
+    (project / "jinja.csv").write_text("{{ a }},b\n1,2\n", encoding="utf-8")
     (project / "data.json").write_text('[{"a": 1, "b": 2}]', encoding="utf-8")
     before = files(project)
 
