@@ -15,7 +15,7 @@ from ml_assets.landing.detection import DetectedFile, detect
 from ml_assets.landing.excel import is_workbook
 from ml_assets.landing.folders import is_several
 from ml_assets.landing.parquet_files import ParquetError, read_table
-from ml_assets.landing.sources import Source
+from ml_assets.landing.sources import Source, is_named_as_json
 from ml_assets.project import declared_place
 
 _PARQUET = b"PAR1"
@@ -58,7 +58,7 @@ def read_found(file: str) -> FoundTable:
     if is_several(file):
         raise DataError(f"{file} is several files; expected one, of which the format is detected. Name one of them.")
     data = Source(file, {}).content()
-    if is_workbook(data) or data.lstrip()[:1] in (b"{", b"["):
+    if is_workbook(data) or is_named_as_json(file):
         kind = "an Excel workbook" if is_workbook(data) else "JSON"
         raise DataError(
             f"{file} is {kind}; expected CSV or Parquet. Write it as one of them, or declare the table by hand: "

@@ -109,7 +109,7 @@ class Source:
             return self._parquet(content)
         if is_workbook(content):
             return self._excel(content)
-        if _is_named_json(self.file) if self.format is None else self.format == "json":
+        if is_named_as_json(self.file) if self.format is None else self.format == "json":
             return self._json(content)
         try:
             return self._csv(content)
@@ -310,7 +310,7 @@ def _at(place: str) -> str:
     return f"{'on' if place.startswith('line') else 'in'} {place}"
 
 
-def _is_named_json(file: str) -> bool:
+def is_named_as_json(file: str) -> bool:
     """Return whether the name of a file, packed or not, is that of JSON."""
     path = PurePosixPath(urlsplit(file).path if "://" in file else file)
     name = path.with_suffix("").name if path.suffix.lower() in {".gz", ".zip"} else path.name
