@@ -329,6 +329,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
         "               roc_auc  ", "  predictions  none: ",
         "roc_auc within day decides, mean over 14 values of day, each of which counts once",
         "precision, recall and lift: of the 10 % of each day with the highest scores",
+        f"  ml-assets run {MODEL} ",
     ):  # fmt: skip
         assert line in summary
     assert f"{rejected.challenger[:12]} rejected (entry 1)" in summary
@@ -337,14 +338,17 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
 def test_a_changed_description_in_the_declaration_makes_only_the_card_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
-    other = flights_declared(limits_of_use=["Not for flights over water."])
+    features = flights_declared().models[0].features.model_dump() | {"left_out": {"gate": "known after departure"}}
+    other = flights_declared(limits_of_use=["Not for flights over water."], features=features)
 
     with project(LakeResource(url=str(own_flown)), other, manifest=manifest) as whole:
         lines = whole.run()
 
     lake = Lake(str(own_flown))
     assert ["training: up to date", "monitoring: up to date", "card: card"] == lines[3:]
-    assert "Not for flights over water." in lake.get(lake.find(f"{MODEL}/card"), Card).html
+    page = lake.get(lake.find(f"{MODEL}/card"), Card).html
+    assert "Not for flights over water." in page
+    assert "<code>gate</code></th><td>known after departure</td>" in page
 
 
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:

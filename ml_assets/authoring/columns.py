@@ -92,7 +92,7 @@ def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, Le
     if name in roles_of:
         return roles_of[name], ""
     if name in suspects:
-        return "left out", f"{suspects[name].guard}: {suspects[name].sentence}"
+        return "left out", f"{suspects[name].guard}: {suspects[name].evidence}"
     used = column.drop_nulls()
     if used.n_unique() < 2 and not (used.len() and column.null_count()):
         return "left out", "it has one value" if used.len() else "it has no value"

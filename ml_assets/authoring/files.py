@@ -73,7 +73,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "staged": staging_columns(model),
         "featured": feature_columns(model),
         "outcomes": outcomes,
-        "left_out": [(it.name, _comment(it.why)) for it in model.used("left out")],
+        "left_out": [(it.source, _text(it.why)) for it in model.used("left out")],
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
@@ -107,9 +107,9 @@ def _yaml(value: object) -> str:
     return f"'{text}'" if is_simple and '"' in text else json.dumps(text, ensure_ascii=False)
 
 
-def _comment(text: str) -> str:
-    """Return a text that may have names and values from data, on one line and without the end of a comment."""
-    return " ".join(text.split()).replace("#}", "# }")
+def _text(text: str) -> str:
+    """Return a text that may have names and values from data, on one line and without what Dagster would evaluate."""
+    return re.sub(r"\{(?=[{%#])", "{ ", " ".join(text.split()))
 
 
 def _description(model: NewModel) -> str:

@@ -254,12 +254,8 @@ def _leak_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:
     yield ""
     yield from _table(
         ("column", "guard", "verdict", "evidence"),
-        [(it.column, it.guard, it.verdict, it.sentence + _added(it)) for it in leaks],
+        [(it.column, it.guard, it.verdict, it.evidence) for it in leaks],
     )
-
-
-def _added(it: "LeakFinding") -> str:
-    return "" if it.added is None else f" With it, a quick model explains {100 * it.added:.1f} points more."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

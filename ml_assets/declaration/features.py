@@ -1,5 +1,6 @@
 """The settings of features: their table, and the columns that are used."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -24,3 +25,8 @@ class FeaturesFrom(Part):
         "contract is used.",
     )
     exclude: tuple[ColumnName, ...] = Field(default=(), description="Columns that are not used as features.")
+    left_out: Mapping[str, str] = Field(
+        default={},
+        description="Columns of the source that were not made features, each with the reason. Only for people: the "
+        "card and the summary of a run show them.",
+    )

@@ -64,6 +64,7 @@ def _shown(plan: ModelPlan) -> dict[str, Any]:
     texts = declared.model_dump(
         include={"description", "owner", "intended_use", "limits_of_use", "metric", "leak_test"}
     )
+    texts |= {"left_out": dict(left_out)} if (left_out := declared.features.left_out) else {}
     return texts | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 
@@ -99,6 +100,7 @@ def card_input(ledger: StepLedger, plan: ModelPlan, shown: Shown) -> CardInput:
         owner=declared.owner or "",
         intended_use=declared.intended_use,
         limits=declared.limits_of_use,
+        left_out=declared.features.left_out,
         as_of=shown.model.spec.as_of,
         tables=_tables(plan, behind),
         leaks=_leaks(ledger, plan, sources.get(f"{plan.name}/training_set")),

@@ -177,13 +177,14 @@ def test_a_column_that_is_named_like_a_date_stays_text() -> None:
     assert "2024-01-01" in [it["name"] for it in columns]
 
 
-def test_a_reason_with_the_end_of_a_comment_does_not_end_it() -> None:
+def test_columns_that_are_left_out_are_declared_with_their_reasons_which_dagster_does_not_evaluate() -> None:
     rows = orders()
-    leak = LeakFinding("amount", "copy of the target", 1.0, "is 'x #}'\nin all rows.")
+    leak = LeakFinding("amount", "copy of the target", 1.0, "is '{{ x }}'\nin all rows.", added=0.25)
     roles = infer_roles(rows, "returned", Given(), now=NOW)
 
     new = new_model(
         "shop", FoundTable("orders.csv", rows), "returned", roles, [leak], file="orders.csv", timezone="UTC"
     )
 
-    assert "    - amount: copy of the target: is 'x # }' in all rows.\n#}\n" in sql(new, "shop_features")
+    reason = "copy of the target: is '{ { x }}' in all rows. With it, a quick model explains 25.0 points more."
+    assert {"amount": reason} == declared(new)[0].features.left_out

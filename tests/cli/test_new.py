@@ -54,8 +54,7 @@ def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_a
         assert any(it.startswith(line) for it in printed), line
     declaration = (project / "defs" / "returns" / "defs.yaml").read_text(encoding="utf-8")
     assert "known_time: label_known_at  # chosen because no column says when" in declaration
-    left_out = (project / "dbt_project" / "models" / "returns" / "returns_features.sql").read_text(encoding="utf-8")
-    assert "    - refund: copy of the target: each of its values belongs to one value of the target" in left_out
+    assert '      refund: "copy of the target: each of its values belongs to one value of the target' in declaration
 
     assert 0 == main([*NEW])
     assert "every file is there, as it would be written" in capsys.readouterr().out

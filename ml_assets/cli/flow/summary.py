@@ -68,6 +68,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "features": {
             "selected": len(importances.summary.selected), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
+            "left_out": dict(model.features.left_out),
         },
         "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
         f"{left_out(evaluation.summary)}",
@@ -185,9 +186,26 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",
         "",
-        f"{summary['seconds']} s. The web UI: ml-assets ui, then http://127.0.0.1:3000",
+        f"{summary['seconds']} s. Next:",
+        *(f"  {command:<45} {purpose}" for command, purpose in _next_commands(summary)),
     ]
     return "\n".join(lines)
+
+
+def _next_commands(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield three commands that a person may want after this run, each with its purpose."""
+    name, verdict = summary["model"], summary["verdict"]
+    if verdict is not None and verdict["action"] == "request_approval":
+        yield (
+            f'ml-assets promote {name} {verdict["challenger"][:12]} --why "..."',
+            "promotes it in spite of the reasons",
+        )
+    yield "ml-assets ui", "assets, checks and plots, at http://127.0.0.1:3000"
+    yield f"ml-assets explain {name}", "what the sensors wait for, and when it trains again"
+    if summary["champion"] is not None:
+        yield f"ml-assets champion {name}", "the champion, since when and why"
+    elif verdict is not None and verdict["action"] == "reject":
+        yield f"ml-assets run {name}", "again, after a change of features or of the declaration"
 
 
 def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -252,6 +270,8 @@ def _features(features: Mapping[str, Any]) -> Iterator[str]:
     yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
     first = ", ".join(f"{name} {share:.0%}" for name, share in [*features["shap_share"].items()][:5])
     yield from _wrapped(f"largest shares of mean |SHAP|: {first}")
+    for column, reason in features["left_out"].items():
+        yield from _wrapped(f"left out: {column}, {reason}")
 
 
 def _wrapped(sentence: str, first: str = " " * 15) -> list[str]:

@@ -64,6 +64,13 @@ class LeakFinding:
     verdict: Verdict = "left out"
     added: float | None = None
 
+    @property
+    def evidence(self) -> str:
+        """The sentence, and what the column would have added if that was measured."""
+        if self.added is None:
+            return self.sentence
+        return f"{self.sentence} With it, a quick model explains {100 * self.added:.1f} points more."
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -66,6 +66,7 @@ class CardInput:
     """Everything that the card shows. None or empty is shown as not measured yet.
 
     Attributes:
+        left_out: Columns of the source that are no features, each with the reason.
         leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
         serving: The current champion's version, if it is known.
@@ -84,6 +85,7 @@ class CardInput:
     owner: str = ""
     intended_use: str = ""
     limits: Sequence[str] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     as_of: date | None = None
     tables: Sequence[CardTable] = ()
     leaks: LeakFindings | None = None
