@@ -97,8 +97,8 @@ def _yaml(value: object) -> str:
         return "{" + ", ".join(f"{_yaml(key)}: {_yaml(it)}" for key, it in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_yaml, value)) + "]"
-    if isinstance(value, date):
-        return str(value)
+    if isinstance(value, date | int | float):
+        return str(value).lower()
     text = str(value)
     is_plain = _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS
     if is_plain:

@@ -46,8 +46,10 @@ def sql(new: NewModel, name: str) -> str:
 
 
 def test_a_table_by_day_is_split_by_time() -> None:
-    found, raw = declared(model(orders(), grain="day"))
+    new = model(orders(), grain="day")
+    found, raw = declared(new)
 
+    assert "  split: {validation_days: 15, test_days: 20}" in written(new)[PurePosixPath("defs", "shop", "defs.yaml")]
     assert (date(2024, 1, 1), date(2024, 4, 9), "day") == (found.days.first, found.days.last, found.days.grain)
     assert (15, 20) == (found.split.validation_days, found.split.test_days)
     table = raw.tables["shop"]
