@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from ml_assets.kubernetes.executor import run_or_pod
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import Plans
+    from ml_assets.notebook.artifacts import load_artifact, load_training_set, open_lake
+    from ml_assets.notebook.candidate import try_features
+    from ml_assets.notebook.champion import load_champion
     from ml_assets.warehouse.unit_tests import failed_unit_tests
 
 __all__ = (
     "Automation", "DbtTables", "LakeResource", "Model", "Plans", "RawTables", "build", "failed_unit_tests",
-    "lake_resources", "run_or_pod", "standard_automation",
+    "lake_resources", "load_artifact", "load_champion", "load_training_set", "open_lake", "run_or_pod",
+    "standard_automation", "try_features",
 )  # fmt: skip
 _MODULES = {
     "Automation": "components.declared", "DbtTables": "components.declared", "LakeResource": "lake.resource",
-    "Model": "components.declared",
+    "Model": "components.declared", "load_artifact": "notebook.artifacts", "load_champion": "notebook.champion",
+    "load_training_set": "notebook.artifacts", "open_lake": "notebook.artifacts", "try_features": "notebook.candidate",
     "Plans": "models.plan", "RawTables": "components.declared", "build": "assembly",
     "failed_unit_tests": "warehouse.unit_tests", "lake_resources": "assembly", "run_or_pod": "kubernetes.executor",
     "standard_automation": "automation.standard",

@@ -15,18 +15,19 @@ import polars as pl
 import pytest
 from polars.testing import assert_series_equal
 
+import ml_assets
 from ml_assets.cli.flow.project import prepare, read_declarations
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Evaluation, Importances, Model, Tuning
 from ml_assets.contracts.artifacts import TrainingSet as StoredTrainingSet
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.leaks import LeakTestRecord
+from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
-from ml_assets.logic.training.booster import predict
 from ml_assets.names import prefixed
 from ml_assets.orchestration.location import Overrides, load_definitions
 from ml_assets.project import PROJECT
@@ -130,13 +131,19 @@ def test_every_manifest_is_read_and_the_lineage_of_the_champion_is_complete(lake
 
 def test_the_champion_scores_its_stored_rows_as_then(lake: Lake) -> None:
     champion = champion_of(lake).champion
-    model: Model = lake.get(lake.find(f"{MODEL}/model", None, champion), Model)
-    rows = pl.concat([lake.get(ref, pl.DataFrame) for ref in lake.newest(f"{MODEL}/predictions").values()])
-    own = rows.filter(pl.col("model_version") == champion)
-    again = predict(model, own.select("features").unnest("features"))
+    own = ml_assets.load_artifact(MODEL, "predictions").filter(pl.col("model_version") == champion)
+    again = ml_assets.load_champion(MODEL).predict(own.select("features").unnest("features"))
 
     assert own.height > 24
     assert_series_equal(own["score"], again["score"], abs_tol=1e-12, rel_tol=0)
+
+
+def test_the_training_set_of_the_champion_is_built_again_in_a_notebook(lake: Lake) -> None:
+    stored: StoredTrainingSet = ml_assets.load_artifact(MODEL, "training_set", version="champion")
+
+    found = ml_assets.load_training_set(MODEL, stored.summary.as_of)
+
+    assert content_version(parts_of(stored)) == content_version(parts_of(found))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Programming errors are ordinary Python exceptions.
 """
 
 import difflib
+import traceback
 from collections.abc import Sequence
 
 
@@ -19,3 +20,11 @@ def near(word: str, known: Sequence[str]) -> str:
     """Return a hint at the known word that is closest to a mistyped one; empty if none is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def failure_words(error: Exception) -> str:
+    """Return an exception of a person's own code as text: its type, its message, and the line that raised it."""
+    *_, last = traceback.extract_tb(error.__traceback__) or [None]
+    text = str(error).strip().splitlines()
+    where = f" ({last.filename}, line {last.lineno})" if last else ""
+    return f"{type(error).__name__}{f': {text[0]}' if text else ''}{where}"

@@ -1,12 +1,14 @@
 """A model's plan: its declaration with the contracts of its tables, its days, and the keys of its assets."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
@@ -24,6 +26,9 @@ from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.models.agreement import model_problems
+
+if TYPE_CHECKING:  # notebooks read plans without Dagster
+    import dagster as dg
 
 TABLES = "tables"
 _MONDAY = 1
@@ -45,7 +50,7 @@ class ModelPlan:
     code_behind: str = ""
 
     @classmethod
-    def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
+    def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> ModelPlan:
         """Return the plan of a declaration and its tables' contracts.
 
         Raises:
@@ -142,6 +147,8 @@ class ModelPlan:
 
     def asset(self, stage: str) -> dg.AssetKey:
         """Return the key of one of the model's assets."""
+        import dagster as dg
+
         return dg.AssetKey([self.name, stage])
 
     def promotion_log(self, lake: Lake) -> PromotionLog:
@@ -152,6 +159,8 @@ class ModelPlan:
 @functools.cache
 def partitions_over(days: Days) -> dg.TimeWindowPartitionsDefinition:
     """Return the partitions of declared days. Equal days share one object, so that its keys are computed once."""
+    import dagster as dg
+
     end = None if days.last is None else str(days.last + timedelta(days=1))
     start, zone = str(days.first), days.timezone
     match days.grain:
@@ -169,6 +178,8 @@ def partitions_over(days: Days) -> dg.TimeWindowPartitionsDefinition:
 
 def table_key(name: str) -> dg.AssetKey:
     """Return the asset of a dbt model."""
+    import dagster as dg
+
     return dg.AssetKey([TABLES, name])
 
 
@@ -197,6 +208,8 @@ def newest_day(frame: pl.LazyFrame) -> date:
 
 def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
     """Return the asset that contains a table's quarantined rows."""
+    import dagster as dg
+
     return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])
 
 

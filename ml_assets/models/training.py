@@ -14,11 +14,12 @@ import polars as pl
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import period_column, periods_between, periods_in
 from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
-from ml_assets.lake.days import Gaps, gaps_of
+from ml_assets.lake.days import Days, Gaps, days_by_asset, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.split import Shares
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
@@ -72,6 +73,24 @@ def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str
     keys = [str(key) for key in periods_between(first, as_of, declared.days.grain)]
     known = {asset: set(its) for asset, its in there.items()}
     return gaps_of(keys[-1], dict.fromkeys(there, keys), known, allow_gaps=declared.allow_gaps)
+
+
+def refuse_gaps(plan: ModelPlan, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Days:
+    """Refuse to train over missing days, and return those that the model allows to be missing, by asset.
+
+    `there` is as in `training_gaps`.
+
+    Raises:
+        DataError: days of the features or labels are missing in the training windows.
+    """
+    missing = training_gaps(plan.declaration, there, as_of, split)
+    if missing.blocking:
+        first = first_training_day(plan.declaration, as_of, split)
+        raise DataError(
+            f"{days_by_asset(missing.blocking, plan.grain)} is missing, so {plan.name} cannot be trained on {first} to "
+            f"{as_of}. Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
+        )
+    return missing.allowed
 
 
 def compute_importances(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:

@@ -16,14 +16,13 @@ from pydantic import Field, JsonValue, field_validator
 from ml_assets.contracts.artifacts import TrainingSet, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
-from ml_assets.lake.days import days_by_asset
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, lone_predictors
 from ml_assets.models.leaks import LONE, findings_on, refuse_leaks
 from ml_assets.models.plan import ModelPlan, newest_day
-from ml_assets.models.training import first_training_day, training_gaps, training_set_as_of
+from ml_assets.models.training import refuse_gaps, training_set_as_of
 from ml_assets.orchestration.groups import INPUTS
 from ml_assets.stages.asset import stage
 
@@ -89,7 +88,8 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
         split = _windows(plan, config)
         ledger = ml_assets_lake.ledger()
-        _refuse_gaps(plan, ledger, as_of, split or declared.split)
+        there = {name: ledger.days_of(name) for name in (plan.asset(stage).to_user_string() for stage in INPUTS)}
+        ledger.note_missing(refuse_gaps(plan, there, as_of, split or declared.split))
         refuse_leaks(plan.name, _findings(plan, ledger, ()))
         result = training_set_as_of(plan, features, labels, as_of=as_of, split=split)
         lone, rows = _lone_predictors(plan, result)
@@ -133,23 +133,6 @@ def _findings(plan: ModelPlan, ledger: StepLedger, lone: Sequence[LonePredictor]
     """Return the known leaks in the days of features that the step has read."""
     days = [ref for ref in ledger.refs if ref.asset == plan.asset("features").to_user_string()]
     return findings_on(ledger.lake, plan.declaration, days, lone, runs=ledger.runs)
-
-
-def _refuse_gaps(plan: ModelPlan, ledger: StepLedger, as_of: date, split: Split) -> None:
-    """Refuse to train over missing days; record them if the model allows gaps.
-
-    Raises:
-        DataError: days of the features or labels are missing in the training windows.
-    """
-    there = {name: ledger.days_of(name) for name in (plan.asset(stage).to_user_string() for stage in INPUTS)}
-    missing = training_gaps(plan.declaration, there, as_of, split)
-    ledger.note_missing(missing.allowed)
-    if missing.blocking:
-        first = first_training_day(plan.declaration, as_of, split)
-        raise DataError(
-            f"{days_by_asset(missing.blocking, plan.grain)} is missing, so {plan.name} cannot be trained on {first} to "
-            f"{as_of}. Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
-        )
 
 
 def _lone_predictors(plan: ModelPlan, frozen: TrainingSet) -> tuple[tuple[LonePredictor, ...], int]:

@@ -10,11 +10,13 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import INTERVAL, ModelSpec, Task
+from ml_assets.contracts.artifacts import INTERVAL, Model, ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
+from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.table import TableContract
 from ml_assets.logic.training.encoding import check_columns
 
 FEATURES: Final = "features"
@@ -56,12 +58,7 @@ def score_rows(
             f"model '{spec.model}' gave {scores.height} scores for {features.height} rows; expected one per row. "
             "Score the same rows."
         )
-    lost = _missing_scores(scores)
-    if lost:
-        raise DataError(
-            f"model '{spec.model}' gave no score for {lost} of {scores.height} rows; expected numbers. "
-            "Train the model again."
-        )
+    check_scores(scores, spec)
     named = features.select(
         prediction_id(key, model_version),
         *identified,
@@ -153,6 +150,38 @@ def _problems(features: pl.DataFrame, spec: ModelSpec, scores: pl.DataFrame, ide
     return problems
 
 
-def _missing_scores(scores: pl.DataFrame) -> int:
+def contract_of(model: Model) -> TableContract:
+    """Return the contract of the features that a model reads, as it was trained with them."""
+    trained = model.contract.contract()
+    read = {feature.name for feature in model.spec.features}
+    return trained.only([name for name in trained.names if name in read])
+
+
+def check_rows(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Return the features that a model reads, after checking them against the contract that it was trained with.
+
+    Raises:
+        ContractError: columns are missing or have the wrong type, or rows break a rule; all are listed.
+    """
+    contract = contract_of(model)
+    inputs = rows.select(name for name in rows.columns if name in contract.names)
+    report = check_table(inputs, contract)
+    if report.blocking:
+        listed = "\n".join(f"- {report.sentence(finding)}" for finding in report.blocking)
+        raise ContractError(f"model '{model.spec.model}' cannot score these rows:\n{listed}")
+    return inputs
+
+
+def check_scores(scores: pl.DataFrame, spec: ModelSpec) -> None:
+    """Raise an error if a row has no score.
+
+    Raises:
+        DataError: scores are missing or not finite.
+    """
     is_number = pl.col("score").cast(pl.Float64).is_finite()
-    return int(scores.select((~is_number.fill_null(value=False)).sum()).item())
+    lost = int(scores.select((~is_number.fill_null(value=False)).sum()).item())
+    if lost:
+        raise DataError(
+            f"model '{spec.model}' gave no score for {lost} of {scores.height} rows; expected numbers. "
+            "Train the model again."
+        )

@@ -1,0 +1,1 @@
+"""What a notebook or a service reads and tries, without Dagster: artifacts, training sets, champions, new features."""
