@@ -110,6 +110,7 @@ class TrainingSetSummary(Record):
         labels_without_features: labels of days of the windows that match no row of the features.
         objective: the declared objective of a regression; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
+        weight: the column with the weight of each row; None if all rows count alike.
     """
 
     model: str
@@ -128,6 +129,7 @@ class TrainingSetSummary(Record):
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
+    weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class ModelSpec(Record):
         split: how the rows of its training set were split; None for windows of time.
         objective: the declared objective of a regression; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
+        weight: the column with the weight of each row that it was trained with; None without one.
         smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.encoding`); None
             without one.
         interval: the prediction interval; None if none is declared.
@@ -264,6 +267,7 @@ class ModelSpec(Record):
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
+    weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
     smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
     interval: PredictionInterval | None = Field(default=None, exclude_if=lambda it: it is None)
     refit: bool = Field(default=False, exclude_if=lambda it: not it)
@@ -391,6 +395,23 @@ class Comparison(Record):
     correlation: float = 0.0
 
 
+class RowWeights(Record):
+    """The declared weights of the measured rows.
+
+    Attributes:
+        effective_rows: the number of equally weighted rows whose mean would be as exact (Kish's effective sample size).
+    """
+
+    column: str
+    total: float
+    effective_rows: float
+
+    @property
+    def words(self) -> str:
+        """The weights as text for an operator."""
+        return f"'{self.column}', a sum of {self.total:,.4g}, as exact as {self.effective_rows:,.0f} equal rows"
+
+
 class EvaluationSummary(Record):
     """The challenger's evaluation on the frozen test rows.
 
@@ -408,6 +429,8 @@ class EvaluationSummary(Record):
             way, so that it is not compared; `champion_cannot_score` has the sentence.
         objective: the declared objective of a regression; None for the task's own.
         coverage: the challenger's prediction intervals on these rows; None if it has none.
+        weight: the weights of these rows, by which all figures are weighted except counts; None if all rows count
+            alike.
     """
 
     model: str
@@ -438,6 +461,7 @@ class EvaluationSummary(Record):
     champion_seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     coverage: MeasuredCoverage | None = Field(default=None, exclude_if=lambda it: it is None)
+    weight: RowWeights | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)

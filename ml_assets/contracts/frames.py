@@ -45,6 +45,7 @@ class ModelColumns:
         positive: the value of the target in the label table that is the positive class; None if it is Boolean or 0 and
             1. The labels themselves are then Boolean.
         group: the features' column whose values a split keeps together; None if there is none.
+        weight: the labels' column with the weight of each row; None if all rows count alike.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ModelColumns:
     objective: Objective | None = None
     positive: bool | int | str | None = None
     group: str | None = None
+    weight: str | None = None
 
     @property
     def identified(self) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
 
 
 def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFrameSchema:
-    """Return the schema of labels: key, day, known time and target. A null target has no label."""
+    """Return the schema of labels: key, day, known time, target and its weight. A null target has no label."""
     known_time, target = model.known_time, model.target
     truth = {
         "binary": [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))],
@@ -136,6 +138,7 @@ def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFra
         "event_day": _column(pl.Date),
         known_time: _column(TIME),
         target: _column(None, *truth[model.task], nullable=True),
+        **({} if model.weight is None else {model.weight: _column(pl.Float64, nullable=True)}),
         **({"reason": _column(pl.String, nullable=True)} if has_reason else {}),
     }
     return _schema("labels", columns)

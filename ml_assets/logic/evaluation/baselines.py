@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.training.booster import THREADS
-from ml_assets.logic.training.encoding import encode, fit_vocabularies, random_rows, target_vector, to_matrix
+from ml_assets.logic.training.encoding import (
+    encode,
+    fit_vocabularies,
+    random_rows,
+    relative_weights,
+    target_vector,
+    to_matrix,
+)
 
 RATE_SMOOTHING: Final = 20
 TREE_LEAVES: Final = 8
@@ -34,14 +41,19 @@ def baselines(
 ) -> dict[str, tuple[str, Vector]]:
     """Return name, description and scores of each baseline. All are fitted on the train window only.
 
-    With a level, baselines of a regression are quantiles at this level instead of means.
+    With a level, baselines of a regression are quantiles at this level instead of means. If the rows have weights, all
+    figures are weighted.
     """
     what = {"binary": "share of positives", "regression": "mean of the target", "multiclass": "share of each class"}
     if level is not None:
         what["regression"] = "median of the target" if level == 0.5 else f"{level:g} quantile of the target"
     outcomes = _outcomes(train, summary)
+    weights = relative_weights(train, summary.weight)
     everywhere = np.zeros(len(outcomes), dtype=np.int64)
-    prior = outcomes.mean(axis=0) if level is None else quantiles(everywhere, outcomes[:, 0], level, groups=1)
+    if level is not None:
+        prior = quantiles(everywhere, outcomes[:, 0], level, groups=1, weights=weights)
+    else:
+        prior = outcomes.mean(axis=0) if weights is None else np.average(outcomes, axis=0, weights=weights)
     simple = {"constant": (f"The {what[summary.task]} in train, for every row.", np.tile(prior, (rows.height, 1)))}
     for columns in baseline_rates:
         name = f"rate by {' and '.join(columns)}"
@@ -49,7 +61,8 @@ def baselines(
             f"The {what[summary.task]} in train for the same {' and '.join(columns)}, "
             f"shrunk toward the overall figure with the weight of {RATE_SMOOTHING} rows."
         )
-        simple[name] = (description, _historical_rates(rows, train, outcomes, prior, columns, level=level))
+        rates = _historical_rates(rows, train, outcomes, prior, columns, weights=weights, level=level)
+        simple[name] = (description, rates)
     if summary.features:
         kind = "regression" if level is None else "quantile regression"
         description = f"A {kind} tree of at most {TREE_LEAVES} leaves on the {len(summary.features)} features."
@@ -73,20 +86,29 @@ def _outcomes(train: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
     return truth if summary.task != "multiclass" else (truth == np.arange(len(summary.classes))).astype(np.float64)
 
 
-def quantiles(index: NDArray[np.int64], values: Vector, level: float, *, groups: int) -> Vector:
+def quantiles(
+    index: NDArray[np.int64], values: Vector, level: float, *, groups: int, weights: Vector | None = None
+) -> Vector:
     """Return (groups,) the quantile of each group, which has rows.
 
-    It is the smallest value with at least this share of the rows at or below it: a constant with the lowest pinball
-    loss (Koenker and Bassett 1978).
+    It is the smallest value with at least this share of the rows, or of their weights, at or below it: a constant with
+    the lowest pinball loss (Koenker and Bassett 1978).
 
     Args:
         index: (rows,) the group of each row, from 0.
         values: (rows,) the values.
         level: Level of the quantile.
         groups: Number of groups.
+        weights: (rows,) the weight of each row, above 0.
     """
     order = np.lexsort((values, index))
     counts = np.bincount(index, minlength=groups)
+    if weights is not None:
+        up_to, ends = np.cumsum(weights[order]), np.cumsum(counts)
+        of_group = np.diff(up_to[ends - 1], prepend=0.0)
+        wanted = up_to[ends - 1] - of_group + level * of_group
+        place = np.searchsorted(up_to, wanted - 1e-9 * up_to[-1], side="left")
+        return np.asarray(values[order][np.clip(place, ends - counts, ends - 1)])
     place = np.maximum(np.ceil(level * counts - 1e-9).astype(np.int64), 1)
     return np.asarray(values[order][np.cumsum(counts) - counts + place - 1])
 
@@ -98,9 +120,13 @@ def _historical_rates(
     prior: Vector,
     columns: Sequence[str],
     *,
+    weights: Vector | None,
     level: float | None,
 ) -> Vector:
-    """Return the figure of each group in train, shrunk toward the overall one (m-estimate, Micci-Barreca 2001)."""
+    """Return the figure of each group in train, shrunk toward the overall one (m-estimate, Micci-Barreca 2001).
+
+    The weights have a mean of 1, so that what a group is shrunk by does not depend on their unit.
+    """
     groups = train.select(columns).unique(maintain_order=True).with_row_index("__group")
 
     def group_of(frame: pl.DataFrame) -> Vector:
@@ -111,11 +137,12 @@ def _historical_rates(
 
     of_train, of_rows = group_of(train).astype(np.int64), group_of(rows)
     # bincount adds in row order, so the sums do not depend on the number of threads.
-    counts = np.bincount(of_train, minlength=groups.height)
+    own = np.ones(train.height) if weights is None else weights
+    counts = np.bincount(of_train, weights=own, minlength=groups.height)
     sums = [
-        np.bincount(of_train, weights=outcome, minlength=groups.height)
+        np.bincount(of_train, weights=own * outcome, minlength=groups.height)
         if level is None
-        else counts * quantiles(of_train, outcome, level, groups=groups.height)
+        else counts * quantiles(of_train, outcome, level, groups=groups.height, weights=weights)
         for outcome in outcomes.T
     ]
     rates = np.column_stack(
@@ -150,11 +177,13 @@ def _shallow_tree(
 
     index = random_rows(train.height, TREE_ROWS, np.random.default_rng(seed))
     sample, labels = train[index], outcomes[index]
+    weights = relative_weights(sample, summary.weight)
     features = summary.features
     vocabularies = fit_vocabularies(sample, features)
     smallest_leaf = max(1, min(100, sample.height // 20))
     dataset = lgb.Dataset(
         to_matrix(encode(sample, features, vocabularies, "missing")),
+        weight=weights,
         feature_name=[f"f{position}" for position in range(len(features))],
         categorical_feature=[position for position, feature in enumerate(features) if feature.is_categorical],
         params={"max_bin": 63, "min_data_in_leaf": smallest_leaf, "verbosity": -1, "num_threads": threads},

@@ -10,7 +10,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of
 from ml_assets.logic.training.booster import predict
-from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.encoding import target_vector, weight_vector
 
 
 def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:
@@ -24,4 +24,5 @@ def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> flo
     given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     found = find_metric(metric, summary.task)
-    return found.function(truth, given.to_numpy(), groups=groups_of(found, rows))
+    weights = weight_vector(rows, summary.weight)
+    return found.function(truth, given.to_numpy(), weights, groups=groups_of(found, rows))

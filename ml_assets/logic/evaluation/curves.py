@@ -39,13 +39,13 @@ def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
     The interval is computed like all others, by leaving out each day that has rows in the bin. There is none if the bin
     has fewer than five days, or if all its days have the same share. Labels are 0 and 1, and scores (n,) probabilities.
     """
-    bins = equal_mass_bins(scores)
+    bins = equal_mass_bins(scores, weights=frozen.weights)
     rows = []
     for number in range(int(bins.max()) + 1):
         index = np.flatnonzero(bins == number)
         part = frozen.of(index)
-        rate = float(part.truth.mean())
-        left_out = leave_one_out({number: _share_of(part.truth)}, part.clusters)[number]
+        rate = part.mean(part.truth)
+        left_out = leave_one_out({number: _share_of(part)}, part.clusters)[number]
         found = spread(rate, left_out, part.clusters.everything)
         ends = found.interval(rate)
         low, high = (ends.low, ends.high) if found.error else (None, None)
@@ -53,7 +53,7 @@ def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
             {
                 "bin": number,
                 "rows": len(index),
-                "score_mean": float(scores[index].mean()),
+                "score_mean": part.mean(scores[index]),
                 "truth_mean": rate,
                 "low": None if low is None else max(low, 0.0),
                 "high": None if high is None else min(high, 1.0),
@@ -62,24 +62,33 @@ def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CALIBRATION_SCHEMA)
 
 
-def _share_of(truth: Vector) -> Measure:
-    """Return the share of positives as a function of row weights."""
-    return lambda weights: float(weights @ truth / weights.sum())
+def _share_of(part: Frozen) -> Measure:
+    """Return the share of positives as a function of how often each row counts."""
+    own = np.ones(len(part.truth)) if part.weights is None else part.weights
+    return lambda counts: float((counts * own) @ part.truth / (counts * own).sum())
 
 
-def _bin_means(bins: NDArray[np.int64], values: Vector) -> Vector:
-    means: Vector = np.bincount(bins, weights=values) / np.bincount(bins)
+def _bin_means(bins: NDArray[np.int64], values: Vector, weights: Vector) -> Vector:
+    means: Vector = np.bincount(bins, weights=weights * values) / np.bincount(bins, weights=weights)
     return means
 
 
-def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.DataFrame:
-    """Return the task's curves, one row per point, from (n,) labels and (n,) or (n, classes) scores."""
+def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary, weights: Vector | None = None) -> pl.DataFrame:
+    """Return the task's curves, one row per point, from (n,) labels and (n,) or (n, classes) scores.
+
+    With the (n,) declared weights of the rows, shares, means and quantiles are weighted. The histogram and the
+    confusion count rows.
+    """
     if summary.task == "binary":
-        parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
+        own = np.ones(len(truth)) if weights is None else weights
+        parts = [*_binary_curves(truth, scores, own), _histogram(scores, 0.0, 1.0)]
     elif summary.task == "regression":
         low, high = float(scores.min()), float(scores.max())
         level = None if summary.objective is None else summary.objective.level
-        parts = [*_regression_curves(truth, scores, level), _histogram(scores, low, high if high > low else low + 1)]
+        parts = [
+            *_regression_curves(truth, scores, level, weights),
+            _histogram(scores, low, high if high > low else low + 1),
+        ]
     else:
         parts = [_confusion(truth, scores), _histogram(scores.max(axis=1), 0.0, 1.0)]
     return pl.concat(parts)
@@ -92,14 +101,14 @@ def _curve(name: str, x: Vector, y: Vector, threshold: Vector | None = None) -> 
     ).with_columns(pl.col("threshold").fill_nan(None))
 
 
-def _binary_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _binary_curves(truth: Vector, scores: Vector, weights: Vector) -> tuple[pl.DataFrame, pl.DataFrame]:
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last_of_tie = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    found = np.cumsum(truth[order])[last_of_tie]
-    flagged = last_of_tie + 1.0
+    found = np.cumsum((weights * truth)[order])[last_of_tie]
+    flagged = np.cumsum(weights[order])[last_of_tie]
     positives, negatives = found[-1], flagged[-1] - found[-1]
-    if positives == 0 or negatives == 0:  # log_loss and brier are defined here, but the two curves are not
+    if truth.min() == truth.max():  # log_loss and brier are defined here, but the two curves are not
         nothing = np.empty(0)
         return _curve("roc", nothing, nothing), _curve("precision_recall", nothing, nothing)
     true_share = np.append(0.0, found / positives)
@@ -125,13 +134,24 @@ def _histogram(scores: Vector, low: float, high: float) -> pl.DataFrame:
     return _curve("score_histogram", (edges[:-1] + edges[1:]) / 2, counts.astype(np.float64))
 
 
-def _regression_curves(truth: Vector, scores: Vector, level: float | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _regression_curves(
+    truth: Vector, scores: Vector, level: float | None, weights: Vector | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     shares = np.linspace(0, 1, 101)
-    bins = equal_mass_bins(scores, PREDICTED_ACTUAL_BINS)
-    actual = _bin_means(bins, truth) if level is None else quantiles(bins, truth, level, groups=int(bins.max()) + 1)
+    bins = equal_mass_bins(scores, PREDICTED_ACTUAL_BINS, weights)
+    own = np.ones(len(truth)) if weights is None else weights
+    if level is None:
+        actual = _bin_means(bins, truth, own)
+    else:
+        actual = quantiles(bins, truth, level, groups=int(bins.max()) + 1, weights=weights)
+    residuals = truth - scores
+    if weights is None:
+        spread_out = np.quantile(residuals, shares)
+    else:
+        spread_out = np.quantile(residuals, shares, weights=weights, method="inverted_cdf")
     return (
-        _curve("residual_quantiles", shares, np.quantile(truth - scores, shares)),
-        _curve("predicted_actual", _bin_means(bins, scores), actual),
+        _curve("residual_quantiles", shares, spread_out),
+        _curve("predicted_actual", _bin_means(bins, scores, own), actual),
     )
 
 

@@ -23,20 +23,32 @@ Measure = Callable[[Vector], float]
 """A function from one weight per row to the metric. Sorting and losses are computed once, before."""
 
 CALIBRATION_BINS: Final = 10
+_EQUAL: Final = 1e-9
+"""Sums of weights that differ by less, as a share of the total, are equal: they are rounded."""
 
 
-def equal_mass_bins(scores: ArrayLike, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+def equal_mass_bins(
+    scores: ArrayLike, bins: int = CALIBRATION_BINS, weights: Vector | None = None
+) -> NDArray[np.int64]:
     """Return the bin of each row, from low scores to high; equal scores share a bin.
 
     Args:
         scores: (n,) finite.
         bins: Maximum number of bins. There are fewer if scores are few or tied.
+        weights: (n,) the weight of each row, above 0: the bins then have equal weights. Without it, equally many rows.
     """
     values = np.asarray(scores, dtype=np.float64)
     count = min(bins, len(values))
-    # Integer positions: with floats, a quantile at 0.3 × 100 rows would round to the 31st.
-    last_of_bin = np.arange(1, count) * len(values) // count - 1
-    index = np.searchsorted(np.unique(np.sort(values)[last_of_bin]), values, side="left")
+    if weights is None:
+        # Integer positions: with floats, a quantile at 0.3 × 100 rows would round to the 31st.
+        ordered, last_of_bin = np.sort(values), np.arange(1, count) * len(values) // count - 1
+    else:
+        order = np.argsort(values, kind="stable")
+        ordered, up_to = values[order], np.cumsum(weights[order])
+        # As for rows, an edge is rounded down to a whole unit, which is the smallest weight here.
+        ends = np.arange(1, count) * up_to[-1] / count - weights.min() + _EQUAL * up_to[-1]
+        last_of_bin = np.searchsorted(up_to, ends, side="left")
+    index = np.searchsorted(np.unique(ordered[last_of_bin]), values, side="left")
     return np.unique(index, return_inverse=True)[1].astype(np.int64)
 
 
@@ -189,15 +201,15 @@ def brier(truth: ArrayLike, scores: ArrayLike) -> Measure:
     return _weighted_mean((given - actual) ** 2)
 
 
-def calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
+def calibration_error(truth: ArrayLike, scores: ArrayLike, row_weights: Vector | None = None) -> Measure:
     """Return the mean difference of predicted and actual share over bins of equal mass.
 
     This is the expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins of equally many rows (Nguyen
     and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width). The bins are those
-    of all rows, whatever the weights, so leaving rows out moves no edge.
+    of all rows, by the row weights if there are any, whatever is left out, so leaving rows out moves no edge.
     """
     actual, given = _checked_binary("calibration_error", truth, scores, probabilities=True)
-    bins = equal_mass_bins(given)
+    bins = equal_mass_bins(given, weights=row_weights)
     gaps = actual - given
 
     def measure(weights: Vector) -> float:
@@ -207,16 +219,20 @@ def calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
     return measure
 
 
-def calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]) -> float:
+def calibration_bias(
+    truth: Vector, scores: Vector, clusters: NDArray[np.int64], row_weights: Vector | None = None
+) -> float:
     """Return the most that sampling error of clusters adds to the calibration error: what it adds without a real one.
 
     A bin counts by the absolute value of its difference. For pure noise, its mean is the standard error times the root
     of 2 / pi (half-normal distribution). If there is a real difference, noise adds less.
     """
-    bins, count = equal_mass_bins(scores), int(clusters.max()) + 1
-    cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
+    weights = np.ones(len(truth)) if row_weights is None else row_weights
+    bins, count = equal_mass_bins(scores, weights=row_weights), int(clusters.max()) + 1
+    gaps = weights * (truth - scores)
+    cells = np.bincount(bins * count + clusters, weights=gaps, minlength=(int(bins.max()) + 1) * count)
     errors = cells.reshape(-1, count).std(axis=1, ddof=1) * count**0.5
-    return float(errors.sum()) * math.sqrt(2 / math.pi) / len(truth)
+    return float(errors.sum()) * math.sqrt(2 / math.pi) / float(weights.sum())
 
 
 def rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
@@ -328,10 +344,13 @@ def macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
     return measure
 
 
-def acted_on(point: OperatingPoint, scores: ArrayLike, groups: ArrayLike | None) -> Vector:
+def acted_on(
+    point: OperatingPoint, scores: ArrayLike, groups: ArrayLike | None, weights: Vector | None = None
+) -> Vector:
     """Return how much of each row is acted on: 1, 0, or the same fraction of all rows that tie at the cut.
 
-    Of n rows of a group, a share s is s * n rows, rounded, at least one.
+    Of n rows of a group, a share s is s * n rows, rounded, at least one. With row weights it is the share s of their
+    sum, which is not rounded: a part of the row at the cut is acted on.
     """
     given = np.asarray(scores, dtype=np.float64)
     if point.threshold is not None:
@@ -339,11 +358,23 @@ def acted_on(point: OperatingPoint, scores: ArrayLike, groups: ArrayLike | None)
     acted = np.zeros(len(given))
     index = np.zeros(len(given), dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
     for rows in np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1]):
+        if weights is not None:
+            acted[rows] = _top_share(point.top_share or 0.0, given[rows], weights[rows])
+            continue
         wanted = max(1, int(np.floor((point.top_share or 0.0) * len(rows) + 0.5)))
         cut = np.sort(given[rows])[-wanted]
         above, ties = given[rows] > cut, given[rows] == cut
         acted[rows] = above + ties * ((wanted - above.sum()) / ties.sum())
     return acted
+
+
+def _top_share(share: float, scores: Vector, weights: Vector) -> Vector:
+    """Return how much of each row is in the share of the weights with the highest scores."""
+    _, place = np.unique(-scores, return_inverse=True)
+    of_score = np.bincount(place, weights=weights)
+    before = np.cumsum(of_score) - of_score
+    parts: Vector = np.clip((share * float(weights.sum()) - before) / of_score, 0.0, 1.0)[place]
+    return parts
 
 
 def only_positives(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:

@@ -92,7 +92,12 @@ class Clusters:
         return Evidence(self, np.ones(self.count, dtype=np.bool_), self.count)
 
     def evidence(
-        self, metric: Metric, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None
+        self,
+        metric: Metric,
+        truth: ArrayLike,
+        scores: ArrayLike,
+        groups: ArrayLike | None = None,
+        weights: Vector | None = None,
     ) -> Evidence:
         """Return the clusters that contribute to a metric.
 
@@ -101,8 +106,9 @@ class Clusters:
             truth: See `Metric.function`.
             scores: See `Metric.function`.
             groups: (rows,) the group of each row, for a metric within groups.
+            weights: (rows,) the declared weight of each row.
         """
-        kinds = metric.kinds_of(truth, scores, groups)
+        kinds = metric.kinds_of(truth, scores, groups, weights)
         has = np.zeros((int(kinds.max(initial=-1)) + 2, self.count), dtype=np.bool_)
         has[kinds, self.index] = True  # rows without a kind have -1 and fall into the last row
         fewest = int(has[:-1].sum(axis=1).min(initial=self.count))
@@ -138,7 +144,8 @@ class Evidence:
 def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[Name, Vector]:
     """Measure all figures without each cluster in turn.
 
-    A row that is left out has a weight of 0, so nothing is copied or sorted again.
+    A row that is left out counts 0 times, so nothing is copied or sorted again. If rows have weights, the measures
+    include them, so a cluster has the weight of its rows.
 
     Returns:
         (clusters,) values for each name; NaN if the metric is not defined without that cluster. Empty with fewer than
@@ -147,10 +154,10 @@ def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[
     count = clusters.count if clusters.count >= MINIMUM_CLUSTERS else 0
     values: dict[Name, Vector] = {name: np.full(count, np.nan) for name in measures}
     for cluster in range(count):
-        weights = (clusters.index != cluster).astype(np.float64)
+        counts = (clusters.index != cluster).astype(np.float64)
         for name, measure in measures.items():
             try:
-                values[name][cluster] = measure(weights)
+                values[name][cluster] = measure(counts)
             except DataError:
                 continue  # NaN, which `spread` reports
     return values
@@ -270,6 +277,7 @@ def interval_of(
     value: float,
     left_out: Vector,
     evidence: Evidence,
+    weights: Vector | None = None,
     level: float = LEVEL,
 ) -> Interval:
     """Return a metric with its interval, or with the reason why there is none.
@@ -284,12 +292,13 @@ def interval_of(
         value: The metric on all rows.
         left_out: (clusters,) the metric without each cluster, from `leave_one_out`.
         evidence: The clusters that contribute.
+        weights: (rows,) the declared weight of each row.
         level: Coverage of the interval.
     """
     found = spread(value, left_out, evidence).interval(value, level=level)
     if found.low is None or found.high is None:
         return found
-    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, evidence.clusters.index)
+    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, evidence.clusters.index, weights)
     ends = {"low": max(found.low - bias, metric.lowest), "high": min(found.high, metric.highest)}
     return found.model_copy(update=ends)
 

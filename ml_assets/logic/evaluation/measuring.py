@@ -28,6 +28,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out, spread
 from ml_assets.logic.evaluation.metrics import Groups, Metric, expected_metric, metrics_of
+from ml_assets.logic.training.encoding import mean_of
 
 MINIMUM_CLASS_ROWS: Final = 10
 MINIMUM_SLICE_ROWS: Final = 200
@@ -53,6 +54,7 @@ class Frozen:
     Attributes:
         groups: (rows,) the group of each row, for a metric within groups.
         units: (rows,) the group of each row, if the training set is split by group.
+        weights: (rows,) the declared weight of each row; None without one. Every figure is weighted, counts are not.
     """
 
     truth: Vector
@@ -61,11 +63,14 @@ class Frozen:
     metric: Metric
     groups: NDArray[np.int64] | None = None
     units: NDArray[np.int64] | None = None
+    weights: Vector | None = None
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
         """Return a subset of the rows."""
         groups, units = (None if it is None else it[index] for it in (self.groups, self.units))
-        return replace(self, truth=self.truth[index], days=self.days[index], groups=groups, units=units)
+        weights = None if self.weights is None else self.weights[index]
+        truth, days = self.truth[index], self.days[index]
+        return replace(self, truth=truth, days=days, groups=groups, units=units, weights=weights)
 
     @cached_property
     def clusters(self) -> Clusters:
@@ -86,23 +91,33 @@ class Frozen:
         column = self.metric.within
         if column is None or self.groups is None:
             return None
-        alone = Groups(self.metric.prepare, self.truth, scores, self.groups).alone
+        alone = Groups(self.metric, self.truth, scores, self.groups, self.weights).alone
         measured = int(np.isfinite(alone).sum())
         return GroupCount(column=column, measured=measured, undefined=len(alone) - measured)
 
     def measure(self, metric: Metric, scores: Vector) -> Measure:
-        """Return a metric of some scores as a function of row weights."""
-        return metric.measure(self.truth, scores, self.groups)
+        """Return a metric of some scores as a function of how often each row counts."""
+        return metric.measure(self.truth, scores, self.groups, self.weights)
+
+    def mean(self, values: Vector) -> float:
+        """Return the mean of some figures of the rows."""
+        return mean_of(values, self.weights)
 
     @property
     def target_mean(self) -> float | None:
         """The mean of the target; None if the target is a class."""
-        return None if self.summary.task == "multiclass" else float(self.truth.mean())
+        return None if self.summary.task == "multiclass" else self.mean(self.truth)
 
     def interval(self, metric: Metric, scores: Vector, exact: float, left_out: Vector) -> Interval:
         """Return a metric of some scores with its interval."""
-        evidence = self.clusters.evidence(metric, self.truth, scores, self.groups)
-        return interval_of(metric, self.truth, scores, value=exact, left_out=left_out, evidence=evidence)
+        evidence = self.evidence(metric, scores)
+        return interval_of(
+            metric, self.truth, scores, value=exact, left_out=left_out, evidence=evidence, weights=self.weights
+        )
+
+    def evidence(self, metric: Metric, scores: Vector) -> Evidence:
+        """Return the clusters that contribute to a metric of some scores."""
+        return self.clusters.evidence(metric, self.truth, scores, self.groups, self.weights)
 
     def compared(
         self, against: str, scores: Vector, exact: Mapping[Key, float], left_out: Mapping[Key, Vector]
@@ -117,7 +132,7 @@ class Frozen:
             against=against,
             values=(exact[challenger], exact[other]),
             left_out=(left_out[challenger], left_out[other]),
-            evidence=self.clusters.evidence(self.metric, self.truth, scores, self.groups),
+            evidence=self.evidence(self.metric, scores),
         )
 
     def why_too_few(self, min_rows: int) -> str:
@@ -139,13 +154,14 @@ def measured_coverage(frozen: Frozen, scores: pl.DataFrame, declared: float) -> 
     """
     low, high = (scores[name].to_numpy() for name in INTERVAL)
     inside = ((frozen.truth >= low) & (frozen.truth <= high)).astype(np.float64)
-    value = float(inside.mean())
-    measures = {"coverage": lambda weights: float((weights * inside).sum() / weights.sum())}
+    value = frozen.mean(inside)
+    own = np.ones(len(inside)) if frozen.weights is None else frozen.weights
+    measures = {"coverage": lambda counts: float((counts * own * inside).sum() / (counts * own).sum())}
     left_out = leave_one_out(measures, frozen.clusters)["coverage"]
     found = spread(value, left_out, frozen.clusters.everything).interval(value)
     if found.low is not None and found.high is not None:
         found = found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 1.0)})
-    return MeasuredCoverage(declared=declared, measured=found, mean_width=float((high - low).mean()))
+    return MeasuredCoverage(declared=declared, measured=found, mean_width=frozen.mean(high - low))
 
 
 def daily_loss(
@@ -156,11 +172,12 @@ def daily_loss(
     metric: Metric,
     promised: float,
     groups: NDArray[np.int64] | None = None,
+    weights: Vector | None = None,
 ) -> DailyLoss | None:
     """Return how far days fall short of the expected metric in a test window. Later days are compared with it.
 
-    Labels, days and groups are (n,), scores (n,) or (n, classes). `promised` is the metric on all rows, for metrics
-    that cannot be expected from scores.
+    Labels, days, groups and weights are (n,), scores (n,) or (n, classes). `promised` is the metric on all rows, for
+    metrics that cannot be expected from scores.
 
     Returns:
         None if the metric is defined on fewer than two days.
@@ -169,11 +186,11 @@ def daily_loss(
     for day in np.unique(days):
         of_day = days == day
         try:
-            inside = None if groups is None else groups[of_day]
-            value = metric.function(truth[of_day], scores[of_day], groups=inside)
+            inside, own = (None if it is None else it[of_day] for it in (groups, weights))
+            value = metric.function(truth[of_day], scores[of_day], own, groups=inside)
         except DataError:
             continue  # the metric is not defined on a day with a single class
-        expected = expected_metric(metric, scores[of_day], inside)
+        expected = expected_metric(metric, scores[of_day], inside, own)
         losses.append(metric.gain(promised if expected is None else expected, value))
         rows.append(int(of_day.sum()))
     if len(losses) < 2:
@@ -234,7 +251,7 @@ def _slice(
     if not reason:
         judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
         left_out = leave_one_out(judged, part.clusters)
-        evidence = part.clusters.evidence(declared, part.truth, challenger, part.groups)
+        evidence = part.evidence(declared, challenger)
         interval = part.interval(declared, challenger, exact[own], left_out[own])
         compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
         reason = interval.reason or ("" if compared is None else compared.difference.reason)

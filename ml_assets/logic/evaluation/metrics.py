@@ -42,6 +42,7 @@ class Metric:
         tasks: The tasks for which it is defined.
         higher_is_better: Whether a larger value is better.
         prepare: Function from truth and scores to a function of row weights.
+        is_binned: Whether `prepare` and `bias` take the declared weights of the rows too, which decide its bins.
         lowest: Lower limit of the metric.
         highest: Upper limit of the metric.
         bias: Function from truth, scores and the cluster of each row to the most that sampling error alone adds to the
@@ -59,15 +60,16 @@ class Metric:
     title: str
     tasks: tuple[Task, ...]
     higher_is_better: bool
-    prepare: Callable[[ArrayLike, ArrayLike], Measure]
+    prepare: Callable[..., Measure]
     lowest: float = 0.0
     highest: float = math.inf
-    bias: Callable[[Vector, Vector, NDArray[np.int64]], float] | None = None
+    bias: Callable[[Vector, Vector, NDArray[np.int64], Vector | None], float] | None = None
     kinds: Callable[[ArrayLike, ArrayLike], NDArray[np.int64]] | None = None
     needs: str = ""
     within: str | None = None
     overall: Metric | None = None
     needs_positive_scores: bool = False
+    is_binned: bool = False
 
     def inside(self, column: str) -> Metric:
         """Return the mean of this metric over the groups that share a value of a column."""
@@ -80,38 +82,50 @@ class Metric:
             bias=None,
         )
 
-    def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
-        """Return the metric as a function of row weights.
+    def measure(
+        self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, weights: Vector | None = None
+    ) -> Measure:
+        """Return the metric as a function of how often each row counts; 0 leaves it out.
 
         Args:
             truth: See `function`.
             scores: See `function`.
             groups: (n,) the group of each row, for a metric within groups.
+            weights: (n,) the declared weight of each row, above 0; None if all rows have the same.
 
         Raises:
             DataError: Truth, scores or groups are not valid for the metric.
         """
         if self.within is None:
-            return self.prepare(truth, scores)
+            return self.prepared(truth, scores, weights)
         if groups is None:
             raise DataError(f"metric '{self.name}' got no groups; expected column '{self.within}' beside the scores.")
-        within = Groups(self.prepare, truth, scores, groups)
+        within = Groups(self, truth, scores, groups, weights)
 
-        def mean(weights: Vector) -> float:
-            value = within.mean(weights)
+        def mean(counts: Vector) -> float:
+            value = within.mean(counts)
             if np.isnan(value):
                 raise formulas.absent_class(self.name, f"a class of every '{self.within}'")
             return value
 
         return mean
 
-    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+    def prepared(self, truth: ArrayLike, scores: ArrayLike, weights: Vector | None) -> Measure:
+        """Return the metric over all rows as a function of how often each row counts."""
+        if weights is None:
+            return self.prepare(truth, scores)
+        measure = self.prepare(truth, scores, weights) if self.is_binned else self.prepare(truth, scores)
+        return lambda counts: measure(counts * weights)
+
+    def kinds_of(
+        self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, weights: Vector | None = None
+    ) -> NDArray[np.int64]:
         """Return the kind of each row (see `kinds`); -1 for rows of a group on which the metric is not defined."""
         kinds = np.zeros(np.shape(truth)[0], dtype=np.int64) if self.kinds is None else self.kinds(truth, scores)
         if self.within is None or groups is None:
             return kinds
         members = np.unique(np.asarray(groups), return_inverse=True)[1]
-        is_defined = np.isfinite(Groups(self.prepare, truth, scores, groups).alone)
+        is_defined = np.isfinite(Groups(self, truth, scores, groups, weights).alone)
         return np.where(is_defined[members], kinds, -1)
 
     def function(
@@ -122,24 +136,23 @@ class Metric:
         Args:
             truth: (n,) 0/1 or Boolean for binary, numbers for regression, class indices for multiclass.
             scores: (n,) probabilities of the positive class or values; (n, classes) probabilities for multiclass.
-            weights: (n,) not negative; a whole number w counts its row w times.
+            weights: (n,) not negative; a whole number w counts its row w times. Groups count equally nevertheless.
             groups: (n,) the group of each row, for a metric within groups.
 
         Raises:
             DataError: The metric is not defined on these rows: there are none, a class is absent, or a score is
                 missing.
         """
-        measure = self.measure(truth, scores, groups)
         rows = int(np.asarray(truth).shape[0])
         if weights is None:
-            return measure(np.ones(rows))
+            return self.measure(truth, scores, groups)(np.ones(rows))
         given = np.asarray(weights, dtype=np.float64)
         if given.shape != (rows,) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
             raise DataError(
                 f"the weights of metric '{self.name}' have shape {given.shape}; expected ({rows},), finite, "
                 "not negative, not all zero. Pass one weight per row."
             )
-        return measure(given)
+        return self.measure(truth, scores, groups, given)(np.ones(rows))
 
     def gain(self, challenger: float, other: float) -> float:
         """Return how much better the challenger is; above zero is better, for metrics of both directions."""
@@ -154,9 +167,14 @@ class Groups:
     """
 
     def __init__(
-        self, prepare: Callable[[ArrayLike, ArrayLike], Measure], truth: ArrayLike, scores: ArrayLike, groups: ArrayLike
+        self,
+        metric: Metric,
+        truth: ArrayLike,
+        scores: ArrayLike,
+        groups: ArrayLike,
+        weights: Vector | None = None,
     ) -> None:
-        """Prepare the metric for each group."""
+        """Prepare the metric over all rows for each group; see `Metric.measure`."""
         actual, given = np.asarray(truth), np.asarray(scores)
         index = np.unique(np.asarray(groups), return_inverse=True)[1]
         if index.shape != (len(actual),):
@@ -164,33 +182,38 @@ class Groups:
         self._order = np.argsort(index, kind="stable")
         self._sizes = np.bincount(index)
         self._ends = np.cumsum(self._sizes)
+        self._weights = None if weights is None else weights[self._order]
         self._parts = [
-            prepare(actual[rows], given[rows]) for rows in np.split(self._order, self._ends[:-1]) if len(rows)
+            metric.prepared(actual[rows], given[rows], None if weights is None else weights[rows])
+            for rows in np.split(self._order, self._ends[:-1])
+            if len(rows)
         ]
         self.alone = np.array(
             [_defined(part, np.ones(size)) for part, size in zip(self._parts, self._sizes, strict=True)]
         )
 
-    def mean(self, weights: Vector) -> float:
+    def mean(self, counts: Vector) -> float:
         """Return the mean over the groups on which the metric is defined; NaN if there are none.
 
-        A group counts by the mean weight of its rows, however many it has. The metric of a group is measured again only
-        if the weights of its rows differ.
+        A group counts by the mean of how often its rows count, however many it has. The metric of a group is measured
+        again only if its rows count differently often.
         """
-        ordered, starts = weights[self._order], self._ends - self._sizes
+        ordered, starts = counts[self._order], self._ends - self._sizes
         shares = np.add.reduceat(ordered, starts) / self._sizes
+        if self._weights is not None:
+            shares = np.add.reduceat(ordered * self._weights, starts) / np.add.reduceat(self._weights, starts)
         values = self.alone.copy()
         is_mixed = np.minimum.reduceat(ordered, starts) < np.maximum.reduceat(ordered, starts)
         for group in np.flatnonzero(is_mixed):
             values[group] = _defined(self._parts[group], ordered[starts[group] : self._ends[group]])
-        counts = shares * np.isfinite(values)
-        total = float(counts.sum())
-        return float((counts * np.nan_to_num(values)).sum()) / total if total > 0 else float("nan")
+        shares = shares * np.isfinite(values)
+        total = float(shares.sum())
+        return float((shares * np.nan_to_num(values)).sum()) / total if total > 0 else float("nan")
 
 
-def _defined(measure: Measure, weights: Vector) -> float:
+def _defined(measure: Measure, counts: Vector) -> float:
     try:
-        return measure(weights)
+        return measure(counts)
     except DataError:
         return float("nan")
 
@@ -201,13 +224,17 @@ class OperatingMetric(Metric):
 
     point: OperatingPoint
 
-    def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
-        """Return the metric as a function of row weights. Which rows are acted on does not depend on the weights."""
-        return self.prepare(truth, formulas.acted_on(self.point, scores, groups))
+    def measure(
+        self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, weights: Vector | None = None
+    ) -> Measure:
+        """Return the metric as a function of how often each row counts, which does not decide who is acted on."""
+        return self.prepared(truth, formulas.acted_on(self.point, scores, groups, weights), weights)
 
-    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Return the kind of each row. The groups only decide which rows are acted on."""
-        acted = formulas.acted_on(self.point, scores, groups)
+    def kinds_of(
+        self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, weights: Vector | None = None
+    ) -> NDArray[np.int64]:
+        """Return the kind of each row. Groups and weights only decide which rows are acted on."""
+        acted = formulas.acted_on(self.point, scores, groups, weights)
         return np.zeros(len(acted), dtype=np.int64) if self.kinds is None else self.kinds(truth, acted)
 
 
@@ -225,13 +252,16 @@ def groups_of(metric: Metric, rows: pl.DataFrame) -> NDArray[np.int64] | None:
     return rows[metric.within].rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
 
 
-def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
+def expected_metric(
+    metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None, weights: Vector | None = None
+) -> float | None:
     """Return the metric that is expected once labels arrive, if the scores are calibrated probabilities.
 
     Every row counts for each class with that class's probability: confidence-based performance estimation, as described
     in NannyML's documentation (How it works, Performance Estimation, CBPE). For losses it is the exact expectation. For
     rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself. Scores are (n,)
-    probabilities of the positive class, or (n, classes); `groups` are (n,) for a metric within groups.
+    probabilities of the positive class, or (n, classes); `groups` are (n,) for a metric within groups, and `weights`
+    the declared weights of the rows.
 
     Returns:
         None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
@@ -240,14 +270,16 @@ def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | 
     Raises:
         DataError: Scores are not probabilities.
     """
+    given = np.ones(len(scores)) if weights is None else weights
     if metric.overall is None or groups is None:
-        return _expected(metric, scores)
-    inside = [_expected(metric.overall, scores[groups == group]) for group in np.unique(groups)]
+        return _expected(metric, scores, given)
+    parts = [groups == group for group in np.unique(groups)]
+    inside = [_expected(metric.overall, scores[part], given[part]) for part in parts]
     there = [value for value in inside if value is not None]
     return float(np.mean(there)) if there else None
 
 
-def _expected(metric: Metric, scores: Vector) -> float | None:
+def _expected(metric: Metric, scores: Vector, weights: Vector) -> float | None:
     if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
         return None
     wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
@@ -259,6 +291,7 @@ def _expected(metric: Metric, scores: Vector) -> float | None:
         )
     shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
     rows, classes = shares.shape
+    own, shares = weights**2 * shares[:, 0] * shares[:, 1], shares * weights[:, np.newaxis]
     if metric.name in ("roc_auc", "average_precision") and shares.sum(axis=0).min() < LEAST_EXPECTED:
         return None
     truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
@@ -267,13 +300,14 @@ def _expected(metric: Metric, scores: Vector) -> float | None:
     except DataError:
         # If all scores are exactly 0 or 1, a single class may be expected, on which the metric is not defined.
         return None
-    own = shares[:, 0] * shares[:, 1]
     if metric.name == "roc_auc":
         pairs = float(np.prod(shares.sum(axis=0)))
         return (value * pairs - own.sum() / 2) / (pairs - own.sum()) if rows > 1 and pairs > own.sum() else None
     if metric.name == "average_precision":
-        flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
-        return float(value + (own / flagged).sum() / scores.sum())
+        order = np.argsort(scores, kind="stable")
+        below = np.concatenate(([0.0], np.cumsum(weights[order])))
+        flagged = below[-1] - below[np.searchsorted(scores[order], scores, side="left")]
+        return float(value + (own / flagged).sum() / shares[:, 1].sum())
     return value
 
 
@@ -365,7 +399,7 @@ _ALL: tuple[Metric, ...] = (
     Metric("brier", "Brier score", ("binary",), False, formulas.brier, highest=1.0),
     Metric(
         "calibration_error", "Calibration error", ("binary",), False, formulas.calibration_error, highest=1.0,
-        bias=formulas.calibration_bias,
+        bias=formulas.calibration_bias, is_binned=True,
     ),
     Metric("rmse", "RMSE", ("regression",), False, formulas.rmse),
     Metric("mae", "MAE", ("regression",), False, formulas.mae),

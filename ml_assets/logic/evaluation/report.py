@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import (
     EvaluationSummary,
     HashSplit,
     OperatingPoint,
+    RowWeights,
     TrainingSetSummary,
     split_words,
 )
@@ -43,7 +44,7 @@ from ml_assets.logic.evaluation.measuring import (
     measured_coverage,
 )
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of, operating_metrics
-from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.encoding import target_vector, weight_vector
 
 MINIMUM_UNSEEN_ROWS: Final = 200
 
@@ -202,6 +203,7 @@ def evaluate(
             metric=declared,
             promised=metrics[metric].value,
             groups=frozen.groups,
+            weights=frozen.weights,
         ),
         groups=frozen.count_groups(challenger),
         operating_point=wanted.operating_point,
@@ -209,13 +211,14 @@ def evaluate(
         champion_seen_rows=0 if champion is None else champion.seen_rows,
         objective=summary.objective,
         coverage=None if wanted.coverage is None else measured_coverage(frozen, scores, wanted.coverage),
+        weight=None if frozen.weights is None else _row_weights(summary.weight, frozen.weights),
     )
     return Evaluation(
         summary=report,
         slices=measure_slices(
             frozen, rows, wanted.slices, challenger, opponents.get(CHAMPION), min_rows=wanted.min_slice_rows
         ),
-        curves=curves(frozen.truth, challenger, summary),
+        curves=curves(frozen.truth, challenger, summary, frozen.weights),
         calibration=calibration_bins(frozen, challenger)
         if summary.task == "binary"
         else pl.DataFrame(schema=CALIBRATION_SCHEMA),
@@ -315,7 +318,14 @@ def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> 
     units = None
     if summary.split is not None and summary.split.by == "group":
         units = rows[summary.split.columns[0]].rank("dense").cast(pl.Int64).to_numpy()
-    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units)
+    weights = weight_vector(rows, summary.weight)
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights)
+
+
+def _row_weights(column: str | None, weights: Vector) -> RowWeights:
+    """Return what the weights of the test rows amount to (Kish 1965, Survey Sampling)."""
+    total = float(weights.sum())
+    return RowWeights(column=column or "", total=total, effective_rows=total**2 / float((weights**2).sum()))
 
 
 def _check(
@@ -332,9 +342,10 @@ def _check(
     rates = {column for columns in baseline_rates for column in columns}
     features = {feature.name for feature in summary.features}
     units = set() if summary.split is None or summary.split.by == "random" else {*summary.split.columns}
+    own = {summary.target} if summary.weight is None else {summary.target, summary.weight}
     for what, frame, wanted in (
-        ("test rows", rows, {"day", summary.target, *slices, *rates, *features, *units}),
-        ("train rows", train, {summary.target, *rates, *features}),
+        ("test rows", rows, {"day", *own, *slices, *rates, *features, *units}),
+        ("train rows", train, {*own, *rates, *features}),
     ):
         missing = sorted(wanted - set(frame.columns))
         if missing:

@@ -15,6 +15,8 @@ from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.periods import BY_DAY, Grain, period_of
+from ml_assets.contracts.table import redacted
+from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import is_naive
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 
@@ -37,19 +39,21 @@ def select_labels(
     model declares the positive value, the target becomes Boolean: whether it is that value.
 
     Returns:
-        `day`, key, `event_day`, known time, target, `reason` (if declared), sorted by known time and key.
+        `day`, key, `event_day`, known time, target, weight and `reason` (if declared), sorted by known time and key.
 
     Raises:
         ContractError: Columns are missing or have the wrong type; all are listed.
-        DataError: A key is null, two versions of it have the same known time, a label has no known time, or the days
-            are in the wrong order.
+        DataError: A key is null, two versions of it have the same known time, a label has no known time or no valid
+            weight, or the days are in the wrong order.
     """
     key, known_time, target = model.key, model.known_time, model.target
     first, last = days
     if last < first:
         raise DataError(f"labels were requested from {first} to {last}; expected the first day first. Swap them.")
     lazy = outcomes.lazy()
-    _check_columns(lazy.collect_schema(), [*key, DAY, known_time, target, *([reason] if reason else [])], known_time)
+    own = [] if model.weight is None else [model.weight]
+    named = [*key, DAY, known_time, target, *own, *([reason] if reason else [])]
+    _check_columns(lazy.collect_schema(), named, known_time)
     known_on = day_of_moment(pl.col(known_time), model.timezone)
     selected, timeless = pl.collect_all(
         [
@@ -59,6 +63,7 @@ def select_labels(
                 pl.col(DAY).alias(EVENT_DAY),
                 known_time,
                 pl.col(target) if model.positive is None else (pl.col(target) == pl.lit(model.positive)).alias(target),
+                *(pl.col(name).cast(pl.Float64) for name in own),
                 *([pl.col(reason).cast(pl.String).alias("reason")] if reason else []),
             ),
             lazy.filter(pl.col(known_time).is_null() & pl.col(target).is_not_null()).select(pl.len()),
@@ -76,10 +81,27 @@ def select_labels(
         )
     fix = "Keep one outcome per key and known time in the outcome table."
     problems += repeated_keys(selected, model.label_key, fix=fix, personal=model.personal)
+    problems += weight_problems(selected, model)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
     newest = newest_known(selected, ["__known_on", *key], known_time)
     return newest.rename({"__known_on": DAY}).sort([known_time, *key])
+
+
+def weight_problems(labels: pl.DataFrame, model: ModelColumns) -> list[str]:
+    """Return why the weights of labels are not valid; a row without a label needs none."""
+    if model.weight is None:
+        return []
+    given = labels.filter(pl.col(model.target).is_not_null()).get_column(model.weight).cast(pl.Float64)
+    wrong = given.filter(~(given.is_finite() & (given >= 0)).fill_null(value=False))
+    if not wrong.len():
+        return []
+    found = dict.fromkeys(str(redacted(model.weight, it, model.personal)) for it in wrong.unique().sort().head(3))
+    problem = (
+        f"weight '{model.weight}' is not a finite number of 0 or more in {counted(wrong.len(), 'row')} with a label, "
+        f"for instance {', '.join(found)}. Correct it in the label table; a row with weight 0 is left out."
+    )
+    return [problem]
 
 
 def labels_left_out(

@@ -20,7 +20,7 @@ from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
-from ml_assets.logic.tables.labels import EVENT_DAY
+from ml_assets.logic.tables.labels import EVENT_DAY, weight_problems
 from ml_assets.logic.tables.split import Shares, parts, places
 from ml_assets.logic.training.encoding import is_exact, type_problem
 
@@ -29,6 +29,7 @@ REASON: Final = "reason"
 NOT_KNOWN: Final = "no label known yet"
 PURGED: Final = "label known after the next window began"
 OUTSIDE: Final = "outside the windows"
+WEIGHTLESS: Final = "weight 0"
 _EVENT_DAY: Final = "__event_day"
 
 _IS_LABELLED: Final = "__is_labelled"
@@ -89,7 +90,8 @@ def assemble_training_set(
     never gets a label, and optionally the `reason`.
 
     Returns:
-        The rows: key, day, times, group if there is one, features, target, `split`. They are sorted by event time and
+        The rows: key, day, times, group if there is one, features, target, weight if there is one, `split`. Rows with
+        a weight of 0 are excluded. They are sorted by event time and
         key. If they are split by shares, they are sorted by their place, so that folds of rows are drawn at random and
         rows of a group stay together.
 
@@ -118,8 +120,9 @@ def assemble_training_set(
     known = (pl.col(known_time) < end_of(windows.last, model.timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
     event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
+    own = [] if model.weight is None else [model.weight]
     known_columns = [
-        *key, pl.col(known_time), pl.col(target), why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED),
+        *key, pl.col(known_time), pl.col(target), *own, why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED),
         event_day.alias(_EVENT_DAY),
     ]  # fmt: skip
     frame, outcomes, total = pl.collect_all(
@@ -135,6 +138,7 @@ def assemble_training_set(
             *_key_problems(frame, "features", key, filled=model.identified, personal=model.personal),
             *_key_problems(outcomes, "labels", model.label_key, filled=key, personal=model.personal),
             *_target_problems(outcomes, model),
+            *weight_problems(outcomes, model),
         ],
     )
     outcomes = newest_known(outcomes, key, known_time)
@@ -152,7 +156,7 @@ def assemble_training_set(
     rows = (
         joined.filter(pl.col(_EXCLUDED).is_null())
         .sort(list(dict.fromkeys(order)))
-        .select(list(dict.fromkeys([*model.identified, known_time, *names, target, SPLIT])))
+        .select(list(dict.fromkeys([*model.identified, known_time, *names, target, *own, SPLIT])))
     )
     _raise_all(model.name, _window_problems(rows, joined, windows, model))
     return TrainingSet(
@@ -174,6 +178,7 @@ def assemble_training_set(
             split=split,
             objective=model.objective,
             positive=model.positive,
+            weight=model.weight,
         ),
     )
 
@@ -193,6 +198,7 @@ def _name_problems(names: Sequence[str], model: ModelColumns) -> list[str]:
         model.target: "the target",
         model.known_time: "the label's known time",
         SPLIT: "the split of the training set",
+        **({} if model.weight is None else {model.weight: "the weight of the row"}),
     }
     problems = [
         f"feature '{name}' is also {forbidden[name]}, which no prediction can know. Remove it from the features."
@@ -226,7 +232,7 @@ def _label_problems(schema: pl.Schema, features: pl.Schema, model: ModelColumns)
     key, target, task = model.key, model.target, model.task
     problems = [
         f"column '{name}' of the labels is missing. Rebuild the label table, or correct the declaration."
-        for name in dict.fromkeys([*model.label_key, target])
+        for name in dict.fromkeys([*model.label_key, target, *([] if model.weight is None else [model.weight])])
         if name not in schema
     ]
     if problem := _time_problem(schema, model.known_time, "labels"):
@@ -343,6 +349,8 @@ def _mark_excluded(joined: pl.DataFrame, model: ModelColumns, *, purged: bool) -
         .then(pl.lit("no label: ") + pl.col(_WHY_NONE).fill_null("it is null"))
         .when(is_late)
         .then(pl.lit(PURGED))
+        .when(pl.lit(value=False) if model.weight is None else pl.col(model.weight) == 0)
+        .then(pl.lit(WEIGHTLESS))
         .alias(_EXCLUDED)
     )
 
@@ -405,7 +413,12 @@ def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
 
 
 def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows | Shares, model: ModelColumns) -> tuple[Window, ...]:
-    mean = pl.lit(None, pl.Float64) if model.task == "multiclass" else pl.col(model.target).cast(pl.Float64).mean()
+    value = pl.col(model.target).cast(pl.Float64)
+    mean = value.mean()
+    if model.task == "multiclass":
+        mean = pl.lit(None, pl.Float64)
+    elif model.weight is not None:
+        mean = (value * pl.col(model.weight)).sum() / pl.col(model.weight).sum()
     figures = {
         row[SPLIT]: row
         for row in rows.group_by(SPLIT)

@@ -41,6 +41,7 @@ from ml_assets.logic.training.encoding import (
     random_rows,
     target_vector,
     to_matrix,
+    weight_vector,
 )
 from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
 
@@ -214,14 +215,16 @@ def text_names(features: Sequence[Feature]) -> list[str]:
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Encoded rows: the matrix, (rows, columns), and the target, (rows,)."""
+    """Encoded rows: the matrix, (rows, columns); the target and the weights, if there are any, (rows,)."""
 
     matrix: Matrix
     target: Vector
+    weights: Vector | None = None
 
     def take(self, index: NDArray[np.int64]) -> EncodedRows:
         """Return a subset of the rows."""
-        return EncodedRows(self.matrix[index], self.target[index])
+        weights = None if self.weights is None else self.weights[index]
+        return EncodedRows(self.matrix[index], self.target[index], weights)
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ class Scoring:
     def score(self, booster: Booster, rows: EncodedRows) -> float:
         """Return the metric of a booster on these rows."""
         raw = raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
-        return self.metric.function(rows.target, from_scale(raw, self.objective, self.smearing))
+        return self.metric.function(rows.target, from_scale(raw, self.objective, self.smearing), rows.weights)
 
 
 def gains(booster: Booster) -> Vector:
@@ -248,10 +251,11 @@ def gains(booster: Booster) -> Vector:
     return np.asarray(booster.feature_importance("gain"), dtype=np.float64)
 
 
-def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
+def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int, weights: Vector | None = None) -> Vector:
     """Return (features,) the mean |SHAP| over the rows in raw units, summed over classes.
 
-    Raw units are log odds for binary, and logarithms for the losses poisson and tweedie, or with a transform.
+    Raw units are log odds for binary, and logarithms for the losses poisson and tweedie, or with a transform. The mean
+    is weighted if the rows have (rows,) weights.
 
     It is LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888).
 
@@ -265,7 +269,8 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vec
         values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
     # One block of (features + expected value) per class.
     blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
-    return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
+    each = blocks.sum(axis=1)
+    return np.asarray(each.mean(axis=0) if weights is None else np.average(each, axis=0, weights=weights))
 
 
 def permutation_losses(
@@ -278,7 +283,7 @@ def permutation_losses(
     score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
     losses = np.zeros((repeats, rows.matrix.shape[1]))
     shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
-    shuffled = EncodedRows(rows.matrix.copy(), rows.target)
+    shuffled = EncodedRows(rows.matrix.copy(), rows.target, rows.weights)
     for column in used:
         for repeat, shuffle in enumerate(shuffles):
             shuffled.matrix[:, column] = rows.matrix[shuffle, column]
@@ -299,7 +304,8 @@ def explain(model: Model, training: TrainingSet, conditions: Conditions) -> pl.D
     """
     booster, validation = load_booster(model), training.part("validation")
     sample = validation[random_rows(validation.height, EXPLAINED_ROWS, np.random.default_rng(conditions.seed))]
-    shap = mean_contributions(booster, _matrix(model, sample), threads=conditions.threads)
+    weights = weight_vector(sample, training.summary.weight)
+    shap = mean_contributions(booster, _matrix(model, sample), threads=conditions.threads, weights=weights)
     return (
         pl.DataFrame(
             {"feature": [feature.name for feature in model.spec.features], "gain": gains(booster), "shap": shap}
@@ -338,7 +344,7 @@ def permuted(
         find_metric(metric, summary.task), len(summary.classes), conditions.threads, model.spec.objective,
         model.spec.smearing,
     )  # fmt: skip
-    numbers = EncodedRows(_matrix(model, sample), target)
+    numbers = EncodedRows(_matrix(model, sample), target, weight_vector(sample, summary.weight))
     losses = permutation_losses(load_booster(model), numbers, scoring, draw=draw, repeats=repeats)
     measured = pl.DataFrame(
         {

@@ -16,7 +16,7 @@ import numpy as np
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.boosting_parameters import Parameters
-from ml_assets.logic.training.booster import booster_of, booster_text, text_names
+from ml_assets.logic.training.booster import EncodedRows, booster_of, booster_text, text_names
 from ml_assets.logic.training.encoding import Matrix, Vector
 from ml_assets.logic.training.model import Trainer
 
@@ -44,7 +44,7 @@ _NAMES: Final = {
 def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no dependency
     """Return a trainer that uses at most a number of workers of a `distributed.Client`."""
 
-    def train(matrix: Matrix, target: Vector, features: Sequence[Feature], full: Parameters, rounds: int) -> Booster:
+    def train(rows: EncodedRows, features: Sequence[Feature], full: Parameters, rounds: int) -> Booster:
         import lightgbm
 
         chosen = sorted(client.scheduler_info(n_workers=-1)["workers"])[:workers]
@@ -52,13 +52,14 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
         # Each worker decides its own number of threads.
         named: dict[str, Any] = {_NAMES.get(name, name): full[name] for name in full if name != "num_threads"}
         model = lightgbm.DaskLGBMRegressor(client=client, n_estimators=rounds, **named)
-        rows, truth = _spread(client, matrix, chosen), _spread(client, target, chosen)
+        matrix, target = _spread(client, rows.matrix, chosen), _spread(client, rows.target, chosen)
         with warnings.catch_warnings():
             # This warning is issued at every fit, even if nobody sets the parameter.
             warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored", category=UserWarning)
             model.fit(
-                rows,
-                truth,
+                matrix,
+                target,
+                sample_weight=None if rows.weights is None else _spread(client, rows.weights, chosen),
                 feature_name=text_names(features),
                 categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
             )

@@ -260,6 +260,26 @@ def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequ
     return numbers.to_numpy()
 
 
+def weight_vector(frame: pl.DataFrame, weight: str | None) -> Vector | None:
+    """Return the (rows,) declared weights; None if no column is declared."""
+    return None if weight is None else frame.get_column(weight).cast(pl.Float64).to_numpy()
+
+
+def relative_weights(frame: pl.DataFrame, weight: str | None) -> Vector | None:
+    """Return the (rows,) declared weights, divided by their mean; None if no column is declared.
+
+    What is fitted must not depend on the unit of the weights. LightGBM's regularization and minimum leaf sizes are in
+    units of it, so weights that sum to 1 would allow no split.
+    """
+    given = weight_vector(frame, weight)
+    return None if given is None else given / given.mean()
+
+
+def mean_of(values: Vector, weights: Vector | None) -> float:
+    """Return the mean of (rows,) values, by their weights if there are any."""
+    return float(values.mean()) if weights is None else float((weights * values).sum() / weights.sum())
+
+
 def to_scale(target: Vector, objective: Objective | None) -> Vector:
     """Return the target as it is trained on."""
     return target if objective is None or objective.transform is None else np.log1p(target)
@@ -273,7 +293,9 @@ def from_scale(raw: Vector, objective: Objective | None, smearing: float | None 
     return np.maximum(values, 0.0)
 
 
-def smearing_factor(raw: Vector, target: Vector, objective: Objective | None) -> float | None:
+def smearing_factor(
+    raw: Vector, target: Vector, objective: Objective | None, weights: Vector | None = None
+) -> float | None:
     """Return the mean of exp(residual) of rows that the model was not trained on; None if no factor is needed.
 
     The mean of logarithms is not the logarithm of the mean: exp(E[log(1 + y)]) - 1 is below E[y], unless y is constant
@@ -286,10 +308,11 @@ def smearing_factor(raw: Vector, target: Vector, objective: Objective | None) ->
         raw: (rows,) predictions on the scale of the training.
         target: (rows,) labels on the original scale.
         objective: The objective.
+        weights: (rows,) the declared weights.
     """
     if objective is None or objective.transform is None or objective.loss != "mse":
         return None
-    return float(np.exp(np.log1p(target) - raw).mean())
+    return mean_of(np.exp(np.log1p(target) - raw), weights)
 
 
 def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[Feature, ...]:
@@ -322,7 +345,13 @@ def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Genera
 
 
 def conformal_interval(
-    truth: Vector, scores: Vector, coverage: float, objective: Objective | None, *, model: str
+    truth: Vector,
+    scores: Vector,
+    coverage: float,
+    objective: Objective | None,
+    *,
+    model: str,
+    weights: Vector | None = None,
 ) -> PredictionInterval:
     """Return what is added to a prediction for its interval, from (rows,) labels and predictions of validation rows.
 
@@ -337,26 +366,33 @@ def conformal_interval(
     k-th largest. If labels cannot be negative, residuals are those of log(1 + y), so the interval widens with the
     prediction.
 
+    With (rows,) weights, a residual counts by its weight, and the new row, whose weight is unknown, by their mean: the
+    weighted quantile of Tibshirani, Barber, Candès and Ramdas 2019, «Conformal prediction under covariate shift».
+    Equal weights give the k-th residuals.
+
     Raises:
         DataError: There are too few rows for this coverage.
     """
     is_log = objective is not None and objective.lowest_label is not None
     rows = len(truth)
-    place = math.ceil((rows + 1) * (1 + coverage) / 2 - 1e-9)
-    if place > rows:
+    residuals = np.log1p(truth) - np.log1p(scores) if is_log else truth - scores
+    own = np.ones(rows) if weights is None else weights / weights.mean()
+    low, high = -_upper_end(-residuals, own, coverage), _upper_end(residuals, own, coverage)
+    if not math.isfinite(high - low):
         needed = math.ceil(2 / (1 - coverage) - 1 - 1e-9)
         raise DataError(
             f"prediction intervals of model '{model}' with a coverage of {coverage:g} need at least {needed} "
-            f"validation rows; there are {rows}. Use a longer validation window, or a lower coverage."
+            f"validation rows{'' if weights is None else ' of equal weight'}; there are {rows}. Use a longer "
+            "validation window, or a lower coverage."
         )
-    residuals = np.sort(np.log1p(truth) - np.log1p(scores) if is_log else truth - scores)
-    return PredictionInterval(
-        coverage=coverage,
-        low=float(residuals[rows - place]),
-        high=float(residuals[place - 1]),
-        is_log=is_log,
-        rows=rows,
-    )
+    return PredictionInterval(coverage=coverage, low=low, high=high, is_log=is_log, rows=rows)
+
+
+def _upper_end(residuals: Vector, weights: Vector, coverage: float) -> float:
+    """Return the smallest residual with enough weight up to it; infinity if there is none. The weights' mean is 1."""
+    order = np.argsort(residuals, kind="stable")
+    place = int(np.searchsorted(np.cumsum(weights[order]), (len(residuals) + 1) * (1 + coverage) / 2 - 1e-9))
+    return float(residuals[order][place]) if place < len(residuals) else math.inf
 
 
 def interval_ends(scores: Vector, interval: PredictionInterval) -> tuple[Vector, Vector]:

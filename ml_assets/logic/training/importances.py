@@ -34,6 +34,7 @@ from ml_assets.logic.training.encoding import (
     target_vector,
     to_matrix,
     to_scale,
+    weight_vector,
 )
 from ml_assets.logic.training.model import Binned, bin_rows, boost, target_offset
 
@@ -169,15 +170,16 @@ def measure_importances(
         later = held if fold == folds else past.take(random_rows(block, budget.rows // 2, draw))
         target = to_scale(fitted.target, objective)
         offset = target_offset(target, full)
-        data = bin_rows(fitted.matrix, target - offset, features=columns.features, parameters=full)
+        weights = None if fitted.weights is None else fitted.weights / fitted.weights.mean()
+        data = bin_rows(fitted.matrix, target - offset, features=columns.features, parameters=full, weights=weights)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
         losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
         measured.append(_judge_fold(fold, gains(booster), losses, columns))
         if on_fold is not None:
             on_fold(fold, folds)
 
-    explained = held.matrix[random_rows(len(held.target), budget.explained_rows, draw)]
-    shap = mean_contributions(booster, explained, threads=conditions.threads)
+    explained = held.take(random_rows(len(held.target), budget.explained_rows, draw))
+    shap = mean_contributions(booster, explained.matrix, threads=conditions.threads, weights=explained.weights)
     score = scoring.score(booster, held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
@@ -196,7 +198,7 @@ def measure_importances(
             dropped=tuple(name for name in names if name not in chosen),
             folds=folds,
             rounds=ROUNDS,
-            rows_explained=len(explained),
+            rows_explained=len(explained.target),
         ),
     )
 
@@ -251,6 +253,7 @@ def _numbers(
     return EncodedRows(
         matrix=to_matrix(encoded.with_columns(added)),
         target=target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes),
+        weights=weight_vector(rows, summary.weight),
     )
 
 

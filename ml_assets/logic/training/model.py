@@ -25,7 +25,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.training.booster import THREADS, booster_text, raw_scores, text_names
+from ml_assets.logic.training.booster import THREADS, EncodedRows, booster_text, raw_scores, text_names
 from ml_assets.logic.training.encoding import (
     Matrix,
     Vector,
@@ -34,17 +34,19 @@ from ml_assets.logic.training.encoding import (
     encode,
     fit_vocabularies,
     from_scale,
+    relative_weights,
     smearing_factor,
     target_vector,
     to_matrix,
     to_scale,
+    weight_vector,
 )
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
     from lightgbm.callback import CallbackEnv
 
-Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
+Trainer = Callable[[EncodedRows, Sequence[Feature], Parameters, int], "Booster"]
 """Trains on rows with these features, with parameters from `full_parameters`, for a number of rounds."""
 
 _THREADS_LINE: Final = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
@@ -84,14 +86,21 @@ def bin_training_set(
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
     matrix, target = _numbers(training, train, features, vocabularies)
-    offset = target_offset(target, parameters)
-    train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters)
+    offset, weight = target_offset(target, parameters), training.summary.weight
+    weights = relative_weights(train, weight)
+    train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters, weights=weights)
     validation_set = None
     if with_validation:
         del matrix  # so that the matrices of train and validation rows are never in memory together
-        matrix, target = _numbers(training, training.part("validation"), features, vocabularies)
+        validation = training.part("validation")
+        matrix, target = _numbers(training, validation, features, vocabularies)
         validation_set = bin_rows(
-            matrix, target - offset, features=features, parameters=parameters, reference=train_set
+            matrix,
+            target - offset,
+            features=features,
+            parameters=parameters,
+            weights=relative_weights(validation, weight),
+            reference=train_set,
         )
     return Binned(tuple(features), vocabularies, train_set, validation_set, offset)
 
@@ -147,17 +156,20 @@ def bin_rows(
     *,
     features: Sequence[Feature],
     parameters: Parameters,
+    weights: Vector | None = None,
     reference: Dataset | None = None,
 ) -> Dataset:
     """Return a constructed data set, which does not reference the matrix.
 
-    The matrix is (rows, features), the target (rows,). The bin edges are those of `reference`, if it is given.
+    The matrix is (rows, features), target and weights are (rows,). The bin edges are those of `reference`, if it is
+    given.
     """
     import lightgbm
 
     data = lightgbm.Dataset(
         matrix,
         label=target,
+        weight=weights,
         reference=reference,
         feature_name=text_names(features),
         categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
@@ -258,6 +270,7 @@ def fit(
             split=summary.split,
             objective=summary.objective,
             positive=summary.positive,
+            weight=summary.weight,
             smearing=smearing,
             interval=interval,
         ),
@@ -311,7 +324,8 @@ def _boosted(
     vocabularies = fit_vocabularies(train, features)
     matrix, target = _numbers(training, train, features, vocabularies)
     offset = target_offset(target, full)
-    booster = trainer(matrix, target - offset, features, full, rounds)
+    rows = EncodedRows(matrix, target - offset, relative_weights(train, training.summary.weight))
+    booster = trainer(rows, features, full, rounds)
     add_offset(booster, offset)
     return booster, vocabularies
 
@@ -333,8 +347,10 @@ def _from_validation(
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     raw = raw_scores(booster, matrix, classes=0, threads=threads)
-    smearing = smearing_factor(raw, target, objective)
+    weights = weight_vector(rows, summary.weight)
+    smearing = smearing_factor(raw, target, objective, weights)
     if coverage is None:
         return smearing, None
     scores = from_scale(raw, objective, smearing)
-    return smearing, conformal_interval(target, scores, coverage, objective, model=summary.model)
+    interval = conformal_interval(target, scores, coverage, objective, model=summary.model, weights=weights)
+    return smearing, interval

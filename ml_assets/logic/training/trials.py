@@ -38,6 +38,7 @@ from ml_assets.logic.training.encoding import (
     smearing_factor,
     target_vector,
     to_matrix,
+    weight_vector,
 )
 from ml_assets.logic.training.model import Binned, bin_training_set, boost
 
@@ -107,6 +108,7 @@ class _Problem:
     matrix: Matrix
     truth: Vector
     groups: NDArray[np.int64] | None
+    weights: Vector | None
 
 
 class Search(Record):
@@ -191,7 +193,11 @@ class Trials:
             )
         encoded = encode(validation, binned.features, binned.vocabularies, "missing", model=summary.model)
         return _Problem(
-            binned=binned, matrix=to_matrix(encoded), truth=truth, groups=groups_of(self.metric, validation)
+            binned=binned,
+            matrix=to_matrix(encoded),
+            truth=truth,
+            groups=groups_of(self.metric, validation),
+            weights=weight_vector(validation, summary.weight),
         )
 
     def _full_parameters(self, parameters: Parameters) -> Parameters:
@@ -238,8 +244,9 @@ class Trials:
         classes = len(self.training.summary.classes)
         raw = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
         objective = self.training.summary.objective
-        scores = from_scale(raw, objective, smearing_factor(raw, problem.truth, objective))
-        return self.metric.function(problem.truth, scores, groups=problem.groups), booster.best_iteration
+        scores = from_scale(raw, objective, smearing_factor(raw, problem.truth, objective, problem.weights))
+        value = self.metric.function(problem.truth, scores, problem.weights, groups=problem.groups)
+        return value, booster.best_iteration
 
     def tuning(self, done: Sequence[Done], best: int) -> Tuning:
         """Return the result of the search, whose best trial has this number."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.frames import ModelColumns, check_frames, labels_table
 from ml_assets.logic.tables.keys import newest_known
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 
@@ -195,3 +195,31 @@ def test_the_day_of_a_label_begins_and_ends_in_the_declared_zone() -> None:
 
     assert select(outcomes(known), on_the_tenth, timezone="Europe/Zurich")["id"].to_list() == [1, 2]
     assert select(outcomes(known), on_the_tenth)["id"].to_list() == [2, 3]
+
+
+def test_the_weight_of_a_label_is_a_column_beside_it() -> None:
+    given = outcomes([at(1, 5), at(1, 6)], seats=[2, 0])
+
+    labels = select_labels(given, replace(MODEL, weight="seats"), days=JANUARY, reason="outcome")
+
+    assert ["day", "id", "event_day", "known_at", "is_late", "seats", "reason"] == labels.columns
+    assert [2.0, 0.0] == labels["seats"].to_list()
+    check_frames([labels], labels_table(replace(MODEL, weight="seats"), has_reason=True))
+
+
+@pytest.mark.parametrize("wrong", [None, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_finite_number_of_0_or_more_is_an_error(wrong: float | None) -> None:
+    given = outcomes([at(1, 5), at(1, 6), at(1, 7)], seats=[1.0, wrong, wrong])
+    model = replace(MODEL, weight="seats")
+
+    message = f"weight 'seats' is not a finite number of 0 or more in 2 rows with a label, for instance {wrong}\\."
+    with pytest.raises(DataError, match=message):
+        select_labels(given, model, days=JANUARY)
+    with pytest.raises(DataError, match=r"for instance \(personal\)\."):
+        select_labels(given.fill_null(-2), replace(model, personal=frozenset({"seats"})), days=JANUARY)
+    assert 3 == select_labels(given.with_columns(is_late=None), model, days=JANUARY).height  # there is no label
+
+
+def test_a_missing_column_of_weights_is_named() -> None:
+    with pytest.raises(ContractError, match="column 'persons' of the outcomes is missing"):
+        select_labels(outcomes([at(1)]), replace(MODEL, weight="persons"), days=JANUARY)

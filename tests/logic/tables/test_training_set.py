@@ -12,7 +12,14 @@ from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective
-from ml_assets.logic.tables.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
+from ml_assets.logic.tables.training_set import (
+    NOT_KNOWN,
+    OUTSIDE,
+    PURGED,
+    WEIGHTLESS,
+    assemble_training_set,
+    windows_as_of,
+)
 
 DAY_ONE = date(2013, 1, 1)
 WIND = Feature(name="wind", dtype="Float64")
@@ -376,3 +383,33 @@ def test_the_as_of_day_ends_in_the_declared_zone() -> None:
         return 4 - found[NOT_KNOWN]
 
     assert [4, 0, 4] == [known(zone) for zone in ("UTC", "Europe/Zurich", "America/New_York")]
+
+
+def test_rows_have_their_weight_and_those_of_weight_0_are_left_out_and_counted() -> None:
+    outcomes = labels().with_columns(seats=pl.Series([n % 4 for n in range(40)], dtype=pl.Float64))
+
+    found = assemble(outcomes=outcomes, weight="seats")
+
+    assert [1.0, 2.0, 3.0] == sorted(found.rows["seats"].unique())
+    assert {WEIGHTLESS: 10, NOT_KNOWN: 0, PURGED: 0, OUTSIDE: 0} == found.summary.excluded_rows
+    assert "seats" == found.summary.weight
+    # Of each day, the late row has weight 2, the others 1 and 3.
+    assert [pytest.approx(2 / 6)] * 3 == [window.target_mean for window in found.summary.windows]
+
+
+def test_a_weight_cannot_be_a_feature_and_must_be_valid() -> None:
+    outcomes = labels().with_columns(wind=1.0, seats=-1.0)
+
+    with pytest.raises(DataError, match="feature 'wind' is also the weight of the row"):
+        assemble(outcomes=outcomes, weight="wind")
+    with pytest.raises(DataError, match="weight 'seats' is not a finite number of 0 or more in 40 rows with a label"):
+        assemble(outcomes=outcomes, weight="seats")
+    with pytest.raises(DataError, match="column 'persons' of the labels is missing"):
+        assemble(outcomes=outcomes, weight="persons")
+
+
+def test_a_window_in_which_all_weights_are_0_is_an_error_that_says_so() -> None:
+    outcomes = labels().with_columns(seats=pl.Series([float(n < 28) for n in range(40)]))
+
+    with pytest.raises(DataError, match=r"the test window .* has no rows with a label \(rows left out: 12 weight 0\)"):
+        assemble(outcomes=outcomes, weight="seats")

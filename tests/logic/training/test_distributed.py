@@ -57,8 +57,8 @@ def test_the_trainer_gets_the_encoded_train_rows_and_the_model_is_built_from_its
 
     other = fitted(data, trainer)
 
-    matrix, target, features, parameters, rounds = given
-    assert ((900, 3), (900,), 40) == (matrix.shape, target.shape, rounds)
+    encoded, features, parameters, rounds = given
+    assert ((900, 3), (900,), None, 40) == (encoded.matrix.shape, encoded.target.shape, encoded.weights, rounds)
     assert (NAMES, "binary") == ([feature.name for feature in features], parameters["objective"])
     assert (one.spec, one.booster) == (other.spec, other.booster)
 
