@@ -75,6 +75,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "outcomes": outcomes,
         "left_out": [(it.source, _text(it.why)) for it in model.used("left out")],
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
+        "sheet_comment": _sheet_comment(model),
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
     name, models = model.name, dbt / "models" / model.name
@@ -89,6 +90,11 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         PurePosixPath("tests", f"test_{name}.py"): "test.py.jinja",
     }
     return {path: jinja.get_template(template).render(values) for path, template in templates.items()}
+
+
+def _sheet_comment(model: NewModel) -> str:
+    sheet = model.found.sheet
+    return "" if sheet is None or not sheet.others or sheet.is_given else f"  # chosen because {_text(sheet.why)}"
 
 
 def _yaml(value: object) -> str:

@@ -1,24 +1,28 @@
 """Reads a table whose format is not declared, with what its declaration must say about the format."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 
+from ml_assets.authoring.parquet import from_parquet
+from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, file_parts
 from ml_assets.contracts.dbt_names import wrong_names
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.sql_types import sql_type
+from ml_assets.lake.access import Access
 from ml_assets.landing.csv_dialect import CsvDialect
-from ml_assets.landing.csv_records import CsvError
-from ml_assets.landing.detection import DetectedFile, detect
-from ml_assets.landing.excel import is_workbook
-from ml_assets.landing.folders import is_several
-from ml_assets.landing.parquet_files import ParquetError, read_table
-from ml_assets.landing.sources import Source, is_named_as_json
+from ml_assets.landing.csv_files import read_text
+from ml_assets.landing.detection import DetectedFile, detect_column, detect_csv, detect_marks, detect_values
+from ml_assets.landing.excel import ERRORS, SheetText, read_sheet
+from ml_assets.landing.folders import is_several, listed_files
+from ml_assets.landing.json_records import read_records
+from ml_assets.landing.sheet_detection import FoundSheet, find_sheet
+from ml_assets.landing.sources import is_named_as_json
+from ml_assets.landing.text_values import TextFormat
 from ml_assets.project import declared_place
-
-_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,11 @@ class FoundTable:
         null_values: the texts that stand for missing values.
         formats: the format of each column of dates or times that are not in ISO 8601.
         doubts: what else a column or a mark could be, by column; '' is the whole file.
-        written: the day on which a local file was last changed (UTC).
+        written: the day on which the file, or the newest of several, was last changed (UTC).
+        kind: the format of the files: CSV, JSON, Excel or Parquet.
+        files: the number of files.
+        format: the declared format, where the name of a file does not tell it.
+        sheet: where the table is in a workbook.
     """
 
     file: str
@@ -41,90 +49,126 @@ class FoundTable:
     formats: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(default_factory=dict)
     written: date | None = None
+    kind: str = "CSV"
+    files: int = 1
+    format: TextFormat | None = None
+    sheet: FoundSheet | None = None
 
     @property
     def csv(self) -> dict[str, str]:
         """The fields of `csv` in the declaration: what differs from the default."""
         return {name: str(value) for name, value in self.dialect.model_dump(exclude_defaults=True).items()}
 
+    @property
+    def excel(self) -> dict[str, object]:
+        """The fields of `excel` in the declaration: what differs from the default."""
+        return {} if self.sheet is None else self.sheet.declared.model_dump(exclude_defaults=True)
 
-def read_found(file: str) -> FoundTable:
-    """Return the table in a CSV or Parquet file.
+
+def read_found(file: str, access: Access | None = None, *, sheet: str | None = None) -> FoundTable:
+    """Return the table in a file, or in the files of a folder or of a pattern.
+
+    Args:
+        file: a path, a URL or an address on S3, as a declaration names it.
+        access: the access to S3.
+        sheet: the sheet of an Excel workbook; by default the one with the most rows.
 
     Raises:
-        SourceError: the file is missing, or cannot be unpacked.
-        DataError: it is not a table in CSV or Parquet, has no rows, or has a column with a name that no table may have.
+        SourceError: a file is missing, or cannot be unpacked.
+        DataError: the files are not one table in one format, have no rows, or have a column with a name that no table
+            may have. Files that differ from the others are named.
     """
-    if is_several(file):
-        raise DataError(f"{file} is several files; expected one, of which the format is detected. Name one of them.")
-    data = Source(file, {}).content()
-    if is_workbook(data) or is_named_as_json(file):
-        kind = "an Excel workbook" if is_workbook(data) else "JSON"
-        raise DataError(
-            f"{file} is {kind}; expected CSV or Parquet. Write it as one of them, or declare the table by hand: "
-            "docs/raw-files.md of ml-assets."
+    access = access or Access()
+    parts = file_parts(file, access)
+    kinds = {it.name: it.kind for it in parts}
+    if len({*kinds.values()}) > 1:
+        shown = ", ".join(
+            f"{next(it for it in kinds if kinds[it] == kind)} ({kind})" for kind in dict.fromkeys(kinds.values())
         )
-    try:
-        found = _from_parquet(file, data) if data.startswith(_PARQUET) else _from_csv(file, detect(data))
-    except (CsvError, ParquetError) as error:
-        raise DataError(f"{file} {error}") from error
+        raise DataError(f"{file} has files of different formats: {shown}. Name those of one format by a pattern.")
+    kind = parts[0].kind
+    if sheet is not None and kind != "Excel":
+        raise DataError(f"--sheet is '{sheet}', but {file} is {kind}; only Excel workbooks have sheets. Leave it out.")
+    readers: dict[str, Callable[[], FoundTable]] = {
+        "Parquet": lambda: _from_parquet(file, parts),
+        "Excel": lambda: _from_excel(file, parts, sheet),
+        "JSON": lambda: _from_json(file, parts),
+        "CSV": lambda: _from_csv(file, parts),
+    }
+    found = replace(readers[kind](), kind=kind, files=len(parts))
     if not found.rows.height:
         raise DataError(f"{file} has no rows; expected a header and at least a few hundred rows.")
     if wrong := [f"column '{name}' {sentence}." for name, sentence in wrong_names(found.rows.columns)]:
         raise DataError("\n".join(f"{file}: {it}" for it in wrong))
+    return replace(found, written=_written(file, access))
+
+
+def _written(file: str, access: Access) -> date | None:
+    if is_several(file) or file.startswith("s3://"):
+        return max(it.modified_at for it in listed_files(file, access)).date()
     local = Path(declared_place(file))
-    written = datetime.fromtimestamp(local.stat().st_mtime, tz=UTC).date() if local.is_file() else None
-    return replace(found, written=written)
+    return datetime.fromtimestamp(local.stat().st_mtime, tz=UTC).date() if local.is_file() else None
 
 
-def _from_parquet(file: str, data: bytes) -> FoundTable:
-    rows = pl.from_arrow(read_table(data))
-    assert isinstance(rows, pl.DataFrame)  # noqa: S101 - a table gives a DataFrame; `from_arrow` also accepts arrays
-    if others := [f"{name} ({dtype})" for name, dtype in rows.schema.items() if not _is_usable(rows[name])]:
-        raise DataError(
-            f"{file} has columns that no contract can describe: {', '.join(others)}. Write it without "
-            "them, or cast them."
-        )
-    plain = rows.with_columns(_plain(rows[name]) for name in rows.columns)
-    floats = [it for it in plain if it.dtype.is_float()]
-    texts = [
-        text
-        for text, value in (("NaN", float("nan")), ("inf", float("inf")), ("-inf", float("-inf")))
-        if any((it.is_nan() if text == "NaN" else it == value).any() for it in floats)
-    ]
-    known = plain.with_columns(pl.when(pl.col(it.name).is_finite()).then(pl.col(it.name)) for it in floats)
-    return FoundTable(file, known if texts else plain, null_values=("", *texts))
+def _from_parquet(file: str, parts: Sequence[FilePart]) -> FoundTable:
+    rows, null_values = from_parquet(file, parts)
+    return FoundTable(file, rows, null_values=null_values)
 
 
-def _is_usable(column: pl.Series) -> bool:
-    """Return whether a contract has a type for a column's values."""
-    dtype = column.dtype
-    if dtype in (pl.UInt64, pl.Int128):
-        return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Time, pl.Null))
+def _joined(file: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of all files, with the columns in the order of the first file, as landing does."""
+    check_file_columns(file, parts, [it.columns for it in texts])
+    return pl.concat([it.select(texts[0].columns) for it in texts])
 
 
-def _plain(column: pl.Series) -> pl.Series:
-    """Return a column in one of the types that contracts use."""
-    dtype = column.dtype
-    if dtype.is_integer():
-        return column.cast(pl.Int64)
-    if dtype.is_float() or dtype.is_decimal():
-        return column.cast(pl.Float64)
-    if isinstance(dtype, pl.Datetime):
-        return (
-            column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
-        ).dt.cast_time_unit("us")
-    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else column
+def _found(file: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFrame], it: DetectedFile) -> FoundTable:
+    doubts = {column.name: column.doubt for column in it.columns if column.doubt}
+    doubts |= {"": "; ".join(it.doubts)} if it.doubts else {}
+    if len(parts) > 1:
+        texts_of = [column.name for column in it.columns if column.dtype == pl.String]
+        doubts |= {name: doubt for name in texts_of if (doubt := _differing(name, parts, texts, it))}
+    formats = {column.name: column.format for column in it.columns if column.format is not None}
+    return FoundTable(file, it.frame(), it.dialect, it.null_values, formats, doubts)
 
 
-def _from_csv(file: str, found: DetectedFile) -> FoundTable:
-    return FoundTable(
-        file,
-        found.frame(),
-        found.dialect,
-        found.null_values,
-        {it.name: it.format for it in found.columns if it.format is not None},
-        {it.name: it.doubt for it in found.columns if it.doubt}
-        | ({"": "; ".join(found.doubts)} if found.doubts else {}),
-    )
+def _differing(name: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFrame], found: DetectedFile) -> str:
+    """Return that a column is text only because of some files; '' if it is in all."""
+    kinds: dict[pl.DataType, str] = {}
+    for part, text in zip(parts, texts, strict=True):
+        used = text[name].filter(~text[name].is_in([*found.null_values]))
+        if used.drop_nulls().len():
+            kinds.setdefault(detect_column(used, found.dialect).dtype, part.name)
+    if len(kinds) < 2:
+        return ""
+    return f"its type differs: {', '.join(f'{sql_type(dtype)} in {where}' for dtype, where in kinds.items())}"
+
+
+def _from_csv(file: str, parts: Sequence[FilePart]) -> FoundTable:
+    [marks] = each_part(file, parts[:1], lambda _: detect_marks([it.data for it in parts]))
+    texts = each_part(file, parts, lambda data: read_text(data, marks, [""])[0])
+    return _found(file, parts, texts, detect_csv(_joined(file, parts, texts), marks))
+
+
+def _from_json(file: str, parts: Sequence[FilePart]) -> FoundTable:
+    texts = each_part(file, parts, lambda data: read_records(data).text)
+    found = _found(file, parts, texts, detect_values(_joined(file, parts, texts)))
+    return found if all(is_named_as_json(it.where) for it in parts) else replace(found, format="json")
+
+
+def _from_excel(file: str, parts: Sequence[FilePart], sheet: str | None) -> FoundTable:
+    [place] = each_part(file, parts[:1], lambda data: find_sheet(data, sheet))
+    sheets = each_part(file, parts, lambda data: read_sheet(data, place.declared, ERRORS))
+    texts = [it.text for it in sheets]
+    text = _joined(file, parts, texts)
+    errors = sorted({*_errors(sheets)})
+    found = _found(file, parts, texts, detect_values(text, _dates(sheets, text.columns), errors))
+    doubt = {"": f"cells with the error {', '.join(errors)} are read as missing"} if errors else {}
+    return replace(found, sheet=place, doubts={**found.doubts, **doubt})
+
+
+def _errors(sheets: Sequence[SheetText]) -> Collection[str]:
+    return {text for it in sheets for column in it.text for text in column.filter(column.is_in([*ERRORS]))}
+
+
+def _dates(sheets: Sequence[SheetText], columns: Sequence[str]) -> dict[str, pl.Series]:
+    return {name: pl.concat([it.is_date[name] for it in sheets]) for name in columns}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ml_assets.authoring.new_model import NewModel
     from ml_assets.authoring.source import FoundTable
+    from ml_assets.lake.access import Access
     from ml_assets.logic.inspection.guards import LeakFinding
     from ml_assets.logic.inspection.roles import Given, Roles
 
@@ -35,7 +36,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     command = commands.add_parser("new", help="write a model of your own table, from a file")
     command.add_argument("name", metavar="NAME", help="name of the model: lower-case letters, digits and _")
-    command.add_argument("--table", metavar="FILE", help="a CSV or Parquet file, plain, gzipped or zipped; or its URL")
+    command.add_argument(
+        "--table",
+        metavar="FILE",
+        help="a CSV, JSON, Excel or Parquet file, also packed; its URL; a folder; or a pattern of files, in quotes",
+    )
+    command.add_argument("--sheet", metavar="NAME", help="sheet of an Excel workbook (default: the one with most rows)")
     command.add_argument("--target", metavar="COLUMN", help="the column to predict")
     command.add_argument("--task", choices=("binary", "regression", "multiclass"), help="default: by the target")
     command.add_argument("--positive", metavar="VALUE", help="value of the target whose probability is predicted")
@@ -91,7 +97,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
         )
     _log(f"reading {arguments.table}")
     file = _declared_path(arguments.table, root)
-    table = read_found(file)
+    table = read_found(file, _access(file), sheet=arguments.sheet)
     given, now = _given(arguments, grain), datetime.now(tz=UTC).replace(tzinfo=None)
     roles = infer_roles(table.rows, target, given, now=now)
     if not arguments.yes and sys.stdin.isatty():
@@ -224,17 +230,27 @@ def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "pl.DataFrame"
     return known.with_columns(roles.outcomes(known[target]))
 
 
+def _access(file: str) -> "Access":
+    """Return the access to S3 that landing has: that of the lake."""
+    from ml_assets.lake.access import Access
+    from ml_assets.lake.resource import LakeResource
+
+    return LakeResource().connect().access if file.startswith("s3://") else Access()
+
+
 def _declared_path(table: str, root: Path) -> str:
-    """Return the file as the declaration names it: relative to the project if it is inside."""
-    if "://" in table or table.endswith("/"):
+    """Return the file as the declaration names it: relative to the project if it is inside; a folder ends with '/'."""
+    if "://" in table:
         return table
     path = Path(table).resolve()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    text = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return f"{text}/" if table.endswith("/") or path.is_dir() else text
 
 
 def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[str]:
     rows = [
         ("rows", f"{table.rows.height:,}", counted(table.rows.width, "column"), ""),
+        *_place_rows(table),
         *(("format", f"{mark} {value!r}", "every line reads with it", "sure") for mark, value in table.csv.items()),
         *(
             ("format of", f"{name}: {form}", "every value reads with it", "sure")
@@ -245,6 +261,23 @@ def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[st
         *((_LABELS[what], it.value, it.why, it.confidence) for what, it in roles.choices.items()),
     ]
     return _table(("what", "choice", "evidence", "confidence"), rows)
+
+
+def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
+    if table.files > 1:
+        yield "files", f"{table.files:,}, {table.kind}", "all have the same columns", "sure"
+    elif table.kind != "CSV":
+        yield "format", table.kind, "the content or the name of the file says so", "sure"
+    if table.sheet is not None and table.sheet.others:
+        why, confidence = table.sheet.why, "given" if table.sheet.is_given else "uncertain"
+        yield "sheet", table.sheet.sheet, why, confidence
+    if table.sheet is not None and table.sheet.header_row > 1:
+        yield (
+            "header row",
+            str(table.sheet.header_row),
+            "its cells are different texts, as many as rows below",
+            "likely",
+        )
 
 
 def _leak_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:

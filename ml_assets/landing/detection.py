@@ -1,4 +1,4 @@
-"""Detects how a CSV file is written: encoding, marks, missing values, and the type and format of each column.
+"""Detects how a text file is written: encoding and marks of CSV, missing values, type and format of each column.
 
 Every candidate is tried with the reader that later lands the file, so a detected format is one that reads it. Landing
 itself never detects anything: what is found here is written into the declaration.
@@ -7,13 +7,14 @@ itself never detects anything: what is found here is written into the declaratio
 import codecs
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import polars as pl
 from charset_normalizer import from_bytes
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
@@ -76,6 +77,7 @@ class DetectedFile:
     Attributes:
         text: its values as text, with nulls for `null_values`.
         doubts: what else the marks could be, one sentence each.
+        is_date: by column, which values are dates or times of Excel, whose text is in ISO 8601.
     """
 
     dialect: CsvDialect
@@ -83,12 +85,18 @@ class DetectedFile:
     columns: tuple[DetectedColumn, ...]
     text: pl.DataFrame
     doubts: tuple[str, ...] = ()
+    is_date: Mapping[str, pl.Series] = field(default_factory=dict)
 
     def frame(self) -> pl.DataFrame:
-        """Return the values in their types."""
-        return self.text.select(
-            values(self.text[it.name], it.dtype, self.dialect, it.format).alias(it.name) for it in self.columns
-        )
+        """Return the values in their types, as landing does."""
+        return self.text.select(self._values(it) for it in self.columns)
+
+    def _values(self, column: DetectedColumn) -> pl.Series:
+        text, is_date = self.text[column.name], self.is_date.get(column.name)
+        found = values(text, column.dtype, self.dialect, column.format)
+        if is_date is not None and column.dtype.is_temporal():
+            found = values(text, column.dtype, CsvDialect(), None).zip_with(is_date, found)
+        return found.alias(column.name)
 
 
 def detect(data: bytes) -> DetectedFile:
@@ -97,15 +105,70 @@ def detect(data: bytes) -> DetectedFile:
     Raises:
         CsvError: no candidate reads the file. The message is that of RFC 4180.
     """
-    encoding = _encoding(data)
-    marks = _marks(data, encoding)
-    text, _ = read_text(data, marks, [""])
+    marks = detect_marks([data])
+    return detect_csv(read_text(data, marks, [""])[0], marks)
+
+
+def detect_marks(files: Sequence[bytes]) -> CsvDialect:
+    """Return the encoding, delimiter, quote and escape of CSV files that are written alike.
+
+    Raises:
+        CsvError: no candidate reads the first file.
+    """
+    encodings = [_encoding(it) for it in files]
+    return _marks(files[0], next((it for it in encodings if it != "utf-8"), "utf-8"))
+
+
+def detect_csv(text: pl.DataFrame, marks: CsvDialect) -> DetectedFile:
+    """Return how the values of CSV files with some marks are written, from their texts with nulls for ''."""
     null_values = _null_values(text)
-    written, text = text, text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in(null_values)).then(pl.all()))
-    decimal, thousands, doubts = _number_marks(text)
+    known = _without(text, null_values)
+    decimal, thousands, doubts = _number_marks(known)
     dialect = marks.model_copy(update={"decimal": decimal, "thousands": thousands})
-    columns = tuple(_with_lost(_column(text[it], dialect), written[it], text[it]) for it in text.columns)
-    return DetectedFile(dialect, null_values, columns, text, doubts)
+    columns = tuple(_with_lost(detect_column(known[it], dialect), text[it], known[it]) for it in text.columns)
+    return DetectedFile(dialect, null_values, columns, known, doubts)
+
+
+def detect_values(
+    text: pl.DataFrame, is_date: Mapping[str, pl.Series] | None = None, missing: Collection[str] = ()
+) -> DetectedFile:
+    """Return how the values of JSON or Excel files are written, in which numbers have a decimal point.
+
+    Args:
+        text: the values as text.
+        is_date: by column, which values are dates or times of Excel.
+        missing: texts that mean a missing value, such as error cells.
+    """
+    null_values = tuple(sorted({*_null_values(text), *missing}))
+    known = _without(text, null_values)
+    columns = tuple(
+        _with_lost(_column_with_dates(known[it], (is_date or {}).get(it)), text[it], known[it]) for it in text.columns
+    )
+    return DetectedFile(CsvDialect(), null_values, columns, known, is_date=is_date or {})
+
+
+def _without(text: pl.DataFrame, null_values: Collection[str]) -> pl.DataFrame:
+    return text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in([*null_values])).then(pl.all()))
+
+
+def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedColumn:
+    """Return the type of a column of which some values may be dates or times of Excel.
+
+    Raises:
+        DataError: it has dates, and texts that are none.
+    """
+    if is_date is None or not (is_date & text.is_not_null()).any():
+        return detect_column(text, CsvDialect())
+    dates, rest = text.filter(is_date), text.filter(~is_date).drop_nulls()
+    formats = _time_formats(rest) if rest.len() else [(pl.Date(), None)]
+    if not formats:
+        raise DataError(
+            f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. Correct the "
+            "cells: Excel makes dates of texts that look like one, unless the column is formatted as text."
+        )
+    is_day = formats[0][0] == pl.Date() and _reads(dates, pl.Date(), CsvDialect())
+    found = _time(text.name, formats, text.null_count())
+    return found if is_day else replace(found, dtype=pl.Datetime("us"))
 
 
 def _with_lost(column: DetectedColumn, written: pl.Series, text: pl.Series) -> DetectedColumn:
@@ -248,8 +311,8 @@ def _differing(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame
     return None
 
 
-def _column(text: pl.Series, dialect: CsvDialect) -> DetectedColumn:
-    """Return the narrowest type of which every text is a value."""
+def detect_column(text: pl.Series, dialect: CsvDialect) -> DetectedColumn:
+    """Return the narrowest type of which every text of a column is a value."""
     name, nulls = text.name, text.null_count()
     used = text.drop_nulls().unique(maintain_order=True)
     if not used.len():

@@ -28,6 +28,8 @@ _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[ />]")
 _IN_MEMORY: Final = 10
 """How many times larger a workbook is in memory than its unpacked text."""
 _SHOWN: Final = 3
+ERRORS: Final = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
+"""The values of cells with an error."""
 
 
 class ExcelError(ValueError):
@@ -87,8 +89,8 @@ def read_sheet(data: bytes, declared: ExcelSheet, null_values: Collection[str]) 
             occurs twice; cells of the table are merged; a row between others is empty; a cell has an error, a duration,
             or a formula without a stored value.
     """
-    has_formulas = _check_archive(data)
-    book = _opened(data, is_value=True)
+    has_formulas = check_archive(data)
+    book = opened(data, is_value=True)
     sheet = book[_sheet_name(book, declared)]
     rows = [*sheet.iter_rows(min_row=declared.header_row)]
     if not rows:
@@ -114,7 +116,7 @@ def read_sheet(data: bytes, declared: ExcelSheet, null_values: Collection[str]) 
     )
 
 
-def _check_archive(data: bytes) -> bool:
+def check_archive(data: bytes) -> bool:
     """Return whether a sheet has formulas.
 
     Raises:
@@ -133,14 +135,18 @@ def _check_archive(data: bytes) -> bool:
         raise ExcelError(f"is damaged or encrypted: {error}. Save it again, without a password.") from error
 
 
-def _opened(data: bytes, *, is_value: bool) -> "Workbook":
-    """Return a workbook with the stored values of formulas, or with the formulas themselves."""
+def opened(data: bytes, *, is_value: bool, is_streamed: bool = False) -> "Workbook":
+    """Return a workbook with the stored values of formulas, or with the formulas themselves.
+
+    Raises:
+        ExcelError: it is damaged.
+    """
     import openpyxl
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of charts, styles and checks of input, which are not read
-            return openpyxl.load_workbook(io.BytesIO(data), data_only=is_value, read_only=not is_value)
+            return openpyxl.load_workbook(io.BytesIO(data), data_only=is_value, read_only=is_streamed)
     except Exception as error:  # it has no error of its own: KeyError, ValueError and those of XML
         reason = str(error) or type(error).__name__
         raise ExcelError(f"is not readable as an Excel workbook: {reason}. Save it again as .xlsx.") from error
@@ -236,7 +242,7 @@ def _check_formulas(data: bytes, sheet: str, cells: Mapping[str, Sequence[Any]])
     empty = {cell.coordinate for its in cells.values() for cell in its if cell.value is None and cell.data_type == "n"}
     if not empty:
         return
-    formulas = _opened(data, is_value=False)
+    formulas = opened(data, is_value=False, is_streamed=True)
     it = formulas[sheet]
     it.reset_dimensions()
     found = (cell for row in it.iter_rows() for cell in row if cell.value is not None and cell.data_type == "f")

@@ -16,6 +16,7 @@ from ml_assets.landing.listing import Arrived, listed, read_arrived
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
 from ml_assets.project import declared_place
+from ml_assets.secrets import redact
 
 _HIDDEN = (".", "_")
 _SHOWN = 3
@@ -42,8 +43,23 @@ def each_file(file: str, access: Access) -> Iterator[tuple[str, str, bytes]]:
         SourceError: there is no file, the folder has a folder in it, or something cannot be listed or read.
     """
     pattern = pattern_of(file)
-    for arrived in _files(file, pattern, access):
+    for arrived in listed_files(file, access):
         yield arrived.name, f"{pattern.root}/{arrived.name}", read_arrived(pattern, arrived, access)
+
+
+def content_of(source: Source, access: Access) -> bytes:
+    """Return the bytes of one declared file, unpacked. An object of S3 is read with the access of the lake.
+
+    Raises:
+        SourceError: the file is missing, cannot be read or cannot be unpacked.
+    """
+    if not source.file.startswith("s3://"):
+        return source.content()
+    try:
+        [(_, _, data)] = each_file(source.file, access)
+    except ValueError as error:
+        raise SourceError(f"source file {redact(source.file)} is not a file on S3: {error}.") from error
+    return source.unpacked(data)
 
 
 def source_digest(file: str, access: Access) -> str:
@@ -53,7 +69,7 @@ def source_digest(file: str, access: Access) -> str:
         SourceError: there is no file, or one cannot be read.
     """
     if not is_several(file):
-        return digest(Source(file, {}).content())
+        return digest(content_of(Source(file, {}), access))
     return joint_digest((name, digest(data)) for name, _, data in each_file(file, access))
 
 
@@ -62,7 +78,13 @@ def joint_digest(files: Iterable[tuple[str, str]]) -> str:
     return hashlib.blake2b(json.dumps([*files]).encode(), digest_size=16, usedforsecurity=False).hexdigest()
 
 
-def _files(file: str, pattern: DayPattern, access: Access) -> list[Arrived]:
+def listed_files(file: str, access: Access) -> list[Arrived]:
+    """Return the files that a declared `file` stands for, in the order of their names.
+
+    Raises:
+        SourceError: there is no file, they are larger than memory, or something cannot be listed.
+    """
+    pattern = pattern_of(file)
     there = sorted(listed(pattern, access), key=lambda it: it.name)
     found = [it for it in there if pattern.matches(it.name)]
     if file.endswith("/"):

@@ -51,31 +51,33 @@ class JsonRecords:
     places: Sequence[str]
 
 
-def read_records(data: bytes, wanted: Collection[str]) -> JsonRecords:
+def read_records(data: bytes, wanted: Collection[str] | None = None) -> JsonRecords:
     """Return the records of a text in UTF-8.
 
-    A column `a.b` is the key `b` of the object `a`. A key that a record lacks is null in it.
+    A column `a.b` is the key `b` of the object `a`. A key that a record lacks is null in it. Without `wanted`, every
+    key is a column, in the order in which the keys occur.
 
     Raises:
         JsonError: the text is not UTF-8 or not JSON; a record is not an object, contains an array, or has a key twice.
     """
     text = _decoded(data)
     records = _elements(text) if text.startswith("[", _after(text, 0)) else _lines(text)
-    known, names = {*wanted}, set[str]()
+    known, names = dict.fromkeys(wanted or ()), set[str]()
     strange: dict[str, str] = {}
     places: list[str] = []
-    parts = [pl.DataFrame(schema=dict.fromkeys(wanted, pl.String))]
+    parts = [pl.DataFrame(schema=dict.fromkeys(known, pl.String))]
     while some := [(place, _flat(record, place)) for place, record in islice(records, _AT_ONCE)]:
         for place, record in some:
             if record.keys() <= names:
                 continue
-            names |= record.keys() & known
+            known |= dict.fromkeys(record) if wanted is None else {}
+            names |= record.keys() & known.keys()
             for name in (it for it in record if it not in known):
                 if len(strange) < _MOST_STRANGE:
                     strange.setdefault(name, place)
         places += [place for place, _ in some]
-        parts.append(pl.DataFrame([_texts(name, some) for name in wanted]))
-    return JsonRecords(pl.concat(parts), names, strange, places)
+        parts.append(pl.DataFrame([_texts(name, some) for name in known]))
+    return JsonRecords(pl.concat(parts, how="diagonal"), names, strange, places)
 
 
 def _texts(name: str, records: Sequence[tuple[str, _Record]]) -> pl.Series:

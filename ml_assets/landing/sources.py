@@ -75,7 +75,7 @@ class Source:
             SourceError: the file is missing, cannot be read or cannot be unpacked.
         """
         if self.file.startswith("package://"):
-            return self._unpacked(self._packaged())
+            return self.unpacked(self._packaged())
         try:
             data = read_source(self.file)
         except BoundError as error:
@@ -94,7 +94,7 @@ class Source:
         except Exception as error:  # each protocol of fsspec uses a library with its own errors
             reason = redact(str(error) or type(error).__name__)
             raise self._error(f"cannot be read: {reason}. {_CHECK}") from error
-        return self._unpacked(data)
+        return self.unpacked(data)
 
     def frame(self, data: bytes) -> pl.DataFrame:
         """Return all rows, with the columns in the file's order.
@@ -103,7 +103,7 @@ class Source:
             SourceError: the file is damaged, has other columns or values than its contract, or has another format than
                 declared. All columns with wrong values are listed.
         """
-        content = self._unpacked(data)
+        content = self.unpacked(data)
         is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
         if is_parquet:
             return self._parquet(content)
@@ -129,7 +129,12 @@ class Source:
         except OSError as error:
             raise self._error(f"cannot be read: {error.strerror}. Correct 'file' in its declaration.") from error
 
-    def _unpacked(self, data: bytes) -> bytes:
+    def unpacked(self, data: bytes) -> bytes:
+        """Return the file in an archive, or the bytes themselves.
+
+        Raises:
+            SourceError: the archive is damaged or has not one file, or the file has a format that is not supported.
+        """
         try:
             content = self._content_of(data)
         except BoundError as error:

@@ -27,7 +27,7 @@ from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
-from ml_assets.landing.folders import each_file, is_several, joint_digest
+from ml_assets.landing.folders import content_of, each_file, is_several, joint_digest
 from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
 from ml_assets.landing.row_sql import shown_row, with_columns
 from ml_assets.landing.source_bytes import digest
@@ -186,7 +186,7 @@ class RawSource:
         """
         if not is_several(str(self.table.file)):
             file = self.file(str(self.table.file))
-            content = file.content()
+            content = content_of(file, access)
             return self._keyed(file.frame(content)), digest(content)
         frames: list[pl.DataFrame] = []
         digests, problems, first = list[tuple[str, str]](), list[str](), ""

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from ml_assets.cli.flow.project import read_declarations, read_table_contracts
 from ml_assets.cli.init import project_files, write_new
 from ml_assets.cli.main import main
+from ml_assets.lake.store import Lake
+from ml_assets.stages.raw_source import RawSource
 from tests.logic.inspection.tables import orders
 
 
@@ -66,6 +70,27 @@ def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_a
     assert before == {it for it in files(project) if ".dagster" not in it}
 
 
+def test_several_files_of_json_are_landed_as_they_were_inspected(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = orders(2_000).rename({"amount": "to.amount"})
+    (project / "in").mkdir()
+    for n in range(2):
+        part = rows.slice(n * 1_000, 1_000).select(pl.all().exclude("to.amount"), to=pl.struct(amount="to.amount"))
+        part.write_ndjson(project / "in" / f"{n}.jsonl")
+
+    assert 0 == main(["new", "returns", "--table", "in", "--target", "returned", "--yes"])
+
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "files 2, JSON all have the same columns sure" in printed
+    declared = read_declarations()
+    [raw] = declared.raw
+    source = RawSource("returns", raw.tables["returns"], read_table_contracts()["raw/returns"], raw.days)
+    assert "in/" == source.table.file
+    landed = source.read(Lake(str(project / ".lake")), (raw.days.first, raw.days.last)).rows
+    assert_frame_equal(rows, pl.concat(landed.values()).select(rows.columns))
+
+
 def test_a_dry_run_shows_the_files_and_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files(project)
 
@@ -97,8 +122,11 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
         (["returns", "--table", "jinja.csv", "--target", "b"], "column '{{ a }}' has a name that dbt reads as a templ"),
         (["returns", "--table", "short.csv", "--target", "b"], "short.csv has no rows; expected a header"),
         (["returns", "--table", "orders.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
-        (["returns", "--table", "data.json", "--target", "b"], "data.json is JSON; expected CSV or Parquet"),
-        (["returns", "--table", "data/", "--target", "b"], "data/ is several files; expected one"),
+        (
+            ["returns", "--table", "data.json", "--target", "b"],
+            "data.json element 1 is a single value; expected an object",
+        ),
+        (["returns", "--table", "data/", "--target", "b"], "data cannot be listed for data/"),
         (["returns", "--undo"], "there is no record of a model 'returns'"),
     ],
 )
@@ -108,7 +136,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(
     (project / "quoted.csv").write_text('"a""b",b\n1,2\n', encoding="utf-8")
     (project / "short.csv").write_text("a,b\n", encoding="utf-8")
     (project / "jinja.csv").write_text("{{ a }},b\n1,2\n", encoding="utf-8")
-    (project / "data.json").write_text('[{"a": 1, "b": 2}]', encoding="utf-8")
+    (project / "data.json").write_text("[1]", encoding="utf-8")
     before = files(project)
 
     assert 2 == main(["new", *arguments, "--yes"])

@@ -1,0 +1,105 @@
+"""Reads Parquet files as one table in the types that contracts use."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import polars as pl
+
+from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, first_problems
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.sql_types import sql_type
+from ml_assets.landing.parquet_files import read_table
+
+_EXACT: Final = 2**53
+
+
+def from_parquet(file: str, parts: Sequence[FilePart]) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the rows of all files, and the texts that stand for missing values: NaN and infinities, if they occur.
+
+    Raises:
+        DataError: the files have other columns, or a type that no contract has, or types that differ.
+    """
+    tables = each_part(file, parts, lambda data: pl.DataFrame(pl.from_arrow(read_table(data))))
+    check_file_columns(file, parts, [it.columns for it in tables])
+    problems = []
+    plain: list[pl.DataFrame] = []
+    for part, rows in zip(parts, tables, strict=True):
+        empty = [it.name for it in rows if it.null_count() == rows.height] if len(parts) > 1 else []
+        columns = [name for name in rows.columns if name not in empty]
+        if others := [f"{name} ({rows.schema[name]})" for name in columns if not _is_usable(rows[name])]:
+            problems.append(
+                f"{part.where} has columns that no contract can describe: {', '.join(others)}. Write it without "
+                "them, or cast them."
+            )
+        plain.append(rows.select(_plain(rows[name]) for name in columns) if not others else rows)
+    if problems:
+        raise DataError("\n".join(first_problems(problems, file)))
+    joined = pl.concat(_of_one_type(file, parts, plain, tables[0].columns))
+    floats = [it for it in joined if it.dtype.is_float()]
+    texts = [
+        text
+        for text, value in (("NaN", float("nan")), ("inf", float("inf")), ("-inf", float("-inf")))
+        if any((it.is_nan() if text == "NaN" else it == value).any() for it in floats)
+    ]
+    known = joined.with_columns(pl.when(pl.col(it.name).is_finite()).then(pl.col(it.name)) for it in floats)
+    return known if texts else joined, ("", *texts)
+
+
+def _of_one_type(
+    file: str, parts: Sequence[FilePart], tables: Sequence[pl.DataFrame], columns: Sequence[str]
+) -> list[pl.DataFrame]:
+    """Return the tables with the same types; a column that is empty in a file has the type of the others.
+
+    Raises:
+        DataError: the types of a column differ, so that no type holds every value.
+    """
+    schema, problems = dict[str, pl.DataType](), list[str]()
+    for name in columns:
+        types = {it.schema[name]: part.name for part, it in zip(parts, tables, strict=True) if name in it.columns}
+        schema[name] = _wider(types)
+        if not all(_fits(it[name], schema[name]) for it in tables if name in it.columns):
+            shown = ", ".join(f"{sql_type(dtype)} in {where}" for dtype, where in types.items())
+            problems.append(f"{file} has files in which the type of column '{name}' differs: {shown}. Cast it.")
+    if problems:
+        raise DataError("\n".join(problems))
+    empty = [pl.DataFrame(schema=schema)]
+    return [
+        pl.concat([*empty, it], how="diagonal_relaxed").select(pl.col(n).cast(d) for n, d in schema.items())
+        for it in tables
+    ]
+
+
+def _wider(types: Collection[pl.DataType]) -> pl.DataType:
+    """Return the type that holds the values of all; the first if there is none."""
+    for pair, wide in (({pl.Int64, pl.Float64}, pl.Float64()), ({pl.Date, pl.Datetime}, pl.Datetime("us"))):
+        if len(types) > 1 and all(any(it == one for one in pair) for it in types):
+            return wide
+    return next(iter(types), pl.String())
+
+
+def _fits(column: pl.Series, dtype: pl.DataType) -> bool:
+    if column.dtype == pl.Int64 and dtype == pl.Float64:
+        return not (column.abs() > _EXACT).any()
+    return column.dtype == dtype or (column.dtype == pl.Date and dtype == pl.Datetime)
+
+
+def _is_usable(column: pl.Series) -> bool:
+    """Return whether a contract has a type for a column's values."""
+    dtype = column.dtype
+    if dtype in (pl.UInt64, pl.Int128):
+        return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Time, pl.Null))
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Return a column in one of the types that contracts use."""
+    dtype = column.dtype
+    if dtype.is_integer():
+        return column.cast(pl.Int64)
+    if dtype.is_float() or dtype.is_decimal():
+        return column.cast(pl.Float64)
+    if isinstance(dtype, pl.Datetime):
+        return (
+            column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        ).dt.cast_time_unit("us")
+    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else column
