@@ -154,6 +154,7 @@ def build_from(
     """Return the code location of the declarations in a folder, over a project's dbt models; see `build`."""
     require_settings(instance=False)
     place = use_project(project.root)
+    place.add_to_path()
     overrides = current_overrides()
     lake = overrides.lake or LakeResource()
     location = build_declared(

@@ -1,6 +1,7 @@
 """Finds the project that a command or a code location works on: a folder whose pyproject.toml has [tool.ml-assets]."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ class Project:
     def dagster_home(self) -> Path:
         """The default Dagster home."""
         return self.root / ".dagster"
+
+    def add_to_path(self) -> None:
+        """Let Python import the packages beside definitions.py, such as `resources`, `sensors` and your own steps."""
+        folder = str(self.definitions.parent)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
 
     def _place(self, part: str) -> Path:
         return self.root / _places(self.root).get(part, PLACES[part])

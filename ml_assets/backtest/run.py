@@ -105,7 +105,9 @@ def run_backtest(
         plan.asset("simulation").to_user_string(), None, simulation,
         ledger.origin(
             ledger.inputs, parameters=_parameters(request), seconds=simulation.summary.seconds,
-            code_version=code_version([simulate, ModelHistory, report.results, measure_detection]),
+            code_version=code_version(
+                [simulate, ModelHistory, report.results, measure_detection, *plan.own_functions("evaluation")]
+            ),
         ),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)

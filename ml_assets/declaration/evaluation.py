@@ -4,6 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from ml_assets.contracts.dotted_name import DOTTED
+from ml_assets.contracts.own_metric import Direction, OwnName
 from ml_assets.declaration.parts import ColumnName, Part
 
 
@@ -26,6 +28,20 @@ class OperatingPointSettings(Part):
         return self
 
 
+class OwnMetricSettings(Part):
+    """A metric of your own: a function `(labels, scores)` or `(labels, scores, weights)` of numpy arrays."""
+
+    function: Annotated[str, Field(pattern=rf"^{DOTTED}$")] = Field(
+        description="Dotted name of the function, such as `shop.metrics.cost`. It returns a number."
+    )
+    direction: Direction = Field(description="Whether a `lower` or a `higher` value is better.")
+
+    @property
+    def name(self) -> str:
+        """The name of the metric in records and figures."""
+        return OwnName(self.function, self.direction).text
+
+
 class EvaluationSettings(Part):
     """What is measured on the test window, and which metric decides."""
 
@@ -35,6 +51,12 @@ class EvaluationSettings(Part):
         "`average_precision`, `log_loss`, `brier`, `calibration_error`, `accuracy`. `regression`: `rmse` (default), "
         "`mae`, `r2`, and the metric of the declared `objective`, which is then the default. `multiclass`: "
         "`multi_log_loss` (default), `accuracy`, `macro_f1`.",
+    )
+    own_metrics: tuple[OwnMetricSettings, ...] = Field(
+        default=(),
+        exclude_if=lambda it: not it,
+        description="Metrics of your own, shown in evaluation, performance and card. `metric` may name one of them by "
+        "its function.",
     )
     within: ColumnName | None = Field(
         default=None,

@@ -200,10 +200,14 @@ class ModelDeclaration(Declaration):
     def _known_metrics(self) -> tuple[str, ...]:
         """The metrics that may be declared."""
         own = () if self.objective is None else (self.objective.objective.metric_family,)
-        return tuple(dict.fromkeys([*METRICS[self.task], *own]))
+        functions = (it.function for it in self.evaluation.own_metrics)
+        return tuple(dict.fromkeys([*METRICS[self.task], *own, *functions]))
 
     def _full_metric(self, name: str) -> str:
-        """Return a declared metric with its parameter, which the objective has."""
+        """Return a declared metric with its parameter, which the objective has, or with the direction of your own."""
+        own = {it.function: it.name for it in self.evaluation.own_metrics}
+        if name in own:
+            return own[name]
         objective = None if self.objective is None else self.objective.objective
         return objective.metric if objective is not None and objective.metric_family == name else name
 

@@ -7,7 +7,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.errors import near
+from ml_assets.contracts.dotted_name import check_arguments
+from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -30,7 +31,7 @@ _OF_FEATURES = frozenset(
 
 def model_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> list[str]:
     """Return how a declaration contradicts the contracts of its tables, each with the field that causes it."""
-    unknown = [*_unknown_columns(model, features, labels_table)]
+    unknown = [*_unknown_columns(model, features, labels_table), *_function_problems(model)]
     return unknown or [
         *_key_problems(model, features, labels_table),
         *_time_problems(model, features, labels_table),
@@ -43,6 +44,15 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
 
 
 _Loc = tuple[str, ...]
+
+
+def _function_problems(model: ModelDeclaration) -> Iterator[str]:
+    """Yield what is wrong with a person's functions that the declaration names; their modules are imported."""
+    for metric in model.evaluation.own_metrics:
+        try:
+            check_arguments(metric.function, ("labels", "scores"), ("labels", "scores", "weights"))
+        except ContractError as error:
+            yield f"{model.place('evaluation', 'own_metrics')}: {error}"
 
 
 def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:

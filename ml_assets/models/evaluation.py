@@ -66,6 +66,7 @@ def measure_challenger(
             threads=threads,
             grain=plan.grain,
             coverage=None if model.spec.interval is None else model.spec.interval.coverage,
+            own_metrics=[it.name for it in declared.evaluation.own_metrics],
         ),
         last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.own_metric import OwnName
 from ml_assets.contracts.periods import Grain, last_day_of
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.declaration.parts import Days
+from ml_assets.declaration.parts import Days, Stage
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.partitions import CRON
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.metrics import WITHIN
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.models.agreement import model_problems
 
@@ -134,6 +137,19 @@ class ModelPlan:
         """A digest of the known times of the features' sources. If it changes, the leak test runs again."""
         text = "\n".join(time.model_dump_json() for source in self.sources for time in known_times(source))
         return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+
+    def own_functions(self, stage: Stage) -> list[Callable[..., Any]]:
+        """Return a person's functions that a stage calls, whose code belongs to its code version."""
+        declared = self.declaration
+        used = {
+            "importances": [declared.overall_metric],
+            "tuning": [declared.tuning_metric],
+            "model": [declared.overall_metric],
+            "evaluation": declared.measured,
+            "performance": declared.measured,
+        }
+        names = {it for name in used.get(stage, ()) if (it := OwnName.of(name.partition(WITHIN)[0]))}
+        return [find_function(it.function) for it in sorted(names)]
 
     @property
     def grain(self) -> Grain:

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.lake.manifest import ArtifactRef
@@ -17,6 +18,7 @@ from ml_assets.logic.training.shared_study import work
 from ml_assets.logic.training.trials import Search, Trials
 from ml_assets.logic.training.tuning import pruner
 from ml_assets.machine.devices import used_device
+from ml_assets.project import ProjectError, find_project
 from ml_assets.workers.studies import open_storage, studies_url
 
 SEARCH = "search"
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("the address of the study is missing; give --file, or set ML_ASSETS_STUDIES")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(study_name=given.study, storage=open_storage(url, beat=given.beat), pruner=pruner())
+    with suppress(ProjectError):  # its metric may be a function of the project
+        find_project().add_to_path()
     search = Search.model_validate(study.user_attrs[SEARCH])
     asset, version = given.training_set
     training = lake.get(ArtifactRef(asset=asset, version=version), TrainingSet)

@@ -186,6 +186,7 @@ def read_plan(model: str) -> ModelPlan:
         DataError: dbt's manifest has not been prepared; `ml-assets parse` does that.
     """
     project = find_project()
+    project.add_to_path()
     return Plans(read_all(project.declarations), read_contracts(read_manifest(project.dbt), project.dbt)).of(model)
 
 

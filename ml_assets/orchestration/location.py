@@ -4,7 +4,6 @@ Not here: building it (see `ml_assets.assembly`, which a project's definitions.p
 """
 
 import importlib.util
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,8 +59,7 @@ def load_definitions(overrides: Overrides) -> dg.Definitions:
         raise ProjectError(
             f"{path} is missing; expected the file that calls ml_assets.build. `ml-assets init` writes one."
         )
-    if str(path.parent) not in sys.path:  # its own packages, such as `resources` and `sensors`
-        sys.path.insert(0, str(path.parent))
+    find_project().add_to_path()
     spec = importlib.util.spec_from_file_location("definitions", path)
     if spec is None or spec.loader is None:
         raise ProjectError(f"{path} cannot be imported; expected a Python file.")

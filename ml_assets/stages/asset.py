@@ -71,7 +71,8 @@ def stage(
             kinds=kinds,
             owners=[declaration.owner] if declaration.owner else None,
             code_version=joined_code(
-                code_version([*(body if isinstance(body, Sequence) else [body]), function]), plan.code_behind
+                code_version([*(body if isinstance(body, Sequence) else [body]), function, *plan.own_functions(name)]),
+                plan.code_behind,
             ),
             partitions_def=plan.partitions if by_day else None,
             backfill_policy=_backfill_policy(declaration.days_per_run, plan.grain) if by_day else None,

@@ -59,7 +59,9 @@ def read_declarations() -> Declared:
     Raises:
         DeclarationError: a declaration has an error.
     """
-    return read_all(find_project().declarations)
+    project = find_project()
+    project.add_to_path()  # for the functions that declarations name
+    return read_all(project.declarations)
 
 
 def read_table_contracts() -> dict[str, TableContract]:

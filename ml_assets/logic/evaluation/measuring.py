@@ -55,6 +55,7 @@ class Frozen:
         groups: (rows,) the group of each row, for a metric within groups.
         units: (rows,) the group of each row, if the training set is split by group.
         weights: (rows,) the declared weight of each row; None without one. Every figure is weighted, counts are not.
+        own: a person's own metrics.
     """
 
     truth: Vector
@@ -64,6 +65,7 @@ class Frozen:
     groups: NDArray[np.int64] | None = None
     units: NDArray[np.int64] | None = None
     weights: Vector | None = None
+    own: tuple[Metric, ...] = ()
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
         """Return a subset of the rows."""
@@ -83,8 +85,9 @@ class Frozen:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics of the task, and the deciding one if it is a metric within groups."""
-        return (*metrics_of(self.summary.task, self.summary.objective), *([self.metric] if self.metric.within else []))
+        """The metrics of the task, a person's own, and the deciding one if it is a metric within groups."""
+        known = metrics_of(self.summary.task, self.summary.objective)
+        return (*known, *self.own, *([self.metric] if self.metric.within else []))
 
     def count_groups(self, scores: Vector) -> GroupCount | None:
         """Return in how many groups the deciding metric is defined; None for a metric over all rows."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import polars as pl
@@ -23,8 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import AT, Objective
+from ml_assets.contracts.own_metric import OwnName
 from ml_assets.logic.evaluation import formulas
 from ml_assets.logic.evaluation.formulas import Measure, Vector
+from ml_assets.logic.evaluation.own_measure import own_measure
 
 WITHIN: Final = " within "
 """Separates the name of a metric from the column of its groups: `roc_auc within day`."""
@@ -265,7 +267,8 @@ def expected_metric(
 
     Returns:
         None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
-        is a single row, or the metric is the calibration error, which is assumed to be zero.
+        is a single row, the metric is a person's function, which is a metric of every task, or it is the calibration
+        error, which is assumed to be zero.
 
     Raises:
         DataError: Scores are not probabilities.
@@ -330,7 +333,7 @@ def find_metric(name: str, task: Task) -> Metric:
 def metric_among(name: str, known: Mapping[str, Metric]) -> Metric | None:
     """Return one of the known metrics by name, over all rows or within groups; None if there is no such metric."""
     overall, _, column = name.partition(WITHIN)
-    metric = known.get(overall) or _of_objective(overall)
+    metric = known.get(overall) or _of_objective(overall) or _own(overall)
     return metric.inside(column) if metric is not None and column else metric
 
 
@@ -352,6 +355,17 @@ def _of_objective(name: str) -> Metric | None:
         return _WITH_PARAMETER[family][1](float(parameter))
     except ValueError:
         return None
+
+
+def _own(name: str) -> Metric | None:
+    """Return the metric that is a person's function; None for another name. The function is imported at its use."""
+    found = OwnName.of(name)
+    if found is None:
+        return None
+    return Metric(
+        name, found.short, get_args(Task), found.direction == "higher",
+        partial(own_measure, function=found.function), lowest=-math.inf,
+    )  # fmt: skip
 
 
 def _tweedie_deviance(power: float) -> Metric:

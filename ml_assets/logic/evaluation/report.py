@@ -96,6 +96,7 @@ class EvaluationPlan:
         threads: threads of the tree baseline.
         grain: of the periods whose performance is measured later, which `daily_loss` is compared with.
         coverage: declared coverage of the challenger's prediction intervals; None if it has none.
+        own_metrics: metrics that are a person's functions (see `ml_assets.logic.evaluation.own_measure`).
     """
 
     metric: str
@@ -107,6 +108,7 @@ class EvaluationPlan:
     threads: int = 2
     grain: Grain = BY_DAY
     coverage: float | None = None
+    own_metrics: Sequence[str] = ()
 
 
 def evaluate(
@@ -131,7 +133,7 @@ def evaluate(
     was trained with another split, only that model is not compared.
 
     A metric that is not defined on the rows (a class is absent) is omitted from the report. For the deciding metric
-    this is an error.
+    and a person's own metrics this is an error.
 
     `rows` is the test part of a training set with key, `day`, target, features, and the columns of slices and
     baselines; the challenger `scored` each, in their order. Baselines are fitted on `train` only. An anchor that is the
@@ -143,7 +145,8 @@ def evaluate(
     metric, declared = wanted.metric, find_metric(wanted.metric, summary.task)
     _check(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
     scores = pl.DataFrame() if scored.scores is None else scored.scores
-    frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
+    own = tuple(find_metric(name, summary.task) for name in wanted.own_metrics)
+    frozen, challenger = _frozen(rows, summary, declared, own), scores_of(scores, rows, summary)
     champion, anchor = (_measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor))
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor])
@@ -163,7 +166,7 @@ def evaluate(
     for who, values in ({who: values for who, (_, values) in simple.items()} | opponents).items():
         measures[who, metric] = frozen.measure(declared, values)
     left_out = leave_one_out(measures, frozen.clusters)
-    exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] == metric])
+    exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] in {metric, *wanted.own_metrics}])
 
     metrics = {
         name: frozen.interval(each, challenger, exact[CHALLENGER, name], left_out[CHALLENGER, name])
@@ -313,13 +316,13 @@ def _scores_of_opponents(
     }
 
 
-def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> Frozen:
+def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, own: tuple[Metric, ...] = ()) -> Frozen:
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     units = None
     if summary.split is not None and summary.split.by == "group":
         units = rows[summary.split.columns[0]].rank("dense").cast(pl.Int64).to_numpy()
     weights = weight_vector(rows, summary.weight)
-    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights)
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights, own)
 
 
 def _row_weights(column: str | None, weights: Vector) -> RowWeights:

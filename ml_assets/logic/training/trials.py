@@ -89,6 +89,12 @@ _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
 }
 
 
+_STOPPING_OF_OWN: Final[Mapping[Task, str]] = {
+    "binary": "binary_logloss", "regression": "rmse", "multiclass": "multi_logloss"
+}  # fmt: skip
+"""For a metric that is a person's function."""
+
+
 @dataclass(frozen=True)
 class Done:
     """One finished trial; a pruned one has no value."""
@@ -217,7 +223,9 @@ class Trials:
         if objective is not None and objective.transform is not None:
             return objective.stopping_metric  # LightGBM sees the transformed target only
         family = (self.metric.overall or self.metric).name.partition(AT)[0]
-        return _STOPPING[self.training.summary.task, family]
+        task = self.training.summary.task
+        own = _STOPPING_OF_OWN[task] if objective is None else objective.stopping_metric
+        return _STOPPING.get((task, family), own)
 
     def run(self, trial: Trial) -> tuple[float | None, int]:
         """Fit one trial; return its value (None if it was pruned) and its number of rounds.

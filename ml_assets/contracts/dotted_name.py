@@ -1,0 +1,70 @@
+"""Finds a function of a person by its dotted name, such as `shop.metrics.cost`, and checks that it can be called."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ml_assets.contracts.errors import ContractError, failure_words, near
+from ml_assets.contracts.words import quoted
+
+DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
+"""A module and a name in it."""
+
+
+@functools.cache
+def find_function(name: str) -> Callable[..., Any]:
+    """Return the object with a dotted name; its module is imported.
+
+    Raises:
+        ContractError: there is no such module or name, the import fails, or it cannot be called.
+    """
+    path, _, last = name.rpartition(".")
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        missing = error.name or path
+        fix = (
+            f"Expected {path.replace('.', '/')}.py beside the project's definitions.py, or an installed package"
+            if f"{path}.".startswith(f"{missing}.")
+            else f"It is imported by {path}; install it"
+        )
+        raise ContractError(f"{name}: there is no module '{missing}'. {fix}.") from error
+    except Exception as error:
+        raise ContractError(f"{name}: importing {path} failed: {failure_words(error)}. Correct the module.") from error
+    try:
+        found: Callable[..., Any] = getattr(module, last)
+    except AttributeError as error:
+        known = [it for it in vars(module) if not it.startswith("_")]
+        raise ContractError(
+            f"{name}: module {path} has no '{last}'{near(last, known)}; it has {quoted(known)}."
+        ) from error
+    if not callable(found):
+        raise ContractError(f"{name} is {type(found).__name__}; expected a function. Name a function of {path}.")
+    return found
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with this number of arguments by position."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in without a signature
+        return True
+    return True
+
+
+def check_arguments(name: str, *expected: Sequence[str]) -> None:
+    """Check that the function with a dotted name can be called with one of some lists of arguments.
+
+    Raises:
+        ContractError: it cannot; the signature and the expected arguments are shown.
+    """
+    function = find_function(name)
+    if not any(takes(function, len(arguments)) for arguments in expected):
+        wanted = " or ".join(f"({', '.join(arguments)})" for arguments in expected)
+        raise ContractError(f"{name} takes {inspect.signature(function)}; expected {wanted}, by position.")
