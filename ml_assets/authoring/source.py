@@ -144,8 +144,8 @@ def _differing(name: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFram
 
 
 def _from_csv(file: str, parts: Sequence[FilePart]) -> FoundTable:
-    [marks] = each_part(file, parts[:1], lambda _: detect_marks([it.data for it in parts]))
-    texts = each_part(file, parts, lambda data: read_text(data, marks, [""])[0])
+    [(marks, first)] = each_part(file, parts[:1], lambda _: detect_marks([it.data for it in parts]))
+    texts = [first, *each_part(file, parts[1:], lambda data: read_text(data, marks, [""])[0])]
     return _found(file, parts, texts, detect_csv(_joined(file, parts, texts), marks))
 
 

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 from charset_normalizer import from_bytes
@@ -18,6 +18,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.number_detection import NUMBER_MARKS, number_dialect, number_marks, reads, resembles_numbers
 from ml_assets.landing.text_values import MISSING, values
 from ml_assets.landing.time_formats import UNIX_TIMES
 
@@ -33,16 +34,6 @@ _ENCODINGS: Final = (
 )  # fmt: skip
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _QUOTES: Final = (('"', None), ('"', "\\"), ("'", None), ("", None))
-_NUMBERS: Final[Sequence[tuple[Literal[".", ","], str | None]]] = (
-    (".", None),
-    (".", ","),
-    (",", None),
-    (",", "."),
-    (",", " "),
-    (".", " "),
-    (".", "'"),
-    (",", "\u00a0"),
-)
 _DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d", "%d %b %Y",
                  "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d")  # fmt: skip
 _TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S%z", "%H:%M%z")
@@ -51,6 +42,8 @@ _BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
 _NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch)")
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
 _FEW: Final = 200
+_HEAD: Final = 10_000
+_LONGEST_MARK: Final = max(map(len, MISSING))
 
 
 @dataclass(frozen=True)
@@ -105,12 +98,12 @@ def detect(data: bytes) -> DetectedFile:
     Raises:
         CsvError: no candidate reads the file. The message is that of RFC 4180.
     """
-    marks = detect_marks([data])
-    return detect_csv(read_text(data, marks, [""])[0], marks)
+    marks, text = detect_marks([data])
+    return detect_csv(text, marks)
 
 
-def detect_marks(files: Sequence[bytes]) -> CsvDialect:
-    """Return the encoding, delimiter, quote and escape of CSV files that are written alike.
+def detect_marks(files: Sequence[bytes]) -> tuple[CsvDialect, pl.DataFrame]:
+    """Return the encoding, delimiter, quote and escape of CSV files that are written alike, and the first one's texts.
 
     Raises:
         CsvError: no candidate reads the first file.
@@ -123,7 +116,7 @@ def detect_csv(text: pl.DataFrame, marks: CsvDialect) -> DetectedFile:
     """Return how the values of CSV files with some marks are written, from their texts with nulls for ''."""
     null_values = _null_values(text)
     known = _without(text, null_values)
-    decimal, thousands, doubts = _number_marks(known)
+    decimal, thousands, doubts = number_marks(known)
     dialect = marks.model_copy(update={"decimal": decimal, "thousands": thousands})
     columns = tuple(_with_lost(detect_column(known[it], dialect), text[it], known[it]) for it in text.columns)
     return DetectedFile(dialect, null_values, columns, known, doubts)
@@ -166,7 +159,7 @@ def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedCo
             f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. Correct the "
             "cells: Excel makes dates of texts that look like one, unless the column is formatted as text."
         )
-    is_day = formats[0][0] == pl.Date() and _reads(dates, pl.Date(), CsvDialect())
+    is_day = formats[0][0] == pl.Date() and reads(dates, pl.Date(), CsvDialect())
     found = _time(text.name, formats, text.null_count())
     return found if is_day else replace(found, dtype=pl.Datetime("us"))
 
@@ -200,8 +193,8 @@ def _encoding(data: bytes) -> str:
     return "utf-8"
 
 
-def _marks(data: bytes, encoding: str) -> CsvDialect:
-    """Return the delimiter, quote and escape with which the beginning reads into the most columns.
+def _marks(data: bytes, encoding: str) -> tuple[CsvDialect, pl.DataFrame]:
+    """Return the delimiter, quote and escape with which the beginning reads into the most columns, and the texts.
 
     If several do, the first in the order of how common they are. It must read the whole file too.
 
@@ -213,22 +206,23 @@ def _marks(data: bytes, encoding: str) -> CsvDialect:
         for (quote, escape), delimiter in itertools.product(_QUOTES, _DELIMITERS)
     ]
     beginning = _beginning(data)
-    widths = {n: width for n, it in enumerate(candidates) if (width := _width(beginning, it))}
-    for n in sorted(widths, key=lambda it: (-widths[it], it)):
-        if widths[n] > 1 and (len(beginning) == len(data) or _width(data, candidates[n])):
-            return candidates[n]
+    read = {n: text for n, it in enumerate(candidates) if (text := _text(beginning, it)) is not None}
+    for n in sorted(read, key=lambda it: (-read[it].width, it)):
+        text = read[n] if len(beginning) == len(data) or read[n].width < 2 else _text(data, candidates[n])
+        if text is not None and text.width > 1:
+            return candidates[n], text
     read_text(data, candidates[0], [""])  # raises the reason if it is not a single column
     raise CsvError(
         "has one column in every format that was tried; expected columns that ',', ';', '|' or tabs separate."
     )
 
 
-def _width(data: bytes, dialect: CsvDialect) -> int:
-    """Return the number of columns; 0 if the dialect does not read the data."""
+def _text(data: bytes, dialect: CsvDialect) -> pl.DataFrame | None:
+    """Return the texts; None if the dialect does not read the data."""
     try:
-        return read_text(data, dialect, [""])[0].width
+        return read_text(data, dialect, [""])[0]
     except CsvError:
-        return 0
+        return None
 
 
 def _beginning(data: bytes) -> bytes:
@@ -247,9 +241,10 @@ def _null_values(text: pl.DataFrame) -> tuple[str, ...]:
     """
     found: set[str] = {""}
     for column in text:
-        used = column.drop_nulls().unique().str.strip_chars(" ")
-        is_mark = used.str.to_lowercase().is_in([*MISSING])
-        marks, rest = {*used.filter(is_mark)}, used.filter(~is_mark)
+        used = column.drop_nulls().str.strip_chars(" ")
+        short = used.filter(used.str.len_bytes() <= _LONGEST_MARK).unique()
+        marks = {*short.filter(short.str.to_lowercase().is_in([*MISSING]))}
+        rest = used.filter(~used.is_in([*marks])).unique() if marks else used
         if marks and rest.len() and _reads_as_values(rest):
             found |= marks
     return tuple(sorted(found))
@@ -259,14 +254,9 @@ def _reads_as_values(text: pl.Series) -> bool:
     """Return whether texts are numbers, times or Booleans in some format."""
     return (
         _are_booleans(text)
-        or any(_reads(text, pl.Float64(), _number_dialect(marks)) for marks in _NUMBERS)
+        or any(reads(text, pl.Float64(), number_dialect(marks)) for marks in NUMBER_MARKS)
         or bool(_time_formats(text))
     )
-
-
-def _reads(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str | None = None) -> bool:
-    """Return whether every text is a value of a type; the first few are tried before all."""
-    return all(values(some, dtype, dialect, form).null_count() == some.null_count() for some in (text.head(_FEW), text))
 
 
 def _are_booleans(text: pl.Series) -> bool:
@@ -274,60 +264,30 @@ def _are_booleans(text: pl.Series) -> bool:
     return any(few <= each and {*text.str.strip_chars(" ").str.to_lowercase()} <= each for each in _BOOLEANS)
 
 
-def _number_marks(text: pl.DataFrame) -> tuple[Literal[".", ","], str | None, tuple[str, ...]]:
-    """Return the decimal mark and the mark of thousands with which the most columns are numbers, and doubts."""
-    columns = [it.drop_nulls().unique(maintain_order=True) for it in text if it.null_count() < it.len()]
-    columns = [it for it in columns if any(_numbers([it.head(_FEW)], _number_dialect(marks)) for marks in _NUMBERS)]
-    read = {marks: _numbers(columns, _number_dialect(marks)) for marks in _NUMBERS}
-    most = max(map(len, read.values()))
-    chosen, *others = [marks for marks, numbers in read.items() if len(numbers) == most]
-    doubts = [
-        f"numbers such as {_differing(read[chosen], read[marks])} could have the decimal mark {marks[0]!r}"
-        for marks in others
-        if marks[0] != chosen[0] and _differing(read[chosen], read[marks])
-    ]
-    return *chosen, tuple(doubts[:1])
-
-
-def _number_dialect(marks: tuple[Literal[".", ","], str | None]) -> CsvDialect:
-    return CsvDialect.model_validate({"decimal": marks[0], "thousands": marks[1]})
-
-
-def _numbers(columns: Sequence[pl.Series], dialect: CsvDialect) -> dict[str, pl.DataFrame]:
-    """Return the columns of which every text is a number, as texts and numbers."""
-    return {
-        it.name: pl.DataFrame({"text": it, "number": values(it, pl.Float64(), dialect, None)})
-        for it in columns
-        if _reads(it, pl.Float64(), dialect)
-    }
-
-
-def _differing(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame]) -> str | None:
-    """Return a text that is two different numbers; None if there is none."""
-    for name in one.keys() & other.keys():
-        differs = one[name].filter(one[name]["number"] != other[name]["number"])
-        if differs.height:
-            return repr(differs["text"][0])
-    return None
-
-
 def detect_column(text: pl.Series, dialect: CsvDialect) -> DetectedColumn:
     """Return the narrowest type of which every text of a column is a value."""
     name, nulls = text.name, text.null_count()
-    used = text.drop_nulls().unique(maintain_order=True)
+    used = _distinct(text.drop_nulls())
     if not used.len():
         return DetectedColumn(name, pl.String(), None, nulls, "it has no value")
     if _are_booleans(used):
         return DetectedColumn(name, pl.Boolean(), None, nulls)
-    is_code = bool(used.str.strip_chars(" ").str.contains("^0[0-9]").any())
-    if not is_code and _reads(used, pl.Float64(), dialect):
-        if _reads(used, pl.Int64(), dialect):
-            return _whole(name, values(used, pl.Int64(), dialect, None), nulls)
+    is_number = resembles_numbers(used) and reads(used, pl.Float64(), dialect)
+    is_code = is_number and bool(used.str.contains("^ *0[0-9]").any())
+    if is_number and not is_code:
+        whole = values(used, pl.Int64(), dialect, None) if reads(used.head(_FEW), pl.Int64(), dialect) else None
+        if whole is not None and not whole.null_count():
+            return _whole(name, whole, nulls)
         return DetectedColumn(name, pl.Float64(), None, nulls)
     if formats := _time_formats(used):
         return _time(name, formats, nulls)
-    doubt = "numbers that begin with zeros are codes" if is_code and _reads(used, pl.Float64(), dialect) else ""
-    return DetectedColumn(name, pl.String(), None, nulls, doubt)
+    return DetectedColumn(name, pl.String(), None, nulls, "numbers that begin with zeros are codes" if is_code else "")
+
+
+def _distinct(text: pl.Series) -> pl.Series:
+    """Return each text once; all texts if those at the beginning are mostly different, because it takes less time."""
+    head = text.head(_HEAD)
+    return text if head.n_unique() > head.len() / 2 else text.unique(maintain_order=True)
 
 
 def _whole(name: str, numbers: pl.Series, nulls: int) -> DetectedColumn:
@@ -337,7 +297,7 @@ def _whole(name: str, numbers: pl.Series, nulls: int) -> DetectedColumn:
         doubt = f"its name and the size of its numbers suggest Unix time ({unit})"
         return DetectedColumn(name, pl.Datetime("us"), unit, nulls, doubt)
     digits = numbers.cast(pl.String)
-    if (digits.str.len_chars() == 8).all() and _reads(digits, pl.Date(), CsvDialect(), "%Y%m%d"):
+    if (digits.str.len_chars() == 8).all() and reads(digits, pl.Date(), CsvDialect(), "%Y%m%d"):
         return DetectedColumn(name, pl.Date(), "%Y%m%d", nulls, "its numbers are all dates of the form YYYYMMDD")
     return DetectedColumn(name, pl.Int64(), None, nulls)
 
@@ -360,11 +320,11 @@ def _time_formats(text: pl.Series) -> list[tuple[pl.DataType, str | None]]:
         return found
     has_clock = bool(text.head(_FEW).str.contains(":").any())
     for dtype, form in _candidates():
-        if has_clock == (dtype != pl.Date()) and _reads(text, dtype, CsvDialect(), form):
+        if has_clock == (dtype != pl.Date()) and reads(text, dtype, CsvDialect(), form):
             if form is None:
                 return [(dtype, None)]
             found.append((dtype, form))
-    return sorted(found, key=lambda it: _span(text, *it))
+    return sorted(found, key=lambda it: _span(text, *it)) if len(found) > 1 else found
 
 
 def _candidates() -> Iterator[tuple[pl.DataType, str | None]]:

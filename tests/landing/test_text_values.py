@@ -186,3 +186,16 @@ def test_a_hint_names_the_declared_format_and_only_a_unit_of_unix_time_that_woul
     text: str, given: str | None, expected: str
 ) -> None:
     assert expected == hint(text, TIMESTAMP, "x", given)
+
+
+def test_times_in_the_most_frequent_form_are_the_same_beside_others() -> None:
+    texts = [
+        "2024-01-31 05:06:07", "2024-02-30T00:00:00", "2024-02-29", "2024-01-31 24:00:00", "0000-01-01", "9999-12-31",
+        "2024-01-31T23:59:59", "2024-01-31T00:00:00", None, "2024-13-01",
+    ]  # fmt: skip
+    for dtype, some in ((pl.Date(), texts), (pl.Datetime("us"), [it for it in texts if it is None or ":" in it])):
+        usual = values(pl.Series(some), dtype, CsvDialect(), None)
+        beside = values(pl.Series([*some, "2024-01-31 05:06:07.5+01:00"]), dtype, CsvDialect(), None)
+
+        assert usual.to_list() == beside.head(len(some)).to_list()
+        assert 1 < usual.count() < len(some) - 1
