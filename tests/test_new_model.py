@@ -1,5 +1,6 @@
-"""A model of a table of which nothing was declared: from a file to a champion, and its own tests pass."""
+"""A model of a table of which nothing was declared: from a file to a champion; its tests and its notebook run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -52,3 +53,8 @@ def test_a_file_without_time_or_key_becomes_a_champion(tmp_path: Path, monkeypat
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert 0 == done.returncode, done.stdout + done.stderr
+    names = dict[str, object]()
+    for cell in json.loads((project / "notebooks" / "sick.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102 - the notebook that was written
+    assert {"train", "test", "champion"} <= {*names}

@@ -1,4 +1,4 @@
-"""Renders the files of a new model: declarations, dbt models with their contracts, and a test."""
+"""Renders the files of a new model: declarations, dbt models with their contracts, a test and a notebook."""
 
 import json
 import re
@@ -76,6 +76,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "left_out": [(it.source, _text(it.why)) for it in model.used("left out")],
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
         "sheet_comment": _sheet_comment(model),
+        "new_feature": _new_feature(model),
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
     name, models = model.name, dbt / "models" / model.name
@@ -88,8 +89,16 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         models / f"{name}_features.sql": "features.sql.jinja",
         models / f"{name}_outcomes.sql": "outcomes.sql.jinja",
         PurePosixPath("tests", f"test_{name}.py"): "test.py.jinja",
+        PurePosixPath("notebooks", f"{name}.ipynb"): "notebook.ipynb.jinja",
     }
     return {path: jinja.get_template(template).render(values) for path, template in templates.items()}
+
+
+def _new_feature(model: NewModel) -> str:
+    """Return SQL over the features, as an example: the product of two numbers, or whether a value is missing."""
+    numbers = [it.name for it in feature_columns(model) if it.role == "feature" and it.sql_type in ("bigint", "double")]
+    names = [it.name for it in feature_columns(model) if it.role == "feature"]
+    return " * ".join(numbers[:2]) if len(numbers) > 1 else f"{names[0]} is null" if names else "1"
 
 
 def _sheet_comment(model: NewModel) -> str:

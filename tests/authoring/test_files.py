@@ -1,5 +1,7 @@
 """The files of a new model: valid declarations for tables with and without time, key and group."""
 
+import ast
+import json
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 
@@ -7,6 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
+import ml_assets
 from ml_assets.authoring.files import files_of
 from ml_assets.authoring.new_model import NewModel, new_model
 from ml_assets.authoring.source import FoundTable
@@ -190,3 +193,15 @@ def test_columns_that_are_left_out_are_declared_with_their_reasons_which_dagster
 
     reason = "copy of the target: is '{ { x }}' in all rows. With it, a quick model explains 25.0 points more."
     assert {"amount": reason} == declared(new)[0].features.left_out
+
+
+def test_the_notebook_reads_the_model_with_public_functions_only() -> None:
+    notebook = json.loads(written(model(orders()))[PurePosixPath("notebooks", "shop.ipynb")])
+    cells = [ast.parse("".join(it["source"])) for it in notebook["cells"] if it["cell_type"] == "code"]
+
+    used = [it for cell in cells for it in ast.walk(cell) if isinstance(it, ast.Attribute)]
+    assert ["load_training_set", "load_champion", "try_features"] == [
+        it.attr for it in used if isinstance(it.value, ast.Name) and it.value.id == "ml_assets"
+    ]
+    assert {*ml_assets.__all__} >= {"load_training_set", "load_champion", "try_features"}
+    assert "select order_id, customer * amount as new_feature from features" in ast.unparse(cells[-1])

@@ -34,7 +34,7 @@ WRITTEN = {
     "defs/returns/defs.yaml", "defs/returns_raw/defs.yaml", "defs/returns_tables/defs.yaml",
     "dbt_project/models/returns/_returns.yml", "dbt_project/models/returns/stg_returns.sql",
     "dbt_project/models/returns/returns_features.sql", "dbt_project/models/returns/returns_outcomes.sql",
-    "tests/test_returns.py",
+    "notebooks/returns.ipynb", "tests/test_returns.py",
 }  # fmt: skip
 NEW = ("new", "returns", "--table", "orders.csv", "--target", "returned", "--yes")
 
@@ -65,7 +65,7 @@ def test_a_model_is_written_with_its_evidence_shown_again_without_a_difference_a
     assert 1 == main([*NEW, "--horizon", "3d"])
     again = capsys.readouterr().out
     assert {"-    maturity_days: 1", "+    maturity_days: 3"} <= {*again.splitlines()}
-    assert "8 files with these names exist, so nothing was written" in again
+    assert "9 files with these names exist, so nothing was written" in again
     assert 0 == main(["new", "returns", "--undo"])
     assert before == {it for it in files(project) if ".dagster" not in it}
 
