@@ -269,7 +269,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
         (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
          [("shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, maturity_days, "
-          "positive, reason, table, target (did you mean 'known_time'?).")]),
+          "positive, reason, table, target, weight (did you mean 'known_time'?).")]),
         (MODEL.replace("name: returns", "name: Returns!"),
          ["shop/defs.yaml:3: name: ", "got 'Returns!'"]),
         (MODEL.replace("name: returns", "name: ../returns"),

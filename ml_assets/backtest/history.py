@@ -42,7 +42,7 @@ from ml_assets.logic.monitoring.retraining import Serving
 from ml_assets.logic.promotion.gate import ServingCost, Verdict
 from ml_assets.logic.tables.keys import newest_known
 from ml_assets.logic.training.booster import predict
-from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.encoding import target_vector, weight_vector
 from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
@@ -103,7 +103,7 @@ class ModelHistory:
         self.fits = 0
         self._days = {key[0]: rows for key, rows in features.partition_by(DAY, as_dict=True).items()}
         # A label's partition is the day it became known. Here labels are found by the day that was predicted.
-        wanted = (*plan.key, plan.declaration.labels.known_time, plan.declaration.labels.target)
+        wanted = (*plan.key, plan.declaration.labels.known_time, *plan.columns.label_values)
         labelled = labels.select(wanted).join(features.select(*plan.key, DAY), on=list(plan.key))
         self._labels = {key[0]: rows for key, rows in labelled.partition_by(DAY, as_dict=True).items()}
         self._no_labels = labelled.clear()
@@ -193,14 +193,20 @@ class ModelHistory:
         threads = self._working.declaration.training.threads
         scores = scores_of(predict(model, test, threads=threads), test, summary)
         truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
-        groups = groups_of(self.metric, test)
-        promised = self.metric.function(truth, scores, groups=groups)
+        groups, weights = groups_of(self.metric, test), weight_vector(test, summary.weight)
+        promised = self.metric.function(truth, scores, weights, groups=groups)
         return BacktestModel(
             version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
             model=model,
             promised=promised,
             daily_loss=daily_loss(
-                truth, scores, test[DAY].to_numpy(), metric=self.metric, promised=promised, groups=groups
+                truth,
+                scores,
+                test[DAY].to_numpy(),
+                metric=self.metric,
+                promised=promised,
+                groups=groups,
+                weights=weights,
             ),
             seconds=seconds,
         )
@@ -301,9 +307,10 @@ class ModelHistory:
         The reference is learned from every other day, starting with the first. Streams are drawn from the other days.
         """
         declared, key = self.plan.declaration, list(self.plan.key)
-        target, spec = declared.labels.target, watched.model.spec
-        truth = newest_known(self.labels, key, declared.labels.known_time).select(*key, pl.col(target).cast(pl.Int8))
-        read = dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
+        target, weight, spec = declared.labels.target, declared.labels.weight, watched.model.spec
+        truth = self._newest_labels().with_columns(pl.col(target).cast(pl.Int8))
+        own = self.plan.columns.label_values
+        read = dict.fromkeys([DAY, self.metric.within or DAY, *own, *(feature.name for feature in spec.features)])
         known, drawn = (
             pl.concat([self.rows(day) for day in part])
             .join(truth, on=key, how="left", maintain_order="left")
@@ -314,6 +321,7 @@ class ModelHistory:
             rows=drawn,
             reference=known,
             target=target,
+            weight=weight,
             features=spec.features,
             weights=spec.weights,
             score=lambda frame: predict(watched.model, frame, threads=declared.training.threads)["score"],
@@ -322,15 +330,22 @@ class ModelHistory:
             rules=retraining_rules(declared),
         )
 
+    def _newest_labels(self) -> pl.DataFrame:
+        """Return the newest version of each label, without those of weight 0."""
+        labels, columns = self.plan.declaration.labels, self.plan.columns
+        newest = newest_known(self.labels, list(self.plan.key), labels.known_time)
+        newest = newest.select(*self.plan.key, *columns.label_values)
+        if labels.weight is None:
+            return newest
+        return newest.filter(pl.col(labels.target).is_null() | (pl.col(labels.weight) > 0))
+
     def scored(self, states: Sequence[PolicyState[BacktestModel]]) -> Scored:
         """Return the scores of each policy on its days, with the labels that are known today."""
         declared, key = self.plan.declaration, list(self.plan.key)
-        target, known_time = declared.labels.target, declared.labels.known_time
+        target = declared.labels.target
         days = sorted(states[0].served)
         rows = pl.concat([self.rows(day).select(*key, DAY) for day in days])
-        truth = rows.join(
-            newest_known(self.labels, key, known_time).select(*key, target), on=key, how="left", maintain_order="left"
-        )
+        truth = rows.join(self._newest_labels(), on=key, how="left", maintain_order="left")
         is_labelled = truth[target].is_not_null()
         classes = tuple(
             sorted({name for state in states for it in state.served.values() for name in it.model.spec.classes})
@@ -341,6 +356,7 @@ class ModelHistory:
             truth=target_vector(labelled, target=target, task=declared.task, classes=classes),
             scores={state.policy: self._scores_of(state, days, classes)[is_labelled.to_numpy()] for state in states},
             groups=groups_of(self.metric, labelled),
+            weights=weight_vector(labelled, declared.labels.weight),
             unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
         )
 

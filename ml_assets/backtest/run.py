@@ -217,6 +217,7 @@ def _report(
         last_day=request.last,
         rows=len(scored.of(reported_from, request.last).truth),
         unlabelled=len(scored.of(reported_from, request.last).unlabelled),
+        weight=declared.labels.weight,
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,

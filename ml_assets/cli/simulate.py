@@ -195,7 +195,7 @@ def summary_lines(summary: "SimulationSummary", page: str) -> Iterator[str]:
     reported = summary.selection_last_day + timedelta(days=1)
     yield f"{summary.model}, {reported} to {summary.last_day}: {counted(summary.rows, 'labelled prediction')}"
     if summary.unlabelled:
-        yield f"left out: {counted(summary.unlabelled, 'prediction')} without a label"
+        yield f"left out: {counted(summary.unlabelled, 'prediction')} {summary.unlabelled_words}"
     best = summary.chosen_policy
     chosen = "not judged: the metric is not defined on them" if best is None else f"best was {best}"
     yield f"chosen on {summary.first_day} to {summary.selection_last_day}, which are not in the figures below: {chosen}"

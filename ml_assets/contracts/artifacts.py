@@ -409,7 +409,8 @@ class RowWeights(Record):
     @property
     def words(self) -> str:
         """The weights as text for an operator."""
-        return f"'{self.column}', a sum of {self.total:,.4g}, as exact as {self.effective_rows:,.0f} equal rows"
+        total = f"{self.total:,.0f}" if self.total >= 100 else f"{self.total:.3g}"
+        return f"'{self.column}', which sum to {total}, as exact as {self.effective_rows:,.0f} equal rows"
 
 
 class EvaluationSummary(Record):
@@ -593,6 +594,8 @@ class PerformanceSummary(Record):
             champion.
         seen_rows: other predictions of rows that the model was trained or tuned on, which are not measured. Only for a
             model that is not split by time.
+        weightless_rows: other predictions whose label has weight 0, which are not measured. All figures of a model with
+            row weights are weighted, except counts.
     """
 
     model: str
@@ -610,6 +613,7 @@ class PerformanceSummary(Record):
     previous_champion: PreviousChampionPerformance | None = None
     sentence: str = ""
     seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
+    weightless_rows: int = Field(default=0, exclude_if=lambda it: not it)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -70,6 +70,11 @@ class ModelColumns:
         return tuple(dict.fromkeys([*self.key, DAY, self.event_time, self.prediction_time, *group]))
 
     @property
+    def label_values(self) -> list[str]:
+        """The columns of a label: target, and weight if there is one."""
+        return [self.target, *([] if self.weight is None else [self.weight])]
+
+    @property
     def label_key(self) -> list[str]:
         """The columns that identify a version of a label, each once."""
         return list(dict.fromkeys([*self.key, self.known_time]))

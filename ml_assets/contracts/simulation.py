@@ -50,7 +50,8 @@ class SimulationSummary(Record):
         chosen_policy: the policy with the best metric on those days; None if the metric is not defined on them.
         policies: the figures of the reported days.
         rows: labelled predictions of the reported days.
-        unlabelled: predictions of these days without a label, which are in no figure.
+        unlabelled: predictions of these days without a label, or with one of weight 0, which are in no figure.
+        weight: the column by which figures are weighted, except counts; None if all rows count alike.
         is_tuned: whether features and parameters were chosen again at each retraining.
     """
 
@@ -62,6 +63,7 @@ class SimulationSummary(Record):
     last_day: date
     rows: int
     unlabelled: int = 0
+    weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
     features: tuple[str, ...]
     parameters: dict[str, float | int | str | bool]
     rounds: int
@@ -73,6 +75,11 @@ class SimulationSummary(Record):
     policies: tuple[PolicyResult, ...]
     seconds: float
     sentence: str
+
+    @property
+    def unlabelled_words(self) -> str:
+        """What the predictions that are left out have in common, as text."""
+        return "without a label" if self.weight is None else f"without a label, or with '{self.weight}' 0"
 
 
 class FalseAlarms(Record):

@@ -18,6 +18,12 @@ class LabelsFrom(Part):
         "negative, and a missing one is no label. Without it, the target is Boolean, or 0 and 1. Binary models only.",
     )
     known_time: ColumnName = Field(description="Column with the time when the label could first be known.")
+    weight: ColumnName | None = Field(
+        default=None,
+        description="Column with the weight of each row: a finite number of 0 or more. Training, search, baselines, "
+        "metrics, intervals, calibration and the gate use it; a row with weight 0 is left out and counted. Counts of "
+        "rows and drift do not use it. Without it, all rows count alike.",
+    )
     reason: ColumnName | None = Field(
         default=None, description="Column that states why a row has no label. Rows without a label are counted by it."
     )

@@ -36,6 +36,7 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         *_key_problems(model, features, labels_table),
         *_time_problems(model, features, labels_table),
         *_target_problems(model, labels_table),
+        *_weight_problems(model, features, labels_table),
         *_feature_problems(model, features),
         *_group_problems(model, features),
         *_measured_problems(model, features),
@@ -69,6 +70,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
         (("features", "key"), wanted.key, labels_table),
         (("labels", "target"), [outcomes.target], labels_table),
         (("labels", "known_time"), [outcomes.known_time], labels_table),
+        (("labels", "weight"), [outcomes.weight], labels_table),
         (("labels", "reason"), [outcomes.reason], labels_table),
     ]
     for loc, columns, table in named:
@@ -160,6 +162,32 @@ def _positive_problems(model: ModelDeclaration, target: Column, labels_table: Ta
         yield f"{place}: {has} never is {positive!r}, by its accepted values{hint}{_see(labels_table)}."
 
 
+def _weight_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
+    """Yield why a column cannot be the weight of a row."""
+    outcomes, wanted = model.labels, model.features
+    if outcomes.weight is None:
+        return
+    column, place = labels_table.column(outcomes.weight), model.place("labels", "weight")
+    name = f"column '{column.name}' of table '{labels_table.name}'"
+    if not column.dtype.is_numeric():
+        yield f"{place}: {name} is {column.dtype}; expected numbers of 0 or more{_see(labels_table)}."
+    if column.minimum is not None and column.minimum < 0:
+        low = f"may be {column.minimum:g}"
+        yield f"{place}: {name} {low} by its contract; expected a minimum of 0 or more{_see(labels_table)}."
+    others: dict[str, Sequence[str | None]] = {
+        "target": [outcomes.target],
+        "known time": [outcomes.known_time],
+        "reason": [outcomes.reason],
+        "key": wanted.key,
+        "group": [model.split.group],
+        "feature": [it.name for it in model.feature_columns(features)],
+    }
+    for what, columns in others.items():
+        if column.name in columns:
+            fix = "exclude it with features.exclude, or rename one of them" if what == "feature" else "name another"
+            yield f"{place}: column '{column.name}' is also a {what}; expected a column of its own: {fix}."
+
+
 def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     chosen = model.feature_columns(table)
@@ -231,7 +259,11 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
     others = _OF_FEATURES | {outcomes.target, outcomes.known_time}
     names = [column.name for column in model.feature_columns(table)]
     taken += [(("features", "columns" if wanted.columns else "table"), name, others) for name in names]
-    for field, name in (("target", outcomes.target), ("known_time", outcomes.known_time)):
+    for field, name in (
+        ("target", outcomes.target),
+        ("known_time", outcomes.known_time),
+        *([] if outcomes.weight is None else [("weight", outcomes.weight)]),
+    ):
         taken.append((("labels", field), name, _OF_LABELS | {training_set.SPLIT} | ours))
     for loc, name, reserved in taken:
         # A model with several classes predicts one `score_<class>` per class.

@@ -114,6 +114,7 @@ class ModelPlan:
             positive=labels.positive,
             objective=None if self.declaration.objective is None else self.declaration.objective.objective,
             group=self.declaration.split.group,
+            weight=labels.weight,
         )
 
     @property

@@ -66,7 +66,10 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
 def _metadata(summary: EvaluationSummary, plots: Mapping[str, str]) -> dict[str, Any]:
     from ml_assets.logic.plots.drawing import as_markdown_image
 
-    sentences = {f"{summary.metric} is": summary.groups, "operating point": summary.operating_point}
+    sentences = {
+        f"{summary.metric} is": summary.groups, "operating point": summary.operating_point,
+        "weighted by": summary.weight,
+    }  # fmt: skip
     coverage = summary.coverage
     return {
         **{name: figure.value for name, figure in summary.metrics.items()},

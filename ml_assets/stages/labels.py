@@ -37,6 +37,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             "reason": wanted.reason,
             "timezone": timezone,
             **({} if wanted.positive is None else {"positive": wanted.positive}),
+            **({} if wanted.weight is None else {"weight": wanted.weight}),
         },
         ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
     )

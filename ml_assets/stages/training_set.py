@@ -73,6 +73,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
             "task": declared.task, "timezone": declared.days.timezone,
             **({} if declared.labels.positive is None else {"positive": declared.labels.positive}),
+            **({} if declared.labels.weight is None else {"weight": declared.labels.weight}),
             **({} if declared.objective is None else {"objective": declared.objective}),
         },
         ins={

@@ -134,6 +134,12 @@ def test_a_column_that_is_no_feature_may_be_the_group_of_a_split_and_a_slice(tmp
         ("target: is_returned", "target: order_id\n    positive: true",
          ("15: labels.positive: column 'order_id' of table 'order_outcomes' is String; expected a value of it, such as "
           '"yes" or "1", in quotes, got True.')),
+        ("known_time: known_at\n", "known_time: known_at\n    weight: wieght\n",
+         "16: labels.weight: column 'wieght' is not in the contract of table 'order_outcomes'"),
+        ("known_time: known_at\n", "known_time: known_at\n    weight: is_returned\n",
+         "16: labels.weight: column 'is_returned' of table 'order_outcomes' is Boolean; expected numbers of 0 or more"),
+        ("known_time: known_at\n", "known_time: known_at\n    weight: is_returned\n",
+         "16: labels.weight: column 'is_returned' is also a target; expected a column of its own: name another."),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, note]",
          "12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it categorical in its"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
@@ -167,6 +173,25 @@ def test_a_binary_target_of_whole_numbers_is_0_or_1(
     labels = with_column(LABELS, "is_returned", dtype=pl.Int64(), **values)
 
     assert is_refused == any("with values beyond 0 and 1" in it for it in problems(tmp_path, MODEL, labels=labels))
+
+
+def test_a_weight_is_a_number_of_0_or_more_of_the_label_table_and_no_feature(tmp_path: Path) -> None:
+    text = MODEL + "    weight: weight kg\n"
+    labels = with_column(LABELS, "weight kg", role=None)
+    below = with_column(LABELS, "weight kg", role=None, minimum=-1.0)
+    excluded = text.replace("  labels:", "    exclude: [weight kg]\n  labels:")
+
+    [is_feature], [is_below] = problems(tmp_path, text, labels=labels), problems(tmp_path, excluded, labels=below)
+
+    assert [] == problems(tmp_path, excluded, labels=labels)
+    assert is_feature == (
+        "model/defs.yaml:16: labels.weight: column 'weight kg' is also a feature; expected a column of its own: "
+        "exclude it with features.exclude, or rename one of them."
+    )
+    assert is_below == (
+        "model/defs.yaml:17: labels.weight: column 'weight kg' of table 'order_outcomes' may be -1 by its contract; "
+        "expected a minimum of 0 or more."
+    )
 
 
 def test_a_key_of_different_types_finds_no_label(tmp_path: Path) -> None:

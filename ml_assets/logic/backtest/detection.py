@@ -26,6 +26,7 @@ from ml_assets.logic.monitoring.drift import measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import SCORE, Reference, number_periods, sketch_reference
 from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
+from ml_assets.logic.training.encoding import weight_vector
 
 T = TypeVar("T")
 ROW: Final = "row"
@@ -45,6 +46,7 @@ class Population:
             label.
         target: the label, 0 or 1.
         reference: labelled rows of the reference, if they are other rows.
+        weight: the column with the weight of each row; None if all rows count alike.
     """
 
     rows: pl.DataFrame
@@ -56,6 +58,7 @@ class Population:
     limits: DriftLimits
     rules: Rules
     reference: pl.DataFrame | None = None
+    weight: str | None = None
 
     @cached_property
     def usual(self) -> pl.DataFrame:
@@ -87,10 +90,10 @@ class Population:
         """The champion, with how much its days differ."""
         labelled = self.usual.drop_nulls(self.target)
         truth, scores = labelled[self.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
-        groups = groups_of(self.metric, labelled)
-        promised = self.metric.function(truth, scores, groups=groups)
+        groups, weights = groups_of(self.metric, labelled), weight_vector(labelled, self.weight)
+        promised = self.metric.function(truth, scores, weights, groups=groups)
         days = labelled[DAY].to_numpy()
-        loss = daily_loss(truth, scores, days, metric=self.metric, promised=promised, groups=groups)
+        loss = daily_loss(truth, scores, days, metric=self.metric, promised=promised, groups=groups, weights=weights)
         return Serving("v", FIRST, labelled.height, loss, promised)
 
 
@@ -205,11 +208,8 @@ def _performance(population: Population, rows: pl.DataFrame, day: date) -> Perfo
     labelled = rows.drop_nulls(population.target)
     name = population.metric.name
     expected, expected_labelled = (
-        {} if found is None else {name: found}
-        for found in (
-            expected_metric(population.metric, part[SCORE].to_numpy(), groups_of(population.metric, part))
-            for part in (rows, labelled)
-        )
+        {} if part is None or (found := _expected_metric(population, part)) is None else {name: found}
+        for part in (rows if population.weight is None else None, labelled)
     )
     return PerformanceSummary(
         model="watched", model_version=population.serving.version, day=day, predictions=rows.height,
@@ -219,12 +219,18 @@ def _performance(population: Population, rows: pl.DataFrame, day: date) -> Perfo
     )  # fmt: skip
 
 
+def _expected_metric(population: Population, rows: pl.DataFrame) -> float | None:
+    groups, weights = groups_of(population.metric, rows), weight_vector(rows, population.weight)
+    return expected_metric(population.metric, rows[SCORE].to_numpy(), groups, weights)
+
+
 def _metric(population: Population, rows: pl.DataFrame) -> float | None:
     labelled = rows.drop_nulls(population.target)
     try:
         return population.metric.function(
             labelled[population.target].cast(pl.Float64).to_numpy(),
             labelled[SCORE].to_numpy(),
+            weight_vector(labelled, population.weight),
             groups=groups_of(population.metric, labelled),
         )
     except DataError:

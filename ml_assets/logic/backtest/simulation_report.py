@@ -55,7 +55,8 @@ class Scored:
         truth: (rows,) labels, as for metrics.
         scores: by policy, (rows,) or (rows, classes).
         groups: (rows,) the group of each row, for a metric within groups.
-        unlabelled: the day of each prediction without a label.
+        unlabelled: the day of each prediction without a label, or with a label of weight 0.
+        weights: (rows,) the declared weight of each row; None without one.
     """
 
     days: NDArray[np.datetime64]
@@ -63,6 +64,7 @@ class Scored:
     scores: Mapping[str, Vector]
     groups: NDArray[np.int64] | None = None
     unlabelled: NDArray[np.datetime64] = field(default_factory=lambda: np.array([], dtype="datetime64[D]"))
+    weights: Vector | None = None
 
     def of(self, first: date, last: date) -> Scored:
         """Return the rows of some days, including both ends."""
@@ -70,12 +72,13 @@ class Scored:
             (days >= np.datetime64(first)) & (days <= np.datetime64(last)) for days in (self.days, self.unlabelled)
         )
         groups = None if self.groups is None else self.groups[index]
+        weights = None if self.weights is None else self.weights[index]
         scores = {who: them[index] for who, them in self.scores.items()}
-        return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out])
+        return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out], weights)
 
     def measure(self, metric: Metric, policy: str) -> Measure:
-        """Return a metric of a policy's scores as a function of row weights."""
-        return metric.measure(self.truth, self.scores[policy], self.groups)
+        """Return a metric of a policy's scores as a function of how often each row counts."""
+        return metric.measure(self.truth, self.scores[policy], self.groups, self.weights)
 
 
 def results(
@@ -100,7 +103,7 @@ def results(
     found = []
     for state in states:
         scores = scored.scores[state.policy]
-        evidence = clusters.evidence(metric, scored.truth, scores, scored.groups)
+        evidence = clusters.evidence(metric, scored.truth, scores, scored.groups, scored.weights)
         value, happened = exact[state.policy], [it for it in state.events if first <= it.day <= last]
         fits = [it for it in happened if it.is_fit]
         gain = None
@@ -116,7 +119,13 @@ def results(
             PolicyResult(
                 policy=state.policy,
                 metric=interval_of(
-                    metric, scored.truth, scores, value=value, left_out=left_out[state.policy], evidence=evidence
+                    metric,
+                    scored.truth,
+                    scores,
+                    value=value,
+                    left_out=left_out[state.policy],
+                    evidence=evidence,
+                    weights=scored.weights,
                 ),
                 gain=gain,
                 share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,

@@ -30,7 +30,7 @@ from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_on
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 from ml_assets.logic.tables.split import was_seen
-from ml_assets.logic.training.encoding import number_problem
+from ml_assets.logic.training.encoding import mean_of, number_problem, weight_vector
 
 Vector = NDArray[np.float64]
 
@@ -75,13 +75,14 @@ def measure_performance(
     no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
     all of the task are measured. If the training set of the `champion` that made the predictions is not split by time,
     rows that it was trained or tuned on are not measured; without it, all rows are. Intervals leave out folds of rows,
-    so they ignore what all rows of the day have in common.
+    so they ignore what all rows of the day have in common. If labels have weights, every metric is weighted, and rows
+    with weight 0 are not measured.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
         if the metric is not defined on them. `expected` is over all predictions of the day, and `expected_labelled`
         over the labelled ones, with which `value` is compared. Both are null for metrics without an expectation (see
-        `expected_metric`).
+        `expected_metric`). `expected` is null for weighted labels, because other predictions have no weight yet.
 
     Raises:
         ContractError: Columns are missing, keys have different types, or the target does not match the task.
@@ -100,24 +101,30 @@ def measure_performance(
     all_rows, versions = predictions.height, predictions["model_version"].unique().to_list()
     if champion is not None and champion.split is not None:
         predictions = _held_out(predictions, newest, champion, model)
+    seen, weight = all_rows - predictions.height, None if model.weight is None else "__weight"
+    if model.weight is not None:
+        weightless = newest.filter(pl.col(model.target).is_not_null(), pl.col(model.weight) == 0)
+        predictions = predictions.join(weightless, on=list(key), how="anti", maintain_order="left")
+    weightless_rows = all_rows - seen - predictions.height
+    own = [] if model.weight is None else [pl.col(model.weight).alias("__weight")]
     joined = predictions.join(
-        newest.select(*key, pl.col(model.target).alias("__truth"), pl.lit(True).alias("__is_known")),
+        newest.select(*key, pl.col(model.target).alias("__truth"), *own, pl.lit(True).alias("__is_known")),
         on=list(key),
         how="left",
         maintain_order="left",
     )
     labelled = joined.filter(pl.col("__truth").is_not_null())
     classes = tuple(name.removeprefix("score_") for name in predictions.columns if name.startswith("score_"))
-    truth = _truth(labelled, task=task, classes=classes, target=model.target)
+    truth, weights = _truth(labelled, task=task, classes=classes, target=model.target), weight_vector(labelled, weight)
     scores = _scores(predictions, task, classes)
     labelled_scores = _scores(labelled, task, classes)
     rows = [
         {
             "metric": metric.name,
             "rows": labelled.height,
-            "expected": expected_metric(metric, scores, groups_of(metric, predictions)),
-            "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled)),
-            **_measure(metric, labelled, truth, labelled_scores, seed=seed),
+            "expected": None if weight else expected_metric(metric, scores, groups_of(metric, predictions)),
+            "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled), weights),
+            **_measure(metric, labelled, truth, labelled_scores, weights, seed=seed),
         }
         for metric in chosen
     ]
@@ -139,17 +146,18 @@ def measure_performance(
             predictions=predictions.height,
             labelled=labelled.height,
             without_label=without_label,
-            seen_rows=all_rows - predictions.height,
+            seen_rows=seen,
+            weightless_rows=weightless_rows,
             measured=measured,
             expected=expected,
             expected_labelled=expected_labelled,
-            target_mean=None if task == "multiclass" else _mean(truth),
-            expected_target_mean=_mean(scores) if _predicts_mean(task, model.objective) else None,
+            target_mean=None if task == "multiclass" else _mean(truth, weights),
+            expected_target_mean=_mean(scores) if _predicts_mean(task, model.objective) and weight is None else None,
             previous_champion=None
             if former is None
             else PreviousChampionPerformance(
                 version=former[0],
-                metrics=_defined(chosen, labelled, truth, _scores(labelled, task, classes, prefix=_FORMER)),
+                metrics=_defined(chosen, labelled, truth, _scores(labelled, task, classes, prefix=_FORMER), weights),
             ),
             unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
             sentence=_sentence(
@@ -158,7 +166,8 @@ def measure_performance(
                 predictions=predictions.height,
                 labelled=labelled.height,
                 without_label=without_label,
-                seen=all_rows - predictions.height,
+                seen=seen,
+                weightless=weightless_rows,
                 measured=measured.get(chosen[0].name),
                 expected=(expected_labelled if chosen[0].name in measured else expected).get(chosen[0].name),
             ),
@@ -186,33 +195,35 @@ def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str)
     return predictions.hstack(named.get_columns())
 
 
-def _defined(metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, scores: Vector) -> dict[str, float]:
+def _defined(
+    metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, scores: Vector, weights: Vector | None
+) -> dict[str, float]:
     """Return the metrics that are defined on these rows."""
     found = {}
     for metric in metrics if len(truth) else ():
         try:
-            found[metric.name] = metric.function(truth, scores, groups=groups_of(metric, labelled))
+            found[metric.name] = metric.function(truth, scores, weights, groups=groups_of(metric, labelled))
         except DataError:
             continue  # the champion's row of the table has the reason
     return found
 
 
 def _measure(
-    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int
+    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, weights: Vector | None, *, seed: int
 ) -> dict[str, float | str | None]:
     """Return the metric with its interval, or the reason why it has none."""
     if len(truth) == 0:
         return {"reason": "no label is known yet"}
     try:
         groups = groups_of(metric, labelled)
-        measure = metric.measure(truth, scores, groups)
+        measure = metric.measure(truth, scores, groups, weights)
         value = measure(np.ones(len(truth)))
     except DataError as error:
         return {"reason": str(error)}
     folds = Clusters.of_rows(len(truth), seed=seed)
     left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
-    evidence = folds.evidence(metric, truth, scores, groups)
-    found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence)
+    evidence = folds.evidence(metric, truth, scores, groups, weights)
+    found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence, weights=weights)
     return {"value": value, "low": found.low, "high": found.high, "reason": found.reason}
 
 
@@ -221,7 +232,7 @@ def _check_columns(predictions: pl.DataFrame, labels: pl.DataFrame, model: Model
         f"column '{name}' of the {where} of model '{model.name}' is missing. Materialize the {where} again."
         for where, frame, names in (
             ("predictions", predictions, [*model.key, "score", "model_version"]),
-            ("labels", labels, dict.fromkeys([*model.label_key, model.target])),
+            ("labels", labels, dict.fromkeys([*model.label_key, *model.label_values])),
         )
         for name in names
         if name not in frame.columns
@@ -301,8 +312,8 @@ def _predicts_mean(task: Task, objective: Objective | None) -> bool:
     return task != "multiclass" and (objective is None or objective.loss in ("mse", "poisson", "tweedie"))
 
 
-def _mean(values: Vector) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _mean(values: Vector, weights: Vector | None = None) -> float | None:
+    return mean_of(values, weights) if len(values) else None
 
 
 def _sentence(
@@ -313,12 +324,15 @@ def _sentence(
     labelled: int,
     without_label: int,
     seen: int,
+    weightless: int,
     measured: Interval | None,
     expected: float | None,
 ) -> str:
     sentence = f"{labelled} of {predictions} predictions of {day} have a label"
     if seen:
         sentence += f"; {seen} others, of rows that the model was trained or tuned on, are not measured"
+    if weightless:
+        sentence += f"; {weightless} of weight 0 {'is' if weightless == 1 else 'are'} not measured"
     if without_label:
         sentence += f", {without_label} will never have one"
     if measured is not None:

@@ -123,10 +123,19 @@ def about_rows(card: CardInput) -> list[tuple[str, str]]:
         *([("Objective", _objective(card.model))] if card.model and card.model.objective else []),
         ("Target", card.target),
         *([("Positive class", str(card.model.positive))] if card.model and card.model.positive is not None else []),
+        *([("Row weights", _weights(card))] if card.model and card.model.weight is not None else []),
         *([("Classes", ", ".join(classes))] if classes else []),
         ("As of", str(card.as_of) if card.as_of else "not measured yet"),
         ("Trained on", _trained_on(card.model)),
     ]
+
+
+def _weights(card: CardInput) -> str:
+    """Return what is weighted; the test rows' weights if they are measured."""
+    measured = None if card.evaluation is None else card.evaluation.summary.weight
+    column = f"'{card.model.weight}'" if card.model else ""
+    rows = column if measured is None else f"{measured.words} on the test rows"
+    return f"{rows}. Training, metrics, intervals and baselines are weighted; counts of rows and drift are not"
 
 
 def _objective(model: ModelSpec) -> str:

@@ -123,7 +123,10 @@ def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
     yield "days to choose on", f"{summary.first_day} to {summary.selection_last_day}"
     reported = f"{summary.selection_last_day + timedelta(days=1)} to {summary.last_day}"
-    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {summary.unlabelled:,} without a label"
+    left_out = f"{summary.unlabelled:,} {summary.unlabelled_words}"
+    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {left_out}"
+    if summary.weight is not None:
+        yield "weighted by", f"'{summary.weight}'; counts are not weighted"
     yield "injected", "; ".join(summary.injections) or "nothing"
     when = "again at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
     yield "features and parameters", f"chosen {when}, within the declared budget"

@@ -152,7 +152,9 @@ def score_histogram(evaluation: Evaluation) -> str:
     title = f"Scores of {summary.rows:,} test rows"
     is_binary = summary.task == "binary" and summary.target_mean is not None
     if is_binary:
-        title += f", of which {share(summary.target_mean)} are positive"
+        title += (
+            f", of which {share(summary.target_mean)} {'are' if summary.weight is None else 'by weight are'} positive"
+        )
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -206,6 +208,7 @@ def residual_plot(evaluation: Evaluation) -> str:
     metrics = evaluation.summary.metrics
     headline = "mae" if "mae" in metrics else evaluation.summary.metric
     middle = quantiles.sort((pl.col("x") - 0.5).abs())["y"][0]
+    measured = "test rows" if evaluation.summary.weight is None else "the test rows' weight"
     title = f"{_headline(evaluation.summary, headline)}; half of the residuals are below {number(middle)}"
 
     def draw(figure: Figure) -> None:
@@ -213,7 +216,7 @@ def residual_plot(evaluation: Evaluation) -> str:
         axes.axhline(0, color=FAINT, linewidth=1)
         x, y = _thin(quantiles)
         axes.plot(100 * x, y, color=BLUE, linewidth=1.6)
-        axes.set(xlim=(0, 100), xlabel="share of test rows, %", ylabel="residual is at most (target's unit)")
+        axes.set(xlim=(0, 100), xlabel=f"share of {measured}, %", ylabel="residual is at most (target's unit)")
         light_grid(axes, "both")
 
     return draw_svg("residuals", title, draw, height=3.2)
@@ -233,6 +236,7 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
     names = [shorten(classes[at] if at < len(classes) else str(at), 18) for at in shown]
     place = {at: index for index, at in enumerate(shown)}
     title = f"{right:,} of {rows:,} test rows ({share(right / rows if rows else None)}) are on the diagonal"
+    title += "" if evaluation.summary.weight is None else "; counts of rows, not weighted"
     grid = np.zeros((len(shown), len(shown)))
     for true, predicted, count in counts.select("x", "y", "threshold").drop_nulls().iter_rows():
         if true in place and predicted in place:

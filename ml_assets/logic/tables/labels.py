@@ -51,8 +51,7 @@ def select_labels(
     if last < first:
         raise DataError(f"labels were requested from {first} to {last}; expected the first day first. Swap them.")
     lazy = outcomes.lazy()
-    own = [] if model.weight is None else [model.weight]
-    named = [*key, DAY, known_time, target, *own, *([reason] if reason else [])]
+    named = [*key, DAY, known_time, *model.label_values, *([reason] if reason else [])]
     _check_columns(lazy.collect_schema(), named, known_time)
     known_on = day_of_moment(pl.col(known_time), model.timezone)
     selected, timeless = pl.collect_all(
@@ -63,7 +62,7 @@ def select_labels(
                 pl.col(DAY).alias(EVENT_DAY),
                 known_time,
                 pl.col(target) if model.positive is None else (pl.col(target) == pl.lit(model.positive)).alias(target),
-                *(pl.col(name).cast(pl.Float64) for name in own),
+                *([] if model.weight is None else [pl.col(model.weight).cast(pl.Float64)]),
                 *([pl.col(reason).cast(pl.String).alias("reason")] if reason else []),
             ),
             lazy.filter(pl.col(known_time).is_null() & pl.col(target).is_not_null()).select(pl.len()),

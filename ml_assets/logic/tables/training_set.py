@@ -120,10 +120,9 @@ def assemble_training_set(
     known = (pl.col(known_time) < end_of(windows.last, model.timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
     event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
-    own = [] if model.weight is None else [model.weight]
     known_columns = [
-        *key, pl.col(known_time), pl.col(target), *own, why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED),
-        event_day.alias(_EVENT_DAY),
+        *key, pl.col(known_time), *map(pl.col, model.label_values), why.alias(_WHY_NONE),
+        pl.lit(True).alias(_IS_LABELLED), event_day.alias(_EVENT_DAY),
     ]  # fmt: skip
     frame, outcomes, total = pl.collect_all(
         [
@@ -156,7 +155,7 @@ def assemble_training_set(
     rows = (
         joined.filter(pl.col(_EXCLUDED).is_null())
         .sort(list(dict.fromkeys(order)))
-        .select(list(dict.fromkeys([*model.identified, known_time, *names, target, *own, SPLIT])))
+        .select(list(dict.fromkeys([*model.identified, known_time, *names, *model.label_values, SPLIT])))
     )
     _raise_all(model.name, _window_problems(rows, joined, windows, model))
     return TrainingSet(
@@ -232,7 +231,7 @@ def _label_problems(schema: pl.Schema, features: pl.Schema, model: ModelColumns)
     key, target, task = model.key, model.target, model.task
     problems = [
         f"column '{name}' of the labels is missing. Rebuild the label table, or correct the declaration."
-        for name in dict.fromkeys([*model.label_key, target, *([] if model.weight is None else [model.weight])])
+        for name in dict.fromkeys([*model.label_key, *model.label_values])
         if name not in schema
     ]
     if problem := _time_problem(schema, model.known_time, "labels"):

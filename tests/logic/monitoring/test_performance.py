@@ -34,7 +34,7 @@ def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame
 
 
 def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
-    columns = {"target", "key", "known_time", "personal"}
+    columns = {"target", "key", "known_time", "personal", "weight"}
     model = ModelColumns("late", task, "is_late", ("id",), "due_at", "predicted_at", "known_at")  # type: ignore[arg-type]
     model = replace(model, **{name: it for name, it in more.items() if name in columns})  # type: ignore[arg-type]
     rest = {name: it for name, it in more.items() if name not in columns}
@@ -286,3 +286,28 @@ def test_what_cannot_be_measured_is_an_error_and_no_metric(case: str) -> None:
 
     with pytest.raises(error, match=message):
         measure(**{"given": predictions([0.5]), "known": labels({}), **arguments})  # type: ignore[arg-type]
+
+
+def test_weighted_labels_give_weighted_metrics_and_rows_of_weight_0_are_not_measured() -> None:
+    given = predictions([0.9, 0.8, 0.4, 0.4, 0.1, 0.7, 0.2])
+    truth = {0: True, 1: False, 2: True, 3: False, 4: True, 5: True}
+    known = labels(truth).with_columns(seats=pl.Series([2.0, 1.0, 3.0, 5.0, 1.0, 0.0]))
+
+    found = measure(given, known, weight="seats", former=("v0", given.select("score")))
+
+    # See test_a_weighted_roc_auc_of_five_rows_is_the_one_counted_by_hand.
+    assert pytest.approx((2 * (1 + 5) + 3 * 5 / 2) / 36) == found.summary.metrics["roc_auc"]
+    assert pytest.approx(6 / 12) == found.summary.target_mean
+    assert (6, 5, 1) == (found.summary.predictions, found.summary.labelled, found.summary.weightless_rows)
+    assert "5 of 6 predictions of 2013-11-05 have a label; 1 of weight 0 is not measured" in found.summary.sentence
+    assert found.summary.previous_champion is not None
+    assert found.summary.metrics == found.summary.previous_champion.metrics
+    brier = (2 * 0.9 * 0.1 + 0.8 * 0.2 + (3 + 5) * 0.4 * 0.6 + 0.1 * 0.9) / 12
+    assert pytest.approx(brier) == found.summary.expected_labelled["brier"]
+    # The weights of predictions without a label are unknown, so nothing is expected of them.
+    assert ({}, None) == (found.summary.expected, found.summary.expected_target_mean)
+
+
+def test_labels_without_the_declared_weight_are_an_error() -> None:
+    with pytest.raises(ContractError, match="column 'seats' of the labels of model 'late' is missing"):
+        measure(predictions([0.1]), labels({0: True}), weight="seats")

@@ -22,6 +22,7 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     OperatingPoint,
     PerformanceSummary,
+    RowWeights,
     TrainingSetSummary,
     TunedParameters,
     Tuning,
@@ -244,6 +245,21 @@ def test_every_text_is_escaped() -> None:
     assert seen.open == []
     escaped = "top about use data features gate slices importances test-score versions"
     assert [] == [section for section in escaped.split() if EVIL not in seen.sections[section]]
+
+
+def test_a_card_of_weighted_rows_says_what_is_weighted_and_how_much_the_rows_amount_to() -> None:
+    measured = evaluation()
+    weights = RowWeights(column="seats", total=104862.0, effective_rows=41207.3)
+    weighted = replace(measured, summary=measured.summary.model_copy(update={"weight": weights}))
+
+    trained = model().model_copy(update={"weight": "seats"})
+
+    shown = " ".join(render_card(card(evaluation=weighted, model=trained)).split())
+
+    words = "&#39;seats&#39;, which sum to 104,862, as exact as 41,207 equal rows"
+    assert f"Rows are weighted by {words}: metrics, baselines, intervals, slices and calibration." in shown
+    assert f"{words} on the test rows. Training, metrics, intervals and baselines are weighted; counts of rows" in shown
+    assert "Row weights" not in render_card(card())
 
 
 def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
