@@ -29,7 +29,8 @@ _FEWEST_DAYS: Final = 5
 _MOST_POOLED: Final = 92
 _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _OPEN_DAYS: Final = 10
-_MANY_ROWS: Final = 100_000
+_FEW_ROWS: Final = 20_000
+_TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
 ROW_KEY: Final = "row_key"
 SNAPSHOT: Final = "snapshot_at"
 
@@ -227,6 +228,17 @@ class NewModel:
         return self.roles.metric.value
 
     @property
+    def objective(self) -> dict[str, str]:
+        """The field `objective` of the declaration: the loss of the deciding metric, if it is not the task's own.
+
+        A target without negative values is learned on the scale of its logarithm, of which the median is the same one.
+        """
+        if self.metric != "mae":
+            return {}
+        is_positive = figure(self.found.rows[self.target].cast(pl.Float64).min()) >= 0
+        return {"loss": "mae"} | ({"transform": "log1p"} if is_positive else {})
+
+    @property
     def margin(self) -> float:
         """The margin of the gate: 0.005 of a share, or 1 % of the target's standard deviation."""
         if self.task != "regression":
@@ -267,9 +279,14 @@ class NewModel:
         return max(1, min(500, self.test_rows.height // 2))
 
     @property
+    def is_small(self) -> bool:
+        """Whether a second thread would only wait for the first."""
+        return self.found.rows.height <= _FEW_ROWS
+
+    @property
     def trials(self) -> int:
         """The number of trials: fewer for a large table."""
-        return 12 if self.found.rows.height <= _MANY_ROWS else 6
+        return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
     def baseline(self) -> str | None:
         """Return the feature with few values that predicts best by the mean label of each; None if there is none."""

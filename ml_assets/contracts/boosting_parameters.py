@@ -6,6 +6,7 @@ line, cannot be set. A test compares the names with LightGBM's table.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,22 @@ DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
     "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 100, "feature_fraction": 0.7, "bagging_fraction": 0.8,
     "bagging_freq": 1, "lambda_l2": 1.0, "cat_smooth": 20.0,
 }  # fmt: skip
-"""Defaults for 10^5 to 10^6 rows, and the first trial of every study."""
+"""Defaults for many rows, and the first trial of every study on them."""
+
+MANY_ROWS: Final = 40_000
+"""Train rows from which on defaults and search space stay the same."""
+
+
+def defaults_for(rows: int) -> Parameters:
+    """Return the defaults for a number of train rows: the smallest leaf grows with the root of the rows.
+
+    A leaf of 100 rows of 300 would leave nothing to split.
+    """
+    if rows >= MANY_ROWS:
+        return dict(DEFAULTS)
+    leaf = max(5, round(math.sqrt(rows) / 2))
+    return {**DEFAULTS, "min_data_in_leaf": leaf, "num_leaves": min(31, max(8, rows // 50))}
+
 
 BINNING: Final[Mapping[str, float | int | str | bool]] = {
     "max_bin": 255,

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -59,6 +60,24 @@ def test_a_table_by_day_is_split_by_time() -> None:
     assert (";", ("", "NA")) == (table.csv.delimiter, table.null_values)
     assert table.partition_by is not None
     assert "at" == table.partition_by.column
+
+
+@pytest.mark.parametrize(("least", "transform"), [(0.0, "log1p"), (-1.0, None)])
+def test_a_target_with_a_long_tail_is_learned_by_its_median(least: float, transform: str | None) -> None:
+    amounts = np.random.default_rng(0).pareto(0.8, 4_000)
+    rows = orders().with_columns(cost=pl.Series(np.r_[least, amounts[1:]]))
+
+    found, _ = declared(model(rows, "cost"))
+
+    assert found.objective is not None
+    assert ("mae", "mae", transform) == (found.metric, found.objective.loss, found.objective.transform)
+
+
+def test_a_new_model_learns_from_validation_rows_too_and_small_tables_have_more_trials() -> None:
+    small, large = (declared(model(it))[0] for it in (orders(), orders(30_000)))
+
+    assert (True, 24, 12) == (small.training.refit, small.tuning.trials, large.tuning.trials)
+    assert (1, 2) == (small.training.threads, large.training.threads)
 
 
 def test_a_coarser_partition_has_whole_periods() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.contracts.boosting_parameters import DEFAULTS
+from ml_assets.contracts.boosting_parameters import defaults_for
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import POD
 from ml_assets.logic.training.trials import SPACE
@@ -30,7 +30,8 @@ def test_a_search_survives_a_worker_that_is_killed_during_a_trial(
     assert 3 == len(found.commands)
     assert "was ended by SIGKILL. It is retried unchanged, retry 1 of 2." in found.warnings[0]
     assert [0, 1, 2, 3] == trials["trial"].to_list()
-    assert {name: DEFAULTS[name] for name in SPACE if name in trials.columns} == trials.select(
+    defaults = defaults_for(trained.training_set.part("train").height)
+    assert {name: defaults[name] for name in SPACE if name in trials.columns} == trials.select(
         [name for name in SPACE if name in trials.columns]
     ).row(0, named=True)
     assert trials.equals(found.kept[-1])

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
-from ml_assets.contracts.boosting_parameters import Conditions, full_parameters
+from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, Task, TrainingSet
+from ml_assets.contracts.boosting_parameters import Conditions, defaults_for, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.training.booster import (
@@ -48,9 +48,12 @@ EXPLAINER: Final[Mapping[str, float | int | str | bool]] = {
     "feature_fraction": 0.5,
     "max_bin": 63,
 }
-"""Parameters of the quick model that selects features. The challenger is trained with tuned parameters."""
+"""Parameters of the quick model that selects features; of few rows, its leaves are smaller. The challenger is trained
+with tuned parameters."""
 
 ROUNDS: Final = 60
+FEW_ROWS: Final = 2_000
+"""Train rows below which a feature need not beat noise."""
 NOISE_NUMERIC: Final = "noise_numeric"
 NOISE_CATEGORICAL: Final = "noise_categorical"
 COPIES: Final[Mapping[str, int]] = {NOISE_NUMERIC: 5, NOISE_CATEGORICAL: 2}
@@ -129,6 +132,9 @@ def measure_importances(
     Gain alone overrates columns with many values. Permutation alone underrates columns that have a duplicate. A feature
     does not beat noise in a fold if the model would be better without it, by more than any noise and two standard
     errors. A feature is selected if it beats noise in at least half of the folds. If none does, all are selected.
+    With fewer than `FEW_ROWS` train rows (of two classes, with fewer than half as many of the rarer one), a true effect
+    is often weaker than noise. A feature is then dropped only if it is not used, or if the model would be better
+    without it in half of the folds.
     `on_fold` is called after each fold with the number of finished folds and of all folds.
 
     Returns:
@@ -159,7 +165,8 @@ def measure_importances(
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
     objective = summary.objective
-    full = full_parameters(summary.task, EXPLAINER, conditions, classes=summary.classes, objective=objective)
+    explainer = {**EXPLAINER, "min_data_in_leaf": min(50, int(defaults_for(train.height)["min_data_in_leaf"]))}
+    full = full_parameters(summary.task, explainer, conditions, classes=summary.classes, objective=objective)
     scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads, objective)
 
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
@@ -183,7 +190,7 @@ def measure_importances(
     score = scoring.score(booster, held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
-    table = _table(compared, shap, is_constant=is_constant)
+    table = _table(compared, shap, is_constant=is_constant, is_small=_evidence(past.target, summary.task) < FEW_ROWS)
     chosen = set(table.filter("is_selected").get_column("feature"))
     names = [feature.name for feature in summary.features]
     return Importances(
@@ -201,6 +208,12 @@ def measure_importances(
             rows_explained=len(explained.target),
         ),
     )
+
+
+def _evidence(target: Vector, task: Task) -> int:
+    """Return how many train rows can tell a feature from noise: of two classes, twice those of the rarer one."""
+    rarer = min(int(target.sum()), int((1 - target).sum())) if task == "binary" else 0
+    return 2 * rarer if task == "binary" else len(target)
 
 
 def _with_noise(features: Sequence[Feature]) -> _Columns:
@@ -294,7 +307,7 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
     return compared.with_columns(harms.alias("harms"), (~noise & is_used & is_above & ~harms).alias("beats_noise"))
 
 
-def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool]) -> pl.DataFrame:
+def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool], is_small: bool) -> pl.DataFrame:
     folds = int(compared["fold"].n_unique())
     counts = compared.group_by("feature", maintain_order=True).agg(
         pl.col("beats_noise").sum().alias("beats"), pl.col("harms").sum(), (pl.col("gain") > 0).any().alias("is_used")
@@ -307,7 +320,9 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
     # The strongest copy of each kind of noise is the one that features had to beat, so only it is listed.
     is_strongest = pl.col("gain").rank("ordinal", descending=True).over("is_noise", "is_categorical") == 1
     kind = pl.when("is_categorical").then(pl.lit(NOISE_CATEGORICAL)).otherwise(pl.lit(NOISE_NUMERIC))
-    stays = (2 * beats >= folds) & pl.col("is_used") & ~is_noise
+    not_harming = pl.lit(is_small) & (2 * harms < folds) & ~pl.col("is_constant")
+    above = (2 * beats >= folds) & pl.col("is_used") & ~is_noise
+    stays = above | (not_harming & pl.col("is_used") & ~is_noise)
     return (
         figures.filter(~is_noise | is_strongest)
         .with_columns(
@@ -315,19 +330,21 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
             gain_share=share_of_total("gain"),
             shap_share=share_of_total("shap"),
             stability=beats / folds,
-            beats_noise=stays,
+            beats_noise=above,
             # If no feature beats noise, all are used: the gate rejects a model without signal.
-            is_selected=stays | (~stays.any() & ~is_noise),
+            is_selected=stays | (~above.any() & ~is_noise),
             reason=pl.when(is_noise)
             .then(pl.format("injected noise, the strongest of {}", kind.replace_strict(COPIES)))
-            .when(~stays.any())
+            .when(~above.any())
             .then(pl.lit("no feature beats noise; all are selected, and the gate judges the model"))
             .when("is_constant")
             .then(pl.lit("the same value in every train row"))
             .when(~pl.col("is_used"))
             .then(pl.lit("gain 0.0 in every fold"))
-            .when(stays)
+            .when(above)
             .then(pl.format("beats noise in {} of {} folds", beats, pl.lit(folds)))
+            .when(stays)
+            .then(pl.lit("too few rows to tell it from noise"))
             .when(2 * harms >= folds)
             .then(pl.format("the model is better without it in {} of {} folds", harms, pl.lit(folds)))
             .otherwise(pl.format("does not beat noise in {} of {} folds", folds - beats, pl.lit(folds))),

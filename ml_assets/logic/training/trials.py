@@ -18,10 +18,12 @@ from pydantic import Field
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import (
     DEFAULTS,
+    MANY_ROWS,
     Conditions,
     Device,
     Parameters,
     canonical_parameters,
+    defaults_for,
     full_parameters,
 )
 from ml_assets.contracts.errors import DataError
@@ -67,7 +69,26 @@ SPACE: Final[Mapping[str, Range]] = {
     "lambda_l2": Range(0.01, 30.0, is_log=True),
     "cat_smooth": Range(5.0, 100.0, is_log=True),
 }
-"""`cat_smooth` is searched only if there are categorical features."""
+"""The ranges for many rows. `cat_smooth` is searched only if there are categorical features."""
+
+
+def space_of(rows: int) -> Mapping[str, Range]:
+    """Return the ranges for a number of train rows: of few rows, small leaves and few of them, learned slowly.
+
+    From 40,000 rows on it is `SPACE`.
+    """
+    if rows >= MANY_ROWS:
+        return SPACE
+    default = int(defaults_for(rows)["min_data_in_leaf"])
+    return {
+        **SPACE,
+        "learning_rate": Range(0.02, 0.2, is_log=True),
+        "num_leaves": Range(4, min(127, max(31, rows // 20)), is_log=True, is_whole=True),
+        "min_data_in_leaf": Range(
+            min(20, max(2, default // 3)), min(500, max(20, rows // 10)), is_log=True, is_whole=True
+        ),
+    }
+
 
 # LightGBM's metric for early stopping; if LightGBM does not have the metric, the nearest proper score.
 _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
@@ -156,8 +177,8 @@ class Trials:
     searched: Mapping[str, Range]
 
     @classmethod
-    def of(cls, training: TrainingSet, search: Search, space: Mapping[str, Range] = SPACE) -> Trials:
-        """Return the search with these settings.
+    def of(cls, training: TrainingSet, search: Search, space: Mapping[str, Range] | None = None) -> Trials:
+        """Return the search with these settings; without a space, in that of the number of train rows.
 
         Raises:
             DataError: The metric belongs to another task, or features are unknown.
@@ -169,7 +190,7 @@ class Trials:
         has_categories = any(feature.is_categorical for feature in features)
         searched = {
             name: where
-            for name, where in space.items()
+            for name, where in (space or space_of(_train_rows(training))).items()
             if name not in given and (name != "cat_smooth" or has_categories)
         }
         return cls(training, search, metric, features, given, searched)
@@ -182,9 +203,10 @@ class Trials:
     @property
     def starts(self) -> list[Parameters]:
         """The parameters of the first trials: the defaults, then `search.first_parameters`."""
-        defaults = {name: DEFAULTS[name] for name in self.searched if name in DEFAULTS}
+        start = defaults_for(_train_rows(self.training))
+        defaults = {name: start[name] for name in self.searched if name in start}
         first = self.search.first_parameters
-        return [defaults, *([_within(first, self.searched)] if first else [])]
+        return [_within(defaults, self.searched), *([_within(first, self.searched)] if first else [])]
 
     @cached_property
     def _problem(self) -> _Problem:
@@ -293,6 +315,10 @@ def _pruning(trial: Trial, metric: Metric, learning_rate: float, reached: list[i
             raise TrialPruned
 
     return report
+
+
+def _train_rows(training: TrainingSet) -> int:
+    return training.part("train").height
 
 
 def _within(parameters: Mapping[str, float | int | str | bool], searched: Mapping[str, Range]) -> Parameters:

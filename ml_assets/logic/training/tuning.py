@@ -14,7 +14,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import TrainingSet, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric
-from ml_assets.logic.training.trials import SPACE, Done, Range, Search, Trials, distributions, frame, read_previous
+from ml_assets.logic.training.trials import Done, Range, Search, Trials, distributions, frame, read_previous
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -48,7 +48,7 @@ def tune(
     previous: pl.DataFrame | None = None,
     seconds: float | None = None,
     clock: Clock | None = None,
-    space: Mapping[str, Range] = SPACE,
+    space: Mapping[str, Range] | None = None,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
     """Tune parameters: fit on train rows, stop early and judge on validation rows, never use test rows.

@@ -114,12 +114,21 @@ def test_equal_seeds_give_equal_tables_with_any_number_of_threads() -> None:
 
 
 def test_without_signal_all_features_are_selected_and_the_reason_states_it() -> None:
-    result = measured(data=training(signal=0.0, drop="nothing", rows=3000), folds=1)
+    result = measured(data=training(signal=0.0, drop="nothing", rows=3000), folds=1, seed=7)
 
     if result.table["beats_noise"].any():
         pytest.fail("the seed gives a feature that beats noise by chance; choose another")
     assert result.summary.dropped == ()
     assert row(result, "weak")["reason"] == "no feature beats noise; all are selected, and the gate judges the model"
+
+
+def test_of_few_rows_a_feature_need_not_beat_noise() -> None:
+    data = training()
+    few = measured(data=TrainingSet(rows=data.rows.gather_every(5), summary=data.summary))
+
+    assert {"weak", "nothing"} <= set(few.summary.selected)
+    assert "constant" in few.summary.dropped
+    assert "too few rows to tell it from noise" in few.table["reason"].to_list()
 
 
 def test_without_categorical_features_there_is_no_categorical_noise() -> None:

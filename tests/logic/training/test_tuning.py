@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, Tuning
-from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
+from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, defaults_for
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import SPACE, Search
+from ml_assets.logic.training.trials import SPACE, Range, Search, space_of
 from ml_assets.logic.training.tuning import tune
 from tests.records import training_set
 
@@ -56,14 +56,32 @@ def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: obj
 
 
 def test_the_first_trial_is_the_default_parameters() -> None:
-    first = tuned(trials=1)
+    first, defaults = tuned(trials=1), defaults_for(training("binary").part("train").height)
 
-    assert first.best.parameters == dict(DEFAULTS)
-    assert first.trials.select(list(SPACE)).row(0, named=True) == {name: DEFAULTS[name] for name in SPACE}
+    assert first.best.parameters == defaults
+    assert first.trials.select(list(SPACE)).row(0, named=True) == {name: defaults[name] for name in SPACE}
 
 
-def test_every_searched_default_is_in_its_range() -> None:
-    assert {name for name, where in SPACE.items() if where.low <= DEFAULTS[name] <= where.high} == set(SPACE)
+@pytest.mark.parametrize("rows", [60, 300, 5_000, 20_000, 40_000, 10**7])
+def test_every_searched_default_is_in_its_range(rows: int) -> None:
+    space, defaults = space_of(rows), defaults_for(rows)
+
+    assert {name for name, where in space.items() if where.low <= defaults[name] <= where.high} == set(SPACE)
+
+
+def test_leaves_of_few_rows_are_small_and_those_of_many_rows_as_declared_before() -> None:
+    assert (defaults_for(300)["min_data_in_leaf"], defaults_for(40_000)) == (9, dict(DEFAULTS))
+    assert (space_of(300)["min_data_in_leaf"].high, space_of(40_000)) == (30, SPACE)
+
+
+def test_a_table_of_300_rows_can_be_split() -> None:
+    # with leaves of 100 rows, as for many rows, hardly any tree would have a split
+    wind = np.random.default_rng(0).normal(size=600)
+    split = ["train"] * 300 + ["validation"] * 300
+    rows = pl.DataFrame({"wind": wind, "late": 10 * np.sin(3 * wind), "split": split})
+    data = training_set(rows, "regression", (Feature(name="wind", dtype="Float64"),))
+
+    assert tuned("regression", data, features=["wind"], trials=6, rounds=300).best.value < 3.5
 
 
 def test_equal_arguments_give_equal_trials_and_another_seed_does_not() -> None:
@@ -104,7 +122,7 @@ def test_the_best_trial_is_the_best_in_the_metrics_own_direction(task: Task) -> 
 
 
 def test_pruned_trials_are_stored_without_a_value() -> None:
-    result = tuned(trials=14)
+    result = tuned(trials=14, space=SPACE)
 
     pruned = result.trials.filter(pl.col("state") == "pruned")
     assert result.best.pruned == pruned.height > 0
@@ -141,9 +159,9 @@ def test_a_budget_already_spent_fits_nothing() -> None:
 def test_previous_trials_of_another_space_are_refused() -> None:
     with pytest.raises(DataError, match="Start a new study"):
         tuned(previous=tuned(trials=1, features=["wind"]).trials)
-    narrow = {**SPACE, "num_leaves": SPACE["min_data_in_leaf"].__class__(15, 20, is_log=True, is_whole=True)}
-    with pytest.raises(DataError, match=r"outside this study's space in num_leaves \(15 to 20\)"):
-        tuned(previous=tuned(trials=1).trials, space=narrow)
+    narrow = {**SPACE, "num_leaves": Range(15, 17, is_log=True, is_whole=True)}
+    with pytest.raises(DataError, match=r"outside this study's space in num_leaves \(15 to 17\)"):
+        tuned(previous=tuned(trials=1, space=SPACE).trials, space=narrow)
 
 
 def test_declared_parameters_are_not_searched_and_reach_the_model() -> None:
@@ -177,9 +195,9 @@ def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
 
 def test_each_trial_is_reported_and_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
     reported: list[tuple[pl.DataFrame, int]] = []
-    whole = tuned(trials=9, on_trial=lambda *news: reported.append(news))
+    whole = tuned(trials=9, space=SPACE, on_trial=lambda *news: reported.append(news))
 
-    resumed = tuned(trials=9, previous=reported[4][0])
+    resumed = tuned(trials=9, space=SPACE, previous=reported[4][0])
 
     assert [(n, 9) for n in range(1, 10)] == [(trials.height, total) for trials, total in reported]
     assert reported[-1][0].equals(whole.trials)

@@ -1,0 +1,1 @@
+"""Generated tables of other fields, models that others would train on them, and the metrics of both."""
