@@ -13,7 +13,7 @@ from ml_assets.contracts.sql_types import sql_type
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Roles
 
-Use = Literal["key", "time", "known time", "target", "label known", "feature", "group", "left out"]
+Use = Literal["key", "time", "known time", "target", "label known", "feature", "group", "weight", "left out"]
 
 _MOST_WORDS: Final = 4
 _MOST_TEXTS: Final = 1_000
@@ -85,7 +85,7 @@ def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, Le
     name = column.name
     roles_of: dict[str | None, Use] = {
         _value(roles.group): "group", _value(roles.label_known): "label known", _value(roles.known): "known time",
-        _value(roles.time): "time",
+        _value(roles.time): "time", _value(roles.weight): "weight",
     }  # fmt: skip
     roles_of |= dict.fromkeys(roles.key.columns if roles.key else (), "key")
     roles_of[target] = "target"

@@ -20,6 +20,7 @@ _EXAMPLES: Mapping[str, str] = {
     "timestamp": "EVENT",
 }
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w ./()=-]*[\w).]|[A-Za-z]")
+_POSITIVE: Final = ("{ml_assets.in_range: {arguments: {minimum: 0}}}",)
 _YAML_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
@@ -213,4 +214,5 @@ def label_columns(model: NewModel) -> list[SelectedColumn]:
         *_identity(model),
         _moment("label_known_at", "label_known_at", "known_time"),
         SelectedColumn(model.label.name, label, model.label_type, "label"),
+        *(SelectedColumn(it.name, it.name, it.sql_type, "context", rules=_POSITIVE) for it in model.used("weight")),
     ]

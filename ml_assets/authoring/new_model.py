@@ -267,11 +267,12 @@ class NewModel:
     @property
     def test_rows(self) -> pl.DataFrame:
         """The rows of the test window; of a snapshot, as many as its share."""
+        rows = self.roles.counted(self.found.rows)
         if self.time is None:
-            return self.found.rows.gather_every(round(1 / _TEST_SHARE))
-        at = days_of(self.found.rows[self.time.source], self.days.timezone)
+            return rows.gather_every(round(1 / _TEST_SHARE))
+        at = days_of(rows[self.time.source], self.days.timezone)
         last = self.days.last - timedelta(days=self.maturity_days)
-        return self.found.rows.filter(at.is_between(last - timedelta(days=self.days.test - 1), last))
+        return rows.filter(at.is_between(last - timedelta(days=self.days.test - 1), last))
 
     @property
     def min_rows(self) -> int:

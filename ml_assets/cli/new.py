@@ -27,7 +27,7 @@ _MOST_ROWS, _STRETCHES = 50_000, 5
 _LABELS: Final[Mapping[str, str]] = {
     "task": "task", "positive": "positive class", "key": "key", "time": "time of the prediction",
     "known": "row known at", "label_known": "label known at", "grain": "partition", "group": "group",
-    "split": "split", "metric": "metric",
+    "split": "split", "metric": "metric", "weight": "row weight",
 }  # fmt: skip
 _ASKED: Final = ("positive", "key", "time", "known", "label_known", "group")
 
@@ -51,6 +51,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("--label-known", metavar="COLUMN", help="when the target became known")
     command.add_argument("--horizon", metavar="TIME", help="when the target is known, after --time, such as 12h or 30d")
     command.add_argument("--group", metavar="COLUMN", help="the person or thing that several rows belong to")
+    command.add_argument("--weight", metavar="COLUMN", help="the weight of each row: a number of 0 or more")
     command.add_argument("--partition", choices=get_args(Grain), help="the rows that are stored and monitored together")
     command.add_argument("--yes", action="store_true", help="ask nothing; choose safely what is uncertain")
     command.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
@@ -103,7 +104,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     if not arguments.yes and sys.stdin.isatty():
         roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
     _print(_role_lines(table, target, roles))
-    if problem := too_few_rows(table.rows[target]):
+    if problem := too_few_rows(roles.counted(table.rows)[target]):
         raise DataError(problem)
     names = candidates(table.rows, target, roles)
     _log(f"testing {counted(len(names), 'column')} for leaks")
@@ -197,6 +198,7 @@ def _given(arguments: argparse.Namespace, grain: Grain | None) -> "Given":
         label_known=arguments.label_known,
         horizon=arguments.horizon,
         group=arguments.group,
+        weight=arguments.weight,
         grain=grain or arguments.partition,
     )
 

@@ -224,3 +224,15 @@ def test_the_notebook_reads_the_model_with_public_functions_only() -> None:
     ]
     assert {*ml_assets.__all__} >= {"load_training_set", "load_champion", "try_features"}
     assert "select order_id, customer * amount as new_feature from features" in ast.unparse(cells[-1])
+
+
+def test_a_weight_is_declared_and_is_a_column_of_the_outcomes_only() -> None:
+    new = model(orders().with_columns(Seats=pl.Series([n % 3 for n in range(orders().height)])), weight="Seats")
+    declaration, _ = declared(new)
+    contracts = written(new)[PurePosixPath("dbt_project/models/shop/_shop.yml")]
+
+    assert "seats" == declaration.labels.weight
+    assert ("seats" in sql(new, "shop_outcomes"), "seats" in sql(new, "shop_features")) == (True, False)
+    assert 1 == contracts.count("{ml_assets.in_range: {arguments: {minimum: 0}}}")
+    # Two of three rows count.
+    assert pytest.approx(model(orders()).test_rows.height * 2 / 3, abs=2) == new.test_rows.height

@@ -71,7 +71,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "left_out": dict(model.features.left_out),
         },
         "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
-        f"{left_out(evaluation.summary)}",
+        f"{left_out(evaluation.summary)}"
+        f"{'' if (weight := evaluation.summary.weight) is None else f', weighted by {weight.column!r}'}",
         "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
         "decides": {
             "metric": evaluation.summary.metric,

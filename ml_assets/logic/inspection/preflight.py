@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.logic.inspection.roles import Roles
+from ml_assets.logic.inspection.roles import Roles, effective_rows
 from ml_assets.logic.inspection.strength import figure
 
 FEWEST_ROWS: Final = 200
@@ -50,7 +50,11 @@ def preflight(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
 def _lines(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, days: int) -> Iterator[str]:
     span = f" over {days:,} days" if roles.time is not None else ""
     yield f"\nbefore training: {rows.height:,} rows{span}, of which about {test.height:,} are test rows"
-    difference = smallest_difference(test[target].drop_nulls(), roles)
+    labelled = test.filter(pl.col(target).is_not_null())
+    difference = smallest_difference(labelled[target], roles)
+    if difference is not None and roles.weight is not None:
+        # A standard error grows by the root of rows over effective rows.
+        difference *= math.sqrt(labelled.height / effective_rows(labelled[roles.weight.value]))
     if difference is not None:
         yield f"  two models that differ by less than about {difference:.2g} {roles.metric.value} cannot be told apart"
     if roles.time is not None and days < SEASONS:

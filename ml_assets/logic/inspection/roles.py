@@ -15,6 +15,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.periods import Grain
+from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.strength import figure
 
 Confidence = Literal["given", "sure", "likely", "uncertain"]
@@ -84,6 +85,7 @@ class Given:
     horizon: str | None = None
     grain: Grain | None = None
     group: str | None = None
+    weight: str | None = None
 
     def with_answer(self, what: str, answer: str) -> "Given":
         """Return it with one more choice of the user; a label is known at a column, or some time after the event."""
@@ -99,7 +101,8 @@ class Given:
     @property
     def columns(self) -> dict[str, str]:
         """The named columns, by the flag that names each."""
-        named = {"--time": self.time, "--known": self.known, "--label-known": self.label_known, "--group": self.group}
+        named = {"--time": self.time, "--known": self.known, "--label-known": self.label_known, "--group": self.group,
+                 "--weight": self.weight}  # fmt: skip
         return {f"--key {it}": it for it in self.key} | {flag: it for flag, it in named.items() if it is not None}
 
 
@@ -117,6 +120,11 @@ class Roles:
     group: Choice | None
     split: Choice
     metric: Choice
+    weight: Choice | None = None
+
+    def counted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows that count: those with a weight of 0 are left out of the training and of every figure."""
+        return rows if self.weight is None else rows.filter(pl.col(self.weight.value) > 0)
 
     def outcomes(self, target: pl.Series) -> pl.Series:
         """Return a target's values; for two classes, whether each is the positive one."""
@@ -156,6 +164,8 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime)
             assigned to a day.
     """
     _check(rows, target, given)
+    weight = None if given.weight is None else _weight(rows, target, given.weight, given)
+    rows = rows if given.weight is None else rows.drop(given.weight)
     labels = rows[target].drop_nulls()
     task = _task(labels, given.task)
     time = _time(rows, target, given.time)
@@ -175,6 +185,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime)
         group=group,
         split=_split(time, group),
         metric=_metric(labels, task),
+        weight=weight,
     )
 
 
@@ -389,6 +400,36 @@ def _group(
             why = f"{distinct:,} values in {rows.height:,} rows, and its name is that of a person or thing"
             return Choice(it.name, why, "uncertain")
     return None
+
+
+def _weight(rows: pl.DataFrame, target: str, name: str, given: Given) -> Choice:
+    """Return the column with the weight of each row, which is only used if the user names it."""
+    others = {"--target": target, **{flag: it for flag, it in given.columns.items() if flag != "--weight"}}
+    if same := [flag.partition(" ")[0] for flag, it in others.items() if it == name]:
+        raise DataError(f"--weight is '{name}', and so is {same[0]}; expected a column of its own.")
+    if not rows[name].dtype.is_numeric():
+        shown = rows[name].drop_nulls().head(2).to_list()
+        raise DataError(f"--weight is '{name}', which has values such as {shown}; expected numbers of 0 or more.")
+    values = rows.filter(pl.col(target).is_not_null())[name].cast(pl.Float64)
+    wrong = values.filter(~(values.is_finite() & (values >= 0)).fill_null(value=False))
+    if wrong.len():
+        raise DataError(
+            f"--weight is '{name}', which is not a finite number of 0 or more in {counted(wrong.len(), 'row')} with a "
+            f"target, such as {wrong.unique().sort().head(3).to_list()}. Correct or remove these rows; a row with "
+            "weight 0 is left out."
+        )
+    above = values.filter(values > 0)
+    if not above.len():
+        raise DataError(f"--weight is '{name}', which is 0 in every row; expected a number above 0 in some.")
+    zeros = f", 0 in {counted(values.len() - above.len(), 'row')} (left out)" if above.len() < values.len() else ""
+    why = f"from {figure(above.min()):g} to {figure(above.max()):g}{zeros}; as exact as {effective_rows(above):,.0f}"
+    return Choice(name, f"--weight says so; {why} equal rows", "given")
+
+
+def effective_rows(weights: pl.Series) -> float:
+    """Return the number of equally weighted rows whose mean would be as exact (Kish 1965, Survey Sampling)."""
+    values = weights.cast(pl.Float64)
+    return figure(values.sum()) ** 2 / figure((values**2).sum())
 
 
 def _grain(rows: pl.DataFrame, given: Grain | None, time: Choice | None) -> Choice:

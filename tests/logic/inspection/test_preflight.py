@@ -51,3 +51,18 @@ def test_the_error_of_an_auc_is_that_of_simulated_tests() -> None:
     ]
 
     assert pytest.approx(np.std(scores), rel=0.1) == auc_error(positives, negatives)
+
+
+def test_unequal_weights_make_the_smallest_difference_larger() -> None:
+    at = [START + timedelta(minutes=n) for n in range(1_000)]
+    table = pl.DataFrame({"at": at, "y": [float(n % 7) for n in range(1_000)], "seats": [1.0, 3.0] * 500})
+    known = {"now": datetime(2025, 1, 1)}  # noqa: DTZ001
+
+    plain, weighted = (
+        preflight(table, table, "y", infer_roles(table, "y", given, **known), days=100).lines[1]
+        for given in (Given(), Given(weight="seats"))
+    )
+
+    # The weights 1 and 3 are as exact as 4 squared over 2 (1 + 9), 80 % of the rows.
+    one, other = (float(line.split("about ")[1].split()[0]) for line in (plain, weighted))
+    assert pytest.approx(one / 0.8**0.5, rel=0.03) == other

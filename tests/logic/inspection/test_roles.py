@@ -160,3 +160,40 @@ def test_a_target_of_two_numbers_has_a_positive_one(values: list[float], positiv
 def test_a_target_that_its_task_cannot_have_is_refused(values: list[object], task: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         roles(pl.DataFrame({"x": range(3), "y": values}), "y", task=task)
+
+
+def insured(**changes: object) -> pl.DataFrame:
+    """Rows whose weight would be their key, a group and a lag, if it were not their weight."""
+    columns = {"y": [0.5, 1.5, 2.5, None], "number": [1.0, 2.0, 3.0, 4.0], "seats": [1, 0, 3, None]}
+    return pl.DataFrame(columns | changes)
+
+
+def test_a_given_weight_is_checked_and_is_neither_key_nor_group() -> None:
+    found = roles(insured(seats=[1, 0, 3, 7]), "y", weight="seats")
+
+    assert found.weight is not None
+    # Of the weights 1 and 3 (the last row has no target): 4 squared over 1 + 9.
+    assert found.weight.why == "--weight says so; from 1 to 3, 0 in 1 row (left out); as exact as 2 equal rows"
+    assert found.key is None
+    assert [1.0, 3.0, 4.0] == found.counted(insured(seats=[1, 0, 3, 7]))["number"].to_list()
+    assert roles(insured(seats=[1, 0, 3, 7]), "y").weight is None
+
+
+@pytest.mark.parametrize(
+    ("seats", "given", "message"),
+    [
+        (["a", "b", "c", "d"], {}, "--weight is 'seats', which has values such as ['a', 'b']; expected numbers"),
+        ([1, None, 3, 4], {}, "is not a finite number of 0 or more in 1 row with a target, such as [None]. Correct"),
+        ([1.0, -2.0, float("inf"), 1.0], {}, "in 2 rows with a target, such as [-2.0, inf]. Correct or remove"),
+        ([0, 0, 0, 4], {}, "--weight is 'seats', which is 0 in every row; expected a number above 0 in some"),
+        ([1, 2, 3, 4], {"group": "seats"}, "--weight is 'seats', and so is --group; expected a column of its own"),
+        ([1, 2, 3, 4], {"key": ("number", "seats")}, "--weight is 'seats', and so is --key; expected a column of"),
+    ],
+)  # fmt: skip
+def test_a_column_that_cannot_be_a_weight_is_refused(
+    seats: list[object], given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        roles(insured(seats=seats), "y", weight="seats", **given)
+
+    assert message in str(caught.value)
