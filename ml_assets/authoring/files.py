@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import PurePosixPath
@@ -73,6 +73,8 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "description": _description(model),
         "staged": staging_columns(model),
         "featured": feature_columns(model),
+        "read_by_features": _read_columns(model, ("feature", "group"), "predicted_at"),
+        "read_by_outcomes": _read_columns(model, ("target",), "label_known_at"),
         "outcomes": outcomes,
         "left_out": [(it.source, _text(it.why)) for it in model.used("left out")],
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
@@ -81,12 +83,16 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
     name, models = model.name, dbt / "models" / model.name
-    templates = {
+    values["tables"] = [*(() if model.found.dbt_model else (model.origin,)), f"{name}_features", f"{name}_outcomes"]
+    own = {
         defs / f"{name}_raw" / "defs.yaml": "raw.yaml.jinja",
+        models / f"stg_{name}.sql": "staging.sql.jinja",
+    }
+    templates = {
+        **({} if model.found.dbt_model else own),
         defs / f"{name}_tables" / "defs.yaml": "tables.yaml.jinja",
         defs / name / "defs.yaml": "model.yaml.jinja",
         models / f"_{name}.yml": "contracts.yml.jinja",
-        models / f"stg_{name}.sql": "staging.sql.jinja",
         models / f"{name}_features.sql": "features.sql.jinja",
         models / f"{name}_outcomes.sql": "outcomes.sql.jinja",
         PurePosixPath("tests", f"test_{name}.py"): "test.py.jinja",
@@ -139,7 +145,8 @@ def _description(model: NewModel) -> str:
 
 def staging_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the staging model."""
-    found = [SelectedColumn("day", f"{model.day_sql} as day", "date", rules=("not_null",))]
+    day = "day" if model.day_sql == "day" else f"{model.day_sql} as day"
+    found = [SelectedColumn("day", day, "date", rules=("not_null",))]
     for column in model.source_columns:
         if column.use == "left out":
             continue
@@ -151,6 +158,12 @@ def staging_columns(model: NewModel) -> list[SelectedColumn]:
     found += [] if model.time is not None else [_moment(model.event, model.event_sql)]
     known = replace(_moment("label_known_at", model.label_known), rules=() if model.is_label_open else ("not_null",))
     return [*found, _moment("predicted_at", model.predicted), known]
+
+
+def _read_columns(model: NewModel, uses: Sequence[str], known: str) -> list[SelectedColumn]:
+    """Return what features or outcomes read of the dbt model that the table is: columns with some uses, and times."""
+    names = {it.name for it in model.used("key", "time", *uses)} | {"day", model.event, known}
+    return [it for it in staging_columns(model) if it.name in names]
 
 
 def _moment(name: str, sql: str, role: str = "") -> SelectedColumn:

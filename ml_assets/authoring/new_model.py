@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.authoring.columns import NewColumn, new_columns
 from ml_assets.authoring.source import FoundTable
-from ml_assets.contracts.days import day_of_moment
+from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
 from ml_assets.contracts.table import ALWAYS
@@ -112,6 +112,16 @@ class NewModel:
         return [*(self.key if self.has_row_key else ()), *self.columns]
 
     @property
+    def origin(self) -> str:
+        """The dbt model that features and outcomes read: the staging model, or the one that the table is."""
+        return self.found.dbt_model or f"stg_{self.name}"
+
+    @property
+    def personal(self) -> frozenset[str]:
+        """The columns of the dbt models with personal values."""
+        return frozenset(it.name for it in self.columns if it.source in self.found.personal)
+
+    @property
     def label(self) -> NewColumn:
         """The target."""
         return next(it for it in self.columns if it.source == self.target)
@@ -135,6 +145,8 @@ class NewModel:
     @property
     def day_sql(self) -> str:
         """SQL over a row of the source: its day."""
+        if self.found.dbt_model is not None:
+            return DAY
         if self.time is None:
             return f"date '{self.days.last}'"
         if self.time.dtype == pl.Date or self.days.timezone == "UTC":

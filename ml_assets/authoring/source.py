@@ -40,6 +40,9 @@ class FoundTable:
         files: the number of files.
         format: the declared format, where the name of a file does not tell it.
         sheet: where the table is in a workbook.
+        dbt_model: the name of the dbt model, if the table is one.
+        key: the key in its contract.
+        personal: its columns with personal values.
     """
 
     file: str
@@ -53,6 +56,9 @@ class FoundTable:
     files: int = 1
     format: TextFormat | None = None
     sheet: FoundSheet | None = None
+    dbt_model: str | None = None
+    key: tuple[str, ...] = ()
+    personal: frozenset[str] = frozenset()
 
     @property
     def csv(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ml_assets.logic.inspection.roles import Given, Roles
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,50}")
+_DBT_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _TAKEN: Final = ("raw", "tables")
 _MOST_ROWS, _STRETCHES = 50_000, 5
 _LABELS: Final[Mapping[str, str]] = {
@@ -39,7 +40,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--table",
         metavar="FILE",
-        help="a CSV, JSON, Excel or Parquet file, also packed; its URL; a folder; or a pattern of files, in quotes",
+        help="a CSV, JSON, Excel or Parquet file, also packed; its URL; a folder; a pattern of files, in "
+        "quotes; or the name of a dbt model",
     )
     command.add_argument("--sheet", metavar="NAME", help="sheet of an Excel workbook (default: the one with most rows)")
     command.add_argument("--target", metavar="COLUMN", help="the column to predict")
@@ -97,12 +99,15 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
             f"'grain: {grain}'; expected the same. Write the model to a project of its own: ml-assets init"
         )
     _log(f"reading {arguments.table}")
-    file = _declared_path(arguments.table, root)
-    table = read_found(file, _access(file), sheet=arguments.sheet)
-    given, now = _given(arguments, grain), datetime.now(tz=UTC).replace(tzinfo=None)
+    table = _dbt_model(arguments)
+    file = arguments.table if table else _declared_path(arguments.table, root)
+    table = table or read_found(file, _access(file), sheet=arguments.sheet)
+    given, now = _given(arguments, grain, table), datetime.now(tz=UTC).replace(tzinfo=None)
     roles = infer_roles(table.rows, target, given, now=now)
     if not arguments.yes and sys.stdin.isatty():
         roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
+    if table.dbt_model and roles.key is None:
+        raise DataError(f"no columns of dbt model '{table.dbt_model}' identify a row; name them with --key A,B.")
     _print(_role_lines(table, target, roles))
     if problem := too_few_rows(roles.counted(table.rows)[target]):
         raise DataError(problem)
@@ -185,14 +190,28 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
-def _given(arguments: argparse.Namespace, grain: Grain | None) -> "Given":
+def _dbt_model(arguments: argparse.Namespace) -> "FoundTable | None":
+    """Return the table if it is the name of a dbt model of the project, and no file has this name."""
+    from ml_assets.authoring.dbt_model import read_dbt_model
+    from ml_assets.cli.flow.project import prepare, read_table_contracts
+    from ml_assets.lake.resource import LakeResource
+
+    name = arguments.table
+    if not _DBT_NAME.fullmatch(name) or Path(name).exists():
+        return None
+    prepare()
+    contracts = read_table_contracts()
+    return read_dbt_model(name, contracts, LakeResource().connect()) if name in contracts else None
+
+
+def _given(arguments: argparse.Namespace, grain: Grain | None, table: "FoundTable") -> "Given":
     """Return what the user stated. The grain of a project's other declarations cannot be another one."""
     from ml_assets.logic.inspection.roles import Given
 
     return Given(
         task=arguments.task,
         positive=arguments.positive,
-        key=tuple(arguments.key.split(",")) if arguments.key else (),
+        key=tuple(arguments.key.split(",")) if arguments.key else table.key,
         time=arguments.time,
         known=arguments.known,
         label_known=arguments.label_known,
@@ -266,7 +285,9 @@ def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[st
 
 
 def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
-    if table.files > 1:
+    if table.dbt_model:
+        yield "dbt model", table.dbt_model, "its rows in the lake, with the types and the key of its contract", "sure"
+    elif table.files > 1:
         yield "files", f"{table.files:,}, {table.kind}", "all have the same columns", "sure"
     elif table.kind != "CSV":
         yield "format", table.kind, "the content or the name of the file says so", "sure"

@@ -11,6 +11,7 @@ from ml_assets.cli.init import project_files, write_new
 from ml_assets.cli.main import main
 from ml_assets.lake.store import Lake
 from ml_assets.stages.raw_source import RawSource
+from tests.builders import put
 from tests.logic.inspection.tables import orders
 
 
@@ -143,3 +144,42 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(
 
     assert message in capsys.readouterr().err
     assert before == files(project)
+
+
+def staged() -> pl.DataFrame:
+    """Return the rows of the staging model of the orders, each on the first day of its week."""
+    return orders(2_000).select(
+        pl.col("at").dt.truncate("1w").dt.date().alias("day"), "order_id", pl.col("at").alias("at_value"), "customer",
+        "amount", "tier", "returned", predicted_at="at", label_known_at=pl.col("at").dt.offset_by("1d"),
+    )  # fmt: skip
+
+
+def test_a_model_of_a_dbt_model_reads_it_without_a_raw_table_or_a_staging_model(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(project / ".lake"))
+    assert 0 == main([*NEW, "--partition", "week"])
+    again = ("new", "again", "--table", "stg_returns", "--target", "returned", "--yes")
+    assert 2 == main([*again])
+    assert "tables/stg_returns has no rows in the lake" in capsys.readouterr().err
+    for week, rows in staged().partition_by("day", as_dict=True).items():
+        put(Lake(str(project / ".lake")), rows, asset="tables/stg_returns", partition=str(week[0]))
+
+    assert 0 == main([*again])
+
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in (
+        "dbt model stg_returns its rows in the lake, with the types and the key of its contract sure",
+        "key order_id --key or the contract of the table says so given",
+        "wrote 7 files",
+    ):
+        assert line in printed, line
+    models = project / "dbt_project" / "models" / "again"
+    assert {"_again.yml", "again_features.sql", "again_outcomes.sql"} == {it.name for it in models.iterdir()}
+    for name, lacks in (("features", "returned"), ("outcomes", "amount")):
+        sql = (models / f"again_{name}.sql").read_text(encoding="utf-8")
+        assert "from {{ ref('stg_returns') }}" in sql
+        assert lacks not in sql
+    contracts = read_table_contracts()
+    assert "raw/again" not in contracts
+    assert pl.Float64 == contracts["again_features"].schema["amount"]

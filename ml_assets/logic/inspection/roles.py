@@ -316,7 +316,7 @@ def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None
             raise DataError(
                 f"--key {', '.join(given)} is the same in {twice:,} rows as in another; expected each once."
             )
-        return _key_of(given, "--key says so", "given")
+        return _key_of(given, "--key or the contract of the table says so", "given")
     usable = [it for it in rows if it.name != target and not it.dtype.is_float() and it.null_count() == 0]
     unique = [it.name for it in usable if it.n_unique() == rows.height]
     named = [name for name in unique if _ID_NAME.search(name)]
