@@ -17,6 +17,7 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.row_sql import SqlProblems
 from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import code_digest
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.doctor.production import require_settings
 from ml_assets.lake.io_manager import LakeIOManager
@@ -32,6 +33,7 @@ from ml_assets.stages.champion import champion
 from ml_assets.stages.checks.data_age import data_age_checks
 from ml_assets.stages.checks.gaps import gap_checks
 from ml_assets.stages.checks.reproduction import reproduction_check
+from ml_assets.stages.combined_predictions import combined_predictions
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
@@ -64,8 +66,16 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     """
     trained = [factory(plan) for factory in TRAINED]
     judged = champion(_after(plan, trained))
-    assets = [factory(_after(plan, [judged])) for factory in AFTER_CHAMPION]
+    after = (*AFTER_CHAMPION, *([combined_predictions] if plan.declaration.is_fallback else []))
+    assets = [factory(_after(plan, [judged])) for factory in after]
     return [features(plan), labels(plan), *trained, judged, *assets]
+
+
+def _assets_of_file(
+    models: Sequence[ModelDeclaration], contracts: Mapping[str, TableContract]
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of the models that one file declares. The first with an error stands for all."""
+    return [asset for model in models for asset in model_assets(ModelPlan.of(model, contracts))]
 
 
 def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
@@ -90,7 +100,7 @@ def assets_of(
     factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
         *(functools.partial(raw_tables, raw, contracts, sql_problems=sql_problems) for raw in declared.raw),
         *(functools.partial(tables, project, manifest, contracts, others=named) for project in declared.tables),
-        *(functools.partial(lambda it: model_assets(ModelPlan.of(it, contracts)), model) for model in declared.models),
+        *(functools.partial(_assets_of_file, models, contracts) for models in declared.families.values()),
     ]
     problems = contradictions(declared, contracts)
     assets: list[dg.AssetsDefinition] = []

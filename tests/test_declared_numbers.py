@@ -24,6 +24,7 @@ BASES: Mapping[type[BaseModel], dict[str, Any]] = {
     AutomationDeclaration: {},
 }  # fmt: skip
 KEYS = {"tables": "orders", "quarantine": "orders"}
+OF_THE_DATA = {("labels", "positive"), ("for_each", "names", "features")}
 Path = tuple[str, ...]
 
 
@@ -35,7 +36,7 @@ def numbers(
         yield from numbers(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole, path)
     for one in schema.get("anyOf", ()):
         yield from numbers(one, whole, path)
-    if schema.get("type") in {"number", "integer"} and path != ("labels", "positive"):  # a value of the data
+    if schema.get("type") in {"number", "integer"} and path not in OF_THE_DATA:
         yield path, schema
     for name, one in schema.get("properties", {}).items():
         yield from numbers(one, whole, (*path, name))

@@ -156,7 +156,7 @@ def test_the_raw_table_and_the_days_of_the_own_table_page_are_valid() -> None:
 
 
 def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path: Path) -> None:
-    _, sources, _, models, model, _ = blocks(OWN_TABLE, "yaml")
+    _, sources, _, models, model, _, each = blocks(OWN_TABLE, "yaml")
     dbt = ROOT / "dbt_project"
     shutil.copy(dbt / "profiles.yml", tmp_path)
     shutil.copy(dbt / "dbt_project.yml", tmp_path)
@@ -173,6 +173,9 @@ def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path
     plan = ModelPlan.of(declaration, contracts)
     assert plan.labels_table.column(declaration.labels.target).role == "label"
     assert contracts["raw/orders"].column("returned_at").known_time == "returned_at"
+    several = ModelDeclaration.model_validate(yaml.safe_load(model)["attributes"] | yaml.safe_load(each))
+    names = [ModelPlan.of(it, contracts).name for it in several.members]
+    assert names == ["order_return", "order_return_north", "order_return_south"]
     assert [column.name for column in contracts["order_features"].with_role("feature")] == ["warehouse", "items"]
 
 

@@ -45,6 +45,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import (
     CARD,
+    COMBINED,
     MONITORING,
     update_groups,
     wanted_of,
@@ -302,7 +303,7 @@ class _Tick:
         """Return the open partitions without models that have no champion and days before the first predicted day."""
         found = dict(opened)
         for model in {group.model for key, group in self.groups.items() if key in opened and group.model}:
-            mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD)]
+            mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD, COMBINED)]
             if not any(key in opened for key in mine):
                 continue
             why, first = self._predicted_since(model)

@@ -3,13 +3,24 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.orchestration.flow import Flow, Span
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     command = commands.add_parser("run", help="materialize what a model needs, in order")
-    command.add_argument("model", metavar="MODEL", nargs="?", help="may be omitted if the project has one model")
+    command.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a model, or a name with `for_each` for all its models; may be omitted if the project has one",
+    )
     command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
@@ -23,15 +34,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Materialize and print the summary; return 1 if a leak is proven or there is no champion, 3 if a step failed."""
+    """Materialize and print the summary; return 1 if a leak is proven or there is no champion, 3 if a step failed.
+
+    A name of several models runs all of them. Then a leak or a missing champion counts only for the model of all rows,
+    if there is one, because it scores what the others cannot.
+    """
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.newest_day import newest_day_of_data
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.cli.flow.runs import open_runs
-    from ml_assets.cli.flow.summary import leak_lines, summarize, summary_text
     from ml_assets.lake.resource import LakeResource
-    from ml_assets.models.leaks import proven_leaks
-    from ml_assets.models.spending import read_spending
     from ml_assets.orchestration.flow import Flow, Span
     from ml_assets.orchestration.location import Overrides, load_definitions
 
@@ -39,28 +51,86 @@ def run(arguments: argparse.Namespace) -> int:
     progress.log("preparing")
     prepare()
     declared = read_declarations()
-    model = declared.model(arguments.model) if arguments.model else declared.only_model()
+    models = declared.named(arguments.model)
+    first = models[0]
     defs = load_definitions(Overrides(loggers=progress.loggers()))
     lake = LakeResource().connect()
     newest = None
     if arguments.as_of is None:
         contracts = read_table_contracts()
-        newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, model, contracts)
-    span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
-    spending = read_spending(lake, model, now=datetime.now(tz=UTC))
+        newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, first, contracts)
+    span = Span.of(first, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
+    with open_runs(arguments.server, defs, progress) as runs:
+        flows = [Flow(defs, declared, model, lake, runs) for model in models]
+        if len(flows) > 1:
+            return _run_several(flows, span, progress, as_json=arguments.json)
+        code, summary = _run_model(flows[0], span, progress)
+    _print([summary], as_json=arguments.json)
+    return code
+
+
+def _run_model(flow: "Flow", span: "Span", progress: "Progress") -> tuple[int, dict[str, Any]]:
+    """Materialize what a model needs; return the exit code, and the summary, the leaks or why it was not trained."""
+    from ml_assets.cli.flow.summary import summarize
+    from ml_assets.models.leaks import proven_leaks
+    from ml_assets.models.spending import read_spending
+    from ml_assets.orchestration.groups import serving
+
+    model = flow.model
+    spending = read_spending(flow.lake, model, now=datetime.now(tz=UTC))
     if spending is not None and (spending.is_over or spending.spent is None):
         progress.log(f"{spending.sentence}; runs that a person starts are not held back")
-    with open_runs(arguments.server, defs, progress) as runs:
-        flow = Flow(defs, declared, model, lake, runs)
-        if not flow.run(span, progress.log):
-            progress.log("stopped; finished artifacts are stored, and the next run continues from there")
-            leaks = proven_leaks(flow.lake, model.name)
-            if any(leak in error for leak in leaks for error in progress.errors):
-                found = {"model": model.name, "leaks": {"proven": list(leaks)}}
-                lines = leak_lines(model.name, leaks, printed=progress.errors)
-                print(json.dumps(found, indent=1) if arguments.json else "\n".join(lines))
-                return 1
-            return 3
-        summary = summarize(model, flow.lake, span, seconds=progress.seconds())
-    print(json.dumps(summary, indent=1) if arguments.json else summary_text(summary))
-    return 0 if summary["champion"] and not summary["leaks"]["proven"] else 1
+    if not flow.run(span, progress.log):
+        progress.log("stopped; finished artifacts are stored, and the next run continues from there")
+        leaks = proven_leaks(flow.lake, model.name)
+        if any(leak in error for leak in leaks for error in progress.errors):
+            return 1, {"model": model.name, "leaks": {"proven": list(leaks)}, "printed": [*progress.errors]}
+        return 3, {}
+    if flow.too_few:
+        champion = serving(flow.lake, model.name)["champion"]
+        return int(champion is None), {"model": model.name, "champion": champion, "too_few_rows": flow.too_few}
+    summary = summarize(model, flow.lake, span, seconds=progress.seconds())
+    return (0 if summary["champion"] and not summary["leaks"]["proven"] else 1), summary
+
+
+def _run_several(flows: Sequence["Flow"], span: "Span", progress: "Progress", *, as_json: bool) -> int:
+    """Run the models of a `for_each`, then their combined predictions; return the exit code of all together."""
+    from ml_assets.cli.flow.summary import summarize_combined
+
+    first = flows[0]
+    results: list[tuple[int, dict[str, Any]]] = []
+    for flow in flows:
+        progress.log(f"{flow.model.name}:")
+        results.append(_run_model(flow, span, progress))
+        if results[0][0] == 3:
+            return 3  # what fails for all rows fails for some of them
+    summaries = [summary for _, summary in results if summary]
+    is_combined = True
+    if first.model.is_fallback:
+        is_combined = first.combine(span, progress.log)
+        summaries += [found] if (found := summarize_combined(first.lake, first.model, span)) else []
+    _print(summaries, as_json=as_json)
+    codes = [code for code, _ in results]
+    if 3 in codes or not is_combined:
+        return 3
+    return codes[0] if first.model.is_fallback else max(codes)
+
+
+def _print(summaries: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print the summaries of models; as JSON, several are a list."""
+    from ml_assets.cli.flow.summary import combined_text, leak_lines, summary_text
+
+    if as_json:
+        found = [{name: value for name, value in it.items() if name != "printed"} for it in summaries if it]
+        if found:
+            print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
+        return
+    for it in filter(None, summaries):
+        if "printed" in it:
+            print("\n".join(leak_lines(it["model"], it["leaks"]["proven"], printed=it["printed"])))
+        elif "too_few_rows" in it:
+            print(f"\n{it['too_few_rows']}")
+        elif "combined_rows" in it:
+            print(combined_text(it))
+        else:
+            print(summary_text(it))

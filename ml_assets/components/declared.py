@@ -82,8 +82,12 @@ class Model(_Declared[ModelDeclaration]):
     kind = ModelDeclaration
 
     def declares(self, key: dg.AssetKey) -> bool:
-        """Return whether an asset is a stage of the model."""
-        return key.path[0] == self.declaration.name
+        """Return whether an asset is a stage of the model, or of a model of its `for_each`."""
+        return key.path[0] in self._names
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(model.name for model in self.declaration.members)
 
 
 @dg.scaffold_with(RawTablesScaffolder)

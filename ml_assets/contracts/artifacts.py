@@ -432,6 +432,7 @@ class EvaluationSummary(Record):
         coverage: the challenger's prediction intervals on these rows; None if it has none.
         weight: the weights of these rows, by which all figures are weighted except counts; None if all rows count
             alike.
+        pooled_version: the champion of the model of all rows, which is one of the baselines of a model of some rows.
     """
 
     model: str
@@ -463,6 +464,7 @@ class EvaluationSummary(Record):
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     coverage: MeasuredCoverage | None = Field(default=None, exclude_if=lambda it: it is None)
     weight: RowWeights | None = Field(default=None, exclude_if=lambda it: it is None)
+    pooled_version: str | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)

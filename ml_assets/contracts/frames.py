@@ -161,10 +161,12 @@ def predictions_table(
     classes: Sequence[str] = (),
     has_interval: bool = False,
     group: str | None = None,
+    combined_by: str | None = None,
 ) -> pa.DataFrameSchema:
     """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction.
 
-    With a `group`, predictions also have the column that the split of the training set keeps together.
+    With a `group`, predictions also have the column that the split of the training set keeps together. Predictions of
+    several models that are `combined_by` a column have it and the model's name instead of the feature row.
     """
     is_share = _between("score", 0, 1)
     identified = {name: _column() for name in key} | {"day": _column(pl.Date), prediction_time: _column(TIME)}
@@ -192,6 +194,11 @@ def predictions_table(
         "features_version": _column(pl.String),
         "features": _column(),
     }
+    if combined_by is not None:
+        del made_from["features"]
+        columns |= {"model_name": _column(pl.String)}
+        also = {} if combined_by in columns else {combined_by: _column(nullable=True)}
+        return _schema("combined predictions", columns | made_from | also)
     return _schema("predictions", columns | made_from)
 
 

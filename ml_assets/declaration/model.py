@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
@@ -16,6 +16,7 @@ from ml_assets.declaration.drift import DriftSettings
 from ml_assets.declaration.evaluation import EvaluationSettings
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.declaration.features import FeaturesFrom
+from ml_assets.declaration.for_each import ForEachSettings, Segment, SegmentValue
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.declaration.importances import ImportancesSettings
@@ -58,6 +59,11 @@ class ModelDeclaration(Declaration):
     intended_use: str = Field(default="", description="What the predictions are meant for. Shown on the model card.")
     limits_of_use: tuple[str, ...] = Field(
         default=(), description="What the predictions must not be used for, one sentence each. Shown on the model card."
+    )
+    for_each: ForEachSettings | None = Field(
+        default=None,
+        description="Several models from this declaration: one for each of some values of a column, named "
+        "`NAME_VALUE`, and one of all rows with the declared name. Without it, there is one model.",
     )
     task: Task = Field(description="Kind of the prediction: it decides the objective and the metrics.")
     objective: ObjectiveSettings | None = Field(
@@ -114,6 +120,48 @@ class ModelDeclaration(Declaration):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=1, description="Seed of every random choice: samples, folds, trials and boosting."
     )
+    _segment: Segment | None = PrivateAttr(default=None)
+
+    @property
+    def segment(self) -> Segment | None:
+        """The rows of a model that `for_each` declares for one value; None if the model is for all rows."""
+        return self._segment
+
+    @property
+    def family(self) -> str:
+        """The name in the file, which all models of a `for_each` share."""
+        return self.name if self._segment is None else self._segment.of.name
+
+    @property
+    def segments(self) -> tuple[Self, ...]:
+        """The models of the values of `for_each`, in their order; none for a model of one value."""
+        if self.for_each is None or self._segment is not None:
+            return ()
+        return tuple(map(self._of_value, self.for_each.values))
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether it is the model of all rows beside models of single values."""
+        return self.for_each is not None and self.for_each.pooled and self._segment is None
+
+    @property
+    def members(self) -> tuple[Self, ...]:
+        """All models that the file declares, first the one of all rows."""
+        is_one = self.for_each is None or self.for_each.pooled
+        return (*([self] if is_one else []), *self.segments)
+
+    def _of_value(self, value: SegmentValue) -> Self:
+        """Return the model of one value of `for_each`."""
+        each = self.for_each
+        if each is None:
+            raise ValueError(f"model '{self.name}' has no for_each")
+        segment = Segment(each.column, value, self)
+        name = f"{self.name}_{each.end_of(value)}"
+        model = self.model_copy(
+            update={"name": name, "description": f"{self.description} Only rows with {segment.words}."}
+        )
+        model._segment = segment  # noqa: SLF001 - it is of this class
+        return model
 
     @model_validator(mode="before")
     @classmethod
@@ -139,6 +187,7 @@ class ModelDeclaration(Declaration):
         """Yield values that do not fit other parts of the declaration: the field, the value and what was expected."""
         known, tuning, evaluation = self._known_metrics, self.tuning, self.evaluation
         yield from self._of_another_task()
+        yield from self._wrong_models()
         yield from self._wrong_parameters()
         yield from self._wrong_split()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
@@ -162,6 +211,10 @@ class ModelDeclaration(Declaration):
         ):
             if self.overall_metric in SHARES and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
+
+    def _wrong_models(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        for field, value, message in () if self.for_each is None else self.for_each.problems(self.name):
+            yield ("for_each", field), value, message
 
     def _wrong_split(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         again = self.retraining.split

@@ -43,7 +43,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True)
 class Declared:
-    """All declarations of a project."""
+    """All declarations of a project. Each model of a `for_each` is one of the models."""
 
     models: tuple[ModelDeclaration, ...] = ()
     raw: tuple[RawDeclaration, ...] = ()
@@ -81,6 +81,25 @@ class Declared:
         known = [model.name for model in self.models]
         raise DeclarationError(f"there is no model '{name}'; expected one of {', '.join(known)}{near(name, known)}.")
 
+    @property
+    def families(self) -> dict[str, tuple[ModelDeclaration, ...]]:
+        """The models of each file, by the name in the file."""
+        found: dict[str, tuple[ModelDeclaration, ...]] = {}
+        for model in self.models:
+            found[model.family] = (*found.get(model.family, ()), model)
+        return found
+
+    def named(self, name: str | None) -> tuple[ModelDeclaration, ...]:
+        """Return one model or, if the name is that of a `for_each`, all its models; by default those of the only file.
+
+        Raises:
+            DeclarationError: there is no model of this name, or no name and several files.
+        """
+        families = self.families
+        if name is None and len(families) == 1:
+            return next(iter(families.values()))
+        return families.get(name or "") or (self.only_model() if name is None else self.model(name),)
+
     def only_model(self) -> ModelDeclaration:
         """Return the declaration of the project's only model.
 
@@ -91,7 +110,7 @@ class Declared:
             return self.models[0]
         if not self.models:
             raise DeclarationError("the project declares no model; expected a file defs/NAME/defs.yaml.")
-        names = ", ".join(model.name for model in self.models)
+        names = ", ".join(self.families)
         raise DeclarationError(f"the project declares several models; name one of {names}.")
 
 
@@ -118,9 +137,9 @@ def read_all(folder: Path) -> Declared:
         if isinstance(declaration, ModelDeclaration | RawDeclaration | TablesDeclaration):
             days.append((declaration.days, path))
         if isinstance(declaration, ModelDeclaration):
-            if declaration.name in names:
-                errors.append(f"{path}: model '{declaration.name}' is also declared in {names[declaration.name]}.")
-            names[declaration.name] = path
+            own = {declaration.name, *(model.name for model in declaration.members)}
+            errors += [f"{path}: model '{it}' is also declared in {names[it]}." for it in sorted(own & names.keys())]
+            names |= dict.fromkeys(own, path)
         if isinstance(declaration, AutomationDeclaration):
             if automated is not None:
                 errors.append(f"{path}: automation is also declared in {automated}; remove one.")
@@ -129,7 +148,7 @@ def read_all(folder: Path) -> Declared:
     if errors:
         raise DeclarationError("\n".join(errors))
     return Declared(
-        models=tuple(d for d in found if isinstance(d, ModelDeclaration)),
+        models=tuple(model for d in found if isinstance(d, ModelDeclaration) for model in d.members),
         raw=tuple(d for d in found if isinstance(d, RawDeclaration)),
         tables=tuple(d for d in found if isinstance(d, TablesDeclaration)),
         automation=next((d for d in found if isinstance(d, AutomationDeclaration)), AutomationDeclaration()),

@@ -39,6 +39,7 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         *_weight_problems(model, features, labels_table),
         *_feature_problems(model, features),
         *_group_problems(model, features),
+        *_for_each_problems(model, features),
         *_measured_problems(model, features),
         *_reserved_names(model, features),
     ]
@@ -65,6 +66,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
         (("features", "columns"), wanted.columns or (), features),
         (("features", "exclude"), wanted.exclude, features),
         (("split", "group"), [model.split.group], features),
+        (("for_each", "column"), [None if model.for_each is None else model.for_each.column], features),
         (("evaluation", "slices"), measured.slices, features),
         (("evaluation", "baselines"), [column for group in measured.baselines for column in group], features),
         (("features", "key"), wanted.key, labels_table),
@@ -149,12 +151,7 @@ def _positive_problems(model: ModelDeclaration, target: Column, labels_table: Ta
     """Yield why a column does not have the declared positive class."""
     positive, place = model.labels.positive, model.place("labels", "positive")
     has = f"column '{target.name}' of table '{labels_table.name}'"
-    suited = (
-        (isinstance(positive, bool) and target.dtype == pl.Boolean)
-        or (isinstance(positive, int) and not isinstance(positive, bool) and target.dtype.is_integer())
-        or (isinstance(positive, str) and target.dtype == pl.String)
-    )
-    if not suited:
+    if not _suits(positive, target):
         quote = ', such as "yes" or "1", in quotes' if target.dtype == pl.String else ""
         yield f"{place}: {has} is {target.dtype}; expected a value of it{quote}, got {positive!r}{_see(labels_table)}."
     elif target.accepted_values and positive not in target.accepted_values:
@@ -186,6 +183,15 @@ def _weight_problems(model: ModelDeclaration, features: TableContract, labels_ta
         if column.name in columns:
             fix = "exclude it with features.exclude, or rename one of them" if what == "feature" else "name another"
             yield f"{place}: column '{column.name}' is also a {what}; expected a column of its own: {fix}."
+
+
+def _suits(value: bool | int | str | None, column: Column) -> bool:  # noqa: FBT001 - a value may be Boolean
+    """Return whether a declared value is one of a column's type."""
+    return (
+        (isinstance(value, bool) and column.dtype == pl.Boolean)
+        or (isinstance(value, int) and not isinstance(value, bool) and column.dtype.is_integer())
+        or (isinstance(value, str) and column.dtype == pl.String)
+    )
 
 
 def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
@@ -231,6 +237,28 @@ def _group_problems(model: ModelDeclaration, table: TableContract) -> Iterator[s
         yield f"{place}: column '{column.name}' {known}; choose another column."
 
 
+def _for_each_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
+    """Yield why the rows of a column's values cannot have models of their own."""
+    each = model.for_each
+    if each is None:
+        return
+    column = table.column(each.column)
+    has = f"column '{column.name}' of table '{table.name}'"
+    if column.name not in {*model.features.key, model.split.group, *(it.name for it in model.feature_columns(table))}:
+        yield (
+            f"{model.place('for_each', 'column')}: {has} is neither a feature of the model nor its group nor in its "
+            f"key, so its features do not contain it. Make it a feature, or choose another column{_see(table)}."
+        )
+    for value in each.values:
+        place = model.place("for_each", "values")
+        if not _suits(value, column):
+            quote = ", such as 'NO', in quotes" if column.dtype == pl.String else ""
+            yield f"{place}: {has} is {column.dtype}; expected values of it{quote}, got {value!r}{_see(table)}."
+        elif column.accepted_values and value not in column.accepted_values:
+            hint = near(str(value), [str(it) for it in column.accepted_values])
+            yield f"{place}: {has} never is {value!r}, by its accepted values{hint}{_see(table)}."
+
+
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     there = [*wanted.key, wanted.event_time, wanted.prediction_time, DAY]
@@ -256,6 +284,11 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
     taken.append((("features", "event_time"), wanted.event_time, _OF_LABELS | {training_set.SPLIT}))
     if model.split.group is not None and model.split.group not in {*ours, DAY}:
         taken.append((("split", "group"), model.split.group, _OF_LABELS | _OF_PREDICTIONS))
+    if model.for_each is not None:
+        ours_too = [(("features", "key"), name) for name in wanted.key]
+        ours_too.append((("features", "prediction_time"), wanted.prediction_time))
+        taken += [(loc, name, frozenset({predictions.MODEL_NAME})) for loc, name in ours_too]
+        taken.append((("for_each", "column"), model.for_each.column, _OF_PREDICTIONS | {predictions.MODEL_NAME}))
     others = _OF_FEATURES | {outcomes.target, outcomes.known_time}
     names = [column.name for column in model.feature_columns(table)]
     taken += [(("features", "columns" if wanted.columns else "table"), name, others) for name in names]
@@ -288,8 +321,8 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
         *_models_of_none(declared, contracts),
         *_raw_problems(declared, contracts),
         *_days_outside(declared),
-        *(problem for model in declared.models for problem in _windows_too_long(model)),
-        *(problem for model in declared.models for problem in _too_few_test_days(model)),
+        *(problem for model in _one_for_each_file(declared) for problem in _windows_too_long(model)),
+        *(problem for model in _one_for_each_file(declared) for problem in _too_few_test_days(model)),
         *(
             f"{model.place('name')}: a model cannot have the name '{model.name}', which is the "
             "prefix of all sources or tables. Rename it."
@@ -297,6 +330,11 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
             if model.name in (RAW, TABLES)
         ),
     ]
+
+
+def _one_for_each_file(declared: Declared) -> list[ModelDeclaration]:
+    """Return the first model of each file, because what is wrong with it is wrong with all of them."""
+    return [models[0] for models in declared.families.values()]
 
 
 def _models_of_several(declared: Declared) -> Iterator[str]:
@@ -345,7 +383,7 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
 
 def _days_outside(declared: Declared) -> Iterator[str]:
     by_day = [raw for raw in declared.raw if any(table.is_by_day for table in raw.tables.values())]
-    for model in declared.models:
+    for model in _one_for_each_file(declared):
         of_model = (declared.tables_with(it) for it in (model.features.table, model.labels.table))
         for tables in {id(it): it for it in of_model if it is not None}.values():
             yield from _outside(f"model '{model.name}' has", model, "the tables have", [tables])

@@ -66,6 +66,24 @@ def opponents(ledger: StepLedger, plan: ModelPlan) -> tuple[Versioned | None, Ve
         return champion, Opponent(found.anchor, cannot_score=str(error))
 
 
+def pooled_champion(ledger: StepLedger, plan: ModelPlan) -> Versioned | None:
+    """Return the champion of the model of all rows for a model of some of them, or None.
+
+    Raises:
+        CorruptArtifactError: its promotion log or the model is damaged.
+    """
+    if plan.pooled is None or (serving := champion_version(ledger.lake, plan.pooled)) is None:
+        return None
+    ledger.note(pooled=serving)
+    return Versioned(serving, model_of(ledger, plan.pooled, serving))
+
+
+def champion_version(lake: Lake, plan: ModelPlan) -> str | None:
+    """Return the version of the current champion by the verified promotion log; None if there is none."""
+    entries = plan.promotion_log(lake).verified().entries
+    return entries[-1].champion if entries else None
+
+
 def note_head(ledger: StepLedger, plan: ModelPlan) -> None:
     """Record the newest entry of the promotion log in the manifests of the running step."""
     head = plan.promotion_log(ledger.lake).inspect(manifests=0).head

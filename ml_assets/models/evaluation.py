@@ -5,6 +5,7 @@ Not here: what follows from the verdict (see `ml_assets.stages.champion`).
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from ml_assets.contracts.artifacts import Evaluation, Model, ModelSpec, Training
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.words import counted, quoted
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.logic.evaluation.report import EvaluationPlan, Learned, Opponent, evaluate
 from ml_assets.logic.point_in_time.suspects import LeakFindings
@@ -41,11 +43,13 @@ def measure_challenger(
     *,
     champion: Versioned | None,
     anchor: Versioned | Opponent | None,
+    pooled: Versioned | Opponent | None = None,
     training_set_version: str = "",
 ) -> Evaluation:
     """Measure a challenger on the test rows of a training set, compared with the champion and the anchor.
 
-    An anchor that cannot be read is an opponent without scores.
+    An anchor that cannot be read is an opponent without scores. `pooled` is the champion of the model of all rows, if
+    this is a model of some of them.
     """
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
@@ -67,12 +71,24 @@ def measure_challenger(
             grain=plan.grain,
             coverage=None if model.spec.interval is None else model.spec.interval.coverage,
             own_metrics=[it.name for it in declared.evaluation.own_metrics],
+            pooled=_pooled(plan, pooled, training_set),
         ),
         last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],
         anchor=opponents[1],
         training_set_version=training_set_version,
     )
+
+
+def _pooled(plan: ModelPlan, found: Versioned | Opponent | None, training_set: TrainingSet) -> Opponent | None:
+    """Return the champion of the model of all rows, with its scores of the test rows or why it has none."""
+    if plan.pooled is None:
+        return None
+    if isinstance(found, Versioned) and (unknown := {*training_set.summary.classes} - {*found.model.spec.classes}):
+        why = f"it does not know the {counted(len(unknown), 'class', 'classes')} {quoted(sorted(unknown))}."
+        found = Opponent(found.version, cannot_score=why)
+    opponent = _opponent(plan, found, training_set.part("test"))
+    return replace(opponent or Opponent("", cannot_score="it has no champion yet."), model=plan.pooled.name)
 
 
 def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.DataFrame) -> Opponent | None:

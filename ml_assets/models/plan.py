@@ -87,6 +87,21 @@ class ModelPlan:
         return self.features_table.personal | self.labels_table.personal
 
     @property
+    def pooled(self) -> ModelPlan | None:
+        """The plan of the model of all rows, of which this is one for a single value; None if there is none."""
+        segment = self.declaration.segment
+        if segment is None or segment.pooled is None:
+            return None
+        return replace(self, declaration=segment.pooled)
+
+    def own_rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the feature table that the model is for."""
+        segment = self.declaration.segment
+        if segment is None or segment.column not in rows.columns:  # the contract's check reports a missing column
+            return rows
+        return rows.filter(pl.col(segment.column) == segment.value)
+
+    @property
     def key(self) -> tuple[str, ...]:
         """The columns that identify a prediction."""
         return self.declaration.features.key

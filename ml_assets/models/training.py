@@ -45,6 +45,8 @@ def training_set_as_of(
 ) -> TrainingSet:
     """Return the training set as of a day, split as given or as the model declares."""
     wanted = split or plan.declaration.split
+    if plan.declaration.segment is not None:  # the labels are those of all values
+        labels = labels.lazy().join(features.lazy().select(plan.key), on=plan.key, how="semi")
     parts = windows_as_of(as_of, **wanted.model_dump()) if wanted.is_by_time else _shares(plan, wanted, as_of)
     return assemble_training_set(features, labels, plan.columns, parts)
 

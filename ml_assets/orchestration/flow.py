@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import periods_between
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
@@ -23,10 +24,12 @@ from ml_assets.models.training import first_training_day
 from ml_assets.names import CAUSE, MODEL
 from ml_assets.orchestration.groups import (
     CARD,
+    COMBINED,
     INPUTS,
     MONITORING,
     TRAINING,
     serving,
+    serving_each,
     wanted_of,
     with_quarantines,
 )
@@ -127,25 +130,69 @@ class Flow:
         self.runs = runs
         self.given = given or {}
         self.landable: Mapping[dg.AssetKey, set[str]] = {}
+        self.too_few = ""
+        """Why the last run trained no model of a single value; '' if it did."""
 
     def run(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize what is out of date; return False as soon as a run fails.
 
-        If the gate rejected the first challenger, there are no predictions, but a card.
+        If the gate rejected the first challenger, there are no predictions, but a card. A model of a single value is
+        not trained on so few rows that the gate could not promote it.
         """
         training = {self._asset(stage): [""] for stage in TRAINING}
         inputs = self._required_inputs(span)
-        complete = [{*keys} for keys in inputs["features and labels"].values()]
-        days = [day for day in self._keys(span.first, span.last) if all(day in keys for keys in complete)]
-        monitored = {self._asset(stage): days for stage in MONITORING}
-        if not self._groups({**inputs, "training": training}, span, log):
+        monitored = {self._asset(stage): self._predicted(span, inputs) for stage in MONITORING}
+        if self.model.segment is not None:
+            if not self._groups(inputs, span, log):
+                return False
+            inputs, self.too_few = {}, self._why_too_few(span)
+        if self.too_few:
+            log(self.too_few)
+        elif not self._groups({**inputs, "training": training}, span, log):
             return False
         card = {self._asset(stage): [""] for stage in CARD}
         last = PromotionLog(self.lake, self.model.name).last()
+        if last is None and self.too_few:
+            return True
         if last is None or last.champion is None:
             log("there is no champion yet, so there are no predictions")
             return self._groups({"card": card}, span, log)
         return self._groups({"monitoring": monitored, "card": card}, span, log)
+
+    def combine(self, span: Span, log: Callable[[str], None]) -> bool:
+        """Materialize the combined predictions of a model of all rows and its segments; return False if a run fails."""
+        if serving(self.lake, self.model.name)["champion"] is None:
+            log(f"{self.model.name} has no champion yet, so there are no combined predictions")
+            return True
+        days = self._predicted(span, self._required_inputs(span))
+        return self._groups({"combined predictions": {self._asset(COMBINED): days}}, span, log)
+
+    def _predicted(self, span: Span, inputs: Mapping[str, _Wanted]) -> list[str]:
+        """Return the days of a run that have all features and labels."""
+        complete = [{*keys} for keys in inputs["features and labels"].values()]
+        return [day for day in self._keys(span.first, span.last) if all(day in keys for keys in complete)]
+
+    def _why_too_few(self, span: Span) -> str:
+        """Return why the rows of a single value cannot lead to a promotion, as a sentence; '' if they may."""
+        segment, split, least = self.model.segment, self.model.split, self.model.gate.min_rows
+        if segment is None:
+            return ""
+        opens = span.as_of - timedelta(days=split.test_days - 1) if split.is_by_time else self.model.days.first
+        before = first_training_day(self.model, span.as_of, split), opens - timedelta(days=1)
+        rows = self._feature_rows(opens, span.as_of)
+        found = f"{counted(rows, 'row')} with {segment.words} in the features of {opens} to {span.as_of}"
+        if rows >= least:
+            if not split.is_by_time or self._feature_rows(*before):
+                return ""
+            found = f"no row with {segment.words} in the features of {before[0]} to {before[1]}"
+        rest = "" if segment.pooled is None else f"; {segment.pooled.name} scores them"
+        needs = f"the gate needs {least:,} test rows" if rows < least else "so there is nothing to train on"
+        return f"{self.model.name}: too few rows: {found}, and {needs}. No model is trained{rest}."
+
+    def _feature_rows(self, first: date, last: date) -> int:
+        """Return the number of rows in the features of some days, rounded outward to whole periods."""
+        refs = self.lake.newest(self._asset("features").to_user_string(), self._keys(first, last)).values()
+        return sum(it.rows or 0 for it in self.lake.manifest_of_each([*refs]).values())
 
     def materialize_inputs(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize features and labels that are out of date; return False as soon as a run fails."""
@@ -315,6 +362,9 @@ class Flow:
         parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
         if self._asset("predictions") in partitions:
             parameters[self._asset("predictions")] = serving(self.lake, self.model.name)
+        if self._asset(COMBINED) in partitions:
+            models = [it.name for it in self.declared.families[self.model.name]]
+            parameters[self._asset(COMBINED)] = serving_each(self.lake, models)
         return wanted_of(self.graph, self.lake, partitions, parameters, up_to={self._asset("training_set"): as_of})
 
 

@@ -5,6 +5,7 @@ Not here: when they are materialized (see `ml_assets.orchestration.flow` and `ml
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import dagster as dg
 from pydantic import JsonValue
@@ -22,6 +23,8 @@ INPUTS = ("features", "labels")
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 MONITORING = ("predictions", "drift", "performance")
 CARD = ("card",)
+COMBINED: Final = "combined_predictions"
+"""The predictions of the model of all rows together with the models of single values."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey,
             (CARD, Group("card", model)),
         ):
             found |= {dg.AssetKey([model, stage]): group for stage in stages}
+        if graph.has(combined := dg.AssetKey([model, COMBINED])):
+            found[combined] = Group("combined predictions", model, is_exact=True)
     return found
 
 
@@ -81,6 +86,12 @@ def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
     """Return what a manifest records about the current champion."""
     last = PromotionLog(lake, model).last()
     return {"champion": last.champion if last else None}
+
+
+def serving_each(lake: Lake, models: Iterable[str]) -> dict[str, JsonValue]:
+    """Return what a manifest of combined predictions records about the current champions."""
+    found = {model: serving(lake, model)["champion"] for model in models}
+    return {"champions": {model: champion for model, champion in found.items() if champion is not None}}
 
 
 def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:

@@ -33,6 +33,7 @@ def stage(
     kinds: set[str],
     by_day: bool = False,
     optional_look_back: bool = False,
+    named: str | None = None,
     columns: TableContract | None = None,
     parameters: Mapping[str, Any] | None = None,
     **options: Any,  # noqa: ANN401 - passed on to `dg.asset` as they are
@@ -41,13 +42,14 @@ def stage(
 
     Args:
         plan: the model.
-        name: the stage, which is also the name of the asset.
+        name: the stage, whose resources and freshness are declared. It is also the name of the asset.
         body: the pure function or functions that do the work. Their code and that of the asset make up its code
             version, followed by a digest of the training code if it uses a champion.
         kinds: the tools that it uses, for the UI.
         by_day: whether it has one artifact a day. Such runs share the model's pool, so that a long backfill does not
             delay trainings.
         optional_look_back: whether it reads earlier days if they exist, and requires none of them.
+        named: another name of the asset.
         columns: the contract of its content, for the catalog.
         parameters: declared values that change the result, for the manifest.
         **options: other arguments of `dg.asset`: `ins`, `deps`, `check_specs`.
@@ -65,7 +67,7 @@ def stage(
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         description = _ready(function)
         return dg.asset(
-            key=plan.asset(name),
+            key=plan.asset(named or name),
             group_name=plan.name,
             description=description,
             kinds=kinds,

@@ -11,7 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
 from ml_assets.lake.resource import LakeResource
-from ml_assets.models.champions import opponents
+from ml_assets.models.champions import opponents, pooled_champion
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import as_table, stage
@@ -22,14 +22,16 @@ UNSEEN: Final = "test_rows_are_new_to_the_models"
 
 def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's evaluation."""
-    declared = plan.declaration
+    declared, pooled = plan.declaration, plan.pooled
 
     @stage(
         plan, "evaluation", measure_challenger, kinds={"polars", "lightgbm"}, parameters={
             "settings": declared.evaluation, "metric": declared.metric, "seed": declared.seed,
             "min_slice_rows": declared.gate.min_slice_rows,
+            **({} if pooled is None else {"compared_with": pooled.name}),
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
+        deps=[] if pooled is None else [pooled.asset("champion")],
         check_specs=[
             dg.AssetCheckSpec(
                 BEATS_BASELINES, asset=plan.asset("evaluation"),
@@ -54,6 +56,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             Versioned(versions.get(f"{plan.name}/model", ""), model),
             champion=champion,
             anchor=anchor,
+            pooled=pooled_champion(ledger, plan),
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)

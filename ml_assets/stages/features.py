@@ -32,7 +32,7 @@ from ml_assets.warehouse.warehouse import Warehouse
 def features(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's features."""
     wanted = plan.declaration.features
-    contract = plan.features_contract
+    contract, segment = plan.features_contract, plan.declaration.segment
     asset = plan.asset("features")
 
     @stage(
@@ -42,6 +42,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
             "contract": contract.rules_digest,
             "leak_samples": plan.declaration.leak_test.samples,
             "known_times": plan.known_times_digest if plan.declaration.leak_test.samples else None,
+            **({} if segment is None else {"segment": segment.parameters}),
         },
         ins={"table": dg.AssetIn(table_key(wanted.table))},
         check_specs=[
@@ -59,7 +60,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """The values that were known for each row at its prediction time, and nothing later."""
         ledger = ml_assets_lake.ledger()
-        rows = table.select(name for name in contract.names if name in table.columns)
+        rows = plan.own_rows(table.select(name for name in contract.names if name in table.columns))
         yield from _audited(context, plan, ledger, rows)
         selected = select_features(rows, plan.columns)
         yield unchanged_check_result(context, plan, ledger.lake, selected)

@@ -10,15 +10,13 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.changes import ContractChange, input_changes
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.frames import check_frames, predictions_table
-from ml_assets.contracts.periods import period_column
-from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.monitoring.predictions import check_inputs, check_question, score_rows
+from ml_assets.logic.monitoring.predictions import check_inputs, score_rows
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.champions import Champion, note_code_of_verdict, serving_champion
 from ml_assets.models.plan import ModelPlan
+from ml_assets.models.scoring import changes_since, rows_of_day, score_day
 from ml_assets.stages.asset import as_table, stage
 
 CHECK = "features_are_as_the_champion_was_trained_with"
@@ -46,10 +44,13 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         ledger = ml_assets_lake.ledger()
         champion = serving_champion(ledger, plan)
         note_code_of_verdict(ledger, plan)
-        changes = _check_champion(champion, plan)
+        changes = changes_since(champion, plan)
         yield _compared(changes, asset, is_known=champion.model.contract is not None)
         check_inputs(changes, champion.model.spec, version=champion.version, where=plan.features_table.where)
-        scored = {day: _scored(ledger, plan, champion, features, day) for day in context.partition_keys}
+        scored = {
+            day: score_day(ledger, plan, champion, rows_of_day(plan, features, day), day)
+            for day in context.partition_keys
+        }
         for day, rows in scored.items():
             facts = {"model version": champion.version, "rows": rows.height, **_mean_score(rows)}
             context.add_asset_metadata(facts, partition_key=day)
@@ -57,30 +58,6 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         yield dg.Output(scored)
 
     return predictions
-
-
-def _check_champion(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, ...]:
-    """Check that the champion predicts the declared target, and return how its inputs have changed since."""
-    declared, model = plan.declaration, champion.model
-    labels = declared.labels
-    check_question(
-        model.spec, version=champion.version, task=declared.task, target=labels.target, positive=labels.positive
-    )
-    return input_changes(model, plan.inputs_contract)
-
-
-def _scored(ledger: StepLedger, plan: ModelPlan, champion: Champion, features: pl.DataFrame, day: str) -> pl.DataFrame:
-    """Return the champion's scores of a day."""
-    model, threads = champion.model, plan.declaration.training.threads
-    rows = features.filter(period_column(pl.col(DAY), plan.grain).cast(pl.String) == day)
-    return score_rows(
-        rows,
-        predict(model, rows, threads=threads),
-        model.spec,
-        plan.columns,
-        model_version=champion.version,
-        features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),
-    )
 
 
 def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataFrame]) -> None:

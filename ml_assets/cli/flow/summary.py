@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from ml_assets.contracts.artifacts import (
     DailyDrift,
     DailyPerformance,
@@ -22,10 +24,12 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
+from ml_assets.logic.monitoring.predictions import MODEL_NAME, undeclared
 from ml_assets.logic.pages.card_words import left_out, test_days
 from ml_assets.logic.promotion.log import anchor
 from ml_assets.models.leaks import findings_behind
 from ml_assets.orchestration.flow import Span
+from ml_assets.orchestration.groups import COMBINED
 from ml_assets.provenance.rows import rows_behind
 
 
@@ -99,6 +103,33 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "lake": lake.url,
         "seconds": round(seconds, 1),
     }  # fmt: skip
+
+
+def summarize_combined(lake: Lake, model: ModelDeclaration, span: Span) -> dict[str, Any]:
+    """Return how many of the rows of some days each model scored; {} if there are no combined predictions."""
+    each = model.for_each
+    days = [str(it) for it in periods_between(span.first, span.last, model.days.grain)]
+    frames = lake.get_each([*lake.newest(f"{model.name}/{COMBINED}", days).values()], pl.DataFrame)
+    if each is None or not frames:
+        return {}
+    rows = pl.concat([frame.select(MODEL_NAME, each.column) for frame in frames])
+    other = undeclared(rows, each.column, each.values)
+    return {
+        "model": model.name,
+        "combined_rows": dict(rows.group_by(MODEL_NAME).len().sort(MODEL_NAME).iter_rows()),
+        "days": [days[0], days[-1]],
+        "undeclared_rows": other["rows"].sum(),
+    }
+
+
+def combined_text(summary: Mapping[str, Any]) -> str:
+    """Return the summary of combined predictions as text."""
+    rows = ", ".join(f"{count:,} by {model}" for model, count in summary["combined_rows"].items())
+    first, last = summary["days"]
+    lines = [f"\n{summary['model']}/{COMBINED} for {first} to {last}", f"  rows         {rows}"]
+    if summary["undeclared_rows"]:
+        lines.append(f"               of which {summary['undeclared_rows']:,} have a value without a model of its own")
+    return "\n".join(lines)
 
 
 def missing_days_of(lake: Lake, model: str, days: Sequence[str], grain: Grain = BY_DAY) -> dict[str, str]:

@@ -5,7 +5,7 @@ Not here: training and scoring (see `ml_assets.logic.training`), and the verdict
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
@@ -66,13 +66,14 @@ class Learned:
 
 @dataclass(frozen=True)
 class Opponent:
-    """A model that the challenger is compared with: the champion or the anchor.
+    """A model that the challenger is compared with: the champion, the anchor, or the champion of the pooled model.
 
     Attributes:
         scores: its scores of the test rows, in their order; None if it cannot score them.
         cannot_score: why it cannot, in a sentence.
         learned: what it has learned from; None if that follows from the last seen day.
         seen_rows: test rows that it has learned from because of another split, so that it is not compared.
+        model: the name of the pooled model; '' for a version of the challenger's model.
     """
 
     version: str
@@ -80,6 +81,12 @@ class Opponent:
     cannot_score: str | None = None
     learned: Learned | None = None
     seen_rows: int = 0
+    model: str = ""
+
+    @property
+    def baseline(self) -> str:
+        """The name of the pooled model as a baseline."""
+        return f"pooled model {self.model}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class EvaluationPlan:
         grain: of the periods whose performance is measured later, which `daily_loss` is compared with.
         coverage: declared coverage of the challenger's prediction intervals; None if it has none.
         own_metrics: metrics that are a person's functions (see `ml_assets.logic.evaluation.own_measure`).
+        pooled: the champion of the model of all rows, which a model of some rows must beat like a baseline.
     """
 
     metric: str
@@ -109,6 +117,7 @@ class EvaluationPlan:
     grain: Grain = BY_DAY
     coverage: float | None = None
     own_metrics: Sequence[str] = ()
+    pooled: Opponent | None = None
 
 
 def evaluate(
@@ -147,9 +156,11 @@ def evaluate(
     scores = pl.DataFrame() if scored.scores is None else scored.scores
     own = tuple(find_metric(name, summary.task) for name in wanted.own_metrics)
     frozen, challenger = _frozen(rows, summary, declared, own), scores_of(scores, rows, summary)
-    champion, anchor = (_measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor))
-    opponents = _scores_of_opponents(champion, anchor, rows, summary)
-    is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor])
+    champion, anchor, pooled = (
+        _measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor, wanted.pooled)
+    )
+    opponents = _scores_of_opponents(champion, anchor, pooled, rows, summary)
+    is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor, pooled])
     seen, seen_rows, unseen = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
     if seen and _why_too_few(frozen, unseen):
         seen, seen_rows, opponents = 0, seen, {}
@@ -183,11 +194,17 @@ def evaluate(
         rows=rows.height,
         target_mean=frozen.target_mean,
         metrics=metrics,
-        baselines=tuple(
-            Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
-            for who, (description, values) in simple.items()
+        baselines=(
+            *(
+                Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
+                for who, (description, values) in simple.items()
+            ),
+            *([] if pooled is None else [_pooled_baseline(pooled, frozen, opponents, shown)]),
         ),
-        against_baselines=tuple(frozen.compared(who, challenger, exact, left_out) for who in simple),
+        against_baselines=tuple(
+            frozen.compared(who, challenger, exact, left_out)
+            for who in (*simple, *([pooled.baseline] if pooled is not None and pooled.baseline in opponents else []))
+        ),
         against_champion=frozen.compared(CHAMPION, challenger, exact, left_out) if CHAMPION in opponents else None,
         champion_version=None if champion is None else champion.version,
         champion_cannot_score=None if champion is None else champion.cannot_score,
@@ -215,6 +232,7 @@ def evaluate(
         objective=summary.objective,
         coverage=None if wanted.coverage is None else measured_coverage(frozen, scores, wanted.coverage),
         weight=None if frozen.weights is None else _row_weights(summary.weight, frozen.weights),
+        pooled_version=None if pooled is None or pooled.scores is None else pooled.version,
     )
     return Evaluation(
         summary=report,
@@ -244,7 +262,19 @@ def _compared_or_not(opponent: Opponent | None, challenger: Opponent, frozen: Fr
         cannot_score=f"not comparable: its training set was split {split_words(own.split)}, that of the challenger "
         f"{split_words(split)}; it was trained or tuned on {rows:,} of the {len(own.seen):,} test rows.",
         seen_rows=rows,
+        model=opponent.model,
     )
+
+
+def _pooled_baseline(
+    pooled: Opponent, frozen: Frozen, opponents: Mapping[str, Vector], shown: Sequence[Metric]
+) -> Baseline:
+    """Return the pooled model as a baseline; without metrics if it is not compared."""
+    values, description = opponents.get(pooled.baseline), "The champion of the model of all rows."
+    if values is None:
+        why = pooled.cannot_score or "too few test rows are new to it."
+        return Baseline(name=pooled.baseline, description=f"{description} Not compared: {why}", metrics={})
+    return Baseline(name=pooled.baseline, description=description, metrics=_point_metrics(frozen, values, shown))
 
 
 def _seen(frozen: Frozen, last_seen_day: date, compared: Sequence[Opponent | None]) -> tuple[NDArray[np.bool_], date]:
@@ -306,11 +336,19 @@ def _measurable(opponent: Opponent | None, metric: Metric) -> Opponent | None:
 
 
 def _scores_of_opponents(
-    champion: Opponent | None, anchor: Opponent | None, rows: pl.DataFrame, summary: TrainingSetSummary
+    champion: Opponent | None,
+    anchor: Opponent | None,
+    pooled: Opponent | None,
+    rows: pl.DataFrame,
+    summary: TrainingSetSummary,
 ) -> dict[str, Vector]:
-    """Return the scores of champion and anchor, if they have any; each version once."""
+    """Return the scores of champion, anchor and pooled model, if they have any; each version of a model once."""
     is_same = champion is not None and anchor is not None and champion.version == anchor.version
-    requested = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
+    requested = (
+        (CHAMPION, champion),
+        (ANCHOR, None if is_same else anchor),
+        (pooled.baseline if pooled else "", pooled),
+    )
     return {
         who: scores_of(it.scores, rows, summary) for who, it in requested if it is not None and it.scores is not None
     }

@@ -5,7 +5,8 @@ Not here: scoring (see `ml_assets.logic.training.booster`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -25,6 +26,8 @@ OWN_COLUMNS: Final = frozenset(
     {PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted", *INTERVAL}
 )
 """Columns that every prediction adds; a multiclass model also adds `score_<class>`."""
+MODEL_NAME: Final = "model_name"
+"""A column that combined predictions add."""
 
 
 def score_rows(
@@ -78,6 +81,54 @@ def score_rows(
         pl.lit(features_version).alias("features_version"),
         FEATURES,
     )
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Rows with the predictions of the model that scored them, in the same order."""
+
+    model: str
+    rows: pl.DataFrame
+    predictions: pl.DataFrame
+
+
+def rows_by_model(
+    rows: pl.DataFrame, column: str, values: Mapping[str, bool | int | str], *, others: str
+) -> dict[str, pl.DataFrame]:
+    """Return the rows of each model: those with its value in a column, and the remaining ones for another model."""
+    found = {name: rows.filter(pl.col(column) == value) for name, value in values.items()}
+    is_taken = pl.lit(value=False)
+    for value in values.values():
+        is_taken |= pl.col(column).eq_missing(value)
+    return {**found, others: rows.filter(~is_taken)}
+
+
+def undeclared(rows: pl.DataFrame, column: str, values: Sequence[bool | int | str]) -> pl.DataFrame:
+    """Return the values of a column that are not among some values, with their rows, the most frequent first."""
+    counts = rows.group_by(pl.col(column).alias("value")).agg(rows=pl.len())
+    return counts.remove(pl.col("value").is_in([*values])).sort("rows", "value", descending=[True, False])
+
+
+def combine(scored: Sequence[ScoredRows], *, column: str) -> pl.DataFrame:
+    """Return the predictions of several models as one table, with the model's name and the column that assigns rows.
+
+    A class that a model does not know has the score 0. Prediction intervals are left out unless all models have them.
+    `features` is left out, because the features of models differ; `features_version` has the rows.
+    """
+    also = [] if column in scored[0].predictions.columns else [column]
+    together = pl.concat(
+        [
+            it.predictions.drop(FEATURES).with_columns(*it.rows.select(also), pl.lit(it.model).alias(MODEL_NAME))
+            for it in scored
+        ],
+        how="diagonal",
+    )
+    partial = [name for name in INTERVAL if any(name not in it.predictions.columns for it in scored)]
+    classes = [name for name, dtype in together.schema.items() if name.startswith("score_") and dtype == pl.Float64]
+    last = [MODEL_NAME, "model_version", "features_version", *also]
+    return together.select(
+        pl.exclude(*last, *partial, *classes), pl.col(classes).fill_null(0.0), *last
+    ).sort(PREDICTION_ID)  # fmt: skip
 
 
 def check_question(

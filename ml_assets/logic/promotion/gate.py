@@ -214,6 +214,8 @@ def _unseen(evaluation: EvaluationSummary) -> GateRule:
     who = "the challenger"
     if evaluation.champion_version is not None and not evaluation.champion_seen_rows:
         who = "the challenger, the champion or the anchor"
+    if evaluation.pooled_version is not None:
+        who = f"{who.replace(' or', ',')} or the pooled model"
     figures = {"excluded rows": float(evaluation.excluded_rows), "rows seen before": float(evaluation.seen_rows)}
     if evaluation.split is not None:
         sentence = _unseen_by_hash(evaluation, who)

@@ -205,7 +205,8 @@ class Rebuilding:
         return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
 
     def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._prediction_time) <= sample.at)
+        built = self.plan.own_rows(self.rebuilds.build(self.reach(sample.day), rows))
+        return built.filter(pl.col(self._prediction_time) <= sample.at)
 
     def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:
         """Return the differences between a sample's rows of the full build and other rows."""

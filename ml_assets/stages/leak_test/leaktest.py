@@ -185,7 +185,7 @@ def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResul
             "rows": report.rows,
             "power": power(len(report.samples), report.sampled_days),
             "times": dg.MetadataValue.json([str(sample.at) for sample in report.samples]),
-            "known times": _table(times),
+            **({"known times": _table(times)} if times else {}),
             **({"leaks": len(leaks), "findings": _table(leaks)} if leaks else {}),
         },
     )

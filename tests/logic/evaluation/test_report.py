@@ -12,7 +12,7 @@ from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA, curves
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric, metrics_of
-from ml_assets.logic.evaluation.report import Opponent, scores_of
+from ml_assets.logic.evaluation.report import Learned, Opponent, scores_of
 from tests.logic.gate import auc, jackknife_error
 from tests.logic.parcels import BEFORE, DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 
@@ -355,3 +355,54 @@ def test_a_model_without_features_is_measured_against_the_other_baselines() -> N
         "constant",
         "rate by depot",
     ]
+
+
+def test_the_pooled_model_is_a_baseline_on_the_same_rows() -> None:
+    test = parcels(1_500, seed=2)
+    pooled = scores(test, skill=0.4)
+    report = evaluation(rows=test, pooled=Opponent("v", pooled, model="parcels")).summary
+
+    last, compared = report.baselines[-1], report.against_baselines[-1]
+    assert ("pooled model parcels", "pooled model parcels", "v") == (last.name, compared.against, report.pooled_version)
+    assert pytest.approx(auc(test["target"], pooled["score"])) == last.metrics["roc_auc"] == compared.other
+    assert (1_500, 1_500) == (compared.rows, report.rows)
+    assert None is report.against_champion
+
+
+def test_rows_that_the_pooled_model_has_learned_from_are_excluded() -> None:
+    test = parcels(1_500, seed=2)
+    seen = (test["day"] <= FIRST_DAY + dt.timedelta(days=4)).to_numpy()
+    new = Learned(np.zeros(test.height, dtype=bool), BEFORE)
+    pooled = Opponent("v", scores(test, skill=0.4), learned=Learned(seen, FIRST_DAY + dt.timedelta(days=4)), model="p")
+    report = evaluation(rows=test, learned=new, pooled=pooled).summary
+
+    rest = test.filter(~pl.Series(seen))
+    assert (int(seen.sum()), rest.height) == (report.excluded_rows, report.rows)
+    assert pytest.approx(auc(rest["target"], scores(test, skill=0.4)["score"].filter(pl.Series(~seen)))) == (
+        report.against_baselines[-1].other
+    )
+
+
+@pytest.mark.parametrize(
+    ("pooled", "why"),
+    [
+        (Opponent("", cannot_score="it has no champion yet.", model="p"), "it has no champion yet."),
+        (
+            Opponent(
+                "v", scores(parcels(1_500, seed=2)), model="p", learned=Learned(np.ones(1_500, dtype=bool), FIRST_DAY)
+            ),
+            "too few test rows are new to it.",
+        ),
+    ],
+    ids=["no champion", "has seen all rows"],
+)
+def test_a_pooled_model_that_is_not_compared_is_named_with_the_reason(pooled: Opponent, why: str) -> None:
+    new = Learned(np.zeros(1_500, dtype=bool), BEFORE)
+    report = evaluation(rows=parcels(1_500, seed=2), learned=new, pooled=pooled).summary
+
+    last = report.baselines[-1]
+    assert ("pooled model p", f"The champion of the model of all rows. Not compared: {why}", {}) == (
+        last.name, last.description, last.metrics,
+    )  # fmt: skip
+    assert "pooled model p" not in [it.against for it in report.against_baselines]
+    assert (1_500 if pooled.scores is not None else 0) == report.seen_rows

@@ -8,9 +8,18 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.frames import ModelColumns, check_frames, predictions_table
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
-from ml_assets.logic.monitoring.predictions import check_inputs, check_question, prediction_id, score_rows
+from ml_assets.logic.monitoring.predictions import (
+    ScoredRows,
+    check_inputs,
+    check_question,
+    combine,
+    prediction_id,
+    rows_by_model,
+    score_rows,
+    undeclared,
+)
 from tests.records import record
 
 SPEC = record(
@@ -187,3 +196,58 @@ def test_all_incompatible_changes_are_reported_with_a_fix() -> None:
         "- column 'carrier' of table 'flight_features' no longer exists; the model reads it.",
         "Train it again and let the gate judge it, or revert the change in flights.yml.",
     ] == str(caught.value).splitlines()
+
+
+ORDERS = pl.DataFrame({"order": range(6), "shop": ["a", "b", None, "a", "é", "b"]})
+
+
+def test_rows_without_a_model_for_their_value_are_those_of_the_other_model() -> None:
+    found = rows_by_model(ORDERS, "shop", {"of_a": "a", "of_x": "x"}, others="pooled")
+
+    assert {"of_a": [0, 3], "of_x": [], "pooled": [1, 2, 4, 5]} == {
+        name: rows["order"].to_list() for name, rows in found.items()
+    }
+    assert ORDERS.equals(rows_by_model(ORDERS, "shop", {}, others="pooled")["pooled"])
+
+
+def test_undeclared_values_are_counted_the_most_frequent_first_and_missing_ones_too() -> None:
+    assert [("b", 2), (None, 1)] == undeclared(ORDERS, "shop", ["a", "é"]).rows()
+    assert [] == undeclared(ORDERS.drop_nulls(), "shop", ["a", "b", "é"]).rows()
+
+
+def scored(model: str, carrier: str, **scores: list[float] | list[str]) -> ScoredRows:
+    of_carrier = rows().filter(pl.col("carrier") == carrier)
+    return ScoredRows(model, of_carrier, score(of_carrier, pl.DataFrame(scores)))
+
+
+def test_combined_predictions_have_the_scores_of_each_model_and_its_name() -> None:
+    found = combine([scored("late_ua", "UA", score=[0.25]), scored("late", "AA", score=[0.5])], column="carrier")
+
+    assert [("3f2a/AA 3/1", 0.5, "late", "AA"), ("3f2a/UA 1%2F2/1", 0.25, "late_ua", "UA")] == found.select(
+        "prediction_id", "score", "model_name", "carrier"
+    ).rows()
+    schema = predictions_table(
+        key=["flight", "leg"], prediction_time="predicted_at", task="binary", combined_by="carrier"
+    )  # fmt: skip
+    check_frames([found], schema)
+
+
+def test_a_class_that_a_model_does_not_know_has_the_score_0() -> None:
+    one = scored("small", "UA", score=[0.75], predicted=["x"], score_x=[0.75], score_y=[0.25])
+    other = scored("large", "AA", score=[0.5], predicted=["z"], score_x=[0.25], score_y=[0.25], score_z=[0.5])
+    found = combine([one, other], column="flight")
+
+    assert [(0.25, 0.25, 0.5), (0.75, 0.25, 0.0)] == found.select("score_x", "score_y", "score_z").rows()
+    schema = predictions_table(
+        key=["flight", "leg"], prediction_time="predicted_at", task="multiclass", classes=["x", "y", "z"],
+        combined_by="flight",
+    )  # fmt: skip
+    check_frames([found], schema)
+
+
+def test_intervals_are_left_out_unless_all_models_have_them() -> None:
+    with_interval = scored("new", "UA", score=[2.0], interval_low=[1.0], interval_high=[3.0])
+    without = scored("old", "AA", score=[2.0])
+
+    assert "interval_low" not in combine([with_interval, without], column="carrier").columns
+    assert [1.0] == combine([with_interval], column="carrier")["interval_low"].to_list()

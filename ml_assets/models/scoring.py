@@ -1,0 +1,44 @@
+"""Scores the rows of a day with a champion, for the stages `predictions` and `combined_predictions`."""
+
+import polars as pl
+
+from ml_assets.contracts.changes import ContractChange, input_changes
+from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import period_column
+from ml_assets.lake.ledger import StepLedger
+from ml_assets.logic.monitoring.predictions import check_question, score_rows
+from ml_assets.logic.training.booster import predict
+from ml_assets.models.champions import Champion
+from ml_assets.models.plan import ModelPlan
+
+
+def changes_since(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, ...]:
+    """Check that a champion predicts the declared target, and return how its inputs have changed since.
+
+    Raises:
+        ContractError: it predicts another one.
+    """
+    declared, model = plan.declaration, champion.model
+    labels = declared.labels
+    check_question(
+        model.spec, version=champion.version, task=declared.task, target=labels.target, positive=labels.positive
+    )
+    return input_changes(model, plan.inputs_contract)
+
+
+def rows_of_day(plan: ModelPlan, features: pl.DataFrame, day: str) -> pl.DataFrame:
+    """Return the feature rows of a day or period."""
+    return features.filter(period_column(pl.col(DAY), plan.grain).cast(pl.String) == day)
+
+
+def score_day(ledger: StepLedger, plan: ModelPlan, champion: Champion, rows: pl.DataFrame, day: str) -> pl.DataFrame:
+    """Return a champion's scores of feature rows of a day."""
+    model, threads = champion.model, plan.declaration.training.threads
+    return score_rows(
+        rows,
+        predict(model, rows, threads=threads),
+        model.spec,
+        plan.columns,
+        model_version=champion.version,
+        features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),
+    )
