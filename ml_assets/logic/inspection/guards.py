@@ -226,15 +226,17 @@ def _sums(table: Candidates) -> list[LeakFinding]:
 
 
 def _missing(table: Candidates) -> list[LeakFinding]:
-    """Columns of which it is the target whether they have a value."""
-    found = []
+    """Columns of which it is the target, or one class of several, whether they have a value."""
+    found, each = [], table.outcomes.of_classes
     for column in table.series:
         share = column.null_count() / column.len()
         if not FEW_MISSING < share < 1 - FEW_MISSING:
             continue
-        explained = explained_by(column.is_null().alias(column.name), table.outcomes)
+        missing = column.is_null().alias(column.name)
+        explained = max(explained_by(missing, outcomes) for outcomes in each)
         if explained >= STRONG:
-            sentence = f"whether it has a value explains {explained:.1%} of the target's variance."
+            of = "the variance of one class" if table.task == "multiclass" else "the target's variance"
+            sentence = f"whether it has a value explains {explained:.1%} of {of}."
             found.append(LeakFinding(column.name, "missing values", explained, sentence))
     return found
 

@@ -28,6 +28,7 @@ _OWNER_NAME: Final = re.compile(
 _LATER_NAME: Final = re.compile(
     r"(?i)(end|close|updat|modif|deliver|return|resolv|settl|cancel|finish|complet|due|expir)"
 )
+_HISTORY_NAME: Final = re.compile(r"(?i)(since|birth|born|dob(_|$)|founded|joined|sign.?up|hired|seit|geburt)")
 _KNOWN_NAME: Final = re.compile(
     r"(?i)(known|available|published|received|loaded|ingested|recorded|reported)_?(at|on|time|date)?$"
 )
@@ -49,6 +50,7 @@ _SEVERAL_YEARS: Final = 5 * 365
 _FEW_MISSING: Final = 0.1
 _NEARLY_ALL: Final = 0.9
 _MOST_OF_KEY: Final = 3
+_MUCH_LONGER: Final = 2
 _DAYS: Final[Mapping[Grain, float]] = {"day": 1, "week": 7, "month": 30.4, "year": 365}
 ROWS_PER_PERIOD: Final = 50
 ROWS_PER_MONTH: Final = 15
@@ -273,7 +275,7 @@ def _positive(labels: pl.Series, given: str | None) -> Choice:
 
 
 def _time(rows: pl.DataFrame, target: str, given: str | None) -> Choice | None:
-    """Return the column of the prediction time: a complete time that varies, the earliest of several."""
+    """Return the column of the prediction time: a complete time that varies, the earliest of several events."""
     if given is not None:
         return Choice(given, "--time says so", "given")
     all_times = [it for it in rows if it.dtype.is_temporal() and it.name != target and it.n_unique() > 2]
@@ -282,9 +284,11 @@ def _time(rows: pl.DataFrame, target: str, given: str | None) -> Choice | None:
         nearly = next((it for it in all_times if it.null_count() < _FEW_MISSING * rows.height), None)
         return None if nearly is None else Choice(nearly.name, "it is the only time", "likely")
     earlier = sorted(times, key=_earliness)
-    others = tuple(it.name for it in earlier[1:])
-    first = earlier[0]
+    first = next((it for it in earlier if not _is_history(it, times)), earlier[0])
+    others = tuple(it.name for it in earlier if it.name != first.name)
     why = f"it has a time in every row, from {first.min()!s} to {first.max()!s}"
+    if first.name != earlier[0].name:
+        return Choice(first.name, f"{why}; '{earlier[0].name}' seems to be of the thing's history", "uncertain", others)
     if others:
         return Choice(first.name, f"{why}, and it is the earliest of {len(times)}", "likely", others)
     return Choice(first.name, why, "sure")
@@ -302,6 +306,24 @@ def _check_time(times: pl.Series, now: datetime) -> None:
             f"time '{times.name}' lies in the future in {later.len():,} rows, the latest is {later.max()!s}; expected "
             "times at which a prediction was made. Name another column with --time, or remove these rows."
         )
+
+
+def _is_history(times: pl.Series, among: Sequence[pl.Series]) -> bool:
+    """Return whether times are of the past of a thing, such as a date of birth, and not of its events.
+
+    They are named so; or they reach much further back than another time in whose order the rows are.
+    """
+    if _HISTORY_NAME.search(times.name):
+        return True
+    if times.is_sorted():
+        return False
+    ordered = [it for it in among if it.is_sorted() and not any(_earliness(it)[:1])]
+    return any(_span(times) > _MUCH_LONGER * _span(it) for it in ordered)
+
+
+def _span(times: pl.Series) -> float:
+    numbers = times.cast(pl.Datetime("us")).cast(pl.Int64)
+    return figure(numbers.max()) - figure(numbers.min())
 
 
 def _earliness(times: pl.Series) -> tuple[bool, object]:

@@ -5,7 +5,7 @@ classes. Not here: what a high share means (see `ml_assets.logic.inspection.guar
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -58,6 +58,11 @@ class Outcomes:
         """Return the outcomes of a target in the order of time; only its last quarter is held out, as the last fold."""
         fold = np.arange(target.len()) * FOLDS // max(target.len(), 1)
         return cls(_numbers(target, task), fold, held_out=(FOLDS - 1,))
+
+    @property
+    def of_classes(self) -> "list[Outcomes]":
+        """Each outcome alone."""
+        return [replace(self, values=self.values[:, [n]]) for n in range(self.values.shape[1])]
 
     def explained(self, guess: Vector) -> float:
         """Return the share of the variance of the held-out rows that a guess explains, at least 0."""

@@ -197,3 +197,21 @@ def test_a_column_that_cannot_be_a_weight_is_refused(
         roles(insured(seats=seats), "y", weight="seats", **given)
 
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["customer since", "first seen"])
+def test_a_date_of_a_thing_in_the_past_is_not_the_time_of_the_prediction(name: str) -> None:
+    rows = orders()
+    back = pl.Series(np.random.default_rng(3).exponential(900, rows.height).astype(np.int64) * 86_400_000_000)
+    rows = rows.with_columns((pl.col("at") - back.cast(pl.Duration("us"))).dt.date().alias(name))
+
+    time = roles(rows, "returned").time
+
+    assert time is not None
+    assert ("at", "uncertain", (name,)) == (time.value, time.confidence, time.others)
+
+
+def test_the_earlier_of_two_events_is_the_time_of_the_prediction() -> None:
+    rows = orders().with_columns(shipped=pl.col("at") + pl.duration(days=3))
+
+    assert "at" == roles(rows, "returned").time.value  # type: ignore[union-attr]
