@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -24,9 +25,9 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
-from ml_assets.logic.monitoring.drift import measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.reference import sketch_reference
+from ml_assets.logic.monitoring.drift import Watched, measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 
 HERE = Path(__file__).resolve()
 BARS = {"evidently": {"seconds": 80, "cpu": 80, "megabytes": 5}, "nannyml": {"seconds": 8, "cpu": 8}}
@@ -151,14 +152,10 @@ def _process(side: str, folder: Path, arguments: argparse.Namespace) -> Figures:
 def ours(folder: Path) -> None:
     """Measure the day against the stored sketch once, and print what it took."""
     start, cpu = time.perf_counter(), time.process_time()
+    reference = Reference.of(pl.read_parquet(folder / "sketch.parquet"), model="benchmark")
+    day = Period(date(2013, 1, 1), date(2013, 1, 1))
     drift = measure_drift(
-        pl.scan_parquet(folder / "day.parquet"),
-        pl.read_parquet(folder / "sketch.parquet"),
-        weights={},
-        limits=LIMITS,
-        model="benchmark",
-        model_version="1",
-        day="2013-01-01",
+        pl.scan_parquet(folder / "day.parquet"), Watched("benchmark", "1", reference, {}), day, LIMITS
     )
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     if drift.table["psi"].null_count():

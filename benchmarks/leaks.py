@@ -34,7 +34,7 @@ from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
 from ml_assets.logic.point_in_time.suspects import lone_predictors, suspects
 from ml_assets.models.plan import ModelPlan
-from ml_assets.stages.leak_test.leaktest import leak_test
+from ml_assets.stages.leak_test.leaktest import Sampling, leak_test
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from tests.flights import DBT_PROJECT, DEFS
@@ -133,9 +133,7 @@ def examine(name: str, folder: Path, cuts: int, seed: int) -> tuple[list[Outcome
         _land(lake, source, rows.select(*contracts[f"raw/{source}"].names, *([_DAY] if _DAY in rows.columns else [])))
     corpus = Corpus(project, manifest, lake, folder)
     rows, labels = (corpus.built(it, table) for it in (table.model.features.table, table.model.labels.table))
-    report = leak_test(
-        plan, lake, project, samples=cuts, seed=seed, rows=rows, log=lambda it: print(it, file=sys.stderr)
-    )
+    report = leak_test(plan, lake, project, Sampling(cuts, seed), rows=rows, log=lambda it: print(it, file=sys.stderr))
     proven = {leak.column or "(row)" for leak in report.leaks}
 
     target = table.model.labels.target

@@ -21,8 +21,8 @@ from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
-from ml_assets.logic.monitoring.drift import measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.drift import Watched, measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
 from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.predictions import score_rows
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
@@ -155,7 +155,7 @@ def work(
     rows = pl.read_parquet([files["features"][day] for day in days], glob=False)
     labels = pl.read_parquet([files["labels"][day] for day in days], glob=False)
     limits = DriftLimits(**declared.drift.model_dump())
-    known = Reference.of(reference, model=declared.name)
+    watched = Watched(declared.name, "", Reference.of(reference, model=declared.name), weights)
     drift, performance = [], []
     for day in days:
         part = rows.filter(pl.col("day").cast(pl.String) == day)
@@ -163,17 +163,7 @@ def work(
             part, predict(model, part, threads=threads), model.spec, columns, model_version="", features_version=""
         )
         scored.write_parquet(out / f"predictions-{day}.parquet")
-        drift.append(
-            measure_drift(
-                scored.unnest("features"),
-                known,
-                weights=weights,
-                limits=limits,
-                model=declared.name,
-                model_version="",
-                day=day,
-            )
-        )
+        drift.append(measure_drift(scored.unnest("features"), watched, Period(*[date.fromisoformat(day)] * 2), limits))
         drift[-1].table.write_parquet(out / f"drift-{day}.parquet")
         performance.append(measure_performance(scored, labels, columns, day=day, metrics=declared.measured))
         (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")

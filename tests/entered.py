@@ -5,6 +5,7 @@ cProfile counts them: a trace or profile function in Python doubles the time of 
 
 import cProfile
 import inspect
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,11 @@ import pytest
 from tests.adapters.dagster import compute_generator
 
 ROOT = Path(__file__).parent.parent
-WATCHED = tuple(str(ROOT / "ml_assets" / name) for name in ("contracts", "logic", "stages"))
+ENGINE = f"{ROOT / 'ml_assets'}/"
+_LAKE = tuple(f"ml_assets.{name}" for name in ("lake.", "project", "settings"))
+"""The lake, and where it is."""
+_BY_DAGSTER = tuple(f"ml_assets.{name}" for name in ("cli.console", "dagster_storage", "orchestration.messages"))
+"""What Dagster calls when an asset's function logs: event storage and log handlers. The function does not call it."""
 
 
 def functions_of(defs: dg.Definitions) -> Mapping[str, Callable[..., Any]]:
@@ -61,8 +66,24 @@ def entered_by_assets() -> Iterator[dict[str, set[tuple[str, str]]]]:
         found[name] = {
             (module_of(code), code.co_qualname)
             for code in codes
-            if code.co_filename.startswith(WATCHED) and "<module>" not in code.co_qualname
+            if code.co_filename.startswith(ENGINE) and "<module>" not in code.co_qualname
         }
+
+
+def entered_in(flown: Path) -> dict[str, list[list[str]]]:
+    """Return the functions that were entered while the lake of the flow was made."""
+    found: dict[str, list[list[str]]] = json.loads((flown.parent / "entered.json").read_text(encoding="utf-8"))
+    return found
+
+
+def files_of_steps(flown: Path) -> dict[str, list[str]]:
+    """Return the files that each asset's function entered; the lake counts as one."""
+    return {
+        name: sorted(
+            {"ml_assets.lake" if it.startswith(_LAKE) else it for it, _ in its if not it.startswith(_BY_DAGSTER)}
+        )
+        for name, its in entered_in(flown).items()
+    }
 
 
 def module_of(code: CodeType) -> str:

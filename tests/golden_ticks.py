@@ -17,13 +17,14 @@ import pytest
 from ml_assets.alerts.outbox import Outbox
 from ml_assets.alerts.resource import Alert
 from ml_assets.automation.reproduction import reproduction_schedule
-from ml_assets.automation.schedules import clean_up, clean_up_job, daily_landing
-from ml_assets.automation.watch import rollback_drill
+from ml_assets.automation.schedules import clean_up, daily_landing
+from ml_assets.automation.watch import rollback_drill, rollback_drill_job
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.models.plan import Plans
 from tests.automation import alerted, arriving, looped, updated
 from tests.builders import flights_declared, frame, put
 from tests.event_logs import ephemeral_instance
@@ -289,7 +290,8 @@ def _schedules(ticks: Ticks, folder: Path) -> None:
         for day in ("2026-03-01", "2026-03-03", "2026-03-04"):
             put(lake, frame(1), asset=f"raw/{name}", partition=day)
     _scheduled(ticks, "all days are there", daily_landing(declared), lake)
-    for schedule in (clean_up(declared), reproduction_schedule(declared), rollback_drill(declared, clean_up_job)):
+    drill = rollback_drill(declared, rollback_drill_job(Plans(declared, {}).of))
+    for schedule in (clean_up(declared), reproduction_schedule(declared), drill):
         _scheduled(ticks, "one model", schedule, lake)
 
 

@@ -25,10 +25,14 @@ from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.warehouse.nodes import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, promotion, put
 from tests.edited import PART_INVERTED, edited
+from tests.entered import files_of_steps
 from tests.publications import newest_name
 
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 1, 28), 14)]
+
+
+MOST_FILES = 20
 
 
 @pytest.fixture
@@ -190,6 +194,13 @@ def test_a_first_run_has_one_part_up_to_the_champion_and_one_after_it(lake: Lake
 
 
 # ---------------------------------------------------------------- a second pass
+
+
+def test_a_step_enters_few_files_of_the_engine(flown: Path) -> None:
+    found = files_of_steps(flown)
+
+    assert {} == {name: (len(files), files) for name, files in found.items() if len(files) > MOST_FILES}
+    assert min(map(len, found.values())) > 1
 
 
 def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]) -> None:

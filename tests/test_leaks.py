@@ -25,7 +25,14 @@ from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.models.leaks import proven_leaks
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.features import features
-from ml_assets.stages.leak_test.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.leak_test.leaktest import (
+    CHECK,
+    LeakReport,
+    Sampling,
+    leak_check_result,
+    leak_check_spec,
+    leak_test,
+)
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Warehouse
@@ -147,7 +154,7 @@ def leaky_rows(lake: Lake, leaky: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def report(lake: Lake, leaky: Path, leaky_rows: pl.DataFrame) -> LeakReport:
-    return leak_test(plan_of(leaky), lake, leaky, samples=3, seed=8, rows=leaky_rows)
+    return leak_test(plan_of(leaky), lake, leaky, Sampling(3, seed=8), rows=leaky_rows)
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +265,7 @@ def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> N
     put(lake, honest, asset="flight_delay/features", partition=str(DAY))
     lines: list[str] = []
 
-    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=2, seed=5, log=lines.append)
+    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, Sampling(2, seed=5), log=lines.append)
 
     assert () == report.leaks
     assert 2 == len({sample.at for sample in report.samples})
@@ -275,7 +282,7 @@ def test_features_that_no_rebuild_reproduces_are_distinguished_from_leaks_with_a
 ) -> None:
     stale = honest.with_columns(pl.col("distance_miles") + 1)
 
-    (leak,) = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=1, rows=stale).leaks
+    (leak,) = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, Sampling(1), rows=stale).leaks
 
     assert ("distance_miles", None) == (leak.column, leak.cause)
     assert "were built from other rows or other code" in leak.sentence
@@ -286,9 +293,9 @@ def test_without_features_there_is_nothing_to_test(lake: Lake, honest: pl.DataFr
     never = (date(2012, 1, 1), date(2012, 1, 2))
 
     with pytest.raises(DataError, match=r"no features of 'flight_delay' from 2012-01-01 to 2012-01-02 to test"):
-        leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, days=never)
+        leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, Sampling(days=never))
 
 
 def test_a_source_that_the_lake_does_not_hold_is_named(honest: pl.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the lake contains no data of raw/"):
-        leak_test(plan_of(DBT_PROJECT), Lake(str(tmp_path / "empty")), DBT_PROJECT, samples=1, rows=honest)
+        leak_test(plan_of(DBT_PROJECT), Lake(str(tmp_path / "empty")), DBT_PROJECT, Sampling(1), rows=honest)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Roles
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, first_problems
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.landing.parquet_files import read_table
 
 _EXACT: Final = 2**53

@@ -9,11 +9,11 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 from ml_assets.lake.access import Access
 from ml_assets.landing.csv_records import CsvError
-from ml_assets.landing.excel import ExcelError, is_workbook
+from ml_assets.landing.excel import ExcelError
 from ml_assets.landing.folders import content_of, each_file, is_several
 from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.parquet_files import ParquetError
-from ml_assets.landing.sources import Source, is_named_as_json
+from ml_assets.landing.sources import Source, is_named_as_json, is_workbook
 
 _PARQUET: Final = b"PAR1"
 _SHOWN: Final = 3

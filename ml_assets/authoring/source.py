@@ -11,7 +11,7 @@ from ml_assets.authoring.parquet import from_parquet
 from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, file_parts
 from ml_assets.contracts.dbt_names import wrong_names
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.lake.access import Access
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text

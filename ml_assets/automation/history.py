@@ -8,8 +8,8 @@ import dagster as dg
 
 from ml_assets.adapters.dagster import IN_PROGRESS_RUN_STATUSES, RUN_KEY_TAG
 from ml_assets.contracts.periods import Grain, periods_between
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.run_tags import range_of
-from ml_assets.models.plan import day_of
 
 # Methods of the instance read one asset at a time. A tick over 500 models needs all new events in one query.
 AT_ONCE: Final = 2_000

@@ -122,7 +122,6 @@ def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
         reproduce_job,
         name="reproduce_champions",
         key="reproduce",
-        op=TRAIN_AGAIN,
         cron=declared.automation.schedules.reproduce_champions,
         cause="weekly reproduction",
         description="Trains each champion again from its manifest; the run fails if a different model results.",

@@ -15,12 +15,13 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.lock import LockedError
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import anchor
 from ml_assets.machine.temporary import remove_abandoned
-from ml_assets.models.plan import day_of, quarantine_key
+from ml_assets.models.plan import quarantine_key
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.scope import day_names
 from ml_assets.provenance.gc.mark import Policy
@@ -113,27 +114,27 @@ def clean_up_job() -> None:
 
 
 def for_each_model(
-    declared: Declared, job: dg.JobDefinition, *, name: str, key: str, op: str, cron: str, cause: str, description: str
+    declared: Declared, job: dg.JobDefinition, *, name: str, key: str, cron: str, cause: str, description: str
 ) -> dg.ScheduleDefinition:
     """Return the schedule that runs a job once for each model.
 
     Args:
         declared: the models.
-        job: the job, whose op takes the model as its configuration `model`.
+        job: the job of one op, which takes the model as its configuration `model`.
         name: the name of the schedule.
         key: the first part of the run keys.
-        op: the name of the op.
         cron: when it runs.
         cause: the cause of the runs.
         description: what the schedule does.
     """
+    [op] = job.nodes
 
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         at = context.scheduled_execution_time
         for model in declared.models:
             yield dg.RunRequest(
                 run_key=f"{key}/{model.name}/{at:%Y-%m-%dT%H:%M}",
-                run_config={"ops": {op: {"config": {"model": model.name}}}},
+                run_config={"ops": {op.name: {"config": {"model": model.name}}}},
                 tags={MODEL: model.name, CAUSE: cause},
             )
         if not declared.models:

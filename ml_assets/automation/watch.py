@@ -27,7 +27,7 @@ from ml_assets.lake.promotion_log import PromotionLog, retry_on_conflict
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.promotion.log import entry_of, former_version, serving_since, standing
+from ml_assets.logic.promotion.log import Decision, entry_of, former_version, serving_since, standing
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
 from ml_assets.models.champions import why_it_cannot_serve
 from ml_assets.models.monitoring import MonitoringState, read_monitoring
@@ -95,10 +95,10 @@ def _append_rollback(lake: Lake, plan: ModelPlan, config: RollbackConfig, run_id
     if since is None or former is None or since.number != config.entry:
         return None
     _check_that_it_can_serve(lake, plan, former)
-    entry = entry_of(
-        entries, former, model=config.model, action="rollback", why=config.reason, by=WATCH, at=datetime.now(tz=UTC),
-        entry_id=run_id,
-    ).model_copy(update={"figures": config.figures, "run_id": run_id, "cause": WATCH})  # fmt: skip
+    decision = Decision("rollback", former, config.reason, by=WATCH, at=datetime.now(tz=UTC), entry_id=run_id)
+    entry = entry_of(entries, decision, model=config.model).model_copy(
+        update={"figures": config.figures, "run_id": run_id, "cause": WATCH}
+    )
     return log.append(entry, number=entry.number)
 
 
@@ -266,7 +266,6 @@ def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefi
         job,
         name="drill_rollbacks",
         key="rollback_drill",
-        op=DRILL,
         cron=declared.automation.schedules.drill_rollbacks,
         cause="weekly rollback drill",
         description="Tests the rollback of each model without an entry in the log; the run fails if it would not work.",

@@ -34,7 +34,7 @@ from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
 from ml_assets.logic.evaluation.report import scores_of
-from ml_assets.logic.monitoring.drift import measure_drift, rows_of_period
+from ml_assets.logic.monitoring.drift import Watched, measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.reference import Reference
@@ -258,19 +258,11 @@ class ModelHistory:
         predicted = {
             one: self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=version) for one in days
         }
-        first_day, rows = rows_of_period(
-            predicted, day, champion.version, min_rows=limits.min_rows, most_days=limits.pool_days
+        period, rows = rows_of_period(
+            predicted, day, champion.version, min_rows=limits.min_rows, most_periods=limits.pool_days
         )
-        return measure_drift(
-            rows,
-            self._sketch(champion),
-            weights=champion.model.spec.weights,
-            limits=limits,
-            model=self.plan.name,
-            model_version=champion.version,
-            day=day,
-            first_day=first_day,
-        ).summary
+        watched = Watched(self.plan.name, champion.version, self._sketch(champion), champion.model.spec.weights)
+        return measure_drift(rows, watched, period, limits).summary
 
     def _sketch(self, champion: BacktestModel) -> Reference:
         """Return the reference of a champion, built on first use."""

@@ -22,7 +22,7 @@ from ml_assets.lake.errors import MissingArtifactError, PromotionConflictError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
-from ml_assets.logic.promotion.log import entry_of
+from ml_assets.logic.promotion.log import Decision, entry_of
 from ml_assets.models.champions import why_it_cannot_serve
 from ml_assets.models.leaks import proven_leaks
 from ml_assets.models.plan import ModelPlan
@@ -106,10 +106,8 @@ class LogChange:
             return self.refuse(
                 f"{version[:12]} cannot be the champion, so nothing was changed:\n{listed}\n{otherwise}".rstrip()
             )
-        entry = entry_of(
-            self.entries, version, model=self.model.name, action=action, why=self.why, by=self.by,
-            at=datetime.now(tz=UTC), entry_id=uuid.uuid4().hex,
-        )  # fmt: skip
+        decision = Decision(action, version, self.why, by=self.by, at=datetime.now(tz=UTC), entry_id=uuid.uuid4().hex)
+        entry = entry_of(self.entries, decision, model=self.model.name)
         try:
             self.lake.manifest(self._ref(version))  # garbage collection may have removed it meanwhile
             entry = self.log.append(entry if self.damage is None else self._begin_anew(entry), number=entry.number)

@@ -40,7 +40,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
     from ml_assets.orchestration.flow import day_given
-    from ml_assets.stages.leak_test.leaktest import leak_test, store_report
+    from ml_assets.stages.leak_test.leaktest import Sampling, leak_test, store_report
 
     progress = Progress(sys.stderr)
     model = read_declarations().model(arguments.model)
@@ -51,10 +51,9 @@ def leaktest(arguments: argparse.Namespace) -> int:
     prepare()
     plan = ModelPlan.of(model, read_table_contracts())
     lake = LakeResource().connect()
-    report = leak_test(
-        plan, lake, find_project().dbt, samples=arguments.samples, seed=arguments.seed,
-        days=(first, last) if arguments.first or arguments.last else None, log=progress.log,
-    )  # fmt: skip
+    days = (first, last) if arguments.first or arguments.last else None
+    chosen_from = Sampling(arguments.samples, arguments.seed, days)
+    report = leak_test(plan, lake, find_project().dbt, chosen_from, log=progress.log)
     store_report(StepLedger(lake), plan, report, lambda day: first <= day <= last)
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
     return 1 if report.leaks else 0

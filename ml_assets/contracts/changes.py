@@ -13,7 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.contracts.table import Column, TableContract, bounds
 
 What = Literal[

@@ -6,17 +6,15 @@ validation, test) select the same rows whatever the grain; only what is stored a
 """
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Final, Literal
-
-if TYPE_CHECKING:
-    import polars as pl
+from typing import Final, Literal
 
 Grain = Literal["day", "week", "month", "year"]
 
 BY_DAY: Final[Grain] = "day"
 _SHORTEST: Final[dict[Grain, int]] = {"day": 1, "week": 7, "month": 28, "year": 365}
 _MONTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_EVERY: Final[dict[Grain, str]] = {"day": "1d", "week": "1w", "month": "1mo", "year": "1y"}
+EVERY: Final[dict[Grain, str]] = {"day": "1d", "week": "1w", "month": "1mo", "year": "1y"}
+"""The length of a period for polars: `pl.col("day").dt.truncate(EVERY[grain])` is the first day of a day's period."""
 
 
 def period_of(day: date, grain: Grain) -> date:
@@ -30,11 +28,6 @@ def period_of(day: date, grain: Grain) -> date:
             return day.replace(day=1)
         case "year":
             return day.replace(month=1, day=1)
-
-
-def period_column(day: "pl.Expr", grain: Grain) -> "pl.Expr":
-    """Return the first day of the period of a column of days."""
-    return day if grain == BY_DAY else day.dt.truncate(_EVERY[grain])
 
 
 def moved(first: date, periods: int, grain: Grain) -> date:

@@ -1,19 +1,27 @@
-"""Translate a contract's row rules into SQL, with which the warehouse quarantines rows.
+"""SQL of contracts: names of types, and the row rules, with which the warehouse quarantines rows.
 
-The SQL finds the same rows as `ml_assets.contracts.checking`. Not here: running it (see `ml_assets.warehouse`).
+The rules find the same rows as `ml_assets.contracts.checking`. Not here: running SQL (see `ml_assets.warehouse`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ml_assets.contracts.table import Rule, TableContract, Value
 
-
-_NOT_FINITE = [f"cast('{value}' as double precision)" for value in ("NaN", "Infinity", "-Infinity")]
+_NOT_FINITE: Final = [f"cast('{value}' as double precision)" for value in ("NaN", "Infinity", "-Infinity")]
+_NAMES: Final = {
+    pl.Int8: "tinyint", pl.Int16: "smallint", pl.Int32: "integer", pl.Int64: "bigint", pl.Int128: "hugeint",
+    pl.UInt8: "utinyint", pl.UInt16: "usmallint", pl.UInt32: "uinteger", pl.UInt64: "ubigint", pl.Float32: "real",
+    pl.Float64: "double", pl.String: "varchar", pl.Categorical: "varchar", pl.Enum: "varchar", pl.Boolean: "boolean",
+    pl.Date: "date", pl.Datetime: "timestamp", pl.Null: "a column without values",
+}  # fmt: skip
+"""Names of types in contracts, for messages: `bigint`, not `Int64`."""
 
 
 def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) -> dict[str, str]:
@@ -49,6 +57,18 @@ def _predicate(rule: Rule, relations: Mapping[str, str]) -> str:
 def identifier(name: str) -> str:
     """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def sql_type(dtype: pl.DataType) -> str:
+    """Return a type's name in SQL."""
+    if isinstance(dtype, pl.Decimal):
+        return f"decimal({dtype.precision}, {dtype.scale})"
+    return _NAMES[dtype.base_type()]
+
+
+def most_exact(dtype: pl.DataType) -> int:
+    """Return the limit up to which a floating-point type represents every integer exactly."""
+    return 2**53 if dtype == pl.Float64 else 2**24
 
 
 def _literal(value: Value) -> str:

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, period_column
+from ml_assets.contracts.periods import BY_DAY, EVERY, Grain, moved
 from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
@@ -180,7 +180,7 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str, grain: Gra
     if DAY not in obj.columns:
         raise ValueError(f"{asset} has no column '{DAY}', which splits its rows into partitions.")
     _check_days(obj, keys, asset, grain)
-    rows = obj.with_columns(period_column(pl.col(DAY), grain).alias(_PERIOD))
+    rows = obj.with_columns(pl.col(DAY).dt.truncate(EVERY[grain]).alias(_PERIOD))
     by_period = rows.partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
     parts = {str(period): part for (period,), part in by_period.items()}
     empty = obj.clear()
@@ -188,7 +188,7 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str, grain: Gra
 
 
 def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str, grain: Grain) -> None:
-    days = {str(day) for day in frame.select(period_column(pl.col(DAY), grain)).to_series().unique()}
+    days = {str(day) for day in frame.select(pl.col(DAY).dt.truncate(EVERY[grain])).to_series().unique()}
     strange = sorted(days - set(keys))
     if strange:
         raise ValueError(

@@ -1,10 +1,11 @@
-"""The grain of Dagster's partitions by time."""
+"""Dagster's partitions by time: their grain and their days."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,3 +22,14 @@ def grain_of(definition: dg.PartitionsDefinition[str] | None) -> Grain:
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return BY_DAY
     return _BY_CRON.get(definition.cron_schedule, BY_DAY)
+
+
+def day_of(key: str) -> date:
+    """Return the day of a partition key: the first day of its period."""
+    return date.fromisoformat(key)
+
+
+def day_range(context: dg.AssetExecutionContext, grain: Grain) -> tuple[date, date]:
+    """Return the first and the last day of a step's partitions."""
+    keys = context.partition_keys
+    return day_of(keys[0]), last_day_of(day_of(keys[-1]), grain)

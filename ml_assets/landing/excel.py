@@ -23,7 +23,6 @@ from ml_assets.landing.source_bytes import most_bytes
 if TYPE_CHECKING:
     from openpyxl import Workbook
 
-_WORKBOOK: Final = "xl/workbook.xml"
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[ />]")
 _IN_MEMORY: Final = 10
 """How many times larger a workbook is in memory than its unpacked text."""
@@ -65,17 +64,6 @@ class SheetText:
     def cell(self, name: str, row: int) -> str:
         """Return the name of the cell of a value, such as B7."""
         return f"{self.letters[name]}{self.first_row + row}"
-
-
-def is_workbook(data: bytes) -> bool:
-    """Return whether a file is an Excel workbook in the format of `.xlsx`."""
-    if not data.startswith(b"PK\x03\x04"):
-        return False
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _WORKBOOK in archive.namelist()
-    except zipfile.BadZipFile:
-        return False
 
 
 def read_sheet(data: bytes, declared: ExcelSheet, null_values: Collection[str]) -> SheetText:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from ml_assets.contracts.row_sql import RowSql, SqlProblem
-from ml_assets.contracts.sql import identifier
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import identifier, sql_type
 from ml_assets.contracts.table import redacted
 from ml_assets.lake.errors import WarehouseError
 

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.lake.errors import SourceError
 from ml_assets.landing import parquet_files
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
-from ml_assets.landing.excel import ExcelError, ExcelSheet, is_workbook, read_sheet
+from ml_assets.landing.excel import ExcelError, ExcelSheet, read_sheet
 from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.source_bytes import BoundError, gunzipped, read_source, unzipped
 from ml_assets.landing.text_values import TextFormat, declared_format, hint, values
@@ -37,6 +37,7 @@ _OTHERS: Final = {
     b"ARROW1": "Arrow IPC", b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page",
     b"<!doctype": "a web page", b"<html": "a web page", b"<?xml": "XML",
 }  # fmt: skip
+_WORKBOOK: Final = "xl/workbook.xml"
 _JSON: Final = (".json", ".jsonl", ".ndjson")
 _MOST_LETTERS: Final = 60
 _Place = Callable[[str, int], str]
@@ -313,6 +314,17 @@ def _begins_with(content: bytes, mark: bytes) -> bool:
 
 def _at(place: str) -> str:
     return f"{'on' if place.startswith('line') else 'in'} {place}"
+
+
+def is_workbook(data: bytes) -> bool:
+    """Return whether a file is an Excel workbook in the format of `.xlsx`."""
+    if not data.startswith(b"PK\x03\x04"):
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _WORKBOOK in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def is_named_as_json(file: str) -> bool:

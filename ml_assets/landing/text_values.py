@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.sql_types import most_exact, sql_type
+from ml_assets.contracts.sql import most_exact, sql_type
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.time_formats import (
     ISO_DATE,

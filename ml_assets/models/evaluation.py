@@ -188,7 +188,6 @@ def verdict_on(
             inputs=plan.inputs_contract,
             positive=declared.labels.positive,
         ),
-        was_left=summary.model_version in left(entries),
         leaks=leaks,
-        attempt=Attempt(attempt),
+        attempt=Attempt(attempt, was_left=summary.model_version in left(entries)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.own_metric import OwnName
-from ml_assets.contracts.periods import Grain, last_day_of
+from ml_assets.contracts.periods import Grain, periods_in
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days, Stage
@@ -44,6 +44,7 @@ class ModelPlan:
 
     Attributes:
         code_behind: a digest of the training and evaluation code, for stages that use a champion; '' for others.
+        pool_periods: the number of periods whose drift may be judged together.
     """
 
     declaration: ModelDeclaration
@@ -51,6 +52,11 @@ class ModelPlan:
     labels_table: TableContract
     sources: tuple[TableContract, ...] = ()
     code_behind: str = ""
+    pool_periods: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute what follows from the declaration."""
+        object.__setattr__(self, "pool_periods", periods_in(self.declaration.drift.pool_days, self.grain))
 
     @classmethod
     def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> ModelPlan:
@@ -213,17 +219,6 @@ def table_key(name: str) -> dg.AssetKey:
     import dagster as dg
 
     return dg.AssetKey([TABLES, name])
-
-
-def day_of(key: str) -> date:
-    """Return the day of a partition key: the first day of its period."""
-    return date.fromisoformat(key)
-
-
-def day_range(context: dg.AssetExecutionContext, grain: Grain) -> tuple[date, date]:
-    """Return the first and the last day of a step's partitions."""
-    keys = context.partition_keys
-    return day_of(keys[0]), last_day_of(day_of(keys[-1]), grain)
 
 
 def newest_day(frame: pl.LazyFrame) -> date:

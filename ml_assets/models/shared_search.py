@@ -23,7 +23,7 @@ from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.logic.training.shared_study import coordinate
 from ml_assets.logic.training.trials import Search, Trials
-from ml_assets.logic.training.tuning import OnTrial, new_study
+from ml_assets.logic.training.tuning import OnTrial, TimeLimit, new_study
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models import tuning_worker
 from ml_assets.models.plan import ModelPlan
@@ -94,9 +94,11 @@ class SharedSearch:
             place = worker_pool(self.context, self._work(url, name, tags), folder=folder)
             policy = PodPolicy.of(tags)
             with Crew(place, workers, policy=policy, log=self.context.log.warning) as crew:
+                seconds = settings.tuning.seconds
+                limit = None if seconds is None else TimeLimit(seconds, time.monotonic)
                 result = coordinate(
-                    trials, study, wait=self._wait(crew), workers=workers, previous=previous,
-                    seconds=settings.tuning.seconds, clock=time.monotonic, on_trial=on_trial,
+                    trials, study, wait=self._wait(crew), workers=workers, previous=previous, limit=limit,
+                    on_trial=on_trial,
                 )  # fmt: skip
             fell_back = study.user_attrs.get(tuning_worker.FELL_BACK, {})
         return result, {"workers": workers, **fell_back}

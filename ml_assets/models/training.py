@@ -4,7 +4,7 @@ Not here: the evaluation of the model (see `ml_assets.models.evaluation`).
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal
@@ -15,7 +15,7 @@ from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tunin
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import period_column, periods_between, periods_in
+from ml_assets.contracts.periods import EVERY, periods_between
 from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
@@ -29,7 +29,7 @@ from ml_assets.logic.training.encoding import request_schema
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit, refit
 from ml_assets.logic.training.trials import Search
-from ml_assets.logic.training.tuning import Clock, OnTrial, tune
+from ml_assets.logic.training.tuning import OnTrial, TimeLimit, tune
 from ml_assets.machine.devices import Used, used_device
 from ml_assets.models.plan import ModelPlan
 from ml_assets.workers.dask import dask_client
@@ -115,7 +115,7 @@ def search(
     trials: int | None = None,
     first: Mapping[str, float | int | str | bool] | None = None,
     previous: pl.DataFrame | None = None,
-    clock: Clock | None = None,
+    clock: Callable[[], float] | None = None,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
     """Return the best parameters of a number of trials; the declared number if absent.
@@ -123,13 +123,12 @@ def search(
     Without a clock, the declared limit in seconds is ignored, because the number of trials within it varies. The other
     arguments are those of `tune`.
     """
-    settings = search_settings(plan, importances, trials=trials, first=first)
+    settings, seconds = search_settings(plan, importances, trials=trials, first=first), plan.declaration.tuning.seconds
     return tune(
         training_set,
         settings.model_copy(update={"device": device_of(plan).device}),
         previous=previous,
-        seconds=None if clock is None else plan.declaration.tuning.seconds,
-        clock=clock,
+        limit=None if clock is None or seconds is None else TimeLimit(seconds, clock),
         on_trial=on_trial,
     )
 
@@ -244,7 +243,7 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     scores = predict(model, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
     # Later periods are compared with the training rows, so how much these differ is measured between such periods.
-    periods = rows.select(period_column(pl.col(DAY), plan.grain)).to_series()
-    days = number_periods(periods, min_rows=drift.min_rows, most_days=periods_in(drift.pool_days, plan.grain))
+    periods = rows.select(pl.col(DAY).dt.truncate(EVERY[plan.grain])).to_series()
+    days = number_periods(periods, min_rows=drift.min_rows, most_days=plan.pool_periods)
     sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
     return replace(model, reference=sketch)

@@ -20,8 +20,8 @@ from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import days_by_asset, gaps_of, in_rows, span_of, split_into_runs
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.store import Lake
-from ml_assets.models.plan import day_of
 from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, stage_of, update_groups, wanted_of
 from ml_assets.orchestration.scope import Labelled, Partitions, Scope
 from ml_assets.orchestration.staleness import (

@@ -29,7 +29,7 @@ STORAGE: Final = tuple(
 LANDING: Final = frozenset(
     f"ml_assets.{name}"
     for name in (
-        "contracts.sql_types", "landing.csv_dialect", "landing.csv_files", "landing.csv_records",
+        "contracts.sql", "landing.csv_dialect", "landing.csv_files", "landing.csv_records",
         "landing.excel", "landing.json_records", "landing.parquet_files",
         "landing.row_sql", "landing.source_bytes", "landing.sources", "landing.text_values", "landing.time_formats",
         "warehouse.duckdb_session",

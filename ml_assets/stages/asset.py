@@ -17,7 +17,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import joined_code
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Stage
-from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
+from ml_assets.lake.days import ALLOW_GAPS
 from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.models.plan import ModelPlan, quarantine_key
 from ml_assets.models.pod_tags import pod_tags
@@ -32,7 +32,6 @@ def stage(
     *,
     kinds: set[str],
     by_day: bool = False,
-    optional_look_back: bool = False,
     named: str | None = None,
     columns: TableContract | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -48,19 +47,16 @@ def stage(
         kinds: the tools that it uses, for the UI.
         by_day: whether it has one artifact a day. Such runs share the model's pool, so that a long backfill does not
             delay trainings.
-        optional_look_back: whether it reads earlier days if they exist, and requires none of them.
         named: another name of the asset.
         columns: the contract of its content, for the catalog.
         parameters: declared values that change the result, for the manifest.
-        **options: other arguments of `dg.asset`: `ins`, `deps`, `check_specs`.
+        **options: other arguments of `dg.asset`: `ins`, `deps`, `check_specs`, `metadata`.
     """
     declaration = plan.declaration
     given = {key: _plain(value) for key, value in (parameters or {}).items()}
-    metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
+    metadata = {"ml_assets/parameters": dg.MetadataValue.json(given), **options.pop("metadata", {})}
     if by_day:
         metadata[ALLOW_GAPS] = declaration.allow_gaps
-    if optional_look_back:
-        metadata[OPTIONAL_LOOK_BACK] = True
     if columns is not None:
         metadata["dagster/column_schema"] = column_schema(columns)
 

@@ -4,6 +4,7 @@ Not here: layout and wording (see `ml_assets.logic.pages.card`).
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -27,7 +28,7 @@ from ml_assets.logic.pages.card_input import CardInput, CardTable, Making
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.models.champions import Shown, model_on_card
 from ml_assets.models.leaks import findings_behind
-from ml_assets.models.plan import ModelPlan, day_of
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
 
 T = TypeVar("T")
@@ -139,15 +140,16 @@ def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[Car
     tables = []
     for role, contract in (("features", plan.features_table), ("labels", plan.labels_table)):
         refs = [ref for ref in behind if ref.asset == f"{plan.name}/{role}"]
-        days = sorted(day_of(ref.partition) for ref in refs if ref.partition)
+        days = sorted(ref.partition for ref in refs if ref.partition)
+        windows = [plan.partitions.time_window_for_partition_key(day) for day in (days[:1] + days[-1:])]
         tables.append(
             CardTable(
                 name=contract.name,
                 role=role,
                 description=contract.description,
                 rows=sum(behind[ref].rows or 0 for ref in refs) if refs else None,
-                first_day=days[0] if days else None,
-                last_day=plan.declaration.days.last_day(days[-1]) if days else None,
+                first_day=windows[0].start.date() if windows else None,
+                last_day=(windows[-1].end - timedelta(days=1)).date() if windows else None,
             )
         )
     return tables

@@ -11,14 +11,15 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Model
 from ml_assets.contracts.frames import check_frames, drift_table
-from ml_assets.contracts.periods import periods_in
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import Input, StepLedger
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.models.champions import model_ref
-from ml_assets.models.plan import ModelPlan, day_of
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.verdicts import drift_result, drift_spec, evaluated_by_day
 
@@ -28,7 +29,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     limits = DriftLimits(**plan.declaration.drift.model_dump())
     asset = plan.asset("drift")
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=1 - periods_in(limits.pool_days, plan.grain),
+        start_offset=1 - plan.pool_periods,
         end_offset=0,
         allow_nonexistent_upstream_partitions=True,
     )
@@ -39,7 +40,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         measure_day,
         kinds={"polars"},
         by_day=True,
-        optional_look_back=True,
+        metadata={OPTIONAL_LOOK_BACK: True},
         columns=DRIFT_TABLE,
         parameters={"limits": vars(limits)},
         ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
@@ -56,8 +57,9 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         measured = {}
         for day in context.partition_keys:
             measured[day] = measure_day(
-                by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day), grain=plan.grain
-            )
+                by_day, day_of(day), watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
+                grain=plan.grain,
+            )  # fmt: skip
         check_frames([one.table for one in measured.values()], drift_table())
         _add_metadata(context, measured)
         yield dg.Output(measured)
@@ -75,7 +77,7 @@ def _watched(ledger: StepLedger, plan: ModelPlan, versions: Mapping[str, Sequenc
     for day, of_day in versions.items():
         ledger.use([Input.of(read[version][1]) for version in of_day], partition=day)
     return {
-        version: Watched(Reference.of(model.reference, model=plan.name), model.spec.weights)
+        version: Watched(plan.name, version, Reference.of(model.reference, model=plan.name), model.spec.weights)
         for version, (model, _) in read.items()
     }
 

@@ -12,7 +12,7 @@ import polars as pl
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.periods import BY_DAY, period_column
+from ml_assets.contracts.periods import BY_DAY, EVERY
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
@@ -102,7 +102,7 @@ def _validate(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[st
     by, marked = None, rows
     if DAY in rows.columns:
         by = DAY if plan.grain == BY_DAY else PARTITION
-        marked = rows.with_columns(period_column(pl.col(DAY), plan.grain).alias(by))
+        marked = rows.with_columns(pl.col(DAY).dt.truncate(EVERY[plan.grain]).alias(by))
     report = check_table(marked, contract, partition=by)
     if report.blocking:
         return report

@@ -9,8 +9,9 @@ import polars as pl
 from ml_assets.contracts import frames
 from ml_assets.contracts.periods import periods_for
 from ml_assets.lake.manifest import EXCLUDED_ROWS
+from ml_assets.lake.partitions import day_range
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
-from ml_assets.models.plan import ModelPlan, day_range, table_key
+from ml_assets.models.plan import ModelPlan, table_key
 from ml_assets.stages.asset import stage
 
 

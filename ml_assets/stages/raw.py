@@ -13,16 +13,17 @@ from pydantic import Field, field_validator
 
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.row_sql import RowSql, SqlProblems, own_columns, problem_clause
-from ml_assets.contracts.sql_types import sql_type
+from ml_assets.contracts.sql import sql_type
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import RawDeclaration, RawTable
 from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.ledger import StepLedger
+from ml_assets.lake.partitions import day_range
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.landing.row_sql import sql_problems
 from ml_assets.landing.time_formats import UNIX_TIMES
-from ml_assets.models.plan import day_range, partitions_over
+from ml_assets.models.plan import partitions_over
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED
 from ml_assets.provenance.code import code_version

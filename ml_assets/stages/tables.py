@@ -20,7 +20,8 @@ from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.io_manager import data_version, facts_of
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import Manifest
-from ml_assets.models.plan import day_range, partitions_over, quarantine_key, table_key
+from ml_assets.lake.partitions import day_range
+from ml_assets.models.plan import partitions_over, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED, prefixed
 from ml_assets.orchestration.staleness import LOOK_BACK, first_day

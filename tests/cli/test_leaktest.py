@@ -1,8 +1,9 @@
 """What `ml-assets leaktest` prints and how it ends; what the test finds is in tests/test_leaks.py."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,9 +14,11 @@ from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.main import main
 from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.leak_test import Leak
+from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.flow import Span
-from ml_assets.stages.leak_test.leaktest import LeakReport, Sample
+from ml_assets.stages.leak_test.leaktest import LeakReport, Sample, Sampling
 from tests.builders import flights_declared, project
 from tests.cli.commands import Command
 
@@ -29,17 +32,17 @@ LEAK = Leak(
 pytestmark = pytest.mark.usefixtures("manifest")
 
 
-def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
-    """Let the leak test find leaks, and return its arguments."""
-    arguments: dict[str, Any] = {}
+def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> list[Sampling]:
+    """Let the leak test find leaks, and return what it is asked to test."""
+    asked: list[Sampling] = []
 
-    def leak_test(*_: object, **given: Any) -> LeakReport:
-        given["log"]("sample 1 of 1")
-        arguments.update(given)
+    def leak_test(_: ModelPlan, __: Lake, ___: Path, sampling: Sampling, *, log: Callable[[str], None]) -> LeakReport:
+        log("sample 1 of 1")
+        asked.append(sampling)
         return LeakReport("flight_delay", (SAMPLE,), leaks)
 
     monkeypatch.setattr("ml_assets.stages.leak_test.leaktest.leak_test", leak_test)
-    return arguments
+    return asked
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
@@ -66,7 +69,7 @@ def record() -> LeakTestRecord:
 def test_no_leak_ends_with_0_and_reports_what_was_compared_and_what_can_be_missed(
     monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    arguments = finding(monkeypatch)
+    asked = finding(monkeypatch)
 
     printed = command("leaktest", "flight_delay", "--samples", "3", "--seed", "7", "--from", "2013-01-02")
     assert [
@@ -78,7 +81,7 @@ def test_no_leak_ends_with_0_and_reports_what_was_compared_and_what_can_be_misse
         ),
     ] == printed.out.splitlines()
     assert printed.err.endswith(" s  sample 1 of 1\n")
-    assert (3, 7, (date(2013, 1, 2), date.max)) == (arguments["samples"], arguments["seed"], arguments["days"])
+    assert [Sampling(3, 7, (date(2013, 1, 2), date.max))] == asked
 
 
 def test_a_leak_ends_with_1_and_is_reported_in_a_sentence(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:

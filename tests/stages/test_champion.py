@@ -17,7 +17,7 @@ from ml_assets.lake.errors import PromotionConflictError
 from ml_assets.lake.promotion_log import TRIES, PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Origin
-from ml_assets.logic.promotion.log import anchor, entry_of, rejections, serving_since, waiting
+from ml_assets.logic.promotion.log import Decision, anchor, entry_of, rejections, serving_since, waiting
 from ml_assets.models.champions import Champion, champion_model
 from ml_assets.models.evaluation import example_row
 from ml_assets.models.leaks import LONE
@@ -441,10 +441,8 @@ def test_an_approved_champion_is_unchanged_when_its_evaluation_is_judged_again(
 ) -> None:
     plan = plan_with(**BY_A_PERSON)
     entry, _ = gate.judge(plan)
-    let_in = entry_of(
-        [entry], gate.version, model="returns", action="promote", why="looked at it", by="sam",
-        at=entry.decided_at, entry_id="1f3a",
-    )  # fmt: skip
+    decision = Decision("promote", gate.version, "looked at it", by="sam", at=entry.decided_at, entry_id="1f3a")
+    let_in = entry_of([entry], decision, model="returns")
     let_in = plan.promotion_log(gate.lake.connect()).append(let_in, number=2)
 
     again, _ = gate.judge(plan_with(**rules))

@@ -22,7 +22,9 @@ from ml_assets.lake.ledger import Input
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
-from ml_assets.logic.monitoring.drift import DriftLimits, measure_drift
+from ml_assets.logic.monitoring.drift import Watched, measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
 from ml_assets.models.plan import ModelPlan
@@ -761,8 +763,10 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
     )
     drifted = measure_drift(
         rows_of(rows, LAST).with_columns(score=scored["score"], **{"weight kg": pl.lit(99.0)}),
-        trained.model.reference, weights=spec.weights, limits=limits, model="returns", model_version=version, day=LAST,
-    )  # fmt: skip
+        Watched("returns", version, Reference.of(trained.model.reference, model="returns"), spec.weights),
+        Period(LAST, LAST),
+        limits,
+    )
     page = render_card(card_input(lake.ledger(), plan, model_on_card(lake.ledger(), plan)))
 
     assert "weight kg" in {feature.name for feature in spec.features}

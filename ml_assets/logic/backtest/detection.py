@@ -22,7 +22,7 @@ from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
 from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, groups_of
-from ml_assets.logic.monitoring.drift import measure_drift, rows_of_period
+from ml_assets.logic.monitoring.drift import Watched, measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import SCORE, Reference, number_periods, sketch_reference
 from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
@@ -191,14 +191,10 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
     limits, version = population.limits, population.serving.version
     drift, performance = [], []
     days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
+    watched = Watched("watched", version, population.known, population.weights)
     for day, rows in days.items():
-        first_day, judged = rows_of_period(days, day, version, min_rows=limits.min_rows, most_days=limits.pool_days)
-        drift.append(
-            measure_drift(
-                judged, population.known, weights=population.weights, limits=limits, model="watched",
-                model_version=version, day=day, first_day=first_day,
-            ).summary
-        )  # fmt: skip
+        period, judged = rows_of_period(days, day, version, min_rows=limits.min_rows, most_periods=limits.pool_days)
+        drift.append(measure_drift(judged, watched, period, limits).summary)
         performance.append(_performance(population, rows, day))
     return drift, performance
 

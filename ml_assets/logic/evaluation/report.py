@@ -26,7 +26,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
-from ml_assets.contracts.periods import BY_DAY, Grain, period_column
+from ml_assets.contracts.periods import BY_DAY, EVERY, Grain
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Measure, Vector
@@ -219,7 +219,7 @@ def evaluate(
         daily_loss=daily_loss(
             frozen.truth,
             challenger,
-            rows.select(period_column(pl.col("day"), wanted.grain)).to_series().to_numpy(),
+            rows.select(pl.col("day").dt.truncate(EVERY[wanted.grain])).to_series().to_numpy(),
             metric=declared,
             promised=metrics[metric].value,
             groups=frozen.groups,

@@ -16,7 +16,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_in
+from ml_assets.contracts.periods import BY_DAY, Grain, moved
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.monitoring.distances import (
     MANY,
@@ -95,24 +95,20 @@ class _Measured:
 
 @dataclass(frozen=True)
 class Watched:
-    """What the rows of a model version are compared with: its reference, and the importance of its features."""
+    """A version of a model whose predictions are compared with its reference.
 
+    Attributes:
+        weights: The importance of its features, normalised to sum to 1. A feature without one has weight 0, and if
+            there are none, all features weigh the same.
+    """
+
+    model: str
+    version: str
     reference: Reference
     weights: Mapping[str, float]
 
 
-def measure_drift(
-    frame: pl.DataFrame | pl.LazyFrame,
-    reference: pl.DataFrame | Reference,
-    *,
-    weights: Mapping[str, float],
-    limits: DriftLimits,
-    model: str,
-    model_version: str,
-    day: date | str,
-    first_day: date | None = None,
-    grain: Grain = BY_DAY,
-) -> Drift:
+def measure_drift(frame: pl.DataFrame | pl.LazyFrame, watched: Watched, period: Period, limits: DriftLimits) -> Drift:
     """Measure every feature and the score of one model version's rows in one pass.
 
     `psi` is the Population Stability Index: the sum of (q - p) ln(q / p) over the reference's tenths or categories.
@@ -130,10 +126,7 @@ def measure_drift(
 
     With fewer rows than the limit, nothing is judged and the statistics are null.
 
-    A lazy frame of many rows is collected one column at a time. For many days, read the reference once with
-    `Reference.of`. Weights are normalised to sum to 1; a feature without one has weight 0, and if there are none, all
-    features weigh the same. `first_day` is the first of several days that are judged together.
-    With a coarser `grain`, days are the first days of its periods.
+    A lazy frame of many rows is collected one column at a time.
 
     Returns:
         A table of `TABLE_SCHEMA`: the score first, then features by weighted excess PSI. `is_over` marks each row that
@@ -141,34 +134,31 @@ def measure_drift(
         features that accounts for half of it. The day is above a limit if any row is.
 
     Raises:
-        ContractError: Columns are missing or have the wrong type, the frame is not a reference, or a weight belongs to
-            an unknown feature.
+        ContractError: Columns are missing or have the wrong type, or a weight belongs to an unknown feature.
         DataError: A weight is not a finite number from 0, or a column has NaN or infinity.
     """
-    day = day if isinstance(day, date) else date.fromisoformat(day)
-    known = reference if isinstance(reference, Reference) else Reference.of(reference, model=model)
-    shares = _normalised(weights, [name for name, kind in known.kinds.items() if kind != "score"])
-    check_columns(frame, known.features, model=model)
+    known = watched.reference
+    shares = _normalised(watched.weights, [name for name, kind in known.kinds.items() if kind != "score"])
+    check_columns(frame, known.features, model=watched.model)
     rows = frame.height if isinstance(frame, pl.DataFrame) else frame.select(pl.len()).collect().item()
     table, broken = apply_limits(_measure(frame, rows, known, shares, limits), limits)
-    summary = summarise(
-        table, broken, limits, model=model, model_version=model_version, period=Period(first_day or day, day, grain)
-    )
+    summary = summarise(table, broken, limits, model=watched.model, model_version=watched.version, period=period)
     return Drift(table=pl.DataFrame([table.get_column(name) for name in TABLE_SCHEMA.names()]), summary=summary)
 
 
 def measure_day(
     predictions: Mapping[date, pl.DataFrame],
+    day: date,
     *,
     watched: Callable[[str], Watched],
     limits: DriftLimits,
-    model: str,
-    day: date,
+    most_periods: int = 1,
     grain: Grain = BY_DAY,
 ) -> DailyDrift:
     """Measure a period's predictions: those of each model version against the reference of that version.
 
-    `predictions` also has the periods before that may be judged together with it. `day` is the first day of its period.
+    `predictions` also has the periods before that may be judged together with it: with it `most_periods`. `day` is the
+    first day of its period.
 
     Raises:
         ContractError: See `measure_drift`.
@@ -176,21 +166,10 @@ def measure_day(
     """
     found = []
     for version in versions_of(predictions, day):
-        first_day, rows = rows_of_period(
-            predictions,
-            day,
-            version,
-            min_rows=limits.min_rows,
-            most_days=periods_in(limits.pool_days, grain),
-            grain=grain,
+        period, rows = rows_of_period(
+            predictions, day, version, min_rows=limits.min_rows, most_periods=most_periods, grain=grain
         )
-        known = watched(version)
-        found.append(
-            measure_drift(
-                rows.unnest("features"), known.reference, weights=known.weights, limits=limits, model=model,
-                model_version=version, day=day, first_day=first_day, grain=grain,
-            )
-        )  # fmt: skip
+        found.append(measure_drift(rows.unnest("features"), watched(version), period, limits))
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
     return DailyDrift(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
@@ -313,20 +292,17 @@ def rows_of_period(
     version: str,
     *,
     min_rows: int,
-    most_days: int,
+    most_periods: int,
     grain: Grain = BY_DAY,
-) -> tuple[date, pl.DataFrame]:
+) -> tuple[Period, pl.DataFrame]:
     """Return the rows that a model version predicted for a day, with those of days before until there are enough.
 
     Days that only another version predicted end the period. Days without predictions do not. `min_rows` are enough;
-    `most_days` includes the last day. With a coarser grain, its periods take the place of days.
-
-    Returns:
-        The first day with rows, and the rows.
+    `most_periods` includes the last day. With a coarser grain, its periods take the place of days.
     """
     found: list[pl.DataFrame] = []
     first, rows = day, 0
-    for back in range(most_days):
+    for back in range(most_periods):
         at = moved(day, -back, grain)
         predicted = days.get(at)
         if predicted is None or predicted.is_empty():
@@ -336,4 +312,4 @@ def rows_of_period(
             break
         first, rows = at, rows + own.height
         found.append(own)
-    return first, pl.concat(reversed(found))
+    return Period(first, day, grain), pl.concat(reversed(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -43,7 +44,7 @@ def importance_plot(importances: pl.DataFrame, metric: str) -> str:
     first = table.head(1)
     title = f"{first['feature'][0]} carries {share(first['shap_share'][0])} of mean |SHAP|" if first.height else ""
     shown = table.head(FEATURES)
-    return _bars("importances", title, shown, [BLUE] * shown.height, metric, more=table.height - shown.height)
+    return _Bars(shown, [BLUE] * shown.height, metric).svg("importances", title, more=table.height - shown.height)
 
 
 def selection_plot(importances: Importances) -> str:
@@ -62,30 +63,38 @@ def selection_plot(importances: Importances) -> str:
         for name, is_selected in shown.select("feature", "is_selected").iter_rows()
     ]
     keys = [("selected", BLUE), ("dropped", ORANGE)] + ([("injected noise", FAINT)] if noise.height else [])
-    return _bars(
-        "selection", f"{len(summary.selected)} of {len(decided)} features are selected", shown, colours, summary.metric,
-        more=table.height - shown.height, keys=keys, lines=noise["permutation"].drop_nulls().to_list(),
-    )  # fmt: skip
+    title = f"{len(summary.selected)} of {len(decided)} features are selected"
+    lines = noise["permutation"].drop_nulls().to_list()
+    bars = _Bars(shown, colours, summary.metric, keys, lines)
+    return bars.svg("selection", title, more=table.height - shown.height)
 
 
-def _bars(
-    name: str,
-    title: str,
-    shown: pl.DataFrame,
-    colours: Sequence[str],
-    metric: str,
-    *,
-    more: int,
-    keys: Sequence[tuple[str, str]] = (),
-    lines: Sequence[float] = (),
-) -> str:
-    """Draw two panels of bars: shares of mean |SHAP| and gain, and permutation importance with dashed `lines`."""
-    note = f"{more} less important features are not shown" if more else ""
+@dataclass(frozen=True)
+class _Bars:
+    """Two panels of bars: shares of mean |SHAP| and gain, and permutation importance with dashed `lines`."""
 
-    def draw(figure: Figure) -> None:
+    shown: pl.DataFrame
+    colours: Sequence[str]
+    metric: str
+    keys: Sequence[tuple[str, str]] = ()
+    lines: Sequence[float] = ()
+
+    def svg(self, name: str, title: str, *, more: int) -> str:
+        """Draw the panels; `more` features are not shown."""
+        note = f"{more} less important features are not shown" if more else ""
+
+        def draw(figure: Figure) -> None:
+            self._draw(figure)
+            if self.keys or note:
+                legend(figure, self.keys, note)
+
+        return draw_svg(name, title, draw, height=1.35 + 0.2 * self.shown.height)
+
+    def _draw(self, figure: Figure) -> None:
+        shown = self.shown
         left, right = figure.subplots(1, 2, sharey=True)
         at = list(range(shown.height))
-        left.barh(at, _percent(shown["shap_share"]), color=colours, height=0.66)
+        left.barh(at, _percent(shown["shap_share"]), color=self.colours, height=0.66)
         left.plot(_percent(shown["gain_share"]), at, "|", color=INK, markersize=7, markeredgewidth=1.2)
         left.set_xlabel("share of mean |SHAP|, % (tick: of gain)")
         left.set_yticks(at, [shorten(feature) for feature in shown["feature"]])
@@ -95,21 +104,17 @@ def _bars(
             at,
             as_floats(shown["permutation"]),
             xerr=as_floats(shown["permutation_std"]),
-            color=colours,
+            color=self.colours,
             height=0.66,
             error_kw={"ecolor": MUTED, "elinewidth": 0.8},
         )
         right.axvline(0, color=FAINT, linewidth=0.8)
-        for value in lines:
+        for value in self.lines:
             right.axvline(value, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-        right.set_xlabel(f"harm to {metric_name(metric)} when permuted\nlines: ± 1 sd of the shuffles alone")
+        right.set_xlabel(f"harm to {metric_name(self.metric)} when permuted\nlines: ± 1 sd of the shuffles alone")
         right.tick_params(axis="y", length=0)
         for axes in (left, right):
             light_grid(axes, "x")
-        if keys or note:
-            legend(figure, keys, note)
-
-    return draw_svg(name, title, draw, height=1.35 + 0.2 * shown.height)
 
 
 def tuning_plot(tuning: Tuning) -> str:

@@ -26,9 +26,13 @@ class Attempt:
     Of many challengers that are no better than the champion, one passes by chance sooner or later. The error rate of
     attempt k is therefore 5 % / (k (k + 1)): 2.5 %, 0.83 %, 0.42 %, and so on. The sum over any number of attempts is
     at most 5 %.
+
+    Attributes:
+        was_left: Whether this version was champion before and was rolled back from.
     """
 
     number: int = 1
+    was_left: bool = False
 
     @property
     def confidence(self) -> float:

@@ -116,7 +116,6 @@ def judge(
     slices: pl.DataFrame | None = None,
     costs: Sequence[ServingCost] = (),
     cannot_answer: Sequence[str] | None = None,
-    was_left: bool = False,
     leaks: LeakFindings | None = None,
     attempt: Attempt = FIRST,
 ) -> Verdict:
@@ -140,7 +139,6 @@ def judge(
         costs: Measured costs of serving. A cost without a limit is not a rule.
         cannot_answer: Why the challenger does not match the current declaration; empty if it does, None if that was not
             checked.
-        was_left: Whether this version was champion before and was rolled back from.
         leaks: Findings about leaks in the features; None in a simulation.
         attempt: Number of the attempt on these rows since the last promotion.
 
@@ -164,7 +162,7 @@ def judge(
     if slices is not None and evaluation.against_champion is not None:
         rules.append(_slices_hold(slices, evaluation.metric, limits.slice_margin))
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
-    if was_left:
+    if attempt.was_left:
         rules.append(GateRule("rollback", holds=False, sentence=_LEFT))
     failed = [rule for rule in rules if not rule.holds and not rule.waits]
     open_questions = [rule for rule in rules if not rule.holds and rule.waits]

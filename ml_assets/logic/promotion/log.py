@@ -6,6 +6,7 @@ Not here: the gate (see `ml_assets.logic.promotion.gate`), and writing the log (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
@@ -153,21 +154,25 @@ def cannot_answer(
     return tuple(against)
 
 
-def entry_of(
-    entries: Sequence[Promotion],
-    version: str,
-    *,
-    model: str,
-    action: Literal["promote", "rollback"],
-    why: str,
-    by: str,
-    at: datetime,
-    entry_id: str,
-) -> Promotion:
-    """Return the next entry of a log, by which a person promotes or rolls back, whatever the gate decided.
+@dataclass(frozen=True)
+class Decision:
+    """A decision to promote or to roll back to a version, whatever the gate decided.
 
-    `entry_id` distinguishes this decision from an equal one.
+    Attributes:
+        entry_id: distinguishes this decision from an equal one.
     """
+
+    action: Literal["promote", "rollback"]
+    version: str
+    why: str
+    by: str
+    at: datetime
+    entry_id: str
+
+
+def entry_of(entries: Sequence[Promotion], decision: Decision, *, model: str) -> Promotion:
+    """Return the next entry of a model's log, which records a decision."""
+    version, action = decision.version, decision.action
     judged = next((it for it in reversed(entries) if (it.challenger, it.decided_by) == (version, GATE)), None)
     waits = waiting(entries)
     approved = waits if waits is not None and waits.challenger == version else None
@@ -177,13 +182,13 @@ def entry_of(
         action=action,
         champion=version,
         challenger=version,
-        reasons=(why, _verdict_sentence(judged)),
+        reasons=(decision.why, _verdict_sentence(judged)),
         is_anchor=action == "promote" and (approved is None or approved.is_anchor),
         cause=judged.cause if judged is not None and action == "promote" else None,
         evaluation_version=None if judged is None else judged.evaluation_version,
-        decided_at=at,
-        decided_by=by,
-        id=entry_id,
+        decided_at=decision.at,
+        decided_by=decision.by,
+        id=decision.entry_id,
     )
 
 

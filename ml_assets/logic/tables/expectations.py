@@ -43,32 +43,57 @@ class Surprise:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a day is compared with: the other days of its table, as far as it reaches.
+
+    Attributes:
+        days: the other days; one without rows had none.
+        reach: the number of calendar days before a day that it is compared with.
+        min_days: with fewer of them in the table, a day is not judged.
+        margin: by which share of its width the range is widened on both sides.
+    """
+
+    days: Sequence[date]
+    reach: int = 28
+    min_days: int = 7
+    margin: float = 0.5
+
+    def windows(self, judged: Sequence[date]) -> pl.DataFrame:
+        """Return each day to judge (`judged`) with itself and each of the days that it is compared with (`day`)."""
+        days = pl.DataFrame({"judged": sorted(set(judged))}, schema={"judged": pl.Date})
+        first = pl.col("judged") - timedelta(days=self.reach)
+        windows = days.join_where(self.known(judged), pl.col("day") <= pl.col("judged"), pl.col("day") >= first)
+        return windows.filter(pl.len().over("judged") > self.min_days)
+
+    def known(self, judged: Sequence[date]) -> pl.DataFrame:
+        """Return all days of the table."""
+        return pl.DataFrame({"day": sorted({*judged, *self.days})}, schema={"day": pl.Date})
+
+    def not_judged(self, days: Sequence[date]) -> tuple[date, ...]:
+        """Return the days that have too few days to compare with."""
+        return tuple(sorted(set(days) - set(self.windows(days)["judged"])))
+
+
 def surprises(
     rows: pl.LazyFrame | pl.DataFrame,
     days: Sequence[date],
+    past: Past,
     *,
-    before: Sequence[date],
     columns: Sequence[str],
     categorical: Sequence[str],
-    past_days: int = 28,
-    min_days: int = 7,
-    margin: float = 0.5,
-    day: str = "day",
 ) -> tuple[Surprise, ...]:
     """Return the figures of each day that are outside the range of the days before, by day.
 
     Compared are the number of rows, the share of missing values in each column, and the share of each category among
-    the values that are not missing. A day is compared with the days that exist among the `past_days` calendar days
-    before it. The range is widened on both sides by `margin` times its width and by `NOISE` standard errors (of a
-    Poisson count or of a binomial share); for a share by at least `LEAST`. A surprise widens the range of the days
-    after it, so a lasting change is reported once. `before` are other days of the table: one without rows in `rows` had
-    none. With fewer than `min_days` to compare with, a day is not judged.
+    the values that are not missing. The range of the days before is widened on both sides by the margin and by `NOISE`
+    standard errors (of a Poisson count or of a binomial share); for a share by at least `LEAST`. A surprise widens the
+    range of the days after it, so a lasting change is reported once.
     """
-    known = _days({*days, *before})
-    windows = _windows(days, known, past_days=past_days, min_days=min_days)
+    windows, margin = past.windows(days), past.margin
     if windows.is_empty():
         return ()
-    lazy = rows.lazy().rename({day: "day"}).filter(pl.col("day").is_in(windows["day"].unique().implode()))
+    lazy = rows.lazy().filter(pl.col("day").is_in(windows["day"].unique().implode()))
     counted = list(dict.fromkeys([*columns, *categorical]))
     found, *categories = pl.collect_all(
         [
@@ -76,24 +101,12 @@ def surprises(
             *(_category_counts(lazy, name) for name in categorical),
         ]
     )
-    counts = known.join(found, on="day", how="left").with_columns(pl.exclude("day").fill_null(0))
+    counts = past.known(days).join(found, on="day", how="left").with_columns(pl.exclude("day").fill_null(0))
     odd = [*_odd_row_counts(windows, counts, margin), *_odd_null_shares(windows, counts, columns, margin)]
     for name, rows_of in zip(categorical, categories, strict=True):
         sizes = counts.select("day", of=pl.col(_ROWS) - pl.col(name)).filter(pl.col("of") > 0)
         odd += _odd_category_shares(windows.join(sizes, on="day"), rows_of, name, margin)
     return tuple(sorted(odd, key=lambda it: it.day))
-
-
-def days_not_judged(
-    days: Sequence[date], *, before: Sequence[date], past_days: int = 28, min_days: int = 7
-) -> tuple[date, ...]:
-    """Return the days that have too few days to compare with; arguments as in `surprises`."""
-    windows = _windows(days, _days({*days, *before}), past_days=past_days, min_days=min_days)
-    return tuple(sorted(set(days) - set(windows["judged"])))
-
-
-def _days(days: set[date]) -> pl.DataFrame:
-    return pl.DataFrame({"day": sorted(days)}, schema={"day": pl.Date})
 
 
 def rules_of(*, is_blocking: bool) -> tuple[Rule, ...]:
@@ -123,14 +136,6 @@ def report_of(
         broken = sum(days.values())
         findings.append(RuleResult(judged, total, broken, days, detail="\n".join(listed), not_judged=unjudged))
     return Report(contract, tuple(findings))
-
-
-def _windows(days: Sequence[date], known: pl.DataFrame, *, past_days: int, min_days: int) -> pl.DataFrame:
-    """Return each day to judge (`judged`) with itself and each of the days that it is compared with (`day`)."""
-    judged = pl.DataFrame({"judged": sorted(set(days))}, schema={"judged": pl.Date})
-    first = pl.col("judged") - timedelta(days=past_days)
-    windows = judged.join_where(known, pl.col("day") <= pl.col("judged"), pl.col("day") >= first)
-    return windows.filter(pl.len().over("judged") > min_days)
 
 
 def _category_counts(lazy: pl.LazyFrame, name: str) -> pl.LazyFrame:

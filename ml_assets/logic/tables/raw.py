@@ -17,7 +17,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import BY_DAY, Grain, period_column, periods_between
+from ml_assets.contracts.periods import BY_DAY, EVERY, Grain, periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract, redacted
 
 PARTITION = "__day"
@@ -104,7 +104,7 @@ def by_day(
     """
     marked = _with_day(frame, day, personal)
     inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(
-        period_column(pl.col(PARTITION), grain).cast(pl.String)
+        pl.col(PARTITION).dt.truncate(EVERY[grain]).cast(pl.String)
     )
     wanted = [str(period) for period in periods_between(first, last, grain)]
     earliest, latest = declared
@@ -131,7 +131,7 @@ def check_of_day(
     """
     found = (
         _with_day(frame, day, personal)
-        .with_columns(period_column(pl.col(PARTITION), grain))
+        .with_columns(pl.col(PARTITION).dt.truncate(EVERY[grain]))
         .filter(pl.col(PARTITION) != wanted)[PARTITION]
         .value_counts(sort=True, name="rows")
     )

@@ -16,7 +16,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Tuning
 from ml_assets.logic.training.trials import Done, Trials, distributions, frame, read_previous
-from ml_assets.logic.training.tuning import NUMBER, ROUNDS, Clock, OnTrial, add_done, sampler
+from ml_assets.logic.training.tuning import NUMBER, ROUNDS, OnTrial, TimeLimit, add_done, sampler
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -36,8 +36,7 @@ def coordinate(
     wait: Callable[[], None],
     workers: int,
     previous: pl.DataFrame | None = None,
-    seconds: float | None = None,
-    clock: Clock,
+    limit: TimeLimit | None = None,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
     """Queue trials until there are as many as declared, then close the study.
@@ -51,8 +50,7 @@ def coordinate(
         wait: Called between polls of the study; it may raise an error if no worker is left.
         workers: Number of trials that run at the same time, and that are queued.
         previous: `Tuning.trials` of a study to continue.
-        seconds: No trial is started after this time. Running trials are awaited.
-        clock: Seconds on a monotonic clock.
+        limit: The limit after which no trial is started. Running trials are awaited.
         on_trial: Called when more trials are finished, with all finished trials and their final number.
 
     Raises:
@@ -62,7 +60,7 @@ def coordinate(
     for number, each in enumerate(before):
         add_done(study, each, number, trials.searched)
     queued, reported, beats = len(before), len(before), 0
-    started, fetched = clock(), set[int]()
+    is_up, fetched = TimeLimit.begin(limit), set[int]()
     try:
         while True:
             beats += 1
@@ -72,7 +70,7 @@ def coordinate(
             if len(done) > reported and on_trial is not None:
                 on_trial(frame(done, trials.searched, _best(done, study)), trials.budget)
             reported = len(done)
-            is_late = bool(done) and seconds is not None and clock() - started >= seconds
+            is_late = bool(done) and is_up()
             if reported >= trials.budget or (is_late and not _count(found, "RUNNING")):
                 break
             for _ in range(0 if is_late else min(workers - _count(found, "WAITING"), trials.budget - queued)):
@@ -88,7 +86,13 @@ def coordinate(
 
 
 def work(
-    trials: Trials, study: Study, *, clock: Clock, sleep: Callable[[float], None], patience: float, poll: float = 0.2
+    trials: Trials,
+    study: Study,
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    patience: float,
+    poll: float = 0.2,
 ) -> int:
     """Run queued trials until the study is closed, and return their number.
 

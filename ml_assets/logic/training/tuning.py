@@ -6,6 +6,7 @@ Not here: trials in several processes (see `shared_study`), and training with th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-Clock = Callable[[], float]
 OnTrial = Callable[[pl.DataFrame, int], None]
 
 SEARCHED_AT_RANDOM: Final = 5
@@ -41,13 +41,28 @@ ROUNDS: Final = "rounds"
 """The user attribute of a trial with its number of rounds."""
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """The seconds after which no trial is started, by a monotonic clock. One trial is always finished."""
+
+    seconds: float
+    clock: Callable[[], float]
+
+    @staticmethod
+    def begin(limit: TimeLimit | None) -> Callable[[], bool]:
+        """Return a function that returns whether the time is up; it never is without a limit."""
+        if limit is None:
+            return lambda: False
+        ends = limit.clock() + limit.seconds
+        return lambda: limit.clock() >= ends
+
+
 def tune(
     training: TrainingSet,
     search: Search,
     *,
     previous: pl.DataFrame | None = None,
-    seconds: float | None = None,
-    clock: Clock | None = None,
+    limit: TimeLimit | None = None,
     space: Mapping[str, Range] | None = None,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
@@ -56,8 +71,8 @@ def tune(
     It uses the tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al.
     2017). The first trial has the default parameters, the second has `search.first` if given. Rows are binned once.
     Trial n draws from a generator of (seed, n), so a continued study does not repeat itself, and equal arguments give
-    equal trials. `previous` is `Tuning.trials` of a study with the same training set, features, metric and space. After
-    `seconds`, no trial is started. `on_trial` is called after each trial with all trials so far and their final number.
+    equal trials. `previous` is `Tuning.trials` of a study with the same training set, features, metric and space.
+    `on_trial` is called after each trial with all trials so far and their final number.
 
     Raises:
         DataError: There is no trial in the budget, previous trials have another space, or the metric is not defined on
@@ -65,22 +80,16 @@ def tune(
         ContractError: Columns have the wrong type, or parameters are not valid.
     """
     model = training.summary.model
-    if search.trials < 1 or (seconds is not None and clock is None):
-        got = f"{search.trials} trials" if search.trials < 1 else "a limit of seconds without a clock"
-        raise DataError(
-            f"tuning of model '{model}' got {got}; expected at least 1 trial, and a clock if time is limited."
-        )
+    if search.trials < 1:
+        raise DataError(f"tuning of model '{model}' got {search.trials} trials; expected at least 1.")
     shared = Trials.of(training, search, space)
     done = read_previous(previous, shared.searched, model)
     study = new_study(shared.metric)
     for number, each in enumerate(done):
         add_done(study, each, number, shared.searched)
     starts = shared.starts
-    started = clock() if clock else 0.0
-    while len(done) < shared.budget:
-        began = clock() if clock else 0.0
-        if done and seconds is not None and began - started >= seconds:
-            break
+    is_late = TimeLimit.begin(limit)
+    while len(done) < shared.budget and not (is_late() and done):
         study.sampler = sampler(search.seed, len(done))
         if len(done) < len(starts):
             study.enqueue_trial(starts[len(done)])

@@ -16,7 +16,7 @@ from ml_assets.contracts.checking import Others, Report, RuleResult, check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
-from ml_assets.contracts.periods import BY_DAY, Grain, period_column
+from ml_assets.contracts.periods import BY_DAY, EVERY, Grain
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
@@ -230,7 +230,7 @@ class CheckedProject:
 
 def _with_period(frame: F, partition: str | None, grain: Grain) -> F:
     """Return a frame with the column of a row's partition."""
-    return frame if partition is None else frame.with_columns(period_column(pl.col(DAY), grain).alias(partition))
+    return frame if partition is None else frame.with_columns(pl.col(DAY).dt.truncate(EVERY[grain]).alias(partition))
 
 
 def selected_results(

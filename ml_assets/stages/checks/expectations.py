@@ -18,9 +18,9 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.days import days_between
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.store import Lake
-from ml_assets.logic.tables.expectations import Surprise, days_not_judged, report_of, rules_of, surprises
-from ml_assets.models.plan import day_of
+from ml_assets.logic.tables.expectations import Past, Surprise, report_of, rules_of, surprises
 from ml_assets.stages.checks.contract_rules import rule_specs
 
 
@@ -62,19 +62,17 @@ def compare_with_earlier_days(
     past = artifacts_with_same_columns(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
     before = [day for ref in past for day in _days_of(ref.partition or "", grain)]
+    compared = Past(before, reach=settings.days, min_days=settings.min_days, margin=settings.margin)
     found = surprises(
         pl.concat([lake.scan(past), rows.lazy()]) if past else rows,
         judged,
-        before=before,
+        compared,
         columns=[column.name for column in counted],
         categorical=[column.name for column in counted if column.is_categorical],
-        past_days=settings.days,
-        min_days=settings.min_days,
-        margin=settings.margin,
     )
     found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
-    skipped = days_not_judged(judged, before=before, past_days=settings.days, min_days=settings.min_days)
+    skipped = compared.not_judged(judged)
     report = report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
     return replace(report, findings=tuple(_by_period(it, grain) for it in report.findings))
 

@@ -12,9 +12,10 @@ import dagster as dg
 from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset, merge_days
+from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_of
-from ml_assets.models.plan import day_of, table_key
+from ml_assets.models.plan import table_key
 from ml_assets.warehouse.nodes import is_gap_allowed
 
 CHECK: Final = "no_day_is_missing"

@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import period_column
+from ml_assets.contracts.periods import EVERY
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
@@ -42,7 +42,7 @@ def unchanged_check_result(
     days = context.partition_keys
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
     before = artifacts_with_same_columns(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
-    period = period_column(pl.col(DAY), plan.grain).cast(pl.String)
+    period = pl.col(DAY).dt.truncate(EVERY[plan.grain]).cast(pl.String)
     again = rows.filter(period.is_in([ref.partition for ref in before]))
     changes = changed_after_known(again, lake.scan(before).collect(), [*plan.key, DAY]) if before else ()
     changes = tuple(_shown(change, plan.features_contract) for change in changes)

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.leaks import FoundLeak, KnownTime, LeakTestRecord
-from ml_assets.contracts.periods import period_column, shortest_length
+from ml_assets.contracts.periods import EVERY, shortest_length
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger
@@ -202,15 +202,28 @@ def store_report(ledger: StepLedger, plan: ModelPlan, report: LeakReport, tested
     ledger.lake.put(record_asset(plan.name), None, record, ledger.origin())
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which prediction times are tested.
+
+    Attributes:
+        count: their number; if absent the declared number, with at most 5 a day.
+        seed: for the choice; the model's if absent.
+        days: the days to choose from; all existing days if absent.
+    """
+
+    count: int | None = None
+    seed: int | None = None
+    days: tuple[date, date] | None = None
+
+
 def leak_test(
     plan: ModelPlan,
     lake: Lake,
     project_dir: str | Path,
+    chosen_from: Sampling | None = None,
     *,
-    samples: int | None = None,
-    seed: int | None = None,
     rows: pl.DataFrame | None = None,
-    days: tuple[date, date] | None = None,
     runs: Sequence[str] = (),
     log: Callable[[str], None] = lambda _: None,
 ) -> LeakReport:
@@ -224,10 +237,8 @@ def leak_test(
         plan: the model.
         lake: contains the source rows, and the features if they are not given.
         project_dir: the dbt project.
-        samples: the number of prediction times; if absent the declared number, with at most 5 a day.
-        seed: for the choice; the model's if absent.
+        chosen_from: which prediction times are tested; as declared if absent.
         rows: the full build; the features in the lake if absent.
-        days: the days to choose from; all existing days if absent.
         runs: runs whose artifacts are read before others.
         log: called with progress messages.
 
@@ -238,9 +249,8 @@ def leak_test(
     """
     project = Path(project_dir)
     manifest = _manifest(project)
-    random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
     earlier = newest_record(lake, plan.name, runs=runs)
-    chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(samples, days, random)]
+    chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(chosen_from or Sampling())]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
     sources = Sources(lake, manifest, runs, plan.grain)
     aside = _set_aside(sources, [cuts.day for cuts in chosen])
@@ -322,9 +332,7 @@ class _FullBuild:
     earlier: LeakTestRecord | None
     runs: Sequence[str]
 
-    def choose(
-        self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
-    ) -> Iterator[DayCuts]:
+    def choose(self, sampling: Sampling) -> Iterator[DayCuts]:
         """Yield the days or periods to test, in random order, until they have enough prediction times.
 
         Days at which a leak was found before come first.
@@ -337,7 +345,8 @@ class _FullBuild:
             there = [date.fromisoformat(key) for key in self.lake.partitions(asset)]
         else:
             there = self.rows.select(self._period).to_series().unique().to_list()
-        declared = self.plan.declaration
+        declared, count, days = self.plan.declaration, sampling.count, sampling.days
+        random = np.random.default_rng(declared.seed if sampling.seed is None else sampling.seed)
         inside = [
             it for it in sorted(there) if days is None or (it <= days[1] and days[0] <= declared.days.last_day(it))
         ]  # fmt: skip
@@ -362,7 +371,7 @@ class _FullBuild:
 
     @property
     def _period(self) -> pl.Expr:
-        return period_column(pl.col(DAY), self.plan.grain)
+        return pl.col(DAY).dt.truncate(EVERY[self.plan.grain])
 
     def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
         """Return what to test of a day; None if it has no rows."""

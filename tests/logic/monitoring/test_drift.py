@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.distances import MANY
-from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 from tests.logic.monitoring.test_distances import textbook
 from tests.logic.monitoring.test_reference import column, feature
@@ -42,7 +42,8 @@ def against(
     reference: pl.DataFrame | Reference, day: pl.DataFrame | pl.LazyFrame, *, limits: DriftLimits = LIMITS,
     **weights: float,
 ) -> Drift:  # fmt: skip
-    return measure_drift(day, reference, weights=weights, limits=limits, model="late", model_version="v1", day=DAY)
+    known = reference if isinstance(reference, Reference) else Reference.of(reference, model="late")
+    return measure_drift(day, Watched("late", "v1", known, weights), Period(DAY, DAY), limits)
 
 
 def row(drift: Drift, name: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from ml_assets.logic.monitoring.drift import rows_of_period
+from ml_assets.logic.monitoring.drift_verdict import Period
 from ml_assets.logic.monitoring.reference import number_periods
 
 FIRST = date(2024, 1, 1)
@@ -39,9 +40,9 @@ def predicted(*rows: tuple[int, str, int]) -> dict[date, pl.DataFrame]:
 def test_a_day_with_too_few_rows_is_judged_with_days_of_its_model_before_it(
     rows: list[tuple[int, str, int]], first: int, count: int
 ) -> None:
-    begin, found = rows_of_period(predicted(*rows), day(2), "a", min_rows=20, most_days=3)
+    period, found = rows_of_period(predicted(*rows), day(2), "a", min_rows=20, most_periods=3)
 
-    assert (day(first), count) == (begin, found.height)
+    assert (Period(day(first), day(2)), count) == (period, found.height)
     assert ["a"] == found["model_version"].unique().to_list()
 
 

@@ -12,7 +12,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
-from ml_assets.logic.promotion.comparisons import ChampionRule
+from ml_assets.logic.promotion.comparisons import Attempt, ChampionRule
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from tests.logic.gate import compared, comparison, report, slices
 
@@ -69,7 +69,7 @@ REJECTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
             "[-0.0010, +0.0500] (above zero is better); lower bound -0.0010 at 97.5 % confidence."
         ),
     ),
-    "was rolled back": ({}, {"was_left": True}, "Only a person can promote it"),
+    "was rolled back": ({}, {"attempt": Attempt(was_left=True)}, "Only a person can promote it"),
     "is the champion": (
         {"champion": comparison(0.0, 0.0), "champion_version": "new"}, {"margin": 0.1},
         "The challenger is the champion (new).",

@@ -11,6 +11,7 @@ from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.promotion.log import (
+    Decision,
     anchor,
     attempt_number,
     cannot_answer,
@@ -263,7 +264,8 @@ def test_a_model_whose_columns_changed_or_that_answers_another_question_cannot_s
 
 
 def person(entries: list[Promotion], version: str, *, action: Literal["promote", "rollback"] = "promote") -> Promotion:
-    return entry_of(entries, version, model="late", action=action, why="it is needed", by="sam", at=AT, entry_id="1f3a")
+    decision = Decision(action, version, "it is needed", by="sam", at=AT, entry_id="1f3a")
+    return entry_of(entries, decision, model="late")
 
 
 def test_an_entry_has_the_next_number_the_reason_the_author_and_the_time() -> None:

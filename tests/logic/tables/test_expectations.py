@@ -1,4 +1,7 @@
+from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
+from typing import Any
 
 import polars as pl
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.tables.expectations import Measure, Surprise, days_not_judged, report_of, rules_of, surprises
+from ml_assets.logic.tables.expectations import Measure, Past, Surprise, report_of, rules_of, surprises
 
 FIRST = date(2024, 1, 1)
 TODAY = FIRST + timedelta(days=28)
@@ -30,10 +33,16 @@ def four_weeks() -> pl.DataFrame:
     return pl.concat(a_day(day, rows=200 + n % 5 * 5, missing=20 + n % 5) for n, day in enumerate(PAST))
 
 
-def judge(today: pl.DataFrame, past: pl.DataFrame | None = None, **changes: object) -> tuple[Surprise, ...]:
+def judge(
+    today: pl.DataFrame,
+    past: pl.DataFrame | None = None,
+    columns: Sequence[str] = ("weight_kg",),
+    categorical: Sequence[str] = ("shop",),
+    **changes: Any,
+) -> tuple[Surprise, ...]:
     past = four_weeks() if past is None else past
-    options = {"before": past["day"].unique().to_list(), "columns": ["weight_kg"], "categorical": ["shop"], **changes}
-    return surprises(pl.concat([past, today]), [TODAY], **options)  # type: ignore[arg-type]
+    compared = Past(**{"days": past["day"].unique().to_list(), **changes})  # type: ignore[arg-type]
+    return surprises(pl.concat([past, today]), [TODAY], compared, columns=columns, categorical=categorical)
 
 
 def test_a_day_like_those_before_it_causes_no_finding() -> None:
@@ -104,7 +113,7 @@ def test_a_day_without_rows_is_too_few_rows_and_nothing_else() -> None:
 def test_a_weekly_closing_day_causes_no_finding() -> None:
     open_days = four_weeks().filter(pl.col("day").dt.weekday() != TODAY.isoweekday())
 
-    assert () == judge(a_day(TODAY).clear(), open_days, before=PAST)
+    assert () == judge(a_day(TODAY).clear(), open_days, days=PAST)
     assert ["row_count"] == [it.measure for it in judge(a_day(TODAY).clear(), open_days)]
 
 
@@ -113,15 +122,15 @@ def test_too_few_days_before_it_and_a_day_is_not_judged() -> None:
 
     assert () == judge(odd, four_weeks().filter(pl.col("day") >= TODAY - timedelta(days=6)))
     assert judge(odd, four_weeks().filter(pl.col("day") >= TODAY - timedelta(days=7)))
-    assert (TODAY,) == days_not_judged([TODAY], before=[TODAY - timedelta(days=n) for n in range(1, 7)])
-    assert () == days_not_judged([TODAY], before=[TODAY - timedelta(days=n) for n in range(1, 8)])
+    assert (TODAY,) == Past([TODAY - timedelta(days=n) for n in range(1, 7)]).not_judged([TODAY])
+    assert () == Past([TODAY - timedelta(days=n) for n in range(1, 8)]).not_judged([TODAY])
 
 
 def test_days_further_back_do_not_count() -> None:
     long_ago = a_day(TODAY - timedelta(days=29), rows=1_000, missing=100)
 
     assert judge(a_day(TODAY, rows=1_000, missing=100), pl.concat([long_ago, four_weeks()]))
-    assert () == judge(a_day(TODAY, rows=1_000, missing=100), pl.concat([long_ago, four_weeks()]), past_days=29)
+    assert () == judge(a_day(TODAY, rows=1_000, missing=100), pl.concat([long_ago, four_weeks()]), reach=29)
 
 
 def test_a_wider_margin_reports_less() -> None:
@@ -144,13 +153,13 @@ def test_a_range_of_days_gives_the_findings_of_each_day_alone(rows: list[int], m
     frame = pl.concat(
         a_day(day, rows=rows[n] * 5, missing=missing[n], shops="aab"[n % 2 :] + "c") for n, day in enumerate(days)
     )
-    options = {"columns": ["weight_kg", "shop"], "categorical": ["shop"], "min_days": 3, "past_days": 4}
+    reported = partial(surprises, columns=["weight_kg", "shop"], categorical=["shop"])
 
-    at_once = surprises(frame, days[5:], before=days[:5], **options)  # type: ignore[arg-type]
+    at_once = reported(frame, days[5:], Past(days[:5], reach=4, min_days=3))
     alone = [
         it
         for n, day in enumerate(days[5:], start=5)
-        for it in surprises(frame.filter(pl.col("day") <= day), [day], before=days[:n], **options)  # type: ignore[arg-type]
+        for it in reported(frame.filter(pl.col("day") <= day), [day], Past(days[:n], reach=4, min_days=3))
     ]
 
     assert alone == [*at_once]
@@ -161,15 +170,15 @@ def test_a_range_of_days_gives_the_findings_of_each_day_alone(rows: list[int], m
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     rows = pl.concat([four_weeks(), a_day(TODAY, rows=300, missing=90, shops="abd")])
     shuffled = rows.sample(fraction=1, shuffle=True, seed=seed)
-    options = {"before": PAST, "columns": ["weight_kg"], "categorical": ["shop"]}
+    reported = partial(surprises, columns=["weight_kg"], categorical=["shop"])
 
-    assert surprises(rows, [TODAY], **options) == surprises(shuffled, [TODAY], **options)  # type: ignore[arg-type]
+    assert reported(rows, [TODAY], Past(PAST)) == reported(shuffled, [TODAY], Past(PAST))
 
 
 def test_a_report_has_a_finding_for_each_expectation_with_its_days() -> None:
     odd = pl.concat([a_day(TODAY, rows=100, missing=60), a_day(TODAY + timedelta(days=1))])
     found = surprises(
-        pl.concat([four_weeks(), odd]), [TODAY, TODAY + timedelta(days=1)], before=PAST, columns=["weight_kg"],
+        pl.concat([four_weeks(), odd]), [TODAY, TODAY + timedelta(days=1)], Past(PAST), columns=["weight_kg"],
         categorical=["shop"],
     )  # fmt: skip
     rows_by_day = {TODAY: 100, TODAY + timedelta(days=1): 200}

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from ml_assets.contracts.artifacts import Tuning
 from ml_assets.logic.training.shared_study import CLOSED, _Worker, coordinate, work
 from ml_assets.logic.training.trials import Search, Trials
-from ml_assets.logic.training.tuning import NUMBER, new_study, tune
+from ml_assets.logic.training.tuning import NUMBER, TimeLimit, new_study, tune
 from ml_assets.workers.studies import file_url, open_storage
 from tests.logic.training.test_tuning import NAMES, training
 
@@ -45,7 +45,7 @@ def shared(
     trials = trials or trials_of()
     study = study or study_of(trials)
     worker = _Worker(trials, study)
-    return coordinate(trials, study, wait=wait or worker.run_one, **{"workers": 1, "clock": seconds(), **options})
+    return coordinate(trials, study, wait=wait or worker.run_one, **{"workers": 1, **options})
 
 
 def test_consecutive_workers_search_as_one_process_does() -> None:
@@ -165,7 +165,7 @@ def test_a_trial_that_was_not_assigned_does_not_count() -> None:
 
 
 def test_after_the_time_limit_no_trial_starts_and_running_ones_finish() -> None:
-    found = shared(trials_of(trials=50), seconds=4.5)
+    found = shared(trials_of(trials=50), limit=TimeLimit(4.5, seconds()))
 
     assert 1 < found.trials.height < 10
 

@@ -14,7 +14,7 @@ from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit
 from ml_assets.logic.training.trials import SPACE, Range, Search, space_of
-from ml_assets.logic.training.tuning import tune
+from ml_assets.logic.training.tuning import TimeLimit, tune
 from tests.records import training_set
 
 NAMES = ["wind", "hour", "carrier"]
@@ -183,14 +183,9 @@ def test_with_nothing_to_search_one_trial_is_enough() -> None:
 
 
 def test_time_that_is_up_ends_the_study_after_at_least_one_trial() -> None:
-    result = tuned(trials=50, seconds=35.0, clock=itertools.count(0.0, 10.0).__next__)
+    result = tuned(trials=50, limit=TimeLimit(35.0, itertools.count(0.0, 10.0).__next__))
 
     assert 3 == result.trials.height
-
-
-def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
-    with pytest.raises(DataError, match="a clock if time is limited"):
-        tuned(seconds=3.0)
 
 
 def test_each_trial_is_reported_and_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
