@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from ml_assets.cli.flow.summary import combined_text, summarize_combined
+from ml_assets.components.declared import Model as ModelComponent
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -20,6 +22,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import predict
 from ml_assets.orchestration.flow import Flow, Span
+from ml_assets.orchestration.groups import Group, update_groups
 from ml_assets.orchestration.runs import InProcess
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.project_contracts import read_manifest
@@ -43,6 +46,7 @@ class Ran(NamedTuple):
         too_few: by model, why none was trained.
         pooled_only: the combined predictions while no other model has a champion.
         combined: those after the first value's challenger was promoted.
+        groups: by asset, the group of the sensor that keeps assets up to date.
     """
 
     lake: Lake
@@ -52,6 +56,7 @@ class Ran(NamedTuple):
     too_few: dict[str, str]
     pooled_only: pl.DataFrame
     combined: pl.DataFrame
+    groups: dict[str, Group]
 
     def one(self, asset: str, kind: type) -> object:
         """Return the newest artifact of an asset."""
@@ -111,8 +116,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         log.append(promotion(2, champion=challenger, model="returns_odz"), number=2)
         done(flows["returns"].combine, "combined")
         done(flows["returns"].combine, "combined")
+        groups = update_groups(flows["returns"].graph, [*flows])
     too_few = {name: flow.too_few for name, flow in flows.items()}
-    return Ran(opened, whole, span, lines, too_few, pooled_only, rows_of(opened, "returns/combined_predictions"))
+    combined = rows_of(opened, "returns/combined_predictions")
+    by_asset = {key.to_user_string(): group for key, group in groups.items()}
+    return Ran(opened, whole, span, lines, too_few, pooled_only, combined, by_asset)
 
 
 def test_the_features_of_a_model_are_the_rows_with_its_value(ran: Ran) -> None:
@@ -206,6 +214,23 @@ def test_combined_predictions_are_out_of_date_once_another_champion_would_score_
 
     assert first == second == "combined predictions: combined_predictions over 2024-03-26 to 2024-03-30"
     assert "combined predictions: up to date" == third
+
+
+def test_the_sensor_combines_new_days_and_leaves_those_of_earlier_champions(ran: Ran) -> None:
+    expected = Group("combined predictions", "returns", is_exact=True)
+
+    assert {"returns/combined_predictions": expected} == {
+        asset: group for asset, group in ran.groups.items() if asset.endswith("/combined_predictions")
+    }
+
+
+def test_the_component_of_a_file_declares_the_assets_of_all_its_models(ran: Ran) -> None:
+    component = ModelComponent(ran.whole.models[0])
+
+    assert [True, True, True, False] == [
+        component.declares(dg.AssetKey([name, "model"]))
+        for name in ("returns", "returns_odz", "returns_lausanne", "hand")
+    ]
 
 
 def test_the_summary_counts_rows_by_model_and_those_of_values_without_one(ran: Ran) -> None:
