@@ -410,7 +410,7 @@ class RowWeights(Record):
     def words(self) -> str:
         """The weights as text for an operator."""
         total = f"{self.total:,.0f}" if self.total >= 100 else f"{self.total:.3g}"
-        return f"'{self.column}', which sum to {total}, as exact as {self.effective_rows:,.0f} equal rows"
+        return f"'{self.column}' (a sum of {total}; as exact as {self.effective_rows:,.0f} rows of equal weight)"
 
 
 class EvaluationSummary(Record):

@@ -445,7 +445,7 @@ def _weight(rows: pl.DataFrame, target: str, name: str, given: Given) -> Choice:
         raise DataError(f"--weight is '{name}', which is 0 in every row; expected a number above 0 in some.")
     zeros = f", 0 in {counted(values.len() - above.len(), 'row')} (left out)" if above.len() < values.len() else ""
     why = f"from {figure(above.min()):g} to {figure(above.max()):g}{zeros}; as exact as {effective_rows(above):,.0f}"
-    return Choice(name, f"--weight says so; {why} equal rows", "given")
+    return Choice(name, f"--weight says so; {why} rows of equal weight", "given")
 
 
 def effective_rows(weights: pl.Series) -> float:

@@ -134,7 +134,7 @@ def _weights(card: CardInput) -> str:
     """Return what is weighted; the test rows' weights if they are measured."""
     measured = None if card.evaluation is None else card.evaluation.summary.weight
     column = f"'{card.model.weight}'" if card.model else ""
-    rows = column if measured is None else f"{measured.words} on the test rows"
+    rows = column if measured is None else f"{measured.words}, on the test rows"
     return f"{rows}. Training, metrics, intervals and baselines are weighted; counts of rows and drift are not"
 
 

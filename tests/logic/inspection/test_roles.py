@@ -173,7 +173,9 @@ def test_a_given_weight_is_checked_and_is_neither_key_nor_group() -> None:
 
     assert found.weight is not None
     # Of the weights 1 and 3 (the last row has no target): 4 squared over 1 + 9.
-    assert found.weight.why == "--weight says so; from 1 to 3, 0 in 1 row (left out); as exact as 2 equal rows"
+    assert (
+        found.weight.why == "--weight says so; from 1 to 3, 0 in 1 row (left out); as exact as 2 rows of equal weight"
+    )
     assert found.key is None
     assert [1.0, 3.0, 4.0] == found.counted(insured(seats=[1, 0, 3, 7]))["number"].to_list()
     assert roles(insured(seats=[1, 0, 3, 7]), "y").weight is None

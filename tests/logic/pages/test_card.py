@@ -256,9 +256,11 @@ def test_a_card_of_weighted_rows_says_what_is_weighted_and_how_much_the_rows_amo
 
     shown = " ".join(render_card(card(evaluation=weighted, model=trained)).split())
 
-    words = "&#39;seats&#39;, which sum to 104,862, as exact as 41,207 equal rows"
+    words = "&#39;seats&#39; (a sum of 104,862; as exact as 41,207 rows of equal weight)"
     assert f"Rows are weighted by {words}: metrics, baselines, intervals, slices and calibration." in shown
-    assert f"{words} on the test rows. Training, metrics, intervals and baselines are weighted; counts of rows" in shown
+    assert (
+        f"{words}, on the test rows. Training, metrics, intervals and baselines are weighted; counts of rows" in shown
+    )
     assert "Row weights" not in render_card(card())
 
 
