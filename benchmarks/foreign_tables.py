@@ -141,7 +141,7 @@ def examine(name: str, table: ForeignTable, folder: Path, later: pl.DataFrame) -
     A table without a time is measured on later rows of the same process; what was its test part, if any, is unused.
     """
     table.written(table.rows).write_csv(folder / "table.csv", separator=table.separator)
-    begun = time.perf_counter()
+    begun, height = time.perf_counter(), table.rows.height
     project = folder / "project"
     _ml_assets(folder, "init", str(project), "--bare")
     file = str(folder / "table.csv")
@@ -173,7 +173,7 @@ def examine(name: str, table: ForeignTable, folder: Path, later: pl.DataFrame) -
     left = [it for it in (*table.honest, *table.leaks) if not _is_feature(it, features)]
     named = [it for it, guards in table.leaks.items() if _is_named(it, guards, said)]
     return Outcome(
-        name, table.rows.height, task, metric, measured(metric, held, ours), measured(metric, held, rival),
+        name, height, task, metric, measured(metric, held, ours), measured(metric, held, rival),
         measured(metric, held, best), _error(metric, held, ours, best), _verdict(reported),
         seconds, named, len(table.leaks), [it for it in table.leaks if it not in left],
         [it for it in table.honest if it in left],

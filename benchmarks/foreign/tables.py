@@ -267,7 +267,7 @@ def contracts(random: Random, rows: int) -> ForeignTable:
         "postcode",
         "actual_speed_mbit",
     )
-    return ForeignTable(frame, "Churn", {"ContractID": "contract_id"}, honest, "Snapshot Time", leaks, positive="Y")
+    return ForeignTable(frame, "Churn", {"ContractID": "contractid"}, honest, "Snapshot Time", leaks, positive="Y")
 
 
 @dataclass(frozen=True)
