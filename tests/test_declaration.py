@@ -157,7 +157,13 @@ def test_the_example_declaration_is_valid() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("split: {by: random, test_days: 5}", "a split with 'by: random' is by shares; found 'test_days'. Remove"),
+        ("split: {by: random, test_days: 5}", "a split with 'by: random' is by shares or folds; found 'test_days'."),
+        ("split: {folds: 5}", "a split with 'by: time' is by windows in days; found 'folds'. Remove them, or"),
+        ("split: {by: random, repeats: 5}", "'repeats' belongs to 'folds', which is missing. Declare 'folds', or"),
+        ("split: {by: random, folds: 5, test_share: 0.2}",
+         "a split with 'folds' has no shares, because each fold is a test part; found 'test_share'. Remove them"),
+        ("split: {by: random, folds: 3, repeats: 1}",
+         "folds 3 times repeats 1 is 3 test parts, too few for an interval; expected at least 5. Increase one"),
         ("split: {by: time, test_share: 0.1}",
          "a split with 'by: time' is by windows in days; found 'test_share'. Remove them, or declare 'by: random' or"),
         ("split: {by: group}", "a split with 'by: group' needs 'group', the column whose values stay together"),
@@ -172,6 +178,14 @@ def test_fields_of_one_kind_of_split_do_not_fit_another(given: str, message: str
     assert f"shop/defs.yaml:16: {'retraining.' if 'retraining' in given else ''}split: {message}" in problem(
         with_lines(given)
     )
+
+
+def test_folds_do_not_fit_models_that_are_compared_with_a_pooled_one() -> None:
+    lines = ["split: {by: random, folds: 5}", "for_each: {column: shop, values: [a, b]}"]
+
+    assert "split.folds: the models of 'for_each' are compared with the pooled model" in problem(with_lines(*lines))
+    alone = model(with_lines(lines[0], lines[1].replace("]}", "], pooled: false}")))
+    assert (5, 5) == (alone.split.folds, alone.split.repeats)
 
 
 def test_the_minimums_of_the_gate_are_those_of_small_tables_without_windows() -> None:

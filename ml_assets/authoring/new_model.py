@@ -31,6 +31,9 @@ _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _OPEN_DAYS: Final = 10
 _FEW_ROWS: Final = 20_000
 _TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
+_SMALL_ROWS, _SMALL_CLASS = 2_000, 200  # with fewer, the interval of one fifth of the rows is too wide
+_TRIALS_IN_FOLDS: Final = 12  # each is run on every fold, within every fold
+FOLDS, REPEATS = 5, 5  # ten repeats take twice as long and narrow the intervals by 4 %
 ROW_KEY: Final = "row_key"
 SNAPSHOT: Final = "snapshot_at"
 
@@ -272,14 +275,29 @@ class NewModel:
         """The field `split` of the declaration."""
         if self.time is not None:
             return {"validation_days": self.days.validation, "test_days": self.days.test}
+        folds: dict[str, object] = {"folds": FOLDS, "repeats": REPEATS} if self.few else {}
         if self.roles.group is None:
-            return {"by": "random"}
-        return {"by": "group", "group": next(it.name for it in self.columns if it.use == "group")}
+            return {"by": "random", **folds}
+        return {"by": "group", "group": next(it.name for it in self.columns if it.use == "group"), **folds}
+
+    @property
+    def few(self) -> str:
+        """Why a table without a time is tested in folds, as a noun with its number; empty if it is not."""
+        rows, group = self.found.rows, self.roles.group
+        if self.time is not None or (group is not None and rows[group.value].n_unique() < FOLDS):
+            return ""
+        labels = rows[self.target].drop_nulls()
+        if labels.len() < _SMALL_ROWS:
+            return f"{counted(labels.len(), 'row')}, fewer than {_SMALL_ROWS:,}"
+        rarest = figure(labels.value_counts()["count"].min()) if self.task == "binary" else _SMALL_CLASS
+        return f"{rarest:,.0f} rows of the rarer class, fewer than {_SMALL_CLASS}" if rarest < _SMALL_CLASS else ""
 
     @property
     def test_rows(self) -> pl.DataFrame:
-        """The rows of the test window; of a snapshot, as many as its share."""
+        """The rows of the test window; of a snapshot, as many as its share, or all if they are tested in folds."""
         rows = self.roles.counted(self.found.rows)
+        if self.few:
+            return rows
         if self.time is None:
             return rows.gather_every(round(1 / _TEST_SHARE))
         at = days_of(rows[self.time.source], self.days.timezone)
@@ -298,7 +316,9 @@ class NewModel:
 
     @property
     def trials(self) -> int:
-        """The number of trials: fewer for a large table."""
+        """The number of trials: fewer for a large table, and for one that is tested in folds."""
+        if self.few:
+            return _TRIALS_IN_FOLDS
         return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
     def baseline(self) -> str | None:

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from types import TracebackType
@@ -49,6 +49,7 @@ from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import (
     compute_importances,
     fit_model,
+    on_one_thread,
     refit_model,
     search,
     training_set_as_of,
@@ -95,7 +96,7 @@ class ModelHistory:
         self, plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, *, is_tuned: bool = False
     ) -> None:
         self.plan = plan
-        self._on_one_thread = _on_one_thread(plan)
+        self._on_one_thread = on_one_thread(plan)
         self._working = plan  # LightGBM's thread count is global; parallel trainings use it
         self.features = features
         self.labels = labels
@@ -360,8 +361,3 @@ class ModelHistory:
             pl.col(name).fill_null(0.0) if name in found.columns else pl.lit(0.0).alias(name) for name in names
         ).to_numpy()
         return values if classes else values[:, 0]
-
-
-def _on_one_thread(plan: ModelPlan) -> ModelPlan:
-    training = plan.declaration.training.model_copy(update={"threads": 1})
-    return replace(plan, declaration=plan.declaration.model_copy(update={"training": training}))

@@ -84,9 +84,14 @@ def run_backtest(
     `on_rules` after each trial of the rules with the finished and total number of trials.
 
     Raises:
-        DataError: features or labels of a day are missing, or there are too few to train on.
+        DataError: features or labels of a day are missing, there are too few to train on, or the split has folds.
     """
     begun = time.perf_counter()
+    if plan.declaration.split.folds is not None:
+        raise DataError(
+            f"the split of {plan.name} has folds, so its models have no test rows with which a backtest could compare "
+            "later days. Declare shares instead of folds to simulate it."
+        )
     ledger = StepLedger(lake)
     features, labels = _read(plan, ledger, request)
     features, labels = injected(plan, features, labels, request.injections)

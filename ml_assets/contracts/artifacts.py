@@ -15,7 +15,7 @@ from pydantic import Field
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, ContractRecord
-from ml_assets.contracts.words import State, state_of_all
+from ml_assets.contracts.words import State, counted, state_of_all
 
 Task = Literal["binary", "regression", "multiclass"]
 Split = Literal["train", "validation", "test"]
@@ -50,10 +50,16 @@ class HashSplit(Record):
     depends on the values of `columns` only (see `ml_assets.logic.tables.split`), so it is the same in every run, and
     further rows do not change it.
 
+    With `folds` there are no test rows: the rows or groups are dealt into folds (see `ml_assets.logic.tables.folds`),
+    and the first fold is the validation part.
+
     Attributes:
         by: whether the rows or the groups are split.
         columns: the key of the rows, or the column of the groups.
         edges: only for a stratified split: where test and validation end in each class.
+        folds: folds of a repeated cross-validation; 0 for a split into three parts.
+        repeats: how often the rows are dealt into folds for the evaluation.
+        draw: the number of the random order in which rows are dealt into train and validation; 0 for the model itself.
     """
 
     by: Literal["random", "group"]
@@ -61,6 +67,9 @@ class HashSplit(Record):
     validation_share: float
     test_share: float
     edges: dict[str, tuple[float, float]] = Field(default={}, exclude_if=lambda it: not it)
+    folds: int = Field(default=0, exclude_if=lambda it: not it)
+    repeats: int = Field(default=0, exclude_if=lambda it: not it)
+    draw: int = Field(default=0, exclude_if=lambda it: not it)
 
     def is_same_rule(self, other: HashSplit | None) -> bool:
         """Return whether both split the same rows alike, up to the rounding of a stratified split."""
@@ -69,6 +78,9 @@ class HashSplit(Record):
     @property
     def words(self) -> str:
         """The rule as text."""
+        if self.folds:
+            how = "at random" if self.by == "random" else f"by {', '.join(self.columns)}"
+            return f"{how} into {self.folds} folds, {counted(self.repeats, 'time')}"
         shares = f"{self.validation_share:g} validation, {self.test_share:g} test"
         if self.by == "group":
             return f"by {', '.join(self.columns)} ({shares})"
@@ -369,13 +381,17 @@ class Baseline(Record):
     metrics: dict[str, float]
 
 
+FOLDS: Final = "folds"
+"""The unit of a comparison on the folds of a repeated cross-validation."""
+
+
 class Comparison(Record):
     """The difference between challenger and champion (or baseline) on the same frozen rows.
 
     A positive `difference` means that the challenger is better, for metrics of both directions.
 
     Attributes:
-        clusters: Number of days, groups or folds of rows that were left out in turn.
+        clusters: Number of days, groups or folds of rows that were left out in turn, or of `FOLDS` that were tested.
         unit: What was left out in turn, in the plural.
         degrees_of_freedom: Degrees of freedom of Student's t, with which a bound of any confidence follows from the
             error.
@@ -413,6 +429,28 @@ class RowWeights(Record):
         return f"'{self.column}' (a sum of {total}; as exact as {self.effective_rows:,.0f} rows of equal weight)"
 
 
+class CrossValidation(Record):
+    """The scores of a repeated cross-validation: the deciding metric on each fold of each repeat.
+
+    Attributes:
+        test_rows: mean number of rows of a fold.
+        train_rows: mean number of rows of the other folds, which its models are selected, tuned and trained on.
+        scores: by model (challenger, champion, anchor or a baseline's name), folds of the first repeat first; None
+            where the metric is not defined.
+    """
+
+    folds: int
+    repeats: int
+    test_rows: float
+    train_rows: float
+    scores: dict[str, tuple[float | None, ...]]
+
+    @property
+    def words(self) -> str:
+        """The procedure as text."""
+        return f"{counted(self.repeats, 'repeat')} of {self.folds} folds"
+
+
 class EvaluationSummary(Record):
     """The challenger's evaluation on the frozen test rows.
 
@@ -433,6 +471,7 @@ class EvaluationSummary(Record):
         weight: the weights of these rows, by which all figures are weighted except counts; None if all rows count
             alike.
         pooled_version: the champion of the model of all rows, which is one of the baselines of a model of some rows.
+        cross_validation: the scores by fold; None for a single test part.
     """
 
     model: str
@@ -465,6 +504,7 @@ class EvaluationSummary(Record):
     coverage: MeasuredCoverage | None = Field(default=None, exclude_if=lambda it: it is None)
     weight: RowWeights | None = Field(default=None, exclude_if=lambda it: it is None)
     pooled_version: str | None = Field(default=None, exclude_if=lambda it: it is None)
+    cross_validation: CrossValidation | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,12 @@ class ModelDeclaration(Declaration):
                 "may differ, because a challenger and a champion of different splits cannot be compared. Remove it"
             )
             yield ("retraining", "split"), again.model_dump(), message
+        if self.split.folds is not None and self.for_each is not None and self.for_each.pooled:
+            message = (
+                "the models of 'for_each' are compared with the pooled model, which has learned from the rows of every "
+                "fold. Declare shares instead of folds, or 'pooled: false' in for_each"
+            )
+            yield ("split", "folds"), self.split.folds, message
 
     def _of_another_task(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         regression: tuple[tuple[str, object, str], ...] = (

@@ -9,6 +9,8 @@ from ml_assets.declaration.parts import ColumnName, Part
 
 _WINDOWS: Final = ("train_days", "validation_days", "test_days")
 _SHARES: Final = ("validation_share", "test_share")
+_FOLDS: Final = ("folds", "repeats")
+_FEWEST_SCORES: Final = 5
 
 _PartShare = Annotated[float, Field(gt=0, lt=1)]
 
@@ -17,7 +19,8 @@ class Split(Part):
     """How the rows of a training set are split into train, validation and test.
 
     `by: time` has windows in days. The last is test, up to the as-of day; before it validation, then train.
-    `by: random` and `by: group` have shares of the rows or of the groups, for rows that have no order in time.
+    `by: random` and `by: group` have shares of the rows or of the groups, for rows that have no order in time. With
+    `folds` they have a repeated cross-validation instead: every row is a test row once in each repeat.
     """
 
     by: Literal["time", "random", "group"] = Field(
@@ -52,12 +55,22 @@ class Split(Part):
         description="Share of the rows or groups on which the gate compares challenger and champion. Not with "
         "`by: time`.",
     )
+    folds: Annotated[int, Field(ge=3, le=20)] | None = Field(
+        default=None,
+        description="Folds of a repeated cross-validation, for small tables. Each fold is tested on models that are "
+        "selected, tuned and trained on the other folds; the model itself is trained on all rows. Without it, one part "
+        "of the rows is the test part. Not with `by: time`.",
+    )
+    repeats: Annotated[int, Field(ge=1, le=50)] = Field(
+        default=5, description="How often the rows are dealt into folds anew. Only with `folds`."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        foreign = [name for name in (_SHARES if self.is_by_time else _WINDOWS) if name in self.model_fields_set]
+        others = (*_SHARES, *_FOLDS) if self.is_by_time else _WINDOWS
+        foreign = [name for name in others if name in self.model_fields_set]
         if foreign:
-            own = "by windows in days" if self.is_by_time else "by shares"
+            own = "by windows in days" if self.is_by_time else "by shares or folds"
             other = "'by: random' or 'by: group'" if self.is_by_time else "'by: time'"
             raise ValueError(
                 f"a split with 'by: {self.by}' is {own}; found {quoted(foreign)}. Remove them, or declare {other}"
@@ -68,17 +81,36 @@ class Split(Part):
                 if self.group is None
                 else f"'group' belongs to 'by: group'; found 'by: {self.by}'. Remove it, or declare 'by: group'"
             )
-        if not self.is_by_time and self.validation_share + self.test_share >= 1:
+        self._check_folds()
+        if not self.is_by_time and self.folds is None and self.validation_share + self.test_share >= 1:
             raise ValueError(
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave no share to "
                 "train on; expected a sum below 1. Lower one of them"
             )
         return self
 
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            if "repeats" in self.model_fields_set:
+                raise ValueError("'repeats' belongs to 'folds', which is missing. Declare 'folds', or remove 'repeats'")
+            return
+        shares = [name for name in _SHARES if name in self.model_fields_set]
+        if shares:
+            raise ValueError(
+                f"a split with 'folds' has no shares, because each fold is a test part; found {quoted(shares)}. Remove "
+                "them, or remove 'folds'"
+            )
+        if self.folds * self.repeats < _FEWEST_SCORES:
+            raise ValueError(
+                f"folds {self.folds} times repeats {self.repeats} is {self.folds * self.repeats} test parts, too few "
+                f"for an interval; expected at least {_FEWEST_SCORES}. Increase one of them"
+            )
+
     @model_serializer(mode="wrap")
     def _only_own(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return only the fields of this kind of split, so that a split by time is stored as before."""
-        own = _WINDOWS if self.is_by_time else ("by", *(("group",) if self.group else ()), *_SHARES)
+        parts = _SHARES if self.folds is None else _FOLDS
+        own = _WINDOWS if self.is_by_time else ("by", *(("group",) if self.group else ()), *parts)
         dumped = handler(self)
         return {name: dumped[name] for name in own if name in dumped}
 

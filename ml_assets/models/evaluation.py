@@ -11,20 +11,24 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Model, ModelSpec, TrainingSet
+from ml_assets.contracts.artifacts import Evaluation, Model, ModelSpec, TrainingSet, TunedParameters
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 from ml_assets.contracts.words import counted, quoted
 from ml_assets.declaration.gate import GateSettings
+from ml_assets.logic.evaluation.cross_validation import ScoredFold, cross_validate
+from ml_assets.logic.evaluation.measuring import ANCHOR, CHALLENGER, CHAMPION
 from ml_assets.logic.evaluation.report import EvaluationPlan, Learned, Opponent, evaluate
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
+from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.plan import ModelPlan
+from ml_assets.models.training import model_of_fold
 
 CALLS: Final = 25
 
@@ -49,8 +53,13 @@ def measure_challenger(
     """Measure a challenger on the test rows of a training set, compared with the champion and the anchor.
 
     An anchor that cannot be read is an opponent without scores. `pooled` is the champion of the model of all rows, if
-    this is a model of some of them.
+    this is a model of some of them. A training set with folds has no test rows: its challenger is measured by a
+    repeated cross-validation.
     """
+    if training_set.summary.split is not None and training_set.summary.split.folds:
+        return _measure_on_folds(
+            plan, training_set, challenger, opponents=(champion, anchor), training_set_version=training_set_version
+        )
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
     opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
@@ -60,19 +69,7 @@ def measure_challenger(
         training_set.learned(refit=model.spec.refit),
         training_set.summary,
         Opponent(version, predict(model, rows, threads=threads), learned=_learned(plan, model.spec, rows)),
-        EvaluationPlan(
-            metric=declared.metric,
-            slices=declared.evaluation.slices,
-            baseline_rates=declared.evaluation.baselines,
-            seed=declared.seed,
-            operating_point=declared.operating_point,
-            min_slice_rows=declared.gate.min_slice_rows,
-            threads=threads,
-            grain=plan.grain,
-            coverage=None if model.spec.interval is None else model.spec.interval.coverage,
-            own_metrics=[it.name for it in declared.evaluation.own_metrics],
-            pooled=_pooled(plan, pooled, training_set),
-        ),
+        replace(_wanted(plan, model), pooled=_pooled(plan, pooled, training_set)),
         last_seen_day=model.spec.last_seen_day,
         champion=opponents[0],
         anchor=opponents[1],
@@ -91,20 +88,101 @@ def _pooled(plan: ModelPlan, found: Versioned | Opponent | None, training_set: T
     return replace(opponent or Opponent("", cannot_score="it has no champion yet."), model=plan.pooled.name)
 
 
+def _wanted(plan: ModelPlan, model: Model) -> EvaluationPlan:
+    declared = plan.declaration
+    return EvaluationPlan(
+        metric=declared.metric,
+        slices=declared.evaluation.slices,
+        baseline_rates=declared.evaluation.baselines,
+        seed=declared.seed,
+        operating_point=declared.operating_point,
+        min_slice_rows=declared.gate.min_slice_rows,
+        threads=declared.training.threads,
+        grain=plan.grain,
+        coverage=None if model.spec.interval is None else model.spec.interval.coverage,
+        own_metrics=[it.name for it in declared.evaluation.own_metrics],
+    )
+
+
+def _measure_on_folds(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    challenger: Versioned,
+    *,
+    opponents: tuple[Versioned | None, Versioned | Opponent | None],
+    training_set_version: str,
+) -> Evaluation:
+    """Measure the procedure that trained a challenger on each fold.
+
+    The champion and the anchor have seen these rows, so models of their recipes (features, parameters and rounds) are
+    trained on the same folds. Their recipes were chosen on rows of the fold too, which is in their favour: the
+    challenger's choices are made anew without the fold.
+    """
+    threads, summary = plan.declaration.training.threads, training_set.summary
+    compared = {who: it for who, it in zip((CHAMPION, ANCHOR), opponents, strict=True) if it is not None}
+    reasons = {who: _cannot_score(plan, it, training_set.rows) for who, it in compared.items()}
+    if CHAMPION in compared and compared.get(ANCHOR) == compared[CHAMPION]:
+        reasons[ANCHOR] = None
+    recipes = {
+        who: it.model.spec
+        for who, it in compared.items()
+        if isinstance(it, Versioned) and reasons[who] is None and not (who == ANCHOR and it == compared.get(CHAMPION))
+    }
+    folds = []
+    for fold in held_out(training_set):
+        rows = training_set.rows[fold.index]
+        models = {CHALLENGER: model_of_fold(plan, fold.others)}
+        models |= {who: _model_of_recipe(plan, fold.others, spec) for who, spec in recipes.items()}
+        scores = {who: predict(model, rows, threads=threads) for who, model in models.items()}
+        folds.append(ScoredFold(fold.index, fold.others.rows, scores))
+    named = [
+        Opponent(it.version, cannot_score=reasons[who]) if (it := compared.get(who)) is not None else None
+        for who in (CHAMPION, ANCHOR)
+    ]
+    return cross_validate(
+        training_set,
+        folds,
+        _wanted(plan, challenger.model),
+        version=challenger.version,
+        last_seen_day=summary.as_of,
+        champion=named[0],
+        anchor=named[1],
+        training_set_version=training_set_version,
+    )
+
+
+def _model_of_recipe(plan: ModelPlan, others: TrainingSet, spec: ModelSpec) -> Model:
+    """Return a model that is trained without a fold, with the features, parameters and rounds of another model."""
+    own = {name: value for name, value in spec.parameters.items() if name not in ("seed", "device_type")}
+    recipe = TunedParameters(
+        metric="", value=0.0, rounds=spec.rounds, parameters=own, trials=0, pruned=0,
+        features=tuple(feature.name for feature in spec.features),
+    )  # fmt: skip
+    summary = others.summary.model_copy(update={"objective": spec.objective})
+    return model_of_fold(plan, replace(others, summary=summary), recipe=recipe)
+
+
 def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.DataFrame) -> Opponent | None:
     """Return a model with its scores, or the reason why it cannot score rows of a changed contract."""
     if model is None or isinstance(model, Opponent):
         return model
     version, found = model
-    inputs: TableContract = plan.inputs_contract
-    changes = [change.sentence for change in input_changes(found, inputs) if not change.is_compatible]
-    if changes:
-        return Opponent(version, cannot_score=" ".join(changes))
-    gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
-    if gone:
-        return Opponent(version, cannot_score=f"it needs {', '.join(gone)}, which the training set does not contain.")
+    if (reason := _cannot_score(plan, model, rows)) is not None:
+        return Opponent(version, cannot_score=reason)
     scores = predict(found, rows, threads=plan.declaration.training.threads)
     return Opponent(version, scores, learned=_learned(plan, found.spec, rows))
+
+
+def _cannot_score(plan: ModelPlan, model: Versioned | Opponent, rows: pl.DataFrame) -> str | None:
+    """Return why a model cannot score the rows, in a sentence; None if it can."""
+    if isinstance(model, Opponent):
+        return model.cannot_score
+    inputs: TableContract = plan.inputs_contract
+    changes = [change.sentence for change in input_changes(model.model, inputs) if not change.is_compatible]
+    if changes:
+        return " ".join(changes)
+    gone = [feature.name for feature in model.model.spec.features if feature.name not in rows.columns]
+    return f"it needs {', '.join(gone)}, which the training set does not contain." if gone else None
 
 
 def _learned(plan: ModelPlan, spec: ModelSpec, rows: pl.DataFrame) -> Learned:

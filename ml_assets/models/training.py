@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
+from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
@@ -54,7 +54,8 @@ def training_set_as_of(
 def _shares(plan: ModelPlan, split: Split, as_of: date) -> Shares:
     by: Literal["random", "group"] = "random" if split.group is None else "group"
     columns = plan.key if split.group is None else (split.group,)
-    return Shares(by, columns, validation=split.validation_share, test=split.test_share, last=as_of)
+    shares = Shares(by, columns, validation=split.validation_share, test=split.test_share, last=as_of)
+    return shares if split.folds is None else replace(shares, folds=split.folds, repeats=split.repeats)
 
 
 def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) -> date:
@@ -199,16 +200,8 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
 
     A backtest needs neither for most challengers, and both are slow. A `trainer` trains instead of this process.
     """
-    declared = plan.declaration
-    trained = fit(
-        training_set,
-        tuning.best,
-        replace(conditions_of(declared), device=device_of(plan).device),
-        unseen_categories=declared.training.unseen_categories,
-        trainer=trainer,
-        coverage=None if declared.intervals is None else declared.intervals.coverage,
-    )
-    own = explain(trained, training_set, conditions_of(declared))
+    trained = _fit(plan, training_set, tuning.best, trainer=trainer)
+    own = explain(trained, training_set, conditions_of(plan.declaration))
     read = [feature.name for feature in trained.spec.features]
     return replace(
         trained,
@@ -219,15 +212,51 @@ def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, tra
     )
 
 
+def _fit(
+    plan: ModelPlan, training_set: TrainingSet, tuned: TunedParameters, *, trainer: Trainer | None = None
+) -> Model:
+    declared = plan.declaration
+    return fit(
+        training_set,
+        tuned,
+        replace(conditions_of(declared), device=device_of(plan).device),
+        unseen_categories=declared.training.unseen_categories,
+        trainer=trainer,
+        coverage=None if declared.intervals is None else declared.intervals.coverage,
+    )
+
+
 def refit_model(
     plan: ModelPlan, model: Model, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None
 ) -> Model:
-    """Return the model trained again on train and validation rows, if that is declared; otherwise the model itself."""
-    declared = plan.declaration
-    if not declared.training.refit:
+    """Return the model trained again on train and validation rows, if that is declared; otherwise the model itself.
+
+    The model of a cross-validation is always trained again: it has no test rows, and the folds measure the procedure.
+    """
+    declared, split = plan.declaration, training_set.summary.split
+    if not declared.training.refit and (split is None or not split.folds):
         return model
     conditions = replace(conditions_of(declared), device=device_of(plan).device)
     return refit(model, training_set, tuning.best, conditions, trainer=trainer)
+
+
+def on_one_thread(plan: ModelPlan) -> ModelPlan:
+    """Return the plan with one thread for training, which gives the same trees on the CPU."""
+    training = plan.declaration.training.model_copy(update={"threads": 1})
+    return replace(plan, declaration=plan.declaration.model_copy(update={"training": training}))
+
+
+def model_of_fold(plan: ModelPlan, others: TrainingSet, *, recipe: TunedParameters | None = None) -> Model:
+    """Return a model that is trained without the rows of a fold, as the model itself is trained.
+
+    Without a recipe, features and parameters are chosen anew, because a choice on all rows would know the fold (Varma
+    and Simon 2006; Ambroise and McLachlan 2002).
+    """
+    plan = on_one_thread(plan)  # a second thread only waits on a few hundred rows; the trees are the same
+    if recipe is None:
+        recipe = search(plan, others, compute_importances(plan, others)).best
+    tuning = Tuning(pl.DataFrame(), recipe)
+    return refit_model(plan, _fit(plan, others, recipe), others, tuning)
 
 
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:

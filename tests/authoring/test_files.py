@@ -95,6 +95,16 @@ def test_a_table_without_time_is_a_snapshot_of_the_day_on_which_it_was_written()
     assert "date '2024-06-01' as day" in sql(new, "stg_shop")
 
 
+def test_a_small_table_without_time_is_tested_in_folds_and_a_large_one_is_not() -> None:
+    rows = orders().drop("at", "customer")
+
+    small, not_small = (declared(model(it))[0].split for it in (rows.head(600), rows))
+
+    assert (5, 5) == (small.folds, small.repeats)
+    assert "# 600 rows, fewer than 2,000: each row is tested" in "".join(written(model(rows.head(600))).values())
+    assert None is not_small.folds
+
+
 def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
     new = model(orders().drop("at").rename({"customer": "patient_id"}))
 

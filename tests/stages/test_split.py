@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import HashSplit, Model, TrainingSet
+from ml_assets.contracts.artifacts import HashSplit, Model, TrainingSet, TunedParameters
+from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column
 from ml_assets.lake.resource import LakeResource
+from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.predictions import score_rows
+from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import parts, places
 from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.model import fit
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances, search, train, training_set_as_of
@@ -160,3 +164,52 @@ def test_windows_in_the_config_of_a_run_are_refused(grouped: ModelPlan, lake: La
 
     with pytest.raises(DataError, match=r"the split of returns is 'by: group'\. Remove 'split' from the config"):
         [*training_set(grouped)(config, orders().lazy(), label_rows().lazy(), ml_assets_lake=lake)]
+
+
+@pytest.fixture(scope="module")
+def in_folds() -> ModelPlan:
+    return plan_of(WITH_CUSTOMER, split={"by": "group", "group": "customer", "folds": 3, "repeats": 2}, gate={})
+
+
+@pytest.fixture(scope="module")
+def on_folds(in_folds: ModelPlan) -> Learned:
+    return learned(in_folds)
+
+
+def test_a_model_with_folds_is_trained_on_all_rows_and_tested_on_each_fold(
+    in_folds: ModelPlan, on_folds: Learned, lake: LakeResource
+) -> None:
+    *_, unseen, output = evaluation(in_folds)(on_folds.frozen, on_folds.model, ml_assets_lake=lake)
+    found = output.value.summary
+
+    assert (on_folds.frozen.rows.height, True) == (on_folds.model.spec.training_rows, on_folds.model.spec.refit)
+    assert (True, on_folds.frozen.rows.height) == (unseen.passed, found.rows)
+    assert {("folds", 6, 5)} == {(it.unit, it.clusters, it.degrees_of_freedom) for it in found.against_baselines}
+    assert 6 == len(found.cross_validation.scores["challenger"])
+
+
+def test_a_champion_of_any_split_is_compared_by_its_recipe_on_the_folds(
+    in_folds: ModelPlan, on_folds: Learned, trained: Trained
+) -> None:
+    champion = Versioned("old", trained.model)
+    found = measure_challenger(
+        in_folds, on_folds.frozen, Versioned("new", on_folds.model), champion=champion, anchor=champion
+    ).summary
+    fold = next(iter(held_out(on_folds.frozen)))
+    spec = trained.model.spec
+    recipe = TunedParameters(
+        metric="", value=0, rounds=spec.rounds, trials=0, pruned=0, features=tuple(it.name for it in spec.features),
+        parameters={k: v for k, v in spec.parameters.items() if k not in ("seed", "device_type")},
+    )  # fmt: skip
+    everything = replace(fold.others, rows=fold.others.rows.with_columns(split=pl.lit("train")))
+    alone = fit(everything, recipe, Conditions(in_folds.declaration.seed, 1))
+    tested = on_folds.frozen.rows[fold.index]
+    own = find_metric("roc_auc", "binary").function(
+        tested[in_folds.declaration.labels.target].to_numpy(), predict(alone, tested)["score"].to_numpy()
+    )
+
+    assert found.cross_validation is not None
+    assert pytest.approx(own) == found.cross_validation.scores["champion"][0]
+    assert (0, 0, None, None) == (
+        found.seen_rows, found.champion_seen_rows, found.champion_cannot_score, found.against_anchor
+    )  # fmt: skip

@@ -14,12 +14,13 @@ from ml_assets.logic.training.encoding import target_vector, weight_vector
 
 
 def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:
-    """Return a metric of a model on the test rows.
+    """Return a metric of a model on the test rows; on all rows if the training set has folds and so no test rows.
 
     Raises:
         DataError: a metric of another task.
     """
     summary, rows = training.summary, training.part("test")
+    rows = training.rows if rows.is_empty() else rows
     scores = predict(model, rows)
     given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)

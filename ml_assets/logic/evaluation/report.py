@@ -152,12 +152,12 @@ def evaluate(
         DataError: Rows and scores do not match, columns are missing, or the deciding metric is not defined on the rows.
     """
     metric, declared = wanted.metric, find_metric(wanted.metric, summary.task)
-    _check(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
+    check_measurable(rows, train, summary, slices=wanted.slices, baseline_rates=wanted.baseline_rates)
     scores = pl.DataFrame() if scored.scores is None else scored.scores
     own = tuple(find_metric(name, summary.task) for name in wanted.own_metrics)
-    frozen, challenger = _frozen(rows, summary, declared, own), scores_of(scores, rows, summary)
+    frozen, challenger = frozen_rows(rows, summary, declared, own), scores_of(scores, rows, summary)
     champion, anchor, pooled = (
-        _measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor, wanted.pooled)
+        measurable(_compared_or_not(it, scored, frozen), declared) for it in (champion, anchor, wanted.pooled)
     )
     opponents = _scores_of_opponents(champion, anchor, pooled, rows, summary)
     is_seen, last_seen_day = _seen(frozen, last_seen_day, [scored, champion, anchor, pooled])
@@ -231,7 +231,7 @@ def evaluate(
         champion_seen_rows=0 if champion is None else champion.seen_rows,
         objective=summary.objective,
         coverage=None if wanted.coverage is None else measured_coverage(frozen, scores, wanted.coverage),
-        weight=None if frozen.weights is None else _row_weights(summary.weight, frozen.weights),
+        weight=None if frozen.weights is None else row_weights(summary.weight, frozen.weights),
         pooled_version=None if pooled is None or pooled.scores is None else pooled.version,
     )
     return Evaluation(
@@ -324,7 +324,7 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
     return values if summary.task == "multiclass" else values[:, 0]
 
 
-def _measurable(opponent: Opponent | None, metric: Metric) -> Opponent | None:
+def measurable(opponent: Opponent | None, metric: Metric) -> Opponent | None:
     """Return an opponent without its scores if the metric is not defined for them, as of a model of another loss."""
     if opponent is None or opponent.scores is None or not metric.needs_positive_scores:
         return opponent
@@ -354,7 +354,10 @@ def _scores_of_opponents(
     }
 
 
-def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, own: tuple[Metric, ...] = ()) -> Frozen:
+def frozen_rows(
+    rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, own: tuple[Metric, ...] = ()
+) -> Frozen:
+    """Return the rows as arrays, with the groups of the metric and of the split."""
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     units = None
     if summary.split is not None and summary.split.by == "group":
@@ -363,13 +366,13 @@ def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, own
     return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights, own)
 
 
-def _row_weights(column: str | None, weights: Vector) -> RowWeights:
+def row_weights(column: str | None, weights: Vector) -> RowWeights:
     """Return what the weights of the test rows amount to (Kish 1965, Survey Sampling)."""
     total = float(weights.sum())
     return RowWeights(column=column or "", total=total, effective_rows=total**2 / float((weights**2).sum()))
 
 
-def _check(
+def check_measurable(
     rows: pl.DataFrame,
     train: pl.DataFrame,
     summary: TrainingSetSummary,
@@ -377,6 +380,11 @@ def _check(
     slices: Sequence[str],
     baseline_rates: Sequence[Sequence[str]],
 ) -> None:
+    """Check that a challenger can be evaluated on the rows.
+
+    Raises:
+        DataError: Rows or columns are missing, or have the wrong type; all problems together.
+    """
     broken: list[str] = []
     if rows.is_empty() or train.is_empty():
         broken.append(f"{rows.height} test rows and {train.height} train rows; expected some of each")

@@ -34,7 +34,30 @@ class Preflight:
     problems: tuple[str, ...]
 
 
-def preflight(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int) -> Preflight:
+@dataclass(frozen=True)
+class Folds:
+    """How a small table is tested in folds.
+
+    Attributes:
+        reason: why, as a noun with its number.
+    """
+
+    folds: int
+    repeats: int
+    reason: str
+
+    @property
+    def inflation(self) -> float:
+        """The factor of the standard error on all rows (see `corrected_spread` in `logic.evaluation`).
+
+        The variance of a figure on one fold is that on all rows times the number of folds.
+        """
+        return math.sqrt(self.folds * (1 / (self.folds * self.repeats) + 1 / (self.folds - 1)))
+
+
+def preflight(
+    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, folds: Folds | None = None
+) -> Preflight:
     """Return what a table's size allows.
 
     Args:
@@ -43,18 +66,29 @@ def preflight(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
         target: the column that is predicted.
         roles: the choices.
         days: the number of days from the first to the last row.
+        folds: how the rows are tested in folds; None for one test part.
     """
-    return Preflight(tuple(_lines(rows, test, target, roles, days)), tuple(_problems(rows, test, target, roles, days)))
+    return Preflight(
+        tuple(_lines(rows, test, target, roles, days=days, folds=folds)),
+        tuple(_problems(rows, test, target, roles, days)),
+    )
 
 
-def _lines(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, days: int) -> Iterator[str]:
+def _lines(
+    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, folds: Folds | None
+) -> Iterator[str]:
     span = f" over {days:,} days" if roles.time is not None else ""
-    yield f"\nbefore training: {rows.height:,} rows{span}, of which about {test.height:,} are test rows"
+    which = f"of which about {test.height:,} are test rows"
+    if folds is not None:
+        which = f"each tested in one of {folds.folds} folds, which are dealt {folds.repeats} times ({folds.reason})"
+    yield f"\nbefore training: {rows.height:,} rows{span}, {which}"
     labelled = test.filter(pl.col(target).is_not_null())
     difference = smallest_difference(labelled[target], roles)
     if difference is not None and roles.weight is not None:
         # A standard error grows by the root of rows over effective rows.
         difference *= math.sqrt(labelled.height / effective_rows(labelled[roles.weight.value]))
+    if difference is not None and folds is not None:
+        difference *= folds.inflation
     if difference is not None:
         yield f"  two models that differ by less than about {difference:.2g} {roles.metric.value} cannot be told apart"
     if roles.time is not None and days < SEASONS:
@@ -82,9 +116,10 @@ def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
     if roles.task.value == "binary":
         counts = test[target].drop_nulls().value_counts()["count"].to_list()
         rarer = min(counts) if len(counts) > 1 else 0
+        which = "the test rows have" if roles.time is None else "the test window, the last rows, has"
         if rarer < FEWEST_POSITIVES:
             yield (
-                f"the test window, the last rows, has {rarer} of the rarer class; expected at least "
+                f"{which} {rarer} of the rarer class; expected at least "
                 f"{FEWEST_POSITIVES}, so that two models can be compared. Add rows."
             )
     if roles.task.value == "multiclass" and labelled.n_unique() > labelled.len() / FEWEST_OF_CLASS:

@@ -28,6 +28,7 @@ from ml_assets.logic.pages.card_rows import (
     calibration_rows,
     feature_rows,
     features_sentence,
+    fold_rows,
     lineage_rows,
     metric_rows,
     score_groups,
@@ -116,6 +117,7 @@ def render_card(card: CardInput) -> str:
             test_days=test_days(card.training_set, evaluation),
             left_out=left_out(evaluation),
             metric_rows=metric_rows(evaluation),
+            fold_rows=fold_rows(evaluation),
             opponent_sentences=_opponent_sentences(evaluation),
             opponents=[it for it in (evaluation.against_champion, evaluation.against_anchor) if it is not None]
             if evaluation

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import polars as pl
 
@@ -154,6 +155,11 @@ def _trained_on(model: ModelSpec | None) -> str:
     rows = f"{model.training_rows:,} rows of {days((model.first_training_day, model.last_training_day))}"
     if not model.refit:
         return rows
+    if model.split is not None and model.split.folds:
+        return (
+            f"{rows}: all rows. It is not tested itself. The figures are those of models that are selected, tuned and "
+            "trained in the same way without a fold; importances are those of the model before, on the validation rows"
+        )
     return (
         f"{rows}: train and validation rows together. The validation rows chose parameters and rounds; importances are "
         "those of the model before, and only the test rows measure this one"
@@ -227,6 +233,30 @@ def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
             baselines=tuple(baseline.metrics.get(name) for baseline in evaluation.baselines),
         )
         for name, own in evaluation.metrics.items()
+    ]
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One row of the table of folds: the deciding metric of one model on those on which it is defined."""
+
+    who: str
+    folds: int
+    mean: float
+    lowest: float
+    highest: float
+    deviation: float
+
+
+def fold_rows(evaluation: EvaluationSummary | None) -> list[FoldRow]:
+    """Return how the deciding metric differs between the folds of a cross-validation."""
+    if evaluation is None or evaluation.cross_validation is None:
+        return []
+    known = {who: [it for it in scores if it is not None] for who, scores in evaluation.cross_validation.scores.items()}
+    return [
+        FoldRow("this model" if who == "challenger" else who, len(it), fmean(it), min(it), max(it), stdev(it))
+        for who, it in known.items()
+        if len(it) > 1
     ]
 
 

@@ -60,6 +60,8 @@ def days(ends: tuple[date | None, date | None]) -> str:
 def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSummary | None) -> str:
     """Return the days of the measured test rows, or how they were split, as text; empty if unknown."""
     if evaluation is not None and evaluation.split is not None:
+        if evaluation.cross_validation is not None:
+            return f" split {evaluation.split.words}"
         return f" split {evaluation.split.words}, resampled by {evaluation.split.resampled_by}"
     for window in training_set.windows if training_set else ():
         if window.split == "test":

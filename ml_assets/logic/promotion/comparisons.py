@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary
+from ml_assets.contracts.artifacts import FOLDS, Comparison, EvaluationSummary
 from ml_assets.contracts.decisions import RuleRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound
@@ -151,10 +151,10 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         return GateRule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
     figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
     if role == "champion" and difference.value == comparison.standard_error == 0:
-        sentence = (
-            f"The challenger does not differ from {who}: {comparison.metric} is equal whichever of the "
-            f"{comparison.clusters} {comparison.unit} is left out."
-        )
+        where = f"whichever of the {comparison.clusters} {comparison.unit} is left out"
+        if comparison.unit == FOLDS:
+            where = f"on each of the {comparison.clusters} folds"
+        sentence = f"The challenger does not differ from {who}: {comparison.metric} is equal {where}."
         return GateRule(role, holds=False, sentence=sentence, figures=figures)
     holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
     if rule == "superiority":
@@ -205,6 +205,8 @@ def _comparison_words(comparison: Comparison) -> str:
 def _undecided(comparison: Comparison, who: str) -> str:
     reason, is_by_time = comparison.difference.reason, comparison.unit.endswith("days")
     fix = "Use a longer test_days, or a later as-of day" if is_by_time else "Use a larger test_share, or more rows"
+    if comparison.unit == FOLDS:
+        fix = "Use more rows, or fewer folds"
     return f"Cannot be compared with {who}: {reason}. {fix}."
 
 

@@ -198,6 +198,8 @@ def _enough_rows(evaluation: EvaluationSummary, min_rows: int) -> GateRule:
     enough = evaluation.rows >= min_rows
     compared = "at least" if enough else "fewer than"
     by = "" if evaluation.split is None else f", resampled by {evaluation.split.resampled_by}"
+    if evaluation.cross_validation is not None:
+        by = f" in {evaluation.cross_validation.words}"
     return GateRule(
         name="rows",
         holds=enough,
@@ -235,6 +237,8 @@ def _unseen(evaluation: EvaluationSummary) -> GateRule:
 
 def _unseen_by_hash(evaluation: EvaluationSummary, who: str) -> str:
     """Return the sentence of the rule for a split that is not by time."""
+    if evaluation.cross_validation is not None:
+        return "Each row was scored by models that were selected, tuned and trained without its fold."
     if evaluation.seen_rows:
         return (
             f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows were used to train or tune {who}, and the "

@@ -33,6 +33,8 @@ class Shares:
     Attributes:
         columns: the key of the rows, or the column of the groups.
         last: the as-of day.
+        folds: folds of a repeated cross-validation, which has no test part; 0 for shares.
+        repeats: how often the rows are dealt into folds.
     """
 
     by: Literal["random", "group"]
@@ -40,6 +42,8 @@ class Shares:
     validation: float
     test: float
     last: date
+    folds: int = 0
+    repeats: int = 0
 
     def rule(self, labelled: pl.DataFrame, places: pl.Series, *, target: str, is_classification: bool) -> HashSplit:
         """Return the rule for the labelled rows; stratified for few rows of a classification that are split at random.
@@ -48,6 +52,11 @@ class Shares:
         part. No rule can avoid that: a part that never depends on other rows cannot have exact shares. `was_seen` knows
         the edges of each model. Without stratification no row moves.
         """
+        if self.folds:
+            return HashSplit(
+                by=self.by, columns=self.columns, validation_share=1 / self.folds, test_share=0.0, folds=self.folds,
+                repeats=self.repeats,
+            )  # fmt: skip
         rule = HashSplit(by=self.by, columns=self.columns, validation_share=self.validation, test_share=self.test)
         if not is_classification or self.by == "group" or labelled.height >= STRATIFIED_ROWS:
             return rule
@@ -65,24 +74,25 @@ class Shares:
         return test, validation
 
 
-def places(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+def places(rows: pl.DataFrame, columns: Sequence[str], *, draw: int = 0) -> pl.Series:
     """Return the place of each row from 0 to below 1: a hash of the values of some columns as text.
 
     The hash is BLAKE2b (RFC 7693), which depends neither on the version of a library nor on the machine. Rows with the
-    same values have the same place. A row without one of the values has none, and is in no held-out part.
+    same values have the same place. A row without one of the values has none, and is in no held-out part. Each number
+    of a `draw` gives other places.
     """
     text = rows.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=_SEPARATOR).alias("text"))["text"]
     distinct = text.unique()
     if len(distinct) == len(text):
-        return _hashed(text)
-    known = pl.DataFrame({"text": distinct, "place": _hashed(distinct)})
+        return _hashed(text, draw)
+    known = pl.DataFrame({"text": distinct, "place": _hashed(distinct, draw)})
     return text.to_frame().join(known, on="text", how="left", nulls_equal=True, maintain_order="left")["place"]
 
 
-def _hashed(text: pl.Series) -> pl.Series:
-    filled = text.fill_null("")
+def _hashed(text: pl.Series, draw: int) -> pl.Series:
+    filled, person = text.fill_null(""), str(draw).encode() if draw else b""
     digests = b"".join(
-        blake2b(value.encode(), digest_size=8, salt=_SALT).digest()
+        blake2b(value.encode(), digest_size=8, salt=_SALT, person=person).digest()
         for start in range(0, len(filled), _CHUNK)
         for value in filled[start : start + _CHUNK].to_list()
     )

@@ -19,6 +19,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
+from ml_assets.logic.tables.folds import deal, too_few_units
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 from ml_assets.logic.tables.labels import EVENT_DAY, weight_problems
 from ml_assets.logic.tables.split import Shares, parts, places
@@ -157,7 +158,7 @@ def assemble_training_set(
         .sort(list(dict.fromkeys(order)))
         .select(list(dict.fromkeys([*model.identified, known_time, *names, *model.label_values, SPLIT])))
     )
-    _raise_all(model.name, _window_problems(rows, joined, windows, model))
+    _raise_all(model.name, _window_problems(rows, joined, windows, model, split))
     return TrainingSet(
         rows=rows,
         summary=TrainingSetSummary(
@@ -329,9 +330,24 @@ def _split_of(windows: TrainingWindows) -> pl.Expr:
 def _split_by_shares(joined: pl.DataFrame, shares: Shares, model: ModelColumns) -> tuple[pl.DataFrame, HashSplit]:
     """Return the rows with place, part and the reason why a row is excluded, and the rule of the split."""
     marked = _mark_excluded(joined, model, purged=False).with_columns(places(joined, shares.columns).alias(_PLACE))
+    if shares.folds:
+        return _split_into_folds(marked, shares, model)
     labelled, is_classification = marked.filter(pl.col(_EXCLUDED).is_null()), model.task != "regression"
     rule = shares.rule(labelled, labelled[_PLACE], target=model.target, is_classification=is_classification)
     return marked.with_columns(parts(rule, marked[_PLACE], marked[model.target]).alias(SPLIT)), rule
+
+
+def _split_into_folds(marked: pl.DataFrame, shares: Shares, model: ModelColumns) -> tuple[pl.DataFrame, HashSplit]:
+    """Return the rows with the first fold as validation part and all others as train part, and the rule."""
+    target = None if model.task == "regression" else model.target
+    rule = shares.rule(marked, marked[_PLACE], target=model.target, is_classification=target is not None)
+    is_labelled = pl.col(_EXCLUDED).is_null()
+    labelled, others = marked.filter(is_labelled), marked.filter(~is_labelled)
+    fold = deal(labelled, rule, draw=rule.draw, target=target)
+    parted = labelled.with_columns(
+        pl.when(fold == 0).then(pl.lit("validation")).otherwise(pl.lit("train")).alias(SPLIT)
+    )
+    return pl.concat([parted, others.with_columns(pl.lit("train").alias(SPLIT))]), rule
 
 
 def _mark_excluded(joined: pl.DataFrame, model: ModelColumns, *, purged: bool) -> pl.DataFrame:
@@ -355,11 +371,15 @@ def _mark_excluded(joined: pl.DataFrame, model: ModelColumns, *, purged: bool) -
 
 
 def _window_problems(
-    rows: pl.DataFrame, joined: pl.DataFrame, windows: TrainingWindows | Shares, model: ModelColumns
+    rows: pl.DataFrame,
+    joined: pl.DataFrame,
+    windows: TrainingWindows | Shares,
+    model: ModelColumns,
+    split_rule: HashSplit | None,
 ) -> list[str]:
     counts = dict(rows.group_by(SPLIT).len().iter_rows())
     problems = []
-    for split in _SPLITS:
+    for split in _splits(windows):
         if counts.get(split):
             continue
         left_out = joined.filter(pl.col(SPLIT) == split).group_by(_EXCLUDED).len().sort(_EXCLUDED)
@@ -377,6 +397,10 @@ def _window_problems(
                 f"the {split} part has no rows with a label (rows left out: {seen}); {_units(rows, windows)} with a "
                 f"label up to {windows.last}, and {covers}. Add rows, or change the shares of the split."
             )
+    if split_rule is not None and (
+        few := too_few_units(rows, split_rule, target=model.target if model.task == "binary" else None)
+    ):
+        problems.append(f"{few}. Add rows, or declare fewer folds.")
     values = rows.filter(pl.col(SPLIT) == "train").get_column(model.target)
     if values.n_unique() == 1:
         wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[
@@ -394,6 +418,11 @@ def _window_problems(
             f"{wanted}. {fix}, or fix the label table."
         )
     return problems
+
+
+def _splits(windows: TrainingWindows | Shares) -> tuple[Split, ...]:
+    """Return the parts: without test if the rows are dealt into folds."""
+    return _SPLITS[:2] if isinstance(windows, Shares) and windows.folds else _SPLITS
 
 
 def _units(rows: pl.DataFrame, shares: Shares) -> str:
@@ -425,7 +454,7 @@ def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows | Shares, mod
         .to_dicts()
     }
     described = []
-    for split in _SPLITS:
+    for split in _splits(windows):
         figure = figures[split]
         first, last = windows.days(split) if isinstance(windows, TrainingWindows) else (None, figure["last"])
         described.append(

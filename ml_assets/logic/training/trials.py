@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean, median_high
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.objective import AT
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
+from ml_assets.logic.tables.folds import validation_folds
 from ml_assets.logic.training.booster import raw_scores
 from ml_assets.logic.training.encoding import (
     Matrix,
@@ -209,8 +211,17 @@ class Trials:
         return [_within(defaults, self.searched), *([_within(first, self.searched)] if first else [])]
 
     @cached_property
-    def _problem(self) -> _Problem:
-        training, summary = self.training, self.training.summary
+    def _problems(self) -> tuple[_Problem, ...]:
+        """The validation part, or each fold; folds with a single class are left out if another has both."""
+        parts = [*validation_folds(self.training)]
+        if len(parts) > 1 and self.training.summary.task == "binary":
+            target = self.training.summary.target
+            both = [it for it in parts if it.part("validation")[target].n_unique() > 1]
+            parts = both or parts[:1]
+        return tuple(self._problem(it) for it in parts)
+
+    def _problem(self, training: TrainingSet) -> _Problem:
+        summary = training.summary
         binned = bin_training_set(training, self.features, self._full_parameters(self.given), with_validation=True)
         validation = training.part("validation")
         truth = target_vector(validation, target=summary.target, task=summary.task, classes=summary.classes)
@@ -252,25 +263,45 @@ class Trials:
     def run(self, trial: Trial) -> tuple[float | None, int]:
         """Fit one trial; return its value (None if it was pruned) and its number of rounds.
 
+        With folds, they are the mean value and the median rounds of all folds, and no trial is pruned: the curve of one
+        small fold says little.
+
         Raises:
             DataError: The metric is not defined on the validation rows.
             ContractError: Columns have the wrong type.
         """
         from optuna import TrialPruned
 
-        problem, search = self._problem, self.search
         parameters = self._full_parameters({**trial.params, **self.given})
         reached: list[int] = []
+        if len(self._problems) > 1:
+            return self._on_folds(parameters)
+        pruning = _pruning(trial, self.metric, float(parameters["learning_rate"]), reached)
         try:
-            booster = boost(
-                problem.binned,
-                parameters,
-                rounds=search.rounds,
-                early_stopping=search.early_stopping_rounds,
-                callbacks=[_pruning(trial, self.metric, float(parameters["learning_rate"]), reached)],
-            )
+            return self._fitted(self._problems[0], parameters, pruning)
         except TrialPruned:
             return None, reached[-1]
+
+    def _on_folds(self, parameters: Parameters) -> tuple[float, int]:
+        found, undefined = [], None
+        for problem in self._problems:
+            try:
+                found.append(self._fitted(problem, parameters))
+            except DataError as error:
+                undefined = error  # a class is absent from this fold
+        if undefined is not None and not found:
+            raise undefined
+        return fmean(value for value, _ in found), median_high(rounds for _, rounds in found)
+
+    def _fitted(
+        self, problem: _Problem, parameters: Parameters, *callbacks: Callable[[CallbackEnv], None]
+    ) -> tuple[float, int]:
+        """Fit until the validation metric stops improving; return the metric and the number of rounds."""
+        search = self.search
+        booster = boost(
+            problem.binned, parameters, rounds=search.rounds, early_stopping=search.early_stopping_rounds,
+            callbacks=callbacks,
+        )  # fmt: skip
         classes = len(self.training.summary.classes)
         raw = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
         objective = self.training.summary.objective

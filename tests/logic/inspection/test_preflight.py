@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.logic.inspection.preflight import auc_error, preflight, too_few_rows
+from ml_assets.logic.inspection.preflight import Folds, auc_error, preflight, smallest_difference, too_few_rows
 from ml_assets.logic.inspection.roles import Given, infer_roles
 from tests.logic.inspection.tables import START
 
@@ -66,3 +66,15 @@ def test_unequal_weights_make_the_smallest_difference_larger() -> None:
     # The weights 1 and 3 are as exact as 4 squared over 2 (1 + 9), 80 % of the rows.
     one, other = (float(line.split("about ")[1].split()[0]) for line in (plain, weighted))
     assert pytest.approx(one / 0.8**0.5, rel=0.03) == other
+
+
+def test_in_folds_every_row_is_tested_and_the_smallest_difference_allows_for_their_overlap() -> None:
+    rows = pl.DataFrame({"y": [True] * 100 + [False] * 200})
+    roles = infer_roles(rows, "y", Given(), now=datetime(2024, 1, 1))  # noqa: DTZ001
+
+    lines = preflight(rows, rows, "y", roles, days=1, folds=Folds(5, 5, "300 rows, fewer than 2,000")).lines
+
+    difference = smallest_difference(rows["y"], roles)
+    assert difference is not None
+    assert "each tested in one of 5 folds, which are dealt 5 times (300 rows, fewer than 2,000)" in lines[0]
+    assert f"about {difference * (5 * (1 / 25 + 1 / 4)) ** 0.5:.2g} roc_auc" in lines[1]

@@ -10,12 +10,14 @@ import pytest
 from ml_assets.contracts.artifacts import (
     Baseline,
     Comparison,
+    CrossValidation,
     Drift,
     DriftSummary,
     Evaluation,
     EvaluationSummary,
     Feature,
     GroupCount,
+    HashSplit,
     Importances,
     ImportancesSummary,
     Interval,
@@ -465,6 +467,23 @@ def test_a_frame_without_its_columns_is_refused_by_name() -> None:
 
     with pytest.raises(ContractError, match=r"columns 'difference_low' of artifact 'evaluation \(slices\)'"):
         render_card(card(evaluation=broken))
+
+
+def test_a_cross_validation_is_shown_with_the_metric_on_single_folds() -> None:
+    split = HashSplit(by="random", columns=("id",), validation_share=0.2, test_share=0, folds=3, repeats=2)
+    cross = CrossValidation(
+        folds=3, repeats=2, test_rows=100, train_rows=200,
+        scores={"challenger": (0.5, 0.6, 0.7, 0.8, 0.9, None), "constant": (0.5,) * 6},
+    )  # fmt: skip
+    found = evaluation()
+    summary = found.summary.model_copy(update={"split": split, "cross_validation": cross})
+
+    shown = render_card(card(evaluation=replace(found, summary=summary)))
+
+    assert "split at random into 3 folds, 2 times" in shown
+    assert "Each fold of about\n100 rows is scored by a model of its own" in shown
+    row = '<th scope="row" class="keep">this model</th><td class="n">5</td><td class="n">0.700</td>'
+    assert f'{row}\n<td class="n">0.500</td><td class="n">0.900</td>\n<td class="n">0.158</td>' in shown
 
 
 def test_the_measured_days_and_rows_exclude_those_that_the_model_was_trained_on() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, Tuning
+from ml_assets.contracts.artifacts import Feature, HashSplit, Task, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, defaults_for
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of
+from ml_assets.logic.tables.folds import deal
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit
@@ -206,3 +207,27 @@ def test_validation_rows_of_one_class_cannot_judge() -> None:
 
     with pytest.raises(DataError, match="single class 0 in the validation window"):
         tuned(data=TrainingSet(rows=one, summary=data.summary))
+
+
+def test_with_folds_a_trial_has_the_mean_metric_and_the_median_rounds_of_all_folds() -> None:
+    rule = HashSplit(by="random", columns=("id",), validation_share=0.2, test_share=0, folds=5, repeats=1)
+    alone = training(count=1_500)
+    rows = alone.rows.with_columns(id=pl.int_range(pl.len()), split=pl.lit("train"))
+    data = training_set(rows, "binary", alone.summary.features, split=rule)
+    fixed = {name: DEFAULTS[name] for name in SPACE if name in DEFAULTS}
+
+    found = tuned(data=data, fixed=fixed).best
+
+    single = [
+        tuned(
+            data=TrainingSet(
+                rows.with_columns(split=pl.when(fold == number).then(pl.lit("validation")).otherwise(pl.lit("train"))),
+                alone.summary,
+            ),
+            fixed=fixed,
+        ).best
+        for fold in [deal(rows, rule, draw=0, target="late")]
+        for number in range(5)
+    ]
+    assert pytest.approx(np.mean([it.value for it in single])) == found.value
+    assert np.median([it.rounds for it in single]) == found.rounds

@@ -1,0 +1,105 @@
+"""Tests of dealing rows and groups into folds: equal, stratified, whole, and the same in every run."""
+
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Feature, HashSplit, TrainingSet
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.tables.folds import deal, held_out, validation_folds
+from tests.logic.tables.test_split import assembled, customers
+from tests.records import training_set
+
+FEATURES = (Feature(name="amount", dtype="Float64"),)
+
+
+def folded(
+    by: Literal["random", "group"] = "random", *, rows: int = 203, folds: int = 5, repeats: int = 2
+) -> TrainingSet:
+    column = "order" if by == "random" else "customer"
+    rule = HashSplit(by=by, columns=(column,), validation_share=0.2, test_share=0, folds=folds, repeats=repeats)
+    table = customers(rows).rename({"is_late": "late"}).with_columns(split=pl.lit("train"))
+    return training_set(table, "binary", FEATURES, split=rule)
+
+
+def dealt(data: TrainingSet, *, draw: int = 1, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+    rows, rule = data.rows if rows is None else rows, data.summary.split
+    assert rule is not None
+    return rows.with_columns(fold=deal(rows, rule, draw=draw, target="late"))
+
+
+def test_folds_have_equal_numbers_of_rows_and_of_each_class() -> None:
+    found = dealt(folded()).group_by("fold").agg(pl.len(), late=pl.col("late").sum()).sort("fold")
+
+    assert [0, 1, 2, 3, 4] == found["fold"].to_list()
+    assert found["len"].max() - found["len"].min() <= 1
+    assert found["late"].max() - found["late"].min() <= 1
+
+
+def test_a_group_is_in_one_fold_and_folds_have_equal_numbers_of_groups() -> None:
+    found = dealt(folded("group"))
+    groups = found.group_by("fold").agg(pl.col("customer").n_unique(), late=pl.col("late").mean())
+
+    assert 1 == found.group_by("customer").agg(pl.col("fold").n_unique())["fold"].max()
+    assert groups["customer"].max() - groups["customer"].min() <= 1
+    assert groups["late"].max() - groups["late"].min() < 0.1
+
+
+def test_a_fold_depends_on_the_rows_and_the_draw_but_not_on_their_order() -> None:
+    data = folded()
+    by_order = dealt(data).select("order", "fold").sort("order")
+
+    assert by_order.equals(
+        dealt(data, rows=data.rows.sample(fraction=1, shuffle=True, seed=3)).select(*by_order.columns).sort("order")
+    )
+    assert not by_order.equals(dealt(data, draw=2).select(*by_order.columns).sort("order"))
+
+
+def test_each_row_is_tested_once_in_each_repeat_by_models_that_never_saw_it() -> None:
+    data = folded("group")
+    folds = [*held_out(data)]
+
+    assert 10 == len(folds)
+    for repeat in (folds[:5], folds[5:]):
+        assert [*range(data.rows.height)] == sorted(np.concatenate([it.index for it in repeat]).tolist())
+    for fold in folds:
+        tested = {*data.rows[fold.index]["customer"]}
+        assert data.rows.height == len(fold.index) + fold.others.rows.height
+        assert tested.isdisjoint(fold.others.rows["customer"])
+        parts = fold.others.rows.group_by("split").agg(pl.col("customer").unique())
+        assert {"train", "validation"} == {*parts["split"]}
+        assert not set.intersection(*map(set, parts["customer"].to_list()))
+
+
+def test_the_validation_folds_of_two_folds_differ() -> None:
+    first, second = (
+        next(iter(validation_folds(it.others))).part("validation")["order"] for it in [*held_out(folded())][:2]
+    )
+
+    assert {*first} != {*second}
+
+
+def test_a_training_set_with_folds_has_no_test_rows() -> None:
+    data = assembled(customers(400), validation=0.2, test=0.2, folds=5, repeats=3)
+
+    assert [("train", 320), ("validation", 80)] == [(it.split, it.rows) for it in data.summary.windows]
+    assert data.summary.split is not None
+    assert "at random into 5 folds, 3 times" == data.summary.split.words
+    assert date(2024, 3, 31) == data.summary.windows[0].last_day
+
+
+@pytest.mark.parametrize(
+    ("by", "rows", "problem"),
+    [
+        ("random", customers(60).with_columns(is_late=pl.col("order") < 3), "class 'true' of 'is_late' has 3 rows"),
+        ("group", customers(30), "column 'customer' has 3 groups; expected at least 5, one for each fold"),
+    ],
+)  # fmt: skip
+def test_too_few_rows_of_a_class_or_groups_for_the_folds_are_an_error(
+    by: Any, rows: pl.DataFrame, problem: str
+) -> None:
+    with pytest.raises(DataError, match=problem):
+        assembled(rows, by, folds=5, repeats=2)
