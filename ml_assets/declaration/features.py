@@ -1,10 +1,12 @@
 """The settings of features: their table, and the columns that are used."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.parts import ColumnName, Name, Part
 
 
@@ -21,12 +23,38 @@ class FeaturesFrom(Part):
     )
     columns: tuple[ColumnName, ...] | None = Field(
         default=None,
-        description="Columns to use as features. Without it, every column with the role `feature` in the table's "
-        "contract is used.",
+        description="Columns to use as features. In a name, `*` stands for any text: `sensor_*` is every column with "
+        "such a name that has the role `feature` or none and is not a key or a time. The order is that of the "
+        "contract. Without it, every column with the role `feature` in the table's contract is used.",
     )
-    exclude: tuple[ColumnName, ...] = Field(default=(), description="Columns that are not used as features.")
+    exclude: tuple[ColumnName, ...] = Field(
+        default=(), description="Columns that are not used as features; `*` is as in `columns`."
+    )
     left_out: Mapping[str, str] = Field(
         default={},
         description="Columns of the source that were not made features, each with the reason. Only for people: the "
         "card and the summary of a run show them.",
     )
+
+    def candidates(self, table: TableContract) -> tuple[Column, ...]:
+        """Return the columns of the table that are used as features if none is excluded, in the order of the table."""
+        if self.columns is None:
+            return table.with_role("feature")
+        return tuple(it for it in table.columns if any(self.includes(name, it) for name in self.columns))
+
+    def includes(self, name: str, column: Column) -> bool:
+        """Return whether a name in `columns` is that of a column, or a pattern that stands for it."""
+        if name == column.name:
+            return True
+        others = (*self.key, self.event_time, self.prediction_time)
+        return column.role in (None, "feature") and column.name not in others and is_like(name, column.name)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a declared name stands for several columns."""
+    return "*" in name
+
+
+def is_like(name: str, column: str) -> bool:
+    """Return whether a column has a declared name, in which `*` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, name.split("*"))), column, re.DOTALL) is not None

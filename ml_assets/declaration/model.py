@@ -15,7 +15,7 @@ from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.drift import DriftSettings
 from ml_assets.declaration.evaluation import EvaluationSettings
 from ml_assets.declaration.expectations import ExpectationsSettings
-from ml_assets.declaration.features import FeaturesFrom
+from ml_assets.declaration.features import FeaturesFrom, is_like
 from ml_assets.declaration.for_each import ForEachSettings, Segment, SegmentValue
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.gate import GateSettings
@@ -275,9 +275,8 @@ class ModelDeclaration(Declaration):
         wanted = self.features
         return tuple(
             column
-            for column in table.columns
-            if (column.name in wanted.columns if wanted.columns is not None else column.role == "feature")
-            and column.name not in wanted.exclude
+            for column in wanted.candidates(table)
+            if not any(is_like(name, column.name) for name in wanted.exclude)
         )
 
     @property

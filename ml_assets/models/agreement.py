@@ -10,6 +10,7 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import check_arguments
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.declaration.features import is_like, is_pattern
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
@@ -46,6 +47,7 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
 
 
 _Loc = tuple[str, ...]
+_PATTERNS = (("features", "columns"), ("features", "exclude"))
 
 
 def _function_problems(model: ModelDeclaration) -> Iterator[str]:
@@ -77,7 +79,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
     ]
     for loc, columns, table in named:
         for column in columns:
-            if column is not None and column not in table.names:
+            if column is not None and column not in table.names and not (loc in _PATTERNS and is_pattern(column)):
                 hint = near(column, table.names)
                 yield (
                     f"{model.place(*loc)}: column '{column}' is not in the contract of table '{table.name}'{hint}"
@@ -214,11 +216,25 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
             hint = near(name, [column.name for column in chosen])
             place = model.place("leak_test", "acknowledged")
             yield f"{place}: column '{name}' is not a feature of the model{hint}; leave it out."
-    possible = wanted.columns or [column.name for column in table.with_role("feature")]
+    yield from _pattern_problems(model, table)
+
+
+def _pattern_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
+    """Yield the patterns that match no column, and the names that exclude none."""
+    wanted = model.features
+    for name in filter(is_pattern, wanted.columns or ()):
+        if not any(wanted.includes(name, column) for column in table.columns):
+            place = model.place("features", "columns")
+            yield (
+                f"{place}: pattern '{name}' matches no column of table '{table.name}' that can be a feature: one with "
+                f"the role feature or none, and neither a key nor a time{_see(table)}."
+            )
+    possible = [column.name for column in wanted.candidates(table)]
     for name in wanted.exclude:
-        if name not in possible:
+        if not any(is_like(name, it) for it in possible):
             place = model.place("features", "exclude")
-            yield f"{place}: column '{name}' is not a feature, so excluding it has no effect."
+            what = "pattern" if is_pattern(name) else "column"
+            yield f"{place}: {what} '{name}' is not a feature, so excluding it has no effect."
 
 
 def _group_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:

@@ -144,6 +144,10 @@ def test_a_column_that_is_no_feature_may_be_the_group_of_a_split_and_a_slice(tmp
          "12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it categorical in its"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
          "12: features.exclude: column 'note' is not a feature, so excluding it has no effect."),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, 'order_*']",
+         "12: features.columns: pattern 'order_*' matches no column of table 'order_features' that can be a feature"),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: ['note*']",
+         "12: features.exclude: pattern 'note*' is not a feature, so excluding it has no effect."),
         ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",
          "4: leak_test.acknowledged: column 'weight' is not a feature of the model (did you mean 'weight kg'?); leave"),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items]\n    exclude: [items]",
@@ -319,3 +323,21 @@ def test_all_that_is_wrong_in_all_declarations_is_reported_at_once(tmp_path: Pat
         "quarantine.ordrs: ",
     ):
         assert part in str(caught.value), str(caught.value)
+
+
+def test_a_pattern_stands_for_the_columns_that_can_be_features_in_the_order_of_the_table(tmp_path: Path) -> None:
+    table = FEATURES
+    for name in ("sensor_2", "sensor_10", "a*b", "sensor_1"):
+        table = with_column(table, name)
+    table = with_column(table, "sensor_free", role=None)
+    table = with_column(table, "sensor_late", role="known_time")
+    table = with_column(table, "sensor_place", role="context")
+
+    def features(columns: str) -> list[str]:
+        text = MODEL.replace("prediction_time: prediction_at", f"prediction_time: prediction_at\n    {columns}")
+        return [it.name for it in declared(tmp_path, model=text).models[0].feature_columns(table)]
+
+    sensors = ["sensor_2", "sensor_10", "sensor_1", "sensor_free"]
+    assert [*sensors[:2], "a*b", *sensors[2:]] == features("columns: ['a*b', 'sensor_*']")
+    assert ["items", "sensor_2", "sensor_free"] == features("columns: ['sensor_*', items]\n    exclude: ['sensor_1*']")
+    assert {"order_id", "ordered_at", "prediction_at"}.isdisjoint(features("columns: ['*']"))
