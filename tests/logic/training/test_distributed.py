@@ -12,6 +12,7 @@ from ml_assets.contracts.artifacts import Model, Task, TrainingSet, TunedParamet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.extras import ExtraMissingError
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
+from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.model import Trainer, fit
 from ml_assets.settings import SettingsError
@@ -85,6 +86,18 @@ def test_a_model_of_two_workers_is_as_good_as_that_of_one_process(task: Task, me
     assert "[num_machines: 2]" in together.booster
     assert "machines: 127" not in together.booster
     assert (alone.spec.features, alone.spec.vocabularies) == (together.spec.features, together.spec.vocabularies)
+
+
+@with_dask
+def test_the_workers_train_on_the_weights_of_their_rows(client: Any) -> None:
+    data = training("regression", count=30_000)
+    seats = pl.when(pl.col("late") > 1).then(9.0).otherwise(1.0).alias("seats")
+    split = pl.when(pl.int_range(pl.len()) < 20_000).then(pl.lit("train")).otherwise(pl.lit("test")).alias("split")
+    many = TrainingSet(data.rows.with_columns(seats, split), data.summary.model_copy(update={"weight": "seats"}))
+
+    alone, together = (predict(it, many.rows)["score"] for it in (fitted(many), fitted(many, boost_on(client, 2))))
+
+    assert pytest.approx(alone.mean(), rel=0.02) == together.mean()  # without weights it is near 0
 
 
 @with_dask
