@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from ml_assets.contracts.artifacts import Tuning
 from ml_assets.logic.training.shared_study import CLOSED, _Worker, coordinate, work
-from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.trials import SPACE, Search, Trials
 from ml_assets.logic.training.tuning import NUMBER, TimeLimit, new_study, tune
 from ml_assets.workers.studies import file_url, open_storage
 from tests.logic.training.test_tuning import NAMES, training
@@ -26,7 +26,7 @@ SEARCH = Search(
 
 
 def trials_of(**changes: Any) -> Trials:
-    return Trials.of(training(), SEARCH.model_copy(update=changes))
+    return Trials.of(training(), SEARCH.model_copy(update=changes), SPACE)
 
 
 def study_of(trials: Trials) -> optuna.Study:
@@ -49,7 +49,7 @@ def shared(
 
 
 def test_consecutive_workers_search_as_one_process_does() -> None:
-    alone = tune(training(), SEARCH.model_copy(update={"trials": 9}))
+    alone = tune(training(), SEARCH.model_copy(update={"trials": 9}), space=SPACE)
 
     together = shared(trials_of(trials=9))
 
@@ -89,7 +89,7 @@ def test_trials_that_end_in_another_order_are_stored_by_number() -> None:
 
     assert [(1, 3), (2, 3), (3, 3)] == found_at
     assert [0, 1, 2] == found.trials["trial"].to_list()
-    assert (31, 20) == tuple(found.trials["num_leaves"].to_list()[:2])
+    assert (18, 20) == tuple(found.trials["num_leaves"].to_list()[:2])
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_trial_that_was_fetched_by_a_worker_which_never_began_it_is_handed_out
     found = shared(trials, study, wait=first_dies)
 
     assert [0, 1] == found.trials["trial"].to_list()
-    assert 31 == found.trials["num_leaves"][0]
+    assert 18 == found.trials["num_leaves"][0]
     assert [TrialState.FAIL] == [it.state for it in study.trials if it.number == fetched[0].number]
 
 
