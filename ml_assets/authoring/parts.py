@@ -10,7 +10,7 @@ from ml_assets.contracts.words import counted
 from ml_assets.lake.access import Access
 from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.excel import ExcelError
-from ml_assets.landing.folders import content_of, each_file, is_several
+from ml_assets.landing.folders import content_of, each_file, is_several, pattern_of
 from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.parquet_files import ParquetError
 from ml_assets.landing.sources import Source, is_named_as_json, is_workbook
@@ -59,11 +59,12 @@ def file_parts(file: str, access: Access) -> list[FilePart]:
         SourceError: a file is missing, or cannot be read or unpacked.
         DataError: the pattern is not valid.
     """
-    try:
-        if is_several(file):
-            return [FilePart(name, it, Source(it, {}).unpacked(data)) for name, it, data in each_file(file, access)]
-    except ValueError as error:
-        raise DataError(f"{file} is no pattern of files: {error}.") from error
+    if is_several(file):
+        try:
+            pattern_of(file)
+        except ValueError as error:
+            raise DataError(f"{file} is no pattern of files: {error}.") from error
+        return [FilePart(name, it, Source(it, {}).unpacked(data)) for name, it, data in each_file(file, access)]
     return [FilePart(file, file, content_of(Source(file, {}), access))]
 
 

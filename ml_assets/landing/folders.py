@@ -56,9 +56,10 @@ def content_of(source: Source, access: Access) -> bytes:
     if not source.file.startswith("s3://"):
         return source.content()
     try:
-        [(_, _, data)] = each_file(source.file, access)
+        pattern_of(source.file)
     except ValueError as error:
         raise SourceError(f"source file {redact(source.file)} is not a file on S3: {error}.") from error
+    [(_, _, data)] = each_file(source.file, access)
     return source.unpacked(data)
 
 

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from ml_assets.authoring.source import FoundTable, read_found
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.access import Access
+from ml_assets.lake.errors import SourceError
 from ml_assets.landing.excel import ExcelSheet
 from ml_assets.landing.sources import Source
 
@@ -200,3 +201,5 @@ def test_objects_of_a_bucket_are_read_with_the_access_of_the_lake(s3: Callable[[
     for file, rows in (("in/a.csv", [(1, 2)]), ("in/*.csv", [(1, 2), (3, 4)]), ("in/", [(1, 2), (3, 4)])):
         found = read_found(f"s3://newreads/{file}", access)
         assert (rows, datetime.now(tz=UTC).date()) == (found.rows.rows(), found.written)
+    with pytest.raises(SourceError, match=r"^there is no file s3://newreads/in/c\.csv\. Put one there, or correct"):
+        read_found("s3://newreads/in/c.csv", access)
