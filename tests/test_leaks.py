@@ -23,6 +23,7 @@ from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
 from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.models.leaks import proven_leaks
+from ml_assets.models.own_features import with_own_features
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.features import features
 from ml_assets.stages.leak_test.leaktest import (
@@ -213,6 +214,20 @@ def test_point_in_time_correct_columns_are_not_reported(leaks: Mapping[str, Leak
 
     assert None not in leaks
     assert not innocent & leaks.keys()
+
+
+@pytest.mark.parametrize(("function", "leaking"), [("share_of_day", {"share"}), ("ratio_of_row", set())])
+def test_a_feature_function_is_tested_like_sql(
+    lake: Lake, honest: pl.DataFrame, function: str, leaking: set[str]
+) -> None:
+    own = {"name": f"tests.own_steps.{function}", "contract": "tests.own_steps.Share"}
+    declared = flights_declared().models[0].features.model_dump()
+    plan = plan_of(DBT_PROJECT, features={**declared, "function": own})
+    rows = with_own_features(plan, honest, plan.declaration.features.function)
+
+    report = leak_test(plan, lake, DBT_PROJECT, Sampling(2, seed=8), rows=rows)
+
+    assert leaking == {leak.column for leak in report.leaks}
 
 
 def test_the_report_describes_every_leak_in_a_sentence(report: LeakReport) -> None:

@@ -6,6 +6,7 @@ Programming errors are ordinary Python exceptions.
 import difflib
 import traceback
 from collections.abc import Sequence
+from pathlib import PurePath
 
 
 class ContractError(ValueError):
@@ -23,8 +24,10 @@ def near(word: str, known: Sequence[str]) -> str:
 
 
 def failure_words(error: Exception) -> str:
-    """Return an exception of a person's own code as text: its type, its message, and the line that raised it."""
-    *_, last = traceback.extract_tb(error.__traceback__) or [None]
+    """Return an exception of a person's own code as text: its type, its message, and the line of that code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [it for it in frames if not {"site-packages", "dist-packages"}.intersection(PurePath(it.filename).parts)]
+    last = next(reversed(own or frames), None)
     text = str(error).strip().splitlines()
     where = f" ({last.filename}, line {last.lineno})" if last else ""
     return f"{type(error).__name__}{f': {text[0]}' if text else ''}{where}"

@@ -80,10 +80,15 @@ class ModelColumns:
         return list(dict.fromkeys([*self.key, self.known_time]))
 
 
-def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, personal: Collection[str] = ()) -> None:
+_FIX: Final = "Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py."
+
+
+def check_frames(
+    frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, personal: Collection[str] = (), fix: str = _FIX
+) -> None:
     """Check frames of one kind, such as the days of a range, against their schema, all at once.
 
-    Values of `personal` columns are not shown.
+    Values of `personal` columns are not shown. `fix` is how to fix them.
 
     Raises:
         ContractError: rules are broken; the message lists each with the number of rows and examples.
@@ -99,10 +104,7 @@ def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, 
             pl.len().alias("rows"), pl.col("failure_case").unique(maintain_order=True).head(3).alias("examples")
         )
         listed = "\n".join(f"- {_sentence(**row, personal=personal)}" for row in broken.iter_rows(named=True))
-        raise ContractError(
-            f"{schema.name} break their contract and are not stored:\n{listed}\n"
-            "Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py."
-        ) from error
+        raise ContractError(f"{schema.name} break their contract and are not stored:\n{listed}\n{fix}") from error
 
 
 def _sentence(column: str, check: str, rows: int, examples: list[str | None], personal: Collection[str]) -> str:

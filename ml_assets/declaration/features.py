@@ -6,8 +6,22 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ml_assets.contracts.dotted_name import DOTTED
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.parts import ColumnName, Name, Part
+
+
+class FeatureFunctionSettings(Part):
+    """A function of your own that adds columns to the feature rows: polars in, polars out."""
+
+    name: Annotated[str, Field(pattern=rf"^{DOTTED}$")] = Field(
+        description="Dotted name of the function, such as `shop.features.ratios`. It takes the rows of one period "
+        "(key, day, times, features), and returns their key with the new columns, one row each."
+    )
+    contract: Annotated[str, Field(pattern=rf"^{DOTTED}$")] = Field(
+        description="Dotted name of the pandera model of the new columns, such as `shop.features.Ratios`. Each is a "
+        "feature."
+    )
 
 
 class FeaturesFrom(Part):
@@ -20,6 +34,11 @@ class FeaturesFrom(Part):
     event_time: ColumnName = Field(description="Column with the time when the predicted event happens.")
     prediction_time: ColumnName = Field(
         description="Column with the time when the prediction is made. A row holds only what was known by then."
+    )
+    function: FeatureFunctionSettings | None = Field(
+        default=None,
+        exclude_if=lambda it: it is None,
+        description="A function of your own that computes further features from those of the table.",
     )
     columns: tuple[ColumnName, ...] | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """Checks declarations against the contracts of their tables and against each other, when the project loads."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -9,7 +10,9 @@ from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import check_arguments
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.from_pandera import columns_from_pandera
 from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.words import quoted
 from ml_assets.declaration.features import is_like, is_pattern
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -44,6 +47,30 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         *_measured_problems(model, features),
         *_reserved_names(model, features),
     ]
+
+
+def with_own_columns(model: ModelDeclaration, features: TableContract) -> TableContract:
+    """Return the contract of the feature table with the columns of the declared feature function, if there is one.
+
+    Raises:
+        ContractError: the function or its contract cannot be used, or it redefines a column of the table.
+    """
+    own = model.features.function
+    if own is None:
+        return features
+    place = model.place("features", "function")
+    try:
+        check_arguments(own.name, ("rows",))
+        added = columns_from_pandera(own.contract)
+    except ContractError as error:
+        raise ContractError(f"{place}: {error}") from error
+    twice = [it.name for it in added if it.name in features.names]
+    if twice:
+        raise ContractError(
+            f"{place}: {own.contract} has {quoted(twice)}, which the table '{features.name}' has, too. Rename them in "
+            "the function and its contract."
+        )
+    return replace(features, columns=(*features.columns, *added))
 
 
 _Loc = tuple[str, ...]

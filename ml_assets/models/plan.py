@@ -16,6 +16,7 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.from_pandera import columns_from_pandera
 from ml_assets.contracts.own_metric import OwnName
 from ml_assets.contracts.periods import Grain, periods_in
 from ml_assets.contracts.table import TableContract
@@ -28,7 +29,7 @@ from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import WITHIN
 from ml_assets.logic.point_in_time.knowledge import known_times
-from ml_assets.models.agreement import model_problems
+from ml_assets.models.agreement import model_problems, with_own_columns
 
 if TYPE_CHECKING:  # notebooks read plans without Dagster
     import dagster as dg
@@ -76,6 +77,7 @@ class ModelPlan:
         if missing:
             raise ContractError("\n".join(missing))
         features, labels = (contracts[name] for name in wanted.values())
+        features = with_own_columns(declaration, features)
         plan = cls(declaration, features, labels, tuple(contracts[name] for name in features.sources))
         problems = model_problems(declaration, plan.features_table, plan.labels_table)
         if problems:
@@ -171,7 +173,16 @@ class ModelPlan:
             "performance": declared.measured,
         }
         names = {it for name in used.get(stage, ()) if (it := OwnName.of(name.partition(WITHIN)[0]))}
-        return [find_function(it.function) for it in sorted(names)]
+        own = declared.features.function
+        features = [own.name, own.contract] if own is not None and stage == "features" else []
+        return [find_function(it) for it in (*sorted(it.function for it in names), *features)]
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """The features that a person's function adds to the table."""
+        own = self.declaration.features.function
+        there = () if own is None else columns_from_pandera(own.contract)
+        return tuple(it.name for it in there if it.name in self.features_columns)
 
     @property
     def grain(self) -> Grain:

@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, Feature, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.boosting_parameters import canonical_parameters
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
@@ -29,6 +30,8 @@ ROUNDS: Final = 100
 """The number of rounds if the lake has no tuning of the model."""
 SAMPLES: Final = 20
 """The number of prediction times that are tested for leaks."""
+ALL_FEATURES: Final = {"feature_fraction": 1.0, "feature_fraction_bynode": 1.0}
+"""With a random share of the features for each tree, any new column would change every tree by chance."""
 _WITH, _WITHOUT = "with", "without"
 
 
@@ -95,7 +98,8 @@ def try_features(
 ) -> FeatureTrial:
     """Train a model with and without new features, on the same split with the same seed, and compare the two.
 
-    Both are trained on the train rows with the parameters of the newest tuning. The deciding metric is compared on the
+    Both are trained on the train rows with the parameters of the newest tuning, except that each tree may use all
+    features, so that a column without information changes nothing. The deciding metric is compared on the
     test rows as the gate compares a challenger with a champion: the interval comes from leaving out one day, group or
     fold of rows at a time. Nothing is written, neither to the lake nor to the promotion log.
 
@@ -229,7 +233,7 @@ def _tuned(lake: Lake, plan: ModelPlan, frozen: TrainingSet) -> tuple[TunedParam
     known = tuple(feature.name for feature in frozen.summary.features)
     refs = lake.newest(f"{plan.name}/tuning", [""])
     if not refs:
-        fixed = dict(plan.declaration.tuning.fixed)
+        fixed = {**canonical_parameters(plan.declaration.tuning.fixed), **ALL_FEATURES}
         tuned = TunedParameters(
             metric=plan.declaration.metric, value=0.0, rounds=ROUNDS, parameters=fixed, trials=0, pruned=0,
             features=known,
@@ -237,7 +241,10 @@ def _tuned(lake: Lake, plan: ModelPlan, frozen: TrainingSet) -> tuple[TunedParam
         return tuned, f"LightGBM's defaults, {ROUNDS} rounds"
     best = lake.get(refs[""], Tuning).best
     features = tuple(name for name in best.features if name in known) or known
-    return best.model_copy(update={"features": features}), f"the parameters of tuning {refs[''].version[:12]}"
+    parameters = {**best.parameters, **ALL_FEATURES}
+    return best.model_copy(
+        update={"features": features, "parameters": parameters}
+    ), f"the parameters of tuning {refs[''].version[:12]}"
 
 
 def _trained(plan: ModelPlan, training_set: TrainingSet, tuned: TunedParameters, name: str) -> Versioned:

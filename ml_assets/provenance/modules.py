@@ -121,7 +121,7 @@ def is_ours(module: str) -> bool:
         return module in LANDING
     if top == _ENGINE:
         return True
-    path = path_of(top)
+    path = path_of(top) or path_of(module)  # a folder without __init__.py has no file itself
     return path is not None and top not in sys.stdlib_module_names and _FOREIGN.isdisjoint(path.parts)
 
 

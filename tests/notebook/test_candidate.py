@@ -11,7 +11,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.models.plan import ModelPlan
 from ml_assets.notebook.candidate import trial_of
 from tests.builders import files_of
-from tests.stages.shop import Trained, feature_rows, label_rows
+from tests.stages.shop import feature_rows, label_rows
 
 
 def hints() -> pl.DataFrame:
@@ -39,12 +39,11 @@ def test_a_frame_that_helps_is_compared_on_the_same_test_rows(shop_lake: Lake, p
     assert before == files_of(shop_lake)
 
 
-def test_the_figure_without_them_is_that_of_the_model_with_the_same_parameters(
-    shop_lake: Lake, plan: ModelPlan, trained: Trained
-) -> None:
-    found = trial_of(shop_lake, plan, hints())
+def test_a_column_without_information_changes_nothing(shop_lake: Lake, plan: ModelPlan) -> None:
+    found = trial_of(shop_lake, plan, feature_rows().select("order_id", constant=pl.lit(1.0)))
 
-    assert trained.evaluation.summary.metrics["roc_auc"].value == found.comparison.other
+    assert 0 == found.comparison.difference.value
+    assert found.helps is None
 
 
 def test_noise_is_not_shown_to_help_and_rows_without_a_value_are_counted(shop_lake: Lake, plan: ModelPlan) -> None:

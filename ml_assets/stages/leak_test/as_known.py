@@ -33,6 +33,7 @@ from ml_assets.logic.point_in_time.knowledge import (
     time_expressions,
 )
 from ml_assets.logic.point_in_time.leak_test import Difference, Leak, chosen_times, differences
+from ml_assets.models.own_features import with_own_features
 from ml_assets.models.plan import ModelPlan
 from ml_assets.warehouse.nodes import Node, table_name
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
@@ -175,7 +176,7 @@ class Rebuilding:
         future = {uid: table.with_other_future(sample.at, random) for uid, table in known.items()}
         try:
             return self._rebuilt(sample, future)
-        except WarehouseError as error:  # values of two rows may not fit together, such as February 31
+        except (WarehouseError, DataError) as error:  # values of two rows may not fit together, such as February 31
             self.log(f"leak test: values after {sample.at} are only removed, not replaced: {error}")
             return self.build(sample, known, Moment(sample.at))
 
@@ -206,6 +207,8 @@ class Rebuilding:
 
     def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         built = self.plan.own_rows(self.rebuilds.build(self.reach(sample.day), rows))
+        if (own := self.plan.declaration.features.function) is not None:
+            built = with_own_features(self.plan, built, own)
         return built.filter(pl.col(self._prediction_time) <= sample.at)
 
     def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:

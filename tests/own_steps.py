@@ -1,0 +1,64 @@
+"""Functions and contracts that declarations in tests name, as a person would write them."""
+
+import pandera.polars as pa
+import polars as pl
+
+
+class Loads(pa.DataFrameModel):
+    """The contract of `loads`."""
+
+    weight_per_item: float = pa.Field(ge=0, nullable=True, description="Weight of one item.", metadata={"unit": "kg"})
+    size: str = pa.Field(isin=["large", "small"])
+
+    @pa.check("weight_per_item")
+    def is_plausible(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805 - pandera makes it a class method
+        return data.lazyframe.select(pl.col(data.key).fill_null(0) < 1000)
+
+
+def loads(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return two columns of each row alone."""
+    items = pl.col("items")
+    return rows.select(
+        "order_id",
+        weight_per_item=pl.when(items > 0).then(pl.col("weight kg").abs() / items),
+        size=pl.when(items > 5).then(pl.lit("large")).otherwise(pl.lit("small")),
+    )
+
+
+def negative_loads(rows: pl.DataFrame) -> pl.DataFrame:
+    return loads(rows).with_columns(weight_per_item=pl.lit(-1.0), size=pl.lit("huge"))
+
+
+def half_of_loads(rows: pl.DataFrame) -> pl.DataFrame:
+    return loads(rows).drop("size")
+
+
+class Share(pa.DataFrameModel):
+    """The contract of a single share."""
+
+    share: float = pa.Field(nullable=True)
+
+
+def share_of_day(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return a leak: the sum over the day includes later rows."""
+    delay = pl.col("origin_departure_delay_minutes_3h")
+    return rows.select("flight_id", share=delay / delay.sum())
+
+
+def ratio_of_row(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return what each row knows itself."""
+    return rows.select(
+        "flight_id", share=pl.col("origin_departure_delay_minutes_3h") - pl.col("origin_departure_delay_minutes_24h")
+    )
+
+
+class Redefined(pa.DataFrameModel):
+    """A contract with a column of the table."""
+
+    items: int
+
+
+class Unsuitable(pa.DataFrameModel):
+    """A contract with a type that no contract supports."""
+
+    spent: pl.Duration
