@@ -28,7 +28,7 @@ from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.training import training_set_as_of
+from ml_assets.models.training import search, train, training_set_as_of
 from ml_assets.stages.card import card_input
 from ml_assets.stages.checks.contract_rules import rule_check_name
 from ml_assets.stages.evaluation import evaluation
@@ -667,15 +667,18 @@ def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_n
 
 
 def test_columns_that_the_champion_does_not_read_may_change(
-    rows: pl.DataFrame, trained: Trained, lake: LakeResource, with_model: tuple[Lake, str]
+    plan: ModelPlan, rows: pl.DataFrame, trained: Trained, lake: LakeResource
 ) -> None:
-    there, version = with_model
+    selected = tuple(feature.name for feature in plan.features if feature.name != "shop")
+    summary = trained.importances.summary.model_copy(update={"selected": selected})
+    tuned = search(plan, trained.training_set, replace(trained.importances, summary=summary), trials=1)
+    model, there = train(plan, trained.training_set, tuned), lake.connect()
     changed = with_features(shop={"accepted_values": ("a", "b")})
-    promoted(there, changed, version)
+    promoted(there, changed, there.put("returns/model", None, model, Origin()).version)
 
     checked, _ = predictions(changed)(context_of(LAST), rows_of(rows, LAST), ml_assets_lake=lake)
 
-    assert "shop" not in [feature.name for feature in trained.model.spec.features]
+    assert "shop" not in [feature.name for feature in model.spec.features]
     assert checked.passed
     assert {} == checked.metadata
 
