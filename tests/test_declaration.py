@@ -66,6 +66,9 @@ def write(folder: Path, name: str, text: str | bytes) -> Path:
 REGRESSION = MODEL.replace("task: binary", "task: regression")
 
 
+RANKING = MODEL.replace("task: binary", "task: ranking") + "  ranking: {query: search_id, at: 5}\n"
+
+
 def with_lines(*lines: str) -> str:
     return MODEL + "".join(f"  {line}\n" for line in lines)
 
@@ -136,7 +139,9 @@ def test_a_short_declaration_is_filled_with_defaults() -> None:
     assert (date(2024, 1, 1), date(2024, 6, 30)) == (found.days.first, found.days.last)
     assert ("order_id",) == found.features.key
     assert (20, 1) == (found.tuning.trials, found.seed)
-    metrics = {task: model(MODEL.replace("task: binary", f"task: {task}")).metric for task in METRICS}
+    metrics = {
+        task: model(MODEL.replace("task: binary", f"task: {task}")).metric for task in METRICS if task != "ranking"
+    }
     assert {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"} == metrics
 
 
@@ -246,10 +251,15 @@ def test_automation_is_declared_once(tmp_path: Path) -> None:
 
 
 def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
+    from ml_assets.contracts.objective import Objective
     from ml_assets.logic.evaluation.metrics import METRICS as MEASURED
+    from ml_assets.logic.evaluation.metrics import metrics_of
+
+    ranked = metrics_of("ranking", Objective(loss="lambdarank", query="search", at=3))
 
     assert {task: {*names} for task, names in METRICS.items()} == {
-        task: {name for name, metric in MEASURED.items() if task in metric.tasks} for task in METRICS
+        **{task: {name for name, metric in MEASURED.items() if task in metric.tasks} for task in METRICS},
+        "ranking": {it.name.partition(" ")[0] for it in ranked},
     }
 
 
@@ -278,7 +288,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:5: tusk: there is no such field; expected one of ", "did you mean 'task'?",
           "shop/defs.yaml:2: task: is missing and has no default."]),
         (MODEL.replace("task: binary", "task: binry"),
-         ["shop/defs.yaml:5: task: ", "'binary', 'regression' or 'multiclass', got 'binry' (did you mean 'binary'?)."]),
+         ["shop/defs.yaml:5: task: ", "'multiclass' or 'ranking', got 'binry' (did you mean 'binary'?)."]),
         (MODEL.replace("    target: is_returned\n", ""),
          ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
         (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
@@ -378,6 +388,23 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
         (with_lines("intervals: {coverage: 0.9}"),
          ["shop/defs.yaml:16: intervals: a binary model has no prediction intervals; leave it out"]),
         (REGRESSION + "  intervals: {coverage: 1}\n", ["shop/defs.yaml:16: intervals.coverage: ", "got 1"]),
+        (MODEL.replace("task: binary", "task: ranking"),
+         ["shop/defs.yaml:5: task: declare 'ranking: {query: COLUMN}', the column within whose values"]),
+        (with_lines("ranking: {query: search_id}"),
+         ["shop/defs.yaml:16: ranking: a binary model has no ranking; leave it out, or declare 'task: ranking'"]),
+        (RANKING + "  split: {by: random}\n  training: {workers: 2}\n  evaluation: {within: day}\n",
+         ["shop/defs.yaml:17: split.by: rows of the same 'search_id' must be in the same part; declare 'split: {by:",
+          "shop/defs.yaml:18: training.workers: a ranking is trained by one worker",
+          "shop/defs.yaml:19: evaluation.within: a ranking is measured within ranking.query; leave it out"]),
+        (RANKING.replace("known_time: ", "weight: seats\n    known_time: ")
+         + "  evaluation: {own_metrics: [{function: shop.cost, direction: lower}]}\n",
+         ["labels.weight: a ranking has no weights of rows; leave it out",
+          "evaluation.own_metrics: a ranking is measured by its own metrics only; leave them out"]),
+        (RANKING + "  split: {by: group, group: search_id, folds: 5}\n",
+         ["shop/defs.yaml:17: split.folds: a ranking is not tested in folds; declare shares instead"]),
+        (RANKING + "  gate: {margin: 2}\n", ["gate.margin: ndcg at 5 within search_id lies between 0 and 1"]),
+        (RANKING + "  evaluation: {metric: roc_auc}\n", ["one of 'ndcg', 'mean_average_precision', 'mean_reciprocal"]),
+        (RANKING.replace("at: 5", "at: 0"), ["shop/defs.yaml:16: ranking.at: ", "got 0"]),
         (with_lines("objective: {loss: mae}"),
          ["shop/defs.yaml:16: objective: a binary model has no objective to choose; leave it out"]),
         (REGRESSION + "  objective: {loss: pinball}\n", ["shop/defs.yaml:16: objective.loss: ", "got 'pinball'"]),
@@ -644,3 +671,12 @@ def test_the_objective_decides_the_metrics_unless_they_are_declared(
     declared = model(REGRESSION + lines)
 
     assert (deciding, tuning, measured) == (declared.metric, declared.tuning_metric, declared.measured)
+
+
+def test_the_metrics_of_a_ranking_are_measured_within_its_query() -> None:
+    found = model(RANKING + "  evaluation: {metric: mean_reciprocal_rank}\n  tuning: {metric: ndcg}\n")
+
+    first, second = "mean_reciprocal_rank within search_id", "ndcg at 5 within search_id"
+    assert (first, second) == (found.metric, found.tuning_metric)
+    assert (first, second, "mean_average_precision within search_id") == found.measured
+    assert second == model(RANKING).metric

@@ -12,6 +12,7 @@ import pytest
 
 from ml_assets.cli.init import project_files, write_new
 from ml_assets.cli.main import main
+from tests.logic.inspection.tables import searches
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +35,26 @@ def patients() -> pl.DataFrame:
             "state": np.where(is_sick, "sick", "healthy"),
         }
     )
+
+
+def test_a_ranking_becomes_a_champion_that_ranks_better_than_a_random_order_and_its_best_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "travel"
+    write_new(project, project_files("travel", is_bare=True))
+    monkeypatch.chdir(project)
+    for name, value in (("PROJECT", project), ("LAKE", tmp_path / "lake")):
+        monkeypatch.setenv(f"ML_ASSETS_{name}", str(value))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    searches().write_csv(project / "searches.csv")
+    asked = ["--task", "ranking", "--group", "search_id", "--yes"]
+
+    assert 0 == main(["new", "hotels", "--table", "searches.csv", "--target", "relevance", *asked])
+    assert 0 == main(["run", "hotels"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for sentence in ("Beats the baseline 'constant': ndcg at 10 within search_id", "Beats the baseline 'best feature'",
+                     "performance ndcg at 10 within search_id measured on 1 of 1 days"):  # fmt: skip
+        assert sentence in printed
 
 
 def test_a_file_without_time_or_key_becomes_a_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

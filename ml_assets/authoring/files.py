@@ -138,6 +138,7 @@ def _description(model: NewModel) -> str:
     what = {
         "binary": f"Whether {model.label.source} is {model.roles.positive.value if model.roles.positive else 'true'}",
         "multiclass": f"The class of {model.label.source}",
+        "ranking": f"The order of the rows of each {model.roles.query} by {model.label.source}",
     }.get(model.task, f"The value of {model.label.source}")
     at = "" if model.time is None else f", predicted at the time of {model.time.source}"
     return f"{what}{at}."
@@ -194,7 +195,8 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
         *_identity(model),
         _moment("predicted_at", "predicted_at", "prediction_time"),
     ]
-    if model.time is None:  # no group of the test rows is in the train rows, so it cannot be a feature
+    # No group or query of the test rows is in the train rows, so it cannot be a feature.
+    if model.time is None or model.query is not None:
         found += [SelectedColumn(it.name, it.name, it.sql_type, "context") for it in model.used("group")]
     found += [SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical) for it in model.features]
     found += [

@@ -159,8 +159,19 @@ class NewModel:
     @property
     def features(self) -> list[NewColumn]:
         """The columns that become features as they are."""
-        uses = ("feature", "group") if self.time is not None else ("feature",)
+        uses = ("feature", "group") if self.time is not None and self.query is None else ("feature",)
         return [it for it in self.used(*uses) if not it.is_time]
+
+    @property
+    def group(self) -> NewColumn | None:
+        """The column of the group; None if there is none."""
+        named = self.roles.group
+        return None if named is None else next(it for it in self.columns if it.source == named.value)
+
+    @property
+    def query(self) -> NewColumn | None:
+        """The column within whose values rows are ranked; None if the task is no ranking."""
+        return None if self.roles.query is None else self.group
 
     @property
     def times(self) -> list[NewColumn]:
@@ -230,12 +241,14 @@ class NewModel:
             assert positive is not None  # noqa: S101 - each binary task has one
             value = positive.value if self.label.dtype.is_numeric() else "'" + positive.value.replace("'", "''") + "'"
             return f"{name} = {value}"
+        if self.task == "ranking":
+            return name if self.label.dtype == pl.Int64 else f"cast({name} as bigint)"
         return name if self.task == "multiclass" or self.label.dtype == pl.Float64 else f"cast({name} as double)"
 
     @property
     def label_type(self) -> str:
         """The type of the label."""
-        return {"binary": "boolean", "regression": "double"}.get(self.task, self.label.sql_type)
+        return {"binary": "boolean", "regression": "double", "ranking": "bigint"}.get(self.task, self.label.sql_type)
 
     @property
     def metric(self) -> str:
@@ -276,15 +289,19 @@ class NewModel:
         if self.time is not None:
             return {"validation_days": self.days.validation, "test_days": self.days.test}
         folds: dict[str, object] = {"folds": FOLDS, "repeats": REPEATS} if self.few else {}
-        if self.roles.group is None:
+        if self.group is None:
             return {"by": "random", **folds}
-        return {"by": "group", "group": next(it.name for it in self.columns if it.use == "group"), **folds}
+        return {"by": "group", "group": self.group.name, **folds}
 
     @property
     def few(self) -> str:
-        """Why a table without a time is tested in folds, as a noun with its number; empty if it is not."""
+        """Why a table without a time is tested in folds, as a noun with its number; empty if not, as for a ranking."""
         rows, group = self.found.rows, self.roles.group
-        if self.time is not None or (group is not None and rows[group.value].n_unique() < FOLDS):
+        if (
+            self.time is not None
+            or self.query is not None
+            or (group is not None and rows[group.value].n_unique() < FOLDS)
+        ):
             return ""
         labels = rows[self.target].drop_nulls()
         if labels.len() < _SMALL_ROWS:
@@ -322,7 +339,12 @@ class NewModel:
         return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
     def baseline(self) -> str | None:
-        """Return the feature with few values that predicts best by the mean label of each; None if there is none."""
+        """Return the feature with few values that predicts best by the mean label of each.
+
+        None if there is none, and for a ranking, in which values that a query shares order nothing.
+        """
+        if self.query is not None:
+            return None
         rows = self.found.rows.filter(pl.col(self.target).is_not_null())
         few = {it.source: it.name for it in self.features if 2 <= rows[it.source].n_unique() <= 50}
         if not few:

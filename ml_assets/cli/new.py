@@ -45,14 +45,18 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     command.add_argument("--sheet", metavar="NAME", help="sheet of an Excel workbook (default: the one with most rows)")
     command.add_argument("--target", metavar="COLUMN", help="the column to predict")
-    command.add_argument("--task", choices=("binary", "regression", "multiclass"), help="default: by the target")
+    command.add_argument(
+        "--task", choices=("binary", "regression", "multiclass", "ranking"), help="default: by the target"
+    )
     command.add_argument("--positive", metavar="VALUE", help="value of the target whose probability is predicted")
     command.add_argument("--key", metavar="COLUMN[,COLUMN]", help="columns that identify a row")
     command.add_argument("--time", metavar="COLUMN", help="when the prediction is made")
     command.add_argument("--known", metavar="COLUMN", help="when the row could first be known (default: --time)")
     command.add_argument("--label-known", metavar="COLUMN", help="when the target became known")
     command.add_argument("--horizon", metavar="TIME", help="when the target is known, after --time, such as 12h or 30d")
-    command.add_argument("--group", metavar="COLUMN", help="the person or thing that several rows belong to")
+    command.add_argument(
+        "--group", metavar="COLUMN", help="the person or thing that several rows belong to; of a ranking, the query"
+    )
     command.add_argument("--weight", metavar="COLUMN", help="the weight of each row: a number of 0 or more")
     command.add_argument("--partition", choices=get_args(Grain), help="the rows that are stored and monitored together")
     command.add_argument("--yes", action="store_true", help="ask nothing; choose safely what is uncertain")

@@ -30,7 +30,8 @@ class ModelParams(_Params):
     labels: str | None = Field(
         default=None, pattern=_TABLE_ID, description="The dbt model with the target; the features' if absent."
     )
-    task: Task = Field(default="binary", description="binary, regression or multiclass.")
+    task: Task = Field(default="binary", description="binary, regression, multiclass or ranking.")
+    query: str | None = Field(default=None, pattern=_TABLE_ID, description="Of a ranking: rows are ranked within it.")
     key: str = Field(default="id", pattern=_TABLE_ID, description="The column that identifies a row.")
     event_time: str = Field(default="event_at", pattern=_TABLE_ID, description="When the event happened.")
     prediction_time: str = Field(default="prediction_at", pattern=_TABLE_ID, description="When it is predicted.")

@@ -17,7 +17,7 @@ from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, ContractRecord
 from ml_assets.contracts.words import State, counted, state_of_all
 
-Task = Literal["binary", "regression", "multiclass"]
+Task = Literal["binary", "regression", "multiclass", "ranking"]
 Split = Literal["train", "validation", "test"]
 Unseen = Literal["missing", "error"]
 
@@ -120,7 +120,7 @@ class TrainingSetSummary(Record):
         split: how the rows are split; None for windows of time.
         excluded_rows: rows of the features, by the reason why they were excluded.
         labels_without_features: labels of days of the windows that match no row of the features.
-        objective: the declared objective of a regression; None for the task's own.
+        objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
         weight: the column with the weight of each row; None if all rows count alike.
     """
@@ -251,7 +251,7 @@ class ModelSpec(Record):
         last_tuning_day: the last day of the rows that its parameters or rounds were chosen on. If the split is by time,
             it is after the days that it was trained on.
         split: how the rows of its training set were split; None for windows of time.
-        objective: the declared objective of a regression; None for the task's own.
+        objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
         weight: the column with the weight of each row that it was trained with; None without one.
         smearing: the factor of predictions with a transformed target (see `ml_assets.logic.training.encoding`); None
@@ -359,17 +359,19 @@ class GroupCount(Record):
 
     Attributes:
         measured: groups on which the metric is defined; each counts once, however many rows it has.
-        undefined: groups on which it is not defined, because one class is absent.
+        undefined: groups on which it is not defined, because one class is absent, or because of `why`.
+        why: what these groups are like, as text.
     """
 
     column: str
     measured: int
     undefined: int
+    why: str = Field(default="with a single class", exclude_if=lambda it: it == "with a single class")
 
     @property
     def words(self) -> str:
         """The count as text for an operator."""
-        left = f"; {self.undefined:,} with a single class left out" if self.undefined else ""
+        left = f"; {self.undefined:,} {self.why} left out" if self.undefined else ""
         return f"mean over {self.measured:,} values of {self.column}, each of which counts once{left}"
 
 
@@ -466,7 +468,7 @@ class EvaluationSummary(Record):
         split: how the training set is split; None for windows of time.
         champion_seen_rows: test rows that the champion has learned from because its training set was split in another
             way, so that it is not compared; `champion_cannot_score` has the sentence.
-        objective: the declared objective of a regression; None for the task's own.
+        objective: the declared objective of a regression or a ranking; None for the task's own.
         coverage: the challenger's prediction intervals on these rows; None if it has none.
         weight: the weights of these rows, by which all figures are weighted except counts; None if all rows count
             alike.

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from ml_assets.contracts.objective import Objective
 
 _WITHOUT_ALIAS: Final = (
-    "boost_from_average", "cat_l2", "cat_smooth", "cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy",
+    "bagging_by_query", "boost_from_average", "cat_l2", "cat_smooth",
+    "cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy",
     "cegb_penalty_split", "cegb_tradeoff", "data_sample_strategy", "drop_seed", "extra_seed", "feature_fraction_seed",
-    "gpu_device_id", "gpu_device_id_list", "gpu_platform_id", "gpu_use_dp", "interaction_constraints", "linear_lambda",
+    "gpu_device_id", "gpu_device_id_list", "gpu_platform_id", "gpu_use_dp", "interaction_constraints",
+    "lambdarank_norm", "linear_lambda",
     "max_bin_by_feature", "max_cat_threshold", "max_cat_to_onehot", "max_depth", "max_drop", "min_data_in_bin",
     "min_data_per_group", "num_gpu", "num_grad_quant_bins", "other_rate", "path_smooth", "quant_train_renew_leaf",
     "reg_sqrt", "scale_pos_weight", "sigmoid", "skip_drop", "stochastic_rounding", "top_rate", "uniform_drop",
@@ -70,9 +72,11 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "categorical_feature": ("cat_column", "cat_feature", "categorical_column", "categorical_features"),
     "deterministic": (),
     "early_stopping_round": ("early_stopping", "early_stopping_rounds", "n_iter_no_change"),
+    "eval_at": ("map_at", "map_eval_at", "ndcg_at", "ndcg_eval_at"),
     "feature_pre_filter": (),
     "force_col_wise": (),
     "force_row_wise": (),
+    "lambdarank_truncation_level": (),
     "metric": ("metric_types", "metrics"),
     "num_class": ("num_classes",),
     "num_iterations": (
@@ -137,7 +141,9 @@ BINNING: Final[Mapping[str, float | int | str | bool]] = {
 }
 """Fixed when rows are binned, so that one binned data set is valid for every trial."""
 
-_OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
+_OBJECTIVES: Final[Mapping[Task, str]] = {
+    "binary": "binary", "regression": "regression", "multiclass": "multiclass", "ranking": "lambdarank",
+}  # fmt: skip
 
 
 def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> Iterator[tuple[str, str]]:

@@ -16,13 +16,15 @@ import polars as pl
 from ml_assets.contracts.artifacts import INTERVAL, Feature, Task
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.objective import Objective
+from ml_assets.contracts.objective import HIGHEST_GRADE, Objective
 from ml_assets.contracts.table import PERSONAL
 
 if TYPE_CHECKING:
     import pandera.polars as pa
 
 TIME: Final = pl.Datetime("us")
+GRADES: Final = f"whole numbers from 0 to {HIGHEST_GRADE}"
+"""The labels of a ranking."""
 CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes
 
 
@@ -41,7 +43,7 @@ class ModelColumns:
         features: the input columns, in the order in which the model gets them.
         timezone: the time zone of the days.
         personal: columns whose values no message shows.
-        objective: the declared objective of a regression; None for the task's own.
+        objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the target in the label table that is the positive class; None if it is Boolean or 0 and
             1. The labels themselves are then Boolean.
         group: the features' column whose values a split keeps together; None if there is none.
@@ -65,9 +67,18 @@ class ModelColumns:
 
     @property
     def identified(self) -> tuple[str, ...]:
-        """The columns that no row of the features may lack: key, day, times and group."""
-        group = () if self.group is None else (self.group,)
-        return tuple(dict.fromkeys([*self.key, DAY, self.event_time, self.prediction_time, *group]))
+        """The columns that no row of the features may lack: key, day, times, group and query."""
+        return tuple(dict.fromkeys([*self.key, DAY, self.event_time, self.prediction_time, *self.together]))
+
+    @property
+    def query(self) -> str | None:
+        """The column within whose values rows are ranked; None if the model is no ranking."""
+        return None if self.objective is None else self.objective.query
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """The group and the query, each once; empty if there are none."""
+        return tuple(dict.fromkeys(it for it in (self.group, self.query) if it is not None))
 
     @property
     def label_values(self) -> list[str]:
@@ -122,6 +133,11 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
     return sentences.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
 
 
+def is_grade(value: pl.Expr) -> pl.Expr:
+    """Return whether a whole number is a grade of a ranking."""
+    return value.cast(pl.Int64).is_between(0, HIGHEST_GRADE)
+
+
 def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFrameSchema:
     """Return the schema of labels: key, day, known time, target and its weight. A null target has no label."""
     known_time, target = model.known_time, model.target
@@ -129,6 +145,7 @@ def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFra
         "binary": [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))],
         "regression": [_rule(f"'{target}' is a finite number", lambda it: it.cast(pl.Float64).is_finite())],
         "multiclass": [],
+        "ranking": [_rule(f"'{target}' is one of the {GRADES}", is_grade)],
     }
     lowest = None if model.objective is None else model.objective.lowest_label
     if lowest is not None and model.objective is not None:
@@ -162,24 +179,24 @@ def predictions_table(
     task: Task,
     classes: Sequence[str] = (),
     has_interval: bool = False,
-    group: str | None = None,
+    together: Sequence[str] = (),
     combined_by: str | None = None,
 ) -> pa.DataFrameSchema:
     """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction.
 
-    With a `group`, predictions also have the column that the split of the training set keeps together. Predictions of
-    several models that are `combined_by` a column have it and the model's name instead of the feature row.
+    Predictions also have the columns whose values a split keeps `together`: group and query. Predictions of several
+    models that are `combined_by` a column have it and the model's name instead of the feature row.
     """
     is_share = _between("score", 0, 1)
     identified = {name: _column() for name in key} | {"day": _column(pl.Date), prediction_time: _column(TIME)}
-    identified |= {} if group is None else {group: _column()}
+    identified |= {name: _column() for name in together if name not in identified}
     columns: dict[str, pa.Column] = {
         "prediction_id": _column(
             pl.String,
             _rule("'prediction_id' is unique within its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
         ),
         **identified,
-        "score": _column(pl.Float64, _finite("score") if task == "regression" else is_share),
+        "score": _column(pl.Float64, _finite("score") if task in ("regression", "ranking") else is_share),
     }
     if has_interval:
         columns |= {name: _column(pl.Float64, _finite(name)) for name in INTERVAL}

@@ -50,7 +50,8 @@ class EvaluationSettings(Part):
         description="Metric that decides: for gate, slices, performance and retraining. `binary`: `roc_auc` (default), "
         "`average_precision`, `log_loss`, `brier`, `calibration_error`, `accuracy`. `regression`: `rmse` (default), "
         "`mae`, `r2`, and the metric of the declared `objective`, which is then the default. `multiclass`: "
-        "`multi_log_loss` (default), `accuracy`, `macro_f1`.",
+        "`multi_log_loss` (default), `accuracy`, `macro_f1`. `ranking`: `ndcg` of the first `ranking.at` rows "
+        "(default), `mean_average_precision`, `mean_reciprocal_rank`.",
     )
     own_metrics: tuple[OwnMetricSettings, ...] = Field(
         default=(),
@@ -61,7 +62,7 @@ class EvaluationSettings(Part):
     within: ColumnName | None = Field(
         default=None,
         description="Column of the key, or `day`: the deciding metric is the mean of the metric over the values of it. "
-        "Without it, the metric over all rows.",
+        "Without it, the metric over all rows. A ranking is always measured within its query.",
     )
     operating_point: OperatingPointSettings | None = Field(
         default=None,

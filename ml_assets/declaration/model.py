@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.budget import BudgetSettings
@@ -25,6 +26,7 @@ from ml_assets.declaration.labels import LabelsFrom
 from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.declaration.objective import ObjectiveSettings
 from ml_assets.declaration.parts import Days, Declaration, Name, Stage
+from ml_assets.declaration.ranking import RankingSettings
 from ml_assets.declaration.retraining import RetrainingSettings
 from ml_assets.declaration.training import TrainingSettings
 from ml_assets.declaration.training_set import Split
@@ -35,6 +37,7 @@ METRICS: Mapping[Task, tuple[str, ...]] = {
     "binary": ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"),
     "regression": ("rmse", "mae", "r2"),
     "multiclass": ("accuracy", "multi_log_loss", "macro_f1"),
+    "ranking": ("ndcg", "mean_average_precision", "mean_reciprocal_rank"),
 }
 SHARES = frozenset({"roc_auc", "average_precision", "brier", "calibration_error", "accuracy", "macro_f1"})
 """Metrics between 0 and 1."""
@@ -74,6 +77,9 @@ class ModelDeclaration(Declaration):
         default=None,
         description="Prediction intervals, in the columns `interval_low` and `interval_high` of the predictions. "
         "Regressions only.",
+    )
+    ranking: RankingSettings | None = Field(
+        default=None, description="Which rows are ranked together. Required by a ranking; not for any other task."
     )
     days: Days = Field(description="Days that have a partition.")
     features: FeaturesFrom = Field(description="The feature table.")
@@ -190,6 +196,7 @@ class ModelDeclaration(Declaration):
         yield from self._wrong_models()
         yield from self._wrong_parameters()
         yield from self._wrong_split()
+        yield from self._wrong_ranking()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
             if name is not None and name not in known:
                 yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
@@ -199,7 +206,9 @@ class ModelDeclaration(Declaration):
             yield ("gate", "max_calibration_error"), error, message
         groups = (DAY, *self.features.key)
         for part, column in (("tuning", tuning.within), ("evaluation", evaluation.within)):
-            if column is not None and column not in groups:
+            if column is not None and self.task == "ranking":
+                yield (part, "within"), column, "a ranking is measured within ranking.query; leave it out"
+            elif column is not None and column not in groups:
                 yield (part, "within"), column, f"expected one of {quoted(groups)}, which every prediction has"
         point = evaluation.operating_point
         if point is not None and self.task != "binary":
@@ -209,7 +218,7 @@ class ModelDeclaration(Declaration):
             ("gate", "slice_margin", self.gate.slice_margin),
             ("watch", "margin", self.watch.margin),
         ):
-            if self.overall_metric in SHARES and margin > 1:
+            if (self.overall_metric in SHARES or self.task == "ranking") and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
 
     def _wrong_models(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
@@ -230,6 +239,33 @@ class ModelDeclaration(Declaration):
                 "fold. Declare shares instead of folds, or 'pooled: false' in for_each"
             )
             yield ("split", "folds"), self.split.folds, message
+
+    def _wrong_ranking(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        settings = self.ranking
+        if settings is None:
+            if self.task == "ranking":
+                message = "declare 'ranking: {query: COLUMN}', the column within whose values rows are ranked"
+                yield ("task",), self.task, message
+            return
+        if self.task != "ranking":
+            message = f"a {self.task} model has no ranking; leave it out, or declare 'task: ranking'"
+            yield ("ranking",), settings, message
+        if self.split.by == "random":
+            message = (
+                f"rows of the same '{settings.query}' must be in the same part; declare "
+                f"'split: {{by: group, group: {settings.query}}}', or 'by: time'"
+            )
+            yield ("split", "by"), self.split.by, message
+        if self.split.folds is not None:
+            yield ("split", "folds"), self.split.folds, "a ranking is not tested in folds; declare shares instead"
+        if self.labels.weight is not None:
+            yield ("labels", "weight"), self.labels.weight, "a ranking has no weights of rows; leave it out"
+        if self.evaluation.own_metrics:
+            message = "a ranking is measured by its own metrics only; leave them out"
+            yield ("evaluation", "own_metrics"), self.evaluation.own_metrics[0].function, message
+        if self.training.workers > 1:
+            message = "a ranking is trained by one worker, which has all rows of a query; leave it out"
+            yield ("training", "workers"), self.training.workers, message
 
     def _of_another_task(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         regression: tuple[tuple[str, object, str], ...] = (
@@ -256,6 +292,12 @@ class ModelDeclaration(Declaration):
                 yield ("tuning", "fixed", name), fixed[name], message
 
     @property
+    def trained_objective(self) -> Objective | None:
+        """The objective of a regression or a ranking; None for the task's own."""
+        settings = self.objective or self.ranking
+        return None if settings is None else settings.objective
+
+    @property
     def _known_metrics(self) -> tuple[str, ...]:
         """The metrics that may be declared."""
         own = () if self.objective is None else (self.objective.objective.metric_family,)
@@ -263,12 +305,12 @@ class ModelDeclaration(Declaration):
         return tuple(dict.fromkeys([*METRICS[self.task], *own, *functions]))
 
     def _full_metric(self, name: str) -> str:
-        """Return a declared metric with its parameter, which the objective has, or with the direction of your own."""
+        """Return a declared metric with parameter and groups, which the objective has, or with your own direction."""
         own = {it.function: it.name for it in self.evaluation.own_metrics}
         if name in own:
             return own[name]
-        objective = None if self.objective is None else self.objective.objective
-        return objective.metric if objective is not None and objective.metric_family == name else name
+        objective = self.trained_objective
+        return name if objective is None else objective.full_metric(name)
 
     def feature_columns(self, table: TableContract) -> tuple[Column, ...]:
         """Return the columns of the feature table that the model uses, in the order of the table's contract."""
@@ -281,12 +323,12 @@ class ModelDeclaration(Declaration):
 
     @property
     def overall_metric(self) -> str:
-        """The declared metric, or that of the objective, or the task's default, over all rows."""
+        """The declared metric, or that of the objective, or the task's default, over all rows, or within queries."""
         if self.evaluation.metric is not None:
             return self._full_metric(self.evaluation.metric)
-        if self.objective is not None:
-            return self.objective.objective.metric
-        return {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
+        if self.trained_objective is not None:
+            return self.trained_objective.metric
+        return {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss", "ranking": "ndcg"}[self.task]
 
     @property
     def metric(self) -> str:

@@ -5,14 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.contracts.objective import Loss, Objective
+from ml_assets.contracts.objective import Objective, RegressionLoss
 from ml_assets.declaration.parts import Part
 
 
 class ObjectiveSettings(Part):
     """What a regression minimizes. It decides LightGBM's objective, the default metric and the constant baseline."""
 
-    loss: Loss = Field(
+    loss: RegressionLoss = Field(
         default="mse",
         description="`mse`: the mean. `mae`: the median. `huber`: between mean and median, by `delta`. `poisson`: the "
         "mean of counts. `tweedie`: the mean of amounts that are often exactly 0. `quantile`: a quantile. Labels of "

@@ -10,7 +10,9 @@ from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import check_arguments
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.frames import GRADES
 from ml_assets.contracts.from_pandera import columns_from_pandera
+from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.features import is_like, is_pattern
@@ -94,7 +96,7 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
         (("features", "prediction_time"), [wanted.prediction_time], features),
         (("features", "columns"), wanted.columns or (), features),
         (("features", "exclude"), wanted.exclude, features),
-        (("split", "group"), [model.split.group], features),
+        *((loc, [name], features) for loc, name in _together(model)),
         (("for_each", "column"), [None if model.for_each is None else model.for_each.column], features),
         (("evaluation", "slices"), measured.slices, features),
         (("evaluation", "baselines"), [column for group in measured.baselines for column in group], features),
@@ -160,19 +162,21 @@ def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> It
         "binary": "boolean, or whole numbers that are 0 or 1",
         "regression": "numbers",
         "multiclass": "text or whole numbers",
+        "ranking": GRADES,
     }
-    is_beyond = model.task == "binary" and (
-        any(value not in (0, 1) for value in target.accepted_values or ())
+    highest = {"binary": 1, "ranking": HIGHEST_GRADE}.get(model.task)
+    is_beyond = highest is not None and (
+        any(value not in range(highest + 1) for value in target.accepted_values or ())
         or (target.minimum is not None and target.minimum < 0)
-        or (target.maximum is not None and target.maximum > 1)
+        or (target.maximum is not None and target.maximum > highest)
     )
     if not training_set.suits(target.dtype, model.task) or is_beyond:
         may_be_declared = model.task == "binary" and (target.dtype == pl.String or target.dtype.is_integer())
         hint = ". Declare the positive class with labels.positive" if may_be_declared else ""
         yield (
             f"{model.place('labels', 'target')}: column '{target.name}' of table '{labels_table.name}' is "
-            f"{target.dtype}{' with values beyond 0 and 1' if is_beyond else ''}, but the task is {model.task} "
-            f"({model.place('task')}), which expects {expected[model.task]}{hint}{_see(labels_table)}."
+            f"{target.dtype}{f' with values beyond 0 and {highest}' if is_beyond else ''}, but the task is "
+            f"{model.task} ({model.place('task')}), which expects {expected[model.task]}{hint}{_see(labels_table)}."
         )
 
 
@@ -264,20 +268,28 @@ def _pattern_problems(model: ModelDeclaration, table: TableContract) -> Iterator
             yield f"{place}: {what} '{name}' is not a feature, so excluding it has no effect."
 
 
+def _together(model: ModelDeclaration) -> list[tuple[_Loc, str]]:
+    """Return the columns whose values stay together, with their fields: group of the split, and query of a ranking."""
+    query = None if model.ranking is None else model.ranking.query
+    named: tuple[tuple[_Loc, str | None], ...] = (
+        (("split", "group"), model.split.group),
+        (("ranking", "query"), query),
+    )
+    return [(loc, name) for loc, name in named if name is not None]
+
+
 def _group_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
-    """Yield why the values of a column cannot be the groups of a split."""
-    if model.split.group is None:
-        return
-    column = table.column(model.split.group)
-    place = model.place("split", "group")
-    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Boolean, pl.Date, pl.Categorical, pl.Enum)):
-        yield (
-            f"{place}: column '{column.name}' of table '{table.name}' is {column.dtype}; expected text, whole numbers, "
-            f"Booleans or dates, whose text identifies a group{_see(table)}."
-        )
-    if column.role in ("label", "known_time"):
-        known = f"has the role {column.role}, which no prediction knows"
-        yield f"{place}: column '{column.name}' {known}; choose another column."
+    """Yield why the values of a column cannot be the groups of a split, or the queries of a ranking."""
+    for loc, name in _together(model):
+        column, place = table.column(name), model.place(*loc)
+        if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Boolean, pl.Date, pl.Categorical, pl.Enum)):
+            yield (
+                f"{place}: column '{column.name}' of table '{table.name}' is {column.dtype}; expected text, whole "
+                f"numbers, Booleans or dates, whose text identifies a group{_see(table)}."
+            )
+        if column.role in ("label", "known_time"):
+            known = f"has the role {column.role}, which no prediction knows"
+            yield f"{place}: column '{column.name}' {known}; choose another column."
 
 
 def _for_each_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
@@ -305,7 +317,7 @@ def _for_each_problems(model: ModelDeclaration, table: TableContract) -> Iterato
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
     wanted = model.features
     there = [*wanted.key, wanted.event_time, wanted.prediction_time, DAY]
-    there += [] if model.split.group is None else [model.split.group]
+    there += [name for _, name in _together(model)]
     there += [column.name for column in model.feature_columns(table)]
     baselines = [column for group in model.evaluation.baselines for column in group]
     for field, columns in (("slices", model.evaluation.slices), ("baselines", baselines)):
@@ -325,8 +337,7 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
     taken = [(("features", "key"), name, _OF_LABELS | _OF_PREDICTIONS) for name in wanted.key]
     taken.append((("features", "prediction_time"), wanted.prediction_time, _OF_LABELS | _OF_PREDICTIONS))
     taken.append((("features", "event_time"), wanted.event_time, _OF_LABELS | {training_set.SPLIT}))
-    if model.split.group is not None and model.split.group not in {*ours, DAY}:
-        taken.append((("split", "group"), model.split.group, _OF_LABELS | _OF_PREDICTIONS))
+    taken += [(loc, name, _OF_LABELS | _OF_PREDICTIONS) for loc, name in _together(model) if name not in {*ours, DAY}]
     if model.for_each is not None:
         ours_too = [(("features", "key"), name) for name in wanted.key]
         ours_too.append((("features", "prediction_time"), wanted.prediction_time))

@@ -17,6 +17,7 @@ from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_pandera import columns_from_pandera
+from ml_assets.contracts.objective import WITHIN
 from ml_assets.contracts.own_metric import OwnName
 from ml_assets.contracts.periods import Grain, periods_in
 from ml_assets.contracts.table import TableContract
@@ -27,7 +28,6 @@ from ml_assets.lake.partitions import CRON
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
-from ml_assets.logic.evaluation.metrics import WITHIN
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.models.agreement import model_problems, with_own_columns
 
@@ -135,14 +135,14 @@ class ModelPlan:
             timezone=self.declaration.days.timezone,
             personal=self.personal,
             positive=labels.positive,
-            objective=None if self.declaration.objective is None else self.declaration.objective.objective,
+            objective=self.declaration.trained_objective,
             group=self.declaration.split.group,
             weight=labels.weight,
         )
 
     @property
     def features_columns(self) -> tuple[str, ...]:
-        """All columns of the features artifact: key, day, times, group if there is one, features."""
+        """All columns of the features artifact: key, day, times, group and query if there are any, features."""
         return tuple(dict.fromkeys([*self.columns.identified, *(feature.name for feature in self.features)]))
 
     @functools.cached_property

@@ -99,7 +99,7 @@ def _check(plan: ModelPlan, champions: Sequence[Champion], frames: Sequence[pl.D
         prediction_time=plan.columns.prediction_time,
         task=plan.declaration.task,
         classes=[*dict.fromkeys(name for spec in specs for name in spec.classes)],
-        group=plan.columns.group,
+        together=plan.columns.together,
         has_interval=all(spec.interval is not None for spec in specs),
         combined_by=None if each is None else each.column,
     )

@@ -68,7 +68,7 @@ def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataF
         prediction_time=plan.columns.prediction_time,
         task=spec.task,
         classes=spec.classes,
-        group=plan.columns.group,
+        together=plan.columns.together,
         has_interval=spec.interval is not None,
     )
     if personal.intersection(plan.key):

@@ -75,6 +75,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
             **({} if declared.labels.positive is None else {"positive": declared.labels.positive}),
             **({} if declared.labels.weight is None else {"weight": declared.labels.weight}),
             **({} if declared.objective is None else {"objective": declared.objective}),
+            **({} if declared.ranking is None else {"ranking": declared.ranking}),
         },
         ins={
             "features": dg.AssetIn(plan.asset("features"), metadata={"up_to": "as_of"}),

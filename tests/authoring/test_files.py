@@ -20,7 +20,7 @@ from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Given, infer_roles
-from tests.logic.inspection.tables import orders
+from tests.logic.inspection.tables import orders, searches
 
 NOW = datetime.now(tz=UTC).replace(tzinfo=None)
 
@@ -111,6 +111,30 @@ def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
     assert ("group", "patient_id") == ((split := declared(new)[0].split).by, split.group)
     contract = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
     assert "{name: patient_id, data_type: bigint, config: {meta: {role: context}}}" in contract
+
+
+def test_a_ranking_declares_its_query_which_is_no_feature() -> None:
+    found, _ = declared(new := model(searches(), "relevance", task="ranking", group="search_id"))
+
+    assert ("ranking", "ndcg at 10 within search_id", ("group", "search_id")) == (
+        found.task, found.metric, (found.split.by, found.split.group)
+    )  # fmt: skip
+    contracts = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+    assert "{name: search_id, data_type: varchar, config: {meta: {role: context}}}" in contracts
+    assert "search_id" not in {it.name for it in new.features}
+    assert "cast(relevance" not in sql(new, "shop_outcomes")
+
+
+def test_a_ranking_with_a_time_is_split_by_time_and_its_query_may_be_in_the_key() -> None:
+    rows = searches().with_columns(
+        hotel=pl.int_range(pl.len()).over("search_id"),
+        at=pl.datetime(2024, 1, 1) + pl.duration(hours=4 * pl.col("search_id").str.slice(1).cast(pl.Int64)),
+    )
+
+    found, _ = declared(new := model(rows, "relevance", task="ranking", group="search_id", key=("search_id", "hotel")))
+
+    assert (True, "search_id") == (found.split.is_by_time, found.ranking and found.ranking.query)
+    assert {"price", "distance", "stars", "country"} == {it.name for it in new.features}
 
 
 def test_rows_without_a_key_get_one() -> None:

@@ -110,6 +110,10 @@ def test_a_column_that_is_no_feature_may_be_the_group_of_a_split_and_a_slice(tmp
         ("known_time: known_at\n", "known_time: known_at\n  split: {by: group, group: shp}\n",
          "16: split.group: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?"),
         # what is there, and cannot be what it is declared as
+        ("task: binary\n", "task: ranking\n  ranking: {query: shp}\n",
+         "6: ranking.query: column 'shp' is not in the contract of table 'order_features' (did you mean 'shop'?"),
+        ("task: binary\n", "task: ranking\n  ranking: {query: weight kg}\n",
+         "6: ranking.query: column 'weight kg' of table 'order_features' is Float64; expected text, whole numbers,"),
         ("known_time: known_at\n", "known_time: known_at\n  split: {by: group, group: weight kg}\n",
          "16: split.group: column 'weight kg' of table 'order_features' is Float64; expected text, whole numbers,"),
         ("key: [order_id]", "key: [day]",

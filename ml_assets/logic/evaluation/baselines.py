@@ -1,4 +1,6 @@
-"""Baselines that a model must beat: a constant, historical rates, a shallow tree. Each is fitted on the train window.
+"""Baselines that a model must beat: a constant, historical rates, a shallow tree, and for rankings a single feature.
+
+Each is fitted on the train window.
 
 Not here: measuring them (see `ml_assets.logic.evaluation.report`).
 """
@@ -14,10 +16,12 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.evaluation.formulas import Vector
+from ml_assets.logic.evaluation.metrics import find_metric, groups_of
 from ml_assets.logic.training.booster import THREADS
 from ml_assets.logic.training.encoding import (
     encode,
     fit_vocabularies,
+    query_numbers,
     random_rows,
     relative_weights,
     target_vector,
@@ -44,7 +48,10 @@ def baselines(
     With a level, baselines of a regression are quantiles at this level instead of means. If the rows have weights, all
     figures are weighted.
     """
-    what = {"binary": "share of positives", "regression": "mean of the target", "multiclass": "share of each class"}
+    what = {
+        "binary": "share of positives", "regression": "mean of the target", "multiclass": "share of each class",
+        "ranking": "mean grade",
+    }  # fmt: skip
     if level is not None:
         what["regression"] = "median of the target" if level == 0.5 else f"{level:g} quantile of the target"
     outcomes = _outcomes(train, summary)
@@ -54,7 +61,10 @@ def baselines(
         prior = quantiles(everywhere, outcomes[:, 0], level, groups=1, weights=weights)
     else:
         prior = outcomes.mean(axis=0) if weights is None else np.average(outcomes, axis=0, weights=weights)
-    simple = {"constant": (f"The {what[summary.task]} in train, for every row.", np.tile(prior, (rows.height, 1)))}
+    constant = f"The {what[summary.task]} in train, for every row."
+    if summary.task == "ranking":
+        constant = "The same score for every row: the mean over all orders of the rows of a query."
+    simple = {"constant": (constant, np.tile(prior, (rows.height, 1)))}
     for columns in baseline_rates:
         name = f"rate by {' and '.join(columns)}"
         description = (
@@ -74,10 +84,44 @@ def baselines(
             description,
             _shallow_tree(rows, train, outcomes, prior, summary, seed=seed, threads=threads, level=level),
         )
+    if summary.task == "ranking" and (single := _single_feature(rows, train, summary, seed=seed)) is not None:
+        simple["best feature"] = single
     return {
         name: (description, values if summary.task == "multiclass" else values[:, 0])
         for name, (description, values) in simple.items()
     }
+
+
+def _single_feature(
+    rows: pl.DataFrame, train: pl.DataFrame, summary: TrainingSetSummary, *, seed: int
+) -> tuple[str, Vector] | None:
+    """Return the description and the (rows, 1) scores of the numeric feature that ranks train rows best alone.
+
+    Missing values are last, whatever the direction. None if no feature is numeric.
+    """
+    objective = summary.objective
+    assert objective is not None  # noqa: S101 - each ranking has one
+    metric, draw = find_metric(objective.metric, summary.task), np.random.default_rng(seed)
+    sample = train[random_rows(train.height, TREE_ROWS, draw, query_numbers(train, objective))]
+    truth = target_vector(sample, target=summary.target, task=summary.task, classes=())
+    measured = {
+        (feature.name, is_falling): metric.function(
+            truth, _order(sample[feature.name], is_falling=is_falling), groups=groups_of(metric, sample)
+        )
+        for feature in summary.features
+        if not feature.is_categorical
+        for is_falling in (False, True)
+    }
+    if not measured:
+        return None
+    name, is_falling = max(measured, key=lambda it: measured[it])
+    description = f"By {name} alone, {'low' if is_falling else 'high'} values first: the best single one in train."
+    return description, _order(rows[name], is_falling=is_falling).reshape(-1, 1)
+
+
+def _order(values: pl.Series, *, is_falling: bool) -> Vector:
+    ranks = values.rank("dense", descending=is_falling)
+    return ranks.cast(pl.Float64).fill_null(0.0).to_numpy()
 
 
 def _outcomes(train: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
@@ -217,7 +261,7 @@ def _shallow_tree(
     if summary.objective is not None and summary.objective.has_log_link:
         # A leaf of zeros does not prove a mean of 0, of which the deviance would be infinite: half a row is added.
         return np.maximum(predicted, 0.5 * prior / smallest_leaf)
-    if summary.task == "regression":
+    if summary.task in ("regression", "ranking"):
         return predicted
     # A leaf without positives does not prove a rate of 0: half a row is added.
     predicted = np.clip(predicted, 0.5 / smallest_leaf, 1 - 0.5 / smallest_leaf)

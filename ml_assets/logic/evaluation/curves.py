@@ -82,13 +82,12 @@ def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary, weights: 
     if summary.task == "binary":
         own = np.ones(len(truth)) if weights is None else weights
         parts = [*_binary_curves(truth, scores, own), _histogram(scores, 0.0, 1.0)]
-    elif summary.task == "regression":
+    elif summary.task in ("regression", "ranking"):
         low, high = float(scores.min()), float(scores.max())
-        level = None if summary.objective is None else summary.objective.level
-        parts = [
-            *_regression_curves(truth, scores, level, weights),
-            _histogram(scores, low, high if high > low else low + 1),
-        ]
+        parts = [_histogram(scores, low, high if high > low else low + 1)]
+        if summary.task == "regression":
+            level = None if summary.objective is None else summary.objective.level
+            parts = [*_regression_curves(truth, scores, level, weights), *parts]
     else:
         parts = [_confusion(truth, scores), _histogram(scores.max(axis=1), 0.0, 1.0)]
     return pl.concat(parts)

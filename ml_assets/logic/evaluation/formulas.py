@@ -52,7 +52,12 @@ def equal_mass_bins(
     return np.unique(index, return_inverse=True)[1].astype(np.int64)
 
 
-def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) -> tuple[Vector, Vector]:
+def checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) -> tuple[Vector, Vector]:
+    """Return truth and scores as numbers.
+
+    Raises:
+        DataError: There are none, they are missing or infinite, or their numbers of rows or dimensions differ.
+    """
     actual = np.asarray(truth, dtype=np.float64)
     given = np.asarray(scores, dtype=np.float64)
     if actual.ndim != 1 or given.ndim != dimensions or len(actual) != len(given):
@@ -78,7 +83,7 @@ def _checked_binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabili
     Raises:
         DataError: They are missing, of another shape or number, not 0 and 1, or not probabilities.
     """
-    actual, given = _checked(name, truth, scores, 1)
+    actual, given = checked(name, truth, scores, 1)
     if not ((actual == 0) | (actual == 1)).all():
         found = ", ".join(f"{value:g}" for value in np.unique(actual)[:5])
         raise DataError(f"the truth of metric '{name}' holds {found}; expected 0 and 1 only. Declare another task.")
@@ -91,7 +96,7 @@ def _checked_binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabili
 
 
 def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], Vector]:
-    actual, given = _checked(name, truth, scores, 2)
+    actual, given = checked(name, truth, scores, 2)
     classes = given.shape[1]
     if not ((actual == np.floor(actual)) & (actual >= 0) & (actual < classes)).all():
         raise DataError(f"the truth of metric '{name}' has values other than the class indices 0 to {classes - 1}.")
@@ -237,19 +242,19 @@ def calibration_bias(
 
 def rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the root of the mean squared error, in the target's unit."""
-    actual, given = _checked("rmse", truth, scores, 1)
+    actual, given = checked("rmse", truth, scores, 1)
     return _weighted_mean((actual - given) ** 2, finish=lambda value: value**0.5)
 
 
 def mae(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the mean absolute error, in the target's unit."""
-    actual, given = _checked("mae", truth, scores, 1)
+    actual, given = checked("mae", truth, scores, 1)
     return _weighted_mean(np.abs(actual - given))
 
 
 def r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the share of the target's variance explained: 1 - residual over total sum of squares."""
-    actual, given = _checked("r2", truth, scores, 1)
+    actual, given = checked("r2", truth, scores, 1)
     # Centred first: the squares of values far from zero would lose the variance to rounding.
     centred = actual - actual.mean()
     squares, residuals = centred**2, (actual - given) ** 2
@@ -267,7 +272,7 @@ def r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _checked_means(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[Vector, Vector]:
-    actual, given = _checked(name, truth, scores, 1)
+    actual, given = checked(name, truth, scores, 1)
     for what, wrong, expected in (
         ("labels", actual < 0, "labels of 0 or more. Fix the label table, or declare another loss"),
         ("scores", given <= 0, "scores above 0, as those of a model with the loss poisson or tweedie"),
@@ -306,7 +311,7 @@ def pinball_loss(truth: ArrayLike, scores: ArrayLike, *, alpha: float) -> Measur
 
     Koenker and Bassett 1978, Regression quantiles; scikit-learn's `mean_pinball_loss`.
     """
-    actual, given = _checked("pinball_loss", truth, scores, 1)
+    actual, given = checked("pinball_loss", truth, scores, 1)
     above = actual - given
     return _weighted_mean(np.maximum(alpha * above, (alpha - 1) * above))
 

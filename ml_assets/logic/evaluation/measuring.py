@@ -27,7 +27,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out, spread
-from ml_assets.logic.evaluation.metrics import Groups, Metric, expected_metric, metrics_of
+from ml_assets.logic.evaluation.metrics import Metric, expected_metric, metrics_of
 from ml_assets.logic.training.encoding import mean_of
 
 MINIMUM_CLASS_ROWS: Final = 10
@@ -78,25 +78,36 @@ class Frozen:
     def clusters(self) -> Clusters:
         """The clusters that are left out in turn: days, or what the training set is split by."""
         if self.summary.split is None:
-            return Clusters.of_days(self.days)
+            return Clusters.of_days(self.days if self.summary.task != "ranking" else self._days_of_queries)
         if self.units is None:
             return Clusters.of_rows(len(self.truth), seed=0)
         return Clusters.of_groups(self.units, column=self.summary.split.resampled_by)
 
     @property
+    def _days_of_queries(self) -> NDArray[np.datetime64]:
+        """The day of the first row of the query of each row, so that no query is left out in part."""
+        assert self.groups is not None  # noqa: S101 - the metrics of a ranking have groups
+        query = np.unique(self.groups, return_inverse=True)[1]
+        first = np.full(int(query.max(initial=-1)) + 1, self.days.max(), dtype=self.days.dtype)
+        np.minimum.at(first, query, self.days)
+        return first[query]
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task, a person's own, and the deciding one if it is a metric within groups."""
         known = metrics_of(self.summary.task, self.summary.objective)
-        return (*known, *self.own, *([self.metric] if self.metric.within else []))
+        is_shown = self.metric.within is None or self.metric.name in {it.name for it in known}
+        return (*known, *self.own, *(() if is_shown else (self.metric,)))
 
     def count_groups(self, scores: Vector) -> GroupCount | None:
         """Return in how many groups the deciding metric is defined; None for a metric over all rows."""
         column = self.metric.within
         if column is None or self.groups is None:
             return None
-        alone = Groups(self.metric, self.truth, scores, self.groups, self.weights).alone
+        alone = self.metric.by_group(self.truth, scores, self.groups, self.weights).alone
         measured = int(np.isfinite(alone).sum())
-        return GroupCount(column=column, measured=measured, undefined=len(alone) - measured)
+        undefined = len(alone) - measured
+        return GroupCount(column=column, measured=measured, undefined=undefined, why=self.metric.undefined)
 
     def measure(self, metric: Metric, scores: Vector) -> Measure:
         """Return a metric of some scores as a function of how often each row counts."""

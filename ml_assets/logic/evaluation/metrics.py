@@ -22,14 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.objective import AT, Objective
+from ml_assets.contracts.objective import AT, WITHIN, Objective
 from ml_assets.contracts.own_metric import OwnName
-from ml_assets.logic.evaluation import formulas
+from ml_assets.logic.evaluation import formulas, ranking
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.own_measure import own_measure
+from ml_assets.logic.evaluation.ranking import ByQuery
 
-WITHIN: Final = " within "
-"""Separates the name of a metric from the column of its groups: `roc_auc within day`."""
 LEAST_EXPECTED: Final = 1e-300
 """With fewer expected rows of a class, no metric is expected: products would underflow, and no ranking is defined."""
 
@@ -56,6 +55,7 @@ class Metric:
             a metric over all rows. Groups count equally. Groups on which the metric is not defined are ignored.
         overall: The same metric over all rows, for a metric within groups.
         needs_positive_scores: Whether it is defined only for scores above 0.
+        undefined: On which groups it is not defined, as text.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Metric:
     overall: Metric | None = None
     needs_positive_scores: bool = False
     is_binned: bool = False
+    undefined: str = "with a single class"
 
     def inside(self, column: str) -> Metric:
         """Return the mean of this metric over the groups that share a value of a column."""
@@ -102,12 +103,12 @@ class Metric:
             return self.prepared(truth, scores, weights)
         if groups is None:
             raise DataError(f"metric '{self.name}' got no groups; expected column '{self.within}' beside the scores.")
-        within = Groups(self, truth, scores, groups, weights)
+        within = self.by_group(truth, scores, groups, weights)
 
         def mean(counts: Vector) -> float:
             value = within.mean(counts)
             if np.isnan(value):
-                raise formulas.absent_class(self.name, f"a class of every '{self.within}'")
+                raise self._undefined_everywhere()
             return value
 
         return mean
@@ -119,6 +120,13 @@ class Metric:
         measure = self.prepare(truth, scores, weights) if self.is_binned else self.prepare(truth, scores)
         return lambda counts: measure(counts * weights)
 
+    def by_group(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Vector | None = None) -> Groups:
+        """Return the metric on each group alone."""
+        return Groups(self, truth, scores, groups, weights)
+
+    def _undefined_everywhere(self) -> DataError:
+        return formulas.absent_class(self.name, f"a class of every '{self.within}'")
+
     def kinds_of(
         self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, weights: Vector | None = None
     ) -> NDArray[np.int64]:
@@ -127,7 +135,7 @@ class Metric:
         if self.within is None or groups is None:
             return kinds
         members = np.unique(np.asarray(groups), return_inverse=True)[1]
-        is_defined = np.isfinite(Groups(self, truth, scores, groups, weights).alone)
+        is_defined = np.isfinite(self.by_group(truth, scores, groups, weights).alone)
         return np.where(is_defined[members], kinds, -1)
 
     def function(
@@ -136,7 +144,8 @@ class Metric:
         """Compute the metric.
 
         Args:
-            truth: (n,) 0/1 or Boolean for binary, numbers for regression, class indices for multiclass.
+            truth: (n,) 0/1 or Boolean for binary, numbers for regression, class indices for multiclass, grades for
+                ranking.
             scores: (n,) probabilities of the positive class or values; (n, classes) probabilities for multiclass.
             weights: (n,) not negative; a whole number w counts its row w times. Groups count equally nevertheless.
             groups: (n,) the group of each row, for a metric within groups.
@@ -178,13 +187,7 @@ class Groups:
     ) -> None:
         """Prepare the metric over all rows for each group; see `Metric.measure`."""
         actual, given = np.asarray(truth), np.asarray(scores)
-        index = np.unique(np.asarray(groups), return_inverse=True)[1]
-        if index.shape != (len(actual),):
-            raise DataError(f"the groups have shape {index.shape}; expected ({len(actual)},), one group per row.")
-        self._order = np.argsort(index, kind="stable")
-        self._sizes = np.bincount(index)
-        self._ends = np.cumsum(self._sizes)
-        self._weights = None if weights is None else weights[self._order]
+        self._arrange(groups, len(actual), weights)
         self._parts = [
             metric.prepared(actual[rows], given[rows], None if weights is None else weights[rows])
             for rows in np.split(self._order, self._ends[:-1])
@@ -193,6 +196,21 @@ class Groups:
         self.alone = np.array(
             [_defined(part, np.ones(size)) for part, size in zip(self._parts, self._sizes, strict=True)]
         )
+
+    def _arrange(self, groups: ArrayLike, rows: int, weights: Vector | None = None) -> NDArray[np.int64]:
+        """Sort the rows by group; return the number of the group of each."""
+        index = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+        if index.shape != (rows,):
+            raise DataError(f"the groups have shape {index.shape}; expected ({rows},), one group per row.")
+        self._order = np.argsort(index, kind="stable")
+        self._sizes = np.bincount(index)
+        self._ends = np.cumsum(self._sizes)
+        self._weights = None if weights is None else weights[self._order]
+        return index
+
+    def _again(self, group: int, counts: Vector) -> float:
+        """Return the metric of a group whose rows count differently often; NaN if it is not defined."""
+        return _defined(self._parts[group], counts)
 
     def mean(self, counts: Vector) -> float:
         """Return the mean over the groups on which the metric is defined; NaN if there are none.
@@ -207,7 +225,7 @@ class Groups:
         values = self.alone.copy()
         is_mixed = np.minimum.reduceat(ordered, starts) < np.maximum.reduceat(ordered, starts)
         for group in np.flatnonzero(is_mixed):
-            values[group] = _defined(self._parts[group], ordered[starts[group] : self._ends[group]])
+            values[group] = self._again(int(group), ordered[starts[group] : self._ends[group]])
         shares = shares * np.isfinite(values)
         total = float(shares.sum())
         return float((shares * np.nan_to_num(values)).sum()) / total if total > 0 else float("nan")
@@ -218,6 +236,46 @@ def _defined(measure: Measure, counts: Vector) -> float:
         return measure(counts)
     except DataError:
         return float("nan")
+
+
+class _Queries(Groups):
+    """The rows of each query, and a ranking metric on each query alone. Rows that do not count are left out."""
+
+    def __init__(self, by_query: ByQuery, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> None:
+        """Measure each query."""
+        self._by_query, self._truth, self._scores = by_query, np.asarray(truth), np.asarray(scores)
+        self.alone = by_query(truth, scores, self._arrange(groups, len(self._truth)))
+
+    def _again(self, group: int, counts: Vector) -> float:
+        rows = self._order[self._ends[group] - self._sizes[group] : self._ends[group]][counts > 0]
+        return float(self._by_query(self._truth[rows], self._scores[rows], np.zeros(len(rows), np.int64))[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingMetric(Metric):
+    """A metric of the order of the rows of each query. Over all rows, these are a single query.
+
+    Attributes:
+        by_query: the metric of each query.
+    """
+
+    by_query: ByQuery
+
+    def by_group(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Vector | None = None) -> Groups:
+        """Return the metric on each query.
+
+        Raises:
+            DataError: Rows have weights. The order of a query has none.
+        """
+        if weights is not None:
+            raise DataError(f"metric '{self.name}' got weights of rows, which a ranking does not have. Pass none.")
+        return _Queries(self.by_query, truth, scores, groups)
+
+    def _undefined_everywhere(self) -> DataError:
+        return DataError(
+            f"metric '{self.name}' is not defined: no '{self.within}' has rows of which one is better than another. "
+            "Widen the window, or correct the grades."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,9 +324,9 @@ def expected_metric(
     the declared weights of the rows.
 
     Returns:
-        None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
-        is a single row, the metric is a person's function, which is a metric of every task, or it is the calibration
-        error, which is assumed to be zero.
+        None if scores give no expectation: there are no rows, the task is regression or ranking, the metric is a
+        ranking of two classes and there is a single row, the metric is a person's function, which is a metric of every
+        task, or it is the calibration error, which is assumed to be zero.
 
     Raises:
         DataError: Scores are not probabilities.
@@ -283,7 +341,7 @@ def expected_metric(
 
 
 def _expected(metric: Metric, scores: Vector, weights: Vector) -> float | None:
-    if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
+    if len(scores) == 0 or {"regression", "ranking"} & {*metric.tasks} or metric.name == "calibration_error":
         return None
     wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
     if wrong.any():
@@ -324,7 +382,8 @@ def find_metric(name: str, task: Task) -> Metric:
     if metric is not None and task in metric.tasks:
         return metric
     known = [each.name for each in (*metrics_of(task), *_WITHOUT_PARAMETER.values()) if task in each.tasks]
-    known += [f"{name}{AT}{parameter}" for name, (parameter, _) in _WITH_PARAMETER.items() if task == "regression"]
+    known += [f"{name}{AT}{it}" for name, (it, _) in _WITH_PARAMETER.items() if (name == "ndcg") == (task == "ranking")]
+    known = [f"{each}{WITHIN}QUERY" for each in known] if task == "ranking" else known
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise DataError(f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}")
@@ -339,13 +398,16 @@ def metric_among(name: str, known: Mapping[str, Metric]) -> Metric | None:
 
 def metrics_of(task: Task, objective: Objective | None = None) -> tuple[Metric, ...]:
     """Return the metrics of a task, in the order they are shown, then the one that fits the objective."""
+    if objective is not None and objective.query is not None:
+        names = [objective.metric, *(objective.full_metric(name) for name in _OTHERS_OF_RANKINGS)]
+        return tuple(find_metric(name, task) for name in names)
     known = tuple(metric for metric in METRICS.values() if task in metric.tasks)
     own = None if objective is None else _of_objective(objective.metric)
     return known if own is None else (*known, own)
 
 
 def _of_objective(name: str) -> Metric | None:
-    """Return a metric that only some objectives of a regression have; None if there is no such metric."""
+    """Return a metric that only some objectives or rankings have; None if there is no such metric."""
     if name in _WITHOUT_PARAMETER:
         return _WITHOUT_PARAMETER[name]
     family, _, parameter = name.partition(AT)
@@ -380,6 +442,22 @@ def _pinball_loss(alpha: float) -> Metric:
         f"pinball_loss{AT}{alpha}", f"Pinball loss at {alpha:g}", ("regression",), False,
         partial(formulas.pinball_loss, alpha=alpha),
     )  # fmt: skip
+
+
+def _ndcg(at: float) -> Metric:
+    by_query = partial(ranking.ndcg, at=int(at))
+    return _of_ranking(f"ndcg{AT}{at:g}", f"NDCG at {at:g}", by_query, undefined="whose grades are all equal")
+
+
+def _of_ranking(name: str, title: str, by_query: ByQuery, *, undefined: str) -> Metric:
+    return RankingMetric(
+        name=name, title=title, tasks=("ranking",), higher_is_better=True, prepare=partial(_single_query, by_query),
+        highest=1.0, undefined=undefined, by_query=by_query,
+    )  # fmt: skip
+
+
+def _single_query(by_query: ByQuery, truth: ArrayLike, scores: ArrayLike) -> Measure:
+    return _Queries(by_query, truth, scores, np.zeros(np.shape(truth)[0])).mean
 
 
 def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
@@ -438,14 +516,21 @@ _OPERATING: tuple[Metric, ...] = (
 )  # fmt: skip
 OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
 """These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""
+_RELEVANT: Final = "without both relevant and other rows"
 _WITHOUT_PARAMETER: Final[Mapping[str, Metric]] = {
     "poisson_deviance": Metric(
         "poisson_deviance", "Poisson deviance", ("regression",), False, formulas.poisson_deviance,
         needs_positive_scores=True,
-    )
+    ),
+    "mean_average_precision": _of_ranking(
+        "mean_average_precision", "MAP", ranking.average_precisions, undefined=_RELEVANT
+    ),
+    "mean_reciprocal_rank": _of_ranking("mean_reciprocal_rank", "MRR", ranking.reciprocal_ranks, undefined=_RELEVANT),
 }  # fmt: skip
+_OTHERS_OF_RANKINGS: Final = ("mean_average_precision", "mean_reciprocal_rank")
 _WITH_PARAMETER: Final[Mapping[str, tuple[str, Callable[[float], Metric]]]] = {
     "tweedie_deviance": ("POWER", _tweedie_deviance),
     "pinball_loss": ("QUANTILE", _pinball_loss),
+    "ndcg": ("ROWS", _ndcg),
 }
-"""Metrics that only some objectives have; those with a parameter have it in their name."""
+"""Metrics that only some objectives and rankings have; those with a parameter have it in their name."""

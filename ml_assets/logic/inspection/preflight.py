@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.roles import Roles, effective_rows
 from ml_assets.logic.inspection.strength import figure
 
@@ -14,6 +15,7 @@ FEWEST_ROWS: Final = 200
 FEWEST_DAYS: Final = 20
 FEWEST_POSITIVES: Final = 10
 FEWEST_OF_CLASS: Final = 10
+FEWEST_QUERIES: Final = 50
 SEASONS: Final = 60
 _AUC: Final = 0.75
 _CORRELATION: Final = 0.9
@@ -121,6 +123,14 @@ def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles,
             yield (
                 f"{which} {rarer} of the rarer class; expected at least "
                 f"{FEWEST_POSITIVES}, so that two models can be compared. Add rows."
+            )
+    if roles.query is not None:
+        graded = rows.filter(pl.col(target).is_not_null()).group_by(roles.query).agg(pl.col(target).n_unique() > 1)
+        queries = int(graded[target].sum())
+        if queries < FEWEST_QUERIES:
+            yield (
+                f"the rows of {counted(queries, 'value')} of '{roles.query}' have different grades; expected at least "
+                f"{FEWEST_QUERIES}, so that there is something to rank in each part. Add rows, or name another --group."
             )
     if roles.task.value == "multiclass" and labelled.n_unique() > labelled.len() / FEWEST_OF_CLASS:
         yield (

@@ -14,6 +14,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.strength import figure
@@ -129,15 +130,20 @@ class Roles:
         return rows if self.weight is None else rows.filter(pl.col(self.weight.value) > 0)
 
     def outcomes(self, target: pl.Series) -> pl.Series:
-        """Return a target's values; for two classes, whether each is the positive one."""
+        """Return a target's values, grades as numbers; for two classes, whether each is the positive one."""
         if self.positive is None:
-            return target
+            return target if self.query is None else target.cast(pl.Int64)
         return (_texts(target) == self.positive.value).alias(target.name)
 
     @property
     def kind(self) -> Task:
-        """The task."""
-        return cast("Task", self.task.value)
+        """The task whose measures of strength fit the target: grades of a ranking are measured as numbers."""
+        return "regression" if self.query is not None else cast("Task", self.task.value)
+
+    @property
+    def query(self) -> str | None:
+        """The column within whose values rows are ranked; None if the task is no ranking."""
+        return self.group.value if self.task.value == "ranking" and self.group is not None else None
 
     @property
     def entity(self) -> str | None:
@@ -175,6 +181,8 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime)
         _check_time(rows[time.value], now)
     key = _key(rows, target, given.key, None if time is None else time.value)
     group = _group(rows, target, given.group, key, time)
+    if task.value == "ranking":
+        _check_query(rows, given.group)
     grain = _grain(rows, given.grain, time)
     return Roles(
         task=task,
@@ -239,7 +247,30 @@ def _task(labels: pl.Series, given: Task | None) -> Choice:
     return Choice("regression", f"the target has {distinct:,} different numbers", "sure")
 
 
+def _check_query(rows: pl.DataFrame, query: str | None) -> None:
+    if query is None:
+        raise DataError(
+            "--task is 'ranking', but no column says which rows are ranked together; expected --group COLUMN, such as "
+            "the search or the race of a row."
+        )
+    missing = rows[query].null_count()
+    if missing or rows[query].n_unique() == rows.height:
+        found = f"missing in {missing:,} of {rows.height:,} rows" if missing else "different in every row"
+        raise DataError(
+            f"--group is '{query}', which is {found}; expected a value in every row, and several rows of each, which "
+            "are ranked together."
+        )
+
+
 def _check_task(labels: pl.Series, task: Task) -> None:
+    if task == "ranking":
+        is_grade = labels.dtype == pl.Boolean or labels.dtype.is_integer()
+        if not is_grade or not labels.cast(pl.Int64).is_between(0, HIGHEST_GRADE).all():
+            raise DataError(
+                f"--task is 'ranking', but target '{labels.name}' has values such as "
+                f"{labels.unique().sort(descending=True).head(2).to_list()}; expected grades, which are whole numbers "
+                f"from 0 to {HIGHEST_GRADE}, higher for a row that belongs further up. Name another target."
+            )
     is_number = labels.dtype.is_numeric()
     if (task == "regression" and not is_number) or (task == "multiclass" and labels.dtype in (pl.Boolean, pl.Float64)):
         expected = "numbers" if task == "regression" else "text or whole numbers"
@@ -486,6 +517,8 @@ def _split(time: Choice | None, group: Choice | None) -> Choice:
 def _metric(labels: pl.Series, task: Choice) -> Choice:
     if task.value == "multiclass":
         return Choice("multi_log_loss", "the default of several classes", "sure", ("accuracy", "macro_f1"))
+    if task.value == "ranking":
+        return Choice("ndcg", "the default of a ranking", "sure", ("mean_average_precision", "mean_reciprocal_rank"))
     if task.value == "binary":
         rarer = figure(labels.value_counts()["count"].min()) / labels.len()
         if rarer < RARE:

@@ -75,8 +75,9 @@ def measure_performance(
     no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
     all of the task are measured. If the training set of the `champion` that made the predictions is not split by time,
     rows that it was trained or tuned on are not measured; without it, all rows are. Intervals leave out folds of rows,
-    so they ignore what all rows of the day have in common. If labels have weights, every metric is weighted, and rows
-    with weight 0 are not measured.
+    so they ignore what all rows of the day have in common. For a ranking they leave out queries, and a query is
+    measured once the labels of all its rows are known. If labels have weights, every metric is weighted, and rows with
+    weight 0 are not measured.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
@@ -91,7 +92,7 @@ def measure_performance(
     """
     key, task = model.key, model.task
     day = day if isinstance(day, date) else date.fromisoformat(day)
-    chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
+    chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task, model.objective)
     _check_columns(predictions, labels, model)
     known = labels.join(predictions.select(key), on=list(key), how="semi")
     _check_rows(predictions, known, model)
@@ -113,7 +114,10 @@ def measure_performance(
         how="left",
         maintain_order="left",
     )
-    labelled = joined.filter(pl.col("__truth").is_not_null())
+    is_measured = pl.col("__truth").is_not_null()
+    if model.query is not None:
+        is_measured &= pl.col("__is_known").is_not_null().all().over(model.query)
+    labelled = joined.filter(is_measured)
     classes = tuple(name.removeprefix("score_") for name in predictions.columns if name.startswith("score_"))
     truth, weights = _truth(labelled, task=task, classes=classes, target=model.target), weight_vector(labelled, weight)
     scores = _scores(predictions, task, classes)
@@ -221,6 +225,8 @@ def _measure(
     except DataError as error:
         return {"reason": str(error)}
     folds = Clusters.of_rows(len(truth), seed=seed)
+    if "ranking" in metric.tasks and groups is not None:
+        folds = Clusters.of_groups(groups, column=str(metric.within))
     left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
     evidence = folds.evidence(metric, truth, scores, groups, weights)
     found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence, weights=weights)

@@ -42,17 +42,18 @@ def score_rows(
     """Combine scores with their keys and feature rows. `columns` are those of the feature rows.
 
     Returns:
-        `prediction_id`, key, day, prediction time, group if there is one, the columns of the scores, `model_version`,
-        `features_version` and `features`, a struct of the model's own features in the model's order. The id consists of
-        the model's version and the key, so scoring a row again with the same model gives the same id.
+        `prediction_id`, key, day, prediction time, group and query if there are any, the columns of the scores,
+        `model_version`, `features_version` and `features`, a struct of the model's own features in the model's order.
+        The id consists of the model's version and the key, so scoring a row again with the same model gives the same
+        id.
 
     Raises:
         ContractError: Columns are missing or have the wrong type, or a column has a reserved name; all are listed.
         DataError: The number of scores differs from the number of rows, scores are missing, or keys are null or
             repeated.
     """
-    key, group = columns.key, () if columns.group is None else (columns.group,)
-    identified = list(dict.fromkeys([*key, DAY, columns.prediction_time, *group]))
+    key = columns.key
+    identified = list(dict.fromkeys([*key, DAY, columns.prediction_time, *columns.together]))
     problems = _problems(features, spec, scores, identified)
     if problems:
         raise ContractError("\n".join(problems))

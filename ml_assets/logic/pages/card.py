@@ -19,8 +19,8 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.objective import WITHIN
 from ml_assets.contracts.words import describe_states
-from ml_assets.logic.evaluation.metrics import WITHIN
 from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, slice_level
 from ml_assets.logic.pages.card_input import CardInput
 from ml_assets.logic.pages.card_rows import (

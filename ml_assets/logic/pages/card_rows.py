@@ -22,7 +22,8 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummary,
 )
-from ml_assets.logic.evaluation.metrics import WITHIN, named
+from ml_assets.contracts.objective import WITHIN
+from ml_assets.logic.evaluation.metrics import named
 from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
 from ml_assets.logic.plots.drawing import metric_name, number

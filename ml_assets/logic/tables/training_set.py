@@ -16,7 +16,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import HashSplit, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.frames import GRADES, ModelColumns, is_grade
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.folds import deal, too_few_units
@@ -31,12 +31,18 @@ NOT_KNOWN: Final = "no label known yet"
 PURGED: Final = "label known after the next window began"
 OUTSIDE: Final = "outside the windows"
 WEIGHTLESS: Final = "weight 0"
+STRADDLES: Final = "its query has rows in several parts"
+INCOMPLETE: Final = "the label of another row of its query is not known"
 _EVENT_DAY: Final = "__event_day"
 
 _IS_LABELLED: Final = "__is_labelled"
 _WHY_NONE: Final = "__why_none"
 _EXCLUDED: Final = "__excluded"
 _PLACE: Final = "__place"
+_FIRST_OF_QUERY: Final = "__first_of_query"
+_ORDER_IN_QUERY: Final = "__order_in_query"
+_LARGEST_QUERY: Final = 10_000
+"""LightGBM does not train on a query with more rows."""
 _SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 
@@ -94,7 +100,9 @@ def assemble_training_set(
         The rows: key, day, times, group if there is one, features, target, weight if there is one, `split`. Rows with
         a weight of 0 are excluded. They are sorted by event time and
         key. If they are split by shares, they are sorted by their place, so that folds of rows are drawn at random and
-        rows of a group stay together.
+        rows of a group stay together. The rows of a query of a ranking follow each other, in an order that a hash of
+        their key decides: LightGBM orders equal scores as the rows come, so an order that depends on the grade would
+        give it away. A query is used as a whole or not at all (see `_whole_queries`).
 
     Raises:
         DataError: Columns are missing or have the wrong type, keys are null or repeated, a window is empty, or the
@@ -147,12 +155,19 @@ def assemble_training_set(
     outcomes = outcomes.drop(_EVENT_DAY)
 
     joined, split = frame.join(outcomes, on=list(key), how="left"), None
-    order = [model.event_time, *key]
+    order, query = [model.event_time, *key], model.query
+    if query is not None:
+        order = [_FIRST_OF_QUERY, query, _ORDER_IN_QUERY]
     if isinstance(windows, TrainingWindows):
         joined = joined.with_columns(_split_of(windows).alias(SPLIT)).pipe(_mark_excluded, model, purged=True)
     else:
         joined, split = _split_by_shares(joined, windows, model)
         order = [_PLACE, *order]
+    if query is not None:
+        joined = _whole_queries(joined, query).with_columns(
+            pl.col(model.event_time).min().over(query).alias(_FIRST_OF_QUERY),
+            places(joined, key).alias(_ORDER_IN_QUERY),
+        )
     rows = (
         joined.filter(pl.col(_EXCLUDED).is_null())
         .sort(list(dict.fromkeys(order)))
@@ -205,6 +220,8 @@ def _name_problems(names: Sequence[str], model: ModelColumns) -> list[str]:
         for name in names
         if name in forbidden
     ]
+    if model.query is not None and model.weight is not None:
+        problems.append(f"a ranking has no weights of rows; remove the weight '{model.weight}' from the declaration.")
     repeated = sorted({name for name in names if names.count(name) > 1})
     return problems + [f"feature '{name}' is declared more than once. Declare it once." for name in repeated]
 
@@ -243,9 +260,10 @@ def _label_problems(schema: pl.Schema, features: pl.Schema, model: ModelColumns)
         if name in schema and name in features and schema[name] != features[name]
     ]
     if target in schema and not suits(schema[target], task):
-        expected = {"binary": "Boolean or 0/1 integers", "regression": "numbers", "multiclass": "text or integers"}[
-            task
-        ]
+        expected = {
+            "binary": "Boolean or 0/1 integers", "regression": "numbers", "multiclass": "text or integers",
+            "ranking": GRADES,
+        }[task]  # fmt: skip
         problems.append(
             f"target '{target}' is {schema[target]}; task '{task}' expects {expected}. "
             "Cast it in the label table, or declare another task."
@@ -262,7 +280,7 @@ def _time_problem(schema: pl.Schema, name: str, where: str) -> str | None:
 
 def suits(dtype: pl.DataType, task: Task) -> bool:
     """Return whether a column of this type can be the target of a task."""
-    if task == "binary":
+    if task in ("binary", "ranking"):
         return dtype == pl.Boolean or dtype.is_integer()
     if task == "regression":
         return dtype.is_numeric()
@@ -288,6 +306,8 @@ def _target_problems(outcomes: pl.DataFrame, model: ModelColumns) -> list[str]:
     wrong: pl.Expr = pl.lit(False)
     if task == "binary" and outcomes.schema[target] != pl.Boolean:
         wrong = ~value.is_in([0, 1])
+    elif task == "ranking":
+        wrong = ~is_grade(value)
     elif task == "regression" and outcomes.schema[target].is_float():
         wrong = ~value.is_finite()
     elif task == "regression":
@@ -305,7 +325,9 @@ def _target_problems(outcomes: pl.DataFrame, model: ModelColumns) -> list[str]:
             "the future. Fill it in the label table, or make the label null."
         )
     if counts["wrong"]:
-        expected = "0 or 1" if task == "binary" else "a finite number, or an integer up to 2^53"
+        expected = {"binary": "0 or 1", "ranking": f"one of the {GRADES}"}.get(
+            task, "a finite number, or an integer up to 2^53"
+        )
         if lowest is not None and model.objective is not None:
             expected = f"a finite number of {lowest:g} or more, as the objective {model.objective.words} needs,"
         found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
@@ -332,7 +354,7 @@ def _split_by_shares(joined: pl.DataFrame, shares: Shares, model: ModelColumns) 
     marked = _mark_excluded(joined, model, purged=False).with_columns(places(joined, shares.columns).alias(_PLACE))
     if shares.folds:
         return _split_into_folds(marked, shares, model)
-    labelled, is_classification = marked.filter(pl.col(_EXCLUDED).is_null()), model.task != "regression"
+    labelled, is_classification = marked.filter(pl.col(_EXCLUDED).is_null()), model.task in ("binary", "multiclass")
     rule = shares.rule(labelled, labelled[_PLACE], target=model.target, is_classification=is_classification)
     return marked.with_columns(parts(rule, marked[_PLACE], marked[model.target]).alias(SPLIT)), rule
 
@@ -370,6 +392,44 @@ def _mark_excluded(joined: pl.DataFrame, model: ModelColumns, *, purged: bool) -
     )
 
 
+def _whole_queries(joined: pl.DataFrame, query: str) -> pl.DataFrame:
+    """Exclude queries of which rows are in several parts, or of which a label is not known or was known too late.
+
+    If only the rows with an early label were used, such as the clicked ones, their order would say little. A row that
+    never gets a label has no place in the order, so the others are used.
+    """
+    excluded = pl.col(_EXCLUDED)
+    is_split = pl.col(SPLIT).n_unique().over(query) > 1
+    is_incomplete = excluded.is_in([NOT_KNOWN, PURGED]).any().over(query)
+    return joined.with_columns(
+        pl.when(excluded.is_not_null())
+        .then(excluded)
+        .when(is_split)
+        .then(pl.lit(STRADDLES))
+        .when(is_incomplete)
+        .then(pl.lit(INCOMPLETE))
+        .alias(_EXCLUDED)
+    )
+
+
+def _query_problems(rows: pl.DataFrame, query: str, target: str) -> list[str]:
+    """Return why the queries of a part cannot be learned from or measured."""
+    queries = rows.group_by(query, SPLIT).agg(rows=pl.len(), differs=pl.col(target).n_unique() > 1)
+    largest = int(queries.select(pl.col("rows").max().fill_null(0)).item())
+    problems = [
+        f"no '{query}' of the {split} part has rows of different grades, so there is nothing to rank; expected several "
+        f"rows with the same '{query}'. Declare another column as ranking.query, or add rows."
+        for (split,), part in queries.partition_by(SPLIT, as_dict=True, maintain_order=True).items()
+        if not part["differs"].any()
+    ]
+    if largest > _LARGEST_QUERY:
+        problems.append(
+            f"a '{query}' has {largest:,} rows; expected at most {_LARGEST_QUERY:,}, LightGBM's limit. Declare "
+            "another column as ranking.query, or leave rows out of the feature table."
+        )
+    return problems
+
+
 def _window_problems(
     rows: pl.DataFrame,
     joined: pl.DataFrame,
@@ -401,11 +461,11 @@ def _window_problems(
         few := too_few_units(rows, split_rule, target=model.target if model.task == "binary" else None)
     ):
         problems.append(f"{few}. Add rows, or declare fewer folds.")
+    if model.query is not None:
+        return problems or _query_problems(rows, model.query, model.target)
     values = rows.filter(pl.col(SPLIT) == "train").get_column(model.target)
     if values.n_unique() == 1:
-        wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[
-            model.task
-        ]
+        wanted = {"binary": "both classes", "multiclass": "at least two classes"}.get(model.task, "several values")
         value = redacted(model.target, values[0], model.personal)
         where, fix = "train part", "Add rows"
         if isinstance(windows, TrainingWindows):

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -38,6 +38,7 @@ from ml_assets.logic.training.encoding import (
     encode,
     from_scale,
     interval_ends,
+    query_numbers,
     random_rows,
     target_vector,
     to_matrix,
@@ -215,16 +216,18 @@ def text_names(features: Sequence[Feature]) -> list[str]:
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Encoded rows: the matrix, (rows, columns); the target and the weights, if there are any, (rows,)."""
+    """Encoded rows: the matrix, (rows, columns); the target, weights and queries, if there are any, (rows,)."""
 
     matrix: Matrix
     target: Vector
     weights: Vector | None = None
+    queries: NDArray[np.int64] | None = None
 
     def take(self, index: NDArray[np.int64]) -> EncodedRows:
         """Return a subset of the rows."""
         weights = None if self.weights is None else self.weights[index]
-        return EncodedRows(self.matrix[index], self.target[index], weights)
+        queries = None if self.queries is None else self.queries[index]
+        return EncodedRows(self.matrix[index], self.target[index], weights, queries)
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,8 @@ class Scoring:
     def score(self, booster: Booster, rows: EncodedRows) -> float:
         """Return the metric of a booster on these rows."""
         raw = raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
-        return self.metric.function(rows.target, from_scale(raw, self.objective, self.smearing), rows.weights)
+        scores = from_scale(raw, self.objective, self.smearing)
+        return self.metric.function(rows.target, scores, rows.weights, rows.queries)
 
 
 def gains(booster: Booster) -> Vector:
@@ -283,7 +287,7 @@ def permutation_losses(
     score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
     losses = np.zeros((repeats, rows.matrix.shape[1]))
     shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
-    shuffled = EncodedRows(rows.matrix.copy(), rows.target, rows.weights)
+    shuffled = replace(rows, matrix=rows.matrix.copy())
     for column in used:
         for repeat, shuffle in enumerate(shuffles):
             shuffled.matrix[:, column] = rows.matrix[shuffle, column]
@@ -328,8 +332,8 @@ def permuted(
 ) -> pl.DataFrame:
     """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
 
-    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows. Its standard deviation covers the
-    repeats only, not the choice of the sample.
+    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows, of whole queries for a ranking. Its
+    standard deviation covers the repeats only, not the choice of the sample.
 
     Raises:
         DataError: The model has no importances yet, or the metric is not defined on the sample.
@@ -338,13 +342,15 @@ def permuted(
         raise DataError(f"model '{model.spec.model}' has no importances yet; call `explain` first.")
     summary, draw = training.summary, np.random.default_rng(conditions.seed)
     validation = training.part("validation")
-    sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
+    queries = query_numbers(validation, summary.objective)
+    sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw, queries)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
     scoring = Scoring(
         find_metric(metric, summary.task), len(summary.classes), conditions.threads, model.spec.objective,
         model.spec.smearing,
     )  # fmt: skip
-    numbers = EncodedRows(_matrix(model, sample), target, weight_vector(sample, summary.weight))
+    queries = query_numbers(sample, summary.objective)
+    numbers = EncodedRows(_matrix(model, sample), target, weight_vector(sample, summary.weight), queries)
     losses = permutation_losses(load_booster(model), numbers, scoring, draw=draw, repeats=repeats)
     measured = pl.DataFrame(
         {

@@ -332,16 +332,41 @@ def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[
     return tuple(feature for feature in summary.features if feature.name in set(names))
 
 
-def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Generator) -> NDArray[np.int64]:
+def random_rows(
+    rows: int | NDArray[np.int64], size: int, draw: np.random.Generator, queries: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return at most `size` row numbers, drawn without replacement, in ascending order; equal seeds give equal rows.
 
     Taking every n-th row instead would follow patterns in the order of the rows: of pairs, it could take only one side.
-    The generator is not advanced if all rows are taken.
+    The generator is not advanced if all rows are taken. With the number of the query of every row, of which `rows` may
+    be a part, whole queries are drawn: at least one, and no further one that would exceed `size`.
     """
     index = np.arange(rows) if isinstance(rows, int) else rows
     if len(index) <= size:
         return index
-    return np.sort(draw.choice(index, size, replace=False))
+    if queries is None:
+        return np.sort(draw.choice(index, size, replace=False))
+    names, own, counts = np.unique(queries[index], return_inverse=True, return_counts=True)
+    order = draw.permutation(len(names))
+    chosen = order[: max(1, int(np.searchsorted(np.cumsum(counts[order]), size, side="right")))]
+    return index[np.isin(own, chosen)]
+
+
+def query_numbers(rows: pl.DataFrame, objective: Objective | None) -> NDArray[np.int64] | None:
+    """Return the number of the query of each row, from 0 in the order of the rows; None if the model ranks nothing.
+
+    In a training set, the rows of a query follow each other.
+    """
+    if objective is None or objective.query is None:
+        return None
+    return rows[objective.query].rle_id().cast(pl.Int64).to_numpy()
+
+
+def query_sizes(queries: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Return the number of rows of each query, in their order, from the number of the query of each row."""
+    if queries is None:
+        return None
+    return np.diff(np.flatnonzero(np.diff(queries, prepend=-1)), append=len(queries))
 
 
 def conformal_interval(

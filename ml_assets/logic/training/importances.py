@@ -7,7 +7,7 @@ Not here: the importances of the trained model (see `ml_assets.logic.training.bo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -30,6 +30,7 @@ from ml_assets.logic.training.encoding import (
     Vector,
     encode,
     fit_vocabularies,
+    query_numbers,
     random_rows,
     target_vector,
     to_matrix,
@@ -147,38 +148,39 @@ def measure_importances(
             on a fold.
         ContractError: Columns have the wrong type.
     """
-    summary, folds, repeats = training.summary, budget.folds, budget.repeats
+    summary, objective, folds, repeats = training.summary, training.summary.objective, budget.folds, budget.repeats
     train, validation = training.part("train"), training.part("validation")
-    if folds < 1 or repeats < 2 or train.height < 2 * folds:
+    queries = query_numbers(train, objective)
+    units, what = (train.height, "rows") if queries is None else (len(np.unique(queries)), "queries")
+    if folds < 1 or repeats < 2 or units < 2 * folds:
         raise DataError(
-            f"importances of model '{summary.model}' got {folds} folds, {repeats} repeats and {train.height} train "
-            "rows; expected at least 1 fold, 2 repeats and two rows per fold. Use a longer train window, or fewer "
-            "folds."
+            f"importances of model '{summary.model}' got {folds} folds, {repeats} repeats and {units} {what} of train; "
+            f"expected at least 1 fold, 2 repeats and two {what} per fold. Use a longer train window, or fewer folds."
         )
     draw = np.random.default_rng(conditions.seed)
     # A fold needs rows to fit on and rows to measure on. Other rows are not encoded.
-    train = train[random_rows(train.height, 2 * budget.fit_rows, draw)]
-    validation = validation[random_rows(validation.height, budget.rows, draw)]
+    train = train[random_rows(train.height, 2 * budget.fit_rows, draw, queries)]
+    validation = validation[random_rows(validation.height, budget.rows, draw, query_numbers(validation, objective))]
     vocabularies = fit_vocabularies(train, summary.features)
     columns = _with_noise(summary.features)
     past, held = (
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
-    objective = summary.objective
     explainer = {**EXPLAINER, "min_data_in_leaf": min(50, int(defaults_for(train.height)["min_data_in_leaf"]))}
     full = full_parameters(summary.task, explainer, conditions, classes=summary.classes, objective=objective)
     scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads, objective)
 
-    edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
+    edges = _edges(past, folds)
     measured: list[pl.DataFrame] = []
     for fold in range(1, folds + 1):
-        fitted = past.take(random_rows(int(edges[fold]), budget.fit_rows, draw))
+        fitted = past.take(random_rows(int(edges[fold]), budget.fit_rows, draw, past.queries))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
-        later = held if fold == folds else past.take(random_rows(block, budget.rows // 2, draw))
+        later = held if fold == folds else past.take(random_rows(block, budget.rows // 2, draw, past.queries))
         target = to_scale(fitted.target, objective)
         offset = target_offset(target, full)
         weights = None if fitted.weights is None else fitted.weights / fitted.weights.mean()
-        data = bin_rows(fitted.matrix, target - offset, features=columns.features, parameters=full, weights=weights)
+        shifted = replace(fitted, target=target - offset, weights=weights)
+        data = bin_rows(shifted, features=columns.features, parameters=full)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
         losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
         measured.append(_judge_fold(fold, gains(booster), losses, columns))
@@ -214,6 +216,17 @@ def _evidence(target: Vector, task: Task) -> int:
     """Return how many train rows can tell a feature from noise: of two classes, twice those of the rarer one."""
     rarer = min(int(target.sum()), int((1 - target).sum())) if task == "binary" else 0
     return 2 * rarer if task == "binary" else len(target)
+
+
+def _edges(rows: EncodedRows, folds: int) -> NDArray[np.int64]:
+    """Return the first row of each fold, and the number of rows. Folds are equally large up to whole queries."""
+    edges = np.linspace(0, len(rows.target), folds + 1).astype(np.int64)
+    if rows.queries is None:
+        return edges
+    starts = np.append(np.flatnonzero(np.diff(rows.queries, prepend=-1)), len(rows.queries))
+    count = np.arange(folds + 1)  # each fold has at least one query
+    place = np.maximum.accumulate(np.searchsorted(starts, edges) - count) + count
+    return starts[np.minimum(place, len(starts) - 1 - folds + count)]
 
 
 def _with_noise(features: Sequence[Feature]) -> _Columns:
@@ -267,6 +280,7 @@ def _numbers(
         matrix=to_matrix(encoded.with_columns(added)),
         target=target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes),
         weights=weight_vector(rows, summary.weight),
+        queries=query_numbers(rows, summary.objective),
     )
 
 

@@ -27,13 +27,14 @@ from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Paramet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.booster import THREADS, EncodedRows, booster_text, raw_scores, text_names
 from ml_assets.logic.training.encoding import (
-    Matrix,
     Vector,
     chosen_features,
     conformal_interval,
     encode,
     fit_vocabularies,
     from_scale,
+    query_numbers,
+    query_sizes,
     relative_weights,
     smearing_factor,
     target_vector,
@@ -85,33 +86,30 @@ def bin_training_set(
     """
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
-    matrix, target = _numbers(training, train, features, vocabularies)
-    offset, weight = target_offset(target, parameters), training.summary.weight
-    weights = relative_weights(train, weight)
-    train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters, weights=weights)
+    rows = _numbers(training, train, features, vocabularies)
+    offset = target_offset(rows.target, parameters)
+    train_set = bin_rows(_shifted(rows, offset), features=features, parameters=parameters)
     validation_set = None
     if with_validation:
-        del matrix  # so that the matrices of train and validation rows are never in memory together
-        validation = training.part("validation")
-        matrix, target = _numbers(training, validation, features, vocabularies)
-        validation_set = bin_rows(
-            matrix,
-            target - offset,
-            features=features,
-            parameters=parameters,
-            weights=relative_weights(validation, weight),
-            reference=train_set,
-        )
+        del rows  # so that the matrices of train and validation rows are never in memory together
+        rows = _shifted(_numbers(training, training.part("validation"), features, vocabularies), offset)
+        validation_set = bin_rows(rows, features=features, parameters=parameters, reference=train_set)
     return Binned(tuple(features), vocabularies, train_set, validation_set, offset)
 
 
 def _numbers(
     training: TrainingSet, rows: pl.DataFrame, features: Sequence[Feature], vocabularies: Mapping[str, Sequence[str]]
-) -> tuple[Matrix, Vector]:
+) -> EncodedRows:
+    """Return rows with target and weights as they are trained on."""
     summary = training.summary
+    weights, queries = relative_weights(rows, summary.weight), query_numbers(rows, summary.objective)
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return matrix, to_scale(target, summary.objective)
+    return EncodedRows(matrix, to_scale(target, summary.objective), weights, queries)
+
+
+def _shifted(rows: EncodedRows, offset: float) -> EncodedRows:
+    return replace(rows, target=rows.target - offset)
 
 
 def target_offset(target: Vector, parameters: Parameters) -> float:
@@ -124,7 +122,7 @@ def target_offset(target: Vector, parameters: Parameters) -> float:
         DataError: A model with these parameters cannot be shifted.
     """
     objective = str(parameters["objective"])
-    if objective in ("binary", "multiclass") or np.array_equal(target, target.astype(np.float32)):
+    if objective in ("binary", "multiclass", "lambdarank") or np.array_equal(target, target.astype(np.float32)):
         return 0.0
     unshifted = [name for name in ("linear_tree", "reg_sqrt") if parameters.get(name)]
     unshifted += [] if objective in _SHIFTABLE else [f"objective={objective}"]
@@ -151,25 +149,19 @@ def add_offset(booster: Booster, offset: float) -> None:
 
 
 def bin_rows(
-    matrix: Matrix,
-    target: Vector,
-    *,
-    features: Sequence[Feature],
-    parameters: Parameters,
-    weights: Vector | None = None,
-    reference: Dataset | None = None,
+    rows: EncodedRows, *, features: Sequence[Feature], parameters: Parameters, reference: Dataset | None = None
 ) -> Dataset:
-    """Return a constructed data set, which does not reference the matrix.
+    """Return a constructed data set, which does not reference the matrix of the rows.
 
-    The matrix is (rows, features), target and weights are (rows,). The bin edges are those of `reference`, if it is
-    given.
+    The bin edges are those of `reference`, if it is given.
     """
     import lightgbm
 
     data = lightgbm.Dataset(
-        matrix,
-        label=target,
-        weight=weights,
+        rows.matrix,
+        label=rows.target,
+        weight=rows.weights,
+        group=query_sizes(rows.queries),
         reference=reference,
         feature_name=text_names(features),
         categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
@@ -322,10 +314,9 @@ def _boosted(
         return boost(binned, full, rounds=rounds), binned.vocabularies
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
-    matrix, target = _numbers(training, train, features, vocabularies)
-    offset = target_offset(target, full)
-    rows = EncodedRows(matrix, target - offset, relative_weights(train, training.summary.weight))
-    booster = trainer(rows, features, full, rounds)
+    rows = _numbers(training, train, features, vocabularies)
+    offset = target_offset(rows.target, full)
+    booster = trainer(_shifted(rows, offset), features, full, rounds)
     add_offset(booster, offset)
     return booster, vocabularies
 

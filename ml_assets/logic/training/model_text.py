@@ -75,6 +75,7 @@ _OBJECTIVES: Final[Mapping[Task, str]] = {
     "binary": rf"binary sigmoid:{_NUMBER}",
     "regression": "regression( sqrt)?",
     "multiclass": "multiclass num_class:{outputs}",
+    "ranking": "lambdarank",
 }
 _LARGEST: Final = 2**31 - 1
 

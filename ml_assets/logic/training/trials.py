@@ -109,6 +109,9 @@ _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
     ("multiclass", "multi_log_loss"): "multi_logloss",
     ("multiclass", "accuracy"): "multi_error",
     ("multiclass", "macro_f1"): "multi_logloss",
+    ("ranking", "ndcg"): "ndcg",
+    ("ranking", "mean_average_precision"): "map",
+    ("ranking", "mean_reciprocal_rank"): "ndcg",
 }
 
 

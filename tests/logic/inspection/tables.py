@@ -36,3 +36,25 @@ def demand(hours: int = 24 * 200) -> pl.DataFrame:
     hour = np.arange(hours)
     load = (1000 + 200 * np.sin(hour % 24 / 24 * 2 * np.pi) + noise).round(2)
     return pl.DataFrame({"at": [START + timedelta(hours=int(it)) for it in hour], "hour": hour % 24, "load": load})
+
+
+def searches(queries: int = 300, rows: int = 10) -> pl.DataFrame:
+    """Return hotels that searches found. The best has grade 2, the next two 1: near and cheap ones, mostly."""
+    draw, size = np.random.default_rng(0), queries * rows
+    search = np.repeat(np.arange(queries), rows)
+    price, distance, stars = draw.gamma(3, 30, size), draw.exponential(2, size), draw.integers(1, 6, size)
+    country = np.array(["de", "fr", "us"])[draw.integers(0, 3, queries)][search]
+    liking = 0.6 * stars * (country == "us") + 0.2 * stars - price / 100 - distance / 2 + draw.normal(size=size) / 2
+    place = pl.col("liking").rank("ordinal", descending=True).over("search")
+    grade = pl.when(place == 1).then(2).otherwise(place <= 3).cast(pl.Int64)
+    relevance = pl.DataFrame({"search": search, "liking": liking}).select(grade).to_series()
+    return pl.DataFrame(
+        {
+            "search_id": [f"s{it:04d}" for it in search],
+            "price": price.round(2),
+            "distance": distance.round(3),
+            "stars": stars,
+            "country": country,
+            "relevance": relevance,
+        }
+    )

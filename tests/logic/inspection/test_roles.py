@@ -8,7 +8,7 @@ import pytest
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.inspection.roles import Given, Roles, infer_roles
-from tests.logic.inspection.tables import START, demand, orders
+from tests.logic.inspection.tables import START, demand, orders, searches
 
 NOW = datetime(2025, 1, 1)  # noqa: DTZ001
 
@@ -105,6 +105,42 @@ def test_the_metric_follows_from_rare_classes_and_long_tails(values: list[object
 def test_what_cannot_be_used_is_refused(change: dict[str, pl.Expr], given: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         roles(orders().with_columns(**change), "returned", **given)
+
+
+def test_the_grades_of_a_ranking_are_measured_as_numbers_within_the_group() -> None:
+    found = roles(searches(), "relevance", task="ranking", group="search_id")
+
+    assert ("ranking", "regression", "search_id", "ndcg") == (
+        found.task.value, found.kind, found.query, found.metric.value
+    )  # fmt: skip
+    assert [1, 0] == found.outcomes(pl.Series([True, False])).to_list()
+
+
+@pytest.mark.parametrize(
+    ("change", "group", "message"),
+    [
+        ({}, None, "no column says which rows are ranked together; expected --group COLUMN"),
+        (
+            {"relevance": pl.col("price")},
+            "search_id",
+            "expected grades, .* whole numbers from 0 to 30",
+        ),
+        ({"relevance": pl.col("stars") - 2}, "search_id", "expected grades"),
+        (
+            {"search_id": pl.int_range(pl.len())},
+            "search_id",
+            "which is different in every row",
+        ),
+        (
+            {"search_id": pl.when(pl.col("stars") > 1).then("search_id")},
+            "search_id",
+            "which is missing in .* of 3,000",
+        ),
+    ],
+)
+def test_what_is_no_ranking_is_refused(change: dict[str, pl.Expr], group: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        roles(searches().with_columns(**change), "relevance", task="ranking", group=group)
 
 
 def test_an_identifier_that_repeats_in_some_rows_is_refused_with_examples() -> None:
