@@ -46,6 +46,7 @@ class ModelPlan:
     Attributes:
         code_behind: a digest of the training and evaluation code, for stages that use a champion; '' for others.
         pool_periods: the number of periods whose drift may be judged together.
+        features: the input columns of the model, in the order of its table's contract.
     """
 
     declaration: ModelDeclaration
@@ -54,10 +55,13 @@ class ModelPlan:
     sources: tuple[TableContract, ...] = ()
     code_behind: str = ""
     pool_periods: int = field(init=False)
+    features: tuple[Feature, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute what follows from the declaration."""
+        features = self.declaration.feature_columns(self.features_table)
         object.__setattr__(self, "pool_periods", periods_in(self.declaration.drift.pool_days, self.grain))
+        object.__setattr__(self, "features", tuple(map(Feature.of, features)))
 
     @classmethod
     def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> ModelPlan:
@@ -113,11 +117,6 @@ class ModelPlan:
     def key(self) -> tuple[str, ...]:
         """The columns that identify a prediction."""
         return self.declaration.features.key
-
-    @functools.cached_property
-    def features(self) -> tuple[Feature, ...]:
-        """The input columns of the model, in the order of its table's contract."""
-        return tuple(map(Feature.of, self.declaration.feature_columns(self.features_table)))
 
     @functools.cached_property
     def columns(self) -> ModelColumns:
