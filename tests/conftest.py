@@ -165,6 +165,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
 
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test find the modules of a project that another one loaded: loading puts it on the path of Python."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting() -> Iterator[None]:
     """Spare the thousands of small writes of a flow the wait for the disk: no test pulls the plug."""
