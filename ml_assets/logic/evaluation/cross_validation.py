@@ -7,7 +7,7 @@ Not here: dealing rows into folds (see `ml_assets.logic.tables.folds`), training
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -35,7 +35,15 @@ from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, Spread, leave_one_out
-from ml_assets.logic.evaluation.measuring import ANCHOR, CHALLENGER, CHAMPION, SLICES_SCHEMA, Frozen, daily_loss
+from ml_assets.logic.evaluation.measuring import (
+    ANCHOR,
+    CHALLENGER,
+    CHAMPION,
+    Frozen,
+    SliceFigures,
+    daily_loss,
+    slice_table,
+)
 from ml_assets.logic.evaluation.metrics import Metric, find_metric, operating_metrics
 from ml_assets.logic.evaluation.report import (
     EvaluationPlan,
@@ -300,7 +308,7 @@ def cross_validate(
     )
     return Evaluation(
         summary=report,
-        slices=pl.DataFrame([*_slices(found, rows, wanted)], schema=SLICES_SCHEMA),
+        slices=_slices(found, rows, wanted),
         curves=curves(frozen.truth, found.of_rows, summary, frozen.weights),
         calibration=calibration_bins(frozen, found.of_rows)
         if summary.task == "binary"
@@ -333,45 +341,29 @@ def _coverage(found: _Folds, folds: Sequence[ScoredFold], declared: float) -> Me
     return MeasuredCoverage(declared=declared, measured=measured, mean_width=float(np.mean(widths)))
 
 
-def _slices(
-    found: _Folds, rows: pl.DataFrame, wanted: EvaluationPlan
-) -> Iterator[dict[str, float | int | str | bool | None]]:
-    """Yield one row for each slice and metric. A slice is judged if its metric is defined on enough folds."""
+def _slices(found: _Folds, rows: pl.DataFrame, wanted: EvaluationPlan) -> pl.DataFrame:
+    """Return one row for each slice and metric. A slice is judged if its metric is defined on enough folds."""
     frozen = found.frozen
-    for column in wanted.slices:
-        values = rows[column].cast(pl.String).fill_null("(missing)")
-        counts = values.value_counts(sort=True).sort("count", column, descending=[True, False])
-        for value, count in counts.iter_rows():
-            among = (values == value).to_numpy()
-            part = frozen.of(np.flatnonzero(among))
-            of = {"column": column, "value": value, "rows": count, "target_mean": part.target_mean}
-            figure = compared = None
-            reason = part.why_too_few(wanted.min_slice_rows)
-            own = found.values(CHALLENGER, frozen.metric, among)
-            if not reason and np.isfinite(own).any():
-                figure = found.figure(own, frozen.metric.lowest, frozen.metric.highest)
-                compared = found.compared(CHAMPION, among)
-                reason = figure.reason or ("" if compared is None else compared.difference.reason)
-            for metric in frozen.metrics:
-                mine, theirs = (_mean_of(found, who, metric, among) for who in (CHALLENGER, CHAMPION))
-                is_declared = metric.name == frozen.metric.name
-                yield {
-                    **of,
-                    "metric": metric.name,
-                    "score": mine,
-                    "low": figure.low if figure and is_declared else None,
-                    "high": figure.high if figure and is_declared else None,
-                    "champion_score": theirs,
-                    "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
-                    "difference_low": compared.difference.low if compared and is_declared else None,
-                    "difference_high": compared.difference.high if compared and is_declared else None,
-                    "difference_standard_error": compared.standard_error if compared and is_declared else None,
-                    "degrees_of_freedom": compared.degrees_of_freedom if compared and is_declared else None,
-                    "clusters": int(np.isfinite(own).sum()) if figure and is_declared else None,
-                    "unit": FOLDS if figure and is_declared else None,
-                    "is_judged": not reason and figure is not None,
-                    "reason": reason or ("" if figure else "the metric is defined on no fold"),
-                }
+
+    def measure(index: NDArray[np.int64]) -> SliceFigures:
+        among = np.zeros(rows.height, dtype=np.bool_)
+        among[index] = True
+        scores = {
+            it.name: (_mean_of(found, CHALLENGER, it, among), _mean_of(found, CHAMPION, it, among))
+            for it in frozen.metrics
+        }
+        if reason := frozen.of(index).why_too_few(wanted.min_slice_rows):
+            return SliceFigures(scores, reason)
+        own = found.values(CHALLENGER, frozen.metric, among)
+        defined = int(np.isfinite(own).sum())
+        if not defined:
+            return SliceFigures(scores, "the metric is defined on no fold")
+        figure = found.figure(own, frozen.metric.lowest, frozen.metric.highest)
+        compared = found.compared(CHAMPION, among)
+        reason = figure.reason or ("" if compared is None else compared.difference.reason)
+        return SliceFigures(scores, reason, figure, compared, defined, FOLDS)
+
+    return slice_table(rows, wanted.slices, frozen, measure)
 
 
 def _mean_of(found: _Folds, who: str, metric: Metric, among: NDArray[np.bool_]) -> float | None:

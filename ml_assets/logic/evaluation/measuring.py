@@ -6,7 +6,7 @@ Not here: the report (see `ml_assets.logic.evaluation.report`), and which slices
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -215,6 +215,81 @@ def daily_loss(
     )
 
 
+@dataclass(frozen=True)
+class SliceFigures:
+    """What is measured of one slice. All but `scores` and `reason` is about the deciding metric.
+
+    Attributes:
+        scores: by metric, the figures of challenger and champion.
+        reason: why the slice is not judged; '' if it is.
+        count: the number of clusters or folds that the interval rests on, in `unit`.
+    """
+
+    scores: Mapping[str, tuple[float | None, float | None]]
+    reason: str
+    interval: Interval | None = None
+    compared: Comparison | None = None
+    count: int | None = None
+    unit: str | None = None
+
+    @property
+    def decided(self) -> dict[str, float | str | None]:
+        """The fields of the deciding metric."""
+        interval, compared = self.interval, self.compared
+        difference = compared.difference if compared else None
+        return {
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "difference_low": difference.low if difference else None,
+            "difference_high": difference.high if difference else None,
+            "difference_standard_error": compared.standard_error if compared else None,
+            "degrees_of_freedom": compared.degrees_of_freedom if compared else None,
+            "clusters": self.count,
+            "unit": self.unit,
+        }
+
+
+def slice_table(
+    rows: pl.DataFrame, columns: Sequence[str], frozen: Frozen, measure: Callable[[NDArray[np.int64]], SliceFigures]
+) -> pl.DataFrame:
+    """Return one row for each slice and metric, the largest slices first.
+
+    Args:
+        rows: the measured rows, with the columns.
+        columns: each of their values is a slice.
+        frozen: the same rows, as metrics read them.
+        measure: returns the figures of some rows.
+    """
+    records: list[dict[str, float | int | str | bool | None]] = []
+    for column in columns:
+        groups = (
+            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
+            .with_row_index("row")
+            .group_by("value")
+            .agg(pl.col("row"))
+            .sort(pl.col("row").list.len(), "value", descending=[True, False])
+        )
+        for value, members in groups.iter_rows():
+            index = np.asarray(members, dtype=np.int64)
+            found = measure(index)
+            of = {"column": column, "value": value, "rows": len(index), "target_mean": frozen.of(index).target_mean}
+            for metric in frozen.metrics:
+                mine, theirs = found.scores[metric.name]
+                records.append(
+                    {
+                        **of,
+                        "metric": metric.name,
+                        "score": mine,
+                        "champion_score": theirs,
+                        "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
+                        **(found.decided if metric.name == frozen.metric.name else {}),
+                        "is_judged": not found.reason,
+                        "reason": found.reason,
+                    }
+                )
+    return pl.DataFrame(records, schema=SLICES_SCHEMA)
+
+
 def measure_slices(
     frozen: Frozen,
     rows: pl.DataFrame,
@@ -229,27 +304,15 @@ def measure_slices(
     A judged slice states its clusters and their unit, such as 28 days: those on whose rows the metric can be measured.
     Scores are (rows,) or (rows, classes). A slice with fewer than `min_rows` is reported but not judged.
     """
-    records: list[dict[str, float | int | str | bool | None]] = []
-    for column in columns:
-        groups = (
-            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
-            .with_row_index("row")
-            .group_by("value")
-            .agg(pl.col("row"))
-            .sort(pl.col("row").list.len(), "value", descending=[True, False])
-        )
-        for value, members in groups.iter_rows():
-            index = np.asarray(members, dtype=np.int64)
-            part = frozen.of(index)
-            of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
-            others = None if champion is None else champion[index]
-            records += [{**of, **figures} for figures in _slice(part, challenger[index], others, min_rows=min_rows)]
-    return pl.DataFrame(records, schema=SLICES_SCHEMA)
+
+    def measure(index: NDArray[np.int64]) -> SliceFigures:
+        others = None if champion is None else champion[index]
+        return _slice(frozen.of(index), challenger[index], others, min_rows=min_rows)
+
+    return slice_table(rows, columns, frozen, measure)
 
 
-def _slice(
-    part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int
-) -> list[dict[str, float | str | bool | None]]:
+def _slice(part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int) -> SliceFigures:
     declared, rows = part.metric, len(part.truth)
     measures: dict[Key, Measure] = {}
     for metric in part.metrics:
@@ -257,41 +320,17 @@ def _slice(
         if champion is not None:
             measures[CHAMPION, metric.name] = part.measure(metric, champion)
     exact = exactly(measures, rows)
-    interval: Interval | None = None
-    compared: Comparison | None = None
-    evidence: Evidence | None = None
     own = (CHALLENGER, declared.name)
-    reason = part.why_too_few(min_rows) or _why_undefined(measures[own], rows)
-    if not reason:
-        judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
-        left_out = leave_one_out(judged, part.clusters)
-        evidence = part.evidence(declared, challenger)
-        interval = part.interval(declared, challenger, exact[own], left_out[own])
-        compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
-        reason = interval.reason or ("" if compared is None else compared.difference.reason)
-    records: list[dict[str, float | str | bool | None]] = []
-    for metric in part.metrics:
-        mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
-        is_declared = metric.name == declared.name
-        records.append(
-            {
-                "metric": metric.name,
-                "score": mine,
-                "low": interval.low if interval and is_declared else None,
-                "high": interval.high if interval and is_declared else None,
-                "champion_score": theirs,
-                "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
-                "difference_low": compared.difference.low if compared and is_declared else None,
-                "difference_high": compared.difference.high if compared and is_declared else None,
-                "difference_standard_error": compared.standard_error if compared and is_declared else None,
-                "degrees_of_freedom": compared.degrees_of_freedom if compared and is_declared else None,
-                "clusters": evidence.count if evidence and is_declared else None,
-                "unit": evidence.clusters.unit if evidence and is_declared else None,
-                "is_judged": not reason,
-                "reason": reason,
-            }
-        )
-    return records
+    scores = {it.name: (exact.get((CHALLENGER, it.name)), exact.get((CHAMPION, it.name))) for it in part.metrics}
+    if reason := part.why_too_few(min_rows) or _why_undefined(measures[own], rows):
+        return SliceFigures(scores, reason)
+    judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
+    left_out = leave_one_out(judged, part.clusters)
+    evidence = part.evidence(declared, challenger)
+    interval = part.interval(declared, challenger, exact[own], left_out[own])
+    compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
+    reason = interval.reason or ("" if compared is None else compared.difference.reason)
+    return SliceFigures(scores, reason, interval, compared, evidence.count, evidence.clusters.unit)
 
 
 def _why_undefined(measure: Measure, rows: int) -> str:
