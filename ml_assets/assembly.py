@@ -23,7 +23,7 @@ from ml_assets.doctor.production import require_settings
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.landing.row_sql import sql_problems
-from ml_assets.models.agreement import contradictions
+from ml_assets.models.contradictions import contradictions
 from ml_assets.models.plan import ModelPlan, Plans
 from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
 from ml_assets.orchestration.location import current_overrides

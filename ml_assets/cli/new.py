@@ -165,7 +165,7 @@ def _check_project(name: str, root: Path) -> None:
     from ml_assets.authoring.written import undo
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.lake.errors import WarehouseError
-    from ml_assets.models.agreement import contradictions
+    from ml_assets.models.contradictions import contradictions
     from ml_assets.models.plan import ModelPlan
 
     _log("checking the project")

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from ml_assets.contracts.words import quoted
 from ml_assets.declaration.parts import ColumnName, Name, Part
 
 if TYPE_CHECKING:
@@ -38,18 +37,31 @@ class ForEachSettings(Part):
         "not shown to be better.",
     )
 
+    @field_validator("values", mode="before")
+    @classmethod
+    def _of_possible_types(cls, given: object) -> object:
+        """Report each value of another type once, instead of once for each possible type."""
+        wrong = [it for it in given if not isinstance(it, SegmentValue)] if isinstance(given, list | tuple) else []
+        if wrong:
+            found = ", ".join("null" if it is None else str(it) for it in wrong)
+            raise ValueError(
+                f"expected texts, whole numbers, true or false, found {found}. A row without a value, or with one of "
+                "another type, has no model of its own"
+            )
+        return given
+
     def end_of(self, value: SegmentValue) -> str:
         """Return the end of the name of a value's model; '' if the value has no ASCII letter or digit."""
-        named = {(type(given), given): name for name, given in self.names.items()}
+        named = {_typed(given): name for name, given in self.names.items()}
         text = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
-        return named.get((type(value), value)) or re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+        return named.get(_typed(value)) or re.sub(r"[^a-z0-9]+", "_", text).strip("_")
 
     def problems(self, model: str) -> Iterator[tuple[str, object, str]]:
         """Yield what is wrong with the values of a model's declaration: the field, the value and the message."""
         seen: dict[str, SegmentValue] = {}
         for value in self.values:
             name, fix = f"{model}_{self.end_of(value)}", "Give the value a name of its own under 'names'"
-            if name in seen and seen[name] == value:
+            if name in seen and _typed(seen[name]) == _typed(value):
                 yield "values", value, "the value is listed twice; remove one"
             elif name in seen:
                 yield "values", value, f"its model has the name {name}, as that of {seen[name]!r}. {fix}"
@@ -62,9 +74,19 @@ class ForEachSettings(Part):
                     f"its model would have the name {name}, longer than 63 characters. {fix}",
                 )
             seen.setdefault(name, value)
+        known = {_typed(it) for it in self.values}
+        named: dict[tuple[type, SegmentValue], str] = {}
         for name, value in self.names.items():
-            if value not in self.values:
-                yield "names", {name: value}, f"expected one of the values {quoted(self.values)}"
+            if _typed(value) not in known:
+                yield "names", {name: value}, f"expected one of the values {', '.join(map(repr, self.values))}"
+            elif other := named.get(_typed(value)):
+                yield "names", {name: value}, f"the value has the name {other}, too; remove one"
+            named.setdefault(_typed(value), name)
+
+
+def _typed(value: SegmentValue) -> tuple[type, SegmentValue]:
+    """Return a value with its type, because true equals 1 in Python."""
+    return type(value), value
 
 
 def _is_name(text: str) -> bool:

@@ -1,8 +1,10 @@
-"""Checks declarations against the contracts of their tables and against each other, when the project loads."""
+"""Checks a declaration against the contracts of its tables when the project loads.
 
-from collections.abc import Iterator, Mapping, Sequence
+Not here: declarations against each other (see `ml_assets.models.contradictions`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 
 import polars as pl
 
@@ -17,17 +19,12 @@ from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.features import is_like, is_pattern
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.declaration.reading import Declared
-from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.declaration.training_set import Split
-from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS
 from ml_assets.logic.monitoring import predictions, reference
 from ml_assets.logic.tables import labels, training_set
 from ml_assets.logic.tables.features import is_naive
 from ml_assets.logic.training import importances
 from ml_assets.logic.training.encoding import type_problem
 
-RAW, TABLES = "raw", "tables"
 _OF_LABELS = frozenset({DAY, labels.EVENT_DAY, training_set.REASON})
 _OF_PREDICTIONS = predictions.OWN_COLUMNS | {training_set.SPLIT}
 _OF_FEATURES = frozenset(
@@ -112,11 +109,12 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
                 hint = near(column, table.names)
                 yield (
                     f"{model.place(*loc)}: column '{column}' is not in the contract of table '{table.name}'{hint}"
-                    f"{_see(table)}."
+                    f"{see_contract(table)}."
                 )
 
 
-def _see(table: TableContract) -> str:
+def see_contract(table: TableContract) -> str:
+    """Return where the contract of a table is, as the end of a sentence; '' if that is not known."""
     return f"; see {table.where}" if table.where else ""
 
 
@@ -128,7 +126,7 @@ def _key_problems(model: ModelDeclaration, features: TableContract, labels_table
         yield (
             f"{place}: rows are identified by {', '.join(key)}, but the key of table '{features.name}' is "
             f"{', '.join(features.key)}, so several rows may share it. Declare that key, or correct the "
-            f"contract{_see(features)}."
+            f"contract{see_contract(features)}."
         )
     for name in key:
         one, other = features.column(name).dtype, labels_table.column(name).dtype
@@ -149,14 +147,14 @@ def _time_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         if not is_naive(dtype):
             yield (
                 f"{model.place(*loc)}: column '{name}' of table '{table.name}' is {dtype}; expected a "
-                f"timestamp{_see(table)}."
+                f"timestamp{see_contract(table)}."
             )
 
 
 def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> Iterator[str]:
     target = labels_table.column(model.labels.target)
     if model.labels.positive is not None:
-        yield from _positive_problems(model, target, labels_table)
+        yield from _value_problems([model.labels.positive], target, labels_table, model.place("labels", "positive"))
         return
     expected: Mapping[Task, str] = {
         "binary": "boolean, or whole numbers that are 0 or 1",
@@ -176,20 +174,9 @@ def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> It
         yield (
             f"{model.place('labels', 'target')}: column '{target.name}' of table '{labels_table.name}' is "
             f"{target.dtype}{f' with values beyond 0 and {highest}' if is_beyond else ''}, but the task is "
-            f"{model.task} ({model.place('task')}), which expects {expected[model.task]}{hint}{_see(labels_table)}."
+            f"{model.task} ({model.place('task')}), which expects "
+            f"{expected[model.task]}{hint}{see_contract(labels_table)}."
         )
-
-
-def _positive_problems(model: ModelDeclaration, target: Column, labels_table: TableContract) -> Iterator[str]:
-    """Yield why a column does not have the declared positive class."""
-    positive, place = model.labels.positive, model.place("labels", "positive")
-    has = f"column '{target.name}' of table '{labels_table.name}'"
-    if not _suits(positive, target):
-        quote = ', such as "yes" or "1", in quotes' if target.dtype == pl.String else ""
-        yield f"{place}: {has} is {target.dtype}; expected a value of it{quote}, got {positive!r}{_see(labels_table)}."
-    elif target.accepted_values and positive not in target.accepted_values:
-        hint = near(str(positive), [str(value) for value in target.accepted_values])
-        yield f"{place}: {has} never is {positive!r}, by its accepted values{hint}{_see(labels_table)}."
 
 
 def _weight_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
@@ -200,10 +187,10 @@ def _weight_problems(model: ModelDeclaration, features: TableContract, labels_ta
     column, place = labels_table.column(outcomes.weight), model.place("labels", "weight")
     name = f"column '{column.name}' of table '{labels_table.name}'"
     if not column.dtype.is_numeric():
-        yield f"{place}: {name} is {column.dtype}; expected numbers of 0 or more{_see(labels_table)}."
+        yield f"{place}: {name} is {column.dtype}; expected numbers of 0 or more{see_contract(labels_table)}."
     if column.minimum is not None and column.minimum < 0:
         low = f"may be {column.minimum:g}"
-        yield f"{place}: {name} {low} by its contract; expected a minimum of 0 or more{_see(labels_table)}."
+        yield f"{place}: {name} {low} by its contract; expected a minimum of 0 or more{see_contract(labels_table)}."
     others: dict[str, Sequence[str | None]] = {
         "target": [outcomes.target],
         "known time": [outcomes.known_time],
@@ -218,13 +205,23 @@ def _weight_problems(model: ModelDeclaration, features: TableContract, labels_ta
             yield f"{place}: column '{column.name}' is also a {what}; expected a column of its own: {fix}."
 
 
-def _suits(value: bool | int | str | None, column: Column) -> bool:  # noqa: FBT001 - a value may be Boolean
-    """Return whether a declared value is one of a column's type."""
-    return (
-        (isinstance(value, bool) and column.dtype == pl.Boolean)
-        or (isinstance(value, int) and not isinstance(value, bool) and column.dtype.is_integer())
-        or (isinstance(value, str) and column.dtype == pl.String)
-    )
+def _value_problems(
+    values: Iterable[bool | int | str], column: Column, table: TableContract, place: str
+) -> Iterator[str]:
+    """Yield which declared values a column cannot have, by its type or its accepted values."""
+    has = f"column '{column.name}' of table '{table.name}'"
+    kinds = {bool: column.dtype == pl.Boolean, int: column.dtype.is_integer(), str: column.dtype == pl.String}
+    if not any(kinds.values()):
+        yield f"{place}: {has} is {column.dtype}; expected text, whole numbers or Booleans{see_contract(table)}."
+        return
+    for value in values:
+        if not kinds[type(value)]:
+            quote = ", such as 'NO' or '1', in quotes" if column.dtype == pl.String else ""
+            expected = f"expected a value of it{quote}, got {value!r}"
+            yield f"{place}: {has} is {column.dtype}; {expected}{see_contract(table)}."
+        elif column.accepted_values and value not in column.accepted_values:
+            hint = near(str(value), [str(it) for it in column.accepted_values])
+            yield f"{place}: {has} never is {value!r}, by its accepted values{hint}{see_contract(table)}."
 
 
 def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
@@ -234,11 +231,11 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> Iterator
     if not chosen:
         yield (
             f"{place}: table '{table.name}' has no feature for the model; give columns the role feature in its "
-            f"contract, or list them under features.columns{_see(table)}."
+            f"contract, or list them under features.columns{see_contract(table)}."
         )
     for column in chosen:
         if problem := type_problem(Feature.of(column), column.dtype):
-            yield f"{place}: {problem.removesuffix('.')}{_see(table)}."
+            yield f"{place}: {problem.removesuffix('.')}{see_contract(table)}."
         if column.role in ("label", "known_time"):
             known = f"has the role {column.role}, which no prediction knows"
             yield f"{place}: column '{column.name}' {known}; leave it out."
@@ -258,7 +255,7 @@ def _pattern_problems(model: ModelDeclaration, table: TableContract) -> Iterator
             place = model.place("features", "columns")
             yield (
                 f"{place}: pattern '{name}' matches no column of table '{table.name}' that can be a feature: one with "
-                f"the role feature or none, and neither a key nor a time{_see(table)}."
+                f"the role feature or none, and neither a key nor a time{see_contract(table)}."
             )
     possible = [column.name for column in wanted.candidates(table)]
     for name in wanted.exclude:
@@ -285,7 +282,7 @@ def _group_problems(model: ModelDeclaration, table: TableContract) -> Iterator[s
         if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Boolean, pl.Date, pl.Categorical, pl.Enum)):
             yield (
                 f"{place}: column '{column.name}' of table '{table.name}' is {column.dtype}; expected text, whole "
-                f"numbers, Booleans or dates, whose text identifies a group{_see(table)}."
+                f"numbers, Booleans or dates, whose text identifies a group{see_contract(table)}."
             )
         if column.role in ("label", "known_time"):
             known = f"has the role {column.role}, which no prediction knows"
@@ -302,16 +299,9 @@ def _for_each_problems(model: ModelDeclaration, table: TableContract) -> Iterato
     if column.name not in {*model.features.key, model.split.group, *(it.name for it in model.feature_columns(table))}:
         yield (
             f"{model.place('for_each', 'column')}: {has} is neither a feature of the model nor its group nor in its "
-            f"key, so its features do not contain it. Make it a feature, or choose another column{_see(table)}."
+            f"key, so its features do not contain it. Make it a feature, or choose another column{see_contract(table)}."
         )
-    for value in each.values:
-        place = model.place("for_each", "values")
-        if not _suits(value, column):
-            quote = ", such as 'NO', in quotes" if column.dtype == pl.String else ""
-            yield f"{place}: {has} is {column.dtype}; expected values of it{quote}, got {value!r}{_see(table)}."
-        elif column.accepted_values and value not in column.accepted_values:
-            hint = near(str(value), [str(it) for it in column.accepted_values])
-            yield f"{place}: {has} never is {value!r}, by its accepted values{hint}{_see(table)}."
+    yield from _value_problems(each.values, column, table, model.place("for_each", "values"))
 
 
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> Iterator[str]:
@@ -358,150 +348,8 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> Iterator[s
         if name in reserved or is_score:
             yield (
                 f"{model.place(*loc)}: column '{name}' has a name that labels, training sets, predictions or reports "
-                f"use for a column of their own. Rename it in its table{_see(table)}."
+                f"use for a column of their own. Rename it in its table{see_contract(table)}."
             )
     if outcomes.target == outcomes.known_time:
         place = model.place("labels", "known_time")
         yield f"{place}: column '{outcomes.target}' is also the target; expected another column."
-
-
-# ---------------------------------------------------------------- declarations beside each other
-
-
-def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -> list[str]:
-    """Return how declarations contradict each other, each with the fields of both."""
-    return [
-        *_models_of_several(declared),
-        *_models_of_none(declared, contracts),
-        *_raw_problems(declared, contracts),
-        *_days_outside(declared),
-        *(problem for model in _one_for_each_file(declared) for problem in _windows_too_long(model)),
-        *(problem for model in _one_for_each_file(declared) for problem in _too_few_test_days(model)),
-        *(
-            f"{model.place('name')}: a model cannot have the name '{model.name}', which is the "
-            "prefix of all sources or tables. Rename it."
-            for model in declared.models
-            if model.name in (RAW, TABLES)
-        ),
-    ]
-
-
-def _one_for_each_file(declared: Declared) -> list[ModelDeclaration]:
-    """Return the first model of each file, because what is wrong with it is wrong with all of them."""
-    return [models[0] for models in declared.families.values()]
-
-
-def _models_of_several(declared: Declared) -> Iterator[str]:
-    """Yield dbt models that several declarations are for."""
-    seen: dict[str | None, TablesDeclaration] = {}
-    for project in declared.tables:
-        for name in project.models or (None,):
-            if other := seen.get(name):
-                which = "the dbt models that no other declaration names" if name is None else f"dbt model '{name}'"
-                field = "days" if name is None else "models"
-                yield f"{project.place(field)}: the declaration of {which} is also in {other.place(field)}. Remove one."
-            seen[name] = project
-
-
-def _models_of_none(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
-    """Yield dbt models that no declaration is for, and names of models that do not exist."""
-    known = [name for name in contracts if not name.startswith(f"{RAW}/")]
-    for project in declared.tables:
-        for name in project.models or ():
-            if name not in known:
-                yield f"{project.place('models')}: there is no dbt model '{name}'{near(name, known)}."
-    if declared.tables and (left := [name for name in known if declared.tables_with(name) is None]):
-        yield (
-            f"{declared.tables[-1].place('models')}: no declaration of dbt tables is for {', '.join(left)}. Add them "
-            "to 'models', or declare ml_assets.DbtTables without 'models' for all that remain."
-        )
-
-
-def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
-    seen: dict[str, str] = {}
-    for raw in declared.raw:
-        for name, table in raw.tables.items():
-            place = raw.place("tables", name)
-            if name in seen:
-                yield f"{place}: source '{name}' is also declared in {seen[name]}. Remove one declaration."
-            seen[name] = place
-            contract = contracts.get(f"{RAW}/{name}")
-            if contract is not None and contract.is_by_day != table.is_by_day:
-                here, there = ("by day", "whole") if table.is_by_day else ("whole", "by day")
-                setting = "'partitioned: day' in its meta"
-                yield (
-                    f"{place}: source '{name}' is landed {here} ('partition_by' or 'files' decides it), but its "
-                    f"contract is {there}: {'add' if table.is_by_day else 'remove'} {setting}{_see(contract)}."
-                )
-
-
-def _days_outside(declared: Declared) -> Iterator[str]:
-    by_day = [raw for raw in declared.raw if any(table.is_by_day for table in raw.tables.values())]
-    for model in _one_for_each_file(declared):
-        of_model = (declared.tables_with(it) for it in (model.features.table, model.labels.table))
-        for tables in {id(it): it for it in of_model if it is not None}.values():
-            yield from _outside(f"model '{model.name}' has", model, "the tables have", [tables])
-    for tables in declared.tables:
-        if by_day and tables.models is None:  # those that name models may read some of the sources only
-            yield from _outside("the tables have", tables, "the sources have", by_day)
-
-
-def _outside(
-    whose: str,
-    inner: ModelDeclaration | TablesDeclaration,
-    theirs: str,
-    outer: Sequence[TablesDeclaration | RawDeclaration],
-) -> Iterator[str]:
-    days = inner.days
-    first = min(it.days.first for it in outer)
-    ends = [it.days.last for it in outer if it.days.last is not None]
-    last = max(ends) if len(ends) == len(outer) else None
-    if first <= days.first and (last is None or (days.last is not None and days.last <= last)):
-        return
-    places = ", ".join(it.place("days") for it in outer)
-    yield (
-        f"{inner.place('days')}: {whose} days {_span(days.first, days.last)}, but {theirs} {_span(first, last)} "
-        f"({places}). Correct one of them."
-    )
-
-
-def _span(first: date, last: date | None) -> str:
-    return f"from {first} on, without a last day" if last is None else f"{first} to {last}"
-
-
-def _splits(model: ModelDeclaration) -> Iterator[tuple[_Loc, Split]]:
-    """Yield the splits into windows of time."""
-    if model.split.is_by_time:
-        yield ("split",), model.split
-    if model.retraining.split is not None:
-        yield ("retraining", "split"), model.retraining.split
-
-
-def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
-    days = model.days
-    if days.last is None:
-        return
-    count = (days.last - days.first).days + 1
-    for loc, split in _splits(model):
-        if (needed := (split.train_days or 1) + split.held_back) > count:
-            yield (
-                f"{model.place(*loc)}: the windows need {needed} days (train {split.train_days or 'at least 1'}, "
-                f"validation {split.validation_days}, test {split.test_days}), but the model has the {count} days "
-                f"{_span(days.first, days.last)} ({model.place('days')}). Shorten the windows, or widen the days."
-            )
-    if model.labels.maturity_days >= count:
-        yield (
-            f"{model.place('labels', 'maturity_days')}: labels need {model.labels.maturity_days} days to become "
-            f"known, but the model has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct "
-            "one of them."
-        )
-
-
-def _too_few_test_days(model: ModelDeclaration) -> Iterator[str]:
-    """Yield test windows that are so short that the gate can promote no model. It compares models day by day."""
-    for loc, split in _splits(model):
-        if split.test_days < MINIMUM_CLUSTERS:
-            yield (
-                f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), so the gate "
-                f"would never promote a model; expected at least {MINIMUM_CLUSTERS}. Lengthen test_days."
-            )

@@ -12,7 +12,8 @@ from ml_assets.assembly import assets_of
 from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import DeclarationError, read_all, read_declaration
-from ml_assets.models.agreement import contradictions, model_problems
+from ml_assets.models.agreement import model_problems
+from ml_assets.models.contradictions import contradictions
 from ml_assets.models.plan import ModelPlan
 from tests.stages.shop import FEATURES, LABELS, feature_rows
 from tests.test_declaration import MODEL, problem, write
@@ -88,6 +89,11 @@ def test_the_name_of_a_model_follows_from_its_value_or_is_declared(value: str, n
         ('["+"]', "", "no name follows from a value without ASCII letters and digits. Give the value a name"),
         (f"[{'x' * 60}]", "", "longer than 63 characters. Give the value a name of its own under 'names'"),
         ("[a]", ", names: {x: b}", "for_each.names: expected one of the values 'a', got {'x': 'b'}"),
+        ("[true]", ", names: {one: 1}", "for_each.names: expected one of the values True, got {'one': 1}"),
+        ("[a]", ", names: {x: a, y: a}", "for_each.names: the value has the name x, too; remove one, got {'y': 'a'}"),
+        ("[a, null]", "", "for_each.values: expected texts, whole numbers, true or false, found null. A row without"),
+        ("[2024-01-01]", "", "for_each.values: expected texts, whole numbers, true or false, found 2024-01-01. A row"),
+        ("[1.5]", "", "for_each.values: expected texts, whole numbers, true or false, found 1.5. A row without"),
         ("[a]", ", pool: true", "for_each.pool: there is no such field; expected one of column, names, pooled, values"),
     ],
 )  # fmt: skip
@@ -130,8 +136,9 @@ def test_among_several_files_a_name_is_needed(tmp_path: Path) -> None:
     [
         ("shop", "shopp", "for_each.column: column 'shopp' is not in the contract of table 'order_features' (did you"),
         ("column: shop", "column: note", "for_each.column: column 'note' of table 'order_features' is neither a"),
-        ("[a]", "[NO]", "is String; expected values of it, such as 'NO', in quotes, got False; see models/orders.yml."),
-        ("[a]", "[1]", "for_each.values: column 'shop' of table 'order_features' is String; expected values of it"),
+        ("[a]", "[NO]", "is String; expected a value of it, such as 'NO' or '1', in quotes, got False; see mod"),
+        ("column: shop", "column: weight kg", "table 'order_features' is Float64; expected text, whole numbers"),
+        ("[a]", "[1]", "for_each.values: column 'shop' of table 'order_features' is String; expected a value of it"),
         ("[a]", "[d]", "for_each.values: column 'shop' of table 'order_features' never is 'd', by its accepted values"),
     ],
 )  # fmt: skip

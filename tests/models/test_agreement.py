@@ -12,7 +12,8 @@ from ml_assets.assembly import assets_of
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.models.agreement import contradictions, model_problems
+from ml_assets.models.agreement import model_problems
+from ml_assets.models.contradictions import contradictions
 from tests.stages.shop import FEATURES, LABELS
 
 MODEL = """\
@@ -137,7 +138,10 @@ def test_a_column_that_is_no_feature_may_be_the_group_of_a_split_and_a_slice(tmp
           "'yes'.")),
         ("target: is_returned", "target: order_id\n    positive: true",
          ("15: labels.positive: column 'order_id' of table 'order_outcomes' is String; expected a value of it, such as "
-          '"yes" or "1", in quotes, got True.')),
+          "'NO' or '1', in quotes, got True.")),
+        ("target: is_returned", "target: day\n    positive: true",
+         ("15: labels.positive: column 'day' of table 'order_outcomes' is Date; expected text, whole numbers or "
+          "Booleans.")),
         ("known_time: known_at\n", "known_time: known_at\n    weight: wieght\n",
          "16: labels.weight: column 'wieght' is not in the contract of table 'order_outcomes'"),
         ("known_time: known_at\n", "known_time: known_at\n    weight: is_returned\n",
