@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,8 @@ import polars as pl
 
 from benchmarks.foreign.rivals import Vector, defaults, measured, numbers, tuned
 from benchmarks.foreign.tables import TABLES, ForeignTable
+from benchmarks.page_table import table_lines
+from ml_assets.authoring.columns import safe_names
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import predict
@@ -123,16 +124,10 @@ def main() -> int:
             )
             outcomes.append(examine(name, table, folder, later.rows))
         print(*outcomes[-1].row, *outcomes[-1].problems, sep="  ", file=sys.stderr)
-    print("\n".join(markdown(_HEAD, [it.row for it in outcomes])))
+    print("\n".join(table_lines(_HEAD, [it.row for it in outcomes])))
     problems = [f"{it.name}: {problem}" for it in outcomes for problem in it.problems]
     print("\n".join(problems))
     return 1 if problems else 0
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table."""
-    for cells in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(cells)} |"
 
 
 def examine(name: str, table: ForeignTable, folder: Path, later: pl.DataFrame) -> Outcome:
@@ -169,9 +164,10 @@ def examine(name: str, table: ForeignTable, folder: Path, later: pl.DataFrame) -
     rival, best = defaults(given, task), tuned(given, task, metric)
 
     features = {it.name for it in training.summary.features}
-    said, reported = ((folder / f"{it}.txt").read_text(encoding="utf-8") for it in ("new", "run"))
-    left = [it for it in (*table.honest, *table.leaks) if not _is_feature(it, features)]
-    named = [it for it, guards in table.leaks.items() if _is_named(it, guards, said)]
+    evidence, reported = ((folder / f"{it}.txt").read_text(encoding="utf-8") for it in ("new", "run"))
+    names = safe_names(table.rows.columns)
+    left = [it for it in (*table.honest, *table.leaks) if features.isdisjoint({names[it], f"days_since_{names[it]}"})]
+    named = [it for it, guards in table.leaks.items() if _is_named(it, guards, evidence)]
     return Outcome(
         name, height, task, metric, measured(metric, held, ours), measured(metric, held, rival),
         measured(metric, held, best), _error(metric, held, ours, best), _verdict(reported),
@@ -190,8 +186,8 @@ def _numbered(table: ForeignTable, later: pl.DataFrame) -> pl.DataFrame:
 def _with_later(rows: pl.DataFrame, table: ForeignTable, model: Model, task: str, later: pl.DataFrame) -> pl.DataFrame:
     """Return the key, split and guess of the rows before the test and of the later rows, which become the test."""
     (key,) = table.key.values() or ("row_key",)
-    names = {_plain(it): it for it in later.columns}
-    given = later.select(pl.col(names[it.name.removesuffix("_value")]).alias(it.name) for it in model.spec.features)
+    sources = {name: source for source, name in safe_names(later.columns).items()}
+    given = later.select(pl.col(sources[it.name]).alias(it.name) for it in model.spec.features)
     if table.key:
         keys = later[next(iter(table.key))] + 10**9
     else:
@@ -251,26 +247,15 @@ def _truth(table: ForeignTable, target: pl.Series, task: str) -> tuple[Vector, i
     return (target == table.positive if task == "binary" else target).cast(pl.Float64).to_numpy(), 0
 
 
-def _plain(column: str) -> str:
-    """Return the name of a column in the dbt models."""
-    ascii_only = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", ascii_only)
-    return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
-
-
-def _is_feature(column: str, features: set[str]) -> bool:
-    return any(it in features for it in (_plain(column), f"{_plain(column)}_value", f"days_since_{_plain(column)}"))
-
-
-def _verdict(said: str) -> str:
+def _verdict(printed: str) -> str:
     """Return the word of the gate in what `run` printed: promoted, rejected or waits."""
-    found = re.search(r"^ +gate +\w+ (\w+)", said, re.MULTILINE)
-    assert found, said
+    found = re.search(r"^ +gate +\w+ (\w+)", printed, re.MULTILINE)
+    assert found, printed
     return found[1]
 
 
-def _is_named(column: str, guards: Sequence[str], said: str) -> bool:
-    return any(re.search(rf"^{re.escape(column)} +{guard} +left out", said, re.MULTILINE) for guard in guards)
+def _is_named(column: str, guards: Sequence[str], printed: str) -> bool:
+    return any(re.search(rf"^{re.escape(column)} +{guard} +left out", printed, re.MULTILINE) for guard in guards)
 
 
 def _error(metric: str, truth: Vector, one: Vector, other: Vector) -> float:

@@ -9,7 +9,6 @@ docs/leak-guards.md. Ends with 1 if a leak is missed or an honest column is left
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import numpy as np
 import polars as pl
 
 from benchmarks.guard_corpus import ALL, BASES, CASES, Case, HonestTable
+from benchmarks.page_table import table_lines, write_table
 from ml_assets.logic.inspection.guards import Candidates, LeakFinding, find_leaks
 from ml_assets.logic.inspection.roles import Given, infer_roles
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "leak-guards.md"
-TABLE: Final = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
 ENTITY: Final = "rows of the same thing on both sides"
 HEAD: Final = ("planted", *BASES)
 MISSED: Final = "**missed**"
@@ -53,11 +52,10 @@ def main() -> int:
     alarms = {name: [it for it in left_out(found) if it in tables[name].honest] for name, found in alone.items()}
     for (_, name), result in results.items():
         alarms[name] += result.false_alarms
-    lines = [*markdown(results, tables, alarms)]
+    lines = table_lines(HEAD, table_rows(results, tables, alarms))
     print("\n".join(lines))
     if arguments.write:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(TABLE.sub(lambda _: "\n".join([*lines, ""]), page), encoding="utf-8")
+        write_table(PAGE, lines)
     return 1 if any(MISSED in line for line in lines) or any(alarms.values()) else 0
 
 
@@ -88,23 +86,17 @@ def examine(table: HonestTable, case: Case) -> Result:
     return Result(f"{weakest.guard}{'' if weakest.guard == 'name' else f' {weakest.figure:.2f}'}", wrong)
 
 
-def markdown(
+def table_rows(
     results: Mapping[tuple[str, str], Result], tables: Mapping[str, HonestTable], alarms: Mapping[str, Sequence[str]]
-) -> Iterator[str]:
-    """Yield the lines of the table."""
-    yield _line(HEAD)
-    yield _line(["---"] * len(HEAD))
+) -> Iterator[list[str]]:
+    """Yield the rows of the table."""
     for case in CASES:
         cells = [results[case.kind, name].cell if name in case.bases else "–" for name in BASES]
-        yield _line([case.kind, *cells])
-    yield _line([ENTITY, *(_split(it) for it in tables.values())])
-    yield _line(["honest lags of the target", *(_lags(it) for it in tables.values())])
-    yield _line(["honest columns, and how many were left out",
-                 *(f"{len(tables[name].honest)}, {len({*alarms[name]}) or 'none'}" for name in BASES)])  # fmt: skip
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        yield [case.kind, *cells]
+    yield [ENTITY, *(_split(it) for it in tables.values())]
+    yield ["honest lags of the target", *(_lags(it) for it in tables.values())]
+    counts = (f"{len(tables[name].honest)}, {len({*alarms[name]}) or 'none'}" for name in BASES)
+    yield ["honest columns, and how many were left out", *counts]
 
 
 def _split(table: HonestTable) -> str:

@@ -12,7 +12,6 @@ more, ours is trained again when each stretch of them begins.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.page_table import table_lines, write_table
 from ml_assets.contracts.artifacts import Feature, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.frames import ModelColumns
@@ -36,7 +36,6 @@ from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import tune
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "head-to-head.md"
-TABLE: Final = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
 HEAD: Final = ("rmse of the price", "random-split leaderboard", "split by time", "split by time, trained again")
 COLUMNS: Final = (0, 1, 2)
 FIRST: Final = date(2021, 1, 1)
@@ -59,11 +58,10 @@ def main() -> int:
     """Print the table: means over the seeds."""
     arguments = _arguments()
     courses = [(leaderboard(rows := cars(seed)), *by_time(rows)) for seed in range(arguments.seeds)]
-    lines = [*markdown(courses)]
+    lines = table_lines(HEAD, table_rows(courses))
     print("\n".join(lines))
     if arguments.write:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(TABLE.sub(lambda _: "\n".join([*lines, ""]), page), encoding="utf-8")
+        write_table(PAGE, lines)
     return 0
 
 
@@ -172,22 +170,16 @@ def _rmse(truth: Vector, guess: Vector) -> float:
     return float(np.sqrt(np.mean((truth - guess) ** 2)))
 
 
-def markdown(courses: Sequence[tuple[Course, ...]]) -> Iterator[str]:
-    """Yield the lines of the table: means over the tables."""
-    yield _line(HEAD)
-    yield _line(["---"] * len(HEAD))
-    yield _line(["promised", *(f"{np.mean([it[n].promised for it in courses]):.2f}" for n in COLUMNS)])
+def table_rows(courses: Sequence[tuple[Course, ...]]) -> Iterator[list[str]]:
+    """Yield the rows of the table: means over the tables."""
+    yield ["promised", *(f"{np.mean([it[n].promised for it in courses]):.2f}" for n in COLUMNS)]
     begin = 1
     for place, end in enumerate(LATER):
         figures = [np.mean([it[n].later[place] for it in courses]) for n in COLUMNS]
-        yield _line([f"day {begin} to {end} after", *(f"{it:.2f}" for it in figures)])
+        yield [f"day {begin} to {end} after", *(f"{it:.2f}" for it in figures)]
         begin = end + 1
     short = [np.mean([it[n].later[0] / it[n].promised - 1 for it in courses]) for n in COLUMNS]
-    yield _line(["first 30 days, against the promise", *(f"{it:+.0%}" for it in short)])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    yield ["first 30 days, against the promise", *(f"{it:+.0%}" for it in short)]
 
 
 def _arguments() -> argparse.Namespace:

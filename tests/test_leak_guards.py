@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.guard_corpus import BASES, CASES, Case, HonestTable
-from benchmarks.guards import ENTITY, HEAD, MISSED, PAGE, TABLE, examine, findings, left_out
+from benchmarks.guards import ENTITY, HEAD, MISSED, PAGE, examine, findings, left_out
+from benchmarks.page_table import table_of
 from ml_assets.logic.inspection.strength import Outcomes
 
 ROWS = 1_500
@@ -50,12 +51,10 @@ def test_the_outcomes_of_several_classes_are_looked_at_one_by_one() -> None:
 
 
 def test_the_page_has_the_rows_of_the_command_and_misses_nothing() -> None:
-    found = TABLE.search(PAGE.read_text(encoding="utf-8"))
-    assert found is not None
-    cells = [[it.strip() for it in line.strip("|").split("|")] for line in found[0].splitlines()]
+    cells = table_of(PAGE)
 
     assert list(HEAD) == cells[0]
     assert [*(case.kind for case in CASES), ENTITY] == [row[0] for row in cells[2 : 3 + len(CASES)]]
-    assert MISSED not in found[0]
+    assert MISSED not in {cell for row in cells for cell in row}
     for case, row in zip(CASES, cells[2:], strict=False):
         assert np.isin([*BASES], case.bases).tolist() == [cell != "–" for cell in row[1:]]
