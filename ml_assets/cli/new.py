@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, get_args
 
-from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
 
@@ -196,17 +196,28 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _dbt_model(arguments: argparse.Namespace) -> "FoundTable | None":
-    """Return the table if it is the name of a dbt model of the project, and no file has this name."""
+    """Return the table if it is the name of a dbt model of the project, and no file has this name.
+
+    Raises:
+        DataError: it is neither a file nor a dbt model.
+    """
     from ml_assets.authoring.dbt_model import read_dbt_model
     from ml_assets.cli.flow.project import prepare, read_table_contracts
     from ml_assets.lake.resource import LakeResource
 
     name = arguments.table
-    if not _DBT_NAME.fullmatch(name) or Path(name).exists():
+    if "://" in name or "*" in name or Path(name).exists():
         return None
+    if not _DBT_NAME.fullmatch(name):
+        raise DataError(f"--table is '{name}', which does not exist; expected a file, a folder, a URL or a dbt model.")
     prepare()
     contracts = read_table_contracts()
-    return read_dbt_model(name, contracts, LakeResource().connect()) if name in contracts else None
+    if name not in contracts:
+        raise DataError(
+            f"--table is '{name}', which is neither a file in {Path.cwd()} nor a dbt model of the project"
+            f"{near(name, [*contracts])}; expected one of them."
+        )
+    return read_dbt_model(name, contracts, LakeResource().connect())
 
 
 def _given(arguments: argparse.Namespace, grain: Grain | None, table: "FoundTable") -> "Given":

@@ -47,7 +47,7 @@ def find_sheet(data: bytes, given: str | None = None) -> FoundSheet:
     """Return the sheet with the most rows, or the given one, and its header row.
 
     Raises:
-        ExcelError: the workbook is damaged, has no sheet with values, or no sheet of the given name.
+        ExcelError: the workbook is damaged, has no sheet with values, or none of the given name.
     """
     check_archive(data)
     book = opened(data, is_value=True, is_streamed=True)
@@ -67,6 +67,11 @@ def find_sheet(data: bytes, given: str | None = None) -> FoundSheet:
     filled = [name for name in names if any(not _is_empty(it) for row in heads[name] for it in row)]
     if not filled:
         raise ExcelError("has no sheet with values in its first rows; expected a table.")
+    if given is not None and given not in filled:
+        raise ExcelError(
+            f"has no values in the first {_LOOKED_AT} rows of sheet '{given}'; expected a table. Sheets with values: "
+            f"{', '.join(map(repr, filled))}."
+        )
     chosen = given or max(filled, key=lambda it: counts[it])
     return FoundSheet(chosen, tuple(it for it in names if it != chosen), _header_row(heads[chosen]), given is not None)
 

@@ -110,6 +110,15 @@ def test_the_table_of_a_workbook_is_its_longest_sheet_from_the_first_row_of_name
         read_found(str(path), sheet="orders")
 
 
+@pytest.mark.parametrize("cells", [[], [[None, " "]]])
+def test_a_named_sheet_without_values_is_refused(tmp_path: Path, cells: list[list[object]]) -> None:
+    path = book(tmp_path / "a.xlsx", {"Notes": cells, "Orders": [["id", "v"], [1, 2]]})
+
+    assert ["id", "v"] == read_found(str(path)).rows.columns
+    with pytest.raises(DataError, match=r"first 50 rows of sheet 'Notes'; .* Sheets with values: 'Orders'\."):
+        read_found(str(path), sheet="Notes")
+
+
 def test_a_column_of_dates_and_other_texts_in_a_workbook_is_refused(tmp_path: Path) -> None:
     path = book(tmp_path / "a.xlsx", {"A": [["id", "v"], [1, date(2024, 1, 31)], [2, "B-7"]]})
 

@@ -117,7 +117,7 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
     [
         (["Returns"], "'Returns' cannot be the name of a model; expected at most 51 lower-case letters"),
         (["returns", "--table", "orders.csv"], "--target is missing. Use: ml-assets new returns --table FILE --target"),
-        (["returns", "--table", "order.csv", "--target", "x"], "source file order.csv does not exist"),
+        (["returns", "--table", "order.csv", "--target", "x"], "--table is 'order.csv', which does not exist"),
         (["returns", "--table", "orders.csv", "--target", "return"], "--target is 'return'; expected a column"),
         (["returns", "--table", "quoted.csv", "--target", "b"], "quoted.csv: column 'a\"b' has a name with a double"),
         (["returns", "--table", "jinja.csv", "--target", "b"], "column '{{ a }}' has a name that dbt reads as a templ"),
@@ -127,7 +127,7 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
             ["returns", "--table", "data.json", "--target", "b"],
             "data.json element 1 is a single value; expected an object",
         ),
-        (["returns", "--table", "data/", "--target", "b"], "data cannot be listed for data/"),
+        (["returns", "--table", "data/", "--target", "b"], "--table is 'data/', which does not exist"),
         (["returns", "--undo"], "there is no record of a model 'returns'"),
     ],
 )
@@ -162,6 +162,10 @@ def test_a_model_of_a_dbt_model_reads_it_without_a_raw_table_or_a_staging_model(
     again = ("new", "again", "--table", "stg_returns", "--target", "returned", "--yes")
     assert 2 == main([*again])
     assert "tables/stg_returns has no rows in the lake" in capsys.readouterr().err
+    assert 2 == main([*again[:3], "stg_return", *again[4:]])
+    printed_error = capsys.readouterr().err
+    assert "--table is 'stg_return', which is neither a file in" in printed_error
+    assert "nor a dbt model of the project (did you mean 'stg_returns'?)" in printed_error
     for week, rows in staged().partition_by("day", as_dict=True).items():
         put(Lake(str(project / ".lake")), rows, asset="tables/stg_returns", partition=str(week[0]))
 

@@ -207,10 +207,12 @@ def _check(rows: pl.DataFrame, target: str, given: Given) -> None:
                 f"{', '.join(rows.columns)}."
             )
     for flag, name in given.columns.items():
+        if name == target:
+            raise DataError(f"{flag.partition(' ')[0]} is '{name}', and so is --target; expected another column.")
         if flag in ("--time", "--known", "--label-known") and not rows[name].dtype.is_temporal():
             raise DataError(
-                f"{flag} is '{name}', which has values such as {rows[name].drop_nulls().head(1).to_list()}; expected a "
-                "column in which every value is a date or a time."
+                f"{flag} is '{name}', which has values such as {_shown(rows[name])}; expected a column in which every "
+                "value is a date or a time."
             )
     if rows[target].dtype.is_temporal():
         raise DataError(
@@ -221,6 +223,11 @@ def _check(rows: pl.DataFrame, target: str, given: Given) -> None:
     if found < 2:
         value = f"the same in all {rows.height:,} rows" if found else "empty in every row"
         raise DataError(f"target '{target}' is {value}; expected at least two values to learn the difference.")
+
+
+def _shown(column: pl.Series) -> str:
+    """Return the first values of a column, as text."""
+    return ", ".join(repr(str(it)) for it in column.drop_nulls().unique(maintain_order=True).head(2)) or "none"
 
 
 def _task(labels: pl.Series, given: Task | None) -> Choice:
@@ -253,12 +260,10 @@ def _check_query(rows: pl.DataFrame, query: str | None) -> None:
             "--task is 'ranking', but no column says which rows are ranked together; expected --group COLUMN, such as "
             "the search or the race of a row."
         )
-    missing = rows[query].null_count()
-    if missing or rows[query].n_unique() == rows.height:
-        found = f"missing in {missing:,} of {rows.height:,} rows" if missing else "different in every row"
+    if rows[query].n_unique() == rows.height:
         raise DataError(
-            f"--group is '{query}', which is {found}; expected a value in every row, and several rows of each, which "
-            "are ranked together."
+            f"--group is '{query}', which is different in every row; expected several rows of each value, which are "
+            "ranked together."
         )
 
 
@@ -364,6 +369,12 @@ def _earliness(times: pl.Series) -> tuple[bool, object]:
 def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None) -> Choice | None:
     """Return the columns that identify a row; None if no one to three columns do."""
     if given:
+        if lacking := [name for name in given if rows[name].null_count()]:
+            raise DataError(
+                f"--key {', '.join(given)} has no value of {lacking[0]} in "
+                f"{counted(rows[lacking[0]].null_count(), 'row')}; expected one in each row. Fill it in, remove these "
+                "rows, or name other columns."
+            )
         twice = rows.height - rows.select(given).n_unique()
         if twice:
             raise DataError(
@@ -440,6 +451,11 @@ def _group(
 ) -> Choice | None:
     """Return the column of the person or thing that several rows belong to."""
     if given is not None:
+        if missing := rows[given].null_count():
+            raise DataError(
+                f"--group is '{given}', which is missing in {missing:,} of {rows.height:,} rows; expected a value in "
+                "every row. Fill it in, remove these rows, or name another column."
+            )
         return Choice(given, "--group says so", "given")
     own = key.columns if key and len(key.columns) == 1 else ()
     taken = {target, *own, *([time.value] if time else ())}
@@ -457,19 +473,19 @@ def _group(
 
 def _weight(rows: pl.DataFrame, target: str, name: str, given: Given) -> Choice:
     """Return the column with the weight of each row, which is only used if the user names it."""
-    others = {"--target": target, **{flag: it for flag, it in given.columns.items() if flag != "--weight"}}
-    if same := [flag.partition(" ")[0] for flag, it in others.items() if it == name]:
-        raise DataError(f"--weight is '{name}', and so is {same[0]}; expected a column of its own.")
+    if same := [flag.partition(" ")[0] for flag, it in given.columns.items() if it == name and flag != "--weight"]:
+        raise DataError(f"--weight is '{name}', and so is {same[0]}; expected another column.")
     if not rows[name].dtype.is_numeric():
-        shown = rows[name].drop_nulls().head(2).to_list()
-        raise DataError(f"--weight is '{name}', which has values such as {shown}; expected numbers of 0 or more.")
+        raise DataError(
+            f"--weight is '{name}', which has values such as {_shown(rows[name])}; expected numbers of 0 or more."
+        )
     values = rows.filter(pl.col(target).is_not_null())[name].cast(pl.Float64)
     wrong = values.filter(~(values.is_finite() & (values >= 0)).fill_null(value=False))
     if wrong.len():
         raise DataError(
-            f"--weight is '{name}', which is not a finite number of 0 or more in {counted(wrong.len(), 'row')} with a "
-            f"target, such as {wrong.unique().sort().head(3).to_list()}. Correct or remove these rows; a row with "
-            "weight 0 is left out."
+            f"--weight is '{name}', which is missing, negative or infinite in {counted(wrong.len(), 'row')} with a "
+            f"target, such as {wrong.unique().sort().head(3).to_list()}; expected numbers of 0 or more. Correct or "
+            "remove these rows; a row with weight 0 is left out."
         )
     above = values.filter(values > 0)
     if not above.len():

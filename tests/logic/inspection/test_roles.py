@@ -96,12 +96,18 @@ def test_the_metric_follows_from_rare_classes_and_long_tails(values: list[object
         ({}, {"time": "att"}, r"--time is 'att'; expected a column of the table \(did you mean 'at'\?\)"),
         ({}, {"time": "amount"}, "--time is 'amount', which has values such as .* every value is a date or a time"),
         ({}, {"positive": "yes"}, "--positive is 'yes'; expected one of the target's values"),
+        ({}, {"key": ("order_id", "returned")}, "--key is 'returned', and so is --target; expected another column"),
+        ({"customer": pl.when(pl.col("order_id") > 5).then(1)}, {"group": "customer"},
+         "--group is 'customer', which is missing in 6 of 4,000 rows; expected a value in every row"),
+        ({}, {"group": "returned"}, "--group is 'returned', and so is --target; expected another column"),
+        ({"customer": pl.when(pl.col("order_id") > 5).then(1)}, {"key": ("order_id", "customer")},
+         "--key order_id, customer has no value of customer in 6 rows"),
         ({}, {"key": ("customer",)}, "--key customer is the same in 3,600 rows as in another"),
         ({"at": pl.col("at") + timedelta(days=900)}, {}, "time 'at' lies in the future in 4,000 rows"),
         ({"at": pl.when(pl.col("order_id") > 5).then(pl.col("at"))}, {}, "time 'at' is missing in 6 of 4,000 rows"),
         ({"returned": pl.col("order_id").cast(pl.String)}, {}, "target 'returned' is text with 4,000 values"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_used_is_refused(change: dict[str, pl.Expr], given: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         roles(orders().with_columns(**change), "returned", **given)
@@ -220,12 +226,12 @@ def test_a_given_weight_is_checked_and_is_neither_key_nor_group() -> None:
 @pytest.mark.parametrize(
     ("seats", "given", "message"),
     [
-        (["a", "b", "c", "d"], {}, "--weight is 'seats', which has values such as ['a', 'b']; expected numbers"),
-        ([1, None, 3, 4], {}, "is not a finite number of 0 or more in 1 row with a target, such as [None]. Correct"),
-        ([1.0, -2.0, float("inf"), 1.0], {}, "in 2 rows with a target, such as [-2.0, inf]. Correct or remove"),
+        (["a", "b", "c", "d"], {}, "--weight is 'seats', which has values such as 'a', 'b'; expected numbers"),
+        ([1, None, 3, 4], {}, "is missing, negative or infinite in 1 row with a target, such as [None]; expected"),
+        ([1.0, -2.0, float("inf"), 1.0], {}, "in 2 rows with a target, such as [-2.0, inf]; expected numbers"),
         ([0, 0, 0, 4], {}, "--weight is 'seats', which is 0 in every row; expected a number above 0 in some"),
-        ([1, 2, 3, 4], {"group": "seats"}, "--weight is 'seats', and so is --group; expected a column of its own"),
-        ([1, 2, 3, 4], {"key": ("number", "seats")}, "--weight is 'seats', and so is --key; expected a column of"),
+        ([1, 2, 3, 4], {"group": "seats"}, "--weight is 'seats', and so is --group; expected another column"),
+        ([1, 2, 3, 4], {"key": ("number", "seats")}, "--weight is 'seats', and so is --key; expected another"),
     ],
 )  # fmt: skip
 def test_a_column_that_cannot_be_a_weight_is_refused(
