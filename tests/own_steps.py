@@ -33,6 +33,32 @@ def half_of_loads(rows: pl.DataFrame) -> pl.DataFrame:
     return loads(rows).drop("size")
 
 
+def loads_in_place(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the same columns in the frame that it got, which lacks a column and has another value then."""
+    found = loads(rows)
+    rows[0, "items"] = 99
+    rows.drop_in_place("weight kg")
+    for name in ("weight_per_item", "size"):
+        rows.insert_column(rows.width, found[name])
+    return rows.drop("items")
+
+
+def loads_and_items(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(loads(rows).drop("order_id"), items=pl.lit(0, pl.Int64))
+
+
+def nan_loads(rows: pl.DataFrame) -> pl.DataFrame:
+    return loads(rows).with_columns(weight_per_item=pl.lit(float("nan")))
+
+
+def text_loads(rows: pl.DataFrame) -> pl.DataFrame:
+    return loads(rows).with_columns(weight_per_item=pl.lit("1"))
+
+
+def lazy_loads(rows: pl.DataFrame) -> pl.LazyFrame:
+    return loads(rows).lazy()
+
+
 class Share(pa.DataFrameModel):
     """The contract of a single share."""
 

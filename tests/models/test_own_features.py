@@ -65,6 +65,12 @@ def test_values_do_not_depend_on_the_days_that_are_materialized_together(lake: L
     assert_frame_equal(whole.filter(pl.col("day") == LAST), day)
 
 
+def test_a_function_that_changes_its_frame_in_place_changes_no_column_of_the_table(lake: LakeResource) -> None:
+    found, expected = (built(with_function(it), feature_rows(), lake) for it in ("loads_in_place", "loads"))
+
+    assert_frame_equal(expected, found)
+
+
 def test_a_day_without_rows_has_its_columns(lake: LakeResource) -> None:
     plan = with_function("loads")
     *_, out = features(plan)(context_of(FIRST), feature_rows().clear(), ml_assets_lake=lake, ml_assets_warehouse=None)
@@ -76,6 +82,10 @@ def test_a_day_without_rows_has_its_columns(lake: LakeResource) -> None:
     ("function", "expected"),
     [
         ("negative_loads", r"negative_loads break their contract.*than_or_equal_to\(0\): broken in 2000 rows.*by huge"),
+        ("nan_loads", "break their contract and are not stored:\n- is_plausible: broken in 2000 rows, .*by NaN"),
+        ("text_loads", "column 'weight_per_item' is String; expected Float64.\nCorrect the function, or its contract"),
+        ("lazy_loads", r"returned LazyFrame; expected a polars DataFrame .* Call collect\(\) on a lazy frame"),
+        ("loads_and_items", "returned 'items' with other values than it got; expected a polars DataFrame"),
         ("half_of_loads", "returned the new columns 'weight_per_item'; its contract tests.own_steps.Loads has"),
         ("ratio_of_row", "feature function tests.own_steps.ratio_of_row failed: ColumnNotFoundError: .*own_steps.py"),
     ],

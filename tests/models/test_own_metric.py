@@ -43,6 +43,18 @@ def one(labels):
 def broken(labels, scores):
     return labels["x"]
 
+def imaginary(labels, scores):
+    return np.complex128(1)
+
+def text(labels, scores):
+    return "1"
+
+def cost_in_place(labels, scores):
+    found = cost(labels, scores)
+    labels[:] = 0
+    scores[:] = 0.5
+    return found
+
 number = 3
 '''
 COST = "shop_metrics.cost (lower is better)"
@@ -91,6 +103,15 @@ def test_it_is_measured_with_an_interval_and_shown_on_the_card(trained: Trained)
     assert found.metrics[COST].low < found.metrics[COST].value < found.metrics[COST].high
     assert ("cost", "↓") in [(it.title, it.direction) for it in metric_rows(found)]
     assert found.metric == "roc_auc"
+
+
+def test_a_function_that_changes_its_arrays_in_place_changes_no_other_figure(trained: Trained) -> None:
+    plan, newest = with_metrics("cost_in_place", "cost"), Versioned("a", trained.model)
+    found = measure_challenger(plan, trained.training_set, newest, champion=None, anchor=None).summary.metrics
+
+    assert found[COST] == found["shop_metrics.cost_in_place (lower is better)"]
+    without = measure_challenger(plan_of(), trained.training_set, newest, champion=None, anchor=None).summary.metrics
+    assert without == {name: found[name] for name in without}
 
 
 def test_its_interval_is_the_jackknifes_over_days(trained: Trained) -> None:
@@ -142,6 +163,8 @@ def test_nothing_is_expected_of_it_before_labels_arrive() -> None:
     ("name", "expected"),
     [
         ("shop_metrics.empty", "metric 'shop_metrics.empty' returned nan; expected a finite number"),
+        ("shop_metrics.imaginary", r"metric 'shop_metrics.imaginary' returned .*; expected a finite number"),
+        ("shop_metrics.text", "metric 'shop_metrics.text' returned '1'; expected a finite number"),
         ("shop_metrics.broken", r"metric 'shop_metrics.broken' failed: IndexError: .*shop_metrics.py, line 23\)"),
     ],
 )

@@ -42,7 +42,7 @@ def own_measure(truth: ArrayLike, scores: ArrayLike, *, function: str) -> Measur
             value = called(*arguments)
         except Exception as error:
             raise DataError(f"metric '{function}' failed: {failure_words(error)}. Correct the function.") from error
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value):
             raise DataError(
                 f"metric '{function}' returned {value!r:.100}; expected a finite number. Where it is not defined, "

@@ -31,7 +31,7 @@ def added_columns(rows: pl.DataFrame, function: FeatureFunction, *, key: Sequenc
         ContractError: its result is not a frame with each row's key once, or has no new column.
     """
     try:
-        result = function(rows)
+        result = function(rows.clone())  # a function may change its frame in place
     except (ContractError, DataError):
         raise
     except Exception as error:
@@ -47,9 +47,8 @@ def _problem(rows: pl.DataFrame, result: object, key: Sequence[str]) -> str:
     """Return what is wrong with a result, and how to correct it; '' if nothing is."""
     expected = "expected a polars DataFrame with the key and the new columns, one row for each row that it gets"
     if not isinstance(result, pl.DataFrame):
-        return (
-            f"returned {type(result).__module__}.{type(result).__name__}; {expected}. Call collect() on a lazy frame."
-        )
+        fix = "Call collect() on a lazy frame" if isinstance(result, pl.LazyFrame) else "Return such a frame"
+        return f"returned {type(result).__name__}; {expected}. {fix}."
     wrong = [
         f"'{column}' as {result.schema.get(column, 'missing')} instead of {rows.schema[column]}"
         for column in key
@@ -66,4 +65,14 @@ def _problem(rows: pl.DataFrame, result: object, key: Sequence[str]) -> str:
         return f"returned rows with other keys than it got; {expected}. Return the key columns unchanged."
     if not set(result.columns) - set(rows.columns):
         return f"returned no new column, only {quoted(result.columns)}; {expected}."
-    return ""
+    changed = _changed_columns(rows, result, key)
+    fix = "Give changed values a column of their own"
+    return f"returned {quoted(changed)} with other values than it got; {expected}. {fix}." if changed else ""
+
+
+def _changed_columns(rows: pl.DataFrame, result: pl.DataFrame, key: Sequence[str]) -> list[str]:
+    """Return the columns of the rows that a result has with other types or values."""
+    shared = [name for name in rows.columns if name in result.columns and name not in key]
+    same_type = [name for name in shared if result.schema[name] == rows.schema[name]]
+    returned = rows.select(key).join(result.select(*key, *same_type), on=list(key), how="left", maintain_order="left")
+    return [name for name in shared if name not in same_type or not returned[name].equals(rows[name])]
