@@ -51,7 +51,7 @@ class HashSplit(Record):
     further rows do not change it.
 
     With `folds` there are no test rows: the rows or groups are dealt into folds (see `ml_assets.logic.tables.folds`),
-    and the first fold is the validation part.
+    and one of them is the validation part.
 
     Attributes:
         by: whether the rows or the groups are split.

@@ -36,10 +36,10 @@ def held_out(training: TrainingSet) -> Iterator[HeldOut]:
     The other rows of each fold are dealt into train and validation with an order of their own, so that a choice on the
     validation rows differs as much between the folds as it would between tables.
     """
-    rule = _rule(training)
+    rule, target = _rule(training), _class_of(training)
     draw = rule.repeats
     for repeat in range(1, rule.repeats + 1):
-        fold = deal(training.rows, rule, draw=repeat, target=_class_of(training))
+        fold = deal(training.rows, rule, draw=repeat, target=target)
         for number in range(rule.folds):
             draw += 1
             is_tested = (fold == number).to_numpy()
@@ -47,27 +47,43 @@ def held_out(training: TrainingSet) -> Iterator[HeldOut]:
             own = rule.model_copy(update={"draw": draw})
             summary = training.summary.model_copy(update={"split": own})
             others = replace(training, rows=rows, summary=summary)
-            dealt = deal(rows, rule, draw=draw, target=_class_of(training))
-            yield HeldOut(np.flatnonzero(is_tested), replace(others, rows=_parts(rows, dealt == 0)))
+            dealt = deal(rows, rule, draw=draw, target=target)
+            chosen = validation_fold(dealt, None if target is None else rows[target])
+            yield HeldOut(np.flatnonzero(is_tested), replace(others, rows=_parts(rows, dealt == chosen)))
 
 
 def validation_folds(training: TrainingSet) -> Iterator[TrainingSet]:
-    """Yield the training set with each fold as its validation part in turn; itself if it has no folds."""
+    """Yield the training set with each fold as its validation part in turn; itself if it has no folds.
+
+    Without a tested fold, there may be fewer groups than folds. A fold without rows is left out.
+    """
     if training.summary.split is None or not training.summary.split.folds:
         yield training
         return
     rule = _rule(training)
     fold = deal(training.rows, rule, draw=rule.draw, target=_class_of(training))
-    for number in range(rule.folds):
+    for number in fold.unique().sort():
         yield replace(training, rows=_parts(training.rows, fold == number))
+
+
+def validation_fold(fold: pl.Series, classes: pl.Series | None) -> int:
+    """Return the fold that is the validation part: the first that has, and leaves, the most classes.
+
+    If a class has hardly more rows than there are folds, a fold may lack it, and no metric could be measured there.
+    """
+    if classes is None:
+        return 0
+    inside: dict[int, pl.Series] = {number: fold == number for number in fold.unique().sort()}
+    return max(inside, key=lambda it: min(classes.filter(part).n_unique() for part in (inside[it], ~inside[it])))
 
 
 def deal(rows: pl.DataFrame, rule: HashSplit, *, draw: int, target: str | None) -> pl.Series:
     """Return the fold of each row, from 0.
 
-    Rows, or whole groups, are sorted by their class (of a group: by its share of the rarest class of the rows) and then
-    by a hash. Each run of as many as there are folds is dealt at random, one to each fold. So the folds have equal
-    numbers of rows or groups, and nearly equal shares of the classes (stratified folds: Kohavi 1995).
+    Rows, or whole groups, are sorted by their class (of a group: by its share of the rarest class of the rows), the
+    rarest first, and then by a hash. Each run of as many as there are folds is dealt at random, one to each fold. So
+    the folds have equal numbers of rows or groups, and nearly equal shares of the classes (stratified folds: Kohavi
+    1995). If as many rows or groups as there are folds have the rarest class, each fold has it.
 
     Args:
         rows: Rows with the columns of the rule. Rows without a group are one group.
@@ -81,7 +97,7 @@ def deal(rows: pl.DataFrame, rule: HashSplit, *, draw: int, target: str | None) 
         frame = frame.with_columns(rows[target].cast(pl.String).alias(_CLASS))
         ranked = frame.group_by(_CLASS).len().sort("len", _CLASS)[_CLASS]
         order = pl.col(_CLASS).replace_strict(ranked, np.arange(len(ranked), dtype=np.float64)).first()
-        stratum = order if rule.by == "random" else (pl.col(_CLASS) == ranked[0]).mean()
+        stratum = order if rule.by == "random" else -(pl.col(_CLASS) == ranked[0]).mean()
     units = (
         frame.group_by(_PLACE)
         .agg(stratum.alias(_UNIT))

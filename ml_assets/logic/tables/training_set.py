@@ -19,7 +19,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import GRADES, ModelColumns, is_grade
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
-from ml_assets.logic.tables.folds import deal, too_few_units
+from ml_assets.logic.tables.folds import deal, too_few_units, validation_fold
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 from ml_assets.logic.tables.labels import EVENT_DAY, weight_problems
 from ml_assets.logic.tables.split import Shares, parts, places
@@ -360,14 +360,15 @@ def _split_by_shares(joined: pl.DataFrame, shares: Shares, model: ModelColumns) 
 
 
 def _split_into_folds(marked: pl.DataFrame, shares: Shares, model: ModelColumns) -> tuple[pl.DataFrame, HashSplit]:
-    """Return the rows with the first fold as validation part and all others as train part, and the rule."""
+    """Return the rows with one fold as validation part and all others as train part, and the rule."""
     target = None if model.task == "regression" else model.target
     rule = shares.rule(marked, marked[_PLACE], target=model.target, is_classification=target is not None)
     is_labelled = pl.col(_EXCLUDED).is_null()
     labelled, others = marked.filter(is_labelled), marked.filter(~is_labelled)
     fold = deal(labelled, rule, draw=rule.draw, target=target)
+    chosen = validation_fold(fold, None if target is None else labelled[target])
     parted = labelled.with_columns(
-        pl.when(fold == 0).then(pl.lit("validation")).otherwise(pl.lit("train")).alias(SPLIT)
+        pl.when(fold == chosen).then(pl.lit("validation")).otherwise(pl.lit("train")).alias(SPLIT)
     )
     return pl.concat([parted, others.with_columns(pl.lit("train").alias(SPLIT))]), rule
 

@@ -1,5 +1,6 @@
 """Tests of dealing rows and groups into folds: equal, stratified, whole, and the same in every run."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any, Literal
 
@@ -72,6 +73,39 @@ def test_each_row_is_tested_once_in_each_repeat_by_models_that_never_saw_it() ->
         parts = fold.others.rows.group_by("split").agg(pl.col("customer").unique())
         assert {"train", "validation"} == {*parts["split"]}
         assert not set.intersection(*map(set, parts["customer"].to_list()))
+
+
+def few_positives(by: Literal["random", "group"]) -> TrainingSet:
+    """As many rows, or groups, of the rarer class as there are folds, among 23 groups of 8 rows."""
+    data = folded(by, rows=23 * 8, repeats=4)
+    group = pl.int_range(pl.len()) // 8
+    is_late = pl.int_range(pl.len()) < 5 if by == "random" else (group < 5) & (pl.int_range(pl.len()) % 2 == 0)
+    return replace(data, rows=data.rows.with_columns(customer=group.cast(pl.String), late=is_late))
+
+
+@pytest.mark.parametrize("by", ["random", "group"])
+def test_a_class_of_as_many_rows_or_groups_as_folds_is_in_every_part(by: Literal["random", "group"]) -> None:
+    data = few_positives(by)
+
+    classes = {
+        what: {rows["late"].n_unique() for rows in parts}
+        for what, parts in (
+            ("tested", [data.rows[it.index] for it in held_out(data)]),
+            ("validation", [it.others.part("validation") for it in held_out(data)]),
+            ("train", [it.others.part("train") for it in held_out(data)]),
+        )
+    }
+
+    assert {"tested": {2}, "validation": {2}, "train": {2}} == classes
+
+
+def test_no_validation_fold_is_empty_if_there_are_as_many_groups_as_folds() -> None:
+    data = folded("group")
+    data = replace(data, rows=data.rows.with_columns(customer=(pl.int_range(pl.len()) % 5).cast(pl.String)))
+
+    for fold in held_out(data):
+        found = [it.part("validation")["customer"].unique().to_list() for it in validation_folds(fold.others)]
+        assert sorted([it] for it in fold.others.rows["customer"].unique()) == sorted(found)
 
 
 def test_the_validation_folds_of_two_folds_differ() -> None:
