@@ -1,7 +1,11 @@
 """Functions and contracts that declarations in tests name, as a person would write them."""
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
+
+from ml_assets.contracts.artifacts import Evaluation
+from ml_assets.contracts.gate_result import GateResult
 
 
 class Loads(pa.DataFrameModel):
@@ -88,3 +92,43 @@ class Unsuitable(pa.DataFrameModel):
     """A contract with a type that no contract supports."""
 
     spent: pl.Duration
+
+
+def enough_precision(evaluation: Evaluation) -> GateResult:
+    """Return whether average precision is at least 1.2 times the rate of positives."""
+    precision, rate = evaluation.summary.metrics["average_precision"].value, evaluation.summary.target_mean
+    return GateResult(
+        holds=precision >= 1.2 * rate,
+        sentence=f"Average precision is {precision / rate:.2f} times the rate.",
+        figures={"precision": np.float64(precision), "rate": rate},
+    )
+
+
+def never(evaluation: Evaluation) -> GateResult:
+    evaluation.summary.metrics.clear()
+    evaluation.slices.drop_in_place("rows")
+    return GateResult(holds=np.bool_(False), sentence=" Never, on\nany evaluation. ")
+
+
+def broken_rule(evaluation: Evaluation) -> GateResult:
+    return GateResult(evaluation.summary.metrics["nothing"].value > 0, "It is good.")
+
+
+def bare_verdict(evaluation: Evaluation) -> bool:
+    return True
+
+
+def doubtful(evaluation: Evaluation) -> GateResult:
+    return GateResult(holds="no", sentence="It is bad.")
+
+
+def wordless(evaluation: Evaluation) -> GateResult:
+    return GateResult(holds=True, sentence=" ")
+
+
+def unmeasured(evaluation: Evaluation) -> GateResult:
+    return GateResult(holds=True, sentence="It is good.", figures={"share": float("nan")})
+
+
+def no_rule() -> None:
+    """Take nothing."""

@@ -1,10 +1,15 @@
-"""Finds a function of a person by its dotted name, such as `shop.metrics.cost`, and checks that it can be called."""
+"""Finds a function of a person by its dotted name, such as `shop.metrics.cost`, and checks how it can be called.
+
+Also what several kinds of such functions return: numbers.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
+import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -68,3 +73,8 @@ def check_arguments(name: str, *expected: Sequence[str]) -> None:
     if not any(takes(function, len(arguments)) for arguments in expected):
         wanted = " or ".join(f"({', '.join(arguments)})" for arguments in expected)
         raise ContractError(f"{name} takes {inspect.signature(function)}; expected {wanted}, by position.")
+
+
+def is_finite_number(value: object) -> bool:
+    """Return whether a value that a function returned is a real number, of Python or numpy, and finite."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)

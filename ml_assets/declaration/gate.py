@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ml_assets.contracts.dotted_name import DOTTED
 from ml_assets.declaration.parts import Part, Share
 
 Margin = Annotated[float, Field(ge=0, le=1e12)]
@@ -50,6 +51,12 @@ class GateSettings(Part):
     )
     max_size_mib: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
         default=None, description="Upper limit of the size of the model's text, in MiB."
+    )
+    own_rules: tuple[Annotated[str, Field(pattern=rf"^{DOTTED}$")], ...] = Field(
+        default=(),
+        exclude_if=lambda it: not it,
+        description="Rules of your own: dotted names of functions, such as `shop.rules.enough_precision`. Each takes "
+        "the evaluation and returns a `ml_assets.GateResult`. A challenger must pass all of them, too.",
     )
     approval: Literal["gate", "person"] = Field(
         default="gate",

@@ -83,6 +83,11 @@ def _function_problems(model: ModelDeclaration) -> Iterator[str]:
             check_arguments(metric.function, ("labels", "scores"), ("labels", "scores", "weights"))
         except ContractError as error:
             yield f"{model.place('evaluation', 'own_metrics')}: {error}"
+    for rule in model.gate.own_rules:
+        try:
+            check_arguments(rule, ("evaluation",))
+        except ContractError as error:
+            yield f"{model.place('gate', 'own_rules')}: {error}"
 
 
 def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:

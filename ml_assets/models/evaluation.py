@@ -24,6 +24,7 @@ from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
+from ml_assets.logic.promotion.own_rule import own_rule
 from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.booster import predict
@@ -268,4 +269,5 @@ def verdict_on(
         ),
         leaks=leaks,
         attempt=Attempt(attempt, was_left=summary.model_version in left(entries)),
+        own=[own_rule(name, evaluation) for name in gate.own_rules],
     )

@@ -174,7 +174,8 @@ class ModelPlan:
         names = {it for name in used.get(stage, ()) if (it := OwnName.of(name.partition(WITHIN)[0]))}
         own = declared.features.function
         features = [own.name, own.contract] if own is not None and stage == "features" else []
-        return [find_function(it) for it in (*sorted(it.function for it in names), *features)]
+        rules = declared.gate.own_rules if stage == "champion" else ()
+        return [find_function(it) for it in (*sorted(it.function for it in names), *features, *rules)]
 
     @property
     def own_columns(self) -> tuple[str, ...]:

@@ -6,12 +6,10 @@ Not here: its name (see `ml_assets.contracts.own_metric`), and the other metrics
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ml_assets.contracts.dotted_name import find_function, takes
+from ml_assets.contracts.dotted_name import find_function, is_finite_number, takes
 from ml_assets.contracts.errors import DataError, failure_words
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 
@@ -42,8 +40,7 @@ def own_measure(truth: ArrayLike, scores: ArrayLike, *, function: str) -> Measur
             value = called(*arguments)
         except Exception as error:
             raise DataError(f"metric '{function}' failed: {failure_words(error)}. Correct the function.") from error
-        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not is_finite_number(value):
             raise DataError(
                 f"metric '{function}' returned {value!r:.100}; expected a finite number. Where it is not defined, "
                 "raise a ValueError that states why."

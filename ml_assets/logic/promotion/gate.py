@@ -118,6 +118,7 @@ def judge(
     cannot_answer: Sequence[str] | None = None,
     leaks: LeakFindings | None = None,
     attempt: Attempt = FIRST,
+    own: Sequence[GateRule] = (),
 ) -> Verdict:
     """Judge a challenger by its evaluation. Every rule is checked, so all failures are reported at once.
 
@@ -141,6 +142,7 @@ def judge(
             checked.
         leaks: Findings about leaks in the features; None in a simulation.
         attempt: Number of the attempt on these rows since the last promotion.
+        own: The results of a person's rules.
 
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
@@ -162,6 +164,7 @@ def judge(
     if slices is not None and evaluation.against_champion is not None:
         rules.append(_slices_hold(slices, evaluation.metric, limits.slice_margin))
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
+    rules += own
     if attempt.was_left:
         rules.append(GateRule("rollback", holds=False, sentence=_LEFT))
     failed = [rule for rule in rules if not rule.holds and not rule.waits]
