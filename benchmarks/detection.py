@@ -29,12 +29,12 @@ from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.simulation import How
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.backtest.detection import (
     FIRST,
     QUIET,
     WITHIN,
-    How,
     Population,
     count_false_alarms,
     draw_stream,

@@ -25,7 +25,15 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, TunedParameters, Window
+from ml_assets.contracts.artifacts import (
+    Feature,
+    Model,
+    Split,
+    TrainingSet,
+    TrainingSetSummary,
+    TunedParameters,
+    Window,
+)
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, Device, full_parameters
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
@@ -34,7 +42,7 @@ from ml_assets.logic.training.trials import Search
 from ml_assets.logic.training.tuning import tune
 from ml_assets.machine.devices import device_problem
 
-SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 METRIC = "roc_auc"
 Figures = dict[str, float]
 
@@ -55,8 +63,8 @@ def main() -> None:
             print(f"{side}: {_line(figures[-1])}", file=sys.stderr, flush=True)
     cpu, device = ({name: median(one[name] for one in side) for name in side[0]} for side in sides.values())
     print(f"medians of {arguments.repeat}; {os.cpu_count()} cores, {arguments.threads} threads")
-    for side, figures in (("cpu", cpu), (arguments.device, device)):
-        print(f"{side:<5}{_line(figures)}")
+    for side, middle in (("cpu", cpu), (arguments.device, device)):
+        print(f"{side:<5}{_line(middle)}")
     for what in ("train", "tune"):
         print(f"{what}: {arguments.device} takes {device[what] / cpu[what]:.2f} times the CPU's time")
     print(f"{METRIC} on the test rows: {cpu['metric']:.5f} and {device['metric']:.5f}, "
@@ -119,7 +127,7 @@ def measured(arguments: argparse.Namespace) -> Figures:
     }  # fmt: skip
 
 
-def _fit(data: TrainingSet, names: list[str], device: Device, *, rounds: int, threads: int):  # noqa: ANN202 - a Model
+def _fit(data: TrainingSet, names: list[str], device: Device, *, rounds: int, threads: int) -> Model:
     given = TunedParameters(
         metric=METRIC, value=0.0, rounds=rounds, parameters={**DEFAULTS}, trials=0, pruned=0, features=tuple(names)
     )
@@ -145,15 +153,15 @@ def synthetic(rows: int, features: int) -> TrainingSet:
             columns[f"f{n}"] > 0.3, columns[f"f{n}"] * columns[f"f{(n + 1) % informative}"], -0.2
         )
     split = np.repeat([*SHARES], [rows - 2 * (rows // 10), rows // 10, rows // 10])
-    window = {name: int(share * rows) for name, share in SHARES.items()}
+    window = {name: int(share * rows) for name, share in SHARES.items() if name != "validation"}
     day = date(2026, 1, 1)
     return TrainingSet(
         rows=pl.DataFrame({**columns, "target": strength > 0, "split": split}),
         summary=TrainingSetSummary(
             model="synthetic", task="binary", target="target", key=("id",), event_time="at", prediction_time="at",
-            known_time="at", as_of=day, excluded={},
+            known_time="at", as_of=day, excluded_rows={},
             features=tuple(Feature(name=name, dtype="Float32") for name in columns),
-            windows=tuple(Window(split=it, first_day=day, last_day=day, rows=window[it]) for it in ("train", "test")),
+            windows=tuple(Window(split=it, first_day=day, last_day=day, rows=window[it]) for it in window),
         ),
     )  # fmt: skip
 

@@ -137,7 +137,7 @@ def _golden(table: HonestTable, random: Random) -> pl.DataFrame:
 
 
 def _later(table: HonestTable, random: Random) -> pl.DataFrame:
-    hours = pl.Series(random.integers(20, 300, table.rows.height))
+    hours = pl.lit(pl.Series(random.integers(20, 300, table.rows.height)))
     return table.rows.with_columns(done_at=pl.col(str(table.time)) + pl.duration(hours=hours))
 
 

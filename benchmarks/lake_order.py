@@ -14,11 +14,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+from unittest.mock import patch
 
 import dagster as dg
 import polars as pl
 
-import ml_assets.lake.s3
 from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.copies import Copies
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
@@ -56,7 +56,7 @@ class ByClock(Lake):
             ref = ArtifactRef(asset=asset, partition=partition or None, version=entries[0].version)
             if len(versions) > 1:
                 read = [made for it in entries if (made := self._read_found(asset, it)) is not None]
-                own = next((made for run in runs if (made := [m for m in read if m.run_id == run])), read)
+                own = next((mine for run in runs if (mine := [m for m in read if m.run_id == run])), read)
                 ref = max(own, key=lambda it: it.created_at).ref
             current[partition] = ref
         return current
@@ -142,8 +142,8 @@ def _on_s3(artifacts: int) -> None:
         graph, wanted, made = _fill(Lake("s3://lake/root", {**options, "endpoint_url": endpoint}), artifacts)
         counted = {}
         for kind in (Lake, ByClock):
-            ml_assets.lake.s3.COPIES = Copies()  # what one has fetched is no gain to the other
-            with FaultyS3(endpoint) as proxy:
+            # What one has fetched is no gain to the other.
+            with FaultyS3(endpoint) as proxy, patch("ml_assets.lake.s3.COPIES", Copies()):
                 found = out_of_date(graph, kind("s3://lake/root", {**options, "endpoint_url": proxy.endpoint}), wanted)
                 counted[kind] = proxy.requests
             if found:

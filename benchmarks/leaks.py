@@ -296,7 +296,8 @@ def _flights(random: np.random.Generator) -> Frames:
         if name == "flights":
             rows = rows.filter(pl.col("carrier").is_in(["AA", "DL"]))
             hit = rows.filter(pl.Series(random.random(rows.height) < 0.05), pl.col("dep_delay").is_not_null())
-            late = on.cast(pl.Datetime("us")) + pl.duration(hours=pl.Series(random.integers(40, 140, hit.height)))
+            waited = pl.lit(pl.Series(random.integers(40, 140, hit.height)))
+            late = on.cast(pl.Datetime("us")) + pl.duration(hours=waited)
             rows = pl.concat([rows, hit.with_columns(pl.col("dep_delay") + 45, late.alias(RECEIVED_AT))])
         computed = {c.name: c.expression for c in contract.columns if c.expression}
         found[name] = with_columns(rows, computed, where=name).with_columns(on.alias(_DAY))

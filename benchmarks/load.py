@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 DEFS = Path(__file__).resolve().parent.parent / "defs"
 PHASES = ("imports", "repository", "jobs", "load", "load (CPU)", "snapshot")
@@ -70,15 +71,14 @@ def declare(folder: Path, models: int, model: str) -> Path:
 
 def load(folder: Path, started: float) -> dict[str, float]:
     """Load the code location over other declarations, as Dagster does, and return the seconds of each phase."""
-    from ml_assets import assembly
     from ml_assets.declaration.reading import read_all
     from tests.adapters.dagster import CodePointer, RepositorySnap, initialize_repository_def_from_pointer
 
     moments = [started, time.monotonic()]
-    assembly.read_all = lambda _: read_all(folder)
-    repository = initialize_repository_def_from_pointer(CodePointer.from_module("definitions", "defs", None))
-    moments.append(time.monotonic())
-    repository.load_all_definitions()
+    with patch("ml_assets.assembly.read_all", lambda _: read_all(folder)):
+        repository = initialize_repository_def_from_pointer(CodePointer.from_module("definitions", "defs", None))
+        moments.append(time.monotonic())
+        repository.load_all_definitions()
     moments.append(time.monotonic())
     cpu = time.process_time()
     RepositorySnap.from_def(repository)

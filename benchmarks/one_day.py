@@ -168,7 +168,7 @@ def _remember(instance: "dg.DagsterInstance", keys: list["dg.AssetKey"], days: l
 
     run_id = make_new_run_id()
     events = [
-        dg.EventLogEntry(
+        dg.EventLogEntry(  # type: ignore[no-untyped-call]
             error_info=None, level="debug", user_message="", run_id=run_id, timestamp=time.time(),
             dagster_event=dg.DagsterEvent(
                 event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,

@@ -112,7 +112,6 @@ def work(
             rounds=declared.tuning.max_rounds,
             early_stopping_rounds=declared.tuning.early_stopping_rounds,
         ),
-        seconds=declared.tuning.seconds,
     )
     tuning_plot(tuning)
     tuning.trials.write_parquet(out / "trials.parquet")
@@ -163,7 +162,8 @@ def work(
             part, predict(model, part, threads=threads), model.spec, columns, model_version="", features_version=""
         )
         scored.write_parquet(out / f"predictions-{day}.parquet")
-        drift.append(measure_drift(scored.unnest("features"), watched, Period(*[date.fromisoformat(day)] * 2), limits))
+        on = date.fromisoformat(day)
+        drift.append(measure_drift(scored.unnest("features"), watched, Period(on, on), limits))
         drift[-1].table.write_parquet(out / f"drift-{day}.parquet")
         performance.append(measure_performance(scored, labels, columns, day=day, metrics=declared.measured))
         (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")

@@ -226,7 +226,7 @@ def _event(key: dg.AssetKey, day: str) -> dg.EventLogEntry:
         job_name="run",
         event_specific_data=StepMaterializationData(made),
     )
-    return dg.EventLogEntry(
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level=20,
         user_message="",

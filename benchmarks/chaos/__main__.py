@@ -72,7 +72,7 @@ def _print(found: dict[str, list[Trial]], seed: int) -> int:
     print(f"seed {seed}\n\n| fault | injected | survived | noticed | lost |\n|---|---:|---:|---:|---:|")
     whole: Counter[str] = Counter()
     for kind, trials in found.items():
-        counts = Counter(trial.verdict for trial in trials)
+        counts = Counter[str](trial.verdict for trial in trials)
         whole += counts
         print(_row(KINDS[kind][0], counts))
     print(_row("all", whole))

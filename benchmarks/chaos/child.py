@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,12 +29,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _prepare(patched: contextlib.ExitStack, sources: Path, memory: Path) -> None:
     """Let the command find the declarations of the small flow, and dbt's answers."""
-    from ml_assets.declaration import reading
     from tests.builders import nothing_rendered
     from tests.killing import declared, remembered_dbt
 
     small = declared(sources)
-    reading.read_all = lambda _: small
+    patched.enter_context(patch("ml_assets.declaration.reading.read_all", lambda _: small))
     patched.enter_context(remembered_dbt(memory))
     patched.enter_context(nothing_rendered())
 

@@ -12,8 +12,8 @@ import polars as pl
 from benchmarks.chaos.flows import CHILD, command, environment
 from benchmarks.chaos.trials import Ended, Scene, Trial, end, run, start
 from ml_assets.contracts.artifacts import Model
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake, Origin
-from ml_assets.orchestration.groups import promotions as log_of
 from tests.killing import MODEL, PREDICTED
 
 WRITERS: Final = 3
@@ -92,7 +92,7 @@ def flows(scene: Scene) -> Iterator[Trial]:
         for stage in ("model", "evaluation", "champion", "predictions", "drift", "performance", "card"):
             shutil.rmtree(lake / "artifacts" / MODEL / stage)
         ended = _together(CHILD, [command(scene)] * 2, lake)
-        log = log_of(Lake(str(lake)), MODEL).entries()
+        log = PromotionLog(Lake(str(lake)), MODEL).entries()
         decisions = [(entry.number, entry.action) for entry in log]
         wrong = [it.summary for it in ended if it.code != 0]
         is_right = decisions == [(1, "promote")] and not wrong
@@ -110,7 +110,7 @@ def promotions(scene: Scene) -> Iterator[Trial]:
         versions = [opened.put(f"{MODEL}/model", None, it, Origin()).version for it in others]
         commands = [command(scene, "promote", version, "--why", "a race") for version in versions]
         ended = _together(CHILD, commands, lake)
-        log = log_of(Lake(str(lake)), MODEL).entries()
+        log = PromotionLog(Lake(str(lake)), MODEL).entries()
         won = {version for version, it in zip(versions, ended, strict=True) if it.code == 0}
         failures = [it.summary for it in ended if it.code != 0 and not it.is_refusal(1)]
         is_right = {entry.challenger for entry in log[1:]} == won and len(log) == 1 + len(won) and won and not failures

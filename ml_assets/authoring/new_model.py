@@ -338,6 +338,15 @@ class NewModel:
             return _TRIALS_IN_FOLDS
         return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
+    @property
+    def tuning(self) -> dict[str, int | str]:
+        """The field `tuning` of the declaration. On small tables, trials that the log loss rates give better models.
+
+        See `benchmarks.tuning_metric`.
+        """
+        found: dict[str, int | str] = {"trials": self.trials, "max_rounds": 1000}
+        return found | ({"metric": "log_loss"} if self.task == "binary" else {})
+
     def baseline(self) -> str | None:
         """Return the feature with few values that predicts best by the mean label of each.
 

@@ -80,6 +80,13 @@ def test_a_new_model_learns_from_validation_rows_too_and_small_tables_have_more_
     assert (1, 2) == (small.training.threads, large.training.threads)
 
 
+def test_trials_of_two_classes_are_rated_by_the_log_loss_and_others_by_the_deciding_metric() -> None:
+    binary, regression = declared(model(orders()))[0], declared(model(orders(), "amount"))[0]
+
+    assert ("roc_auc", "log_loss") == (binary.metric, binary.tuning_metric)
+    assert regression.metric == regression.tuning_metric
+
+
 def test_a_coarser_partition_has_whole_periods() -> None:
     found, _ = declared(model(orders(), grain="month"))
 
