@@ -172,17 +172,20 @@ def test_the_example_declaration_is_valid() -> None:
         ("split: {by: time, test_share: 0.1}",
          "a split with 'by: time' is by windows in days; found 'test_share'. Remove them, or declare 'by: random' or"),
         ("split: {by: group}", "a split with 'by: group' needs 'group', the column whose values stay together"),
-        ("split: {by: random, group: shop}", "'group' belongs to 'by: group'; found 'by: random'. Remove it, or"),
+        ("split: {by: random, group: shop}",
+         "'group' belongs to 'by: group' or 'by: time'; found 'by: random'. Remove it, or declare one of them"),
         ("split: {by: random, validation_share: 0.5, test_share: 0.5}",
          "validation_share 0.5 and test_share 0.5 leave no share to train on; expected a sum below 1"),
         ("retraining: {split: {by: random}}",
          "the model is split 'by: time' and its retrainings 'by: random'; only windows of time may differ"),
+        ("retraining: {split: {test_days: 9, group: shop}}",
+         "group: the windows of a retraining have no group of their own; leave it out, split.group applies"),
     ],
 )  # fmt: skip
 def test_fields_of_one_kind_of_split_do_not_fit_another(given: str, message: str) -> None:
-    assert f"shop/defs.yaml:16: {'retraining.' if 'retraining' in given else ''}split: {message}" in problem(
-        with_lines(given)
-    )
+    place = "retraining.split" if "retraining" in given else "split"
+    between = "." if message.startswith("group:") else ": "
+    assert f"shop/defs.yaml:16: {place}{between}{message}" in problem(with_lines(given))
 
 
 def test_folds_do_not_fit_models_that_are_compared_with_a_pooled_one() -> None:
@@ -203,12 +206,16 @@ def test_the_minimums_of_the_gate_are_those_of_small_tables_without_windows() ->
 
 
 def test_a_split_is_stored_with_the_fields_of_its_kind() -> None:
-    windows, shares, groups = (
+    windows, crossed, shares, groups = (
         model(with_lines(line)).split.model_dump()
-        for line in ("split: {test_days: 9}", "split: {by: random}", "split: {by: group, group: shop}")
-    )
+        for line in (
+            "split: {test_days: 9}", "split: {test_days: 9, group: shop}", "split: {by: random}",
+            "split: {by: group, group: shop}",
+        )
+    )  # fmt: skip
 
     assert {"train_days": None, "validation_days": 30, "test_days": 9} == windows
+    assert {"group": "shop", **windows} == crossed
     assert {"by": "random", "validation_share": 0.2, "test_share": 0.2} == shares
     assert {"by": "group", "group": "shop", "validation_share": 0.2, "test_share": 0.2} == groups
 

@@ -195,9 +195,9 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
         *_identity(model),
         _moment("predicted_at", "predicted_at", "prediction_time"),
     ]
-    # No group or query of the test rows is in the train rows, so it cannot be a feature.
-    if model.time is None or model.query is not None:
-        found += [SelectedColumn(it.name, it.name, it.sql_type, "context") for it in model.used("group")]
+    # A group or query is no feature if none of the test rows is in the train rows, or if it is a time.
+    others = [it for it in model.used("group") if it not in model.features]
+    found += [SelectedColumn(it.name, it.name, it.sql_type, "context") for it in others]
     found += [SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical) for it in model.features]
     found += [
         SelectedColumn(

@@ -287,7 +287,9 @@ class NewModel:
     def split(self) -> dict[str, object]:
         """The field `split` of the declaration."""
         if self.time is not None:
-            return {"validation_days": self.days.validation, "test_days": self.days.test}
+            windows: dict[str, object] = {"validation_days": self.days.validation, "test_days": self.days.test}
+            # The queries of a ranking are left out with the day of their first row.
+            return windows if self.group is None or self.query is not None else {"group": self.group.name, **windows}
         folds: dict[str, object] = {"folds": FOLDS, "repeats": REPEATS} if self.few else {}
         if self.group is None:
             return {"by": "random", **folds}

@@ -241,8 +241,7 @@ def _given(arguments: argparse.Namespace, grain: Grain | None, table: "FoundTabl
 def _asked(roles: "Roles", given: "Given") -> "Given":
     """Ask on the terminal for what is uncertain; an empty answer takes the choice."""
     for what, choice in roles.choices.items():
-        is_used = what != "group" or roles.time is None
-        if choice.confidence == "uncertain" and what in _ASKED and is_used:
+        if choice.confidence == "uncertain" and what in _ASKED:
             others = f" ({', '.join(choice.others)})" if choice.others else ""
             _log(f"{_LABELS[what]}: {choice.value}, because {choice.why}")
             if answer := input(f"  Enter accepts it; or write another{others}: ").strip():

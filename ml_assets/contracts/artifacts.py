@@ -123,6 +123,8 @@ class TrainingSetSummary(Record):
         objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the label table that is the positive class; None if the labels are Boolean or 0 and 1.
         weight: the column with the weight of each row; None if all rows count alike.
+        group: the column of the groups that may have rows in several windows of time; None without one. A split by
+            group has its column in `split`.
     """
 
     model: str
@@ -142,6 +144,13 @@ class TrainingSetSummary(Record):
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
     positive: bool | int | str | None = Field(default=None, exclude_if=lambda it: it is None)
     weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
+    group: str | None = Field(default=None, exclude_if=lambda it: it is None)
+
+    @property
+    def unit_column(self) -> str | None:
+        """The column of the declared groups, whose rows are not independent; None without one."""
+        by_group = self.split is not None and self.split.by == "group"
+        return self.split.columns[0] if self.split is not None and by_group else self.group
 
 
 @dataclass(frozen=True)
@@ -312,7 +321,7 @@ class Model:
 class Interval(Record):
     """A figure with its 95 % interval, or the reason why it has none.
 
-    The interval comes from leaving out one day, one group or one fold of rows at a time.
+    The interval comes from leaving out one day, one group or one fold of rows at a time, or days and groups.
 
     Attributes:
         low: The lower end; None if there is no interval.
@@ -398,6 +407,7 @@ class Comparison(Record):
         degrees_of_freedom: Degrees of freedom of Student's t, with which a bound of any confidence follows from the
             error.
         correlation: The correlation of neighbouring days that the error allows for.
+        crossed: The groups that were left out in turn besides days, with their number; empty without.
     """
 
     against: str
@@ -411,6 +421,59 @@ class Comparison(Record):
     standard_error: float | None = None
     degrees_of_freedom: int | None = None
     correlation: float = 0.0
+    crossed: str = Field(default="", exclude_if=lambda it: not it)
+
+    @property
+    def left_out(self) -> str:
+        """What was left out in turn, with its number."""
+        return f"{self.clusters} {self.unit}{f' and {self.crossed}' if self.crossed else ''}"
+
+
+class GroupPart(Record):
+    """Test rows of groups that the challenger has seen in training, or of groups that it has not seen.
+
+    Attributes:
+        metric: the deciding metric on these rows; None if it is not judged.
+        reason: why it is not judged.
+    """
+
+    rows: int
+    groups: int
+    metric: Interval | None = None
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """The metric as text, or that it is not judged."""
+        if self.metric is None:
+            return f"not judged ({self.reason})"
+        return f"{self.metric.value:z.4f} {self.metric.ends('z.4f')}"
+
+
+class KnownGroups(Record):
+    """The test rows of groups that have rows in the training, and the others.
+
+    Attributes:
+        column: the column of the groups.
+    """
+
+    column: str
+    seen: GroupPart
+    unseen: GroupPart
+
+    @property
+    def share(self) -> float:
+        """The share of the test rows whose group was seen in training."""
+        return self.seen.rows / (self.seen.rows + self.unseen.rows)
+
+    @property
+    def words(self) -> str:
+        """The share as text."""
+        groups = self.seen.groups + self.unseen.groups
+        return (
+            f"{self.share:.1%} of the test rows have a {self.column} that was seen in training "
+            f"({self.seen.groups:,} of {counted(groups, 'group')})"
+        )
 
 
 class RowWeights(Record):
@@ -474,6 +537,8 @@ class EvaluationSummary(Record):
             alike.
         pooled_version: the champion of the model of all rows, which is one of the baselines of a model of some rows.
         cross_validation: the scores by fold; None for a single test part.
+        known_groups: rows of groups that were seen in training, and the others; None without a group beside time. With
+            it, intervals and comparisons leave out days and groups.
     """
 
     model: str
@@ -507,6 +572,22 @@ class EvaluationSummary(Record):
     weight: RowWeights | None = Field(default=None, exclude_if=lambda it: it is None)
     pooled_version: str | None = Field(default=None, exclude_if=lambda it: it is None)
     cross_validation: CrossValidation | None = Field(default=None, exclude_if=lambda it: it is None)
+    known_groups: KnownGroups | None = Field(default=None, exclude_if=lambda it: it is None)
+
+    @property
+    def resampled_by(self) -> str:
+        """The units of intervals and comparisons; empty for days alone."""
+        if self.split is not None:
+            return self.split.resampled_by
+        return "" if self.known_groups is None else f"day and {self.known_groups.column}"
+
+    @property
+    def left_out(self) -> str:
+        """What is left out in turn for an interval, as text."""
+        if self.split is not None:
+            return self.split.left_out
+        groups = None if self.known_groups is None else self.known_groups.column
+        return f"one day at a time{f' and one {groups} group at a time (two-way clustering)' if groups else ''}"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class ModelColumns:
         objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the target in the label table that is the positive class; None if it is Boolean or 0 and
             1. The labels themselves are then Boolean.
-        group: the features' column whose values a split keeps together; None if there is none.
+        group: the features' column of the groups whose rows are not independent; None if there is none.
         weight: the labels' column with the weight of each row; None if all rows count alike.
     """
 

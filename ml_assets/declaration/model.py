@@ -233,6 +233,9 @@ class ModelDeclaration(Declaration):
                 "may differ, because a challenger and a champion of different splits cannot be compared. Remove it"
             )
             yield ("retraining", "split"), again.model_dump(), message
+        elif again is not None and again.group is not None:
+            message = "the windows of a retraining have no group of their own; leave it out, split.group applies"
+            yield ("retraining", "split", "group"), again.group, message
         if self.split.folds is not None and self.for_each is not None and self.for_each.pooled:
             message = (
                 "the models of 'for_each' are compared with the pooled model, which has learned from the rows of every "

@@ -18,7 +18,8 @@ _PartShare = Annotated[float, Field(gt=0, lt=1)]
 class Split(Part):
     """How the rows of a training set are split into train, validation and test.
 
-    `by: time` has windows in days. The last is test, up to the as-of day; before it validation, then train.
+    `by: time` has windows in days. The last is test, up to the as-of day; before it validation, then train. With a
+    `group`, its rows may be in several windows, but they do not count as independent.
     `by: random` and `by: group` have shares of the rows or of the groups, for rows that have no order in time. With
     `folds` they have a repeated cross-validation instead: every row is a test row once in each repeat.
     """
@@ -30,7 +31,9 @@ class Split(Part):
     )
     group: ColumnName | None = Field(
         default=None,
-        description="Column of the feature table with the group of a row, such as a customer. Only with `by: group`.",
+        description="Column of the feature table with the group of a row, such as a customer. With `by: group` the "
+        "rows of a group are in the same part. With `by: time` they may be in several windows, and intervals and "
+        "comparisons leave out groups besides days. Not with `by: random`.",
     )
     train_days: Annotated[int, Field(gt=0, le=36_600)] | None = Field(
         default=None,
@@ -75,11 +78,13 @@ class Split(Part):
             raise ValueError(
                 f"a split with 'by: {self.by}' is {own}; found {quoted(foreign)}. Remove them, or declare {other}"
             )
-        if (self.group is not None) != (self.by == "group"):
+        if self.by == "group" and self.group is None:
             raise ValueError(
                 "a split with 'by: group' needs 'group', the column whose values stay together; declare it"
-                if self.group is None
-                else f"'group' belongs to 'by: group'; found 'by: {self.by}'. Remove it, or declare 'by: group'"
+            )
+        if self.by == "random" and self.group is not None:
+            raise ValueError(
+                "'group' belongs to 'by: group' or 'by: time'; found 'by: random'. Remove it, or declare one of them"
             )
         self._check_folds()
         if not self.is_by_time and self.folds is None and self.validation_share + self.test_share >= 1:
@@ -110,7 +115,8 @@ class Split(Part):
     def _only_own(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return only the fields of this kind of split, so that a split by time is stored as before."""
         parts = _SHARES if self.folds is None else _FOLDS
-        own = _WINDOWS if self.is_by_time else ("by", *(("group",) if self.group else ()), *parts)
+        group = ("group",) if self.group else ()
+        own = (*group, *_WINDOWS) if self.is_by_time else ("by", *group, *parts)
         dumped = handler(self)
         return {name: dumped[name] for name in own if name in dumped}
 

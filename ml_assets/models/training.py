@@ -22,7 +22,7 @@ from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Days, Gaps, days_by_asset, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.split import Shares
-from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
+from ml_assets.logic.tables.training_set import TrainingWindows, assemble_training_set, windows_as_of
 from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
@@ -47,7 +47,10 @@ def training_set_as_of(
     wanted = split or plan.declaration.split
     if plan.declaration.segment is not None:  # the labels are those of all values
         labels = labels.lazy().join(features.lazy().select(plan.key), on=plan.key, how="semi")
-    parts = windows_as_of(as_of, **wanted.model_dump()) if wanted.is_by_time else _shares(plan, wanted, as_of)
+    parts: TrainingWindows | Shares = _shares(plan, wanted, as_of)
+    if wanted.is_by_time:
+        lengths = {"validation_days": wanted.validation_days, "test_days": wanted.test_days}
+        parts = windows_as_of(as_of, train_days=wanted.train_days, **lengths)
     return assemble_training_set(features, labels, plan.columns, parts)
 
 

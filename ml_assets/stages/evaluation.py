@@ -82,6 +82,19 @@ def _metadata(summary: EvaluationSummary, plots: Mapping[str, str]) -> dict[str,
         **({} if coverage is None else {f"coverage of {coverage.declared:g} intervals": coverage.measured.value}),
         **_opponents(summary),
         **{name: it.words for name, it in sentences.items() if it is not None},
+        **_known_groups(summary),
+    }
+
+
+def _known_groups(summary: EvaluationSummary) -> dict[str, Any]:
+    """Return the metadata about groups that were seen in training."""
+    known = summary.known_groups
+    if known is None:
+        return {}
+    return {
+        f"rows with a {known.column} seen in training": known.share,
+        f"{summary.metric} of a {known.column} seen in training": known.seen.words,
+        f"{summary.metric} of a {known.column} not seen in training": known.unseen.words,
     }
 
 

@@ -53,7 +53,10 @@ def test_a_table_by_day_is_split_by_time() -> None:
     new = model(orders(), grain="day")
     found, raw = declared(new)
 
-    assert "  split: {validation_days: 15, test_days: 20}" in written(new)[PurePosixPath("defs", "shop", "defs.yaml")]
+    split = (
+        "  split: {group: customer, validation_days: 15, test_days: 20}  # chosen because 400 values in 4,000 rows, and"
+    )
+    assert split in written(new)[PurePosixPath("defs", "shop", "defs.yaml")]
     assert (date(2024, 1, 1), date(2024, 4, 9), "day") == (found.days.first, found.days.last, found.days.grain)
     assert (15, 20) == (found.split.validation_days, found.split.test_days)
     table = raw.tables["shop"]
@@ -118,6 +121,22 @@ def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
     assert ("group", "patient_id") == ((split := declared(new)[0].split).by, split.group)
     contract = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
     assert "{name: patient_id, data_type: bigint, config: {meta: {role: context}}}" in contract
+
+
+def test_a_table_with_a_time_and_without_a_group_is_split_by_time_alone() -> None:
+    new = model(orders().drop("customer"))
+
+    assert "  split: {validation_days: 15, test_days: 20}\n" in written(new)[PurePosixPath("defs", "shop", "defs.yaml")]
+
+
+def test_a_part_of_the_key_may_be_the_group_beside_the_time() -> None:
+    store = pl.int_range(pl.len()) % 30
+    rows = orders().drop("order_id", "customer").with_columns(store=store, at=pl.col("at").dt.truncate("1d"))
+    rows = rows.unique(["store", "at"], maintain_order=True)
+
+    found, _ = declared(model(rows, key=("store", "at")))
+
+    assert ("time", "store") == (found.split.by, found.split.group)
 
 
 def test_a_ranking_declares_its_query_which_is_no_feature() -> None:

@@ -89,6 +89,25 @@ def test_the_evaluation_is_resampled_by_group_and_its_rows_are_new(
     assert test.height == output.value.summary.rows
 
 
+def test_a_split_by_time_has_its_group_in_the_training_set_and_the_evaluation(lake: LakeResource) -> None:
+    plan = plan_by_customer(by="time", validation_days=8, test_days=10)
+    frozen, model = learned(plan)
+    *_, output = evaluation(plan)(frozen, model, ml_assets_lake=lake)
+
+    test, train = frozen.part("test"), frozen.part("train")
+    share = test["customer"].is_in(train["customer"].to_list()).mean()
+    shown = {name: it.value for name, it in output.metadata.items()}
+    assert (None, "customer") == (frozen.summary.split, frozen.summary.group)
+    assert pytest.approx(share) == shown["rows with a customer seen in training"]
+    assert 1.0 == share  # 151 customers have 1,280 train rows
+    assert "not judged (0 rows)" == shown["roc_auc of a customer not seen in training"]
+    assert shown["roc_auc of a customer seen in training"].startswith("0.")
+    with_class = test.group_by("is_returned").agg(pl.col("customer").n_unique())["customer"].min()
+    assert {("days", f"{with_class} customer groups")} == {
+        (it.unit, it.crossed) for it in output.value.summary.against_baselines
+    }
+
+
 def test_a_champion_of_an_earlier_day_has_seen_no_test_row_of_a_later_challenger(
     grouped: ModelPlan, now: Learned, before: Learned
 ) -> None:

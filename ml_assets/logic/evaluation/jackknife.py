@@ -1,6 +1,7 @@
 """Confidence intervals of metrics, and of the difference of two models, by leaving out one cluster of rows at a time.
 
-A cluster is a day, a group or a fold of rows, depending on how the training set is split.
+A cluster is a day, a group or a fold of rows, depending on how the training set is split. Rows that are alike within
+days and within groups are clustered in both ways.
 
 Not here: the metrics (see `ml_assets.logic.evaluation.metrics`), and decisions (see `ml_assets.logic.promotion.gate`).
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self, TypeVar
 
 import numpy as np
@@ -39,12 +40,15 @@ class Clusters:
         count: Number of clusters.
         unit: What a cluster is, in the plural.
         is_in_order: Whether neighbouring clusters may be correlated, as days may.
+        crossed: Of two-way clusters: the groups of the same rows, and the cells, which are the rows of one group in one
+            day. Empty for one way.
     """
 
     index: NDArray[np.int64]
     count: int
     unit: str
     is_in_order: bool = True
+    crossed: tuple[Clusters, ...] = ()
 
     @classmethod
     def of_days(cls, days: ArrayLike) -> Self:
@@ -71,12 +75,26 @@ class Clusters:
             groups: (rows,) the group of each row.
             column: The column of the groups, for messages.
         """
-        names, index = np.unique(np.asarray(groups), return_inverse=True)
-        count, unit = len(names), f"{column} groups"
+        return cls._independent(groups, f"{column} groups")
+
+    @classmethod
+    def _independent(cls, names: ArrayLike, unit: str) -> Self:
+        distinct, index = np.unique(np.asarray(names), return_inverse=True)
+        count = len(distinct)
         if count > MAXIMUM_CLUSTERS:
             index = (np.random.default_rng(0).permutation(count) % MAXIMUM_CLUSTERS)[index]
             count, unit = MAXIMUM_CLUSTERS, f"blocks of {unit}"
         return cls(index.astype(np.int64), count, unit, is_in_order=False)
+
+    def crossed_with(self, groups: Clusters) -> Self:
+        """Return two-way clusters, for rows that are alike within a cluster of this kind and within a group."""
+        cells = self._independent(self.index * groups.count + groups.index, "cells")
+        return replace(self, crossed=(groups, cells))
+
+    @property
+    def ways(self) -> tuple[Clusters, ...]:
+        """What is left out in turn: these clusters, and of two-way clusters then the groups and the cells."""
+        return (replace(self, crossed=()), *self.crossed)
 
     @classmethod
     def of_rows(cls, rows: int, *, seed: int) -> Self:
@@ -89,7 +107,8 @@ class Clusters:
     @property
     def everything(self) -> Evidence:
         """All clusters, for a figure that any row contributes to, such as a mean."""
-        return Evidence(self, np.ones(self.count, dtype=np.bool_), self.count)
+        crossed = tuple(it.everything for it in self.crossed)
+        return Evidence(self, np.ones(self.count, dtype=np.bool_), self.count, crossed=crossed)
 
     def evidence(
         self,
@@ -108,11 +127,14 @@ class Clusters:
             groups: (rows,) the group of each row, for a metric within groups.
             weights: (rows,) the declared weight of each row.
         """
-        kinds = metric.kinds_of(truth, scores, groups, weights)
+        return self._evidence(metric.kinds_of(truth, scores, groups, weights), metric.needs)
+
+    def _evidence(self, kinds: NDArray[np.int64], needs: str) -> Evidence:
         has = np.zeros((int(kinds.max(initial=-1)) + 2, self.count), dtype=np.bool_)
         has[kinds, self.index] = True  # rows without a kind have -1 and fall into the last row
         fewest = int(has[:-1].sum(axis=1).min(initial=self.count))
-        return Evidence(self, np.asarray(has[:-1].any(axis=0)), fewest, metric.needs)
+        crossed = tuple(it._evidence(kinds, needs) for it in self.crossed)  # noqa: SLF001 - they are of this class
+        return Evidence(self, np.asarray(has[:-1].any(axis=0)), fewest, needs, crossed)
 
 
 @dataclass(frozen=True)
@@ -128,12 +150,24 @@ class Evidence:
         count: Number of clusters that contain each kind of row that the metric needs; the smallest number over the
             kinds.
         needs: What these clusters contain, in words; empty if the metric can be measured on any row.
+        crossed: The evidence of the other ways of two-way clusters, in the order of `Clusters.crossed`.
     """
 
     clusters: Clusters
     is_used: NDArray[np.bool_]
     count: int
     needs: str = ""
+    crossed: tuple[Evidence, ...] = ()
+
+    @property
+    def sides(self) -> tuple[Evidence, ...]:
+        """The evidence of the days, and of the groups if there are two ways; without the cells."""
+        return (self, *self.crossed[:1])
+
+    @property
+    def fewest(self) -> Evidence:
+        """The side with the fewest clusters, which decides the degrees of freedom."""
+        return min(self.sides, key=lambda it: it.count)
 
     @property
     def words(self) -> str:
@@ -149,9 +183,14 @@ def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[
 
     Returns:
         (clusters,) values for each name; NaN if the metric is not defined without that cluster. Empty with fewer than
-        `MINIMUM_CLUSTERS` clusters.
+        `MINIMUM_CLUSTERS` clusters. Of two-way clusters, the values of all ways follow each other.
     """
-    count = clusters.count if clusters.count >= MINIMUM_CLUSTERS else 0
+    found = [_without_each(measures, way) for way in clusters.ways]
+    return {name: np.concatenate([it[name] for it in found]) for name in measures}
+
+
+def _without_each(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[Name, Vector]:
+    count = _left_out(clusters)
     values: dict[Name, Vector] = {name: np.full(count, np.nan) for name in measures}
     for cluster in range(count):
         counts = (clusters.index != cluster).astype(np.float64)
@@ -161,6 +200,11 @@ def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[
             except DataError:
                 continue  # NaN, which `spread` reports
     return values
+
+
+def _left_out(clusters: Clusters) -> int:
+    """Return how many clusters are left out in turn: none if they are too few to decide."""
+    return clusters.count if clusters.count >= MINIMUM_CLUSTERS else 0
 
 
 @dataclass(frozen=True)
@@ -189,6 +233,33 @@ class Spread:
 
 def spread(value: float, left_out: Vector, evidence: Evidence) -> Spread:
     """Return the jackknife's standard error of a figure, for Student's t with one degree fewer than clusters.
+
+    Of two-way clusters, the variance is that of days plus that of groups minus that of the cells (Cameron, Gelbach and
+    Miller 2011, «Robust Inference With Multiway Clustering», equation 2.11), and at least the larger of the first two:
+    the difference may be negative. The degrees of freedom are those of the side with fewer clusters, as there. The
+    variance of the days allows for neighbouring days that are alike (see `_one_way`), which two-way clusters need as
+    well (Chiang, Hansen and Sasaki 2024, «Standard errors for two-way clustering with serially correlated time
+    effects»). `tests/logic/evaluation/test_two_way.py` measures the coverage.
+
+    Args:
+        value: The figure on all rows.
+        left_out: The figure without each cluster, from `leave_one_out`.
+        evidence: The clusters that contribute.
+    """
+    if not evidence.crossed:
+        return _one_way(value, left_out, evidence)
+    ways = (evidence, *evidence.crossed)
+    ends = np.cumsum([_left_out(it.clusters) for it in ways])[:-1]
+    found = [_one_way(value, part, it) for part, it in zip(np.split(left_out, ends), ways, strict=True)]
+    if unknown := next((it for it in found if it.error is None), None):
+        return unknown
+    days, groups, cells = (it.error or 0.0 for it in found)
+    variance = max(days**2 + groups**2 - cells**2, days**2, groups**2)
+    return Spread(math.sqrt(variance), evidence.fewest.count - 1, found[0].correlation)
+
+
+def _one_way(value: float, left_out: Vector, evidence: Evidence) -> Spread:
+    """Return the standard error of a figure for clusters of one kind.
 
     Only clusters that contribute to the metric count (see `Evidence`).
 
@@ -298,7 +369,9 @@ def interval_of(
     found = spread(value, left_out, evidence).interval(value, level=level)
     if found.low is None or found.high is None:
         return found
-    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, evidence.clusters.index, weights)
+    bias = 0.0
+    if metric.bias is not None:
+        bias = max(metric.bias(truth, scores, it.clusters.index, weights) for it in evidence.sides)
     ends = {"low": max(found.low - bias, metric.lowest), "high": min(found.high, metric.highest)}
     return found.model_copy(update=ends)
 
@@ -337,6 +410,7 @@ def compare_models(
         rows=len(evidence.clusters.index),
         clusters=evidence.count,
         unit=evidence.clusters.unit,
+        crossed="".join(f"{it.count} {it.clusters.unit}" for it in evidence.sides[1:]),
         standard_error=found.error,
         degrees_of_freedom=found.degrees,
         correlation=found.correlation,

@@ -53,7 +53,7 @@ class Frozen:
 
     Attributes:
         groups: (rows,) the group of each row, for a metric within groups.
-        units: (rows,) the group of each row, if the training set is split by group.
+        units: (rows,) the declared group of each row; None without one.
         weights: (rows,) the declared weight of each row; None without one. Every figure is weighted, counts are not.
         own: a person's own metrics.
     """
@@ -76,12 +76,16 @@ class Frozen:
 
     @cached_property
     def clusters(self) -> Clusters:
-        """The clusters that are left out in turn: days, or what the training set is split by."""
-        if self.summary.split is None:
-            return Clusters.of_days(self.days if self.summary.task != "ranking" else self._days_of_queries)
-        if self.units is None:
-            return Clusters.of_rows(len(self.truth), seed=0)
-        return Clusters.of_groups(self.units, column=self.summary.split.resampled_by)
+        """The clusters that are left out in turn: days and declared groups, or what the training set is split by.
+
+        Rows of a single group, as in a slice, say something about that group only. Then days alone are left out.
+        """
+        column, units = self.summary.unit_column, self.units
+        groups = None if column is None or units is None else Clusters.of_groups(units, column=column)
+        if self.summary.split is not None:
+            return groups or Clusters.of_rows(len(self.truth), seed=0)
+        days = Clusters.of_days(self.days if self.summary.task != "ranking" else self._days_of_queries)
+        return days if groups is None or groups.count == 1 else days.crossed_with(groups)
 
     @property
     def _days_of_queries(self) -> NDArray[np.datetime64]:
@@ -307,12 +311,13 @@ def measure_slices(
 
     def measure(index: NDArray[np.int64]) -> SliceFigures:
         others = None if champion is None else champion[index]
-        return _slice(frozen.of(index), challenger[index], others, min_rows=min_rows)
+        return measure_slice(frozen.of(index), challenger[index], others, min_rows=min_rows)
 
     return slice_table(rows, columns, frozen, measure)
 
 
-def _slice(part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int) -> SliceFigures:
+def measure_slice(part: Frozen, challenger: Vector, champion: Vector | None, *, min_rows: int) -> SliceFigures:
+    """Return the figures of some of the frozen rows, with intervals if there are enough of them."""
     declared, rows = part.metric, len(part.truth)
     measures: dict[Key, Measure] = {}
     for metric in part.metrics:
@@ -330,7 +335,8 @@ def _slice(part: Frozen, challenger: Vector, champion: Vector | None, *, min_row
     interval = part.interval(declared, challenger, exact[own], left_out[own])
     compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
     reason = interval.reason or ("" if compared is None else compared.difference.reason)
-    return SliceFigures(scores, reason, interval, compared, evidence.count, evidence.clusters.unit)
+    fewest = evidence.fewest
+    return SliceFigures(scores, reason, interval, compared, fewest.count, fewest.clusters.unit)
 
 
 def _why_undefined(measure: Measure, rows: int) -> str:

@@ -31,6 +31,7 @@ from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import leave_one_out
+from ml_assets.logic.evaluation.known_groups import known_groups
 from ml_assets.logic.evaluation.measuring import (
     ANCHOR,
     CHALLENGER,
@@ -135,7 +136,8 @@ def evaluate(
     """Measure a challenger on frozen rows, with baselines, champion and anchor on the same rows.
 
     Intervals come from leaving out one day, group or fold of rows at a time, the same for all models. Differences are
-    therefore paired, and rows of one day or group, which are alike, do not count as independent (see `jackknife`).
+    therefore paired, and rows of one day or group, which are alike, do not count as independent (see `jackknife`). With
+    windows of time and a declared group, days and groups are left out.
 
     Rows that challenger, champion or anchor was trained or tuned on are excluded. If too few rows remain, all rows are
     measured without comparison, so the gate rejects the challenger. If too few remain because a champion or an anchor
@@ -233,6 +235,9 @@ def evaluate(
         coverage=None if wanted.coverage is None else measured_coverage(frozen, scores, wanted.coverage),
         weight=None if frozen.weights is None else row_weights(summary.weight, frozen.weights),
         pooled_version=None if pooled is None or pooled.scores is None else pooled.version,
+        known_groups=None
+        if summary.group is None
+        else known_groups(frozen, rows[summary.group], train[summary.group], challenger, wanted.min_slice_rows),
     )
     return Evaluation(
         summary=report,
@@ -359,9 +364,8 @@ def frozen_rows(
 ) -> Frozen:
     """Return the rows as arrays, with the groups of the metric and of the split."""
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    units = None
-    if summary.split is not None and summary.split.by == "group":
-        units = rows[summary.split.columns[0]].rank("dense").cast(pl.Int64).to_numpy()
+    column = summary.unit_column
+    units = None if column is None else rows[column].rank("dense").cast(pl.Int64).to_numpy()
     weights = weight_vector(rows, summary.weight)
     return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights, own)
 
@@ -390,11 +394,12 @@ def check_measurable(
         broken.append(f"{rows.height} test rows and {train.height} train rows; expected some of each")
     rates = {column for columns in baseline_rates for column in columns}
     features = {feature.name for feature in summary.features}
-    units = set() if summary.split is None or summary.split.by == "random" else {*summary.split.columns}
+    units = set() if summary.unit_column is None else {summary.unit_column}
+    trained = set() if summary.group is None else {summary.group}
     own = {summary.target} if summary.weight is None else {summary.target, summary.weight}
     for what, frame, wanted in (
         ("test rows", rows, {"day", *own, *slices, *rates, *features, *units}),
-        ("train rows", train, {*own, *rates, *features}),
+        ("train rows", train, {*own, *rates, *features, *trained}),
     ):
         missing = sorted(wanted - set(frame.columns))
         if missing:

@@ -75,9 +75,9 @@ def measure_performance(
     no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
     all of the task are measured. If the training set of the `champion` that made the predictions is not split by time,
     rows that it was trained or tuned on are not measured; without it, all rows are. Intervals leave out folds of rows,
-    so they ignore what all rows of the day have in common. For a ranking they leave out queries, and a query is
-    measured once the labels of all its rows are known. If labels have weights, every metric is weighted, and rows with
-    weight 0 are not measured.
+    so they ignore what all rows of the day have in common. With a declared group they leave out groups. For a ranking
+    they leave out queries, and a query is measured once the labels of all its rows are known. If labels have weights,
+    every metric is weighted, and rows with weight 0 are not measured.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
@@ -128,7 +128,7 @@ def measure_performance(
             "rows": labelled.height,
             "expected": None if weight else expected_metric(metric, scores, groups_of(metric, predictions)),
             "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled), weights),
-            **_measure(metric, labelled, truth, labelled_scores, weights, seed=seed),
+            **_measure(metric, labelled, truth, labelled_scores, weights, group=model.group, seed=seed),
         }
         for metric in chosen
     ]
@@ -213,7 +213,14 @@ def _defined(
 
 
 def _measure(
-    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, weights: Vector | None, *, seed: int
+    metric: Metric,
+    labelled: pl.DataFrame,
+    truth: Vector,
+    scores: Vector,
+    weights: Vector | None,
+    *,
+    group: str | None,
+    seed: int,
 ) -> dict[str, float | str | None]:
     """Return the metric with its interval, or the reason why it has none."""
     if len(truth) == 0:
@@ -227,6 +234,8 @@ def _measure(
     folds = Clusters.of_rows(len(truth), seed=seed)
     if "ranking" in metric.tasks and groups is not None:
         folds = Clusters.of_groups(groups, column=str(metric.within))
+    elif group is not None and group in labelled.columns:  # predictions from before it was declared lack it
+        folds = Clusters.of_groups(labelled[group].rank("dense").to_numpy(), column=group)
     left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
     evidence = folds.evidence(metric, truth, scores, groups, weights)
     found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence, weights=weights)

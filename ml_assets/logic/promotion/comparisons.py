@@ -151,7 +151,7 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         return GateRule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
     figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
     if role == "champion" and difference.value == comparison.standard_error == 0:
-        where = f"whichever of the {comparison.clusters} {comparison.unit} is left out"
+        where = f"whichever of the {comparison.left_out} is left out"
         if comparison.unit == FOLDS:
             where = f"on each of the {comparison.clusters} folds"
         sentence = f"The challenger does not differ from {who}: {comparison.metric} is equal {where}."

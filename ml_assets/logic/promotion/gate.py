@@ -200,7 +200,7 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
 def _enough_rows(evaluation: EvaluationSummary, min_rows: int) -> GateRule:
     enough = evaluation.rows >= min_rows
     compared = "at least" if enough else "fewer than"
-    by = "" if evaluation.split is None else f", resampled by {evaluation.split.resampled_by}"
+    by = f", resampled by {evaluation.resampled_by}" if evaluation.resampled_by else ""
     if evaluation.cross_validation is not None:
         by = f" in {evaluation.cross_validation.words}"
     return GateRule(

@@ -194,6 +194,7 @@ def assemble_training_set(
             objective=model.objective,
             positive=model.positive,
             weight=model.weight,
+            group=model.group if split is None else None,
         ),
     )
 

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from statistics import fmean
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from ml_assets.contracts.artifacts import Performance
 from ml_assets.contracts.errors import ContractError, DataError
@@ -34,7 +36,7 @@ def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame
 
 
 def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
-    columns = {"target", "key", "known_time", "personal", "weight"}
+    columns = {"target", "key", "known_time", "personal", "weight", "group"}
     model = ModelColumns("late", task, "is_late", ("id",), "due_at", "predicted_at", "known_at")  # type: ignore[arg-type]
     model = replace(model, **{name: it for name, it in more.items() if name in columns})  # type: ignore[arg-type]
     rest = {name: it for name, it in more.items() if name not in columns}
@@ -306,6 +308,19 @@ def test_weighted_labels_give_weighted_metrics_and_rows_of_weight_0_are_not_meas
     assert pytest.approx(brier) == found.summary.expected_labelled["brier"]
     # The weights of predictions without a label are unknown, so nothing is expected of them.
     assert ({}, None) == (found.summary.expected, found.summary.expected_target_mean)
+
+
+def test_rows_of_a_declared_group_are_left_out_together_for_the_interval() -> None:
+    errors = [0.2, 0.3, 0.1, 0.9, 0.8, 0.7, 0.4, 0.5, 0.6, 0.35]
+    shops, truth = ["a", "a", "b", "b", "c", "c", "d", "d", "e", "e"], dict.fromkeys(range(10), 0.0)
+    given = predictions(list(errors), shop=shops)
+
+    found = measure(given, labels(truth, pl.Float64), task="regression", group="shop").summary.measured["mae"]
+
+    mean = fmean(errors)
+    without = [fmean(it for it, of in zip(errors, shops, strict=True) if of != shop) for shop in "abcde"]
+    error = (4 / 5 * sum((it - mean) ** 2 for it in without)) ** 0.5
+    assert pytest.approx((mean, mean - stats.t.ppf(0.975, 4) * error)) == (found.value, found.low)
 
 
 def test_labels_without_the_declared_weight_are_an_error() -> None:

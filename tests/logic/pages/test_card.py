@@ -17,10 +17,12 @@ from ml_assets.contracts.artifacts import (
     EvaluationSummary,
     Feature,
     GroupCount,
+    GroupPart,
     HashSplit,
     Importances,
     ImportancesSummary,
     Interval,
+    KnownGroups,
     ModelSpec,
     OperatingPoint,
     PerformanceSummary,
@@ -264,6 +266,23 @@ def test_a_card_of_weighted_rows_says_what_is_weighted_and_how_much_the_rows_amo
         f"{words}, on the test rows. Training, metrics, intervals and baselines are weighted; counts of rows" in shown
     )
     assert "Row weights" not in render_card(card())
+
+
+def test_a_card_shows_how_many_rows_are_of_known_groups_and_the_metric_on_both_kinds() -> None:
+    known = KnownGroups(
+        column="customer_id",
+        seen=GroupPart(rows=930, groups=120, metric=Interval(value=0.74, low=0.7, high=0.78)),
+        unseen=GroupPart(rows=70, groups=30, reason="70 rows, fewer than 200"),
+    )
+    measured = evaluation()
+    grouped = replace(measured, summary=measured.summary.model_copy(update={"known_groups": known}))
+
+    shown = " ".join(render_card(card(evaluation=grouped)).split())
+
+    assert "from leaving out one day at a time and one customer_id group at a time (two-way clustering)" in shown
+    assert "93.0% of the test rows have a customer_id that was seen in training (120 of 150 groups)." in shown
+    assert "on these rows: 0.7400 [0.7000, 0.7800]. On the others: not judged (70 rows, fewer than 200)." in shown
+    assert "two-way" not in render_card(card())
 
 
 def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
