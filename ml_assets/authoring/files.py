@@ -36,6 +36,11 @@ class SelectedColumn:
     rules: tuple[str, ...] = ()
 
     @property
+    def declared_type(self) -> str:
+        """Its type in the contract; nothing for a column that is selected as it is, which has the type of its table."""
+        return "" if self.sql == self.name else f", data_type: {self.sql_type}"
+
+    @property
     def tests(self) -> str:
         """The end of its line in the contract."""
         return f", data_tests: [{', '.join(self.rules)}]" if self.rules else ""

@@ -13,8 +13,9 @@ from typing import Any, TypedDict, cast
 
 import polars as pl
 
-from ml_assets.contracts.dbt_yaml import ErrorCollector, Node, Table, TestMeta, YamlPlace, meta_of
+from ml_assets.contracts.dbt_yaml import ErrorCollector, Table, TestMeta, YamlPlace, meta_of
 from ml_assets.contracts.errors import near
+from ml_assets.contracts.inherited_types import Node
 from ml_assets.contracts.table import Relationship, Rule, Value
 from ml_assets.contracts.words import quoted
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from ml_assets.contracts.errors import near
+from ml_assets.contracts.inherited_types import Node, Offers
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.table import Role
 from ml_assets.contracts.yaml_lines import compose, line_of_first
 
-Node = Mapping[str, Any]
 Read = Callable[[str], str | None]
 
 
@@ -104,6 +104,7 @@ class Table:
 
     node: Node
     folder: str = ""
+    offers: Offers = field(default_factory=dict)
 
     @property
     def is_source(self) -> bool:

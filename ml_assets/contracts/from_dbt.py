@@ -23,7 +23,6 @@ from ml_assets.contracts.dbt_rules import (
 from ml_assets.contracts.dbt_yaml import (
     ColumnMeta,
     ErrorCollector,
-    Node,
     Read,
     Table,
     TableMeta,
@@ -31,6 +30,7 @@ from ml_assets.contracts.dbt_yaml import (
     meta_of,
 )
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.inherited_types import Node, offered
 from ml_assets.contracts.look_back import check_look_back
 from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
@@ -98,8 +98,9 @@ def rules_by_test(manifest: Mapping[str, Any], contracts: Mapping[str, TableCont
 
 
 def _tables(manifest: Mapping[str, Any], folder: str) -> list[Table]:
-    nodes = [*manifest["nodes"].values(), *manifest["sources"].values()]
-    return [Table(node, folder) for node in nodes if node["resource_type"] in {"model", "source"}]
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    tables = [node for node in nodes.values() if node["resource_type"] in {"model", "source"}]
+    return [Table(node, folder, offered(node, nodes)) for node in tables]
 
 
 def _sources(by_id: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
@@ -192,7 +193,7 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, DeclaredRule], er
     given = node.get("data_type")
     dtype = DTYPES.get(str(given or "").lower())
     if dtype is None:
-        has = "no data_type" if given is None else f"data_type {given!r}"
+        has = _without_type(table, name) if given is None else f"data_type {given!r}"
         is_decimal = str(given or "").lower().startswith(("decimal", "numeric"))
         hint = f"; {_NO_DECIMAL}" if is_decimal else near(str(given or ""), [*DTYPES])
         errors.add(table.place(*loc, "data_type"), f"{what} has {has}; expected one of {', '.join(DTYPES)}{hint}.")
@@ -222,6 +223,15 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, DeclaredRule], er
     for sentence, place in _column_errors(table, column, its, is_typed=dtype is not None):
         errors.add(place, f"{what} {sentence}.")
     return column
+
+
+def _without_type(table: Table, name: str) -> str:
+    """Return the words for a column without a type, and why it has none of the tables that its model reads."""
+    if table.is_source:
+        return "no data_type"
+    offers = [f"{dtype} in '{other}'" for dtype, other in table.offers[name].items()]
+    why = f"it is {' and '.join(offers)}" if offers else "no table that the model reads has a column of this name"
+    return f"no data_type, and {why}"
 
 
 def _column_errors(

@@ -7,13 +7,14 @@ from typing import Any
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.inherited_types import with_inherited_types
 from ml_assets.contracts.row_sql import SqlProblems
 from ml_assets.contracts.table import TableContract
 from ml_assets.landing.row_sql import sql_problems_once
 
 
 def read_manifest(project_dir: Path) -> Mapping[str, Any]:
-    """Return dbt's manifest, which `ml-assets parse` prepares.
+    """Return dbt's manifest, which `ml-assets parse` prepares, with the types that columns have from other tables.
 
     Raises:
         DataError: the manifest does not exist.
@@ -23,7 +24,7 @@ def read_manifest(project_dir: Path) -> Mapping[str, Any]:
         manifest: Mapping[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
-    return manifest
+    return with_inherited_types(manifest)
 
 
 def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, TableContract]:

@@ -120,7 +120,7 @@ def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
 
     assert ("group", "patient_id") == ((split := declared(new)[0].split).by, split.group)
     contract = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
-    assert "{name: patient_id, data_type: bigint, config: {meta: {role: context}}}" in contract
+    assert "{name: patient_id, config: {meta: {role: context}}}" in contract
 
 
 def test_a_table_with_a_time_and_without_a_group_is_split_by_time_alone() -> None:
@@ -146,7 +146,7 @@ def test_a_ranking_declares_its_query_which_is_no_feature() -> None:
         found.task, found.metric, (found.split.by, found.split.group)
     )  # fmt: skip
     contracts = written(new)[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
-    assert "{name: search_id, data_type: varchar, config: {meta: {role: context}}}" in contracts
+    assert "{name: search_id, config: {meta: {role: context}}}" in contracts
     assert "search_id" not in {it.name for it in new.features}
     assert "cast(relevance" not in sql(new, "shop_outcomes")
 
@@ -241,7 +241,7 @@ def test_a_group_of_texts_is_a_category() -> None:
 
     contract = written(model(rows))[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
 
-    assert "{name: customer, data_type: varchar, config: {meta: {role: feature, categorical: true}}}" in contract
+    assert "{name: customer, config: {meta: {role: feature, categorical: true}}}" in contract
 
 
 def test_the_days_are_those_of_the_project_s_time_zone() -> None:

@@ -364,7 +364,7 @@ def test_a_constraint_that_cannot_become_a_rule_is_reported(constraint: dict[str
         ([column("a", "hugeint")], "column 'a' of table 'orders' has data_type 'hugeint'; expected one of bigint, "),
         ([column("a", "timestmp")], "(did you mean 'timestamp'?)"),
         ([column("a", "decimal(10, 2)")], "decimals are not supported. Write double. If amounts must be exact, "),
-        ([column("a", None)], "column 'a' of table 'orders' has no data_type; expected one of bigint, "),
+        ([column("a", None)], "no table that the model reads has a column of this name; expected one of bigint"),
         ([column("a", meta={"role": "feeture"})],
          ("column 'a' of table 'orders' has meta 'role': Input should be 'entity', 'event_time', 'prediction_time', "
          "'known_time', 'feature', 'label' or 'context', got 'feeture' (did you mean 'feature'?).")),

@@ -22,7 +22,7 @@
   {%- for column in node.columns.values() -%}
     {%- do selected.append(
       adapter.quote(column.name) if name in known
-      else "cast(null as " ~ column.data_type ~ ") as " ~ adapter.quote(column.name)
+      else "cast(null as " ~ ml_assets.column_type(node, column.name) ~ ") as " ~ adapter.quote(column.name)
     ) -%}
   {%- endfor -%}
   {%- set origin = ' from lake."' ~ name ~ '"' if name in known else " where false" -%}

@@ -4,14 +4,12 @@ Not here: known times and differences (see `ml_assets.logic.point_in_time`), and
 `ml_assets.warehouse.rebuild`). The check of the features stage and the command `ml-assets leaktest` share it.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -35,6 +33,7 @@ from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.checks.dbt_tests import CheckedProject
 from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources, reach_of_period
 from ml_assets.warehouse.nodes import is_by_day, table_name
+from ml_assets.warehouse.project_contracts import read_manifest
 from ml_assets.warehouse.rebuild import Rebuilds
 from ml_assets.warehouse.warehouse import Quarantine
 
@@ -248,7 +247,7 @@ def leak_test(
         WarehouseError: dbt cannot rebuild them, which is no verdict about leaks.
     """
     project = Path(project_dir)
-    manifest = _manifest(project)
+    manifest = read_manifest(project)
     earlier = newest_record(lake, plan.name, runs=runs)
     chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(chosen_from or Sampling())]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
@@ -312,14 +311,6 @@ def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
                 shares[node["name"]] = 1.0
     project = CheckedProject(sources.manifest, sources.contracts, shares)
     return project.quarantines(sources.lake, [*project.aside])
-
-
-def _manifest(project_dir: Path) -> Mapping[str, Any]:
-    path = project_dir / "target" / "manifest.json"
-    if not path.exists():
-        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.")
-    manifest: Mapping[str, Any] = json.loads(path.read_bytes())
-    return manifest
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@
 {% endmaterialization %}
 
 {% macro lake_table(is_by_day) %}
+  {%- do ml_assets.inherit_types() -%}
   {%- set target = this.incorporate(type='view') -%}
   {%- set built = ml_assets.lake_scratch('built') -%}
   {%- set unsplit = ml_assets.lake_scratch('unsplit') -%}
