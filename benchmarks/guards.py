@@ -19,15 +19,18 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from benchmarks.guard_corpus import ALL, BASES, CASES, Case, HonestTable
+from benchmarks.guard_corpus import ALL, BASES, CASES, Case, HonestTable, priced
 from benchmarks.page_table import table_lines, write_table
 from ml_assets.logic.inspection.guards import Candidates, LeakFinding, find_leaks
 from ml_assets.logic.inspection.roles import Given, infer_roles
+from ml_assets.logic.inspection.strength import Outcomes, explained_by
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "leak-guards.md"
+PRICE: Final = "what an honest price explains, and how many columns were left out"
 ENTITY: Final = "rows of the same thing on both sides"
 HEAD: Final = ("planted", *BASES)
 MISSED: Final = "**missed**"
+LEFT_OUT: Final = "**left out**"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def main() -> int:
     print("\n".join(lines))
     if arguments.write:
         write_table(PAGE, lines)
-    return 1 if any(MISSED in line for line in lines) or any(alarms.values()) else 0
+    return 1 if any(it in line for line in lines for it in (MISSED, LEFT_OUT)) or any(alarms.values()) else 0
 
 
 def findings(table: HonestTable, rows: pl.DataFrame) -> tuple[LeakFinding, ...]:
@@ -95,6 +98,7 @@ def table_rows(
         yield [case.kind, *cells]
     yield [ENTITY, *(_split(it) for it in tables.values())]
     yield ["honest lags of the target", *(_lags(it) for it in tables.values())]
+    yield [PRICE, *(_price(it) for it in tables.values())]
     counts = (f"{len(tables[name].honest)}, {len({*alarms[name]}) or 'none'}" for name in BASES)
     yield ["honest columns, and how many were left out", *counts]
 
@@ -106,6 +110,15 @@ def _split(table: HonestTable) -> str:
     rows = table.rows.rename({table.entity: f"{table.entity}_id"})
     roles = infer_roles(rows, table.target, Given(time=table.time, key=table.key), now=datetime(2030, 1, 1))  # noqa: DTZ001
     return f"split by {roles.split.value}"
+
+
+def _price(table: HonestTable) -> str:
+    """Return what an honest price explains of a total, and whether it is left out."""
+    if table.task != "regression":
+        return "–"
+    total = priced(table, np.random.default_rng(7))
+    explained = explained_by(total.rows["price"], Outcomes.of(total.rows[total.target], total.task))
+    return f"{explained:.2f}, {LEFT_OUT if left_out(findings(total, total.rows)) else 'none'}"
 
 
 def _lags(table: HonestTable) -> str:

@@ -32,7 +32,8 @@ from ml_assets.lake.days import days_between
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
-from ml_assets.logic.point_in_time.suspects import lone_predictors, suspects
+from ml_assets.logic.inspection.lone_columns import lone_predictors
+from ml_assets.logic.point_in_time.suspects import suspects
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.leak_test.leaktest import Sampling, leak_test
 from ml_assets.warehouse.dbt_manifest import prepare_manifest

@@ -10,7 +10,7 @@ from benchmarks.guards import ENTITY, HEAD, MISSED, PAGE, examine, findings, lef
 from benchmarks.page_table import table_of
 from ml_assets.logic.inspection.strength import Outcomes
 
-ROWS = 1_500
+ROWS = 2_000
 PLANTED = [
     pytest.param(name, case, id=f"{name}: {case.kind}", marks=() if name == case.bases[0] else pytest.mark.long)
     for case in CASES

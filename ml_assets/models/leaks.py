@@ -10,7 +10,8 @@ from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
-from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, suspects
+from ml_assets.logic.inspection.lone_columns import LonePredictor
+from ml_assets.logic.point_in_time.suspects import LeakFindings, suspects
 
 LONE = "lone_predictors"
 """The manifest parameter of a training set that lists features which alone predict the target almost perfectly."""

@@ -15,8 +15,8 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
 from ml_assets.contracts.words import quoted
 from ml_assets.lake.store import Lake
+from ml_assets.logic.inspection.lone_columns import LonePredictor, lone_predictors
 from ml_assets.logic.point_in_time.later_rows import LaterRowsTest, leaks_from_later_rows
-from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
 from ml_assets.logic.tables.added_features import FeatureFunction, added_columns
 from ml_assets.logic.tables.keys import repeated_keys
 from ml_assets.logic.training.encoding import type_problem

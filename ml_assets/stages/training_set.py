@@ -19,7 +19,8 @@ from ml_assets.declaration.training_set import Split
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import EXCLUDED_ROWS
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, lone_predictors
+from ml_assets.logic.inspection.lone_columns import LonePredictor, lone_predictors
+from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.models.leaks import LONE, findings_on, refuse_leaks
 from ml_assets.models.plan import ModelPlan, newest_day
 from ml_assets.models.training import refuse_gaps, training_set_as_of

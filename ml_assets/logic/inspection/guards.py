@@ -13,20 +13,18 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.logic.inspection.lone_columns import lone_predictors
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, explained_by, explained_together, figure
-from ml_assets.logic.point_in_time.suspects import lone_predictors
 
 Guard = Literal[
     "known later", "copy of the target", "sum of the target", "golden feature", "identifier", "marker of time",
-    "missing values", "name", "lag of the target", "strong column", "random against time", "duplicate rows",
+    "missing values", "name", "lag of the target", "random against time", "duplicate rows",
 ]  # fmt: skip
 Verdict = Literal["left out", "noted", "cleared"]
 
 LATE: Final = 0.01
 SAME: Final = 0.999
 STRONG: Final = 0.6
-STRONG_NUMBER: Final = 0.9
-AHEAD: Final = 0.2
 COMPLETE: Final = 0.97
 DISTINCT: Final = 0.95
 CONTIGUOUS: Final = 0.98
@@ -119,7 +117,7 @@ def find_leaks(table: Candidates) -> tuple[LeakFinding, ...]:
     found += _golden(_only(table, left), also=cleared)
     out = {it.column for it in found if it.verdict == "left out"}
     used = _only(table, tuple(it for it in table.columns if it not in out))
-    noted = [*_strong(used), *_names(used), *_duplicates(used), *_random_against_time(used)]
+    noted = [*_names(used), *_duplicates(used), *_random_against_time(used)]
     return (*_with_added(found, used), *noted)
 
 
@@ -325,29 +323,15 @@ def _best_lag(table: Candidates, column: pl.Series, target: pl.Series) -> tuple[
 
 
 def _golden(table: Candidates, *, also: Sequence[str]) -> list[LeakFinding]:
-    """Columns that alone say more than all others together, by far, or nearly everything.
-
-    A number often depends on one cause (the size of a house, the weight of a diamond), so more is asked of it.
-    """
-    table = table.few()
-    outcomes = table.outcomes
-    left, found = list(table.columns), []
-    for name, explained in explained_alone(table.rows, table.columns, outcomes).items():
-        if explained < (STRONG_NUMBER if table.task == "regression" else STRONG):
-            break
-        others = explained_together(table.rows, [*(it for it in left if it != name), *also], outcomes)
-        if explained >= COMPLETE > others or explained >= others + AHEAD:
-            left.remove(name)
-            sentence = f"alone explains {explained:.1%} of the target's variance; all others together {others:.1%}."
-            found.append(LeakFinding(name, "golden feature", explained, sentence))
-    return found
-
-
-def _strong(table: Candidates) -> list[LeakFinding]:
-    """Columns that stand out as the runs of the model will see them, and hold its promotion until a person looks."""
-    found = lone_predictors(table.rows, table.columns, table.target, table.task, event_time=table.time)
-    sentence = "alone explains {:.1%} of later rows. The gate waits until a person has acknowledged it."
-    return [LeakFinding(it.column, "strong column", it.power, sentence.format(it.power), "noted") for it in found]
+    """Columns that alone predict the target, and seem to follow from it. Cleared columns are among the others."""
+    found = lone_predictors(
+        table.rows, table.columns, table.target, table.task, event_time=table.time, entity=table.entity, also=also
+    )
+    sentence = "alone explains {:.1%} of the target's variance, all others together {:.1%}; it {}."
+    return [
+        LeakFinding(it.column, "golden feature", it.power, sentence.format(it.power, it.rest, it.evidence))
+        for it in found
+    ]
 
 
 def _names(table: Candidates) -> list[LeakFinding]:

@@ -64,6 +64,10 @@ class Outcomes:
         """Each outcome alone."""
         return [replace(self, values=self.values[:, [n]]) for n in range(self.values.shape[1])]
 
+    def where(self, rows: NDArray[np.bool_]) -> "Outcomes":
+        """Return the outcomes of some rows."""
+        return replace(self, values=self.values[rows], fold=self.fold[rows])
+
     def explained(self, guess: Vector) -> float:
         """Return the share of the variance of the held-out rows that a guess explains, at least 0."""
         held = np.isin(self.fold, self.held_out)
@@ -84,6 +88,11 @@ def _numbers(target: pl.Series, task: Task) -> Vector:
 
 def explained_by(column: pl.Series, outcomes: Outcomes) -> float:
     """Return the share of the variance that the mean of each value, or of each of 64 quantiles, explains."""
+    return outcomes.explained(guess_by(column, outcomes))
+
+
+def guess_by(column: pl.Series, outcomes: Outcomes) -> Vector:
+    """Return for each row the mean outcome of its value, or of its one of 64 quantiles, in the other folds."""
     codes = _codes(column)
     groups = int(codes.max(initial=0)) + 1
     guess = np.zeros_like(outcomes.values)
@@ -94,7 +103,7 @@ def explained_by(column: pl.Series, outcomes: Outcomes) -> float:
             mean = outcome[learnt].mean()
             sums = np.bincount(codes[learnt], outcome[learnt], minlength=groups)
             guess[held, n] = ((sums + mean) / (counts + 1))[codes[held]]  # a value seen once says half of what it could
-    return outcomes.explained(guess)
+    return guess
 
 
 def _codes(column: pl.Series) -> NDArray[np.int64]:
@@ -113,10 +122,13 @@ def _codes(column: pl.Series) -> NDArray[np.int64]:
 
 def explained_together(rows: pl.DataFrame, columns: Collection[str], outcomes: Outcomes) -> float:
     """Return the share of the variance that boosted trees on several columns explain."""
+    return outcomes.explained(guess_together(rows, columns, outcomes)) if columns else 0.0
+
+
+def guess_together(rows: pl.DataFrame, columns: Collection[str], outcomes: Outcomes) -> Vector:
+    """Return for each row the guess of boosted trees on several columns, which are trained on the other folds."""
     import lightgbm as lgb
 
-    if not columns:
-        return 0.0
     matrix, categorical = _matrix(rows, [*columns])
     guess = np.zeros_like(outcomes.values)
     for fold in outcomes.held_out:
@@ -124,7 +136,7 @@ def explained_together(rows: pl.DataFrame, columns: Collection[str], outcomes: O
         for n, outcome in enumerate(outcomes.values.T):
             data = lgb.Dataset(matrix[learnt], outcome[learnt], categorical_feature=categorical, free_raw_data=False)
             guess[held, n] = lgb.train(_PARAMETERS, data, _ROUNDS).predict(matrix[held])
-    return outcomes.explained(guess)
+    return guess
 
 
 def _matrix(rows: pl.DataFrame, columns: Sequence[str]) -> tuple[Vector, list[int]]:

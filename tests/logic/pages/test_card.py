@@ -36,11 +36,12 @@ from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.leaks import KnownTime
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
+from ml_assets.logic.inspection.lone_columns import LonePredictor
 from ml_assets.logic.pages.card import SECTIONS, render_card
 from ml_assets.logic.pages.card_input import CardInput, CardTable, Making, ScoreLine
 from ml_assets.logic.pages.card_words import left_out
 from ml_assets.logic.pages.card_words import test_days as measured_days
-from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
+from ml_assets.logic.point_in_time.suspects import LeakFindings
 from tests.page import Page
 from tests.records import record, slice_row
 

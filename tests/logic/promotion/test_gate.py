@@ -11,7 +11,8 @@ from ml_assets.contracts.artifacts import EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
+from ml_assets.logic.inspection.lone_columns import LonePredictor
+from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.comparisons import Attempt, ChampionRule
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
 from tests.logic.gate import compared, comparison, report, slices
