@@ -32,8 +32,12 @@ _OPEN_DAYS: Final = 10
 _FEW_ROWS: Final = 20_000
 _TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
 _SMALL_ROWS, _SMALL_CLASS = 2_000, 200  # with fewer, the interval of one fifth of the rows is too wide
-_TRIALS_IN_FOLDS: Final = 12  # each is run on every fold, within every fold
-FOLDS, REPEATS = 5, 5  # ten repeats take twice as long and narrow the intervals by 4 %
+FOLDS: Final = 5
+# Each trial is run on every fold, within every fold of each repeat. Ten repeats take twice as long and narrow the
+# intervals by 4 %. With many cells (1,000 rows of 200 columns), 12 trials and 5 repeats took 19 minutes on busy cores.
+_MANY_CELLS: Final = 50_000
+_TRIALS_IN_FOLDS, _TRIALS_OF_MANY_CELLS = 12, 6
+_REPEATS, _REPEATS_OF_MANY_CELLS = 5, 2
 ROW_KEY: Final = "row_key"
 SNAPSHOT: Final = "snapshot_at"
 
@@ -290,7 +294,7 @@ class NewModel:
             windows: dict[str, object] = {"validation_days": self.days.validation, "test_days": self.days.test}
             # The queries of a ranking are left out with the day of their first row.
             return windows if self.group is None or self.query is not None else {"group": self.group.name, **windows}
-        folds: dict[str, object] = {"folds": FOLDS, "repeats": REPEATS} if self.few else {}
+        folds: dict[str, object] = {"folds": FOLDS, "repeats": self.repeats} if self.few else {}
         if self.group is None:
             return {"by": "random", **folds}
         return {"by": "group", "group": self.group.name, **folds}
@@ -334,10 +338,20 @@ class NewModel:
         return self.found.rows.height <= _FEW_ROWS
 
     @property
+    def has_many_cells(self) -> bool:
+        """Whether rows and features are so many that the folds of a repeated cross-validation would take long."""
+        return self.found.rows.height * len(self.features) > _MANY_CELLS
+
+    @property
+    def repeats(self) -> int:
+        """How often the rows are dealt into folds."""
+        return _REPEATS_OF_MANY_CELLS if self.has_many_cells else _REPEATS
+
+    @property
     def trials(self) -> int:
         """The number of trials: fewer for a large table, and for one that is tested in folds."""
         if self.few:
-            return _TRIALS_IN_FOLDS
+            return _TRIALS_OF_MANY_CELLS if self.has_many_cells else _TRIALS_IN_FOLDS
         return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
     @property

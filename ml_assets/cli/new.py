@@ -87,7 +87,7 @@ def new(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     """Return what is to be written, after printing the evidence for it."""
     from ml_assets.authoring.columns import candidates
-    from ml_assets.authoring.new_model import FOLDS, REPEATS, new_model
+    from ml_assets.authoring.new_model import FOLDS, new_model
     from ml_assets.authoring.source import read_found
     from ml_assets.cli.flow.project import read_declarations
     from ml_assets.logic.inspection.guards import Candidates, find_leaks
@@ -122,7 +122,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity))
     _print(_leak_lines(leaks))
     model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=declared.timezone)
-    folds = Folds(FOLDS, REPEATS, model.few) if model.few else None
+    folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
     ready = preflight(table.rows, model.test_rows, target, roles, days=model.days.count, folds=folds)
     _print(ready.lines)
     if ready.problems:

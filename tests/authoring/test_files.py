@@ -115,6 +115,19 @@ def test_a_small_table_without_time_is_tested_in_folds_and_a_large_one_is_not() 
     assert None is not_small.folds
 
 
+def test_a_wide_small_table_is_dealt_into_folds_less_often_and_has_fewer_trials() -> None:
+    wide = (
+        orders()
+        .drop("at", "customer")
+        .head(600)
+        .with_columns(pl.lit(n).alias(f"x{n}") + pl.col("amount") for n in range(100))
+    )
+
+    found = declared(model(wide))[0]
+
+    assert (5, 2, 6) == (found.split.folds, found.split.repeats, found.tuning.trials)
+
+
 def test_a_group_without_time_decides_the_split_and_is_no_feature() -> None:
     new = model(orders().drop("at").rename({"customer": "patient_id"}))
 
