@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from ml_assets.cli.flow.newest_day import newest_day_of_data
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary, TrainingSet
 from ml_assets.contracts.periods import Grain, period_of
 from ml_assets.declaration.training_set import Split
@@ -20,7 +21,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.tracing.predicted import trace_prediction
-from ml_assets.warehouse.project_contracts import read_manifest
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 from tests.builders import nothing_rendered, project
 from tests.orders_of_a_shop import declared, prepare
 
@@ -32,11 +33,12 @@ AS_OF, FIRST, LAST = date(2024, 5, 10), date(2024, 5, 13), date(2024, 5, 20)
 
 
 class Ran(NamedTuple):
-    """The lake of a flow, what the flow reported when it ran again, and the orders with their days in Zurich."""
+    """The lake of a flow, what it reported when it ran again, its newest day, and the orders with their local days."""
 
     lake: Lake
     grain: Grain
     again: list[str]
+    newest: date | None
     orders: pl.DataFrame
 
     def keys(self, first: date, last: date) -> list[str]:
@@ -65,10 +67,12 @@ def ran(folder: Path, request: pytest.FixtureRequest) -> Ran:
     with nothing_rendered(), project(lake, whole, manifest=read_manifest(dbt), project_dir=dbt) as found:
         found.run(**span)
         again = found.run(**span)
+        graph, contracts = found.defs.resolve_asset_graph(), read_contracts(read_manifest(dbt), dbt)
+        newest = newest_day_of_data(graph, lake.connect(), whole, model, contracts)
     zone = ZoneInfo("Europe/Zurich")
     orders = pl.read_csv(folder / "orders.csv")
     local = [datetime.fromtimestamp(it, UTC).astimezone(zone).date() for it in orders["epoch"]]
-    return Ran(lake.connect(), request.param, again, orders.with_columns(day=pl.Series(local)))
+    return Ran(lake.connect(), request.param, again, newest, orders.with_columns(day=pl.Series(local)))
 
 
 def test_tables_have_one_partition_for_each_period_with_all_its_rows(ran: Ran) -> None:
@@ -80,6 +84,10 @@ def test_tables_have_one_partition_for_each_period_with_all_its_rows(ran: Ran) -
         assert {str(period): rows for period, rows in expected.iter_rows()} == {
             key: ran.lake.manifest(ref).rows for key, ref in refs.items()
         }
+
+
+def test_the_newest_day_of_the_data_is_that_of_the_rows_also_when_the_last_period_is_landed(ran: Ran) -> None:
+    assert ran.orders["day"].max() == ran.newest
 
 
 def test_a_training_in_the_middle_of_a_period_has_the_rows_of_its_days(ran: Ran) -> None:

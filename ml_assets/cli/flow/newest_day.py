@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
+from ml_assets.contracts.periods import BY_DAY
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -39,7 +40,9 @@ def newest_day_of_data(
         if table.file is not None and table.partition_by is not None and dg.AssetKey(["raw", name]) in needed
     }
     landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
-    if whole and not any(lake.manifest(ref).rows for ref in landed):
+    # Of a longer period only the file says which of its days have rows.
+    is_newest_landed = days.grain == BY_DAY and any(lake.manifest(ref).rows for ref in landed)
+    if whole and not is_newest_landed:
         read = [source.newest_day(lake.access) for source in whole.values()]
         listed.append(max([day for day in read if day], default=days.first))
     return min(listed) if listed else None

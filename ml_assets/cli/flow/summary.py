@@ -198,9 +198,10 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         *_wrapped(f"with 95 % intervals, on {summary['tested']}", "  metrics      "),
         *(
             f"               {name:<20} {m['value']:z.4f}  {Interval.model_validate(m).ends('z.4f')}"
-            for name, m in summary["metrics"].items()
+            for name, m in sorted(summary["metrics"].items(), key=lambda it: it[0] != summary["decides"]["metric"])
         ),
         *_meaning(summary),
+        *_baselines(summary),
     ]
     verdict = summary["verdict"]
     if verdict is None:
@@ -263,6 +264,13 @@ def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrapped(f"{decides['metric']} decides{groups}")
     if point:
         yield from _wrapped(f"precision, recall and lift: of {point}")
+
+
+def _baselines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the deciding metric of the baselines."""
+    decides = summary["decides"]["metric"]
+    each = ", ".join(f"{name} {metrics[decides]:z.4f}" for name, metrics in summary["baselines"].items())
+    yield from _wrapped(f"{decides} of {each}", "  baselines    ") if each else ()
 
 
 def leak_lines(model: str, proven: Sequence[str], printed: Sequence[str] = ()) -> list[str]:
