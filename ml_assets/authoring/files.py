@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, time
 from pathlib import PurePosixPath
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from ml_assets.authoring.columns import NewColumn
 from ml_assets.authoring.new_model import NewModel
@@ -85,6 +86,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "doubts": {name: f"  # chosen, but {doubt}" for name, doubt in doubts.items()},
         "sheet_comment": _sheet_comment(model),
         "new_feature": _new_feature(model),
+        "noon": datetime.combine(model.days.first, time(12), ZoneInfo(model.days.timezone)).astimezone(UTC),
         "example_of_label": f"[{_EXAMPLES[model.label_type]}]",
     }
     name, models = model.name, dbt / "models" / model.name
@@ -195,7 +197,6 @@ def _identity(model: NewModel) -> list[SelectedColumn]:
 
 def feature_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the feature table."""
-    at = model.event
     found = [
         *_identity(model),
         _moment("predicted_at", "predicted_at", "prediction_time"),
@@ -207,8 +208,8 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
     found += [
         SelectedColumn(
             f"days_since_{it.name}",
-            f"case when {it.name} <= predicted_at\n"
-            f"        then extract(epoch from predicted_at - cast({it.name} as timestamp)) / 86400\n"
+            f"case when {model.moment_sql(it, it.name)} <= predicted_at\n"
+            f"        then extract(epoch from predicted_at - {model.moment_sql(it, it.name)}) / 86400\n"
             f"    end as days_since_{it.name}",
             "double",
             "feature",
@@ -218,11 +219,14 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
     if model.has_hours:
         found.append(
             SelectedColumn(
-                "hour_of_day", f"cast(extract(hour from {at}) as bigint) as hour_of_day", "bigint", "feature"
+                "hour_of_day",
+                f"cast(extract(hour from {model.local_event}) as bigint) as hour_of_day",
+                "bigint",
+                "feature",
             )
         )
     if model.time is not None:
-        weekday = f"cast(extract(isodow from {at}) as bigint) as weekday"
+        weekday = "cast(extract(isodow from day) as bigint) as weekday"
         found.append(SelectedColumn("weekday", weekday, "bigint", "feature"))
     return found
 

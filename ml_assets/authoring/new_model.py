@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.authoring.columns import NewColumn, new_columns
 from ml_assets.authoring.source import FoundTable
-from ml_assets.contracts.days import DAY, day_of_moment
+from ml_assets.contracts.days import DAY, clock_of_moment, day_of_moment
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
 from ml_assets.contracts.table import ALWAYS
@@ -147,7 +147,32 @@ class NewModel:
     @property
     def event_sql(self) -> str:
         """SQL over a row of the source: the time of the event."""
-        return f"timestamp '{self.days.last}'" if self.time is None else f"cast({self.time.quoted} as timestamp)"
+        return self._in_utc(f"timestamp '{self.days.last}'") if self.time is None else self._source_moment(self.time)
+
+    def _in_utc(self, clock: str) -> str:
+        """Return SQL for the moment at which clocks of the time zone of the days show a time."""
+        zone = self.days.timezone
+        return clock if zone == "UTC" else f"timezone('UTC', timezone('{zone}', {clock}))"
+
+    def moment_sql(self, column: NewColumn, sql: str, later: str = "") -> str:
+        """Return SQL for the moment of a time, or for the first moment of a date in the time zone of the days.
+
+        Args:
+            column: the column of the table.
+            sql: the column in the dbt model.
+            later: SQL that adds an interval.
+        """
+        at = f"cast({sql} as timestamp){later}"
+        return self._in_utc(at) if column.dtype == pl.Date else at
+
+    def _source_moment(self, column: NewColumn) -> str:
+        return self.moment_sql(column, column.quoted)
+
+    @property
+    def local_event(self) -> str:
+        """SQL over a row of the staging table: what clocks of the time zone of the days show at the event."""
+        zone = self.days.timezone
+        return self.event if zone == "UTC" else f"timezone('{zone}', timezone('UTC', {self.event}))"
 
     @property
     def day_sql(self) -> str:
@@ -187,7 +212,8 @@ class NewModel:
         """Whether events have a time of day."""
         if self.time is None or self.time.dtype == pl.Date:
             return False
-        return bool((self.found.rows[self.time.source].dt.time() != datetime.min.time()).any())
+        clock = clock_of_moment(pl.col(self.time.source), self.days.timezone)
+        return bool((self.found.rows.select(clock).to_series() != datetime.min.time()).any())
 
     @property
     def row_known(self) -> str:
@@ -195,8 +221,7 @@ class NewModel:
         known = self.roles.known
         if known is None:
             return ALWAYS
-        column = next(it for it in self.columns if it.source == known.value)
-        return f"cast({column.quoted} as timestamp)"
+        return self._source_moment(next(it for it in self.columns if it.source == known.value))
 
     @property
     def predicted(self) -> str:
@@ -212,9 +237,12 @@ class NewModel:
         value = self.roles.label_known.value
         for it in self.columns:
             if it.source == value:
-                return f"cast({it.quoted} as timestamp)"
+                return self._source_moment(it)
         number, unit = _horizon(value)
-        return f"{self.predicted} + interval '{counted(number, _UNITS[unit])}'"
+        later = f" + interval '{counted(number, _UNITS[unit])}'"
+        if self.time is not None and self.predicted == self.event_sql:
+            return self.moment_sql(self.time, self.time.quoted, later)  # days after a date are those of the calendar
+        return f"{self.predicted}{later}"
 
     @property
     def is_label_open(self) -> bool:

@@ -107,9 +107,10 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     file = arguments.table if table else _declared_path(arguments.table, root)
     table = table or read_found(file, _access(file), sheet=arguments.sheet)
     given, now = _given(arguments, grain, table), datetime.now(tz=UTC).replace(tzinfo=None)
-    roles = infer_roles(table.rows, target, given, now=now)
+    zone = declared.timezone
+    roles = infer_roles(table.rows, target, given, now=now, timezone=zone)
     if not arguments.yes and sys.stdin.isatty():
-        roles = infer_roles(table.rows, target, _asked(roles, given), now=now)
+        roles = infer_roles(table.rows, target, _asked(roles, given), now=now, timezone=zone)
     if table.dbt_model and roles.key is None:
         raise DataError(f"no columns of dbt model '{table.dbt_model}' identify a row; name them with --key A,B.")
     _print(_role_lines(table, target, roles))
@@ -119,9 +120,9 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     _log(f"testing {counted(len(names), 'column')} for leaks")
     sample = _sample(table.rows, target, roles)
     time = None if roles.time is None else roles.time.value
-    leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity))
+    leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity, zone))
     _print(_leak_lines(leaks))
-    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=declared.timezone)
+    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=zone)
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
     ready = preflight(table.rows, model.test_rows, target, roles, days=model.days.count, folds=folds)
     _print(ready.lines)

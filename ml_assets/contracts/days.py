@@ -23,6 +23,32 @@ def end_of(day: date, timezone: str) -> datetime:
     return midnight.astimezone(UTC).replace(tzinfo=None)
 
 
+def moments_of(times: "pl.Series", timezone: str) -> "pl.Series":
+    """Return times as moments, and dates as the first moments of their days.
+
+    If clocks jump over midnight, a day begins with the jump. One of a whole day crosses the date line.
+    """
+    import polars as pl
+
+    if times.dtype != pl.Date:
+        return times.cast(pl.Datetime("us"))
+    midnight = pl.col(times.name).cast(pl.Datetime("us"))
+    found = pl.coalesce(
+        (midnight + pl.duration(hours=hours)).dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        for hours in (0, 1, 24)
+    )
+    return times.to_frame().select(found.dt.convert_time_zone("UTC").dt.replace_time_zone(None)).to_series()
+
+
 def day_of_moment(moment: "pl.Expr", timezone: str) -> "pl.Expr":
     """Return the day of a moment."""
-    return moment.dt.replace_time_zone("UTC").dt.convert_time_zone(timezone).dt.date()
+    return _local(moment, timezone).dt.date()
+
+
+def clock_of_moment(moment: "pl.Expr", timezone: str) -> "pl.Expr":
+    """Return the time of day that clocks show at a moment."""
+    return _local(moment, timezone).dt.time()
+
+
+def _local(moment: "pl.Expr", timezone: str) -> "pl.Expr":
+    return moment.dt.replace_time_zone("UTC").dt.convert_time_zone(timezone)

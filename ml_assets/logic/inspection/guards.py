@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.days import moments_of
 from ml_assets.logic.inspection.lone_columns import lone_predictors
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, explained_by, explained_together, figure
 
@@ -78,6 +79,7 @@ class Candidates:
         rows: a sample with every target known; in the order of time if there is a time.
         time: the column of the prediction time, if any.
         entity: the column that says which rows are of the same person or thing, if any.
+        timezone: the time zone in which a date begins.
     """
 
     rows: pl.DataFrame
@@ -86,6 +88,7 @@ class Candidates:
     columns: tuple[str, ...]
     time: str | None = None
     entity: str | None = None
+    timezone: str = "UTC"
 
     def few(self) -> "Candidates":
         """Return the table with at most 10,000 rows, in their order."""
@@ -146,11 +149,11 @@ def _known_later(table: Candidates) -> list[LeakFinding]:
     """Times after the prediction, and columns that have a value exactly when such a time has one."""
     if table.time is None:
         return []
-    found, asked = [], table.rows[table.time].cast(pl.Datetime("us"))
+    found, asked = [], moments_of(table.rows[table.time], table.timezone)
     for column in table.series:
         if not column.dtype.is_temporal():
             continue
-        late = figure((column.cast(pl.Datetime("us")) > asked).fill_null(value=False).mean())
+        late = figure((moments_of(column, table.timezone) > asked).fill_null(value=False).mean())
         if late <= LATE:
             continue
         found.append(

@@ -13,6 +13,7 @@ from typing import Final, Literal, cast
 import polars as pl
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.days import moments_of
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.contracts.periods import Grain
@@ -158,7 +159,7 @@ class Roles:
         return {field.name: it for field in fields(self) if (it := getattr(self, field.name)) is not None}
 
 
-def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime) -> Roles:
+def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime, timezone: str = "UTC") -> Roles:
     """Return what a table seems to be.
 
     Args:
@@ -166,6 +167,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime)
         target: the column to predict.
         given: what the user stated.
         now: the current time, in UTC without a zone; no row may be later.
+        timezone: the time zone in which a date begins.
 
     Raises:
         DataError: the target or a given column does not exist, the target has one value or none, or a row cannot be
@@ -189,7 +191,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime)
         positive=_positive(labels, given.positive) if task.value == "binary" else None,
         key=key,
         time=time,
-        known=_known(rows, given.known, time),
+        known=_known(rows, given.known, time, timezone),
         label_known=_label_known(given, time),
         grain=grain,
         group=group,
@@ -420,16 +422,16 @@ def _together(rows: pl.DataFrame, usable: Sequence[str], time: str | None) -> li
     return []
 
 
-def _known(rows: pl.DataFrame, given: str | None, time: Choice | None) -> Choice | None:
+def _known(rows: pl.DataFrame, given: str | None, time: Choice | None, timezone: str) -> Choice | None:
     """Return the time at which a row could be known; None without times."""
     if given is not None:
         return Choice(given, "--known says so", "given")
     if time is None:
         return None
-    at = rows[time.value].cast(pl.Datetime("us"))
+    at = moments_of(rows[time.value], timezone)
     for it in rows:
         if it.name != time.value and it.dtype.is_temporal() and _KNOWN_NAME.search(it.name) and not it.null_count():
-            late = it.cast(pl.Datetime("us")) > at
+            late = moments_of(it, timezone) > at
             if not late.any():
                 return Choice(it.name, "it is named so and never later than the prediction", "likely", (time.value,))
     return Choice(time.value, "no column says otherwise: a row is known at its own time", "uncertain")

@@ -23,6 +23,17 @@ def left_out(findings: dict[str, LeakFinding]) -> dict[str, str]:
     return {name: it.guard for name, it in findings.items() if it.verdict == "left out"}
 
 
+def test_a_date_is_later_than_a_moment_of_its_own_day_in_no_time_zone() -> None:
+    rows = orders().with_columns(
+        on=pl.col("at").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo").dt.date()
+    )
+    tomorrow = rows.with_columns(on=pl.col("on") + pl.duration(days=1))
+
+    honest, leak = (found(it, "returned", time="at", timezone="Asia/Tokyo") for it in (rows, tomorrow))
+
+    assert ("on" in honest, leak["on"].guard) == (False, "known later")
+
+
 def test_honest_columns_are_not_left_out() -> None:
     assert {"order_id": "identifier"} == left_out(found(orders(), "returned", time="at"))
 

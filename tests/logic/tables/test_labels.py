@@ -197,6 +197,23 @@ def test_the_day_of_a_label_begins_and_ends_in_the_declared_zone() -> None:
     assert select(outcomes(known), on_the_tenth)["id"].to_list() == [2, 3]
 
 
+@pytest.mark.parametrize(("month", "day", "utc", "hours"), [(3, 31, 23, 23), (10, 27, 22, 25)])
+def test_a_day_of_labels_on_which_clocks_change_has_each_moment_once(
+    month: int, day: int, utc: int, hours: int
+) -> None:
+    own = date(2013, month, day)
+    begin = datetime(2013, month, day - 1, utc)  # noqa: DTZ001 - midnight in Zurich as UTC
+    known = [begin + timedelta(minutes=30 * it) for it in range(-4, 60)]  # before, during and after the day
+
+    found = [select(outcomes(known), (it, it), timezone="Europe/Zurich") for it in around(own)]
+
+    assert [known[4 : 4 + 2 * hours], known] == [found[1]["known_at"].to_list(), pl.concat(found)["known_at"].to_list()]
+
+
+def around(day: date) -> list[date]:
+    return [day + timedelta(days=it) for it in (-1, 0, 1)]
+
+
 def test_the_weight_of_a_label_is_a_column_beside_it() -> None:
     given = outcomes([at(1, 5), at(1, 6)], seats=[2, 0])
 

@@ -1,8 +1,9 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.tables.raw import (
     PARTITION,
@@ -212,6 +214,37 @@ def test_rows_are_cut_into_days_and_joined_again() -> None:
     }
     assert {} == cut.outside  # another run lands 4 January
     assert all(cut.parts[day].equals(part) for day, part in apart(together(cut.parts), [*cut.parts]).items())
+
+
+@pytest.mark.parametrize(
+    ("grain", "first", "last", "hours"),
+    [
+        ("day", date(2024, 3, 31), date(2024, 3, 31), 23),
+        ("day", date(2024, 10, 27), date(2024, 10, 27), 25),
+        ("week", date(2024, 3, 25), date(2024, 3, 31), 7 * 24 - 1),
+        ("week", date(2024, 10, 21), date(2024, 10, 27), 7 * 24 + 1),
+        ("month", date(2024, 3, 1), date(2024, 3, 31), 31 * 24 - 1),
+        ("month", date(2024, 10, 1), date(2024, 10, 31), 31 * 24 + 1),
+        ("year", date(2024, 1, 1), date(2024, 12, 31), 366 * 24),
+    ],
+)
+def test_a_period_in_which_clocks_change_has_the_rows_of_its_hours(
+    grain: Grain, first: date, last: date, hours: int
+) -> None:
+    begin, day = datetime(2023, 12, 31, 12), day_expression(column="at", timezone="Europe/Zurich")  # noqa: DTZ001 - UTC
+    rows = pl.DataFrame({"at": [begin + timedelta(hours=it) for it in range(368 * 24)]})  # the repeated hour twice
+
+    cut = by_day(rows, day, first=first, last=last, declared=(first, last), grain=grain)
+
+    [(key, part)] = cut.parts.items()
+    zone = ZoneInfo("Europe/Zurich")
+    ends = [
+        datetime.combine(it, time(), zone).astimezone(UTC).replace(tzinfo=None)
+        for it in (first, last + timedelta(days=1))
+    ]
+    assert (str(first), hours) == (key, part.height)
+    assert [ends[0], ends[1] - timedelta(hours=1)] == [part["at"].min(), part["at"].max()]
+    assert rows.height - hours == sum(cut.outside.values())
 
 
 def test_rows_of_no_declared_day_are_counted_by_reason() -> None:

@@ -385,6 +385,31 @@ def test_the_as_of_day_ends_in_the_declared_zone() -> None:
     assert [4, 0, 4] == [known(zone) for zone in ("UTC", "Europe/Zurich", "America/New_York")]
 
 
+@pytest.mark.parametrize(("as_of", "end"), [(date(2013, 3, 31), (31, 22)), (date(2013, 10, 27), (27, 23))])
+def test_windows_of_days_of_23_and_25_hours_end_with_their_last_moment(as_of: date, end: tuple[int, int]) -> None:
+    day, hour = end  # of the next midnight in Zurich, as UTC
+    midnight = datetime(2013, as_of.month, day, hour)  # noqa: DTZ001
+    moved = as_of - date(2013, 1, 10)
+    times = [pl.col(name) + moved for name in ("day", "event_at", "predicted_at")]
+    rows = features().with_columns(times)
+    known = [midnight - timedelta(microseconds=1), midnight, midnight + timedelta(minutes=30)]
+    outcomes = (
+        labels()
+        .with_columns(
+            pl.col("known_at") + moved,
+        )
+        .with_columns(
+            known_at=pl.when(pl.col("id") >= 37).then(pl.Series([known[0]] * 37 + known)).otherwise("known_at")
+        )
+    )
+
+    training = assemble(rows, outcomes, as_of=as_of, timezone="Europe/Zurich")
+
+    assert 2 == training.summary.excluded_rows[NOT_KNOWN]
+    assert [36, 37] == training.part("test")["id"].to_list()[-2:]
+    assert [as_of - timedelta(days=it) for it in (2, 1, 0)] == training.part("test")["day"].unique().sort().to_list()
+
+
 def test_rows_have_their_weight_and_those_of_weight_0_are_left_out_and_counted() -> None:
     outcomes = labels().with_columns(seats=pl.Series([n % 4 for n in range(40)], dtype=pl.Float64))
 
