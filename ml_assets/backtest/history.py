@@ -337,7 +337,9 @@ class ModelHistory:
         declared, key = self.plan.declaration, list(self.plan.key)
         target = declared.labels.target
         days = sorted(states[0].served)
-        rows = pl.concat([self.rows(day).select(*key, DAY) for day in days])
+        group = self.plan.columns.group
+        shown = dict.fromkeys([*key, DAY, *([] if group is None else [group])])
+        rows = pl.concat([self.rows(day).select(*shown) for day in days])
         truth = rows.join(self._newest_labels(), on=key, how="left", maintain_order="left")
         is_labelled = truth[target].is_not_null()
         classes = tuple(
@@ -351,6 +353,7 @@ class ModelHistory:
             groups=groups_of(self.metric, labelled),
             weights=weight_vector(labelled, declared.labels.weight),
             unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
+            units=None if group is None else labelled[group].rank("dense").cast(pl.Int64).to_numpy(),
         )
 
     def _scores_of(self, state: PolicyState[BacktestModel], days: Sequence[date], classes: Sequence[str]) -> Vector:

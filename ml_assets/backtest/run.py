@@ -223,6 +223,7 @@ def _report(
         rows=len(scored.of(reported_from, request.last).truth),
         unlabelled=len(scored.of(reported_from, request.last).unlabelled),
         weight=declared.labels.weight,
+        group=declared.split.group,
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,

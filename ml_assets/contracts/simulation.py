@@ -53,6 +53,7 @@ class SimulationSummary(Record):
         unlabelled: predictions of these days without a label, or with one of weight 0, which are in no figure.
         weight: the column by which figures are weighted, except counts; None if all rows count alike.
         is_tuned: whether features and parameters were chosen again at each retraining.
+        group: the column of the declared groups, which intervals leave out besides days; None without one.
     """
 
     model: str
@@ -64,6 +65,7 @@ class SimulationSummary(Record):
     rows: int
     unlabelled: int = 0
     weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
+    group: str | None = Field(default=None, exclude_if=lambda it: it is None)
     features: tuple[str, ...]
     parameters: dict[str, float | int | str | bool]
     rounds: int

@@ -145,6 +145,18 @@ def test_a_turned_concept_is_noticed_and_triggered_does_better_than_never() -> N
     assert after[0].day <= TURNED + timedelta(days=8)
 
 
+def test_scored_rows_have_their_declared_group() -> None:
+    last = FIRST + timedelta(days=2)
+    with ModelHistory(
+        planned(split={"validation_days": 5, "test_days": 8, "group": "shop"}), rows(), outcomes()
+    ) as past:
+        scored = past.scored([*states(past, last=last, policies=("never",)).values()])
+
+    days = rows().filter(pl.col("day").is_between(FIRST, last))
+    assert days["shop"].n_unique() == len(set(scored.units))
+    assert sorted(days["shop"].value_counts()["count"]) == sorted(np.unique(scored.units, return_counts=True)[1])
+
+
 def test_predictions_without_a_label_are_counted_by_day() -> None:
     last = FIRST + timedelta(days=2)
     lost = rows().filter(pl.col("day") == FIRST).head(5)

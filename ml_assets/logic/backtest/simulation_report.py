@@ -57,6 +57,7 @@ class Scored:
         groups: (rows,) the group of each row, for a metric within groups.
         unlabelled: the day of each prediction without a label, or with a label of weight 0.
         weights: (rows,) the declared weight of each row; None without one.
+        units: (rows,) the declared group of each row, whose rows are not independent; None without one.
     """
 
     days: NDArray[np.datetime64]
@@ -65,16 +66,23 @@ class Scored:
     groups: NDArray[np.int64] | None = None
     unlabelled: NDArray[np.datetime64] = field(default_factory=lambda: np.array([], dtype="datetime64[D]"))
     weights: Vector | None = None
+    units: NDArray[np.int64] | None = None
 
     def of(self, first: date, last: date) -> Scored:
         """Return the rows of some days, including both ends."""
         index, left_out = (
             (days >= np.datetime64(first)) & (days <= np.datetime64(last)) for days in (self.days, self.unlabelled)
         )
-        groups = None if self.groups is None else self.groups[index]
+        groups, units = (None if it is None else it[index] for it in (self.groups, self.units))
         weights = None if self.weights is None else self.weights[index]
         scores = {who: them[index] for who, them in self.scores.items()}
-        return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out], weights)
+        return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out], weights, units)
+
+    @property
+    def clusters(self) -> Clusters:
+        """The clusters that are left out in turn: days, and groups if they are declared."""
+        groups = None if self.units is None else Clusters.of_groups(self.units, column="declared")
+        return Clusters.of_days(self.days).crossed_with(groups)
 
     def measure(self, metric: Metric, policy: str) -> Measure:
         """Return a metric of a policy's scores as a function of how often each row counts."""
@@ -86,8 +94,8 @@ def results(
 ) -> tuple[PolicyResult, ...]:
     """Return the result of each policy over some days.
 
-    Intervals come from leaving out one day at a time, the same days for all policies, so days that are hard for all of
-    them cancel in the gains.
+    Intervals come from leaving out one day at a time, and one declared group at a time, the same for all policies, so
+    days that are hard for all of them cancel in the gains.
 
     Raises:
         DataError: the metric is not defined on the rows of these days.
@@ -95,7 +103,7 @@ def results(
     scored = scored.of(first, last)
     measures = {state.policy: scored.measure(metric, state.policy) for state in states}
     rows = len(scored.truth)
-    clusters = Clusters.of_days(scored.days)
+    clusters = scored.clusters
     left_out = leave_one_out(measures, clusters)
     exact = {policy: measure(np.ones(rows)) for policy, measure in measures.items()}
     base = exact.get(NEVER)

@@ -86,8 +86,13 @@ class Clusters:
             count, unit = MAXIMUM_CLUSTERS, f"blocks of {unit}"
         return cls(index.astype(np.int64), count, unit, is_in_order=False)
 
-    def crossed_with(self, groups: Clusters) -> Self:
-        """Return two-way clusters, for rows that are alike within a cluster of this kind and within a group."""
+    def crossed_with(self, groups: Clusters | None) -> Self:
+        """Return two-way clusters, for rows that are alike within a cluster of this kind and within a group.
+
+        Rows of a single group, as in a slice, say something about that group only. These clusters alone are left out.
+        """
+        if groups is None or groups.count == 1:
+            return self
         cells = self._independent(self.index * groups.count + groups.index, "cells")
         return replace(self, crossed=(groups, cells))
 

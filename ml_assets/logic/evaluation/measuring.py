@@ -76,16 +76,13 @@ class Frozen:
 
     @cached_property
     def clusters(self) -> Clusters:
-        """The clusters that are left out in turn: days and declared groups, or what the training set is split by.
-
-        Rows of a single group, as in a slice, say something about that group only. Then days alone are left out.
-        """
+        """The clusters that are left out in turn: days and declared groups, or what the training set is split by."""
         column, units = self.summary.unit_column, self.units
         groups = None if column is None or units is None else Clusters.of_groups(units, column=column)
         if self.summary.split is not None:
             return groups or Clusters.of_rows(len(self.truth), seed=0)
         days = Clusters.of_days(self.days if self.summary.task != "ranking" else self._days_of_queries)
-        return days if groups is None or groups.count == 1 else days.crossed_with(groups)
+        return days.crossed_with(groups)
 
     @property
     def _days_of_queries(self) -> NDArray[np.datetime64]:

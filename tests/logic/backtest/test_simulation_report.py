@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -97,6 +98,25 @@ def test_the_pooled_metric_is_that_of_all_rows_and_inside_its_interval() -> None
     for it in found():
         assert AUC.function(scored().truth, scored().scores[it.policy]) == pytest.approx(it.metric.value)
         assert it.metric.low < it.metric.value < it.metric.high
+
+
+def test_rows_of_a_declared_group_are_left_out_together_besides_days() -> None:
+    # The noise of a group is the same on every day, so days alone would not show it.
+    group = np.arange(len(scored().days)) % 10
+    noise = np.random.default_rng(3).normal(size=10)[group]
+    alike = {who: it + noise for who, it in scored().scores.items()}
+    alone = Scored(scored().days, scored().truth, alike)
+
+    by_day, both = ({it.policy: it.metric for it in found(scores=it)} for it in (alone, replace(alone, units=group)))
+
+    for policy, metric in both.items():
+        assert metric.value == by_day[policy].value
+        assert metric.high - metric.low > by_day[policy].high - by_day[policy].low
+    shown = " ".join(re.sub("<[^>]+>", "", made(group="customer_id").html).split())
+    assert (
+        "from leaving out one day at a time and one customer_id group at a time (two-way clustering), the same for"
+        in shown
+    )
 
 
 def test_a_policy_is_chosen_on_its_days_and_reported_on_others() -> None:
