@@ -2,12 +2,12 @@
 
 import functools
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import polars as pl
+from slugify import slugify
 
 from ml_assets.contracts.sql import sql_type
 from ml_assets.logic.inspection.guards import LeakFinding
@@ -120,9 +120,8 @@ def safe_names(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _plain_name(column: str) -> str:
-    ascii_only = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", ascii_only)
-    name = re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_") or "field"
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", column)
+    name = slugify(split, separator="_") or "field"
     name = f"c_{name}" if name[0].isdigit() else name
     is_taken = name in _RESERVED or name in _keywords() or name.startswith("score_")
     return f"{name}_value" if is_taken else name

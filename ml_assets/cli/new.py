@@ -285,6 +285,8 @@ def _declared_path(table: str, root: Path) -> str:
 
 
 def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[str]:
+    from ml_assets.authoring.new_model import ROW_KEY
+
     rows = [
         ("rows", f"{table.rows.height:,}", counted(table.rows.width, "column"), ""),
         *_place_rows(table),
@@ -294,10 +296,20 @@ def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[st
             for name, form in table.formats.items()
         ),
         *((f"type of {name}" if name else "numbers", "", doubt, "uncertain") for name, doubt in table.doubts.items()),
+        *_missing_rows(table),
         ("target", target, f"{table.rows[target].null_count():,} missing", "given"),
         *((_LABELS[what], it.value, it.why, it.confidence) for what, it in roles.choices.items()),
     ]
+    if roles.key is None:
+        rows.append(
+            (_LABELS["key"], ROW_KEY, "no columns identify a row; equal rows cannot be told apart", "uncertain")
+        )
     return _table(("what", "choice", "evidence", "confidence"), rows)
+
+
+def _missing_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
+    if marks := [repr(it) for it in table.null_values if it]:
+        yield "missing values", ", ".join(marks), "beside numbers, times or Booleans", "likely"
 
 
 def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:

@@ -44,6 +44,9 @@ _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
 _FEW: Final = 200
 _HEAD: Final = 10_000
 _LONGEST_MARK: Final = max(map(len, MISSING))
+_DIGIT: Final = "[0-9]"
+_MOST_WORDS: Final = 3
+_FEWEST_VALUES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -237,17 +240,30 @@ def _beginning(data: bytes) -> bytes:
 def _null_values(text: pl.DataFrame) -> tuple[str, ...]:
     """Return the texts that stand for missing values: known ones that occur beside numbers, times or Booleans.
 
-    In a column of text they may be values: 'NA' is a country, and '-' an answer.
+    In a column of text they may be values: 'NA' is a country, and '-' an answer. So are repeated words in a column of
+    otherwise many different numbers or times, such as 'unknown' or 'k.A.'.
     """
     found: set[str] = {""}
     for column in text:
         used = column.drop_nulls().str.strip_chars(" ")
         short = used.filter(used.str.len_bytes() <= _LONGEST_MARK).unique()
-        marks = {*short.filter(short.str.to_lowercase().is_in([*MISSING]))}
-        rest = used.filter(~used.is_in([*marks])).unique() if marks else used
-        if marks and rest.len() and _reads_as_values(rest):
-            found |= marks
+        known = {*short.filter(short.str.to_lowercase().is_in([*MISSING]))}
+        words = _repeated_words(used) - known
+        for marks, fewest in ((known, 1), (known | words, _FEWEST_VALUES if words else 1)):
+            rest = used.filter(~used.is_in([*marks])).unique() if marks else used
+            if marks and rest.len() >= fewest and _reads_as_values(rest):
+                found |= marks
+                break
     return tuple(sorted(found))
+
+
+def _repeated_words(used: pl.Series) -> set[str]:
+    """Return the texts without a digit, if they are few and each occurs more than once."""
+    if not used.head(_HEAD).str.contains(_DIGIT).any():
+        return set()
+    words = used.filter(~used.str.contains(_DIGIT)).value_counts()
+    is_repeated = not (words["count"] == 1).any() and words["count"].sum() < used.len() / 2
+    return {*words[used.name]} if words.height <= _MOST_WORDS and is_repeated else set()
 
 
 def _reads_as_values(text: pl.Series) -> bool:

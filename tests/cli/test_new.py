@@ -93,12 +93,20 @@ def test_several_files_of_json_are_landed_as_they_were_inspected(
 
 
 def test_a_dry_run_shows_the_files_and_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pl.read_csv(project / "orders.csv", separator=";").drop("Order ID")
+    is_unknown = pl.int_range(pl.len()) % 9 == 0
+    amounts = rows.with_columns(amount=pl.when(is_unknown).then(pl.lit("unknown")).otherwise(pl.col("amount")))
+    pl.concat([amounts, amounts.head(1)]).write_csv(project / "orders.csv", separator=";")
     before = files(project)
 
     assert 0 == main([*NEW, "--dry-run"])
 
-    assert "+++ dbt_project/models/returns/stg_returns.sql (new)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "+++ dbt_project/models/returns/stg_returns.sql (new)" in printed
     assert before == files(project)
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "missing values 'unknown' beside numbers, times or Booleans likely" in lines
+    assert "key row_key no columns identify a row; equal rows cannot be told apart uncertain" in lines
 
 
 def test_a_model_that_contradicts_the_project_is_not_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

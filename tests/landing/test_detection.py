@@ -88,6 +88,24 @@ def test_a_mark_is_a_missing_value_beside_numbers_and_a_value_beside_texts() -> 
     assert (("",), ["NA", "DE"]) == (kept.null_values, kept.frame()["country"].to_list())
 
 
+def test_a_repeated_word_among_many_numbers_or_times_is_a_missing_value() -> None:
+    lines = [f"{n},{'k.A.' if n % 9 == 0 else n},2024-05-{n % 28 + 1:02d},{'a' if n % 2 else n}" for n in range(60)]
+
+    found = detect("\n".join(["n,age,at,half", *lines]).encode())
+
+    assert ("", "k.A.") == found.null_values
+    assert [None, 1, 2] == found.frame()["age"].head(3).to_list()
+    assert pl.String() == types(found)["half"][0]
+
+
+def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
+    once = [f"{n},{'typo' if n == 7 else n},{'old' if n % 2 else n % 5}" for n in range(60)]
+
+    found = detect("\n".join(["n,age,kind", *once]).encode())
+
+    assert (("",), pl.String(), pl.String()) == (found.null_values, types(found)["age"][0], types(found)["kind"][0])
+
+
 @pytest.mark.parametrize(
     ("text", "column", "doubt"),
     [

@@ -38,10 +38,11 @@ _CLASS_NAME: Final = re.compile(r"(?i)(class|type|label|category|kind|species|co
 _POSITIVE: Final = frozenset({
     "1", "true", "t", "yes", "y", "positive", "pos", "default", "bad", "churn", "churned", "fraud", "spam", "sick",
     "ill", "failed", "failure", "lost", "dead", "died", "malignant", "returned", "cancelled", "late",
+    "ja", "oui", "si", "sí", "sì", "sim", "tak", "ano", "да", "是", "はい",
 })  # fmt: skip
 _NEGATIVE: Final = frozenset({
     "0", "-1", "false", "f", "no", "n", "negative", "neg", "none", "good", "ham", "normal", "healthy", "well", "ok",
-    "passed", "alive", "benign",
+    "passed", "alive", "benign", "nein", "nee", "nej", "non", "não", "nie", "ne", "нет", "否", "いいえ",
 })  # fmt: skip
 MOST_CLASSES: Final = 100
 FEW_CLASSES: Final = 10
@@ -51,6 +52,7 @@ _HOUR: Final = 3_600_000_000
 _SEVERAL_YEARS: Final = 5 * 365
 _FEW_MISSING: Final = 0.1
 _NEARLY_ALL: Final = 0.9
+_FEWEST_REPEATS: Final = 5
 _MOST_OF_KEY: Final = 3
 _MUCH_LONGER: Final = 2
 _DAYS: Final[Mapping[Grain, float]] = {"day": 1, "week": 7, "month": 30.4, "year": 365}
@@ -385,7 +387,7 @@ def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None
         return _key_of(given, "--key or the contract of the table says so", "given")
     usable = [it for it in rows if it.name != target and not it.dtype.is_float() and it.null_count() == 0]
     unique = [it.name for it in usable if it.n_unique() == rows.height]
-    named = [name for name in unique if _ID_NAME.search(name)]
+    named = [name for name in unique if _ID_NAME.search(_words(name))]
     if named:
         return _key_of(named[:1], f"each of its {rows.height:,} values occurs once", "sure", tuple(named[1:]))
     if unique:
@@ -394,7 +396,7 @@ def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None
     if found := _together(rows, [it.name for it in usable], time):
         return _key_of(found, "no two rows have the same values in all of them", "likely")
     for column in usable:
-        if _ID_NAME.search(column.name) and column.n_unique() > _NEARLY_ALL * rows.height:
+        if _ID_NAME.search(_words(column.name)) and column.n_unique() > _NEARLY_ALL * rows.height:
             shared = column.filter(column.is_duplicated())
             raise DataError(
                 f"'{column.name}' seems to identify a row, but {shared.len():,} rows share its value with another, "
@@ -409,17 +411,38 @@ def _key_of(columns: Sequence[str], why: str, confidence: Confidence, others: tu
 
 
 def _together(rows: pl.DataFrame, usable: Sequence[str], time: str | None) -> list[str]:
-    """Return up to three columns that together identify a row; columns named as identifiers are preferred."""
+    """Return up to three columns that together identify a row; columns named as identifiers are preferred.
+
+    Without such a name, a column counts only if it would often repeat by chance; beside exact times, any one differs.
+    """
     found = [] if time is None else [time]
     while len(found) < _MOST_OF_KEY:
         rest = [it for it in usable if it not in found]
         if not rest:
             break
         distinct = {it: rows.select(*found, it).n_unique() for it in rest}
-        found.append(max(rest, key=lambda it: (distinct[it] == rows.height, bool(_ID_NAME.search(it)), distinct[it])))
-        if distinct[found[-1]] == rows.height:
+        named = {it: bool(_ID_NAME.search(_words(it)) or _OWNER_NAME.search(_words(it))) for it in rest}
+        best = max(rest, key=lambda it: (distinct[it] == rows.height, named[it], distinct[it]))
+        if distinct[best] == rows.height and not (named[best] or _repeats_by_chance(rows, found, best)):
+            return []
+        found.append(best)
+        if distinct[best] == rows.height:
             return [*found[1:], found[0]] if time is not None else found
     return []
+
+
+def _repeats_by_chance(rows: pl.DataFrame, found: Sequence[str], column: str) -> bool:
+    """Return whether a column that is independent of the others would repeat within their values several times."""
+    if not found:
+        return True
+    pairs = rows.group_by(found).len().select((pl.col("len") * (pl.col("len") - 1) / 2).sum()).item()
+    alike = rows[column].value_counts()["count"] / rows.height
+    return bool(pairs * (alike**2).sum() >= _FEWEST_REPEATS)
+
+
+def _words(name: str) -> str:
+    """Return the words of a column's name, separated by underscores."""
+    return re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)).strip("_")
 
 
 def _known(rows: pl.DataFrame, given: str | None, time: Choice | None, timezone: str) -> Choice | None:
@@ -462,7 +485,7 @@ def _group(
     own = key.columns if key and len(key.columns) == 1 else ()
     taken = {target, *own, *([time.value] if time else ())}
     for it in rows:
-        if it.name in taken or it.null_count() or not _OWNER_NAME.search(it.name):
+        if it.name in taken or it.null_count() or not _OWNER_NAME.search(_words(it.name)):
             continue
         if it.dtype.is_float() or it.dtype.is_temporal():
             continue

@@ -23,6 +23,7 @@ def roles(rows: pl.DataFrame, target: str, **given: object) -> Roles:
         ([0, 1, 1, 1], "binary", "1", "sure"),
         ([True, False, True, True], "binary", "true", "sure"),
         (["no", "yes", "yes", "yes"], "binary", "yes", "sure"),
+        (["Nein", "Ja", "Ja", "Ja"], "binary", "Ja", "sure"),
         (["good", "bad", "good", "good"], "binary", "bad", "sure"),
         (["<=50K", ">50K", "<=50K", "<=50K"], "binary", ">50K", "uncertain"),
         (["a", "b", "c", "a"], "multiclass", None, "sure"),
@@ -259,3 +260,19 @@ def test_the_earlier_of_two_events_is_the_time_of_the_prediction() -> None:
     rows = orders().with_columns(shipped=pl.col("at") + pl.duration(days=3))
 
     assert "at" == roles(rows, "returned").time.value  # type: ignore[union-attr]
+
+
+def test_a_column_that_is_different_by_chance_is_no_key_and_one_of_a_person_or_a_panel_is() -> None:
+    rows = orders().drop("order_id").with_columns(age=pl.col("customer") % 70)
+    rows = rows.with_columns(at=pl.when(pl.int_range(pl.len()) == 1).then(pl.col("at").first()).otherwise("at"))
+    visits = rows.rename({"customer": "Kunden-Nr."})
+    panel = pl.DataFrame({"land": np.repeat([f"c{n}" for n in range(50)], 20), "jahr": [*range(2000, 2020)] * 50})
+    panel = panel.with_columns(size=np.random.default_rng(0).normal(size=1_000))
+
+    def key(table: pl.DataFrame, target: str) -> str | None:
+        found = infer_roles(table, target, Given(), now=NOW).key
+        return None if found is None else found.value
+
+    assert None is key(rows.drop("customer"), "returned")
+    assert "Kunden-Nr., at" == key(visits, "returned")
+    assert "land, jahr" == key(panel, "size")
