@@ -124,7 +124,9 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     _print(_leak_lines(leaks))
     model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=zone)
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
-    ready = preflight(table.rows, model.test_rows, target, roles, days=model.days.count, folds=folds)
+    ready = preflight(
+        table.rows, model.test_rows, target, roles, days=model.days.count, margin=model.margin, folds=folds
+    )
     _print(ready.lines)
     if ready.problems:
         raise DataError("\n".join(ready.problems))

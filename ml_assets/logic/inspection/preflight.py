@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import polars as pl
@@ -17,6 +18,8 @@ FEWEST_POSITIVES: Final = 10
 FEWEST_OF_CLASS: Final = 10
 FEWEST_QUERIES: Final = 50
 SEASONS: Final = 60
+LIKELY: Final = 0.8
+_FIRST_ATTEMPT: Final = 0.025
 _AUC: Final = 0.75
 _CORRELATION: Final = 0.9
 _BOTH_QUANTILES: Final = 1.645 + 0.842
@@ -58,8 +61,9 @@ class Folds:
 
 
 def preflight(
-    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, folds: Folds | None = None
-) -> Preflight:
+    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, margin: float,
+    folds: Folds | None = None,
+) -> Preflight:  # fmt: skip
     """Return what a table's size allows.
 
     Args:
@@ -68,16 +72,17 @@ def preflight(
         target: the column that is predicted.
         roles: the choices.
         days: the number of days from the first to the last row.
+        margin: by how much a later model may be worse than the champion.
         folds: how the rows are tested in folds; None for one test part.
     """
     return Preflight(
-        tuple(_lines(rows, test, target, roles, days=days, folds=folds)),
+        tuple(_lines(rows, test, target, roles, days=days, margin=margin, folds=folds)),
         tuple(_problems(rows, test, target, roles, days)),
     )
 
 
 def _lines(
-    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, folds: Folds | None
+    rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, margin: float, folds: Folds | None
 ) -> Iterator[str]:
     span = f" over {days:,} days" if roles.time is not None else ""
     which = f"of which about {test.height:,} are test rows"
@@ -93,8 +98,20 @@ def _lines(
         difference *= folds.inflation
     if difference is not None:
         yield f"  two models that differ by less than about {difference:.2g} {roles.metric.value} cannot be told apart"
+        promoted = _chance_of_an_equal(difference, margin)
+        if promoted < LIKELY:
+            yield (
+                f"  a later model that is as good as the champion is promoted in about {promoted:.0%} of cases, "
+                f"because it must be shown not to be worse by more than {margin:g} (gate.margin)"
+            )
     if roles.time is not None and days < SEASONS:
         yield "  fewer than two months: nothing can be said about seasons, and drift by month is not possible"
+
+
+def _chance_of_an_equal(difference: float, margin: float) -> float:
+    """Return the chance that the first attempt of an equal model passes, from the smallest difference that shows."""
+    normal = NormalDist()
+    return normal.cdf(margin / (difference / _BOTH_QUANTILES) - normal.inv_cdf(1 - _FIRST_ATTEMPT))
 
 
 def too_few_rows(target: pl.Series) -> str | None:

@@ -16,7 +16,7 @@ def problems(rows: int, days: int, positives: int) -> list[str]:
     table = pl.DataFrame({"at": at, "y": [n < rows // 2 for n in range(rows)]})
     test = pl.DataFrame({"y": [n < positives for n in range(100)]})
     roles = infer_roles(table, "y", Given(), now=datetime(2025, 1, 1))  # noqa: DTZ001
-    return [*preflight(table, test, "y", roles, days=days).problems]
+    return [*preflight(table, test, "y", roles, days=days, margin=0.005).problems]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_unequal_weights_make_the_smallest_difference_larger() -> None:
     known = {"now": datetime(2025, 1, 1)}  # noqa: DTZ001
 
     plain, weighted = (
-        preflight(table, table, "y", infer_roles(table, "y", given, **known), days=100).lines[1]
+        preflight(table, table, "y", infer_roles(table, "y", given, **known), days=100, margin=0.005).lines[1]
         for given in (Given(), Given(weight="seats"))
     )
 
@@ -72,9 +72,22 @@ def test_in_folds_every_row_is_tested_and_the_smallest_difference_allows_for_the
     rows = pl.DataFrame({"y": [True] * 100 + [False] * 200})
     roles = infer_roles(rows, "y", Given(), now=datetime(2024, 1, 1))  # noqa: DTZ001
 
-    lines = preflight(rows, rows, "y", roles, days=1, folds=Folds(5, 5, "300 rows, fewer than 2,000")).lines
+    lines = preflight(
+        rows, rows, "y", roles, days=1, margin=0.005, folds=Folds(5, 5, "300 rows, fewer than 2,000")
+    ).lines
 
     difference = smallest_difference(rows["y"], roles)
     assert difference is not None
     assert "each tested in one of 5 folds, which are dealt 5 times (300 rows, fewer than 2,000)" in lines[0]
     assert f"about {difference * (5 * (1 / 25 + 1 / 4)) ** 0.5:.2g} roc_auc" in lines[1]
+
+
+@pytest.mark.parametrize(("rows", "chances"), [(400, ["5%"]), (20_000, ["66%"]), (200_000, [])])
+def test_how_often_an_equal_model_is_promoted_is_reported_unless_it_is_likely(rows: int, chances: list[str]) -> None:
+    table = pl.DataFrame({"y": [n % 5 == 0 for n in range(rows)]})
+    roles = infer_roles(table, "y", Given(), now=datetime(2024, 1, 1))  # noqa: DTZ001
+
+    later = preflight(table, table, "y", roles, days=1, margin=0.005).lines[2:]
+
+    # The chance that a normal difference around 0, in units of its standard error, exceeds 1.96 minus the margin.
+    assert chances == [line.split(" in about ")[1].split()[0] for line in later]
