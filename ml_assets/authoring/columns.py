@@ -34,6 +34,7 @@ class NewColumn:
         source: its name in the file.
         name: its name in the dbt models.
         why: the reason for its use, as a clause; '' if it is obvious.
+        is_code: whether it has whole numbers that are codes of categories.
     """
 
     source: str
@@ -41,6 +42,7 @@ class NewColumn:
     dtype: pl.DataType
     use: Use
     why: str
+    is_code: bool = False
 
     @property
     def sql_type(self) -> str:
@@ -49,8 +51,8 @@ class NewColumn:
 
     @property
     def is_categorical(self) -> bool:
-        """Whether it is text, of which each value is a category as a feature."""
-        return self.dtype == pl.String
+        """Whether each of its values is a category as a feature: texts and codes."""
+        return self.dtype == pl.String or self.is_code
 
     @property
     def is_time(self) -> bool:
@@ -64,15 +66,15 @@ class NewColumn:
 
 
 def new_columns(
-    rows: pl.DataFrame, target: str, roles: Roles, findings: Iterable[LeakFinding]
+    rows: pl.DataFrame, target: str, roles: Roles, findings: Iterable[LeakFinding], codes: Collection[str] = ()
 ) -> tuple[NewColumn, ...]:
-    """Return the columns of a table in their order."""
+    """Return the columns of a table in their order. The whole numbers of `codes` are categories."""
     suspects = {it.column: it for it in findings if it.verdict == "left out"}
     names = safe_names(rows.columns)
     found = []
     for name in rows.columns:
         use, why = _use(rows[name], target, roles, suspects)
-        found.append(NewColumn(name, names[name], rows.schema[name], use, why))
+        found.append(NewColumn(name, names[name], rows.schema[name], use, why, is_code=name in codes))
     return tuple(found)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, cast
@@ -414,10 +414,11 @@ class NewModel:
 
 
 def new_model(
-    name: str, found: FoundTable, target: str, roles: Roles, leaks: Sequence[LeakFinding], *, file: str, timezone: str
-) -> NewModel:
-    """Return what is written for a new model."""
-    columns = new_columns(found.rows, target, roles, leaks)
+    name: str, found: FoundTable, target: str, roles: Roles, leaks: Sequence[LeakFinding], *, file: str, timezone: str,
+    codes: Collection[str] = (),
+) -> NewModel:  # fmt: skip
+    """Return what is written for a new model. The whole numbers of `codes` are categories."""
+    columns = new_columns(found.rows, target, roles, leaks, codes)
     today, grain = datetime.now(tz=ZoneInfo(timezone)).date(), cast("Grain", roles.grain.value)
     if roles.time is None:
         snapshot = min(found.written or today, today - timedelta(days=1))

@@ -90,6 +90,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     from ml_assets.authoring.new_model import FOLDS, new_model
     from ml_assets.authoring.source import read_found
     from ml_assets.cli.flow.project import read_declarations
+    from ml_assets.logic.inspection.codes import find_codes
     from ml_assets.logic.inspection.guards import Candidates, find_leaks
     from ml_assets.logic.inspection.preflight import Folds, preflight, too_few_rows
     from ml_assets.logic.inspection.roles import infer_roles
@@ -120,9 +121,14 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     _log(f"testing {counted(len(names), 'column')} for leaks")
     sample = _sample(table.rows, target, roles)
     time = None if roles.time is None else roles.time.value
-    leaks = find_leaks(Candidates(sample, target, roles.kind, names, time, roles.entity, zone))
+    sampled = Candidates(sample, target, roles.kind, names, time, roles.entity, zone)
+    leaks, codes = find_leaks(sampled), [*find_codes(sampled)]
     _print(_leak_lines(leaks))
-    model = new_model(arguments.name, table, target, roles, leaks, file=file, timezone=zone)
+    _print(f"\n{it.sentence}" for it in codes)
+    model = new_model(
+        arguments.name, table, target, roles, leaks, file=file, timezone=zone,
+        codes=[it.column for it in codes],
+    )  # fmt: skip
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
     ready = preflight(
         table.rows, model.test_rows, target, roles, days=model.days.count, margin=model.margin, folds=folds

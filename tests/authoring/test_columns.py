@@ -61,3 +61,11 @@ def test_each_column_has_a_use_and_those_that_are_left_out_a_reason() -> None:
         "flag": ("left out", "it has one value"), "empty": ("left out", "it has no value"),
         "note": ("left out", "it is free text, which is not supported"),
     } == {it.source: (it.use, it.why) for it in found}  # fmt: skip
+
+
+def test_whole_numbers_that_are_codes_are_categories() -> None:
+    rows = orders().with_columns(shop=pl.col("order_id") % 300)
+
+    found = new_columns(rows, "returned", infer_roles(rows, "returned", Given(), now=NOW), (), ["shop"])
+
+    assert {"shop", "tier"} == {it.source for it in found if it.is_categorical}
