@@ -227,6 +227,7 @@ def _roc_auc(outcome: Vector, guess: Vector) -> float:
 
 def _is_of_calendar(feature: pl.Series, at: pl.Series) -> bool:
     """Return whether a feature is a function of the minute of the day, the weekday, both, or a part of the date."""
+    at = at.cast(pl.Datetime("us"))
     minute = at.dt.hour().cast(pl.Int32) * 60 + at.dt.minute()
     parts = (
         minute,

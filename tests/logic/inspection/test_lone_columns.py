@@ -137,6 +137,13 @@ def test_a_column_that_the_time_of_day_decides_is_no_suspect() -> None:
     assert [["clock"], []] == [[it.column for it in some] for some in found]
 
 
+def test_a_column_that_the_date_decides_is_no_suspect() -> None:
+    on = pl.Series([AT.date() + timedelta(days=n) for n in range(2400)])
+    rows = pl.DataFrame({"on": on, "weekday": on.dt.weekday(), "target": on.dt.weekday() * 2.0})
+
+    assert () == lone_predictors(rows, ["weekday"], "target", "regression", event_time="on")
+
+
 def test_a_name_of_its_own_for_every_row_explains_nothing() -> None:
     rows = orders().with_columns(name=pl.int_range(pl.len()).cast(pl.String))
 
