@@ -76,21 +76,25 @@ pytest-xdist's own groups do nothing under pytest 9.2, whose node ids its suffix
 
 
 LONG: Final = (
-    "tests/automation/test_landing_order.py", "tests/automation/test_retraining_events.py",
-    "tests/automation/test_retraining_flow.py", "tests/automation/test_updates.py",
-    "tests/automation/test_updates_flow.py", "tests/cli/flow/test_dagster_server.py", "tests/cli/test_replay.py",
-    "tests/cli/test_reproduce.py", "tests/cli/test_reproduce_inexact.py", "tests/cli/test_simulate.py",
-    "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py", "tests/lake/test_order.py",
-    "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_studies.py",
-    "tests/provenance/test_replay.py", "tests/stages/checks/test_table_checks.py", "tests/stages/test_bad_input.py",
-    "tests/stages/test_code_of_training.py", "tests/test_existing_project.py", "tests/test_flow.py",
-    "tests/test_for_each.py",
-    "tests/test_golden_flow.py", "tests/test_host.py", "tests/test_init_project.py", "tests/test_killed.py",
+    "tests/automation/test_arrivals.py::test_a_thousand_days",
+    "tests/automation/test_arrivals.py::test_each_content_of_a_day", "tests/automation/test_landing_order.py",
+    "tests/automation/test_retraining_events.py", "tests/automation/test_retraining_flow.py",
+    "tests/automation/test_updates.py", "tests/automation/test_updates_flow.py",
+    "tests/cli/flow/test_dagster_server.py", "tests/cli/test_main.py::test_a_step_that_fails_ends_the_run",
+    "tests/cli/test_replay.py", "tests/cli/test_reproduce.py", "tests/cli/test_reproduce_inexact.py",
+    "tests/cli/test_simulate.py", "tests/dbt_project/test_dbt_project.py", "tests/kubernetes/test_fused.py",
+    "tests/lake/test_order.py", "tests/lake/test_promotion_log.py::test_of_fifty_concurrent_promotions",
+    "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_daemon.py",
+    "tests/postgres/test_studies.py", "tests/provenance/gc/test_sweep.py", "tests/provenance/test_replay.py",
+    "tests/stages/checks/test_table_checks.py", "tests/stages/test_bad_input.py",
+    "tests/stages/test_code_of_training.py", "tests/test_distribution.py::test_without_extras",
+    "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_for_each.py", "tests/test_golden_flow.py",
+    "tests/test_grains.py", "tests/test_host.py", "tests/test_init_project.py", "tests/test_killed.py",
     "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
     "tests/warehouse/test_rebuild.py",
 )  # fmt: skip
-"""Files that run whole flows, or dbt many times: once, through kills and outages, on other hosts, again from manifests.
-They take half of the time, and have the marker `long`: `make test-long` runs them."""
+"""Files and tests that run whole flows, or dbt or a writer many times: through kills and outages, on other hosts, again
+from manifests. They take half of the time, and have the marker `long`: `make test-long` runs them."""
 
 
 def _group_of(nodeid: str) -> int:

@@ -53,9 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(it, marks=[] if it == "month" else pytest.mark.long) for it in DAYS]
-)
+@pytest.fixture(scope="module", params=[*DAYS])
 def ran(folder: Path, request: pytest.FixtureRequest) -> Ran:
     first, last = DAYS[request.param]
     days = {"first": first, "last": last, "timezone": "Europe/Zurich", "grain": request.param}
