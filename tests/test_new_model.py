@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 
 from ml_assets.cli.init import project_files, write_new
 from ml_assets.cli.main import main
-from tests.logic.inspection.tables import searches
+from ml_assets.lake.store import Lake
+from tests.logic.inspection.tables import searches, visits
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +38,23 @@ def patients() -> pl.DataFrame:
             "state": np.where(is_sick, "sick", "healthy"),
         }
     )
+
+
+def example_of(page: str) -> list[list[str]]:
+    """Return the commands `new` and `run` of the first example of a page, without questions."""
+    [block, *_] = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
+    words = [line.split()[1:] for line in block.splitlines()]
+    return [[*it, "--yes"] if it[0] == "new" else it for it in words if it[:1] in (["new"], ["run"])]
+
+
+def passes_its_tests(project: Path) -> None:
+    """Run the tests that were written, in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout + done.stderr
 
 
 def test_a_ranking_becomes_a_champion_that_ranks_better_than_a_random_order_and_its_best_feature(
@@ -68,14 +88,42 @@ def test_a_file_without_time_or_key_becomes_a_champion(tmp_path: Path, monkeypat
 
     assert 0 == main(["new", "sick", "--table", "visits.csv", "--target", "state", "--yes"])
     assert 0 == main(["run", "sick"])  # it exits with 1 without a champion
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert 0 == done.returncode, done.stdout + done.stderr
+    passes_its_tests(project)
     names = dict[str, object]()
     for cell in json.loads((project / "notebooks" / "sick.ipynb").read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)  # noqa: S102 - the notebook that was written
     assert {"train", "test", "champion"} <= {*names}
+
+
+def test_events_become_a_champion_and_the_label_mart_is_that_of_a_loop_over_all_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, lake = tmp_path / "gym", Lake(str(tmp_path / "lake"))
+    write_new(project, project_files("gym", is_bare=True))
+    monkeypatch.chdir(project)
+    for name, value in (("PROJECT", project), ("LAKE", tmp_path / "lake")):
+        monkeypatch.setenv(f"ML_ASSETS_{name}", str(value))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    rows, horizon = visits(), timedelta(days=7)
+    rows.write_csv(project / "visits.csv")
+
+    for command in example_of("from-events"):
+        assert 0 == main(command)  # run exits with 1 without a champion, or with a leak
+    assert "No leak was found" in " ".join(capsys.readouterr().out.split())
+    tables = {
+        name: lake.scan([*lake.newest(f"tables/again_{name}").values()]).collect()
+        for name in ("population", "outcomes")
+    }
+    times = {member: part["visited_at"].to_list() for (member,), part in rows.group_by("member_id")}
+    complete = datetime(2024, 7, 15)  # noqa: DTZ001 - the last whole week ends before it
+    expected = {
+        (member, at): any(at < it <= at + horizon for it in times[member])
+        for member, at in tables["population"].select("member_id", "predicted_at").iter_rows()
+        if at + horizon < complete
+    }
+    found = tables["outcomes"].select("member_id", "predicted_at", "event_within_7d", "label_known_at").rows()
+    assert expected == {(member, at): label for member, at, label, _ in found}
+    assert all(known == at + horizon for _, at, _, known in found)
+    assert tables["population"].height > len(expected)  # the others have no label yet
+    passes_its_tests(project)

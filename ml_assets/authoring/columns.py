@@ -15,6 +15,8 @@ from ml_assets.logic.inspection.roles import Roles
 
 Use = Literal["key", "time", "known time", "target", "label known", "feature", "group", "weight", "left out"]
 
+ROW_KEY: Final = "row_key"
+"""The key that landing adds to rows that have none."""
 _MOST_WORDS: Final = 4
 _MOST_TEXTS: Final = 1_000
 _RESERVED: Final = frozenset(
@@ -66,11 +68,20 @@ class NewColumn:
 
 
 def new_columns(
-    rows: pl.DataFrame, target: str, roles: Roles, findings: Iterable[LeakFinding], codes: Collection[str] = ()
+    rows: pl.DataFrame,
+    target: str,
+    roles: Roles,
+    findings: Iterable[LeakFinding],
+    codes: Collection[str] = (),
+    *,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[NewColumn, ...]:
-    """Return the columns of a table in their order. The whole numbers of `codes` are categories."""
+    """Return the columns of a table in their order. The whole numbers of `codes` are categories.
+
+    Their names in the dbt models are `names`, or safe ones.
+    """
     suspects = {it.column: it for it in findings if it.verdict == "left out"}
-    names = safe_names(rows.columns)
+    names = names or safe_names(rows.columns)
     found = []
     for name in rows.columns:
         use, why = _use(rows[name], target, roles, suspects)

@@ -43,5 +43,6 @@ def read_dbt_model(name: str, contracts: Mapping[str, TableContract], lake: Lake
         kind="dbt model",
         dbt_model=name,
         key=contract.key,
+        days=rows[DAY],
         personal=contract.personal,
     )

@@ -1,34 +1,31 @@
 """Decides what is written for a new table: days, windows, limits, SQL expressions. Everything that a template shows."""
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ml_assets.authoring.columns import NewColumn, new_columns
+from ml_assets.authoring.columns import ROW_KEY, NewColumn, new_columns
+from ml_assets.authoring.event_table import EventTable
+from ml_assets.authoring.horizon import Horizon
+from ml_assets.authoring.new_days import NewDays, days_of, new_days
 from ml_assets.authoring.source import FoundTable
-from ml_assets.contracts.days import DAY, clock_of_moment, day_of_moment
-from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
+from ml_assets.contracts.days import DAY, clock_of_moment
+from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Choice, Roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 
-_HORIZON: Final = re.compile(r"(\d+)\s*(h|d|w)")
-_DAYS_OF: Final = {"h": 1 / 24, "d": 1, "w": 7}
-_UNITS: Final = {"h": "hour", "d": "day", "w": "week"}
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
 _FEWEST_DAYS: Final = 5
 _MOST_POOLED: Final = 92
 _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
-_OPEN_DAYS: Final = 10
 _FEW_ROWS: Final = 20_000
 _TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
 _SMALL_ROWS, _SMALL_CLASS = 2_000, 200  # with fewer, the interval of one fifth of the rows is too wide
@@ -38,43 +35,7 @@ FOLDS: Final = 5
 _MANY_CELLS: Final = 50_000
 _TRIALS_IN_FOLDS, _TRIALS_OF_MANY_CELLS = 12, 6
 _REPEATS, _REPEATS_OF_MANY_CELLS = 5, 2
-ROW_KEY: Final = "row_key"
 SNAPSHOT: Final = "snapshot_at"
-
-
-@dataclass(frozen=True)
-class NewDays:
-    """The days of a new model, and how long its windows are.
-
-    Attributes:
-        first: the day of the first row.
-        last: the day of the last row.
-        is_open: whether rows of further days are to be expected.
-        validation: days of the validation window.
-        test: days of the test window.
-    """
-
-    first: date
-    last: date
-    grain: Grain = BY_DAY
-    timezone: str = "UTC"
-    is_open: bool = False
-    validation: int = 0
-    test: int = 0
-
-    @property
-    def count(self) -> int:
-        """The number of days from the first to the last row."""
-        return (self.last - self.first).days + 1
-
-    @property
-    def declared(self) -> dict[str, str | date]:
-        """The field `days` of the declarations: whole periods."""
-        last = last_day_of(period_of(self.last, self.grain), self.grain)
-        found: dict[str, str | date] = {"first": period_of(self.first, self.grain)}
-        found |= {} if self.is_open else {"last": last}
-        found |= {} if self.timezone == "UTC" else {"timezone": self.timezone}
-        return found | ({} if self.grain == BY_DAY else {"grain": self.grain})
 
 
 @dataclass(frozen=True)
@@ -84,6 +45,8 @@ class NewModel:
     Attributes:
         name: the model's name, which its files have too.
         file: the table, as the declaration names it.
+        found: the rows that the model learns from, with the format of the file.
+        events: the events from which the rows are computed, if the file has events.
     """
 
     name: str
@@ -93,6 +56,7 @@ class NewModel:
     roles: Roles
     columns: tuple[NewColumn, ...]
     days: NewDays
+    events: EventTable | None = None
 
     def used(self, *uses: str) -> list[NewColumn]:
         """Return the columns with some uses."""
@@ -120,7 +84,7 @@ class NewModel:
 
     @property
     def origin(self) -> str:
-        """The dbt model that features and outcomes read: the staging model, or the one that the table is."""
+        """The dbt model that is read: the staging model, or the one that the table is."""
         return self.found.dbt_model or f"stg_{self.name}"
 
     @property
@@ -238,8 +202,7 @@ class NewModel:
         for it in self.columns:
             if it.source == value:
                 return self._source_moment(it)
-        number, unit = _horizon(value)
-        later = f" + interval '{counted(number, _UNITS[unit])}'"
+        later = f" + interval '{Horizon.of(value).words}'"
         if self.time is not None and self.predicted == self.event_sql:
             return self.moment_sql(self.time, self.time.quoted, later)  # days after a date are those of the calendar
         return f"{self.predicted}{later}"
@@ -251,17 +214,27 @@ class NewModel:
         return value in self.found.rows.columns and bool(self.found.rows[value].null_count())
 
     @property
-    def maturity_days(self) -> int:
-        """Days after the day of the event in which a label becomes known: for a column, those of 99 % of the rows."""
+    def _waited(self) -> pl.Series:
+        """Days after the day of the event on which the label of each row is known; of the horizon, one number."""
         if self.roles.label_known is None or self.time is None:
-            return 0
+            return pl.Series([0.0])
         value = self.roles.label_known.value
         if value in self.found.rows.columns:
             rows, zone = self.found.rows, self.days.timezone
-            waited = (days_of(rows[value], zone) - days_of(rows[self.time.source], zone)).dt.total_days()
-            return max(0, math.ceil(figure(waited.quantile(0.99))))
-        number, unit = _horizon(value)
-        return math.ceil(number * _DAYS_OF[unit])
+            waited = days_of(rows[value], zone) - days_of(rows[self.time.source], zone)
+            return waited.dt.total_days().cast(pl.Float64)
+        return pl.Series([float(Horizon.of(value).days_in(self.days.timezone))])
+
+    @property
+    def maturity_days(self) -> int:
+        """Days after the day of the event in which a label becomes known: for a column, those of 99 % of the rows."""
+        return max(0, math.ceil(figure(self._waited.quantile(0.99))))
+
+    @property
+    def waiting_days(self) -> int:
+        """Days at the end of each part whose labels are usually not known then; a single day is within rounding."""
+        days = math.ceil(figure(self._waited.mean()))
+        return days if days > 1 else 0
 
     @property
     def label_sql(self) -> str:
@@ -316,10 +289,33 @@ class NewModel:
         return min(_MOST_POOLED, max(1, math.ceil(_DRIFT_ROWS * self.days.count / self.found.rows.height)))
 
     @property
+    def labelled_days(self) -> int:
+        """Days whose rows can be learned from or tested: train, validation and test each lose those that wait."""
+        return self.days.count - 3 * self.waiting_days
+
+    @property
+    def _days_apart(self) -> float:
+        """The mean number of days between days with rows."""
+        assert self.time is not None  # noqa: S101 - asked of a table with a time
+        return self.days.count / days_of(self.found.rows[self.time.source], self.days.timezone).n_unique()
+
+    @property
+    def validation_days(self) -> int:
+        """Days of the validation window."""
+        fewest = max(2, math.ceil(self._days_apart))
+        return max(fewest, round(_VALIDATION_SHARE * self.labelled_days)) + self.waiting_days
+
+    @property
+    def test_days(self) -> int:
+        """Days of the test window, of which the gate compares those with rows."""
+        fewest = math.ceil(_FEWEST_DAYS * self._days_apart)
+        return max(fewest, round(_TEST_SHARE * self.labelled_days)) + self.waiting_days
+
+    @property
     def split(self) -> dict[str, object]:
         """The field `split` of the declaration."""
         if self.time is not None:
-            windows: dict[str, object] = {"validation_days": self.days.validation, "test_days": self.days.test}
+            windows: dict[str, object] = {"validation_days": self.validation_days, "test_days": self.test_days}
             # The queries of a ranking are left out with the day of their first row.
             return windows if self.group is None or self.query is not None else {"group": self.group.name, **windows}
         folds: dict[str, object] = {"folds": FOLDS, "repeats": self.repeats} if self.few else {}
@@ -353,7 +349,7 @@ class NewModel:
             return rows.gather_every(round(1 / _TEST_SHARE))
         at = days_of(rows[self.time.source], self.days.timezone)
         last = self.days.last - timedelta(days=self.maturity_days)
-        return rows.filter(at.is_between(last - timedelta(days=self.days.test - 1), last))
+        return rows.filter(at.is_between(last - timedelta(days=self.test_days - self.waiting_days - 1), last))
 
     @property
     def min_rows(self) -> int:
@@ -423,42 +419,9 @@ def new_model(
     if roles.time is None:
         snapshot = min(found.written or today, today - timedelta(days=1))
         return NewModel(name, file, found, target, roles, columns, NewDays(snapshot, snapshot, grain, timezone))
-    days = _new_days(found.rows[roles.time.value], today, grain, timezone)
+    days = new_days(found.rows[roles.time.value], today, grain, timezone)
     return NewModel(name, file, found, target, roles, columns, days)
-
-
-def days_of(times: pl.Series, timezone: str) -> pl.Series:
-    """Return the days of dates or of moments (UTC) in a time zone."""
-    if times.dtype == pl.Date:
-        return times
-    return times.to_frame().select(day_of_moment(pl.col(times.name), timezone)).to_series()
 
 
 def _rounded(number: float) -> float:
     return float(f"{number:.2g}")
-
-
-def _new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
-    days = days_of(times, timezone)
-    first, last = days.min(), days.max()
-    assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
-    assert isinstance(last, date)  # noqa: S101
-    count = (last - first).days + 1
-    return NewDays(
-        first,
-        last,
-        grain,
-        timezone,
-        is_open=last + timedelta(days=_OPEN_DAYS) >= today,
-        validation=max(2, round(_VALIDATION_SHARE * count)),
-        test=max(_FEWEST_DAYS, round(_TEST_SHARE * count)),
-    )
-
-
-def _horizon(text: str) -> tuple[int, str]:
-    found = _HORIZON.fullmatch(text)
-    if found is None:
-        raise DataError(
-            f"--horizon is '{text}'; expected a whole number of hours, days or weeks, such as 12h, 30d or 2w."
-        )
-    return int(found[1]), found[2]

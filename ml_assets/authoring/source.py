@@ -42,6 +42,7 @@ class FoundTable:
         sheet: where the table is in a workbook.
         dbt_model: the name of the dbt model, if the table is one.
         key: the key in its contract.
+        days: the days of its rows.
         personal: its columns with personal values.
     """
 
@@ -58,6 +59,7 @@ class FoundTable:
     sheet: FoundSheet | None = None
     dbt_model: str | None = None
     key: tuple[str, ...] = ()
+    days: pl.Series | None = None
     personal: frozenset[str] = frozenset()
 
     @property

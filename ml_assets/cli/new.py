@@ -1,13 +1,14 @@
-"""`ml-assets new NAME --table FILE --target COLUMN`: writes a model of a table of which nothing is declared yet."""
+"""`ml-assets new NAME --table FILE --target COLUMN` or `--event FILE`: writes a model of a table of your own."""
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
+from ml_assets.cli.evidence import LABELS, event_lines, guard_lines, prediction_lines, role_lines
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
@@ -19,18 +20,22 @@ if TYPE_CHECKING:
     from ml_assets.authoring.source import FoundTable
     from ml_assets.lake.access import Access
     from ml_assets.logic.inspection.guards import LeakFinding
-    from ml_assets.logic.inspection.roles import Given, Roles
+    from ml_assets.logic.inspection.roles import Choice, Given, Roles
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,50}")
 _DBT_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _TAKEN: Final = ("raw", "tables")
 _MOST_ROWS, _STRETCHES = 50_000, 5
-_LABELS: Final[Mapping[str, str]] = {
-    "task": "task", "positive": "positive class", "key": "key", "time": "time of the prediction",
-    "known": "row known at", "label_known": "label known at", "grain": "partition", "group": "group",
-    "split": "split", "metric": "metric", "weight": "row weight",
+_OF_TABLE: Final = (("table", "target"), ("population", "event_where"))
+_OF_EVENTS: Final = (
+    ("event", "horizon"), ("table", "target", "task", "positive", "known", "label_known", "group", "weight")
+)  # fmt: skip
+"""The flags that a model needs, and those that it does not have."""
+_ASKED: Final[Mapping[str, str]] = {
+    **{it: it for it in ("positive", "key", "time", "known", "label_known", "group")},
+    "entity": "key", "event_time": "time",
 }  # fmt: skip
-_ASKED: Final = ("positive", "key", "time", "known", "label_known", "group")
+"""What a person is asked for, and the flag that says the same."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,17 +48,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="a CSV, JSON, Excel or Parquet file, also packed; its URL; a folder; a pattern of files, in "
         "quotes; or the name of a dbt model",
     )
+    command.add_argument(
+        "--event",
+        metavar="FILE",
+        help="a table of events, such as orders, in place of --table and --target: predict whether a person or thing "
+        "has another one within --horizon",
+    )
     command.add_argument("--sheet", metavar="NAME", help="sheet of an Excel workbook (default: the one with most rows)")
     command.add_argument("--target", metavar="COLUMN", help="the column to predict")
     command.add_argument(
         "--task", choices=("binary", "regression", "multiclass", "ranking"), help="default: by the target"
     )
     command.add_argument("--positive", metavar="VALUE", help="value of the target whose probability is predicted")
-    command.add_argument("--key", metavar="COLUMN[,COLUMN]", help="columns that identify a row")
-    command.add_argument("--time", metavar="COLUMN", help="when the prediction is made")
+    command.add_argument(
+        "--key", metavar="COLUMN[,COLUMN]", help="columns that identify a row; of events, the person or thing"
+    )
+    command.add_argument("--time", metavar="COLUMN", help="when the prediction is made, or the event happened")
     command.add_argument("--known", metavar="COLUMN", help="when the row could first be known (default: --time)")
     command.add_argument("--label-known", metavar="COLUMN", help="when the target became known")
     command.add_argument("--horizon", metavar="TIME", help="when the target is known, after --time, such as 12h or 30d")
+    command.add_argument(
+        "--population",
+        metavar="SQL",
+        help="select over the table 'events': whom to predict, and when (predicted_at)",
+    )
+    command.add_argument("--event-where", metavar="SQL", help="which of the events are predicted (default: all)")
     command.add_argument(
         "--group", metavar="COLUMN", help="the person or thing that several rows belong to; of a ranking, the query"
     )
@@ -86,57 +105,131 @@ def new(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     """Return what is to be written, after printing the evidence for it."""
-    from ml_assets.authoring.columns import candidates
-    from ml_assets.authoring.new_model import FOLDS, new_model
-    from ml_assets.authoring.source import read_found
     from ml_assets.cli.flow.project import read_declarations
-    from ml_assets.logic.inspection.codes import find_codes
-    from ml_assets.logic.inspection.guards import Candidates, find_leaks
-    from ml_assets.logic.inspection.preflight import Folds, preflight, too_few_rows
-    from ml_assets.logic.inspection.roles import infer_roles
 
     _check(arguments)
-    declared, target = read_declarations(), arguments.target
+    declared = read_declarations()
     grain = declared.grain if declared.models or declared.raw or declared.tables else None
     if grain and arguments.partition not in (None, grain):
         raise DataError(
             f"--partition is '{arguments.partition}', but the other declarations of the project have "
             f"'grain: {grain}'; expected the same. Write the model to a project of its own: ml-assets init"
         )
-    _log(f"reading {arguments.table}")
-    table = _dbt_model(arguments)
-    file = arguments.table if table else _declared_path(arguments.table, root)
-    table = table or read_found(file, _access(file), sheet=arguments.sheet)
-    given, now = _given(arguments, grain, table), datetime.now(tz=UTC).replace(tzinfo=None)
-    zone = declared.timezone
-    roles = infer_roles(table.rows, target, given, now=now, timezone=zone)
+    named = arguments.event or arguments.table
+    _log(f"reading {named}")
+    table, file = _read(named, "--event" if arguments.event else "--table", root, sheet=arguments.sheet)
+    given = _given(arguments, grain, () if arguments.event else table.key)
+    inspect = _of_events if arguments.event else _of_table
+    return inspect(arguments, table, file, given, declared.timezone)
+
+
+def _of_table(
+    arguments: argparse.Namespace, table: "FoundTable", file: str, given: "Given", timezone: str
+) -> "NewModel":
+    """Return the model of a table with a target."""
+    from ml_assets.authoring.new_model import new_model
+    from ml_assets.logic.inspection.roles import infer_roles
+
+    target, now = arguments.target, _now()
+    roles = infer_roles(table.rows, target, given, now=now, timezone=timezone)
     if not arguments.yes and sys.stdin.isatty():
-        roles = infer_roles(table.rows, target, _asked(roles, given), now=now, timezone=zone)
+        roles = infer_roles(table.rows, target, _asked(roles.choices, given), now=now, timezone=timezone)
     if table.dbt_model and roles.key is None:
         raise DataError(f"no columns of dbt model '{table.dbt_model}' identify a row; name them with --key A,B.")
-    _print(_role_lines(table, target, roles))
-    if problem := too_few_rows(roles.counted(table.rows)[target]):
-        raise DataError(problem)
-    names = candidates(table.rows, target, roles)
-    _log(f"testing {counted(len(names), 'column')} for leaks")
-    sample = _sample(table.rows, target, roles)
-    time = None if roles.time is None else roles.time.value
-    sampled = Candidates(sample, target, roles.kind, names, time, roles.entity, zone)
-    leaks, codes = find_leaks(sampled), [*find_codes(sampled)]
-    _print(_leak_lines(leaks))
-    _print(f"\n{it.sentence}" for it in codes)
-    model = new_model(
-        arguments.name, table, target, roles, leaks, file=file, timezone=zone,
-        codes=[it.column for it in codes],
+    _print(role_lines(table, target, roles))
+    return _without_leaks(
+        table.rows, target, roles, timezone,
+        lambda leaks, codes: new_model(
+            arguments.name, table, target, roles, leaks, file=file, timezone=timezone, codes=codes
+        ),
     )  # fmt: skip
+
+
+def _of_events(
+    arguments: argparse.Namespace, found: "FoundTable", file: str, given: "Given", timezone: str
+) -> "NewModel":
+    """Return the model of whether a person or thing has another event."""
+    from ml_assets.authoring.event_model import event_table, model_days, model_of_events, prediction_roles, within
+    from ml_assets.authoring.event_sql import read_examples
+    from ml_assets.authoring.horizon import Horizon
+    from ml_assets.logic.inspection.event_roles import infer_event_roles
+
+    now, horizon = _now(), Horizon.of(arguments.horizon)
+    of_events = infer_event_roles(found.rows, given, now=now, row_key=found.key)
+    if not arguments.yes and sys.stdin.isatty():
+        given = _asked(of_events.choices, given)
+        of_events = infer_event_roles(found.rows, given, now=now, row_key=found.key)
+    events = event_table(
+        arguments.name, file, found, of_events, horizon,
+        timezone=timezone, population=arguments.population, condition=arguments.event_where,
+    )  # fmt: skip
+    _print(event_lines(events))
+    rows = read_examples(events)
+    roles = prediction_roles(events, rows, given.grain, now=now)
+    days = model_days(events, rows, cast("Grain", roles.grain.value), datetime.now(tz=UTC))
+    rows = within(days, rows, events)
+    _print(prediction_lines(events, rows, roles))
+    return _without_leaks(
+        rows,
+        events.target,
+        roles,
+        timezone,
+        lambda leaks, codes: model_of_events(events, rows, days, roles, leaks, codes=codes),
+    )
+
+
+def _without_leaks(
+    rows: "pl.DataFrame",
+    target: str,
+    roles: "Roles",
+    timezone: str,
+    model_without: "Callable[[Sequence[LeakFinding], Sequence[str]], NewModel]",
+) -> "NewModel":
+    """Return the model without the columns that leak, after showing them, codes, and what its size allows.
+
+    Raises:
+        DataError: there are too few rows.
+    """
+    from ml_assets.authoring.columns import candidates
+    from ml_assets.authoring.new_model import FOLDS
+    from ml_assets.logic.inspection.codes import find_codes
+    from ml_assets.logic.inspection.guards import Candidates, find_leaks
+    from ml_assets.logic.inspection.preflight import Folds, preflight, too_few_rows
+
+    if problem := too_few_rows(roles.counted(rows)[target]):
+        raise DataError(problem)
+    names = candidates(rows, target, roles)
+    _log(f"testing {counted(len(names), 'column')} for leaks")
+    time = None if roles.time is None else roles.time.value
+    sample = _sample(rows, target, roles)
+    sampled = Candidates(sample, target, roles.kind, names, time, roles.entity, timezone)
+    leaks, codes = find_leaks(sampled), [*find_codes(sampled)]
+    _print(guard_lines(leaks))
+    _print(f"\n{it.sentence}" for it in codes)
+    model = model_without(leaks, [it.column for it in codes])
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
     ready = preflight(
-        table.rows, model.test_rows, target, roles, days=model.days.count, margin=model.margin, folds=folds
-    )
+        rows, model.test_rows, target, roles,
+        days=model.days.count, margin=model.margin, labelled_days=model.labelled_days, folds=folds,
+    )  # fmt: skip
     _print(ready.lines)
     if ready.problems:
         raise DataError("\n".join(ready.problems))
     return model
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC).replace(tzinfo=None)
+
+
+def _read(named: str, flag: str, root: Path, *, sheet: str | None) -> "tuple[FoundTable, str]":
+    """Return a table, and its file as the declaration names it."""
+    from ml_assets.authoring.source import read_found
+
+    if table := _dbt_model(named, flag):
+        return table, named
+    file = _declared_path(named, root)
+    return read_found(file, _access(file), sheet=sheet), file
 
 
 def _write(model: "NewModel", root: Path, *, is_dry: bool) -> int:
@@ -197,14 +290,20 @@ def _check(arguments: argparse.Namespace) -> None:
             f"'{name}' cannot be the name of a model; expected at most 51 lower-case letters, digits and '_', from a "
             "letter, and neither 'raw' nor 'tables'."
         )
-    if missing := [f"--{flag}" for flag in ("table", "target") if not getattr(arguments, flag)]:
+    needed, unused = _OF_EVENTS if arguments.event else _OF_TABLE
+    if missing := [f"--{flag}" for flag in needed if not getattr(arguments, flag)]:
+        usage = "--event FILE --horizon 30d" if arguments.event else "--table FILE --target COLUMN"
         raise DataError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Use: ml-assets new {name} "
-            "--table FILE --target COLUMN"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Use: ml-assets new {name} {usage}"
+        )
+    if extra := [f"--{flag.replace('_', '-')}" for flag in unused if getattr(arguments, flag)]:
+        raise DataError(
+            f"{' and '.join(extra)} cannot be used with{'' if arguments.event else 'out'} --event; leave "
+            f"{'it' if len(extra) == 1 else 'them'} out."
         )
 
 
-def _dbt_model(arguments: argparse.Namespace) -> "FoundTable | None":
+def _dbt_model(name: str, flag: str) -> "FoundTable | None":
     """Return the table if it is the name of a dbt model of the project, and no file has this name.
 
     Raises:
@@ -214,29 +313,28 @@ def _dbt_model(arguments: argparse.Namespace) -> "FoundTable | None":
     from ml_assets.cli.flow.project import prepare, read_table_contracts
     from ml_assets.lake.resource import LakeResource
 
-    name = arguments.table
     if "://" in name or "*" in name or Path(name).exists():
         return None
     if not _DBT_NAME.fullmatch(name):
-        raise DataError(f"--table is '{name}', which does not exist; expected a file, a folder, a URL or a dbt model.")
+        raise DataError(f"{flag} is '{name}', which does not exist; expected a file, a folder, a URL or a dbt model.")
     prepare()
     contracts = read_table_contracts()
     if name not in contracts:
         raise DataError(
-            f"--table is '{name}', which is neither a file in {Path.cwd()} nor a dbt model of the project"
+            f"{flag} is '{name}', which is neither a file in {Path.cwd()} nor a dbt model of the project"
             f"{near(name, [*contracts])}; expected one of them."
         )
     return read_dbt_model(name, contracts, LakeResource().connect())
 
 
-def _given(arguments: argparse.Namespace, grain: Grain | None, table: "FoundTable") -> "Given":
+def _given(arguments: argparse.Namespace, grain: Grain | None, key: tuple[str, ...]) -> "Given":
     """Return what the user stated. The grain of a project's other declarations cannot be another one."""
     from ml_assets.logic.inspection.roles import Given
 
     return Given(
         task=arguments.task,
         positive=arguments.positive,
-        key=tuple(arguments.key.split(",")) if arguments.key else table.key,
+        key=tuple(arguments.key.split(",")) if arguments.key else key,
         time=arguments.time,
         known=arguments.known,
         label_known=arguments.label_known,
@@ -247,14 +345,14 @@ def _given(arguments: argparse.Namespace, grain: Grain | None, table: "FoundTabl
     )
 
 
-def _asked(roles: "Roles", given: "Given") -> "Given":
+def _asked(choices: "Mapping[str, Choice]", given: "Given") -> "Given":
     """Ask on the terminal for what is uncertain; an empty answer takes the choice."""
-    for what, choice in roles.choices.items():
+    for what, choice in choices.items():
         if choice.confidence == "uncertain" and what in _ASKED:
             others = f" ({', '.join(choice.others)})" if choice.others else ""
-            _log(f"{_LABELS[what]}: {choice.value}, because {choice.why}")
+            _log(f"{LABELS[what]}: {choice.value}, because {choice.why}")
             if answer := input(f"  Enter accepts it; or write another{others}: ").strip():
-                given = given.with_answer(what, answer)
+                given = given.with_answer(_ASKED[what], answer)
     return given
 
 
@@ -290,70 +388,6 @@ def _declared_path(table: str, root: Path) -> str:
     path = Path(table).resolve()
     text = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
     return f"{text}/" if table.endswith("/") or path.is_dir() else text
-
-
-def _role_lines(table: "FoundTable", target: str, roles: "Roles") -> Iterator[str]:
-    from ml_assets.authoring.new_model import ROW_KEY
-
-    rows = [
-        ("rows", f"{table.rows.height:,}", counted(table.rows.width, "column"), ""),
-        *_place_rows(table),
-        *(("format", f"{mark} {value!r}", "every line reads with it", "sure") for mark, value in table.csv.items()),
-        *(
-            ("format of", f"{name}: {form}", "every value reads with it", "sure")
-            for name, form in table.formats.items()
-        ),
-        *((f"type of {name}" if name else "numbers", "", doubt, "uncertain") for name, doubt in table.doubts.items()),
-        *_missing_rows(table),
-        ("target", target, f"{table.rows[target].null_count():,} missing", "given"),
-        *((_LABELS[what], it.value, it.why, it.confidence) for what, it in roles.choices.items()),
-    ]
-    if roles.key is None:
-        rows.append(
-            (_LABELS["key"], ROW_KEY, "no columns identify a row; equal rows cannot be told apart", "uncertain")
-        )
-    return _table(("what", "choice", "evidence", "confidence"), rows)
-
-
-def _missing_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
-    if marks := [repr(it) for it in table.null_values if it]:
-        yield "missing values", ", ".join(marks), "beside numbers, times or Booleans", "likely"
-
-
-def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
-    if table.dbt_model:
-        yield "dbt model", table.dbt_model, "its rows in the lake, with the types and the key of its contract", "sure"
-    elif table.files > 1:
-        yield "files", f"{table.files:,}, {table.kind}", "all have the same columns", "sure"
-    elif table.kind != "CSV":
-        yield "format", table.kind, "the content or the name of the file says so", "sure"
-    if table.sheet is not None and table.sheet.others:
-        why, confidence = table.sheet.why, "given" if table.sheet.is_given else "uncertain"
-        yield "sheet", table.sheet.sheet, why, confidence
-    if table.sheet is not None and table.sheet.header_row > 1:
-        yield (
-            "header row",
-            str(table.sheet.header_row),
-            "its cells are different texts, as many as rows below",
-            "likely",
-        )
-
-
-def _leak_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:
-    if not leaks:
-        yield "\nno column gives the answer away"
-        return
-    yield ""
-    yield from _table(
-        ("column", "guard", "verdict", "evidence"),
-        [(it.column, it.guard, it.verdict, it.evidence) for it in leaks],
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
-    for row in (head, *rows):
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _print(lines: "Sequence[str] | Iterator[str]") -> None:

@@ -2,7 +2,7 @@
 
 import ast
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -309,3 +309,38 @@ def test_a_weight_is_declared_and_is_a_column_of_the_outcomes_only() -> None:
     assert 1 == contracts.count("{ml_assets.in_range: {arguments: {minimum: 0}}}")
     # Two of three rows count.
     assert pytest.approx(model(orders()).test_rows.height * 2 / 3, abs=2) == new.test_rows.height
+
+
+def test_windows_are_longer_by_the_wait_for_a_label() -> None:
+    soon, late = (declared(model(orders(), time="at", grain="day", horizon=it))[0].split for it in ("1d", "14d"))
+
+    # Of 100 days, 58 are left when three parts wait 14 days each: 15 % and 20 % of them, and the wait.
+    assert (15, 20) == (soon.validation_days, soon.test_days)
+    assert (9 + 14, 12 + 14) == (late.validation_days, late.test_days)
+
+
+def test_a_table_with_rows_on_few_days_is_tested_on_five_of_them() -> None:
+    rows = orders().with_columns(pl.col("at").dt.truncate("1w"))
+
+    found, _ = declared(model(rows, time="at", grain="week"))
+
+    tested = {it for it in rows["at"].dt.date() if it > rows["at"].max().date() - timedelta(days=found.split.test_days)}  # type: ignore[union-attr]
+    assert 5 == len(tested)
+
+
+@pytest.mark.parametrize(
+    ("grain", "timezone", "partition"),
+    [
+        ("day", "UTC", "2024-01-04"),
+        ("week", "Asia/Tokyo", "2024-01-01"),
+        ("month", "America/New_York", "2024-01-01"),
+    ],
+)
+def test_the_written_test_asks_for_the_partition_in_which_its_label_is_known(
+    grain: str, timezone: str, partition: str
+) -> None:
+    text = written(model(orders(), time="at", grain=grain, horizon="3d", timezone=timezone))[
+        PurePosixPath("tests", "test_shop.py")
+    ]
+
+    assert f'partition_key="{partition}"' in text

@@ -62,7 +62,7 @@ class Folds:
 
 def preflight(
     rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, margin: float,
-    folds: Folds | None = None,
+    labelled_days: int | None = None, folds: Folds | None = None,
 ) -> Preflight:  # fmt: skip
     """Return what a table's size allows.
 
@@ -73,11 +73,13 @@ def preflight(
         roles: the choices.
         days: the number of days from the first to the last row.
         margin: by how much a later model may be worse than the champion.
+        labelled_days: those that are left where the parts wait for their labels; all if None.
         folds: how the rows are tested in folds; None for one test part.
     """
     return Preflight(
         tuple(_lines(rows, test, target, roles, days=days, margin=margin, folds=folds)),
-        tuple(_problems(rows, test, target, roles, days)),
+        tuple(_day_problems(roles, days, days if labelled_days is None else labelled_days))
+        or tuple(_problems(rows, test, target, roles)),
     )
 
 
@@ -125,13 +127,24 @@ def too_few_rows(target: pl.Series) -> str | None:
     )
 
 
-def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, days: int) -> Iterator[str]:
-    labelled = rows[target].drop_nulls()
-    if roles.time is not None and days < FEWEST_DAYS:
+def _day_problems(roles: Roles, days: int, labelled_days: int) -> Iterator[str]:
+    if roles.time is None:
+        return
+    if days < FEWEST_DAYS:
         yield (
             f"the table has {days} days; expected at least {FEWEST_DAYS}, because a model is trained on earlier days "
             "and tested on later ones. Add days."
         )
+    elif labelled_days < FEWEST_DAYS:
+        yield (
+            f"the rows cover {days:,} days, of which {max(0, labelled_days):,} are left, because the train, the "
+            f"validation and the test rows each wait for their last labels; expected at least {FEWEST_DAYS}. Add days, "
+            "or shorten the time after which a label is known."
+        )
+
+
+def _problems(rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles) -> Iterator[str]:
+    labelled = rows[target].drop_nulls()
     if roles.task.value == "binary":
         counts = test[target].drop_nulls().value_counts()["count"].to_list()
         rarer = min(counts) if len(counts) > 1 else 0

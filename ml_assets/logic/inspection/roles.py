@@ -5,7 +5,7 @@ one, a text rather than a number. Not here: leaks (see `ml_assets.logic.inspecti
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, cast
@@ -180,10 +180,10 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
     rows = rows if given.weight is None else rows.drop(given.weight)
     labels = rows[target].drop_nulls()
     task = _task(labels, given.task)
-    time = _time(rows, target, given.time)
+    time = time_of(rows, target, given.time)
     if time is not None:
         _check_time(rows[time.value], now)
-    key = _key(rows, target, given.key, None if time is None else time.value)
+    key = row_key_of(rows, target, given.key, None if time is None else time.value)
     group = _group(rows, target, given.group, key, time)
     if task.value == "ranking":
         _check_query(rows, given.group)
@@ -314,7 +314,7 @@ def _positive(labels: pl.Series, given: str | None) -> Choice:
     return Choice(names[rarer], f"it is the rarer value ({share:.1%} of the rows)", "uncertain", other)
 
 
-def _time(rows: pl.DataFrame, target: str, given: str | None) -> Choice | None:
+def time_of(rows: pl.DataFrame, target: str, given: str | None) -> Choice | None:
     """Return the column of the prediction time: a complete time that varies, the earliest of several events."""
     if given is not None:
         return Choice(given, "--time says so", "given")
@@ -370,7 +370,7 @@ def _earliness(times: pl.Series) -> tuple[bool, object]:
     return bool(_LATER_NAME.search(times.name) or _KNOWN_NAME.search(times.name)), times.cast(pl.Datetime("us")).mean()
 
 
-def _key(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None) -> Choice | None:
+def row_key_of(rows: pl.DataFrame, target: str, given: Sequence[str], time: str | None) -> Choice | None:
     """Return the columns that identify a row; None if no one to three columns do."""
     if given:
         if lacking := [name for name in given if rows[name].null_count()]:
@@ -483,7 +483,16 @@ def _group(
             )
         return Choice(given, "--group says so", "given")
     own = key.columns if key and len(key.columns) == 1 else ()
-    taken = {target, *own, *([time.value] if time else ())}
+    return owner_of(rows, {target, *own, *([time.value] if time else ())})
+
+
+def is_named_as_key(name: str) -> bool:
+    """Return whether a name is that of an identifier or a code."""
+    return _ID_NAME.search(_words(name)) is not None
+
+
+def owner_of(rows: pl.DataFrame, taken: Collection[str]) -> Choice | None:
+    """Return the first column that is named as a person or thing that several rows belong to, of those not taken."""
     for it in rows:
         if it.name in taken or it.null_count() or not _OWNER_NAME.search(_words(it.name)):
             continue

@@ -58,3 +58,20 @@ def searches(queries: int = 300, rows: int = 10) -> pl.DataFrame:
             "relevance": relevance,
         }
     )
+
+
+def visits(members: int = 300, days: int = 200) -> pl.DataFrame:
+    """Return visits of a gym's members: who spent much, stayed long and booked by app comes back sooner."""
+    random, found = np.random.default_rng(0), []
+    for member in range(members):
+        day = random.uniform(0, days / 2)
+        while day < days:
+            spent, minutes = random.gamma(2, 20), random.gamma(4, 12)
+            channel = ("phone", "desk", "app")[random.integers(3)]
+            at = START + timedelta(seconds=int(day * 86_400))
+            found.append((f"M{member:03d}", at, round(spent, 2), int(minutes), channel))
+            liking = 1.2 * (("phone", "desk", "app").index(channel) - 1) + (spent - 40) / 20 + (minutes - 48) / 16
+            day += random.gamma(4, 1 / 4) * (3 + 20 / (1 + np.exp(2 * liking)))
+    names = ["member_id", "visited_at", "spent", "minutes", "channel"]
+    rows = pl.DataFrame(found, schema=names, orient="row").sort("visited_at", "member_id")
+    return rows.with_columns(visit_id=pl.int_range(1, pl.len() + 1))

@@ -1,0 +1,59 @@
+"""The days of a new model: from the first to the last row, in whole periods."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.days import day_of_moment
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
+
+_OPEN_DAYS: Final = 10
+
+
+@dataclass(frozen=True)
+class NewDays:
+    """The days of a new model.
+
+    Attributes:
+        first: the day of the first row.
+        last: the day of the last row.
+        is_open: whether rows of further days are to be expected.
+    """
+
+    first: date
+    last: date
+    grain: Grain = BY_DAY
+    timezone: str = "UTC"
+    is_open: bool = False
+
+    @property
+    def count(self) -> int:
+        """The number of days from the first to the last row."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def declared(self) -> dict[str, str | date]:
+        """The field `days` of the declarations: whole periods."""
+        last = last_day_of(period_of(self.last, self.grain), self.grain)
+        found: dict[str, str | date] = {"first": period_of(self.first, self.grain)}
+        found |= {} if self.is_open else {"last": last}
+        found |= {} if self.timezone == "UTC" else {"timezone": self.timezone}
+        return found | ({} if self.grain == BY_DAY else {"grain": self.grain})
+
+
+def days_of(times: pl.Series, timezone: str) -> pl.Series:
+    """Return the days of dates or of moments (UTC) in a time zone."""
+    if times.dtype == pl.Date:
+        return times
+    return times.to_frame().select(day_of_moment(pl.col(times.name), timezone)).to_series()
+
+
+def new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
+    """Return the days of a new model on a table with these times."""
+    days = days_of(times, timezone)
+    first, last = days.min(), days.max()
+    assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
+    assert isinstance(last, date)  # noqa: S101
+    return NewDays(first, last, grain, timezone, is_open=last + timedelta(days=_OPEN_DAYS) >= today)
