@@ -75,16 +75,7 @@ def prediction_roles(events: EventTable, rows: pl.DataFrame, grain: Grain | None
     Raises:
         DataError: all labels are the same, or there is none.
     """
-    known = rows[events.target].drop_nulls()
-    positives = int(known.sum())
-    if not known.len() or positives in (0, known.len()):
-        which = "no prediction has a label yet" if not known.len() else (
-            f"{'every one' if positives else 'none'} of the {known.len():,} predictions with a label has an event "
-            f"within {events.horizon.words}"
-        )  # fmt: skip
-        raise DataError(
-            f"{which}; expected some with and some without. Change --horizon, --population or --event-where."
-        )
+    _check_labels(events, rows)
     entity = events.entity.name
     given = Given(key=(entity, PREDICTED_AT), time=PREDICTED_AT, grain=grain,
                   horizon=f"{events.horizon.number}{events.horizon.unit}")  # fmt: skip
@@ -126,11 +117,29 @@ def model_days(events: EventTable, rows: pl.DataFrame, grain: Grain, now: dateti
 
 
 def within(days: NewDays, rows: pl.DataFrame, events: EventTable) -> pl.DataFrame:
-    """Return the predictions of some days, without labels whose horizon ends later."""
+    """Return the predictions of some days, without labels whose horizon ends later.
+
+    Raises:
+        DataError: all labels are the same, or there is none.
+    """
     at, zone = rows[PREDICTED_AT], events.timezone
     is_known = days_of(at + events.horizon.length, zone) <= days.last
     known = pl.when(is_known).then(events.target).alias(events.target)
-    return rows.with_columns(known).filter(days_of(at, zone) <= days.last)
+    whole = rows.with_columns(known).filter(days_of(at, zone) <= days.last)
+    _check_labels(events, whole)
+    return whole
+
+
+def _check_labels(events: EventTable, rows: pl.DataFrame) -> None:
+    known = rows[events.target].drop_nulls()
+    positives = int(known.sum())
+    if known.len() and 0 < positives < known.len():
+        return
+    which = "no prediction has a label yet" if not known.len() else (
+        f"{'every one' if positives else 'none'} of the {known.len():,} predictions with a label has an event "
+        f"within {events.horizon.words}"
+    )  # fmt: skip
+    raise DataError(f"{which}; expected some with and some without. Change --horizon, --population or --event-where.")
 
 
 def model_of_events(

@@ -232,6 +232,17 @@ def test_the_last_period_is_one_of_which_all_events_are_there_and_later_labels_a
     assert is_over.to_list() == found["event_within_7d"].is_not_null().to_list()
 
 
+@pytest.mark.parametrize(("days_later", "is_open"), [(0, True), (1, True), (2, False)])
+def test_the_days_have_no_end_if_the_events_reach_the_newest_period(days_later: int, *, is_open: bool) -> None:
+    asked, rows = events(visits(40, 120)), visits(40, 120)
+    last = rows["visited_at"].max()
+    assert isinstance(last, datetime)
+
+    days = model_days(asked, read_examples(asked), "day", last.replace(tzinfo=UTC) + timedelta(days=days_later))
+
+    assert (is_open, not is_open) == (days.is_open, "last" in days.declared)
+
+
 @pytest.mark.parametrize("horizon", ["7d", "14d", "30d"])
 def test_five_times_of_the_test_window_have_labels_and_earlier_rows_do_not_wait_for_theirs(horizon: str) -> None:
     new = model(events(visits(), horizon), "week")

@@ -92,7 +92,7 @@ def lone_predictors(
             of them are used.
         features: the columns to check.
         target: the column that is predicted.
-        task: the task; each class of several is a target of its own.
+        task: the task; each class of several is a target of its own, and grades of a ranking are numbers.
         event_time: the column of the event time. A feature that follows from it, such as the hour of the day, is known
             in advance and not returned.
         entity: the column that says which rows are of the same thing; they are in one fold. Otherwise neighbours are.
@@ -106,8 +106,9 @@ def lone_predictors(
     neighbours = pl.int_range(labelled.height, eager=True) // max(
         1, min(MOST_NEIGHBOURS, labelled.height // FEWEST_UNITS)
     )
-    outcomes = Outcomes.of(labelled[target], task, labelled[entity] if entity else neighbours)
-    judged = _Judged(labelled, target, task, outcomes)
+    measured: Task = "regression" if task == "ranking" else task
+    outcomes = Outcomes.of(labelled[target], measured, labelled[entity] if entity else neighbours)
+    judged = _Judged(labelled, target, measured, outcomes)
     guesses = {name: guess_by(labelled[name], outcomes) for name in features}
     powers = {name: outcomes.explained(guess) for name, guess in guesses.items()}
     left, found = [*features], []

@@ -8,6 +8,7 @@ import pytest
 
 from ml_assets.logic.inspection.lone_columns import lone_predictors
 from ml_assets.logic.inspection.strength import Outcomes, explained_by
+from tests.logic.inspection.tables import searches
 
 AT = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 
@@ -45,6 +46,18 @@ def test_a_copy_of_the_label_is_suspected(task: str) -> None:
     assert "copy" == found.column
     assert found.power > 0.9
     assert found.sentence.startswith("column 'copy' alone explains ")
+
+
+def test_grades_of_a_ranking_are_measured_as_numbers() -> None:
+    rows = searches().with_columns(copy=10 - 3 * pl.col("relevance"))
+
+    honest, copied = (
+        lone_predictors(rows, columns, "relevance", "ranking")
+        for columns in (["price", "distance", "stars"], ["price", "distance", "stars", "copy"])
+    )
+
+    assert () == honest
+    assert ["copy"] == [it.column for it in copied]
 
 
 def test_a_copy_in_which_one_label_in_ten_is_wrong_is_suspected() -> None:
