@@ -37,10 +37,10 @@ def test_a_table_whose_days_are_all_spent_on_waiting_for_labels_is_refused() -> 
     table = pl.DataFrame({"at": at, "y": [n % 2 == 0 for n in range(400)]})
     roles = infer_roles(table, "y", Given(horizon="30d"), now=datetime(2025, 1, 1))  # noqa: DTZ001
 
-    [found] = preflight(table, table, "y", roles, days=100, labelled_days=10).problems
+    [found] = preflight(table, table, "y", roles, days=100, margin=0.005, labelled_days=10).problems
 
     assert found.startswith("the rows cover 100 days, of which 10 are left, because the train, the validation")
-    assert () == preflight(table, table, "y", roles, days=100, labelled_days=20).problems
+    assert () == preflight(table, table, "y", roles, days=100, margin=0.005, labelled_days=20).problems
 
 
 def test_rows_without_a_target_do_not_count() -> None:
