@@ -19,6 +19,7 @@ try:
         leaktest,
         new,
         parse,
+        predict,
         promote,
         quarantine,
         replay,
@@ -40,8 +41,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest,
-    simulate, parse, doctor, cost, upgrade,
+    init, new, run, ui, champion, predict, promote, rollback, explain, quarantine, trace, reproduce, replay, gc,
+    leaktest, simulate, parse, doctor, cost, upgrade,
 )  # fmt: skip
 
 

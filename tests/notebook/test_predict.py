@@ -1,0 +1,76 @@
+"""`ml-assets predict`: the scores of a file's rows are those of the champion, in the order of the file."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ml_assets.cli.main import main
+from ml_assets.lake.store import Lake
+from ml_assets.notebook.champion import load_champion
+from tests.stages.shop import feature_rows
+
+
+@pytest.fixture
+def rows(shop_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
+    """Rows to score, in a folder of their own, with the lake of their model."""
+    monkeypatch.setenv("ML_ASSETS_LAKE", shop_lake.url)
+    monkeypatch.chdir(tmp_path)
+    contract = load_champion("returns", lake=shop_lake).contract
+    return feature_rows().head(20).select("order_id", *contract.names)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_rows_of_every_format_have_the_champion_s_scores_beside_their_key(
+    rows: pl.DataFrame, shop_lake: Lake, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    {"csv": rows.write_csv, "jsonl": rows.write_ndjson, "parquet": rows.write_parquet}[ending](f"in.{ending}")
+
+    assert 0 == main(["predict", "returns", "--input", f"in.{ending}", "--output", f"out.{ending}"])
+
+    read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}[ending]
+    champion = load_champion("returns", lake=shop_lake)
+    expected = pl.concat([rows.select("order_id"), champion.predict(rows)], how="horizontal")
+    assert_frame_equal(expected, read(f"out.{ending}"), check_exact=True)
+    said = f"20 rows scored by returns {champion.version[:12]}, written to out.{ending}\n"
+    assert said == capsys.readouterr().err
+    assert {f"in.{ending}", f"out.{ending}"} == {it.name for it in Path().iterdir()}
+
+
+def test_without_an_output_the_scores_are_printed_as_csv(
+    rows: pl.DataFrame, shop_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.head(2).write_csv("in.csv")
+
+    assert 0 == main(["predict", "returns", "--input", "in.csv"])
+
+    scores = load_champion("returns", lake=shop_lake).predict(rows.head(2))["score"]
+    lines = [f"{key},{score}" for key, score in zip(rows["order_id"], scores, strict=False)]
+    assert ["order_id,score", *lines] == capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("changed", "arguments", "expected"),
+    [
+        (pl.lit("many").alias("items"), (), "'items' has 20 values that are not bigint, the first on line 2 ('many')"),
+        (pl.lit(-1).alias("items"), (), "rule 'items is at least 0' of table 'order_features' is broken in 20 of 20"),
+        (pl.lit(1).alias("score"), (), "in.csv has a column 'score', as the scores have; rename it."),
+        (pl.col("items"), ("--output", "out.txt"), "--output is 'out.txt'; expected a name that ends in .csv, .jsonl"),
+        (
+            pl.col("items"),
+            ("--output", "no/out.csv"),
+            "--output no/out.csv cannot be written: No such file or director",
+        ),
+        (pl.col("items"), ("--input", "no.csv"), "--input is 'no.csv', which does not exist"),
+    ],
+)
+def test_what_cannot_be_scored_is_reported_and_nothing_is_written(
+    rows: pl.DataFrame, changed: pl.Expr, arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.with_columns(changed).write_csv("in.csv")
+
+    assert 2 == main(["predict", "returns", "--input", "in.csv", *arguments])
+
+    assert expected in capsys.readouterr().err
+    assert ["in.csv"] == [it.name for it in Path().iterdir()]
