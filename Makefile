@@ -68,7 +68,7 @@ PRODUCTION := --extra alerts --extra k8s --extra postgres
 lock:
 	$(LOCK) $(PRODUCTION) -o deploy/requirements.lock
 	$(LOCK) --constraint deploy/requirements.lock -o requirements.lock
-	$(LOCK) $(PRODUCTION) --group dev --constraint deploy/requirements.lock -o requirements-dev.lock
+	$(LOCK) $(PRODUCTION) --extra xgboost --group dev --constraint deploy/requirements.lock -o requirements-dev.lock
 	{ echo '# Installs the other locks, faster than the pip that comes with Python 3.11; `make lock` writes it.'; \
 	  printf 'pip\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate; } > requirements-pip.lock

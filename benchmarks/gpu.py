@@ -38,7 +38,7 @@ from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, Device
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import bin_training_set, fit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 from ml_assets.machine.devices import device_problem
 

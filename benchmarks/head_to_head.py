@@ -32,7 +32,7 @@ from ml_assets.logic.tables.training_set import assemble_training_set, windows_a
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.importances import measure_importances
 from ml_assets.logic.training.model import fit, refit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "head-to-head.md"

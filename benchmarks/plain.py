@@ -34,7 +34,7 @@ from ml_assets.logic.tables.training_set import assemble_training_set, windows_a
 from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ def work(
     own.write_parquet(out / "model_importances.parquet")
     weights = dict(own.select("feature", "shap_share").iter_rows())
     reference = sketch_reference(train, features=model.spec.features, score=scores["score"], days=train["day"])
-    (out / "model.txt").write_text(model.booster, encoding="utf-8")
+    (out / "model.txt").write_text(model.text, encoding="utf-8")
     (out / "model.json").write_text(model.spec.model_dump_json(), encoding="utf-8")
     reference.write_parquet(out / "reference.parquet")
 
@@ -170,7 +170,7 @@ def work(
     drift_plot(drift[-1])
     drift_history_plot([one.summary for one in drift])
     performance_plot([one.summary for one in performance], declared.metric)
-    return model.booster
+    return model.text
 
 
 if __name__ == "__main__":

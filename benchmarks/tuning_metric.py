@@ -25,7 +25,7 @@ from ml_assets.contracts.artifacts import Feature, Split, TrainingSet, TrainingS
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import fit, refit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 
 # The deciding metric, the share of positives with which it is used, and the rows of the tables.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ml_assets.assembly import build, lake_resources
     from ml_assets.automation.standard import standard_automation
     from ml_assets.components.declared import Automation, DbtTables, Model, RawTables
+    from ml_assets.contracts.boosting_parameters import Range
+    from ml_assets.contracts.estimator import EncodedRows, Estimator, FitContext
     from ml_assets.contracts.gate_result import GateResult
     from ml_assets.kubernetes.executor import run_or_pod
     from ml_assets.lake.resource import LakeResource
@@ -20,18 +22,18 @@ if TYPE_CHECKING:
     from ml_assets.warehouse.unit_tests import failed_unit_tests
 
 __all__ = (
-    "Automation", "DbtTables", "GateResult", "LakeResource", "Model", "Plans", "RawTables", "build",
-    "failed_unit_tests", "lake_resources", "load_artifact", "load_champion", "load_training_set", "open_lake",
-    "run_or_pod", "standard_automation", "try_features",
+    "Automation", "DbtTables", "EncodedRows", "Estimator", "FitContext", "GateResult", "LakeResource", "Model", "Plans",
+    "Range", "RawTables", "build", "failed_unit_tests", "lake_resources", "load_artifact", "load_champion",
+    "load_training_set", "open_lake", "run_or_pod", "standard_automation", "try_features",
 )  # fmt: skip
 _MODULES = {
-    "Automation": "components.declared", "DbtTables": "components.declared", "GateResult": "contracts.gate_result",
-    "LakeResource": "lake.resource",
-    "Model": "components.declared", "load_artifact": "notebook.artifacts", "load_champion": "notebook.champion",
-    "load_training_set": "notebook.artifacts", "open_lake": "notebook.artifacts", "try_features": "notebook.candidate",
-    "Plans": "models.plan", "RawTables": "components.declared", "build": "assembly",
-    "failed_unit_tests": "warehouse.unit_tests", "lake_resources": "assembly", "run_or_pod": "kubernetes.executor",
-    "standard_automation": "automation.standard",
+    "Automation": "components.declared", "DbtTables": "components.declared", "EncodedRows": "contracts.estimator",
+    "Estimator": "contracts.estimator", "FitContext": "contracts.estimator", "GateResult": "contracts.gate_result",
+    "LakeResource": "lake.resource", "Model": "components.declared", "load_artifact": "notebook.artifacts",
+    "load_champion": "notebook.champion", "load_training_set": "notebook.artifacts", "open_lake": "notebook.artifacts",
+    "try_features": "notebook.candidate", "Plans": "models.plan", "Range": "contracts.boosting_parameters",
+    "RawTables": "components.declared", "build": "assembly", "failed_unit_tests": "warehouse.unit_tests",
+    "lake_resources": "assembly", "run_or_pod": "kubernetes.executor", "standard_automation": "automation.standard",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ PACKAGES: Final = {
     "dask": ("dask", "distributed", "pandas", "sklearn"),
     "k8s": ("dagster_k8s", "kubernetes"),
     "postgres": ("dagster_postgres", "psycopg2"),
+    "xgboost": ("xgboost",),
 }
 """The import names that each extra brings and nothing else needs."""
 

@@ -34,6 +34,7 @@ EXTRA_OF = {
     "ml_assets/alerts/channels.py": "alerts",
     "ml_assets/dagster_storage/event_log_postgres.py": "postgres",
     "ml_assets/doctor/cluster.py": "k8s",
+    "ml_assets/estimators/xgboost.py": "xgboost",
     "ml_assets/kubernetes": "k8s",
     "ml_assets/logic/training/distributed.py": "dask",
     "ml_assets/workers/dask.py": "dask",
@@ -47,6 +48,7 @@ USED_WITHOUT_IMPORT = {
     "pandas": "LightGBM's Dask integration imports it",
     "scikit-learn": "LightGBM's Dask integration imports it",
     "typer": "of dagster-dg-cli, in a version that prints its help",
+    "xgboost": "xgboost-cpu has the same module; macOS has only this package",
 }
 
 NEED_AN_EXTRA = {
@@ -63,7 +65,7 @@ NEED_AN_EXTRA = {
 """The modules that cannot be imported without an extra; each other one imports them where it needs them."""
 
 HEAVY = ("dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera", "pyarrow", "s3fs",
-         "scipy", "sklearn")  # fmt: skip
+         "scipy", "sklearn", "xgboost")  # fmt: skip
 """Libraries that are imported when a step needs them, and not to load the code location."""
 
 

@@ -197,7 +197,7 @@ class ModelHistory:
         groups, weights = groups_of(self.metric, test), weight_vector(test, summary.weight)
         promised = self.metric.function(truth, scores, weights, groups=groups)
         return BacktestModel(
-            version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
+            version=hashlib.blake2b(model.text.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
             model=model,
             promised=promised,
             daily_loss=daily_loss(

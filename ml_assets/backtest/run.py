@@ -16,6 +16,7 @@ from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.parts import Stage
 from ml_assets.lake.days import days_between
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
@@ -106,12 +107,14 @@ def run_backtest(
             on_day(day, states, past.fits)
     detection = measure_detection(past, states[0], request, on_rules)
     simulation = _report(plan, past, states, detection, request, begun=begun)
+    stages: tuple[Stage, ...] = ("importances", "tuning", "model", "evaluation", "champion")
+    own = [function for it in stages for function in plan.own_functions(it)]
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, simulation,
         ledger.origin(
             ledger.inputs, parameters=_parameters(request), seconds=simulation.summary.seconds,
             code_version=code_version(
-                [simulate, ModelHistory, report.results, measure_detection, *plan.own_functions("evaluation")]
+                [simulate, ModelHistory, report.results, measure_detection, *own]
             ),
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The types of a model's artifacts: records (JSON), frames (Parquet) and LightGBM text.
+"""The types of a model's artifacts: records (JSON), frames (Parquet) and models as text.
 
 Not here: reading and writing them (see `ml_assets.lake.io_manager`).
 """
@@ -12,6 +12,7 @@ from typing import Final, Literal, Self
 import polars as pl
 from pydantic import Field
 
+from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, ContractRecord
@@ -204,15 +205,21 @@ class Importances:
 
 
 class TunedParameters(Record):
-    """The parameters of a study's best trial, for training."""
+    """The parameters of a study's best trial, for training.
+
+    Attributes:
+        rounds: boosting rounds of LightGBM; None for another estimator.
+        estimator: the dotted name of the estimator that they are for; None for LightGBM.
+    """
 
     metric: str
     value: float
-    rounds: int
+    rounds: int | None
     parameters: dict[str, float | int | str | bool]
     trials: int
     pruned: int
     features: tuple[str, ...]
+    estimator: str | None = Field(default=None, exclude_if=lambda it: it is None)
 
 
 @dataclass(frozen=True)
@@ -254,9 +261,12 @@ class MeasuredCoverage(Record):
 
 
 class ModelSpec(Record):
-    """Everything that is needed to score a row with the LightGBM text.
+    """Everything that is needed to score a row with the model's text.
 
     Attributes:
+        rounds: boosting rounds of LightGBM; None for another estimator.
+        lightgbm_version: the version of LightGBM that trained it; None for another estimator.
+        weights: each feature's share of mean |SHAP|, or for another estimator of the permutation importance.
         last_tuning_day: the last day of the rows that its parameters or rounds were chosen on. If the split is by time,
             it is after the days that it was trained on.
         split: how the rows of its training set were split; None for windows of time.
@@ -267,6 +277,7 @@ class ModelSpec(Record):
             without one.
         interval: the prediction interval; None if none is declared.
         refit: whether it was trained again on train and validation rows (see `ml_assets.logic.training.model.refit`).
+        estimator: the dotted name of the estimator that trained it and reads its text; None for LightGBM.
     """
 
     model: str
@@ -277,13 +288,13 @@ class ModelSpec(Record):
     vocabularies: dict[str, tuple[str, ...]]
     unseen_categories: Unseen = "missing"
     parameters: dict[str, float | int | str | bool]
-    rounds: int
+    rounds: int | None
     as_of: date
     first_training_day: date
     last_training_day: date
     last_tuning_day: date
     training_rows: int
-    lightgbm_version: str
+    lightgbm_version: str | None
     weights: dict[str, float] = Field(default={})
     split: HashSplit | None = Field(default=None, exclude_if=lambda it: it is None)
     objective: Objective | None = Field(default=None, exclude_if=lambda it: it is None)
@@ -292,6 +303,7 @@ class ModelSpec(Record):
     smearing: float | None = Field(default=None, exclude_if=lambda it: it is None)
     interval: PredictionInterval | None = Field(default=None, exclude_if=lambda it: it is None)
     refit: bool = Field(default=False, exclude_if=lambda it: not it)
+    estimator: str | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property
     def last_seen_day(self) -> date:
@@ -304,18 +316,36 @@ class Model:
     """A trained model as text, its spec, and the reference that drift is measured against.
 
     Attributes:
+        booster: LightGBM's text; None if another estimator trained the model.
+        estimator: the text of the estimator that trained the model; None for LightGBM.
         contract: the contract of all declared features, selected or not; empty for a model that is not stored.
         request: the JSON Schema of one row to score; empty for a model that is not stored.
         importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
-            a model that was not explained.
+            a model that was not explained. Only LightGBM has gain and SHAP.
     """
 
-    booster: str
+    booster: str | None
     spec: ModelSpec
     reference: pl.DataFrame
     contract: ContractRecord = field(default_factory=lambda: ContractRecord(name="", columns=()))
     request: str = field(default="", metadata={"file": "request.schema.json"})
     importances: pl.DataFrame = field(default_factory=pl.DataFrame)
+    estimator: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The trained model as text.
+
+        Raises:
+            ContractError: the artifact lacks it.
+        """
+        text = self.booster if self.spec.estimator is None else self.estimator
+        if text is None:
+            raise ContractError(
+                f"model '{self.spec.model}' has no text of {self.spec.estimator or 'LightGBM'}. Restore the artifact, "
+                "or train the model again."
+            )
+        return text
 
 
 class Interval(Record):

@@ -1,4 +1,4 @@
-"""LightGBM's parameters: which a declaration may set, their aliases, our defaults, and the full set of a training.
+"""LightGBM's parameters: which may be set, their aliases, our defaults and ranges, and the full set of a training.
 
 Parameters that open files or sockets (`forcedsplits_filename`, `machines`, ...), or that belong to LightGBM's command
 line, cannot be set. A test compares the names with LightGBM's table.
@@ -111,6 +111,16 @@ class Conditions:
     device: Device = "cpu"
 
 
+@dataclass(frozen=True)
+class Range:
+    """The range in which a parameter is searched, including both ends."""
+
+    low: float
+    high: float
+    is_log: bool = False
+    is_whole: bool = False
+
+
 DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
     "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 100, "feature_fraction": 0.7, "bagging_fraction": 0.8,
     "bagging_freq": 1, "lambda_l2": 1.0, "cat_smooth": 20.0,
@@ -130,6 +140,36 @@ def defaults_for(rows: int) -> Parameters:
         return dict(DEFAULTS)
     leaf = max(5, round(math.sqrt(rows) / 2))
     return {**DEFAULTS, "min_data_in_leaf": leaf, "num_leaves": min(31, max(8, rows // 50))}
+
+
+SPACE: Final[Mapping[str, Range]] = {
+    "learning_rate": Range(0.05, 0.2, is_log=True),
+    "num_leaves": Range(15, 127, is_log=True, is_whole=True),
+    "min_data_in_leaf": Range(20, 500, is_log=True, is_whole=True),
+    "feature_fraction": Range(0.4, 1.0),
+    "bagging_fraction": Range(0.5, 1.0),
+    "lambda_l2": Range(0.01, 30.0, is_log=True),
+    "cat_smooth": Range(5.0, 100.0, is_log=True),
+}
+"""The ranges for many rows. `cat_smooth` is searched only if there are categorical features."""
+
+
+def space_of(rows: int) -> Mapping[str, Range]:
+    """Return the ranges for a number of train rows: of few rows, small leaves and few of them, learned slowly.
+
+    From 40,000 rows on it is `SPACE`.
+    """
+    if rows >= MANY_ROWS:
+        return SPACE
+    default = int(defaults_for(rows)["min_data_in_leaf"])
+    return {
+        **SPACE,
+        "learning_rate": Range(0.02, 0.2, is_log=True),
+        "num_leaves": Range(4, min(127, max(31, rows // 20)), is_log=True, is_whole=True),
+        "min_data_in_leaf": Range(
+            min(20, max(2, default // 3)), min(500, max(20, rows // 10)), is_log=True, is_whole=True
+        ),
+    }
 
 
 BINNING: Final[Mapping[str, float | int | str | bool]] = {

@@ -26,6 +26,8 @@ TIME: Final = pl.Datetime("us")
 GRADES: Final = f"whole numbers from 0 to {HIGHEST_GRADE}"
 """The labels of a ranking."""
 CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes
+TRIAL_COLUMNS: Final = ("trial", "state", "value", "rounds", "is_best", "curve_steps", "curve")
+"""The columns of a study's trials before those of the searched parameters."""
 
 
 @dataclass(frozen=True)
@@ -294,20 +296,23 @@ def importances_table() -> pa.DataFrameSchema:
 
 
 @functools.cache
-def model_importances() -> pa.DataFrameSchema:
-    """Return the schema of a trained model's importances: one row for each of its features."""
-    return _schema("importances of the model", {**_importances(), "rank": _rank()})
+def model_importances(*, is_explained: bool = True) -> pa.DataFrameSchema:
+    """Return the schema of a trained model's importances: one row for each of its features.
+
+    Without an explanation, gain and SHAP are null, as for an estimator of a person.
+    """
+    return _schema("importances of the model", {**_importances(may_lack=not is_explained), "rank": _rank()})
 
 
-def _importances() -> dict[str, pa.Column]:
+def _importances(*, may_lack: bool = False) -> dict[str, pa.Column]:
     return {
         "feature": _column(pl.String, _rule("'feature' is unique", lambda it: it.is_unique())),
-        "gain": _column(pl.Float64, _between("gain", 0)),
-        "gain_share": _column(pl.Float64, _between("gain_share", 0, 1)),
+        "gain": _column(pl.Float64, _between("gain", 0), nullable=may_lack),
+        "gain_share": _column(pl.Float64, _between("gain_share", 0, 1), nullable=may_lack),
         "permutation": _column(pl.Float64, _rule("'permutation' is a finite number", lambda it: it.is_finite())),
         "permutation_std": _column(pl.Float64, _between("permutation_std", 0)),
-        "shap": _column(pl.Float64, _between("shap", 0)),
-        "shap_share": _column(pl.Float64, _between("shap_share", 0, 1)),
+        "shap": _column(pl.Float64, _between("shap", 0), nullable=may_lack),
+        "shap_share": _column(pl.Float64, _between("shap_share", 0, 1), nullable=may_lack),
     }
 
 
@@ -317,8 +322,11 @@ def _rank() -> pa.Column:
     )
 
 
-def trials_table(searched: Sequence[str]) -> pa.DataFrameSchema:
-    """Return the schema of a study's trials: one row per trial, with the searched parameters. One is the best."""
+def trials_table(searched: Sequence[str], *, has_rounds: bool = True) -> pa.DataFrameSchema:
+    """Return the schema of a study's trials: one row per trial, with the searched parameters. One is the best.
+
+    Only LightGBM has rounds.
+    """
     pruned = _rule(
         "'value' is missing for pruned trials only", lambda it: it.is_null() == (pl.col("state") == "pruned")
     )
@@ -330,7 +338,7 @@ def trials_table(searched: Sequence[str]) -> pa.DataFrameSchema:
         "value": _column(
             pl.Float64, pruned, _rule("'value' is a finite number", lambda it: it.is_finite()), nullable=True
         ),
-        "rounds": _column(pl.Int64, _between("rounds", 0)),
+        "rounds": _column(pl.Int64, _between("rounds", 0), nullable=not has_rounds),
         "is_best": _column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
         "curve_steps": _column(pl.List(pl.Int64)),
         "curve": _column(pl.List(pl.Float64)),

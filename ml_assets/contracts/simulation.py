@@ -68,7 +68,7 @@ class SimulationSummary(Record):
     group: str | None = Field(default=None, exclude_if=lambda it: it is None)
     features: tuple[str, ...]
     parameters: dict[str, float | int | str | bool]
-    rounds: int
+    rounds: int | None
     is_tuned: bool
     rules: dict[str, float | None]
     injections: tuple[str, ...] = ()

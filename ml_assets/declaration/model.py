@@ -14,6 +14,7 @@ from ml_assets.contracts.words import quoted
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.drift import DriftSettings
+from ml_assets.declaration.estimator import estimator_conflicts
 from ml_assets.declaration.evaluation import EvaluationSettings
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.declaration.features import FeaturesFrom, is_like
@@ -88,7 +89,9 @@ class ModelDeclaration(Declaration):
     importances: ImportancesSettings = Field(
         default=ImportancesSettings(), description="How importances are measured and features are selected."
     )
-    tuning: TuningSettings = Field(default=TuningSettings(), description="The search for LightGBM parameters.")
+    tuning: TuningSettings = Field(
+        default=TuningSettings(), description="The search for the parameters of the training."
+    )
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = Field(default=GateSettings(), description="What a challenger must show before it is promoted.")
@@ -194,6 +197,7 @@ class ModelDeclaration(Declaration):
         known, tuning, evaluation = self._known_metrics, self.tuning, self.evaluation
         yield from self._of_another_task()
         yield from self._wrong_models()
+        yield from estimator_conflicts(self.task, self.training, self.tuning)
         yield from self._wrong_parameters()
         yield from self._wrong_split()
         yield from self._wrong_ranking()

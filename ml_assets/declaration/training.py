@@ -5,19 +5,26 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ml_assets.contracts.artifacts import Unseen
+from ml_assets.contracts.dotted_name import DOTTED
 from ml_assets.declaration.parts import Part
 
 
 class TrainingSettings(Part):
     """How the model is trained."""
 
+    estimator: Annotated[str, Field(pattern=rf"^{DOTTED}$")] | None = Field(
+        default=None,
+        exclude_if=lambda it: it is None,
+        description="Dotted name of a subclass of `ml_assets.Estimator` that is trained instead of LightGBM, such as "
+        "`ml_assets.estimators.linear.Linear`, `ml_assets.estimators.xgboost.XGBoost` or one of your own.",
+    )
     unseen_categories: Unseen = Field(
         default="missing",
         description="What happens to a category at prediction time that the training data did not have: it is "
         "treated as a missing value, or it is an error.",
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=2, description="CPU threads of LightGBM. The result does not depend on it."
+        default=2, description="CPU threads of a training. The result does not depend on it."
     )
     device: Literal["cpu", "gpu", "cuda"] = Field(
         default="cpu",
@@ -33,7 +40,6 @@ class TrainingSettings(Part):
         description="Dask workers that the rows are spread over. With more than one, the result agrees with that of "
         "one worker within a tolerance.",
     )
-
     refit: bool = Field(
         default=False,
         exclude_if=lambda it: not it,

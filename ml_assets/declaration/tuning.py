@@ -1,16 +1,14 @@
-"""The settings of tuning: the search for LightGBM parameters."""
+"""The settings of tuning: the search for the parameters of the training."""
 
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field
 
-from ml_assets.contracts.boosting_parameters import parameter_problems
 from ml_assets.declaration.parts import ColumnName, Part
 
 
 class TuningSettings(Part):
-    """The search for LightGBM parameters: its budget, and which parameters are fixed."""
+    """The search for parameters: its budget, and which parameters are fixed."""
 
     metric: str | None = Field(
         default=None,
@@ -29,27 +27,20 @@ class TuningSettings(Part):
         "result depends on the speed of the machine.",
     )
     max_rounds: Annotated[int, Field(ge=10, le=100_000)] = Field(
-        default=500, description="Maximum number of boosting rounds of a trial."
+        default=500, description="Maximum number of boosting rounds of a trial. LightGBM only."
     )
     early_stopping_rounds: Annotated[int, Field(ge=5, le=100_000)] = Field(
         default=30,
-        description="A trial stops after this number of rounds without a better metric on the validation window.",
+        description="A trial stops after this number of rounds without a better metric on the validation window. "
+        "LightGBM only.",
     )
     fixed: dict[str, float | int | str | bool] = Field(
-        default={}, description="LightGBM parameters that are not tuned, by name, such as `{max_depth: 6}`."
+        default={},
+        description="Parameters of LightGBM, or of the declared estimator, that are not tuned, by name, such as "
+        "`{max_depth: 6}`.",
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1,
         description="Trials that run at the same time, each in its own process or pod. With more than one, the result "
         "depends on the order in which trials end.",
     )
-
-    @field_validator("fixed")
-    @classmethod
-    def _can_be_set(cls, fixed: dict[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
-        if wrong := [
-            InitErrorDetails(type=PydanticCustomError("parameter", problem), loc=(name,), input=fixed[name])
-            for name, problem in parameter_problems(fixed)
-        ]:
-            raise ValidationError.from_exception_data("TuningSettings", wrong)
-        return fixed

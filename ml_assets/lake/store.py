@@ -248,6 +248,7 @@ class Lake(Manifests):
         for name, file, hint in content.expected_files(kind):
             entry = entries.get(file)
             if entry is None and content.may_lack(kind, name):
+                parts[name] = None
                 continue
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} requires it.")

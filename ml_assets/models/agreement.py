@@ -24,6 +24,7 @@ from ml_assets.logic.tables import labels, training_set
 from ml_assets.logic.tables.features import is_naive
 from ml_assets.logic.training import importances
 from ml_assets.logic.training.encoding import type_problem
+from ml_assets.logic.training.own_estimator import estimator_problems
 
 _OF_LABELS = frozenset({DAY, labels.EVENT_DAY, training_set.REASON})
 _OF_PREDICTIONS = predictions.OWN_COLUMNS | {training_set.SPLIT}
@@ -83,6 +84,14 @@ def _function_problems(model: ModelDeclaration) -> Iterator[str]:
             check_arguments(metric.function, ("labels", "scores"), ("labels", "scores", "weights"))
         except ContractError as error:
             yield f"{model.place('evaluation', 'own_metrics')}: {error}"
+    if (estimator := model.training.estimator) is not None:
+        place = model.place("training", "estimator")
+        try:
+            wrong = [*estimator_problems(estimator, model.task, model.trained_objective, model.tuning.fixed)]
+        except ContractError as error:
+            yield f"{place}: {error}"
+        else:
+            yield from (f"{place}: {problem}." for problem in wrong)
     for rule in model.gate.own_rules:
         try:
             check_arguments(rule, ("evaluation",))

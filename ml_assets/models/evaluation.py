@@ -157,7 +157,7 @@ def _model_of_recipe(plan: ModelPlan, others: TrainingSet, spec: ModelSpec) -> M
     own = {name: value for name, value in spec.parameters.items() if name not in ("seed", "device_type")}
     recipe = TunedParameters(
         metric="", value=0.0, rounds=spec.rounds, parameters=own, trials=0, pruned=0,
-        features=tuple(feature.name for feature in spec.features),
+        features=tuple(feature.name for feature in spec.features), estimator=spec.estimator,
     )  # fmt: skip
     summary = others.summary.model_copy(update={"objective": spec.objective})
     return model_of_fold(plan, replace(others, summary=summary), recipe=recipe)
@@ -203,7 +203,7 @@ def serving_costs(model: Model, gate: GateSettings) -> tuple[ServingCost, ...]:
         ),
         # the other files of a model are small
         ServingCost(
-            "size", "The size of the model's text is", len(model.booster.encode()) / 2**20, gate.max_size_mib, "MiB"
+            "size", "The size of the model's text is", len(model.text.encode()) / 2**20, gate.max_size_mib, "MiB"
         ),
     )
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # notebooks read plans without Dagster
     import dagster as dg
 
 TABLES = "tables"
+_OF_ESTIMATORS = frozenset({"tuning", "model", "evaluation", "predictions"})
+"""The stages that fit or score an estimator of a person."""
 _MONDAY = 1
 """As cron counts the days of the week."""
 
@@ -175,7 +177,14 @@ class ModelPlan:
         own = declared.features.function
         features = [own.name, own.contract] if own is not None and stage == "features" else []
         rules = declared.gate.own_rules if stage == "champion" else ()
-        return [find_function(it) for it in (*sorted(it.function for it in names), *features, *rules)]
+        is_used = declared.training.estimator is not None and stage in _OF_ESTIMATORS
+        estimators = [declared.training.estimator] if is_used else []
+        return [find_function(it) for it in (*sorted(it.function for it in names), *features, *rules, *estimators)]
+
+    @property
+    def library(self) -> str:
+        """What trains the model, for the UI."""
+        return "lightgbm" if self.declaration.training.estimator is None else "python"
 
     @property
     def own_columns(self) -> tuple[str, ...]:

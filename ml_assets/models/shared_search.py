@@ -22,7 +22,8 @@ from ml_assets.kubernetes.policy import PodPolicy
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.logic.training.shared_study import coordinate
-from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.trial_fits import Search
+from ml_assets.logic.training.trials import Trials
 from ml_assets.logic.training.tuning import OnTrial, TimeLimit, new_study
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models import tuning_worker

@@ -28,7 +28,8 @@ from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit, refit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.own_importances import only_permuted, permutation_shares
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import OnTrial, TimeLimit, tune
 from ml_assets.machine.devices import Used, used_device
 from ml_assets.models.plan import ModelPlan
@@ -158,6 +159,7 @@ def search_settings(
         first_parameters=None if first is None else dict(first),
         rounds=settings.max_rounds,
         early_stopping_rounds=settings.early_stopping_rounds,
+        estimator=declared.training.estimator,
     )
 
 
@@ -199,16 +201,24 @@ def _fit_and_refit(
 
 
 def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
-    """Return the model of `train` without permutation importance and reference.
+    """Return the model of `train` without reference, and without the permutation importance of LightGBM's features.
 
-    A backtest needs neither for most challengers, and both are slow. A `trainer` trains instead of this process.
+    A backtest needs neither for most challengers, and both are slow. The permutation importance of an estimator of a
+    person weights the drift of its features, as mean |SHAP| does for LightGBM. A `trainer` trains instead of this
+    process.
     """
+    declared, conditions = plan.declaration, conditions_of(plan.declaration)
     trained = _fit(plan, training_set, tuning.best, trainer=trainer)
-    own = explain(trained, training_set, conditions_of(plan.declaration))
+    if trained.spec.estimator is None:
+        own = explain(trained, training_set, conditions)
+        weights = dict(own.select("feature", "shap_share").iter_rows())
+    else:
+        own = only_permuted(trained, training_set, declared.overall_metric, conditions)
+        weights = permutation_shares(own)
     read = [feature.name for feature in trained.spec.features]
     return replace(
         trained,
-        spec=trained.spec.model_copy(update={"weights": dict(own.select("feature", "shap_share").iter_rows())}),
+        spec=trained.spec.model_copy(update={"weights": weights}),
         contract=ContractRecord.of(plan.inputs_contract),
         request=json.dumps(request_schema(plan.inputs_contract, read), indent=1, ensure_ascii=False) + "\n",
         importances=own,
@@ -265,6 +275,8 @@ def model_of_fold(plan: ModelPlan, others: TrainingSet, *, recipe: TunedParamete
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the permutation importance of its features, for the declared metric over all rows."""
     declared = plan.declaration
+    if model.spec.estimator is not None:
+        return model  # `fit_model` has measured it
     own = permuted(model, training_set, declared.overall_metric, conditions_of(declared))
     return replace(model, importances=own)
 

@@ -15,7 +15,8 @@ from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.shared_study import work
-from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.trial_fits import Search
+from ml_assets.logic.training.trials import Trials
 from ml_assets.logic.training.tuning import pruner
 from ml_assets.machine.devices import used_device
 from ml_assets.project import ProjectError, find_project

@@ -21,7 +21,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     drift = declared.drift
 
     @stage(
-        plan, "model", train, kinds={"lightgbm"}, parameters={
+        plan, "model", train, kinds={plan.library}, parameters={
             "training": declared.training, "seed": declared.seed, "metric": declared.overall_metric,
             **({} if declared.intervals is None else {"intervals": declared.intervals}),
             "pool_days": drift.pool_days, "pooled_rows": drift.min_rows if drift.pool_days > 1 else None,
@@ -31,9 +31,9 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     def model(
         context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, ml_assets_lake: LakeResource
     ) -> Model:
-        """The challenger: LightGBM text, contract, vocabularies, importances and the reference of its training data."""
+        """The challenger: its text, contract, vocabularies, importances and the reference of its training data."""
         result = train(plan, training_set, tuning)
-        check_frames([result.importances], model_importances())
+        check_frames([result.importances], model_importances(is_explained=result.spec.estimator is None))
         fell_back = device_of(plan).facts()
         ml_assets_lake.ledger().note(**fell_back)
         context.add_output_metadata({**_metadata(result, declared.overall_metric), **fell_back})
@@ -51,8 +51,9 @@ def _metadata(model: Model, metric: str) -> dict[str, Any]:
     return {
         "importances": dg.MetadataValue.md(plot),
         "features": len(spec.features),
-        "rounds": spec.rounds,
+        "estimator": spec.estimator or "LightGBM",
+        **({} if spec.rounds is None else {"rounds": spec.rounds}),
         "training rows": spec.training_rows,
         "trained on": f"{spec.first_training_day} to {spec.last_training_day}",
-        "size (kB)": round(len(model.booster) / 1000),
+        "size (kB)": round(len(model.text) / 1000),
     }

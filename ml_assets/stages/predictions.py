@@ -27,7 +27,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
     asset = plan.asset("predictions")
 
     @stage(
-        plan, "predictions", [score_rows, predict, input_changes], kinds={"lightgbm", "parquet"}, by_day=True,
+        plan, "predictions", [score_rows, predict, input_changes], kinds={plan.library, "parquet"}, by_day=True,
         ins={"features": dg.AssetIn(plan.asset("features"))},
         deps=[plan.asset("champion")],
         check_specs=[

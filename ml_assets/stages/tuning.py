@@ -15,11 +15,10 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
-from ml_assets.contracts.frames import check_frames, trials_table
+from ml_assets.contracts.frames import TRIAL_COLUMNS, check_frames, trials_table
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealed_frame import read_frame, write_frame
-from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch, with_tuning_in_run_pod
 from ml_assets.models.training import device_of, search, search_settings
@@ -34,7 +33,7 @@ class TuningConfig(dg.Config):
 
     trials: int | None = Field(default=None, gt=0, description="Trials of the study; the declared number if absent.")
     first_parameters: dict[str, Any] | None = Field(
-        default=None, description="LightGBM parameters to try first after the defaults, such as the champion's."
+        default=None, description="Parameters to try first after the defaults, such as the champion's."
     )
 
 
@@ -72,7 +71,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        with_tuning_in_run_pod(plan), "tuning", search, kinds={"optuna", "lightgbm"}, parameters={
+        with_tuning_in_run_pod(plan), "tuning", search, kinds={"optuna", plan.library}, parameters={
             "settings": declared.tuning, "metric": declared.tuning_metric, "seed": declared.seed,
             "device": declared.training.device,
         },
@@ -109,7 +108,8 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             given |= {"previous": previous, "clock": time.perf_counter, "on_trial": on_trial}
             result, facts = search(plan, training_set, importances, **given), {**device_of(plan).facts()}
         study.ledger.note(**facts)
-        check_frames([result.trials], trials_table([name for name in SPACE if name in result.trials.columns]))
+        searched = [name for name in result.trials.columns if name not in TRIAL_COLUMNS]
+        check_frames([result.trials], trials_table(searched, has_rounds=result.best.estimator is None))
         context.add_output_metadata({**_metadata(result), **facts})
         return result
 
@@ -124,7 +124,7 @@ def _metadata(result: Tuning) -> dict[str, Any]:
     return {
         "plot": dg.MetadataValue.md(as_markdown_image(tuning_plot(result), "trials of the study")),
         f"best {best.metric}": best.value,
-        "rounds": best.rounds,
+        **({} if best.rounds is None else {"rounds": best.rounds}),
         "trials": best.trials,
         "pruned": best.pruned,
         "parameters": dg.MetadataValue.json(dict(best.parameters)),

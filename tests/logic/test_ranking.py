@@ -32,7 +32,7 @@ from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.encoding import query_sizes, random_rows
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 
 FIRST, QUERIES, ROWS, DAYS = dt.date(2024, 1, 1), 160, 8, 40

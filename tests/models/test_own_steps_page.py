@@ -4,12 +4,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from ml_assets.contracts.dotted_name import find_function
+from ml_assets.logic.training.booster import predict
 from ml_assets.models.evaluation import Versioned, measure_challenger, verdict_on
+from ml_assets.models.training import fit_model, search
 from tests.flights import ROOT
 from tests.stages.shop import Trained, plan_of
 
@@ -30,11 +33,10 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-def declared(heading: str) -> dict[str, object]:
-    """Return what the YAML under a heading declares."""
+def declared(heading: str) -> dict[str, Any]:
+    """Return what the last YAML under a heading declares."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    [example] = re.findall(r"^```yaml\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    found: dict[str, object] = yaml.safe_load(example)
+    found: dict[str, Any] = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[-1])
     return found
 
 
@@ -56,3 +58,16 @@ def test_the_gate_rule_is_checked(trained: Trained) -> None:
     precision, rate = summary.metrics["average_precision"].value, summary.target_mean
     assert ("shop.rules.twice_the_rate", precision >= 2 * rate) == (rule.name, rule.holds)
     assert {precision, rate} == {*rule.figures.values()}
+
+
+def test_the_estimator_is_searched_and_trained(trained: Trained) -> None:
+    given = declared("An estimator")
+    plan = plan_of(training=given["training"], tuning={**given["tuning"], "trials": 3})
+
+    tuned = search(plan, trained.training_set, trained.importances)
+    model = fit_model(plan, trained.training_set, tuned)
+    rows = trained.training_set.part("test")
+    truth, scores = rows["is_returned"].to_numpy(), predict(model, rows)["score"].to_numpy()
+    assert ("shop.models.Discriminant", 3) == (model.spec.estimator, tuned.trials.height)
+    in_order = scores[truth][:, None] > scores[~truth][None, :]  # of each pair of a positive and a negative
+    assert in_order.mean() > 0.85

@@ -5,10 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.contracts.boosting_parameters import defaults_for
+from ml_assets.contracts.boosting_parameters import SPACE, defaults_for
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import POD
-from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import with_tuning_in_run_pod
 from ml_assets.models.training import search

@@ -71,7 +71,9 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "missing_days": missing_days_of(lake, name, days, model.days.grain),
         "features": {
             "selected": len(importances.summary.selected), "dropped": list(importances.summary.dropped),
-            "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
+            ("shap_share" if trained.spec.estimator is None else "permutation_share"): dict(
+                sorted(trained.spec.weights.items(), key=lambda it: -it[1])
+            ),
             "left_out": dict(model.features.left_out),
         },
         "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
@@ -308,8 +310,9 @@ def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
 def _features(features: Mapping[str, Any]) -> Iterator[str]:
     """Yield the number of selected features, and the most important ones."""
     yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
-    first = ", ".join(f"{name} {share:.0%}" for name, share in [*features["shap_share"].items()][:5])
-    yield from _wrapped(f"largest shares of mean |SHAP|: {first}")
+    for figure, of in (("shap_share", "mean |SHAP|"), ("permutation_share", "permutation importance")):
+        first = ", ".join(f"{name} {share:.0%}" for name, share in [*features.get(figure, {}).items()][:5])
+        yield from _wrapped(f"largest shares of {of}: {first}" if first else "")
     for column, reason in features["left_out"].items():
         yield from _wrapped(f"left out: {column}, {reason}")
 

@@ -66,7 +66,10 @@ DRIFT_TABLE: Final = TableContract(
         Column("null_share", pl.Float64(), "Share of missing values."),
         Column("null_share_reference", pl.Float64(), "Share of missing values in the training rows."),
         Column("new_category_share", pl.Float64(), "Share of rows whose category the training rows do not have."),
-        Column("weight", pl.Float64(), "The feature's share of the model's mean |SHAP|."),
+        Column(
+            "weight", pl.Float64(),
+            "The feature's share of the model's mean |SHAP|; without LightGBM, of its permutation importance.",
+        ),
         Column("weighted_excess_psi", pl.Float64(), "excess_psi times weight."),
         Column("is_over", pl.Boolean(), "Whether it is above a declared limit."),
         Column("reason", pl.String(), "Which limit it is above, with figures."),

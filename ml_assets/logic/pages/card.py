@@ -112,6 +112,7 @@ def render_card(card: CardInput) -> str:
             target_words=target_words(card.task),
             features=feature_rows(card),
             features_sentence=features_sentence(card),
+            estimator=None if card.model is None else card.model.estimator,
             encoding=_encoding(card.model),
             evaluation=evaluation,
             test_days=test_days(card.training_set, evaluation),

@@ -177,7 +177,7 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
         declared += tuple(feature for feature in card.model.features if feature.name not in known)
     own = {str(row["feature"]): row for row in card.model_importances.to_dicts()}
     selection = {str(row["feature"]): row for row in _importance_rows(card.importances)}
-    most = max((float(row["shap_share"]) for row in own.values()), default=0.0)
+    most = max((_number(row["shap_share"]) or 0.0 for row in own.values()), default=0.0)
     trained = {feature.name for feature in card.model.features} if card.model else None
 
     def line(feature: Feature) -> FeatureRow:
@@ -206,7 +206,12 @@ def features_sentence(card: CardInput) -> str:
         return "The features' selection is not recorded."
     summary = card.importances.summary
     sentence = f"Selected: {len(summary.selected)}; dropped: {len(summary.dropped)}."
-    if not card.model_importances.is_empty():
+    if card.model is not None and card.model.estimator is not None:
+        sentence += (
+            " Permutation importance is that of this model, on validation rows. SHAP is not measured: only LightGBM "
+            f"has it, and {card.model.estimator} trained the model."
+        )
+    elif not card.model_importances.is_empty():
         sentence += " Shares of mean |SHAP| and permutation importance are those of this model, on validation rows."
     return sentence
 
@@ -292,6 +297,14 @@ def score_groups(lines: Sequence[ScoreLine]) -> list[tuple[str, float, list[Scor
     return [(group, sum(line.points for line in members), members) for group, members in groups.items()]
 
 
+def _trained_by(model: ModelSpec | None) -> list[tuple[str, str]]:
+    """Return what trained the model, and for how many rounds."""
+    if model is not None and model.estimator is not None:
+        return [("Estimator", model.estimator), ("Rounds", "not measured: only LightGBM has them")]
+    version, rounds = (None, None) if model is None else (model.lightgbm_version, model.rounds)
+    return [("LightGBM", version or "not recorded"), ("Rounds", "not recorded" if rounds is None else f"{rounds:,}")]
+
+
 def lineage_rows(card: CardInput) -> list[tuple[str, str]]:
     """Return name and text of how the model was trained; "not recorded" for what the manifest does not have."""
     made = card.making
@@ -305,8 +318,7 @@ def lineage_rows(card: CardInput) -> list[tuple[str, str]]:
         ("Code version", made.code_version or unknown),
         ("Environment digest", made.environment or unknown),
         ("Run", made.run_id or unknown),
-        ("LightGBM", card.model.lightgbm_version if card.model else unknown),
-        ("Rounds", f"{card.model.rounds:,}" if card.model else unknown),
+        *_trained_by(card.model),
         ("Time", unknown if made.seconds is None else f"{made.seconds:,.1f} s"),
         ("Peak memory", unknown if made.peak_memory_bytes is None else f"{made.peak_memory_bytes / 2**20:,.0f} MiB"),
     ]

@@ -132,7 +132,8 @@ def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
     yield "features and parameters", f"chosen {when}, within the declared budget"
     yield "features" if not summary.is_tuned else "features, last", ", ".join(summary.features)
     values = ", ".join(f"{name} {_plain(value)}" for name, value in summary.parameters.items())
-    yield "parameters" if not summary.is_tuned else "parameters, last", f"{values}; {summary.rounds} rounds"
+    rounds = "" if summary.rounds is None else f"; {summary.rounds} rounds"
+    yield "parameters" if not summary.is_tuned else "parameters, last", f"{values}{rounds}"
     yield "rules", ", ".join(f"{name} {_plain(value)}" for name, value in summary.rules.items())
     yield "duration", f"{summary.seconds:,.0f} s"
 

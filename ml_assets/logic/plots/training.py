@@ -39,10 +39,15 @@ _BARS = ("feature", "shap_share", "gain_share", "permutation", "permutation_std"
 
 
 def importance_plot(importances: pl.DataFrame, metric: str) -> str:
-    """Draw each feature's share of a model's mean |SHAP| and its permutation importance; the 25 first by rank."""
+    """Draw each feature's share of a model's mean |SHAP| and its permutation importance; the 25 first by rank.
+
+    Without SHAP, only the permutation importance is drawn.
+    """
     table = rows_with(importances, _BARS, "importances").sort("rank", "feature")
     first = table.head(1)
     title = f"{first['feature'][0]} carries {share(first['shap_share'][0])} of mean |SHAP|" if first.height else ""
+    if first.height and first["shap_share"][0] is None:
+        title = f"{first['feature'][0]} has the largest permutation importance"
     shown = table.head(FEATURES)
     return _Bars(shown, [BLUE] * shown.height, metric).svg("importances", title, more=table.height - shown.height)
 
@@ -92,14 +97,17 @@ class _Bars:
 
     def _draw(self, figure: Figure) -> None:
         shown = self.shown
-        left, right = figure.subplots(1, 2, sharey=True)
+        is_explained = shown["shap_share"].null_count() < shown.height
+        *shares, right = figure.subplots(1, 2 if is_explained else 1, sharey=True, squeeze=False)[0]
         at = list(range(shown.height))
-        left.barh(at, _percent(shown["shap_share"]), color=self.colours, height=0.66)
-        left.plot(_percent(shown["gain_share"]), at, "|", color=INK, markersize=7, markeredgewidth=1.2)
-        left.set_xlabel("share of mean |SHAP|, % (tick: of gain)")
-        left.set_yticks(at, [shorten(feature) for feature in shown["feature"]])
-        left.set_ylim(shown.height - 0.4, -0.6)
-        left.set_xlim(left=0)
+        for left in shares:
+            left.barh(at, _percent(shown["shap_share"]), color=self.colours, height=0.66)
+            left.plot(_percent(shown["gain_share"]), at, "|", color=INK, markersize=7, markeredgewidth=1.2)
+            left.set_xlabel("share of mean |SHAP|, % (tick: of gain)")
+            left.set_xlim(left=0)
+        first = shares[0] if shares else right
+        first.set_yticks(at, [shorten(feature) for feature in shown["feature"]])
+        first.set_ylim(shown.height - 0.4, -0.6)
         right.barh(
             at,
             as_floats(shown["permutation"]),
@@ -113,7 +121,7 @@ class _Bars:
             right.axvline(value, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
         right.set_xlabel(f"harm to {metric_name(self.metric)} when permuted\nlines: ± 1 sd of the shuffles alone")
         right.tick_params(axis="y", length=0)
-        for axes in (left, right):
+        for axes in (*shares, right):
             light_grid(axes, "x")
 
 

@@ -1,4 +1,4 @@
-"""A trained LightGBM model: loaded from its text, scored and explained, with an agreed number of threads.
+"""A trained model: loaded from its text, scored and explained, LightGBM's with an agreed number of threads.
 
 LightGBM uses one number of threads for the whole process at a time, which it stores in a global variable. Buffers with
 a place per thread are allocated by one reading of it and used by another. If two concurrent calls request different
@@ -8,28 +8,29 @@ src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in src/utils/openmp_wrapper
 Every call that may start threads of OpenMP is made within `exactly` or `about`, which end those threads afterwards.
 A process may train on several of its threads, and what OpenMP kept for one would make the others slow.
 
-Not here: training (see `ml_assets.logic.training.model`), and selecting features (see
-`ml_assets.logic.training.importances`).
+Not here: training (see `ml_assets.logic.training.model`), selecting features (see
+`ml_assets.logic.training.importances`), and calling an estimator of a person (see
+`ml_assets.logic.training.own_estimator`).
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import INTERVAL, Feature, Model, Task, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.training.encoding import (
@@ -45,6 +46,7 @@ from ml_assets.logic.training.encoding import (
     weight_vector,
 )
 from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
+from ml_assets.logic.training.own_estimator import OwnEstimator
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -58,7 +60,7 @@ EXPLAINED_ROWS: Final = 2_000
 PERMUTED_ROWS: Final = 5_000
 SHUFFLES: Final = 2
 
-_IMPORTANCES: Final = pl.Schema(
+IMPORTANCES: Final = pl.Schema(
     {
         "feature": pl.String, "gain": pl.Float64, "gain_share": pl.Float64, "permutation": pl.Float64,
         "permutation_std": pl.Float64, "shap": pl.Float64, "shap_share": pl.Float64, "rank": pl.Int64,
@@ -137,10 +139,9 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
         ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
         DataError: A category is unseen, if that is an error.
     """
-    spec, booster = model.spec, load_booster(model)
+    spec = model.spec
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
-    raw = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
-    scores = from_scale(raw, spec.objective, spec.smearing)
+    scores = from_scale(model_scores(model, matrix, threads=threads), spec.objective, spec.smearing)
     if spec.task != "multiclass":
         ends = {} if spec.interval is None else dict(zip(INTERVAL, interval_ends(scores, spec.interval), strict=True))
         return pl.DataFrame({"score": scores, **ends}, schema=dict.fromkeys(["score", *ends], pl.Float64))
@@ -154,6 +155,20 @@ def predict(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFr
             **{f"score_{name}": scores[:, index] for index, name in enumerate(spec.classes)},
         }
     )
+
+
+def model_scores(model: Model, matrix: Matrix, *, threads: int) -> Vector:
+    """Return (rows,) scores, or (rows, classes) for multiclass; on the scale of the training (see `encoding`).
+
+    Raises:
+        ContractError: The text does not belong to the spec, or there is no such estimator.
+        DataError: The estimator of a person failed.
+    """
+    spec = model.spec
+    if spec.estimator is None:
+        return raw_scores(load_booster(model), matrix, classes=len(spec.classes), threads=threads)
+    own = OwnEstimator(spec.estimator, spec.task, len(spec.classes))
+    return own.scores(own.read(model.text), matrix, threads=1 if len(matrix) <= FEW_ROWS else threads)
 
 
 def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) -> Vector:
@@ -172,7 +187,7 @@ def load_booster(model: Model) -> Booster:
     """
     spec = model.spec
     return _load_booster(
-        model.booster, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.objective, model=spec.model
+        model.text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.objective, model=spec.model
     )
 
 
@@ -215,38 +230,23 @@ def text_names(features: Sequence[Feature]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class EncodedRows:
-    """Encoded rows: the matrix, (rows, columns); the target, weights and queries, if there are any, (rows,)."""
-
-    matrix: Matrix
-    target: Vector
-    weights: Vector | None = None
-    queries: NDArray[np.int64] | None = None
-
-    def take(self, index: NDArray[np.int64]) -> EncodedRows:
-        """Return a subset of the rows."""
-        weights = None if self.weights is None else self.weights[index]
-        queries = None if self.queries is None else self.queries[index]
-        return EncodedRows(self.matrix[index], self.target[index], weights, queries)
-
-
-@dataclass(frozen=True)
 class Scoring:
-    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and the number of threads.
+    """How a trained model is scored.
 
-    The objective and the smearing factor are those of a regression (see `encoding`).
+    Attributes:
+        raw: returns the scores of a matrix, on the scale of the training (see `encoding`).
+        objective: that of a regression.
+        smearing: its factor (see `encoding`).
     """
 
     metric: Metric
-    classes: int
-    threads: int
+    raw: Callable[[Matrix], Vector]
     objective: Objective | None = None
     smearing: float | None = None
 
-    def score(self, booster: Booster, rows: EncodedRows) -> float:
-        """Return the metric of a booster on these rows."""
-        raw = raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
-        scores = from_scale(raw, self.objective, self.smearing)
+    def score(self, rows: EncodedRows) -> float:
+        """Return the metric on these rows."""
+        scores = from_scale(self.raw(rows.matrix), self.objective, self.smearing)
         return self.metric.function(rows.target, scores, rows.weights, rows.queries)
 
 
@@ -278,22 +278,27 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int, weight
 
 
 def permutation_losses(
-    booster: Booster, rows: EncodedRows, scoring: Scoring, *, draw: np.random.Generator, repeats: int
+    scoring: Scoring, rows: EncodedRows, *, used: Sequence[int], draw: np.random.Generator, repeats: int
 ) -> Vector:
     """Return (repeats, columns): how much the metric worsens if one column is shuffled (Breiman 2001).
 
     Above zero is worse, for metrics of both directions. It is 0 for columns that the model does not use.
     """
-    score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
+    score = scoring.score(rows)
     losses = np.zeros((repeats, rows.matrix.shape[1]))
     shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
     shuffled = replace(rows, matrix=rows.matrix.copy())
     for column in used:
         for repeat, shuffle in enumerate(shuffles):
             shuffled.matrix[:, column] = rows.matrix[shuffle, column]
-            losses[repeat, column] = scoring.metric.gain(score, scoring.score(booster, shuffled))
+            losses[repeat, column] = scoring.metric.gain(score, scoring.score(shuffled))
         shuffled.matrix[:, column] = rows.matrix[:, column]
     return losses
+
+
+def used_columns(booster: Booster) -> list[int]:
+    """Return the columns that a booster splits on."""
+    return [int(column) for column in np.flatnonzero(gains(booster) > 0)]
 
 
 def explain(model: Model, training: TrainingSet, conditions: Conditions) -> pl.DataFrame:
@@ -322,8 +327,8 @@ def explain(model: Model, training: TrainingSet, conditions: Conditions) -> pl.D
         )
         .sort(["shap", "gain", "feature"], descending=[True, True, False])
         .with_columns(rank=pl.int_range(1, pl.len() + 1))
-        .select(_IMPORTANCES.names())
-        .cast(_IMPORTANCES)
+        .select(IMPORTANCES.names())
+        .cast(IMPORTANCES)
     )
 
 
@@ -340,29 +345,35 @@ def permuted(
     """
     if model.importances.is_empty():
         raise DataError(f"model '{model.spec.model}' has no importances yet; call `explain` first.")
+    used = used_columns(load_booster(model))
+    measured = permutation_importance(model, training, metric, conditions, used=used, repeats=repeats)
+    return (
+        model.importances.drop("permutation", "permutation_std")
+        .join(measured, on="feature", how="left", maintain_order="left")
+        .select(IMPORTANCES.names())
+    )
+
+
+def permutation_importance(
+    model: Model, training: TrainingSet, metric: str, conditions: Conditions, *, used: Sequence[int], repeats: int
+) -> pl.DataFrame:
+    """Return mean and standard deviation of the permutation importance of each feature; 0 for columns not used."""
     summary, draw = training.summary, np.random.default_rng(conditions.seed)
     validation = training.part("validation")
     queries = query_numbers(validation, summary.objective)
     sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw, queries)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
-    scoring = Scoring(
-        find_metric(metric, summary.task), len(summary.classes), conditions.threads, model.spec.objective,
-        model.spec.smearing,
-    )  # fmt: skip
+    raw = partial(model_scores, model, threads=conditions.threads)
+    scoring = Scoring(find_metric(metric, summary.task), raw, model.spec.objective, model.spec.smearing)
     queries = query_numbers(sample, summary.objective)
     numbers = EncodedRows(_matrix(model, sample), target, weight_vector(sample, summary.weight), queries)
-    losses = permutation_losses(load_booster(model), numbers, scoring, draw=draw, repeats=repeats)
-    measured = pl.DataFrame(
+    losses = permutation_losses(scoring, numbers, used=used, draw=draw, repeats=repeats)
+    return pl.DataFrame(
         {
             "feature": [feature.name for feature in model.spec.features],
             "permutation": losses.mean(axis=0),
             "permutation_std": losses.std(axis=0, ddof=1),
         }
-    )
-    return (
-        model.importances.drop("permutation", "permutation_std")
-        .join(measured, on="feature", how="left", maintain_order="left")
-        .select(_IMPORTANCES.names())
     )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.boosting_parameters import Parameters
-from ml_assets.logic.training.booster import EncodedRows, booster_of, booster_text, text_names
+from ml_assets.contracts.estimator import EncodedRows
+from ml_assets.logic.training.booster import booster_of, booster_text, text_names
 from ml_assets.logic.training.encoding import Matrix, Vector
 from ml_assets.logic.training.model import Trainer
 

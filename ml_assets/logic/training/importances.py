@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -17,14 +18,16 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, Task, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions, defaults_for, full_parameters
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.training.booster import (
-    EncodedRows,
     Scoring,
     gains,
     mean_contributions,
     permutation_losses,
+    raw_scores,
     share_of_total,
+    used_columns,
 )
 from ml_assets.logic.training.encoding import (
     Vector,
@@ -168,7 +171,8 @@ def measure_importances(
     )
     explainer = {**EXPLAINER, "min_data_in_leaf": min(50, int(defaults_for(train.height)["min_data_in_leaf"]))}
     full = full_parameters(summary.task, explainer, conditions, classes=summary.classes, objective=objective)
-    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), conditions.threads, objective)
+    raw = partial(raw_scores, classes=len(summary.classes), threads=conditions.threads)
+    deciding = find_metric(metric, summary.task)
 
     edges = _edges(past, folds)
     measured: list[pl.DataFrame] = []
@@ -182,14 +186,15 @@ def measure_importances(
         shifted = replace(fitted, target=target - offset, weights=weights)
         data = bin_rows(shifted, features=columns.features, parameters=full)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
-        losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
+        scoring = Scoring(deciding, partial(raw, booster), objective)
+        losses = permutation_losses(scoring, later, used=used_columns(booster), draw=draw, repeats=repeats)
         measured.append(_judge_fold(fold, gains(booster), losses, columns))
         if on_fold is not None:
             on_fold(fold, folds)
 
     explained = held.take(random_rows(len(held.target), budget.explained_rows, draw))
     shap = mean_contributions(booster, explained.matrix, threads=conditions.threads, weights=explained.weights)
-    score = scoring.score(booster, held)
+    score = scoring.score(held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
     table = _table(compared, shap, is_constant=is_constant, is_small=_evidence(past.target, summary.task) < FEW_ROWS)

@@ -1,4 +1,4 @@
-"""Train a LightGBM model on encoded rows.
+"""Train a model on encoded rows: with LightGBM, or with an estimator of a person (see `own_estimator`).
 
 Not here: encoding (see `encoding`), scoring (see `booster`), selecting features (see `importances`), tuning (see
 `tuning`), and the drift reference (see `ml_assets.logic.monitoring.reference`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,8 +26,10 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.boosting_parameters import DERIVED, Conditions, Parameters, full_parameters
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.training.booster import THREADS, EncodedRows, booster_text, raw_scores, text_names
+from ml_assets.contracts.estimator import EncodedRows
+from ml_assets.logic.training.booster import THREADS, booster_text, raw_scores, text_names
 from ml_assets.logic.training.encoding import (
+    Matrix,
     Vector,
     chosen_features,
     conformal_interval,
@@ -42,6 +45,7 @@ from ml_assets.logic.training.encoding import (
     to_scale,
     weight_vector,
 )
+from ml_assets.logic.training.own_estimator import OwnEstimator
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -86,21 +90,26 @@ def bin_training_set(
     """
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
-    rows = _numbers(training, train, features, vocabularies)
+    rows = training_rows(training, train, features, vocabularies)
     offset = target_offset(rows.target, parameters)
     train_set = bin_rows(_shifted(rows, offset), features=features, parameters=parameters)
     validation_set = None
     if with_validation:
         del rows  # so that the matrices of train and validation rows are never in memory together
-        rows = _shifted(_numbers(training, training.part("validation"), features, vocabularies), offset)
+        rows = _shifted(training_rows(training, training.part("validation"), features, vocabularies), offset)
         validation_set = bin_rows(rows, features=features, parameters=parameters, reference=train_set)
     return Binned(tuple(features), vocabularies, train_set, validation_set, offset)
 
 
-def _numbers(
+def training_rows(
     training: TrainingSet, rows: pl.DataFrame, features: Sequence[Feature], vocabularies: Mapping[str, Sequence[str]]
 ) -> EncodedRows:
-    """Return rows with target and weights as they are trained on."""
+    """Return rows of a training set with target and weights as they are trained on.
+
+    Raises:
+        ContractError: Columns have the wrong type.
+        DataError: Targets are missing.
+    """
     summary = training.summary
     weights, queries = relative_weights(rows, summary.weight), query_numbers(rows, summary.objective)
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
@@ -205,6 +214,21 @@ def _threads(parameters: Parameters) -> int:
     return int(parameters["num_threads"])
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A fitted model as text, and what its spec records.
+
+    Attributes:
+        raw: returns its scores of a matrix, on the scale of the training.
+    """
+
+    vocabularies: dict[str, tuple[str, ...]]
+    parameters: Parameters
+    raw: Callable[[Matrix], Vector]
+    booster: str | None = None
+    estimator: str | None = None
+
+
 def fit(
     training: TrainingSet,
     tuned: TunedParameters,
@@ -214,57 +238,50 @@ def fit(
     trainer: Trainer | None = None,
     coverage: float | None = None,
 ) -> Model:
-    """Train the trees on the train rows only. Test rows are not used.
+    """Train on the train rows only. Test rows are not used.
 
-    With the parameters of a study's best trial, the trees are those of the trial, byte for byte. The parameters replace
-    `DEFAULTS`. A `trainer` trains instead of this process. The reference of the model has no rows yet. With a coverage,
-    the model has prediction intervals, from the residuals of the validation rows.
+    With the parameters of a study's best trial, LightGBM's trees are those of the trial, byte for byte. The parameters
+    replace `DEFAULTS`. A `trainer` trains instead of this process. The reference of the model has no rows yet. With a
+    coverage, the model has prediction intervals, from the residuals of the validation rows.
 
     Raises:
-        DataError: Features are unknown, there are no rounds, targets are missing, or there are too few validation rows
-            for the coverage.
+        DataError: Features are unknown, there are no rounds, targets are missing, there are too few validation rows
+            for the coverage, or the estimator of a person failed.
         ContractError: Columns have the wrong type, or parameters are not valid.
     """
     import lightgbm
 
     summary = training.summary
-    if tuned.rounds < 1:
-        raise DataError(
-            f"model '{summary.model}' was to be trained for {tuned.rounds} rounds; expected at least 1. Tune it again."
-        )
     chosen = chosen_features(summary, tuned.features)
-    full = full_parameters(
-        summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
-    )
-    booster, vocabularies = _boosted(training, chosen, full, tuned.rounds, trainer)
+    fitted = _fitted(training, chosen, tuned, conditions, trainer)
     window = next(window for window in summary.windows if window.split == "train")
-    smearing, interval = _from_validation(
-        booster, training, chosen, vocabularies, threads=conditions.threads, coverage=coverage
-    )
+    smearing, interval = _from_validation(fitted, training, chosen, coverage)
     return Model(
-        booster=_THREADS_LINE.sub("", booster_text(booster)),
+        booster=fitted.booster,
+        estimator=fitted.estimator,
         spec=ModelSpec(
             model=summary.model,
             task=summary.task,
             target=summary.target,
             classes=summary.classes,
             features=chosen,
-            vocabularies=vocabularies,
+            vocabularies=fitted.vocabularies,
             unseen_categories=unseen_categories,
-            parameters={name: value for name, value in full.items() if name not in {*DERIVED, "num_threads"}},
+            parameters=fitted.parameters,
             rounds=tuned.rounds,
             as_of=summary.as_of,
             first_training_day=window.first_day,
             last_training_day=window.last_day,
             last_tuning_day=max(window.last_day for window in summary.windows if window.split != "test"),
             training_rows=window.rows,
-            lightgbm_version=lightgbm.__version__,
+            lightgbm_version=lightgbm.__version__ if tuned.estimator is None else None,
             split=summary.split,
             objective=summary.objective,
             positive=summary.positive,
             weight=summary.weight,
             smearing=smearing,
             interval=interval,
+            estimator=tuned.estimator,
         ),
         reference=training.rows.clear(),
     )
@@ -281,7 +298,8 @@ def refit(
     """Train a model of `fit` again on train and validation rows, with the same parameters and number of rounds.
 
     No rows are left that chose nothing and trained nothing, except the test rows. Importances, the smearing factor and
-    the prediction interval therefore stay those of the model before, which has not seen the validation rows.
+    the prediction interval therefore stay those of the model before, which has not seen the validation rows. The
+    estimator of a person gets what it chose by the validation rows.
 
     Raises:
         See `fit`.
@@ -289,20 +307,65 @@ def refit(
     summary, spec = training.summary, model.spec
     rows = training.learned(refit=True)
     everything = replace(training, rows=rows.with_columns(pl.lit("train").alias("split")))
-    full = full_parameters(
-        summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
-    )
-    booster, vocabularies = _boosted(everything, spec.features, full, tuned.rounds, trainer)
+    if tuned.estimator is not None:
+        tuned = tuned.model_copy(update={"parameters": spec.parameters})
+    fitted = _fitted(everything, spec.features, tuned, conditions, trainer)
     windows = [window for window in summary.windows if window.split != "test"]
     changes = {
-        "vocabularies": vocabularies,
+        "vocabularies": fitted.vocabularies,
         "first_training_day": min(window.first_day for window in windows),
         "last_training_day": max(window.last_day for window in windows),
         "training_rows": rows.height,
         "refit": True,
     }
-    text = _THREADS_LINE.sub("", booster_text(booster))
-    return replace(model, booster=text, spec=spec.model_copy(update=changes))
+    return replace(model, booster=fitted.booster, estimator=fitted.estimator, spec=spec.model_copy(update=changes))
+
+
+def _fitted(
+    training: TrainingSet,
+    features: tuple[Feature, ...],
+    tuned: TunedParameters,
+    conditions: Conditions,
+    trainer: Trainer | None,
+) -> _Fitted:
+    """Train on the train rows."""
+    summary, classes = training.summary, len(training.summary.classes)
+    if tuned.estimator is not None:
+        own = OwnEstimator(tuned.estimator, summary.task, classes)
+        return _by_estimator(training, features, own, tuned.parameters, conditions)
+    if tuned.rounds is None or tuned.rounds < 1:
+        raise DataError(
+            f"model '{summary.model}' was to be trained for {tuned.rounds} rounds; expected at least 1. Tune it again."
+        )
+    full = full_parameters(
+        summary.task, tuned.parameters, conditions, classes=summary.classes, objective=summary.objective
+    )
+    booster, vocabularies = _boosted(training, features, full, tuned.rounds, trainer)
+    return _Fitted(
+        vocabularies,
+        {name: value for name, value in full.items() if name not in {*DERIVED, "num_threads"}},
+        partial(raw_scores, booster, classes=classes, threads=conditions.threads),
+        booster=_THREADS_LINE.sub("", booster_text(booster)),
+    )
+
+
+def _by_estimator(
+    training: TrainingSet,
+    features: tuple[Feature, ...],
+    own: OwnEstimator,
+    parameters: Parameters,
+    conditions: Conditions,
+) -> _Fitted:
+    """Train the estimator of a person on the train rows, with the validation rows if there are any."""
+    train, held = training.part("train"), training.part("validation")
+    vocabularies = fit_vocabularies(train, features)
+    rows = training_rows(training, train, features, vocabularies)
+    validation = None if held.is_empty() else training_rows(training, held, features, vocabularies)
+    context = own.context(training.summary, features, vocabularies, parameters, conditions)
+    fitted, used = own.fit(rows, validation, context)
+    text = own.text_of(fitted, (validation or rows).matrix, threads=conditions.threads)
+    raw = partial(own.scores, own.read(text), threads=conditions.threads)
+    return _Fitted(vocabularies, used, raw, estimator=text)
 
 
 def _boosted(
@@ -314,7 +377,7 @@ def _boosted(
         return boost(binned, full, rounds=rounds), binned.vocabularies
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
-    rows = _numbers(training, train, features, vocabularies)
+    rows = training_rows(training, train, features, vocabularies)
     offset = target_offset(rows.target, full)
     booster = trainer(_shifted(rows, offset), features, full, rounds)
     add_offset(booster, offset)
@@ -322,22 +385,16 @@ def _boosted(
 
 
 def _from_validation(
-    booster: Booster,
-    training: TrainingSet,
-    features: Sequence[Feature],
-    vocabularies: Mapping[str, Sequence[str]],
-    *,
-    threads: int,
-    coverage: float | None,
+    fitted: _Fitted, training: TrainingSet, features: Sequence[Feature], coverage: float | None
 ) -> tuple[float | None, PredictionInterval | None]:
     """Return the smearing factor and the prediction interval from the validation rows; None if they are not needed."""
     summary, objective = training.summary, training.summary.objective
     if coverage is None and (objective is None or objective.transform is None):
         return None, None
     rows = training.part("validation")
-    matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
+    matrix = to_matrix(encode(rows, features, fitted.vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    raw = raw_scores(booster, matrix, classes=0, threads=threads)
+    raw = fitted.raw(matrix)
     weights = weight_vector(rows, summary.weight)
     smearing = smearing_factor(raw, target, objective, weights)
     if coverage is None:

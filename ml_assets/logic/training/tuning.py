@@ -13,9 +13,11 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import TrainingSet, Tuning
+from ml_assets.contracts.boosting_parameters import Range
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric
-from ml_assets.logic.training.trials import Done, Range, Search, Trials, distributions, frame, read_previous
+from ml_assets.logic.training.trial_fits import Search
+from ml_assets.logic.training.trials import Done, Trials, distributions, frame, read_previous
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -16,7 +16,7 @@ from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.encoding import from_scale, smearing_factor, to_scale
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 from tests.records import training_set
 

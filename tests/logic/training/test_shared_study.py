@@ -13,8 +13,10 @@ import pytest
 from optuna.trial import TrialState
 
 from ml_assets.contracts.artifacts import Tuning
+from ml_assets.contracts.boosting_parameters import SPACE
 from ml_assets.logic.training.shared_study import CLOSED, _Worker, coordinate, work
-from ml_assets.logic.training.trials import SPACE, Search, Trials
+from ml_assets.logic.training.trial_fits import Search
+from ml_assets.logic.training.trials import Trials
 from ml_assets.logic.training.tuning import NUMBER, TimeLimit, new_study, tune
 from ml_assets.workers.studies import file_url, open_storage
 from tests.logic.training.test_tuning import NAMES, training

@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Feature, HashSplit, Task, TrainingSet, Tuning
-from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, defaults_for
+from ml_assets.contracts.boosting_parameters import DEFAULTS, SPACE, Conditions, Range, defaults_for, space_of
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of
 from ml_assets.logic.tables.folds import deal
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import SPACE, Range, Search, space_of
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import TimeLimit, tune
 from tests.records import training_set
 

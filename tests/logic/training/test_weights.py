@@ -10,13 +10,14 @@ import pytest
 from ml_assets.contracts.artifacts import Feature, Model, Task, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.training.booster import EncodedRows, explain, permuted, predict
+from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.encoding import conformal_interval, smearing_factor
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit
-from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 from tests.records import record, training_set
 
