@@ -18,6 +18,7 @@ from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Choice, Roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
@@ -244,6 +245,8 @@ class NewModel:
             if self.label.dtype == pl.Boolean:
                 return name if positive is None or positive.value.lower() == "true" else f"not {name}"
             assert positive is not None  # noqa: S101 - each binary task has one
+            if comparison := Comparison.of(positive.value, self.found.rows[self.target]):
+                return f"{name} {comparison}"
             value = positive.value if self.label.dtype.is_numeric() else "'" + positive.value.replace("'", "''") + "'"
             return f"{name} = {value}"
         if self.task == "ranking":

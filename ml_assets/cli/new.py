@@ -59,7 +59,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--task", choices=("binary", "regression", "multiclass", "ranking"), help="default: by the target"
     )
-    command.add_argument("--positive", metavar="VALUE", help="value of the target whose probability is predicted")
+    command.add_argument(
+        "--positive",
+        metavar="VALUE",
+        help="value of the target whose probability is predicted, or a comparison such as '>= 4'",
+    )
     command.add_argument(
         "--key", metavar="COLUMN[,COLUMN]", help="columns that identify a row; of events, the person or thing"
     )

@@ -211,6 +211,7 @@ def test_a_row_s_day_is_that_of_the_project_s_time_zone(timezone: str, day: str)
             "    returned = 'it''s back' as returned\n",
         ),
         (pl.col("amount"), {}, "    returned\n"),
+        (pl.col("amount"), {"positive": "< 120.5"}, "    returned < 120.5 as returned\n"),
         (pl.col("order_id"), {"task": "regression"}, "    cast(returned as double) as returned\n"),
     ],
 )

@@ -18,6 +18,7 @@ from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.strength import figure
 
 Confidence = Literal["given", "sure", "likely", "uncertain"]
@@ -136,7 +137,9 @@ class Roles:
         """Return a target's values, grades as numbers; for two classes, whether each is the positive one."""
         if self.positive is None:
             return target if self.query is None else target.cast(pl.Int64)
-        return (_texts(target) == self.positive.value).alias(target.name)
+        comparison = Comparison.of(self.positive.value, target)
+        is_positive = _texts(target) == self.positive.value if comparison is None else comparison.holds(target)
+        return is_positive.alias(target.name)
 
     @property
     def kind(self) -> Task:
@@ -178,7 +181,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
     _check(rows, target, given)
     weight = None if given.weight is None else _weight(rows, target, given.weight, given)
     rows = rows if given.weight is None else rows.drop(given.weight)
-    labels = rows[target].drop_nulls()
+    labels, positive = _labels(rows[target].drop_nulls(), given)
     task = _task(labels, given.task)
     time = time_of(rows, target, given.time)
     if time is not None:
@@ -190,7 +193,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
     grain = _grain(rows, given.grain, time)
     return Roles(
         task=task,
-        positive=_positive(labels, given.positive) if task.value == "binary" else None,
+        positive=(positive or _positive(labels, given.positive)) if task.value == "binary" else None,
         key=key,
         time=time,
         known=_known(rows, given.known, time, timezone),
@@ -293,6 +296,20 @@ def _texts(labels: pl.Series) -> pl.Series:
     """Return the values as text; whole numbers without a decimal point."""
     is_whole = labels.dtype.is_float() and bool((labels.drop_nulls() == labels.drop_nulls().round()).all())
     return (labels.cast(pl.Int64) if is_whole else labels).cast(pl.String)
+
+
+def _labels(target: pl.Series, given: Given) -> tuple[pl.Series, Choice | None]:
+    """Return the values of the target; where a comparison with a number is given, whether it holds, and the choice."""
+    comparison = Comparison.of(given.positive, target)
+    if comparison is None or given.task not in (None, "binary"):
+        return target, None
+    holds = comparison.holds(target)
+    if holds.n_unique() < 2:
+        raise DataError(
+            f"--positive is '{given.positive}', which is so in {'every' if holds.any() else 'no'} row: the target is "
+            f"from {target.min()!s} to {target.max()!s}; expected a number between them."
+        )
+    return holds, Choice(str(comparison), f"--positive says so; {figure(holds.mean()):.1%} of the rows", "given")
 
 
 def _positive(labels: pl.Series, given: str | None) -> Choice:

@@ -97,6 +97,8 @@ def test_the_metric_follows_from_rare_classes_and_long_tails(values: list[object
         ({}, {"time": "att"}, r"--time is 'att'; expected a column of the table \(did you mean 'at'\?\)"),
         ({}, {"time": "amount"}, "--time is 'amount', which has values such as .* every value is a date or a time"),
         ({}, {"positive": "yes"}, "--positive is 'yes'; expected one of the target's values"),
+        ({"returned": pl.col("order_id") % 5}, {"positive": ">= 9"},
+         "--positive is '>= 9', which is so in no row: the target is from 0 to 4; expected a number between them"),
         ({}, {"key": ("order_id", "returned")}, "--key is 'returned', and so is --target; expected another column"),
         ({"customer": pl.when(pl.col("order_id") > 5).then(1)}, {"group": "customer"},
          "--group is 'customer', which is missing in 6 of 4,000 rows; expected a value in every row"),
@@ -186,6 +188,20 @@ def test_a_target_of_two_numbers_has_a_positive_one(values: list[float], positiv
 
     assert positive == found.positive.value  # type: ignore[union-attr]
     assert expected == found.outcomes(rows["y"]).to_list()
+
+
+def test_a_comparison_with_a_number_makes_two_classes() -> None:
+    rows = pl.DataFrame({"x": range(5), "stars": [1, 4, None, 5, 2]})
+
+    found = roles(rows, "stars", positive=">=4")
+
+    assert ("binary", ">= 4", "roc_auc") == (
+        found.task.value,
+        found.positive and found.positive.value,
+        found.metric.value,
+    )
+    assert [False, True, None, True, False] == found.outcomes(rows["stars"]).to_list()
+    assert "multiclass" == roles(rows, "stars", positive=">=4", task="multiclass").task.value
 
 
 @pytest.mark.parametrize(
