@@ -28,6 +28,7 @@ _FEWEST_DAYS: Final = 5
 _MOST_POOLED: Final = 92
 _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _FEW_ROWS: Final = 20_000
+_FEW_FEATURES: Final = 10
 _TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
 _SMALL_ROWS, _SMALL_CLASS = 2_000, 200  # with fewer, the interval of one fifth of the rows is too wide
 FOLDS: Final = 5
@@ -382,13 +383,14 @@ class NewModel:
         return next(trials for rows, trials in _TRIALS if self.found.rows.height <= rows)
 
     @property
-    def tuning(self) -> dict[str, int | str]:
+    def tuning(self) -> dict[str, object]:
         """The field `tuning` of the declaration. On small tables, trials that the log loss rates give better models.
 
-        See `benchmarks.tuning_metric`.
+        See `benchmarks.tuning_metric`. A tree without one of few features misses what they do together.
         """
-        found: dict[str, int | str] = {"trials": self.trials, "max_rounds": 1000}
-        return found | ({"metric": "log_loss"} if self.task == "binary" else {})
+        found: dict[str, object] = {"trials": self.trials, "max_rounds": 1000}
+        found |= {"metric": "log_loss"} if self.task == "binary" else {}
+        return found | ({"fixed": {"feature_fraction": 1.0}} if len(self.features) < _FEW_FEATURES else {})
 
     def baseline(self) -> str | None:
         """Return the feature with few values that predicts best by the mean label of each.

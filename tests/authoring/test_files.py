@@ -90,6 +90,14 @@ def test_trials_of_two_classes_are_rated_by_the_log_loss_and_others_by_the_decid
     assert regression.metric == regression.tuning_metric
 
 
+def test_each_tree_sees_all_of_few_features_and_a_share_of_many() -> None:
+    amounts = [(pl.col("amount") + n).alias(f"amount_{n}") for n in range(10)]
+
+    few, many = (declared(model(it))[0].tuning.fixed for it in (orders(), orders().with_columns(amounts)))
+
+    assert ({"feature_fraction": 1.0}, {}) == (few, many)
+
+
 def test_a_coarser_partition_has_whole_periods() -> None:
     found, _ = declared(model(orders(), grain="month"))
 
