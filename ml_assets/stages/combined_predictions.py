@@ -44,7 +44,7 @@ def combined_predictions(plan: ModelPlan) -> dg.AssetsDefinition:
 
     @stage(
         plan, "predictions", [score_rows, predict, input_changes, rows_by_model, combine],
-        kinds={"lightgbm", "parquet"}, by_day=True, named=COMBINED,
+        kinds={plan.library, "parquet"}, by_day=True, named=COMBINED,
         parameters={"column": each.column, "values": values},
         ins={"features": dg.AssetIn(plan.asset("features"))},
         deps=[it.asset("champion") for it in (plan, *segments)],
