@@ -24,6 +24,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--output", metavar="FILE", help="where the scores go: .csv, .jsonl or .parquet (default: CSV, printed)"
     )
+    command.add_argument("--explain", action="store_true", help="add what each feature adds to each score (SHAP)")
     command.set_defaults(function=predict_file)
 
 
@@ -49,6 +50,8 @@ def predict_file(arguments: argparse.Namespace) -> int:
     contract = champion.contract
     rows = read_rows(arguments.input, {column.name: column.dtype for column in contract.columns})
     scores = champion.predict(rows)
+    if arguments.explain:
+        scores = pl.concat([scores, champion.explain(rows)], how="horizontal")
     others = rows.select(name for name in rows.columns if name not in contract.names)
     if taken := [name for name in others.columns if name in scores.columns]:
         raise DataError(f"{arguments.input} has a column '{taken[0]}', as the scores have; rename it.")

@@ -8,7 +8,7 @@ from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.predictions import check_rows, check_scores, contract_of
-from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster import predict, shap_values
 from ml_assets.notebook.artifacts import model_of_champion, open_lake
 
 
@@ -46,6 +46,19 @@ class LoadedChampion:
         scores = predict(self.model, check_rows(rows, self.model), threads=threads)
         check_scores(scores, self.model.spec)
         return scores
+
+    def explain(self, rows: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
+        """Return what each feature adds to the score of each row; see `ml_assets.logic.training.booster.shap_values`.
+
+        Args:
+            rows: the features, one row per prediction.
+            threads: the number of threads.
+
+        Raises:
+            ContractError: columns are missing or have the wrong type, or rows break a rule; all are listed.
+            DataError: the estimator is not LightGBM, or a category is unseen, if the declaration makes that an error.
+        """
+        return shap_values(self.model, check_rows(rows, self.model), threads=threads)
 
 
 def load_champion(model: str, *, lake: str | Lake | None = None) -> LoadedChampion:

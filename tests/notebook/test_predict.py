@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
+from polars.testing import assert_frame_equal, assert_series_equal
 
 from ml_assets.cli.main import main
 from ml_assets.lake.store import Lake
@@ -36,6 +36,18 @@ def test_rows_of_every_format_have_the_champion_s_scores_beside_their_key(
     said = f"20 rows scored by returns {champion.version[:12]}, written to out.{ending}\n"
     assert said == capsys.readouterr().err
     assert {f"in.{ending}", f"out.{ending}"} == {it.name for it in Path().iterdir()}
+
+
+def test_an_explanation_has_what_each_feature_adds_to_the_score(rows: pl.DataFrame, shop_lake: Lake) -> None:
+    rows.write_parquet("in.parquet")
+
+    assert 0 == main(["predict", "returns", "--input", "in.parquet", "--output", "out.parquet", "--explain"])
+
+    champion = load_champion("returns", lake=shop_lake)
+    found, expected = pl.read_parquet("out.parquet"), champion.explain(rows)
+    assert_frame_equal(expected, found.select(expected.columns), check_exact=True)
+    log_odds = expected.sum_horizontal()
+    assert_series_equal(found["score"], 1 / (1 + (-log_odds).exp()), check_names=False)
 
 
 def test_without_an_output_the_scores_are_printed_as_csv(

@@ -266,15 +266,44 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int, weight
     Raises:
         DataError: There are no rows.
     """
-    rows, width = matrix.shape
-    if rows == 0:
+    if len(matrix) == 0:
         raise DataError("there are no rows to explain; expected at least one. Widen the window.")
+    each = np.abs(_shap_values(booster, matrix, threads=threads)[:, :, :-1]).sum(axis=1)
+    return np.asarray(each.mean(axis=0) if weights is None else np.average(each, axis=0, weights=weights))
+
+
+def shap_values(model: Model, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
+    """Return what each feature adds to the score of each row: exact TreeSHAP, in raw units (see `mean_contributions`).
+
+    Returns:
+        In the order of the rows: `shap_base`, the mean raw score of the training, and `shap_<feature>` for each
+        feature; their sum is the raw score. For multiclass they are those of the predicted class.
+
+    Raises:
+        ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
+        DataError: The estimator is not LightGBM, or a category is unseen, if that is an error.
+    """
+    spec = model.spec
+    if spec.estimator is not None:
+        raise DataError(
+            f"model '{spec.model}' is trained by {spec.estimator}, for which SHAP values are not measured; expected a "
+            "model of LightGBM. Its card has permutation importances."
+        )
+    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen_categories, model=spec.model))
+    names = ["shap_base", *(f"shap_{feature.name}" for feature in spec.features)]
+    values = np.empty((0, 1, len(names)))
+    if len(matrix):
+        values = _shap_values(load_booster(model), matrix, threads=1 if len(matrix) <= FEW_ROWS else threads)
+    raw = values.sum(axis=2)
+    of_row = values[np.arange(len(values)), raw.argmax(axis=1)]
+    return pl.DataFrame(np.roll(of_row, 1, axis=1), schema=names)
+
+
+def _shap_values(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
+    """Return (rows, outputs, features + 1) SHAP values; the last of each output is its base value."""
     with THREADS.about(threads) as agreed:
         values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
-    # One block of (features + expected value) per class.
-    blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
-    each = blocks.sum(axis=1)
-    return np.asarray(each.mean(axis=0) if weights is None else np.average(each, axis=0, weights=weights))
+    return values.reshape(len(matrix), -1, matrix.shape[1] + 1)
 
 
 def permutation_losses(

@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, Train
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.training.booster import load_booster, mean_contributions, predict
+from ml_assets.logic.training.booster import load_booster, mean_contributions, predict, shap_values
 from ml_assets.logic.training.encoding import encode, target_vector, to_matrix
 from ml_assets.logic.training.model import fit
 from tests.records import record, training_set
@@ -194,6 +194,19 @@ def contributions(model: Model, rows: pl.DataFrame) -> dict[str, float]:
     matrix = to_matrix(encode(rows, spec.features, spec.vocabularies, "missing"))
     found = mean_contributions(load_booster(model), matrix, threads=2)
     return dict(zip([feature.name for feature in spec.features], found.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_the_shap_values_of_a_row_add_up_to_its_raw_score(task: Task) -> None:
+    model, rows = trained(task), frame(40, seed=3)
+    matrix = to_matrix(encode(rows, model.spec.features, model.spec.vocabularies, "missing"))
+    raw = load_booster(model).predict(matrix, raw_score=True)
+
+    found = shap_values(model, rows)
+
+    assert ["shap_base", *(f"shap_{it.name}" for it in model.spec.features)] == found.columns
+    np.testing.assert_allclose(found.sum_horizontal(), raw.max(axis=1) if task == "multiclass" else raw, atol=1e-9)
+    assert (0, len(found.columns)) == shap_values(model, rows.clear()).shape
 
 
 def test_the_features_that_decide_contribute_most() -> None:

@@ -11,7 +11,7 @@ from ml_assets.contracts.artifacts import TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
-from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster import predict, shap_values
 from ml_assets.logic.training.model import fit, refit
 from ml_assets.logic.training.own_estimator import estimator_problems, find_estimator
 from ml_assets.logic.training.own_importances import only_permuted, permutation_shares
@@ -47,6 +47,10 @@ def test_its_model_is_stored_as_text_and_predicts_by_it() -> None:
     assert np.allclose(np.where(test_is_windy, late[is_windy].mean(), late[~is_windy].mean()), scores)
     assert (None, f"{OWN}.Means", None) == (model.booster, model.spec.estimator, model.spec.rounds)
     assert model.text == model.estimator == json.dumps([late[~is_windy].mean(), late[is_windy].mean(), 500])
+    with pytest.raises(
+        DataError, match=r"trained by tests.own_estimators.Means, for which SHAP values are not measured"
+    ):
+        shap_values(model, data.part("test"))
 
 
 def test_it_gets_encoded_rows_with_the_validation_rows_and_what_is_declared() -> None:
