@@ -20,6 +20,7 @@ LABELS: Final[Mapping[str, str]] = {
     "event_time": "time of an event",
 }  # fmt: skip
 _NO_KEY: Final = ("row_key", "no columns identify a row; equal rows cannot be told apart", "uncertain")
+_SHOWN: Final = 3
 _HEAD: Final = ("what", "choice", "evidence", "confidence")
 
 
@@ -74,11 +75,19 @@ def _table_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
     for mark, value in table.csv.items():
         yield "format", f"{mark} {value!r}", "every line reads with it", "sure"
     for name, form in table.formats.items():
-        yield "format of", f"{name}: {form}", "every value reads with it", "sure"
-    for name, doubt in table.doubts.items():
-        yield f"type of {name}" if name else "numbers", "", doubt, "uncertain"
+        why = "numbers in brackets are negative" if form == "#" else "every value reads with it"
+        yield "format of", f"{name}: {form}", why, "sure"
+    yield from _doubt_rows(table.doubts)
     if marks := [repr(it) for it in table.null_values if it]:
         yield "missing values", ", ".join(marks), "beside numbers, times or Booleans", "likely"
+
+
+def _doubt_rows(doubts: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield one row for each doubt, with the columns that have it."""
+    for doubt in dict.fromkeys(doubts.values()):
+        names = [name for name, it in doubts.items() if it == doubt]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"type of {', '.join(names[:_SHOWN])}{more}" if names[0] else "numbers", "", doubt, "uncertain"
 
 
 def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:

@@ -111,9 +111,10 @@ class RawTable(Part):
     )
     formats: dict[str, ColumnFormat] = Field(
         default={},
-        description="Format of a date or timestamp column, by column: a format such as `%m/%d/%Y`; or `unix_seconds`, "
-        "`unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for whole numbers, in every "
-        "kind of file.",
+        description="Format of a column, by column. Of a date or timestamp: a format such as `%m/%d/%Y`; or "
+        "`unix_seconds`, `unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for whole numbers. Of a "
+        "number: what is beside it, with a `#` in its place, such as `$#`, `# kg` or `#` (in brackets, a number is "
+        "negative in each of them). In every kind of file.",
     )
     description: str = Field(default="", description="What the table holds. Shown in the UI.")
     quarantine: Share | None = Field(

@@ -114,7 +114,10 @@ def _names(records: Records, dialect: CsvDialect) -> list[str]:
         strict=True,
     )
     if empty := [n for n, name in enumerate(names, start=1) if not name.strip()]:
-        raise CsvError(f"line 1 has no name for column {', '.join(map(str, empty))}; name every column in the header.")
+        raise CsvError(
+            f"line 1 has no name for column {', '.join(map(str, empty))}; name every column in the header, "
+            "or remove the delimiter at the end of every line."
+        )
     if twice := [n for n, name in enumerate(names, start=1) if names.count(name) > 1]:
         raise CsvError(
             f"line 1 gives columns {', '.join(map(str, twice))} the same name as another column; make all names unique."

@@ -87,10 +87,11 @@ def _check_fields(text: bytes, starts: _Positions, stops: _Positions, fields: _P
     if wrong.size:
         found = np.unique(fields[wrong])[:_SHOWN]
         counts = " or ".join([*map(str, found[:-1]), counted(int(found[-1]), "value")])
+        is_last = "It is the last line, so the file may be cut off. " if wrong.tolist() == [fields.size - 1] else ""
         raise CsvError(
-            f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. Correct the file: "
-            "quote values that contain the delimiter or a line break. If the file has another format, declare "
-            "'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
+            f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. {is_last}"
+            "Correct the file: quote values that contain the delimiter or a line break. If the file has another "
+            "format, declare 'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
         )
 
 

@@ -7,7 +7,7 @@ itself never detects anything: what is found here is written into the declaratio
 import codecs
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -19,7 +19,9 @@ from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.number_detection import NUMBER_MARKS, number_dialect, number_marks, reads, resembles_numbers
+from ml_assets.landing.number_formats import find_number_format, plain_numbers
 from ml_assets.landing.text_values import MISSING, values
+from ml_assets.landing.time_detection import find_time_formats, has_short_years
 from ml_assets.landing.time_formats import UNIX_TIMES
 
 _SAMPLE: Final = 1 << 20
@@ -34,10 +36,6 @@ _ENCODINGS: Final = (
 )  # fmt: skip
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _QUOTES: Final = (('"', None), ('"', "\\"), ("'", None), ("", None))
-_DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d", "%d %b %Y",
-                 "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d")  # fmt: skip
-_TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S%z", "%H:%M%z")
-_LIKE_A_DATE: Final = r"^ *(\d{8}|([0-9]{1,4}|[A-Za-z]{3,9})[-/. ,]+([0-9]{1,2}|[A-Za-z]{3,9})[-/. ,]+\d{1,4})"
 _BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
 _NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch)")
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
@@ -119,7 +117,7 @@ def detect_csv(text: pl.DataFrame, marks: CsvDialect) -> DetectedFile:
     """Return how the values of CSV files with some marks are written, from their texts with nulls for ''."""
     null_values = _null_values(text)
     known = _without(text, null_values)
-    decimal, thousands, doubts = number_marks(known)
+    decimal, thousands, doubts = number_marks(known.with_columns(map(_without_signs, known)))
     dialect = marks.model_copy(update={"decimal": decimal, "thousands": thousands})
     columns = tuple(_with_lost(detect_column(known[it], dialect), text[it], known[it]) for it in text.columns)
     return DetectedFile(dialect, null_values, columns, known, doubts)
@@ -147,6 +145,12 @@ def _without(text: pl.DataFrame, null_values: Collection[str]) -> pl.DataFrame:
     return text.with_columns(pl.when(~pl.all().str.strip_chars(" ").is_in([*null_values])).then(pl.all()))
 
 
+def _without_signs(text: pl.Series) -> pl.Series:
+    """Return numbers without their currency or unit; other texts as they are."""
+    form = find_number_format(text.drop_nulls())
+    return text if form is None else plain_numbers(text.str.strip_chars(" "), form).alias(text.name)
+
+
 def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedColumn:
     """Return the type of a column of which some values may be dates or times of Excel.
 
@@ -156,7 +160,7 @@ def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedCo
     if is_date is None or not (is_date & text.is_not_null()).any():
         return detect_column(text, CsvDialect())
     dates, rest = text.filter(is_date), text.filter(~is_date).drop_nulls()
-    formats = _time_formats(rest) if rest.len() else [(pl.Date(), None)]
+    formats = find_time_formats(rest) if rest.len() else [(pl.Date(), None)]
     if not formats:
         raise DataError(
             f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. Correct the "
@@ -172,8 +176,8 @@ def _with_lost(column: DetectedColumn, written: pl.Series, text: pl.Series) -> D
     lost = written.filter(text.is_null() & (written != ""))
     if column.dtype != pl.String or not lost.len() or not text.drop_nulls().len():
         return column
-    what = f"{lost.len():,} values such as {lost[0]!r}"
-    return replace(column, doubt=f"{what} are read as missing, because they mean that in a column of numbers")
+    doubt = f"values such as {lost[0]!r} are read as missing, because they mean that in a column of numbers"
+    return replace(column, doubt=doubt)
 
 
 def _encoding(data: bytes) -> str:
@@ -268,10 +272,11 @@ def _repeated_words(used: pl.Series) -> set[str]:
 
 def _reads_as_values(text: pl.Series) -> bool:
     """Return whether texts are numbers, times or Booleans in some format."""
+    numbers = _without_signs(text)
     return (
         _are_booleans(text)
-        or any(reads(text, pl.Float64(), number_dialect(marks)) for marks in NUMBER_MARKS)
-        or bool(_time_formats(text))
+        or any(reads(numbers, pl.Float64(), number_dialect(marks)) for marks in NUMBER_MARKS)
+        or bool(find_time_formats(text))
     )
 
 
@@ -291,13 +296,39 @@ def detect_column(text: pl.Series, dialect: CsvDialect) -> DetectedColumn:
     is_number = resembles_numbers(used) and reads(used, pl.Float64(), dialect)
     is_code = is_number and bool(used.str.contains("^ *0[0-9]").any())
     if is_number and not is_code:
-        whole = values(used, pl.Int64(), dialect, None) if reads(used.head(_FEW), pl.Int64(), dialect) else None
-        if whole is not None and not whole.null_count():
-            return _whole(name, whole, nulls)
-        return DetectedColumn(name, pl.Float64(), None, nulls)
-    if formats := _time_formats(used):
+        return _number(used, nulls, dialect)
+    if formats := find_time_formats(used):
         return _time(name, formats, nulls)
-    return DetectedColumn(name, pl.String(), None, nulls, "numbers that begin with zeros are codes" if is_code else "")
+    form = find_number_format(used)
+    for dtype in (pl.Int64(), pl.Float64()):
+        if form is not None and reads(used, dtype, dialect, form):
+            return DetectedColumn(name, dtype, form, nulls)
+    return DetectedColumn(name, pl.String(), None, nulls, _doubt_of_text(text.drop_nulls(), dialect, is_code=is_code))
+
+
+def _number(used: pl.Series, nulls: int, dialect: CsvDialect) -> DetectedColumn:
+    whole = values(used, pl.Int64(), dialect, None) if reads(used.head(_FEW), pl.Int64(), dialect) else None
+    if whole is not None and not whole.null_count():
+        return _whole(used.name, whole, nulls)
+    return DetectedColumn(used.name, pl.Float64(), None, nulls)
+
+
+def _doubt_of_text(text: pl.Series, dialect: CsvDialect, *, is_code: bool) -> str:
+    """Return why a column of text could be something else; '' if nothing says so."""
+    if is_code:
+        return "numbers that begin with zeros are codes"
+    if has_short_years(text):
+        return "it is a date with years of two digits, whose century is not clear; with four digits it is read as one"
+    others = _beside_numbers(text, dialect)
+    return f"most of its values are numbers, but values such as {others} are not, so it is text" if others else ""
+
+
+def _beside_numbers(text: pl.Series, dialect: CsvDialect) -> str:
+    """Return some texts of a column in which most texts are numbers; '' if they are not."""
+    is_number = values(text, pl.Float64(), dialect, None).is_not_null()
+    if 2 * is_number.sum() <= text.len():
+        return ""
+    return ", ".join(map(repr, text.filter(~is_number).unique(maintain_order=True).head(2)))
 
 
 def _distinct(text: pl.Series) -> pl.Series:
@@ -326,32 +357,6 @@ def _is_recent(numbers: pl.Series, per_second: int) -> bool:
 def _time(name: str, formats: Sequence[tuple[pl.DataType, str | None]], nulls: int) -> DetectedColumn:
     (dtype, form), *others = formats
     doubt = f"every value is a date in the format {others[0][1]} as well" if others else ""
+    if not doubt and form is not None and "%y" in form:
+        doubt = "years of two digits are read as 1969 to 2068"
     return DetectedColumn(name, dtype, form, nulls, doubt)
-
-
-def _time_formats(text: pl.Series) -> list[tuple[pl.DataType, str | None]]:
-    """Return the types and formats in which every text is a date or a time, ISO 8601 alone or the likeliest first."""
-    found: list[tuple[pl.DataType, str | None]] = []
-    if not text.head(_FEW).str.contains(_LIKE_A_DATE).all():
-        return found
-    has_clock = bool(text.head(_FEW).str.contains(":").any())
-    for dtype, form in _candidates():
-        if has_clock == (dtype != pl.Date()) and reads(text, dtype, CsvDialect(), form):
-            if form is None:
-                return [(dtype, None)]
-            found.append((dtype, form))
-    return sorted(found, key=lambda it: _span(text, *it)) if len(found) > 1 else found
-
-
-def _candidates() -> Iterator[tuple[pl.DataType, str | None]]:
-    yield pl.Date(), None
-    yield pl.Datetime("us"), None
-    yield from ((pl.Date(), form) for form in _DATES)
-    yield from ((pl.Datetime("us"), f"{day}{between}{time}") for day in _DATES for between in " T" for time in _TIMES)
-
-
-def _span(text: pl.Series, dtype: pl.DataType, form: str | None) -> float:
-    """Return the microseconds from the first to the last value: day and month exchanged spread the days over a year."""
-    found = values(text, dtype, CsvDialect(), form).cast(pl.Datetime("us"))
-    moments = found.cast(pl.Int64).to_numpy()
-    return float(moments.max() - moments.min())

@@ -140,7 +140,7 @@ def _converted(
         return ticks, at if dtype == pl.Datetime else days_of_moments(at) if dtype == pl.Date else None
     its = _widened(its)
     column = pl.Series(its.combine_chunks() if _is_known(its.type) else [])
-    if column.dtype == pl.String and dtype.is_temporal():
+    if column.dtype == pl.String and (dtype.is_temporal() or (dtype.is_numeric() and form is not None)):
         column = column.set(column.is_in([*missing]), None)
         return column, values(column, dtype, CsvDialect(), form)
     if column.dtype.is_float():

@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.sql import most_exact, sql_type
 from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.number_formats import is_number_format, plain_numbers
 from ml_assets.landing.time_formats import (
     ISO_DATE,
     ISO_TIMESTAMP,
@@ -43,7 +44,7 @@ def values(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str |
         return _unix(bare, str(given))
     if dtype == pl.Datetime:
         return moments(bare, ISO_TIMESTAMP if given is None else format_regex(given))
-    return _numbers(bare, dtype, dialect)
+    return _numbers(bare if form is None else plain_numbers(bare, form), dtype, dialect)
 
 
 def declared_format(dtype: pl.DataType, dialect: CsvDialect, form: str | None) -> str | None:
@@ -111,6 +112,8 @@ def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None, *, 
         return "; expected true, t, 1, false, f or 0"
     if dtype.is_temporal():
         return f"; {_about_time(bare, dtype, name, given, is_csv=is_csv)}"
+    if is_number_format(given):
+        return f"; expected a number in the declared format '{given}'"
     return f"; {_about_number(bare, dtype, is_csv=is_csv)}"
 
 

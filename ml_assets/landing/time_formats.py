@@ -1,6 +1,7 @@
 """Parses date and time formats such as %m/%d/%Y into regular expressions, and texts into moments.
 
-A text must have exactly the format. Nothing is guessed, and years have four digits.
+A text must have exactly the format. Nothing is guessed: a year of two digits (%y) is one of 1969 to 2068, as in the
+`strptime` of C and Python, and a format without a day means the first day of the month.
 """
 
 import functools
@@ -11,12 +12,15 @@ from typing import Annotated, Final
 import polars as pl
 from pydantic import AfterValidator, Field
 
+from ml_assets.landing.number_formats import check_number_format, is_number_format
+
 UNIX_TIMES: Final[Mapping[str, int]] = {
     "unix_seconds": 1, "unix_milliseconds": 1_000, "unix_microseconds": 1_000_000, "unix_nanoseconds": 1_000_000_000,
 }  # fmt: skip
 """Units of Unix times, each with the number of units per second."""
 
 _MICROSECONDS: Final = 1_000_000
+_FIRST_OF_1900: Final = "69"  # POSIX: 69 to 99 are 1969 to 1999
 _MONTHS: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
@@ -25,7 +29,8 @@ _SHORT_MONTHS: Final = tuple(name[:3] for name in _MONTHS)
 _ZONE: Final = "(?P<z>Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
 _FRACTION: Final = "(?P<f>[0-9]{1,6})0*"  # moments have microseconds; further digits must be zero
 _DIRECTIVES: Final = {
-    "%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>[0-9]{1,2})", "%H": "(?P<H>[0-9]{1,2})",
+    "%Y": "(?P<Y>[0-9]{4})", "%y": "(?P<y>[0-9]{2})", "%m": "(?P<m>[0-9]{1,2})",
+    "%d": "(?P<d>[0-9]{1,2})", "%H": "(?P<H>[0-9]{1,2})",
     "%I": "(?P<I>0?[1-9]|1[0-2])", "%M": "(?P<M>[0-9]{1,2})", "%S": "(?P<S>[0-5][0-9])", "%f": _FRACTION,
     "%b": f"(?P<b>(?i:{'|'.join(_SHORT_MONTHS)}))", "%B": f"(?P<B>(?i:{'|'.join(_MONTHS)}))",
     "%p": "(?P<p>(?i:am|pm))", "%z": _ZONE, "%%": "%",
@@ -50,16 +55,16 @@ def format_regex(text: str) -> str:
         ValueError: it is not a format. The message names what is expected.
     """
     pieces = re.findall(r"%.?|[^%]+", text, flags=re.DOTALL)
-    if "%y" in pieces:
-        raise ValueError("%y is a two-digit year, whose century is ambiguous; expected %Y")
     if unknown := [it for it in pieces if it.startswith("%") and it not in _DIRECTIVES]:
         raise ValueError(f"'{unknown[0]}' is not a directive; expected some of {', '.join(_DIRECTIVES)}")
     directives = [it for it in pieces if it.startswith("%") and it != "%%"]
     if len({*directives}) < len(directives):
         raise ValueError("a directive occurs twice; expected each at most once")
     given = {*directives}
-    if not ("%Y" in given and "%d" in given and len(given & {"%m", "%b", "%B"}) == 1):
-        raise ValueError("expected a year (%Y), a month (%m, %b or %B) and a day (%d), such as %m/%d/%Y")
+    if not (len(given & {"%Y", "%y"}) == 1 and len(given & {"%m", "%b", "%B"}) == 1):
+        raise ValueError("expected a year (%Y or %y) and a month (%m, %b or %B), such as %m/%d/%Y")
+    if "%d" not in given and given & {"%H", "%I"}:
+        raise ValueError("it has a time of day without a day (%d)")
     if len(given & {"%H", "%I"}) > 1 or ("%I" in given) != ("%p" in given):
         raise ValueError("expected %H, or %I with %p")
     for finer, coarser in (("%M", {"%H", "%I"}), ("%S", {"%M"}), ("%f", {"%S"})):
@@ -79,7 +84,9 @@ def _format(text: str) -> str:
 
 
 def _column_format(text: str) -> str:
-    if text not in UNIX_TIMES:
+    if is_number_format(text):
+        check_number_format(text)
+    elif text not in UNIX_TIMES:
         try:
             format_regex(text)
         except ValueError as error:
@@ -92,14 +99,18 @@ Format = Annotated[
     AfterValidator(_format),
     Field(
         title="date format",
-        description="Directives of `strptime`, such as `%m/%d/%Y %H:%M`. Year, month and day are required; the year "
-        "has four digits.",
+        description="Directives of `strptime`, such as `%m/%d/%Y %H:%M`. Year and month are required. Years of two "
+        "digits (`%y`) are 1969 to 2068; without a day (`%d`), it is the first one of the month.",
     ),
 ]
 ColumnFormat = Annotated[
     str,
     AfterValidator(_column_format),
-    Field(title="column format", description=f"A date format; or, for whole numbers, {', '.join(UNIX_TIMES)}."),
+    Field(
+        title="column format",
+        description=f"A date format; for whole numbers, {', '.join(UNIX_TIMES)}; for texts with a number, what is "
+        "beside it, with a `#` in its place, such as `$#` or `# %`.",
+    ),
 ]
 
 
@@ -128,9 +139,13 @@ def moments(text: pl.Series, regex: str) -> pl.Series:
     if "I" in groups:
         is_afternoon = part("p", "am").str.to_lowercase() == "pm"
         hour = (part("I", "12").cast(pl.Int32) % 12 + pl.when(is_afternoon).then(12).otherwise(0)).cast(pl.String)
+    year = part("Y", "0001")
+    if "y" in groups:
+        two_digits = part("y", "00")
+        year = pl.when(two_digits < _FIRST_OF_1900).then(pl.lit("20")).otherwise(pl.lit("19")) + two_digits
     whole = pl.format(
         "{}-{}-{} {}:{}:{}",
-        part("Y", "0001"),
+        year,
         *(it.str.zfill(2) for it in (month, part("d", "01"), hour, part("M", "00"), part("S", "00"))),
     )
     zone = part("z", "Z").str.replace("Z", "+00", literal=True).str.replace(":", "", literal=True).str.pad_end(5, "0")

@@ -30,7 +30,7 @@ LANDING: Final = frozenset(
     f"ml_assets.{name}"
     for name in (
         "contracts.sql", "landing.csv_dialect", "landing.csv_files", "landing.csv_records",
-        "landing.excel", "landing.json_records", "landing.parquet_files",
+        "landing.excel", "landing.json_records", "landing.number_formats", "landing.parquet_files",
         "landing.row_sql", "landing.source_bytes", "landing.sources", "landing.text_values", "landing.time_formats",
         "warehouse.duckdb_session",
     )

@@ -21,6 +21,7 @@ from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.partitions import day_range
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
+from ml_assets.landing.number_formats import is_number_format
 from ml_assets.landing.row_sql import sql_problems
 from ml_assets.landing.time_formats import UNIX_TIMES
 from ml_assets.models.plan import partitions_over
@@ -111,6 +112,8 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
         dtype = contract.column(name).dtype
         is_unix = table.formats.get(name) in UNIX_TIMES
         match field:
+            case ("formats", _) if is_number_format(table.formats.get(name)):
+                is_fit, wanted = dtype.is_numeric(), "a number"
             case ("formats", _):
                 is_fit = dtype == pl.Datetime or (dtype == pl.Date and not is_unix)
                 wanted = "a timestamp" if is_unix else "a date or a timestamp"

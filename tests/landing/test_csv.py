@@ -67,6 +67,7 @@ def test_a_text_for_missing_values_is_recognized_quoted_or_not() -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n3\n", r"line 3 has 1 value, but the header has 2\. .*declare 'csv: \{delimiter: …"),
+        ("a,b\n1,2\n3\n", r"It is the last line, so the file may be cut off\. Correct"),
         ("a,b\n1,2,3\n4\n5,6\n7,8,9\n", "lines 2, 3, 5 have 1 or 3 values, but the header has 2"),
         ("a,b\n1,2\n\n3,4\n", "line 3 is blank; expected 2 values on every line"),
         ("a,b\r\n1,2\r\n\r\n3,4\r\n", "line 3 is blank"),
@@ -84,6 +85,7 @@ def test_a_text_for_missing_values_is_recognized_quoted_or_not() -> None:
         ("a,b\n1,x\0\n", "line 2 has a NUL byte, which no text has"),
         ("a,a,b,b\n1,2,3,4\n", "line 1 gives columns 1, 2, 3, 4 the same name as another column"),
         ("a,,b, \n1,2,3,4\n", "line 1 has no name for column 2, 4"),
+        ("a,b,\n1,2,\n", "or remove the delimiter at the end of every line"),
         ("", "is empty; expected a line with the names"),
         ("\ufeff\n\n", "is empty"),
         ("a,b\n1,é\n".encode("latin-1"), r"line 2 has bytes that are not utf-8; declare .*'csv: \{encoding: "),
@@ -134,9 +136,10 @@ def test_a_tab_may_be_declared_as_in_yaml_without_double_quotes() -> None:
         *(({"encoding": it}, "is not the encoding of a text file; expected for example utf-8, latin-1")
           for it in ("rot13", "base64", "punycode", "idna", "utf-7", "UTF7", "unicode_escape", "raw_unicode_escape",
                      "undefined")),
-        ({"date_format": "%d.%m.%y"}, "%y is a two-digit year"),
-        ({"timestamp_format": "%d.%m.%Y %Q"}, "'%Q' is not a directive; expected some of %Y, %m"),
         ({"date_format": "%d.%m"}, "expected a year"),
+        ({"date_format": "%d.%m.%Y %y"}, "expected a year"),
+        ({"timestamp_format": "%Y-%m %H:%M"}, "it has a time of day without a day"),
+        ({"timestamp_format": "%d.%m.%Y %Q"}, "'%Q' is not a directive; expected some of %Y, %y, %m"),
     ],
 )  # fmt: skip
 def test_an_invalid_dialect_is_rejected(dialect: dict[str, str], message: str) -> None:

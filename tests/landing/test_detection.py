@@ -61,6 +61,18 @@ def test_the_encoding_is_the_one_that_the_text_was_written_in(encoding: str, tex
         (["31/01/2024", "01/02/2024"], (pl.Date(), "%d/%m/%Y"), date(2024, 1, 31)),
         (["1/31/2024 9:05 AM", "2/1/2024 1:00 PM"], (pl.Datetime("us"), "%m/%d/%Y %I:%M %p"),
          datetime(2024, 1, 31, 9, 5)),  # noqa: DTZ001
+        (["31.12.24", "1.1.25"], (pl.Date(), "%d.%m.%y"), date(2024, 12, 31)),
+        (["24.12.62", "1.1.25"], (pl.String(), None), "24.12.62"),  # 1962 or 2062
+        (["2024-03", "2024-11"], (pl.Date(), "%Y-%m"), date(2024, 3, 1)),
+        (["Mar 2024", "Nov 2023"], (pl.Date(), "%b %Y"), date(2024, 3, 1)),
+        (["2023-24", "2024-25"], (pl.String(), None), "2023-24"),  # seasons
+        (["$1", "-$3.50", "($2)"], (pl.Float64(), "$#"), 1),
+        (["45%", "3 %"], (pl.Int64(), "#%"), 45),
+        (["-7 €", "US$ 3"], (pl.String(), None), "-7 €"),
+        (["12 kg", "7.5 kg"], (pl.Float64(), "# kg"), 12),
+        (["12 kg", "7.5 t"], (pl.String(), None), "12 kg"),
+        (["(12)", "7"], (pl.Int64(), "#"), -12),
+        (["A 12", "A 13"], (pl.String(), None), "A 12"),
         (["20240131", "20240201"], (pl.Date(), "%Y%m%d"), date(2024, 1, 31)),
         (["x", "y"], (pl.String(), None), "x"),
     ],
@@ -110,13 +122,25 @@ def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
     ("text", "column", "doubt"),
     [
         (b"amount,country\n1,NA\nNA,DE\n3,FR\n", "country",
-         "1 values such as 'NA' are read as missing, because they mean that in a column of numbers"),
+         "values such as 'NA' are read as missing, because they mean that in a column of numbers"),
         (b"n,at\n0,1/2/2024\n0,1/3/2024\n", "at", "every value is a date in the format %d/%m/%Y as well"),
+        (b"n,at\n0,13.2.24\n0,1.3.24\n", "at", "years of two digits are read as 1969 to 2068"),
+        (b"n,born\n0,13.2.64\n0,1.3.01\n", "born",
+         "it is a date with years of two digits, whose century is not clear; with four digits it is read as one"),
+        (b"n,crp\n0,<5\n0,7\n0,8.5\n", "crp",
+         "most of its values are numbers, but values such as '<5' are not, so it is text"),
         (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
     ],
 )  # fmt: skip
 def test_a_type_that_could_be_another_says_so(text: bytes, column: str, doubt: str) -> None:
     assert doubt == next(it.doubt for it in detect(text).columns if it.name == column)
+
+
+def test_the_marks_of_numbers_with_a_sign_are_detected() -> None:
+    found = detect("a;b\n1.234,50 €;3,5 %\n(12,25 €);7 %\n".encode())
+
+    assert (",", ".") == (found.dialect.decimal, found.dialect.thousands)
+    assert [(1234.5, 3.5), (-12.25, 7.0)] == found.frame().rows()
 
 
 def test_a_number_that_could_have_another_decimal_mark_is_named() -> None:

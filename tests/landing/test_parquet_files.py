@@ -135,7 +135,8 @@ def test_unix_time_that_is_no_time_is_refused(values: list[float], message: str)
         read(pa.array(values), TIMESTAMP, formats=SECONDS)
 
 
-def test_texts_are_dates_and_times_as_in_csv() -> None:
+def test_texts_are_dates_times_and_numbers_in_a_format_as_in_csv() -> None:
+    assert [1.5, None] == read(pa.array(["$1.5", ""]), DOUBLE, formats={"x": "$#"}, null_values=("",))
     assert [date(2024, 1, 2), None] == read(pa.array(["2024-01-02", "NA"]), DATE, null_values=("NA",))
     assert [at(2024, 1, 2, 3)] == read(pa.array(["2024-01-02T04:00:00+01:00"]), TIMESTAMP)
     assert [date(2024, 1, 2)] == read(pa.array(["02.01.2024"]), DATE, formats={"x": "%d.%m.%Y"})

@@ -86,6 +86,28 @@ def test_without_a_declared_format_a_date_is_in_iso_8601() -> None:
     assert dates | dict.fromkeys(others) == {text: value(text, DATE) for text in (*dates, *others)}
 
 
+def test_years_of_two_digits_are_those_of_pythons_strptime() -> None:
+    texts = [f"01.02.{n:02}" for n in range(100)]
+
+    expected = [datetime.strptime(it, "%d.%m.%y").date() for it in texts]  # noqa: DTZ007 - a date
+    assert expected == values(pl.Series(texts), DATE, CsvDialect(), "%d.%m.%y").to_list()
+
+
+@pytest.mark.parametrize(
+    ("form", "numbers"),
+    [
+        (
+            "$#",
+            {"$5": 5, "-$5": -5, "$-5": -5, "($ 5.5)": -5.5, "$1,234.5": 1234.5, "-$-5": None, "5": None, "€5": None},
+        ),
+        ("# %", {"45%": 45, "45 %": 45, "-0.5 %": -0.5, "45": None, "45%%": None, "x%": None, "1,23%": None}),
+        ("#", {"(5)": -5, "5": 5, "-5": -5, "(-5)": None, "(5": None, "5)": None, "(05.10.2024)": None}),
+    ],
+)
+def test_a_number_in_a_declared_format_is_read_without_what_is_beside_it(form: str, numbers: dict[str, Any]) -> None:
+    assert numbers == {text: value(text, DOUBLE, form, thousands=",") for text in numbers}
+
+
 def test_a_declared_format_can_put_the_month_first() -> None:
     formats = {"date_format": "%m/%d/%Y", "timestamp_format": "%m/%d/%Y %H:%M"}
 
@@ -107,6 +129,10 @@ def test_a_declared_format_can_put_the_month_first() -> None:
         ("%Y%m%d%H%M%S", "2024034093015", None),
         ("%Y-%m-%d %H:%M:%S.%f %z", "2024-03-04 09:30:15.25 +0200", at(2024, 3, 4, 7, 30, 15, 250000)),
         ("%d.%m.%Y", "04.03.2024", at(2024, 3, 4)),
+        ("%d.%m.%y", "04.03.24", at(2024, 3, 4)),
+        ("%d.%m.%y", "04.03.2024", None),
+        ("%Y-%m", "2024-03", at(2024, 3, 1)),
+        ("%Y-%m", "2024-03-01", None),
         ("unix_seconds", "1704096000", at(2024, 1, 1, 8)),
         ("unix_seconds", "1704096000.250", at(2024, 1, 1, 8, 0, 0, 250000)),
         ("unix_seconds", "-0.5", at(1969, 12, 31, 23, 59, 59, 500000)),

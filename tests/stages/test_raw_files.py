@@ -81,7 +81,7 @@ def test_files_are_read_as_their_dialect_is_declared_and_a_changed_one_is_seen(i
     assert dialect == inbox.manifest(FIRST).parameters["reading"]
 
 
-def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_load() -> None:
+def test_formats_of_unknown_columns_or_columns_of_other_types_are_rejected_at_load() -> None:
     orders = {"file": "a", "formats": {"dya": "%d.%m.%Y", "n": "%d.%m.%Y", "day": "unix_seconds"}}
     declared = RawDeclaration.model_validate({"days": {"first": FIRST}, "tables": {"orders": orders}})
 
@@ -92,6 +92,12 @@ def test_formats_of_unknown_columns_or_columns_without_a_time_are_rejected_at_lo
     assert "table 'raw/orders' has no column 'dya'; expected one of day, n (did you mean 'day'?)" in first
     assert "column 'n' of table 'raw/orders' is bigint; expected a date or a timestamp; see _sources.yml." in second
     assert "column 'day' of table 'raw/orders' is date; expected a timestamp" in third
+    amounts = {"file": "a", "formats": {"day": "$#", "n": "$#"}}
+    declared = RawDeclaration.model_validate({"days": {"first": FIRST}, "tables": {"orders": amounts}})
+    with pytest.raises(ContractError) as caught:
+        raw_tables(declared, {"raw/orders": ORDERS})
+    [line] = str(caught.value).splitlines()
+    assert "column 'day' of table 'raw/orders' is date; expected a number" in line
 
 
 def test_a_value_of_a_personal_column_is_in_no_message(inbox_of: Opened) -> None:

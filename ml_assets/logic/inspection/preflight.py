@@ -19,6 +19,7 @@ FEWEST_OF_CLASS: Final = 10
 FEWEST_QUERIES: Final = 50
 SEASONS: Final = 60
 LIKELY: Final = 0.8
+_SHOWN: Final = 3
 _FIRST_ATTEMPT: Final = 0.025
 _AUC: Final = 0.75
 _CORRELATION: Final = 0.9
@@ -106,8 +107,18 @@ def _lines(
                 f"  a later model that is as good as the champion is promoted in about {promoted:.0%} of cases, "
                 f"because it must be shown not to be worse by more than {margin:g} (gate.margin)"
             )
+    if roles.task.value == "multiclass":
+        yield from _rare_classes(rows[target].drop_nulls())
     if roles.time is not None and days < SEASONS:
         yield "  fewer than two months: nothing can be said about seasons, and drift by month is not possible"
+
+
+def _rare_classes(labels: pl.Series) -> Iterator[str]:
+    counts = labels.value_counts(name="rows").filter(pl.col("rows") < FEWEST_OF_CLASS).sort("rows", labels.name)
+    if counts.height:
+        shown = ", ".join(f"'{value}' ({counted(number, 'row')})" for value, number in counts.head(_SHOWN).iter_rows())
+        more = f" and {counts.height - _SHOWN} more" if counts.height > _SHOWN else ""
+        yield f"  too few rows to learn or to test a class: {shown}{more}"
 
 
 def _chance_of_an_equal(difference: float, margin: float) -> float:

@@ -52,6 +52,7 @@ LONG_TAIL: Final = 10
 _HOUR: Final = 3_600_000_000
 _SEVERAL_YEARS: Final = 5 * 365
 _FEW_MISSING: Final = 0.1
+_MONTH: Final = "31d"
 _NEARLY_ALL: Final = 0.9
 _FEWEST_REPEATS: Final = 5
 _MOST_OF_KEY: Final = 3
@@ -197,7 +198,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
         key=key,
         time=time,
         known=_known(rows, given.known, time, timezone),
-        label_known=_label_known(given, time),
+        label_known=_label_known(rows, given, time),
         grain=grain,
         group=group,
         split=_split(time, group),
@@ -477,7 +478,7 @@ def _known(rows: pl.DataFrame, given: str | None, time: Choice | None, timezone:
     return Choice(time.value, "no column says otherwise: a row is known at its own time", "uncertain")
 
 
-def _label_known(given: Given, time: Choice | None) -> Choice | None:
+def _label_known(rows: pl.DataFrame, given: Given, time: Choice | None) -> Choice | None:
     """Return the column, or the time after the event, at which the label is known; None without times."""
     if time is None:
         return None
@@ -485,6 +486,8 @@ def _label_known(given: Given, time: Choice | None) -> Choice | None:
         return Choice(given.label_known, "--label-known says so", "given")
     if given.horizon is not None:
         return Choice(given.horizon, "--horizon says so", "given")
+    if rows[time.value].dtype == pl.Date and (rows[time.value].dt.day() == 1).all():
+        return Choice(_MONTH, "every date is the first of a month, which has to end", "likely")
     return Choice("1d", "no column says when; a day is waited", "uncertain")
 
 

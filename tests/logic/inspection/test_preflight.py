@@ -54,6 +54,16 @@ def test_a_table_that_is_large_enough_is_not() -> None:
     assert [] == problems(200, 20, 10)
 
 
+def test_classes_of_a_few_rows_are_named() -> None:
+    classes = ["low"] * 150 + ["high"] * 140 + ["extreme"] * 4
+    table = pl.DataFrame({"x": range(len(classes)), "y": classes})
+    found = infer_roles(table, "y", Given(), now=datetime(2025, 1, 1))  # noqa: DTZ001
+
+    lines = preflight(table, table, "y", found, days=1, margin=0.005).lines
+
+    assert "  too few rows to learn or to test a class: 'extreme' (4 rows)" in lines
+
+
 def test_the_error_of_an_auc_is_that_of_simulated_tests() -> None:
     random, positives, negatives = np.random.default_rng(0), 60, 140
     shift = 0.6744897501960817 * np.sqrt(2)  # normal scores with this distance have an AUC of 0.75

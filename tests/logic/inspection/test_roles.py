@@ -1,6 +1,6 @@
 """What a table seems to be: each choice, and what is refused."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -64,6 +64,14 @@ def test_rows_without_a_time_are_split_by_the_person_they_belong_to() -> None:
     found = roles(orders().drop("at").rename({"customer": "patient_id"}), "returned")
 
     assert (None, "group", "patient_id") == (found.time, found.split.value, found.group.value)  # type: ignore[union-attr]
+
+
+def test_what_happened_in_a_month_is_known_when_it_has_ended() -> None:
+    rows = pl.DataFrame({"month": [date(2020 + n // 12, n % 12 + 1, 1) for n in range(48)], "sold": range(48)})
+
+    months, days = roles(rows, "sold"), roles(rows.with_columns(pl.col("month").dt.offset_by("4d")), "sold")
+
+    assert ("31d", "1d") == (months.label_known.value, days.label_known.value)  # type: ignore[union-attr]
 
 
 def test_what_the_user_states_is_not_questioned() -> None:
