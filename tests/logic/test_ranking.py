@@ -68,6 +68,15 @@ def assemble(
     )
 
 
+def test_a_group_that_cuts_through_queries_is_refused() -> None:
+    rows = searches().with_columns(customer=pl.col("search") // 2, hotel=pl.col("row") % 7)
+    features, labels = rows.drop("grade", "known_at"), rows.select("row", "known_at", "grade")
+
+    assemble_training_set(features, labels, replace(MODEL, group="customer"), IN_TIME)
+    with pytest.raises(DataError, match=r"rows of 160 'search' have several 'hotel'; expected one, because intervals"):
+        assemble_training_set(features, labels, replace(MODEL, group="hotel"), IN_TIME)
+
+
 def fitted(training: TrainingSet) -> Any:
     tuned = tune(training, Search(features=("price", "stars"), metric=NDCG.name, trials=2, seed=1, threads=1))
     return tuned, fit(training, tuned.best, Conditions(1, 1))

@@ -414,9 +414,10 @@ def _whole_queries(joined: pl.DataFrame, query: str) -> pl.DataFrame:
     )
 
 
-def _query_problems(rows: pl.DataFrame, query: str, target: str) -> list[str]:
+def _query_problems(rows: pl.DataFrame, query: str, model: ModelColumns) -> list[str]:
     """Return why the queries of a part cannot be learned from or measured."""
-    queries = rows.group_by(query, SPLIT).agg(rows=pl.len(), differs=pl.col(target).n_unique() > 1)
+    differs = pl.col(model.target).n_unique() > 1
+    queries = rows.group_by(query, SPLIT).agg(rows=pl.len(), differs=differs)
     largest = int(queries.select(pl.col("rows").max().fill_null(0)).item())
     problems = [
         f"no '{query}' of the {split} part has rows of different grades, so there is nothing to rank; expected several "
@@ -429,6 +430,13 @@ def _query_problems(rows: pl.DataFrame, query: str, target: str) -> list[str]:
             f"a '{query}' has {largest:,} rows; expected at most {_LARGEST_QUERY:,}, LightGBM's limit. Declare "
             "another column as ranking.query, or leave rows out of the feature table."
         )
+    if model.group is not None:
+        cut = rows.group_by(query).agg(groups=pl.col(model.group).n_unique()).filter(pl.col("groups") > 1).height
+        if cut:
+            problems.append(
+                f"the rows of {cut:,} '{query}' have several '{model.group}'; expected one, because intervals leave "
+                f"out whole groups. Declare another column as split.group, such as '{query}'."
+            )
     return problems
 
 
@@ -464,7 +472,7 @@ def _window_problems(
     ):
         problems.append(f"{few}. Add rows, or declare fewer folds.")
     if model.query is not None:
-        return problems or _query_problems(rows, model.query, model.target)
+        return problems or _query_problems(rows, model.query, model)
     values = rows.filter(pl.col(SPLIT) == "train").get_column(model.target)
     if values.n_unique() == 1:
         wanted = {"binary": "both classes", "multiclass": "at least two classes"}.get(model.task, "several values")
