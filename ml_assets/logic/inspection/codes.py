@@ -16,6 +16,9 @@ from ml_assets.logic.inspection.strength import BINS, explained_by
 MORE: Final = 0.02
 # ... and this multiple: of amounts with a few extreme values, single values also explain somewhat more.
 TIMES: Final = 2.0
+# With fewer rows of each value, the selection of features drops the category: noise with as many values gains as much.
+# Of 300 codes, 130 rows of each gave a ROC AUC of 0.77 as a category and 0.73 as numbers, 27 rows 0.63 and 0.73.
+ROWS_OF_EACH: Final = 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def find_codes(table: Candidates) -> Iterator[Code]:
     """Yield the columns of whole numbers that are codes. With up to 64 values, trees can split off each value."""
     outcomes = table.outcomes
     for column in table.series:
-        if not column.dtype.is_integer() or column.n_unique() <= BINS:
+        if not column.dtype.is_integer() or not BINS < column.n_unique() <= column.len() // ROWS_OF_EACH:
             continue
         by_order, by_value = explained_by(column, outcomes), explained_by(column.cast(pl.String), outcomes)
         if by_value >= max(by_order + MORE, TIMES * by_order):
