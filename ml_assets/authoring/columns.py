@@ -22,8 +22,8 @@ _MOST_TEXTS: Final = 1_000
 _RESERVED: Final = frozenset(
     {
         "day", "snapshot_at", "event_at", "predicted_at", "label_known_at", "event_day", "split", "reason", "score",
-        "known_at", "model_version", "hour_of_day", "weekday", "row_key", "received_at", "gone_at", "noise_numeric",
-        "noise_categorical",
+        "known_at", "model_version", "hour_of_day", "weekday", "month_of_year", "row_key", "received_at", "gone_at",
+        "noise_numeric", "noise_categorical",
     }
 )  # fmt: skip
 

@@ -218,8 +218,8 @@ def feature_columns(model: NewModel) -> list[SelectedColumn]:
             )
         )
     if model.time is not None:
-        weekday = "cast(extract(isodow from day) as bigint) as weekday"
-        found.append(SelectedColumn("weekday", weekday, "bigint", "feature"))
+        part, name = ("month", "month_of_year") if model.has_months else ("isodow", "weekday")
+        found.append(SelectedColumn(name, f"cast(extract({part} from day) as bigint) as {name}", "bigint", "feature"))
     return found
 
 

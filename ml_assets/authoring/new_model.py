@@ -20,7 +20,7 @@ from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.guards import LeakFinding
-from ml_assets.logic.inspection.roles import Choice, Roles
+from ml_assets.logic.inspection.roles import Choice, Roles, are_months
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
@@ -172,6 +172,11 @@ class NewModel:
     def times(self) -> list[NewColumn]:
         """The dates and times of which the age becomes a feature."""
         return [it for it in self.used("feature") if it.is_time]
+
+    @property
+    def has_months(self) -> bool:
+        """Whether every event is on the first day of a month."""
+        return self.time is not None and are_months(self.found.rows[self.time.source])
 
     @property
     def has_hours(self) -> bool:

@@ -41,6 +41,7 @@ _NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stam
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
 _FEW: Final = 200
 _HEAD: Final = 10_000
+_MOST_AT_THE_END: Final = 5
 _LONGEST_MARK: Final = max(map(len, MISSING))
 _DIGIT: Final = "[0-9]"
 _MOST_WORDS: Final = 3
@@ -162,9 +163,12 @@ def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedCo
     dates, rest = text.filter(is_date), text.filter(~is_date).drop_nulls()
     formats = find_time_formats(rest) if rest.len() else [(pl.Date(), None)]
     if not formats:
+        others = (text.is_not_null() & ~is_date).arg_true()
+        how = "Correct the cells: Excel makes dates of texts that look like one, unless the column is formatted as text"
+        if others[0] >= text.len() - _MOST_AT_THE_END:
+            how = "Delete what follows the last row of the table, such as totals and notes"
         raise DataError(
-            f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. Correct the "
-            "cells: Excel makes dates of texts that look like one, unless the column is formatted as text."
+            f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. {how}."
         )
     is_day = formats[0][0] == pl.Date() and reads(dates, pl.Date(), CsvDialect())
     found = _time(text.name, formats, text.null_count())
@@ -319,16 +323,14 @@ def _doubt_of_text(text: pl.Series, dialect: CsvDialect, *, is_code: bool) -> st
         return "numbers that begin with zeros are codes"
     if has_short_years(text):
         return "it is a date with years of two digits, whose century is not clear; with four digits it is read as one"
-    others = _beside_numbers(text, dialect)
-    return f"most of its values are numbers, but values such as {others} are not, so it is text" if others else ""
-
-
-def _beside_numbers(text: pl.Series, dialect: CsvDialect) -> str:
-    """Return some texts of a column in which most texts are numbers; '' if they are not."""
-    is_number = values(text, pl.Float64(), dialect, None).is_not_null()
-    if 2 * is_number.sum() <= text.len():
-        return ""
-    return ", ".join(map(repr, text.filter(~is_number).unique(maintain_order=True).head(2)))
+    formats: list[tuple[pl.DataType, str | None]] = [(pl.Float64(), None), *find_time_formats(text.head(_FEW))]
+    for dtype, form in formats:
+        is_value = values(text, dtype, dialect, form).is_not_null()
+        if 2 * is_value.sum() > text.len():
+            others = ", ".join(map(repr, text.filter(~is_value).unique(maintain_order=True).head(2)))
+            kind = "dates" if dtype.is_temporal() else "numbers"
+            return f"most of its values are {kind}, but values such as {others} are not, so it is text"
+    return ""
 
 
 def _distinct(text: pl.Series) -> pl.Series:

@@ -104,6 +104,15 @@ def test_a_coarser_partition_has_whole_periods() -> None:
     assert (date(2024, 1, 1), date(2024, 4, 30), "month") == (found.days.first, found.days.last, found.days.grain)
 
 
+def test_of_a_table_by_month_the_month_is_a_feature_and_the_weekday_is_not() -> None:
+    rows = orders().with_columns(month=pl.col("at").dt.date().dt.month_start()).drop("at")
+
+    months, days = sql(model(rows), "shop_features"), sql(model(orders()), "shop_features")
+
+    assert "cast(extract(month from day) as bigint) as month_of_year" in months
+    assert ("weekday" in months, "weekday" in days, "month_of_year" in days) == (False, True, False)
+
+
 def test_a_table_without_time_is_a_snapshot_of_the_day_on_which_it_was_written() -> None:
     new = model(orders().drop("at", "customer"))
     found, raw = declared(new)

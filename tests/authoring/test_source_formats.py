@@ -126,6 +126,14 @@ def test_a_column_of_dates_and_other_texts_in_a_workbook_is_refused(tmp_path: Pa
         read_found(str(path))
 
 
+def test_totals_below_the_dates_of_a_workbook_are_named_as_what_follows_the_table(tmp_path: Path) -> None:
+    days = [[date(2024, 1, n), n] for n in range(1, 20)]
+    path = book(tmp_path / "a.xlsx", {"A": [["on", "v"], *days, ["Total", 190]]})
+
+    with pytest.raises(DataError, match=r"such as 'Total'; expected one kind\. Delete what follows the last row"):
+        read_found(str(path))
+
+
 def test_a_sheet_of_a_file_without_sheets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n", encoding="utf-8")
 

@@ -129,6 +129,8 @@ def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
          "it is a date with years of two digits, whose century is not clear; with four digits it is read as one"),
         (b"n,crp\n0,<5\n0,7\n0,8.5\n", "crp",
          "most of its values are numbers, but values such as '<5' are not, so it is text"),
+        (b"n,at\n" + b"0,2024-01-05\n" * 200 + b"0,Total\n", "at",
+         "most of its values are dates, but values such as 'Total' are not, so it is text"),
         (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
     ],
 )  # fmt: skip

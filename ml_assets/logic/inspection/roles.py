@@ -478,6 +478,11 @@ def _known(rows: pl.DataFrame, given: str | None, time: Choice | None, timezone:
     return Choice(time.value, "no column says otherwise: a row is known at its own time", "uncertain")
 
 
+def are_months(times: pl.Series) -> bool:
+    """Return whether times are dates which all are the first of a month."""
+    return times.dtype == pl.Date and bool((times.dt.day() == 1).all())
+
+
 def _label_known(rows: pl.DataFrame, given: Given, time: Choice | None) -> Choice | None:
     """Return the column, or the time after the event, at which the label is known; None without times."""
     if time is None:
@@ -486,7 +491,7 @@ def _label_known(rows: pl.DataFrame, given: Given, time: Choice | None) -> Choic
         return Choice(given.label_known, "--label-known says so", "given")
     if given.horizon is not None:
         return Choice(given.horizon, "--horizon says so", "given")
-    if rows[time.value].dtype == pl.Date and (rows[time.value].dt.day() == 1).all():
+    if are_months(rows[time.value]):
         return Choice(_MONTH, "every date is the first of a month, which has to end", "likely")
     return Choice("1d", "no column says when; a day is waited", "uncertain")
 
