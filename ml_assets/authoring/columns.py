@@ -37,6 +37,7 @@ class NewColumn:
         name: its name in the dbt models.
         why: the reason for its use, as a clause; '' if it is obvious.
         is_code: whether it has whole numbers that are codes of categories.
+        is_repeated: whether it is a part of the key that has the same values at other times, and so a feature too.
     """
 
     source: str
@@ -45,6 +46,7 @@ class NewColumn:
     use: Use
     why: str
     is_code: bool = False
+    is_repeated: bool = False
 
     @property
     def sql_type(self) -> str:
@@ -85,13 +87,23 @@ def new_columns(
     found = []
     for name in rows.columns:
         use, why = _use(rows[name], target, roles, suspects)
-        found.append(NewColumn(name, names[name], rows.schema[name], use, why, is_code=name in codes))
+        is_repeated = name not in suspects and _is_repeated(rows[name], roles)
+        found.append(NewColumn(name, names[name], rows.schema[name], use, why, name in codes, is_repeated))
     return tuple(found)
 
 
 def candidates(rows: pl.DataFrame, target: str, roles: Roles) -> tuple[str, ...]:
     """Return the columns that could be features, as far as no guard was asked."""
-    return tuple(it for it in rows.columns if _use(rows[it], target, roles, {})[0] in ("feature", "group"))
+    return tuple(
+        it.name for it in rows if _is_repeated(it, roles) or _use(it, target, roles, {})[0] in ("feature", "group")
+    )
+
+
+def _is_repeated(column: pl.Series, roles: Roles) -> bool:
+    """Return whether a column is a part of the key beside the time, such as the shop of a row for each shop and day."""
+    if roles.time is None or roles.query is not None or roles.key is None or roles.time.value not in roles.key.columns:
+        return False
+    return column.name in roles.key.columns and not column.dtype.is_temporal()
 
 
 def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, LeakFinding]) -> tuple[Use, str]:

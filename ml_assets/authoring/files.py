@@ -176,11 +176,13 @@ def _rules(column: NewColumn, model: NewModel) -> tuple[str, ...]:
     return ()
 
 
-def _identity(model: NewModel) -> list[SelectedColumn]:
+def _identity(model: NewModel, *, has_features: bool = False) -> list[SelectedColumn]:
     """Return the columns that features and outcomes share."""
     day = SelectedColumn("day", "day", "date", "context", rules=("not_null",))
     keys = [
-        SelectedColumn(it.name, it.name, it.sql_type, "entity", rules=_rules(it, model))
+        SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical, rules=_rules(it, model))
+        if has_features and it.is_repeated
+        else SelectedColumn(it.name, it.name, it.sql_type, "entity", rules=_rules(it, model))
         for it in model.key
         if it != model.time
     ]
@@ -190,13 +192,17 @@ def _identity(model: NewModel) -> list[SelectedColumn]:
 def feature_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the feature table."""
     found = [
-        *_identity(model),
+        *_identity(model, has_features=True),
         selected_moment("predicted_at", "predicted_at", "prediction_time"),
     ]
     # A group or query is no feature if none of the test rows is in the train rows, or if it is a time.
     others = [it for it in model.used("group") if it not in model.features]
     found += [SelectedColumn(it.name, it.name, it.sql_type, "context") for it in others]
-    found += [SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical) for it in model.features]
+    found += [
+        SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical)
+        for it in model.features
+        if not it.is_repeated
+    ]
     found += [
         SelectedColumn(
             f"days_since_{it.name}",

@@ -155,7 +155,7 @@ class NewModel:
     def features(self) -> list[NewColumn]:
         """The columns that become features as they are."""
         uses = ("feature", "group") if self.time is not None and self.query is None else ("feature",)
-        return [it for it in self.used(*uses) if not it.is_time]
+        return [it for it in self.columns if (it.use in uses or it.is_repeated) and not it.is_time]
 
     @property
     def group(self) -> NewColumn | None:

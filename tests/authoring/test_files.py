@@ -169,6 +169,22 @@ def test_a_part_of_the_key_may_be_the_group_beside_the_time() -> None:
     assert ("time", "store") == (found.split.by, found.split.group)
 
 
+def test_a_part_of_the_key_that_has_rows_at_many_times_is_a_feature_too() -> None:
+    rows = (
+        orders()
+        .drop("order_id", "customer")
+        .with_columns(product=pl.format("p{}", pl.int_range(pl.len()) % 30), at=pl.col("at").dt.truncate("1d"))
+    )
+    rows = rows.unique(["product", "at"], maintain_order=True)
+
+    contract = written(model(rows, key=("product", "at")))[PurePosixPath("dbt_project", "models", "shop", "_shop.yml")]
+    features, outcomes = contract.split("name: shop_features")[1].split("name: shop_outcomes")
+
+    assert "{name: product, config: {meta: {role: feature, categorical: true}}, data_tests: [not_null]}" in features
+    assert "{name: product, config: {meta: {role: entity}}, data_tests: [not_null]}" in outcomes
+    assert features.count("name: product") == 1
+
+
 def test_a_ranking_declares_its_query_which_is_no_feature() -> None:
     found, _ = declared(new := model(searches(), "relevance", task="ranking", group="search_id"))
 

@@ -172,12 +172,18 @@ def measure_day(
         period, rows = rows_of_period(
             predictions, day, version, min_rows=limits.min_rows, most_periods=most_periods, grain=grain
         )
-        found.append(measure_drift(rows.unnest("features"), watched(version), period, limits))
+        found.append(measure_drift(_with_features(rows), watched(version), period, limits))
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
     return DailyDrift(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
         summaries=DriftSummaries(day=day, versions=tuple(it.summary for it in found)),
     )
+
+
+def _with_features(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return predictions with their features as columns; a feature may be a part of the key."""
+    features = rows.select("features").unnest("features")
+    return rows.drop("features", *features.columns, strict=False).hstack(features)
 
 
 def versions_of(predictions: Mapping[date, pl.DataFrame], day: date) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.distances import MANY
-from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_drift
+from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_day, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 from tests.logic.monitoring.test_distances import textbook
@@ -455,3 +455,13 @@ def test_weights_of_unknown_features_and_below_zero_are_refused() -> None:
         measure(reference, reference, snow=1.0)
     with pytest.raises(DataError, match=r"wind = -1\.0; expected shares from 0"):
         measure(reference, reference, wind=-1.0)
+
+
+def test_a_feature_that_is_a_part_of_the_key_is_measured_once() -> None:
+    features = normal(200, seed=1)
+    known = Reference.of(sketch_reference(features, features=[feature("x")], score=None), model="late")
+    rows = features.with_columns(pl.struct("x").alias("features"), model_version=pl.lit("v1"), day=DAY)
+
+    measured = measure_day({DAY: rows}, DAY, watched=lambda it: Watched("late", it, known, {}), limits=LIMITS)
+
+    assert measure(features, features).table.to_dicts() == measured.table.drop("model_version").to_dicts()
