@@ -184,6 +184,12 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
     rows = rows if given.weight is None else rows.drop(given.weight)
     labels, positive = _labels(rows[target].drop_nulls(), given)
     task = _task(labels, given.task)
+    if given.positive is not None and task.value != "binary":
+        raise DataError(
+            f"--positive is '{given.positive}', but the task is {task.value}: {task.why}. Only two classes have a "
+            "positive one; expected a comparison with a number, such as '>= 4', or a target of two values. Otherwise "
+            "leave --positive out."
+        )
     time = time_of(rows, target, given.time)
     if time is not None:
         _check_time(rows[time.value], now)

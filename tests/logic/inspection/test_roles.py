@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.roles import Given, Roles, infer_roles
 from tests.logic.inspection.tables import START, demand, orders, searches
 
@@ -209,7 +210,42 @@ def test_a_comparison_with_a_number_makes_two_classes() -> None:
         found.metric.value,
     )
     assert [False, True, None, True, False] == found.outcomes(rows["stars"]).to_list()
-    assert "multiclass" == roles(rows, "stars", positive=">=4", task="multiclass").task.value
+
+
+@pytest.mark.parametrize(
+    ("positive", "expected"),
+    [
+        (">= 1234567", ">= 1234567"), ("<= 1.234567891", "<= 1.234567891"), ("<2.50", "< 2.5"), ("> 1e-5", "> 1e-05"),
+        (">=.5", ">= 0.5"),
+    ],
+)  # fmt: skip
+def test_the_number_of_a_comparison_keeps_every_digit(positive: str, expected: str) -> None:
+    rows = pl.DataFrame({"x": range(6), "y": [0.0, 1.234567891, 1.2345679, 1234566.0, 1234567.0, 2000000.0]})
+
+    found = roles(rows, "y", positive=positive)
+
+    assert expected == (found.positive and found.positive.value)
+    holds = rows.select(pl.sql_expr(f"y {positive}"))["y"]
+    assert holds.to_list() == found.outcomes(rows["y"]).to_list()
+
+
+def test_a_comparison_may_be_with_a_number_that_the_type_of_the_column_cannot_hold() -> None:
+    values = pl.Series("y", [1, 2], dtype=pl.UInt8)
+
+    assert [True, True] == Comparison(">", -1).holds(values).to_list()
+    assert [False, False] == Comparison(">=", 1000).holds(values).to_list()
+
+
+@pytest.mark.parametrize(
+    ("positive", "task", "message"),
+    [
+        (">= 4", "multiclass", "--positive is '>= 4', but the task is multiclass: --task says so. Only two classes"),
+        ("= 4", None, "--positive is '= 4', but the task is regression: the target has 4 whole numbers.*leave --pos"),
+    ],
+)
+def test_a_positive_class_of_a_task_without_one_is_refused(positive: str, task: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        roles(pl.DataFrame({"x": range(4), "amount": [1, 2, 4, 5]}), "amount", positive=positive, task=task)
 
 
 @pytest.mark.parametrize(
