@@ -116,6 +116,28 @@ class Words(Means):
         return ["high"] * len(matrix)
 
 
+class Complex(Means):
+    def predict(self, matrix: np.ndarray, threads: int) -> Any:
+        return super().predict(matrix, threads) + 1j
+
+
+class Ranks(Means):
+    """Its scores are ranks among the rows that it gets."""
+
+    def predict(self, matrix: np.ndarray, threads: int) -> np.ndarray:
+        return matrix[:, 0].argsort().argsort() / len(matrix)
+
+
+class Reused(Means):
+    """It returns the same array again."""
+
+    array = np.empty(10_000)
+
+    def predict(self, matrix: np.ndarray, threads: int) -> np.ndarray:
+        self.array[: len(matrix)] = super().predict(matrix, threads)
+        return self.array[: len(matrix)]
+
+
 class Unfinished(Estimator):
     """It lacks most methods."""
 

@@ -47,7 +47,8 @@ class Term:
         may_lack = 0 < len(known) < len(values)
         if not len(known):
             return cls()
-        return cls(float(known.mean()), float(known.std()) or 1.0, may_lack)
+        varies = known.min() < known.max()  # rounding gives equal numbers a deviation above 0
+        return cls(float(known.mean()), float(known.std()) if varies else 1.0, may_lack)
 
     def columns(self, values: Array) -> Any:  # noqa: ANN401 - a sparse matrix of scipy, which has no types
         """Return (rows, weights of the term) values."""

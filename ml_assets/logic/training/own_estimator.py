@@ -27,6 +27,8 @@ from ml_assets.logic.training.encoding import Matrix, Vector
 _Returned = TypeVar("_Returned")
 COMPARED_ROWS: Final = 2_000
 """Rows on which the predictions of the trained model and of its text are compared."""
+_ROUNDING: Final = 1e-4
+"""How far rounding may change a score with the number of rows, as a share of the largest: more than float32 needs."""
 
 
 def find_estimator(name: str) -> type[Estimator]:
@@ -136,7 +138,7 @@ class OwnEstimator:
         """Return the text of a fitted estimator, which predicts the same on the first of some rows.
 
         Raises:
-            DataError: it does not, or it is not text.
+            DataError: it does not, it is not text, or the score of a row depends on other rows.
         """
         text: object = _called(self.name, "to_text", fitted.to_text)
         if not isinstance(text, str) or not text:
@@ -152,7 +154,19 @@ class OwnEstimator:
                 f"rows, by up to {np.abs(trained - read).max():.3g}; expected the same. Correct to_text or from_text, "
                 "which must keep every digit."
             )
+        self._check_alone(read, text, rows, threads=threads)
         return text
+
+    def _check_alone(self, scores: Vector, text: str, rows: Matrix, *, threads: int) -> None:
+        """Raise if the scores of the second half of the rows are others without the first half."""
+        alone = self.scores(self.read(text), rows[len(rows) // 2 :], threads=threads)
+        largest = np.abs(alone - scores[len(rows) // 2 :]).max(initial=0.0)
+        if largest > _ROUNDING * np.abs(scores).max(initial=0.0):
+            raise DataError(
+                f"{self.name}.predict gives a row another score among other rows, by up to {largest:.3g}; expected "
+                "scores that depend on the row alone. Correct it: what is computed from several rows, such as a mean, "
+                "belongs in fit."
+            )
 
     def read(self, text: str) -> Estimator:
         """Return the estimator of a text, which is cached.
@@ -174,12 +188,12 @@ class OwnEstimator:
         if not len(matrix):
             return np.empty(shape)
         given = _called(self.name, "predict", lambda: estimator.predict(read_only(matrix), threads))
-        try:
-            scores = np.asarray(given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        scores = _numbers(given)
+        if scores is None:
+            shown = " ".join(repr(given).split())
             raise DataError(
-                f"{self.name}.predict returned {given!r:.100}; expected numbers of shape {shape}. Correct it."
-            ) from error
+                f"{self.name}.predict returned {shown:.100}; expected numbers of shape {shape}. Correct it."
+            )
         if (problem := self._problem(scores, shape)) is not None:
             raise DataError(f"{self.name}.predict returned {problem}. Correct it.")
         return scores
@@ -198,6 +212,15 @@ class OwnEstimator:
         if self.classes and np.abs(scores.sum(axis=1) - 1).max() > CLASS_SUM:
             return f"probabilities whose sum over classes is up to {scores.sum(axis=1).max():g}; expected 1"
         return None
+
+
+def _numbers(given: object) -> Vector | None:
+    """Return an array of real numbers, a copy because an estimator may fill its own again; None for other values."""
+    try:
+        found = np.asarray(given)
+    except (TypeError, ValueError):  # such as rows of different lengths
+        return None
+    return found.astype(np.float64) if found.dtype.kind in "biuf" else None
 
 
 @lru_cache(maxsize=8)

@@ -67,6 +67,17 @@ def test_a_linear_regression_solves_the_normal_equations_of_ridge() -> None:
     assert np.allclose(expected, scores, atol=1e-4)
 
 
+def test_a_number_that_is_equal_in_all_train_rows_changes_no_score() -> None:
+    always = pl.lit(0.3)  # of which numpy computes a deviation above 0
+    data = training("binary", rows=2_000)
+    model = trained(replace(data, rows=data.rows.with_columns(constant=always)), LINEAR)
+
+    rows = data.part("validation")
+    scores = [predict(model, rows.with_columns(constant=pl.lit(value)))["score"].to_list() for value in (0.3, 0.4)]
+    assert 1_000 == len(scores[0])
+    assert pytest.approx(scores[0]) == scores[1]
+
+
 def test_a_logistic_regression_is_that_of_newtons_method() -> None:
     data, alpha = lacking("binary"), 2.0
     rows, late = design(data, "train"), data.part("train")["late"].cast(pl.Float64).to_numpy()

@@ -135,12 +135,26 @@ def test_only_its_permutation_importance_is_measured_and_weights_drift() -> None
         ("Column", r"Column.predict returned an array of shape \(500, 1\); expected \(500,\)"),
         ("Missing", "Missing.predict returned 2.. of 500 scores that are NaN or infinite"),
         ("LogOdds", "LogOdds.predict returned scores from -.* to .*; expected probabilities"),
+        ("Complex", r"Complex.predict returned array\(\[.*j.*; expected numbers of shape \(500,\)"),
+        ("Ranks", r"Ranks.predict gives a row another score among other rows, by up to 0\.\d+; expected scores"),
         ("Words", r"Words.predict returned \['high', .*; expected numbers of shape \(500,\)"),
     ],
 )
 def test_a_wrong_method_is_reported(name: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         fit(training("binary"), tuned(name), SEEDED)
+
+
+def test_an_array_that_an_estimator_fills_again_keeps_its_scores() -> None:
+    data = training("binary")
+    model = fit(data, tuned("Reused"), SEEDED)
+    test = data.part("test")
+
+    first = predict(model, test)
+    before = first["score"].to_list()
+    predict(model, test.reverse())
+
+    assert before == first["score"].to_list()
 
 
 @pytest.mark.parametrize(
