@@ -18,10 +18,10 @@ from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
-from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Choice, Roles, are_months
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
+from ml_assets.logic.inspection.threshold import Threshold
 
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
 _FEWEST_DAYS: Final = 5
@@ -251,8 +251,8 @@ class NewModel:
             if self.label.dtype == pl.Boolean:
                 return name if positive is None or positive.value.lower() == "true" else f"not {name}"
             assert positive is not None  # noqa: S101 - each binary task has one
-            if comparison := Comparison.of(positive.value, self.found.rows[self.target]):
-                return f"{name} {comparison}"
+            if threshold := Threshold.of(positive.value, self.found.rows[self.target]):
+                return f"{name} {threshold}"
             value = positive.value if self.label.dtype.is_numeric() else "'" + positive.value.replace("'", "''") + "'"
             return f"{name} = {value}"
         if self.task == "ranking":

@@ -18,8 +18,8 @@ from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
-from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.strength import figure
+from ml_assets.logic.inspection.threshold import Threshold
 
 Confidence = Literal["given", "sure", "likely", "uncertain"]
 
@@ -138,8 +138,8 @@ class Roles:
         """Return a target's values, grades as numbers; for two classes, whether each is the positive one."""
         if self.positive is None:
             return target if self.query is None else target.cast(pl.Int64)
-        comparison = Comparison.of(self.positive.value, target)
-        is_positive = _texts(target) == self.positive.value if comparison is None else comparison.holds(target)
+        threshold = Threshold.of(self.positive.value, target)
+        is_positive = _texts(target) == self.positive.value if threshold is None else threshold.holds(target)
         return is_positive.alias(target.name)
 
     @property
@@ -307,16 +307,16 @@ def _texts(labels: pl.Series) -> pl.Series:
 
 def _labels(target: pl.Series, given: Given) -> tuple[pl.Series, Choice | None]:
     """Return the values of the target; where a comparison with a number is given, whether it holds, and the choice."""
-    comparison = Comparison.of(given.positive, target)
-    if comparison is None or given.task not in (None, "binary"):
+    threshold = Threshold.of(given.positive, target)
+    if threshold is None or given.task not in (None, "binary"):
         return target, None
-    holds = comparison.holds(target)
+    holds = threshold.holds(target)
     if holds.n_unique() < 2:
         raise DataError(
             f"--positive is '{given.positive}', which is so in {'every' if holds.any() else 'no'} row: the target is "
             f"from {target.min()!s} to {target.max()!s}; expected a number between them."
         )
-    return holds, Choice(str(comparison), f"--positive says so; {figure(holds.mean()):.1%} of the rows", "given")
+    return holds, Choice(str(threshold), f"--positive says so; {figure(holds.mean()):.1%} of the rows", "given")
 
 
 def _positive(labels: pl.Series, given: str | None) -> Choice:

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.inspection.comparison import Comparison
 from ml_assets.logic.inspection.roles import Given, Roles, infer_roles
+from ml_assets.logic.inspection.threshold import Threshold
 from tests.logic.inspection.tables import START, demand, orders, searches
 
 NOW = datetime(2025, 1, 1)  # noqa: DTZ001
@@ -232,8 +232,8 @@ def test_the_number_of_a_comparison_keeps_every_digit(positive: str, expected: s
 def test_a_comparison_may_be_with_a_number_that_the_type_of_the_column_cannot_hold() -> None:
     values = pl.Series("y", [1, 2], dtype=pl.UInt8)
 
-    assert [True, True] == Comparison(">", -1).holds(values).to_list()
-    assert [False, False] == Comparison(">=", 1000).holds(values).to_list()
+    assert [True, True] == Threshold(">", -1).holds(values).to_list()
+    assert [False, False] == Threshold(">=", 1000).holds(values).to_list()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A class of numbers that is given by a comparison, such as `>= 4` of a rating."""
+"""A class of numbers on one side of a threshold, such as `>= 4` of a rating."""
 
 import operator
 import re
@@ -15,8 +15,8 @@ _MOST_EXACT: Final = 2**53
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Values that compare so with a number.
+class Threshold:
+    """Values on one side of a number.
 
     Attributes:
         operator: one of `>=`, `<=`, `>` and `<`.
@@ -26,7 +26,7 @@ class Comparison:
     number: int | float
 
     @classmethod
-    def of(cls, text: str | None, values: pl.Series) -> "Comparison | None":
+    def of(cls, text: str | None, values: pl.Series) -> "Threshold | None":
         """Return the comparison that a text is; None if it is none, or the values are no numbers."""
         found = _COMPARISON.fullmatch((text or "").strip())
         if found is None or not values.dtype.is_numeric():
