@@ -64,6 +64,9 @@ COPIES: Final[Mapping[str, int]] = {NOISE_NUMERIC: 5, NOISE_CATEGORICAL: 2}
 """Copies of each kind of noise. The gain of one copy varies by a factor of two; the strongest of several varies
 less."""
 
+CLEARLY: Final = 2.0
+"""How many times the gain of noise is more than chance alone gives."""
+
 _SCHEMA: Final = pl.Schema(
     {
         "feature": pl.String, "gain": pl.Float64, "gain_share": pl.Float64, "permutation": pl.Float64,
@@ -136,6 +139,9 @@ def measure_importances(
     Gain alone overrates columns with many values. Permutation alone underrates columns that have a duplicate. A feature
     does not beat noise in a fold if the model would be better without it, by more than any noise and two standard
     errors. A feature is selected if it beats noise in at least half of the folds. If none does, all are selected.
+    A fold whose trees use neither the feature nor noise of its kind does not count: LightGBM splits on no category with
+    fewer than ten rows, so early folds say nothing about a feature of many. If most folds do not count, its gain has to
+    be more than twice that of the noise, or shuffling it has to cost more.
     With fewer than `FEW_ROWS` train rows (of two classes, with fewer than half as many of the rarer one), a true effect
     is often weaker than noise. A feature is then dropped only if it is not used, or if the model would be better
     without it in half of the folds.
@@ -320,27 +326,40 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
     )
     two_errors = 2 * pl.col("standard_error")
     harms = ~noise & is_used & (pl.col("permutation") < pl.col("noise_harm") - two_errors)
-    is_above = (pl.col("gain") > pl.col("noise_gain")) | (
-        pl.col("permutation") > pl.col("noise_permutation") + two_errors
+    costs = pl.col("permutation") > pl.col("noise_permutation") + two_errors
+    is_above = (pl.col("gain") > pl.col("noise_gain")) | costs
+    return compared.with_columns(
+        harms.alias("harms"),
+        (costs | (pl.col("gain") > CLEARLY * pl.col("noise_gain"))).alias("clearly"),
+        (~noise & is_used & is_above & ~harms).alias("beats_noise"),
     )
-    return compared.with_columns(harms.alias("harms"), (~noise & is_used & is_above & ~harms).alias("beats_noise"))
 
 
 def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool], is_small: bool) -> pl.DataFrame:
     folds = int(compared["fold"].n_unique())
     counts = compared.group_by("feature", maintain_order=True).agg(
-        pl.col("beats_noise").sum().alias("beats"), pl.col("harms").sum(), (pl.col("gain") > 0).any().alias("is_used")
+        pl.col("beats_noise").sum().alias("beats"),
+        pl.col("harms").sum(),
+        pl.col("clearly").any(),
+        (pl.col("gain") > 0).any().alias("is_used"),
+        ((pl.col("gain") > 0) | (pl.col("noise_gain") > 0)).sum().alias("judged"),
     )
-    last = compared.filter(pl.col("fold") == folds).drop("harms", "beats_noise")
+    last = compared.filter(pl.col("fold") == folds).drop("harms", "clearly", "beats_noise")
     figures = last.join(counts, on="feature", how="left", maintain_order="left").with_columns(
         shap=pl.Series(shap), is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())])
     )
-    is_noise, beats, harms = pl.col("is_noise"), pl.col("beats"), pl.col("harms")
+    is_noise, beats, harms, judged = (pl.col(name) for name in ("is_noise", "beats", "harms", "judged"))
+    others = (
+        pl.when(judged < folds)
+        .then(pl.format("; in {} neither it nor noise was used", pl.lit(folds) - judged))
+        .otherwise(pl.lit(""))
+    )
     # The strongest copy of each kind of noise is the one that features had to beat, so only it is listed.
     is_strongest = pl.col("gain").rank("ordinal", descending=True).over("is_noise", "is_categorical") == 1
     kind = pl.when("is_categorical").then(pl.lit(NOISE_CATEGORICAL)).otherwise(pl.lit(NOISE_NUMERIC))
-    not_harming = pl.lit(is_small) & (2 * harms < folds) & ~pl.col("is_constant")
-    above = (2 * beats >= folds) & pl.col("is_used") & ~is_noise
+    not_harming = pl.lit(is_small) & (2 * harms < judged) & ~pl.col("is_constant")
+    # By chance, the gain is above that of two copies of noise in every third fold.
+    above = (2 * beats >= judged) & ((2 * judged > folds) | pl.col("clearly")) & pl.col("is_used") & ~is_noise
     stays = above | (not_harming & pl.col("is_used") & ~is_noise)
     return (
         figures.filter(~is_noise | is_strongest)
@@ -348,7 +367,7 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool],
             feature=pl.when(is_noise).then(kind).otherwise("feature"),
             gain_share=share_of_total("gain"),
             shap_share=share_of_total("shap"),
-            stability=beats / folds,
+            stability=beats / pl.max_horizontal(judged, 1),
             beats_noise=above,
             # If no feature beats noise, all are used: the gate rejects a model without signal.
             is_selected=stays | (~above.any() & ~is_noise),
@@ -361,12 +380,14 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool],
             .when(~pl.col("is_used"))
             .then(pl.lit("gain 0.0 in every fold"))
             .when(above)
-            .then(pl.format("beats noise in {} of {} folds", beats, pl.lit(folds)))
+            .then(pl.format("beats noise in {} of {} folds{}", beats, judged, others))
             .when(stays)
             .then(pl.lit("too few rows to tell it from noise"))
-            .when(2 * harms >= folds)
-            .then(pl.format("the model is better without it in {} of {} folds", harms, pl.lit(folds)))
-            .otherwise(pl.format("does not beat noise in {} of {} folds", folds - beats, pl.lit(folds))),
+            .when(2 * harms >= judged)
+            .then(pl.format("the model is better without it in {} of {} folds{}", harms, judged, others))
+            .when(2 * beats >= judged)
+            .then(pl.format("does not clearly beat noise{}", others))
+            .otherwise(pl.format("does not beat noise in {} of {} folds{}", judged - beats, judged, others)),
         )
         .sort(["shap", "gain", "feature"], descending=[True, True, False])
         .with_columns(rank=pl.int_range(1, pl.len() + 1))

@@ -106,6 +106,25 @@ def test_each_feature_has_its_reason_and_noise_is_never_selected() -> None:
     assert noise.select(pl.col("is_selected", "beats_noise").any()).row(0) == (False, False)
 
 
+@pytest.mark.parametrize(("signal", "selected"), [(1.0, {"code", "number"}), (0.0, {"number"})])
+def test_a_category_of_many_values_is_judged_in_the_folds_that_can_use_it(signal: float, selected: set[str]) -> None:
+    rows, values = 6_000, 300
+    draw = np.random.default_rng(1)
+    code, number = draw.integers(0, values, rows), draw.normal(size=rows)
+    strength = signal * draw.normal(size=values)[code] + 0.5 * number + draw.logistic(size=rows)
+    table = pl.DataFrame({"code": code.astype(str), "number": number, "late": strength > 0}).with_columns(
+        split=pl.when(pl.int_range(rows) < 5_200).then(pl.lit("train")).otherwise(pl.lit("validation"))
+    )
+    features = [
+        Feature(name="code", dtype="String", is_categorical=True), Feature(name="number", dtype="Float64"),
+    ]  # fmt: skip
+
+    found = measured(data=training_set(table, "binary", features))
+
+    assert selected == {*found.summary.selected}
+    assert "; in 2 neither it nor noise was used" in str(row(found, "code")["reason"])
+
+
 def test_equal_seeds_give_equal_tables_with_any_number_of_threads() -> None:
     once = measured()
 
