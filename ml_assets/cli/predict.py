@@ -45,7 +45,7 @@ def predict_file(arguments: argparse.Namespace) -> int:
     if output is not None and output.suffix not in _ENDINGS:
         raise DataError(f"--output is '{output}'; expected a name that ends in {', '.join(_ENDINGS)}.")
     if "://" not in arguments.input and not Path(arguments.input).is_file():
-        raise DataError(f"--input is '{arguments.input}', which does not exist; expected a file or a URL.")
+        raise DataError(f"--input is '{arguments.input}', which is no file; expected a file or a URL.")
     champion = load_champion(arguments.model)
     contract = champion.contract
     rows = read_rows(arguments.input, {column.name: column.dtype for column in contract.columns})
@@ -65,12 +65,18 @@ def predict_file(arguments: argparse.Namespace) -> int:
 
 def _write(result: "pl.DataFrame", output: Path | None) -> None:
     """Write a frame to a file, which appears when it is complete, or print it as CSV."""
+    ending = ".csv" if output is None else output.suffix
+    if unwritable := [name for name, dtype in result.schema.items() if not _is_writable(dtype, ending)]:
+        raise DataError(
+            f"column '{unwritable[0]}' is {result[unwritable[0]].dtype}, which a {ending} file cannot hold. Leave it "
+            "out, or name an --output that ends in .parquet."
+        )
     if output is None:
         sys.stdout.write(result.write_csv())
         return
     unfinished = output.with_name(f".{output.name}.unfinished")
     try:
-        match output.suffix:
+        match ending:
             case ".csv":
                 result.write_csv(unfinished)
             case ".jsonl":
@@ -82,3 +88,12 @@ def _write(result: "pl.DataFrame", output: Path | None) -> None:
         raise DataError(f"--output {output} cannot be written: {error.strerror or error}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _is_writable(dtype: "pl.DataType", ending: str) -> bool:
+    """Return whether polars writes values of a type to a file with this ending."""
+    import polars as pl
+
+    if ending == ".parquet":
+        return True
+    return dtype != pl.Binary and (ending == ".jsonl" or not (dtype.is_nested() or dtype == pl.Duration))

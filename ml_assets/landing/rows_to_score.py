@@ -1,17 +1,24 @@
 """Reads a file of rows to score: features in their types, and other columns, such as a key, as they are."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 import polars as pl
 
 from ml_assets.lake.errors import SourceError
+from ml_assets.landing import parquet_files
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.json_records import JsonError, read_records
 from ml_assets.landing.sources import Source, is_named_as_json, is_workbook
+from ml_assets.secrets import redact
+
+_MISSING: Final = ("",)
+_UNDECLARED: Final = (
+    "Here no format is declared: text is UTF-8, CSV has commas and decimal points, and only an empty value is missing."
+)
 
 
 def read_rows(file: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -19,21 +26,37 @@ def read_rows(file: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
 
     Args:
         file: a path or a URL. CSV has commas and decimal points; an empty value is missing.
-        types: the type of each feature. Other columns are texts, except in Parquet, whose columns have types.
+        types: the type of each feature. Other columns are texts, except in Parquet, where they keep their types.
 
     Raises:
         SourceError: the file is missing, damaged or of another format, or values of features are not of their types;
             all are listed.
     """
-    source = Source(file, {})
+    source = Source(file, {}, _MISSING)
     data = source.content()
     if is_workbook(data):
-        raise SourceError(f"{file} is an Excel workbook; expected CSV, JSON or Parquet. Save the sheet as CSV.")
+        raise SourceError(f"{redact(file)} is an Excel workbook; expected CSV, JSON or Parquet. Save the sheet as CSV.")
     try:
         if data.startswith(b"PAR1"):
-            return pl.read_parquet(io.BytesIO(data))
-        text = read_records(data).text if is_named_as_json(file) else read_text(data, CsvDialect(), [""])[0]
-    except (CsvError, JsonError, pl.exceptions.ComputeError) as error:
-        raise SourceError(f"{file} cannot be read: it {error}") from error
-    schema = {name: types.get(name, pl.String()) for name in text.columns}
-    return replace(source, schema=schema, optional=[*schema]).frame(data)
+            return _of_parquet(data, types)
+        text = read_records(data).text if is_named_as_json(file) else read_text(data, CsvDialect(), _MISSING)[0]
+        schema = {name: types.get(name, pl.String()) for name in text.columns}
+        return replace(source, schema=schema, optional=[*schema]).frame(data)
+    except (CsvError, JsonError, parquet_files.ParquetError) as error:
+        raise SourceError(f"source file {redact(file)} {error} {_UNDECLARED}") from error
+    except SourceError as error:
+        raise SourceError(f"{error} {_UNDECLARED}") from error
+
+
+def _of_parquet(data: bytes, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return the columns of a Parquet file, features in their types if no value changes.
+
+    Raises:
+        ParquetError: the file is damaged, or values of features are not of their types.
+    """
+    table = parquet_files.read_table(data)
+    features = table.select([name for name in table.column_names if name in types])
+    typed, problems = parquet_files.columns_of(features, types, {}, _MISSING)
+    if problems:
+        raise parquet_files.ParquetError(f"has other types than the features: {'; '.join(problems)}.")
+    return pl.DataFrame(table).with_columns(typed)

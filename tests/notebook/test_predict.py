@@ -74,15 +74,58 @@ def test_without_an_output_the_scores_are_printed_as_csv(
             ("--output", "no/out.csv"),
             "--output no/out.csv cannot be written: No such file or director",
         ),
-        (pl.col("items"), ("--input", "no.csv"), "--input is 'no.csv', which does not exist"),
+        (pl.col("items"), ("--input", "no.csv"), "--input is 'no.csv', which is no file; expected a file or a URL"),
+        (pl.lit("Köln").alias("town"), (), "source file in.csv line 2 has bytes that are not utf-8"),
     ],
 )
 def test_what_cannot_be_scored_is_reported_and_nothing_is_written(
     rows: pl.DataFrame, changed: pl.Expr, arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows.with_columns(changed).write_csv("in.csv")
+    Path("in.csv").write_bytes(rows.with_columns(changed).write_csv().encode("latin-1"))
 
     assert 2 == main(["predict", "returns", "--input", "in.csv", *arguments])
 
     assert expected in capsys.readouterr().err
     assert ["in.csv"] == [it.name for it in Path().iterdir()]
+
+
+def test_parquet_may_have_narrower_types_and_is_refused_where_a_value_would_change(
+    rows: pl.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.with_columns(pl.col("items").cast(pl.Int32)).write_parquet("in.parquet")
+    assert 0 == main(["predict", "returns", "--input", "in.parquet", "--output", "narrow.csv"])
+    rows.write_parquet("in.parquet")
+    assert 0 == main(["predict", "returns", "--input", "in.parquet", "--output", "wide.csv"])
+    assert Path("wide.csv").read_text() == Path("narrow.csv").read_text()
+
+    rows.with_columns(items=pl.lit(1.5)).write_parquet("in.parquet")
+    assert 2 == main(["predict", "returns", "--input", "in.parquet"])
+    assert "'items' is double, and 20 of its values are not exactly representable as bigint" in capsys.readouterr().err
+
+
+def test_a_damaged_parquet_file_is_reported(rows: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    rows.write_parquet("in.parquet")
+    Path("in.parquet").write_bytes(Path("in.parquet").read_bytes()[:-20])
+
+    assert 2 == main(["predict", "returns", "--input", "in.parquet"])
+
+    assert "source file in.parquet is not readable as Parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "refused"),
+    [
+        (pl.concat_list("order_id"), [".csv"]),
+        (pl.duration(days=1), [".csv"]),
+        (pl.lit("a").cast(pl.Binary), [".csv", ".jsonl"]),
+    ],
+)
+def test_a_column_that_a_format_cannot_hold_is_refused(
+    rows: pl.DataFrame, other: pl.Expr, refused: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.with_columns(other=other).write_parquet("in.parquet")
+
+    for ending in (".csv", ".jsonl", ".parquet"):
+        code = main(["predict", "returns", "--input", "in.parquet", "--output", f"out{ending}"])
+        assert (2 if ending in refused else 0) == code
+        assert (ending in refused) == (f"which a {ending} file cannot hold" in capsys.readouterr().err)
