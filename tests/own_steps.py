@@ -1,5 +1,7 @@
 """Functions and contracts that declarations in tests name, as a person would write them."""
 
+import sys
+
 import numpy as np
 import pandera.polars as pa
 import polars as pl
@@ -112,6 +114,10 @@ def never(evaluation: Evaluation) -> GateResult:
 
 def broken_rule(evaluation: Evaluation) -> GateResult:
     return GateResult(evaluation.summary.metrics["nothing"].value > 0, "It is good.")
+
+
+def exiting_rule(evaluation: Evaluation) -> GateResult:
+    sys.exit(0)
 
 
 def bare_verdict(evaluation: Evaluation) -> bool:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Final
 
-from ml_assets.contracts.errors import ContractError, failure_words, near
+from ml_assets.contracts.errors import FAILURES, ContractError, failure_words, near
 from ml_assets.contracts.words import quoted
 
 DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 """A module and a name in it."""
+_IN_MODULE: Final = "expected a function or class in it"
 
 
 @functools.cache
@@ -38,15 +41,19 @@ def find_function(name: str) -> Callable[..., Any]:
             else f"It is imported by {path}; install it"
         )
         raise ContractError(f"{name}: there is no module '{missing}'. {fix}.") from error
-    except Exception as error:
+    except FAILURES as error:
         raise ContractError(f"{name}: importing {path} failed: {failure_words(error)}. Correct the module.") from error
     try:
         found: Callable[..., Any] = getattr(module, last)
     except AttributeError as error:
+        if hasattr(module, "__path__") and importlib.util.find_spec(name) is not None:
+            raise ContractError(f"{name} is a module; {_IN_MODULE}.") from error
         known = [it for it in vars(module) if not it.startswith("_")]
         raise ContractError(
             f"{name}: module {path} has no '{last}'{near(last, known)}; it has {quoted(known)}."
         ) from error
+    if isinstance(found, ModuleType):
+        raise ContractError(f"{name} is a module; {_IN_MODULE}.")
     if not callable(found):
         raise ContractError(f"{name} is {type(found).__name__}; expected a function. Name a function of {path}.")
     return found

@@ -7,6 +7,7 @@ import difflib
 import traceback
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Final
 
 
 class ContractError(ValueError):
@@ -23,7 +24,11 @@ def near(word: str, known: Sequence[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def failure_words(error: Exception) -> str:
+FAILURES: Final = (Exception, SystemExit)
+"""What a person's own code may raise. `sys.exit` in it must not end the process, with the exit code of success."""
+
+
+def failure_words(error: BaseException) -> str:
     """Return an exception of a person's own code as text: its type, its message, and the line of that code."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [it for it in frames if not {"site-packages", "dist-packages"}.intersection(PurePath(it.filename).parts)]

@@ -183,6 +183,7 @@ def test_a_wrong_result_is_reported(trained: Trained, name: str, expected: str) 
             "shop_metrics.costs",
             r"shop_metrics.costs: module shop_metrics has no 'costs' \(did you mean 'cost'\?\); it has",
         ),
+        ("tests.models", "tests.models is a module; expected a function or class in it"),
         ("shop_metrics.number", "shop_metrics.number is int; expected a function"),
         (
             "shop_metrics.one",
@@ -195,12 +196,13 @@ def test_a_function_that_cannot_be_called_is_reported_when_the_project_loads(fun
         plan_of(evaluation={"own_metrics": [{"function": function, "direction": "higher"}]})
 
 
-def test_a_module_that_fails_is_reported_with_its_line(source: Path) -> None:
-    source.write_text("import math\n1 / 0\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("line", "expected"), [("1 / 0", "ZeroDivisionError: division by zero"), ("raise SystemExit(0)", "SystemExit: 0")]
+)
+def test_a_module_that_fails_is_reported_with_its_line(source: Path, line: str, expected: str) -> None:
+    source.write_text(f"import math\n{line}\n", encoding="utf-8")
 
-    with pytest.raises(
-        ContractError, match=r"importing shop_metrics failed: ZeroDivisionError: .*shop_metrics.py, line 2"
-    ):
+    with pytest.raises(ContractError, match=rf"importing shop_metrics failed: {expected} .*shop_metrics.py, line 2"):
         with_metrics("cost")
 
 

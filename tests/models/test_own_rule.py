@@ -49,6 +49,7 @@ def test_a_challenger_that_fails_it_is_rejected_and_what_it_changes_in_place_cha
     ("rule", "expected"),
     [
         ("broken_rule", r"failed: KeyError: 'nothing' \(.*own_steps.py, line \d+\)"),
+        ("exiting_rule", r"failed: SystemExit: 0 \(.*own_steps.py, line \d+\)"),
         ("bare_verdict", "returned True, which is bool"),
         ("doubtful", "returned holds='no'"),
         ("wordless", "returned sentence=' '"),

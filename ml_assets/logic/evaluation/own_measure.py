@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ml_assets.contracts.dotted_name import find_function, is_finite_number, takes
-from ml_assets.contracts.errors import DataError, failure_words
+from ml_assets.contracts.errors import FAILURES, DataError, failure_words
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 
 
@@ -38,7 +38,7 @@ def own_measure(truth: ArrayLike, scores: ArrayLike, *, function: str) -> Measur
         arguments = [actual[rows], given[rows], *([weights[rows]] if has_weights else [])]
         try:
             value = called(*arguments)
-        except Exception as error:
+        except FAILURES as error:
             raise DataError(f"metric '{function}' failed: {failure_words(error)}. Correct the function.") from error
         if not is_finite_number(value):
             raise DataError(

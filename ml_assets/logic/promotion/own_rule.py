@@ -13,7 +13,7 @@ import numpy as np
 
 from ml_assets.contracts.artifacts import Evaluation
 from ml_assets.contracts.dotted_name import find_function, is_finite_number
-from ml_assets.contracts.errors import DataError, failure_words
+from ml_assets.contracts.errors import FAILURES, DataError, failure_words
 from ml_assets.contracts.gate_result import GateResult
 from ml_assets.logic.promotion.comparisons import GateRule
 
@@ -33,7 +33,7 @@ def own_rule(name: str, evaluation: Evaluation) -> GateRule:
     )
     try:
         found = find_function(name)(copy)
-    except Exception as error:
+    except FAILURES as error:
         raise DataError(
             f"gate rule '{name}' failed: {failure_words(error)}. Nothing was decided, so nothing is promoted. Correct "
             "the function."

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from ml_assets.contracts.errors import ContractError, DataError, failure_words
+from ml_assets.contracts.errors import FAILURES, ContractError, DataError, failure_words
 from ml_assets.contracts.words import quoted
 from ml_assets.logic.tables.keys import repeated_keys
 
@@ -34,7 +34,7 @@ def added_columns(rows: pl.DataFrame, function: FeatureFunction, *, key: Sequenc
         result = function(rows.clone())  # a function may change its frame in place
     except (ContractError, DataError):
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise DataError(f"feature function {name} failed: {failure_words(error)}. Correct the function.") from error
     problem = _problem(rows, result, key)
     if problem:

@@ -16,7 +16,7 @@ import numpy as np
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSetSummary
 from ml_assets.contracts.boosting_parameters import Conditions, Parameters
 from ml_assets.contracts.dotted_name import find_function, is_finite_number
-from ml_assets.contracts.errors import ContractError, DataError, failure_words, near
+from ml_assets.contracts.errors import FAILURES, ContractError, DataError, failure_words, near
 from ml_assets.contracts.estimator import EncodedRows, Estimator, FitContext, read_only
 from ml_assets.contracts.frames import CLASS_SUM, TRIAL_COLUMNS
 from ml_assets.contracts.objective import Objective
@@ -240,5 +240,5 @@ def _called(name: str, method: str, call: Callable[[], _Returned]) -> _Returned:
     """
     try:
         return call()
-    except Exception as error:
+    except FAILURES as error:
         raise DataError(f"{name}.{method} failed: {failure_words(error)}.") from error
