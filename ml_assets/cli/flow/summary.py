@@ -91,7 +91,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "anchor": anchor(entries),
         "predicted": {
             "first": days[0], "last": days[-1], "rows": sum(one.predictions + one.seen_rows for one in measured),
-            "labelled": sum(one.labelled for one in measured),
+            "labelled": sum(one.labelled for one in measured), "learned_from": sum(one.seen_rows for one in measured),
         },
         "performance": {
             "metric": model.metric, "days": len(performance),
@@ -165,15 +165,18 @@ def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["champion"] is None:
         yield "  predictions  none: there is no champion yet, so drift and performance are not measured"
         return
-    yield (
-        f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
-        f"{predicted['labelled']:,} with a label by now"
-    )
-    yield (
-        f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
-        f"{performance['days']} {summary['grain']}s, {performance['labelled']:,} labels"
-    )
-    yield from _wrapped(performance["last"] or "")
+    learned, where = predicted["learned_from"], f"for {predicted['first']} to {predicted['last']}"
+    if learned and learned == predicted["rows"]:
+        yield f"  predictions  {learned:,} {where}, all of rows that the model has learned from"
+        yield "  performance  not measured: it needs rows that the model has not seen"
+    else:
+        others = f", besides {learned:,} that the model has learned from" if learned else ""
+        yield f"  predictions  {predicted['rows']:,} {where}, {predicted['labelled']:,} with a label by now{others}"
+        yield (
+            f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
+            f"{performance['days']} {summary['grain']}s, {performance['labelled']:,} labels"
+        )
+        yield from _wrapped(performance["last"] or "")
     first = f"; the first over them is {drift['days_over'][0]}" if drift["days_over"] else ""
     yield f"  drift        {drift['verdict']}{first}"
     yield from _wrapped(drift["last"] or "")

@@ -50,10 +50,29 @@ def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
     assert "  performance  rmse measured on 0 of 62 days, 0 labels" == lines[1]
 
 
-def summary(found: dict[str, Any]) -> dict[str, Any]:
+@pytest.mark.parametrize(
+    ("rows", "labelled", "learned_from", "expected"),
+    [
+        (9, 5, 0, ["9 for 2024-01-01 to 2024-03-02, 5 with a label by now", "rmse measured on 0 of 62 days, 0 labels"]),
+        (9, 5, 3, ["9 for 2024-01-01 to 2024-03-02, 5 with a label by now, besides 3 that the model has learned from",
+                   "rmse measured on 0 of 62 days, 0 labels"]),
+        (9, 0, 9, ["9 for 2024-01-01 to 2024-03-02, all of rows that the model has learned from",
+                   "not measured: it needs rows that the model has not seen"]),
+    ],
+)  # fmt: skip
+def test_performance_needs_rows_that_the_model_has_not_seen(
+    rows: int, labelled: int, learned_from: int, expected: list[str]
+) -> None:
+    lines = [*monitored(summary(drift_of([], DAYS), rows=rows, labelled=labelled, learned_from=learned_from))]
+
+    assert expected == [line[15:] for line in lines[:2]]
+
+
+def summary(found: dict[str, Any], **predicted: int) -> dict[str, Any]:
+    rows = {"rows": 0, "labelled": 0, "learned_from": 0, **predicted}
     return {
         "champion": "v", "drift": found, "grain": "day",
-        "predicted": {"rows": 0, "first": DAYS[0], "last": DAYS[-1], "labelled": 0},
+        "predicted": {"first": DAYS[0], "last": DAYS[-1], **rows},
         "performance": {"metric": "rmse", "days": 62, "days_measured": 0, "labelled": 0, "last": None},
     }  # fmt: skip
 
