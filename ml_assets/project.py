@@ -1,5 +1,6 @@
 """Finds the project that a command or a code location works on: a folder whose pyproject.toml has [tool.ml-assets]."""
 
+import contextlib
 import os
 import sys
 import tomllib
@@ -100,6 +101,12 @@ def find_project() -> Project:
         f"no project was found: neither {here} nor a folder above it has a pyproject.toml with [tool.ml-assets]. "
         f"Change to the project's folder, set {PROJECT}, or write a new project with: ml-assets init FOLDER"
     )
+
+
+def add_project_to_path() -> None:
+    """Let Python import the packages of the current project, if there is one: an estimator of your own is in them."""
+    with contextlib.suppress(ProjectError):  # a service needs the lake only
+        find_project().add_to_path()
 
 
 def declared_place(path: str) -> str:

@@ -10,6 +10,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.predictions import check_rows, check_scores, contract_of
 from ml_assets.logic.training.booster import predict, shap_values
 from ml_assets.notebook.artifacts import model_of_champion, open_lake
+from ml_assets.project import add_project_to_path
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class LoadedChampion:
 def load_champion(model: str, *, lake: str | Lake | None = None) -> LoadedChampion:
     """Return the current champion of a model by its promotion log, which is verified first.
 
+    Within a project, its packages can be imported from then on, because a champion of your own estimator needs it.
+
     Args:
         model: the model.
         lake: the lake or its address; by default that of `ML_ASSETS_LAKE`, else the folder `.lake` of the project.
@@ -73,5 +76,6 @@ def load_champion(model: str, *, lake: str | Lake | None = None) -> LoadedChampi
         CorruptArtifactError: the promotion log or the model is damaged.
     """
     place = open_lake(lake)
+    add_project_to_path()
     ref = model_of_champion(place, model)
     return LoadedChampion(ref.version, place.get(ref, Model))

@@ -1,6 +1,9 @@
 """The champion without the project and without Dagster."""
 
+import importlib.util
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -55,6 +58,22 @@ def test_nothing_is_converted(shop_lake: Lake) -> None:
 
     with pytest.raises(ContractError, match=r"column 'items' of table 'order_features' is Float64; .* requires Int64"):
         load_champion("returns", lake=shop_lake).predict(rows)
+
+
+@pytest.mark.parametrize(("table", "is_found"), [("[tool.ml-assets]", True), ("[project]", False)])
+def test_within_a_project_the_module_of_its_estimator_can_be_imported(
+    shop_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, *, is_found: bool
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
+    (tmp_path / "module_of_the_project.py").write_text("", encoding="utf-8")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr("ml_assets.project._built", None)
+    monkeypatch.setattr("sys.path", [*sys.path])
+
+    load_champion("returns", lake=shop_lake)
+
+    assert is_found == (importlib.util.find_spec("module_of_the_project") is not None)
 
 
 def test_a_model_without_a_champion_is_reported(empty_lake: Lake) -> None:
