@@ -492,6 +492,11 @@ class KnownGroups(Record):
     unseen: GroupPart
 
     @property
+    def groups(self) -> int:
+        """The number of groups in the test."""
+        return self.seen.groups + self.unseen.groups
+
+    @property
     def share(self) -> float:
         """The share of the test rows whose group was seen in training."""
         return self.seen.rows / (self.seen.rows + self.unseen.rows)
@@ -499,10 +504,9 @@ class KnownGroups(Record):
     @property
     def words(self) -> str:
         """The share as text."""
-        groups = self.seen.groups + self.unseen.groups
         return (
             f"{self.share:.1%} of the test rows have a {self.column} that was seen in training "
-            f"({self.seen.groups:,} of {counted(groups, 'group')})"
+            f"({self.seen.groups:,} of {counted(self.groups, 'group')})"
         )
 
 
@@ -609,15 +613,21 @@ class EvaluationSummary(Record):
         """The units of intervals and comparisons; empty for days alone."""
         if self.split is not None:
             return self.split.resampled_by
-        return "" if self.known_groups is None else f"day and {self.known_groups.column}"
+        return f"day and {self._crossed}" if self._crossed else ""
+
+    @property
+    def _crossed(self) -> str:
+        """The column of the groups that are left out besides days; empty without, or with rows of a single group."""
+        known = self.known_groups
+        return "" if known is None or known.groups == 1 else known.column
 
     @property
     def left_out(self) -> str:
         """What is left out in turn for an interval, as text."""
         if self.split is not None:
             return self.split.left_out
-        groups = None if self.known_groups is None else self.known_groups.column
-        return f"one day at a time{f' and one {groups} group at a time (two-way clustering)' if groups else ''}"
+        groups = f" and one {self._crossed} group at a time (two-way clustering)" if self._crossed else ""
+        return f"one day at a time{groups}"
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,14 @@ def test_a_slice_of_a_single_group_is_judged_by_its_days() -> None:
     assert {"customer": "days", "depot": "days"} == units
 
 
+def test_a_window_of_a_single_group_is_judged_by_its_days_and_says_so() -> None:
+    one = TEST.with_columns(customer=7)
+    found, days = by_time("customer", one), by_time(None, one)
+
+    assert days.metrics == found.metrics
+    assert ("", "one day at a time") == (found.resampled_by, found.left_out)
+
+
 def test_a_window_of_few_groups_cannot_be_decided_and_the_gate_says_so() -> None:
     test = TEST.with_columns(customer=pl.col("customer") % 3)
     found = by_time("customer", test, champion=None)
