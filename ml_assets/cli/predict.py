@@ -44,11 +44,12 @@ def predict_file(arguments: argparse.Namespace) -> int:
     output = None if arguments.output is None else Path(arguments.output)
     if output is not None and output.suffix not in _ENDINGS:
         raise DataError(f"--output is '{output}'; expected a name that ends in {', '.join(_ENDINGS)}.")
-    if "://" not in arguments.input and not Path(arguments.input).is_file():
+    file = arguments.input if "://" in arguments.input else str(Path(arguments.input).absolute())
+    if "://" not in file and not Path(file).is_file():
         raise DataError(f"--input is '{arguments.input}', which is no file; expected a file or a URL.")
     champion = load_champion(arguments.model)
     contract = champion.contract
-    rows = read_rows(arguments.input, {column.name: column.dtype for column in contract.columns})
+    rows = read_rows(file, {column.name: column.dtype for column in contract.columns})
     scores = champion.predict(rows)
     if arguments.explain:
         scores = pl.concat([scores, champion.explain(rows)], how="horizontal")

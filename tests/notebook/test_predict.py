@@ -16,7 +16,10 @@ from tests.stages.shop import feature_rows
 def rows(shop_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
     """Rows to score, in a folder of their own, with the lake of their model."""
     monkeypatch.setenv("ML_ASSETS_LAKE", shop_lake.url)
-    monkeypatch.chdir(tmp_path)
+    # In a folder of a project, paths begin where one stands.
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    (tmp_path / "rows").mkdir()
+    monkeypatch.chdir(tmp_path / "rows")
     contract = load_champion("returns", lake=shop_lake).contract
     return feature_rows().head(20).select("order_id", *contract.names)
 
@@ -75,7 +78,7 @@ def test_without_an_output_the_scores_are_printed_as_csv(
             "--output no/out.csv cannot be written: No such file or director",
         ),
         (pl.col("items"), ("--input", "no.csv"), "--input is 'no.csv', which is no file; expected a file or a URL"),
-        (pl.lit("Köln").alias("town"), (), "source file in.csv line 2 has bytes that are not utf-8"),
+        (pl.lit("Köln").alias("town"), (), "/in.csv line 2 has bytes that are not utf-8"),
     ],
 )
 def test_what_cannot_be_scored_is_reported_and_nothing_is_written(
@@ -109,7 +112,7 @@ def test_a_damaged_parquet_file_is_reported(rows: pl.DataFrame, capsys: pytest.C
 
     assert 2 == main(["predict", "returns", "--input", "in.parquet"])
 
-    assert "source file in.parquet is not readable as Parquet" in capsys.readouterr().err
+    assert "/in.parquet is not readable as Parquet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
