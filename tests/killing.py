@@ -51,7 +51,7 @@ WITH_TIMES: Final = (f"{MODEL}/champion", f"{MODEL}/card")
 _OF_THIS_RUN: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?"  # a moment
     r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # a run
-    r"|[0-9.]+ (s|MiB)</dd>"  # what it took
+    r"|[0-9.,]+ (s|MiB)</dd>"  # what it took
     r"|[0-9a-f]{40}(, [a-z ]+)?"  # a commit: this checkout may be edited meanwhile
 )
 
