@@ -18,9 +18,10 @@ from ml_assets.contracts.days import end_of, yesterday
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import Grain, last_day_of, newest_over
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.choices import Choice, Given
 from ml_assets.logic.inspection.event_roles import EventRoles
 from ml_assets.logic.inspection.guards import LeakFinding
-from ml_assets.logic.inspection.roles import Choice, Given, Roles, infer_roles
+from ml_assets.logic.inspection.roles import Roles, infer_roles
 
 
 def event_table(
@@ -73,7 +74,7 @@ def prediction_roles(events: EventTable, rows: pl.DataFrame, grain: Grain | None
     """Return what the rows of predictions are.
 
     Raises:
-        DataError: all labels are the same, or there is none.
+        DataError: all labels are the same, or no prediction has a label.
     """
     _check_labels(events, rows)
     entity = events.entity.name
@@ -120,7 +121,7 @@ def within(days: NewDays, rows: pl.DataFrame, events: EventTable) -> pl.DataFram
     """Return the predictions of some days, without labels whose horizon ends later.
 
     Raises:
-        DataError: all labels are the same, or there is none.
+        DataError: all labels are the same, or no prediction has a label.
     """
     at, zone = rows[PREDICTED_AT], events.timezone
     is_known = days_of(at + events.horizon.length, zone) <= days.last

@@ -108,7 +108,7 @@ def given_population(sql: str) -> EventPopulation:
 
 
 def given_condition(sql: str | None) -> str:
-    """Return the condition that the user states; '' if there is none.
+    """Return the condition that the user states; '' if the user states none.
 
     Raises:
         DataError: the SQL has what dbt would read as a template.
@@ -207,7 +207,7 @@ def _check_columns(engine: "DuckDBPyConnection", events: EventTable) -> None:
 
 
 def _check_population(rows: pl.DataFrame, events: EventTable) -> None:
-    """Raise an error if the predictions are none, or not one for each entity and time.
+    """Raise an error if there are no predictions, or several for an entity and time.
 
     Raises:
         DataError: they are.

@@ -16,7 +16,7 @@ from ml_assets.authoring.selected import SelectedColumn, selected_moment
 from ml_assets.authoring.source import FoundTable
 from ml_assets.contracts.days import DAY
 from ml_assets.logic.inspection.event_roles import EventRoles
-from ml_assets.logic.inspection.roles import is_named_as_key
+from ml_assets.logic.inspection.keys import is_named_as_key
 from ml_assets.logic.inspection.strength import figure
 
 PREDICTED_AT: Final = "predicted_at"

@@ -18,10 +18,12 @@ from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.choices import Choice
 from ml_assets.logic.inspection.guards import LeakFinding
-from ml_assets.logic.inspection.roles import Choice, Roles, are_months
+from ml_assets.logic.inspection.roles import Roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 from ml_assets.logic.inspection.threshold import Threshold
+from ml_assets.logic.inspection.times import are_months
 
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
 _FEWEST_DAYS: Final = 5

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from ml_assets.authoring.event_table import EventTable
     from ml_assets.authoring.source import FoundTable
+    from ml_assets.logic.inspection.choices import Choice
     from ml_assets.logic.inspection.guards import LeakFinding
-    from ml_assets.logic.inspection.roles import Choice, Roles
+    from ml_assets.logic.inspection.roles import Roles
 
 LABELS: Final[Mapping[str, str]] = {
     "task": "task", "positive": "positive class", "key": "key", "time": "time of the prediction",

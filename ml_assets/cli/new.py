@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ml_assets.authoring.new_model import NewModel
     from ml_assets.authoring.source import FoundTable
     from ml_assets.lake.access import Access
+    from ml_assets.logic.inspection.choices import Choice, Given
     from ml_assets.logic.inspection.guards import LeakFinding
-    from ml_assets.logic.inspection.roles import Choice, Given, Roles
+    from ml_assets.logic.inspection.roles import Roles
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,50}")
 _DBT_NAME: Final = re.compile(r"[A-Za-z_]\w*")
@@ -333,7 +334,7 @@ def _dbt_model(name: str, flag: str) -> "FoundTable | None":
 
 def _given(arguments: argparse.Namespace, grain: Grain | None, key: tuple[str, ...]) -> "Given":
     """Return what the user stated. The grain of a project's other declarations cannot be another one."""
-    from ml_assets.logic.inspection.roles import Given
+    from ml_assets.logic.inspection.choices import Given
 
     return Given(
         task=arguments.task,

@@ -226,7 +226,7 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, DeclaredRule], er
 
 
 def _without_type(table: Table, name: str) -> str:
-    """Return the words for a column without a type, and why it has none of the tables that its model reads."""
+    """Return that a column has no type, and why it gets none from the tables that its model reads."""
     if table.is_source:
         return "no data_type"
     offers = [f"{dtype} in '{other}'" for dtype, other in table.offers[name].items()]

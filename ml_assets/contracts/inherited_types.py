@@ -11,8 +11,8 @@ Offers = Mapping[str, Mapping[str, str]]
 def with_inherited_types(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return dbt's manifest with a type for each column of a model whose parents agree on it.
 
-    A column without `data_type` has the type of the columns of the same name in the tables that its model reads. If
-    there is none, or if they differ, it stays without a type.
+    A column without `data_type` has the type of the columns of the same name in the tables that its model reads. If no
+    table has such a column, or their types differ, it stays without a type.
     """
     known = {**manifest["nodes"], **manifest["sources"]}
     typed: dict[str, Node] = {}

@@ -14,8 +14,8 @@ from ml_assets.authoring.horizon import Horizon
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.source import FoundTable
 from ml_assets.contracts.periods import Grain
+from ml_assets.logic.inspection.choices import Given
 from ml_assets.logic.inspection.event_roles import infer_event_roles
-from ml_assets.logic.inspection.roles import Given
 from tests.logic.inspection.tables import START, visits
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)

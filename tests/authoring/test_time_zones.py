@@ -16,7 +16,8 @@ from ml_assets.authoring.files import files_of
 from ml_assets.authoring.new_model import NewModel, new_model
 from ml_assets.authoring.source import FoundTable
 from ml_assets.landing.csv_dialect import CsvDialect
-from ml_assets.logic.inspection.roles import Given, infer_roles
+from ml_assets.logic.inspection.choices import Given
+from ml_assets.logic.inspection.roles import infer_roles
 from ml_assets.warehouse.duckdb_session import connect
 
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001 - moments are UTC without a zone

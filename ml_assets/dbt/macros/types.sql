@@ -1,4 +1,5 @@
-{# The type of a column, or that of the column of this name in the tables that the model reads. #}
+{# The type of a column, or that of the column of this name in the tables that the model reads. They have the same type:
+   `ml-assets parse` refuses a project in which they differ. #}
 {% macro column_type(node, name) %}
   {%- if node.columns[name].data_type -%}{{ return(node.columns[name].data_type) }}{%- endif -%}
   {%- for uid in (node.depends_on or {}).get('nodes', []) -%}

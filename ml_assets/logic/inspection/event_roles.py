@@ -1,13 +1,15 @@
 """What a table of events seems to be: whose events, when each happened, and what identifies one."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.words import counted
-from ml_assets.logic.inspection.roles import Choice, Given, owner_of, row_key_of, time_of
+from ml_assets.logic.inspection.choices import Choice, Given
+from ml_assets.logic.inspection.keys import owner_of, row_key_of
+from ml_assets.logic.inspection.times import check_times, time_of
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,4 @@ def _check_times(times: pl.Series, now: datetime) -> None:
             f"--time is '{times.name}', which has values such as {times.drop_nulls().head(2).to_list()}; expected a "
             "column in which every value is a date or a time."
         )
-    if times.null_count():
-        raise DataError(
-            f"time '{times.name}' is missing in {times.null_count():,} of {times.len():,} events; expected one in "
-            "every row. Correct or remove these rows."
-        )
-    later = times.filter(times.cast(pl.Datetime("us")) > now + timedelta(days=1))
-    if later.len():
-        raise DataError(
-            f"time '{times.name}' lies in the future in {counted(later.len(), 'event')}, the latest is "
-            f"{later.max()!s}; expected events that have happened. Name another column with --time, or remove them."
-        )
+    check_times(times, now, "event")

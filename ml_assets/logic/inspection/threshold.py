@@ -27,7 +27,7 @@ class Threshold:
 
     @classmethod
     def of(cls, text: str | None, values: pl.Series) -> "Threshold | None":
-        """Return the comparison that a text is; None if it is none, or the values are no numbers."""
+        """Return the comparison in a text; None if the text is no comparison, or the values are not numbers."""
         found = _COMPARISON.fullmatch((text or "").strip())
         if found is None or not values.dtype.is_numeric():
             return None

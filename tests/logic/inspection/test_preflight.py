@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ml_assets.logic.inspection.choices import Given
 from ml_assets.logic.inspection.preflight import Folds, auc_error, preflight, smallest_difference, too_few_rows
-from ml_assets.logic.inspection.roles import Given, infer_roles
+from ml_assets.logic.inspection.roles import infer_roles
 from tests.logic.inspection.tables import START
 
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.inspection.roles import Given, Roles, infer_roles
+from ml_assets.logic.inspection.choices import Given
+from ml_assets.logic.inspection.roles import Roles, infer_roles
 from ml_assets.logic.inspection.threshold import Threshold
 from tests.logic.inspection.tables import START, demand, orders, searches
 
