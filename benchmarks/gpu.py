@@ -18,21 +18,17 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from datetime import date
 from statistics import median
 from typing import Self
 
 import numpy as np
 import polars as pl
 
+from benchmarks.drawn_table import training_set
 from ml_assets.contracts.artifacts import (
-    Feature,
     Model,
-    Split,
     TrainingSet,
-    TrainingSetSummary,
     TunedParameters,
-    Window,
 )
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, Device, full_parameters
 from ml_assets.lake.store import Lake
@@ -42,7 +38,6 @@ from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import tune
 from ml_assets.machine.devices import device_problem
 
-SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 METRIC = "roc_auc"
 Figures = dict[str, float]
 
@@ -152,18 +147,9 @@ def synthetic(rows: int, features: int) -> TrainingSet:
         strength += weight * np.where(
             columns[f"f{n}"] > 0.3, columns[f"f{n}"] * columns[f"f{(n + 1) % informative}"], -0.2
         )
-    split = np.repeat([*SHARES], [rows - 2 * (rows // 10), rows // 10, rows // 10])
-    window = {name: int(share * rows) for name, share in SHARES.items() if name != "validation"}
-    day = date(2026, 1, 1)
-    return TrainingSet(
-        rows=pl.DataFrame({**columns, "target": strength > 0, "split": split}),
-        summary=TrainingSetSummary(
-            model="synthetic", task="binary", target="target", key=("id",), event_time="at", prediction_time="at",
-            known_time="at", as_of=day, excluded_rows={},
-            features=tuple(Feature(name=name, dtype="Float32") for name in columns),
-            windows=tuple(Window(split=it, first_day=day, last_day=day, rows=window[it]) for it in window),
-        ),
-    )  # fmt: skip
+    tenth = rows // 10
+    table = pl.DataFrame({**columns, "target": strength > 0})
+    return training_set(table, {"train": rows - 2 * tenth, "validation": tenth, "test": tenth})
 
 
 @dataclass

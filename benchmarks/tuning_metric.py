@@ -13,15 +13,15 @@ Ends with 1 if the log loss is worse by more than two standard errors at any siz
 import argparse
 import sys
 from collections.abc import Iterator
-from datetime import date
 from statistics import fmean, stdev
 from typing import Final
 
 import numpy as np
 import polars as pl
 
+from benchmarks.drawn_table import training_set
 from benchmarks.page_table import table_lines
-from ml_assets.contracts.artifacts import Feature, Split, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import fit, refit
@@ -34,7 +34,6 @@ TRIALS: Final = 24
 LATER: Final = 20_000
 FEATURES: Final = 12
 VALIDATION_SHARE: Final = 0.15
-SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 HEAD: Final = ("deciding metric", "rows", "log loss minus deciding metric", "standard error")
 
 
@@ -44,23 +43,11 @@ def drawn(rows: int, positives: float, seed: int) -> TrainingSet:
     x = draw.standard_normal((rows + LATER, FEATURES))
     strength = x[:, 0] + np.where(x[:, 1] > 0.5, x[:, 2], -0.3) + 0.7 * x[:, 3] * x[:, 4] + np.sin(2 * x[:, 5])
     strength += 1.5 * draw.logistic(size=len(x))
-    validation = round(rows * VALIDATION_SHARE)
-    counts = {"train": rows - validation, "validation": validation, "test": LATER}
-    features = [f"x{n}" for n in range(FEATURES)]
-    table = pl.DataFrame(x, schema=features).with_columns(
-        target=pl.Series(strength > np.quantile(strength, 1 - positives)),
-        split=pl.Series(np.repeat([*counts], [*counts.values()])),
+    table = pl.DataFrame(x, schema=[f"x{n}" for n in range(FEATURES)]).with_columns(
+        target=pl.Series(strength > np.quantile(strength, 1 - positives))
     )
-    day = date(2026, 1, 1)
-    return TrainingSet(
-        rows=table,
-        summary=TrainingSetSummary(
-            model="drawn", task="binary", target="target", key=("id",), event_time="at", prediction_time="at",
-            known_time="at", as_of=day, excluded_rows={},
-            features=tuple(Feature(name=name, dtype="Float64") for name in features),
-            windows=tuple(Window(split=it, first_day=day, last_day=day, rows=counts[it]) for it in SPLITS),
-        ),
-    )  # fmt: skip
+    validation = round(rows * VALIDATION_SHARE)
+    return training_set(table, {"train": rows - validation, "validation": validation, "test": LATER})
 
 
 def reached(table: TrainingSet, rated_by: str, deciding: str, seed: int) -> float:
