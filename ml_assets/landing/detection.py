@@ -44,7 +44,6 @@ _HEAD: Final = 10_000
 _MOST_AT_THE_END: Final = 5
 _LONGEST_MARK: Final = max(map(len, MISSING))
 _DIGIT: Final = "[0-9]"
-_MOST_WORDS: Final = 3
 _FEWEST_VALUES: Final = 10
 
 
@@ -248,30 +247,48 @@ def _beginning(data: bytes) -> bytes:
 def _null_values(text: pl.DataFrame) -> tuple[str, ...]:
     """Return the texts that stand for missing values: known ones that occur beside numbers, times or Booleans.
 
-    In a column of text they may be values: 'NA' is a country, and '-' an answer. So are repeated words in a column of
-    otherwise many different numbers or times, such as 'unknown' or 'k.A.'.
+    In a column of text they may be values: 'NA' is a country, and '-' an answer. A single repeated word in a column of
+    otherwise many different numbers or times counts too, such as 'unknown' or 'k.A.'. It is not known to mean that, so
+    it does not count if another column has it, where it may be a value.
     """
     found: set[str] = {""}
+    guessed: list[tuple[str, str, set[str]]] = []
     for column in text:
-        used = column.drop_nulls().str.strip_chars(" ")
+        used = _used(column)
         short = used.filter(used.str.len_bytes() <= _LONGEST_MARK).unique()
-        known = {*short.filter(short.str.to_lowercase().is_in([*MISSING]))}
-        words = _repeated_words(used) - known
-        for marks, fewest in ((known, 1), (known | words, _FEWEST_VALUES if words else 1)):
-            rest = used.filter(~used.is_in([*marks])).unique() if marks else used
-            if marks and rest.len() >= fewest and _reads_as_values(rest):
-                found |= marks
-                break
+        marks = {*short.filter(short.str.to_lowercase().is_in([*MISSING]))}
+        word = _repeated_word(used, marks)
+        if marks and _are_values(used, marks):
+            found |= marks
+        elif word is not None and _are_values(used, {*marks, word}, fewest=_FEWEST_VALUES):
+            guessed.append((column.name, word, marks))
+    for _, word, marks in guessed:
+        if not _occurs(word, text, without={name for name, it, _ in guessed if it == word}):
+            found |= {word, *marks}
     return tuple(sorted(found))
 
 
-def _repeated_words(used: pl.Series) -> set[str]:
-    """Return the texts without a digit, if they are few and each occurs more than once."""
+def _used(column: pl.Series) -> pl.Series:
+    return column.drop_nulls().str.strip_chars(" ")
+
+
+def _are_values(used: pl.Series, marks: Collection[str], fewest: int = 1) -> bool:
+    """Return whether the other texts are so many different numbers, times or Booleans."""
+    rest = used.filter(~used.is_in([*marks])).unique()
+    return rest.len() >= fewest and _reads_as_values(rest)
+
+
+def _occurs(word: str, text: pl.DataFrame, without: Collection[str]) -> bool:
+    return any((_used(column) == word).any() for column in text if column.name not in without)
+
+
+def _repeated_word(used: pl.Series, marks: Collection[str]) -> str | None:
+    """Return the only text without a digit besides the marks, if it occurs more than once among more others."""
     if not used.head(_HEAD).str.contains(_DIGIT).any():
-        return set()
-    words = used.filter(~used.str.contains(_DIGIT)).value_counts()
-    is_repeated = not (words["count"] == 1).any() and words["count"].sum() < used.len() / 2
-    return {*words[used.name]} if words.height <= _MOST_WORDS and is_repeated else set()
+        return None
+    words = used.filter(~used.str.contains(_DIGIT) & ~used.is_in([*marks]))
+    is_one = words.len() > 1 and words.n_unique() == 1 and words.len() < used.len() / 2
+    return str(words[0]) if is_one else None
 
 
 def _reads_as_values(text: pl.Series) -> bool:

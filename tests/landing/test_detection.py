@@ -110,6 +110,17 @@ def test_a_repeated_word_among_many_numbers_or_times_is_a_missing_value() -> Non
     assert pl.String() == types(found)["half"][0]
 
 
+def test_a_repeated_word_that_another_column_has_or_that_is_one_of_several_stays_a_value() -> None:
+    lines = [f"{'N' if n % 9 == 0 else n},{'YN'[n % 2]},{'SML'[n // 20] if n % 4 == 0 else n}" for n in range(60)]
+
+    found = detect("\n".join(["temp,smoker,size", *lines]).encode())
+
+    assert (("",), {"temp", "smoker", "size"}) == (
+        found.null_values, {name for name, (dtype, _) in types(found).items() if dtype == pl.String}
+    )  # fmt: skip
+    assert 0 == found.frame()["smoker"].null_count()
+
+
 def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
     once = [f"{n},{'typo' if n == 7 else n},{'old' if n % 2 else n % 5}" for n in range(60)]
 

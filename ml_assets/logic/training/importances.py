@@ -328,9 +328,10 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
     harms = ~noise & is_used & (pl.col("permutation") < pl.col("noise_harm") - two_errors)
     costs = pl.col("permutation") > pl.col("noise_permutation") + two_errors
     is_above = (pl.col("gain") > pl.col("noise_gain")) | costs
+    is_far_above = (pl.col("noise_gain") > 0) & (pl.col("gain") > CLEARLY * pl.col("noise_gain"))
     return compared.with_columns(
         harms.alias("harms"),
-        (costs | (pl.col("gain") > CLEARLY * pl.col("noise_gain"))).alias("clearly"),
+        (~harms & (costs | is_far_above)).alias("clearly"),
         (~noise & is_used & is_above & ~harms).alias("beats_noise"),
     )
 
