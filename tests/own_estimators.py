@@ -149,6 +149,24 @@ class Remote(Means):
     packages: ClassVar = ("no_such_package_at_all",)
 
 
+class RemotePart(Means):
+    packages: ClassVar = ("no_such_package_at_all.models",)
+
+
+class TextAsPackages(Means):
+    packages: ClassVar = "xgboost"
+
+
+class TextAsTasks(Means):
+    tasks: ClassVar = "binary"
+
+
+class Seeded(Means):
+    """It has parameters that have the names of LightGBM's."""
+
+    defaults: ClassVar = {**Means.defaults, "seed": 1, "device_type": "cpu"}
+
+
 class Colliding(Means):
     defaults: ClassVar = {**Means.defaults, "value": 1.0}
     space: ClassVar = {"value": Range(0.0, 1.0), "size": Range(0.0, 1.0)}

@@ -154,7 +154,9 @@ def _measure_on_folds(
 
 def _model_of_recipe(plan: ModelPlan, others: TrainingSet, spec: ModelSpec) -> Model:
     """Return a model that is trained without a fold, with the features, parameters and rounds of another model."""
-    own = {name: value for name, value in spec.parameters.items() if name not in ("seed", "device_type")}
+    own = spec.parameters
+    if spec.estimator is None:
+        own = {name: value for name, value in own.items() if name not in ("seed", "device_type")}
     recipe = TunedParameters(
         metric="", value=0.0, rounds=spec.rounds, parameters=own, trials=0, pruned=0,
         features=tuple(feature.name for feature in spec.features), estimator=spec.estimator,

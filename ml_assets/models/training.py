@@ -263,13 +263,15 @@ def model_of_fold(plan: ModelPlan, others: TrainingSet, *, recipe: TunedParamete
     """Return a model that is trained without the rows of a fold, as the model itself is trained.
 
     Without a recipe, features and parameters are chosen anew, because a choice on all rows would know the fold (Varma
-    and Simon 2006; Ambroise and McLachlan 2002).
+    and Simon 2006; Ambroise and McLachlan 2002). With one, all its parameters apply, also those that the estimator of a
+    person chose by the validation rows: it does not choose them again.
     """
     plan = on_one_thread(plan)  # a second thread only waits on a few hundred rows; the trees are the same
-    if recipe is None:
-        recipe = search(plan, others, compute_importances(plan, others)).best
-    tuning = Tuning(pl.DataFrame(), recipe)
-    return refit_model(plan, _fit(plan, others, recipe), others, tuning)
+    best = search(plan, others, compute_importances(plan, others)).best if recipe is None else recipe
+    model = _fit(plan, others, best)
+    if recipe is not None and recipe.estimator is not None:
+        model = replace(model, spec=model.spec.model_copy(update={"parameters": recipe.parameters}))
+    return refit_model(plan, model, others, Tuning(pl.DataFrame(), best))
 
 
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:

@@ -30,6 +30,7 @@ from ml_assets.stages.predictions import predictions
 from ml_assets.stages.tuning import TuningConfig, tuning
 from tests.builders import promotion
 from tests.logic.pages.test_card import lean
+from tests.own_estimators import Means
 from tests.page import Page
 from tests.stages.shop import DAYS, FIRST, Trained, context_of, feature_rows, label_rows, plan_of
 
@@ -152,6 +153,25 @@ def test_on_folds_a_champion_of_another_estimator_is_trained_by_its_own(
     again = _model_of_recipe(folds, fold.others, spec)
     assert (LINEAR, spec.parameters, True) == (again.spec.estimator, again.spec.parameters, again.spec.refit)
     assert None is model_of_fold(folds, fold.others).spec.estimator
+
+
+def test_on_folds_a_champion_has_what_its_estimator_chose_and_all_parameters_of_its_own() -> None:
+    seeded = "tests.own_estimators.Seeded"
+    folds = plan_of(
+        training={"estimator": seeded, "threads": 1}, split={"by": "random", "folds": 3, "repeats": 2}, gate={},
+        tuning={"trials": 1},
+    )  # fmt: skip
+    frozen = training_set_as_of(folds, feature_rows(), label_rows(), as_of=LAST)
+    fold = next(iter(held_out(frozen)))
+    chosen = {"shrink": 0.25, "steps": 143, "kind": "mean", "seed": 3, "device_type": "abacus"}
+    spec = model_of_fold(folds, fold.others).spec.model_copy(update={"parameters": chosen})
+    Means.calls.clear()
+
+    again = _model_of_recipe(folds, fold.others, spec)
+
+    assert len(fold.others.part("validation")) != 143  # which the estimator would choose
+    (_, validation, context) = Means.calls[-1]
+    assert (None, chosen, chosen) == (validation, context.parameters, again.spec.parameters)
 
 
 def test_its_code_belongs_to_the_stages_that_fit_or_score_it() -> None:
