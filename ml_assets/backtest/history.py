@@ -32,7 +32,7 @@ from ml_assets.logic.backtest.simulation import PolicyState
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.measuring import daily_loss
-from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, group_numbers, groups_of
 from ml_assets.logic.evaluation.report import scores_of
 from ml_assets.logic.monitoring.drift import Watched, measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
@@ -353,7 +353,7 @@ class ModelHistory:
             groups=groups_of(self.metric, labelled),
             weights=weight_vector(labelled, declared.labels.weight),
             unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
-            units=None if group is None else labelled[group].rank("dense").cast(pl.Int64).to_numpy(),
+            units=None if group is None else group_numbers(labelled[group]),
         )
 
     def _scores_of(self, state: PolicyState[BacktestModel], days: Sequence[date], classes: Sequence[str]) -> Vector:

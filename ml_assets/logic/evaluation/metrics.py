@@ -309,7 +309,12 @@ def groups_of(metric: Metric, rows: pl.DataFrame) -> NDArray[np.int64] | None:
     if metric.within not in rows.columns:
         message = f"metric '{metric.name}' needs column '{metric.within}'; the rows have {', '.join(rows.columns)}."
         raise DataError(message)
-    return rows[metric.within].rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    return group_numbers(rows[metric.within])
+
+
+def group_numbers(column: pl.Series) -> NDArray[np.int64]:
+    """Return the group of each row as a number, in the order of the values; 0 for a missing value."""
+    return column.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
 
 
 def expected_metric(

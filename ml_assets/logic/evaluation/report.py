@@ -44,7 +44,7 @@ from ml_assets.logic.evaluation.measuring import (
     measure_slices,
     measured_coverage,
 )
-from ml_assets.logic.evaluation.metrics import Metric, find_metric, groups_of, operating_metrics
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, group_numbers, groups_of, operating_metrics
 from ml_assets.logic.training.encoding import target_vector, weight_vector
 
 MINIMUM_UNSEEN_ROWS: Final = 200
@@ -365,7 +365,7 @@ def frozen_rows(
     """Return the rows as arrays, with the groups of the metric and of the split."""
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     column = summary.unit_column
-    units = None if column is None else rows[column].rank("dense").cast(pl.Int64).to_numpy()
+    units = None if column is None else group_numbers(rows[column])
     weights = weight_vector(rows, summary.weight)
     return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows), units, weights, own)
 

@@ -27,7 +27,14 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
-from ml_assets.logic.evaluation.metrics import Metric, expected_metric, find_metric, groups_of, metrics_of
+from ml_assets.logic.evaluation.metrics import (
+    Metric,
+    expected_metric,
+    find_metric,
+    group_numbers,
+    groups_of,
+    metrics_of,
+)
 from ml_assets.logic.tables.keys import newest_known, repeated_keys
 from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.encoding import mean_of, number_problem, weight_vector
@@ -75,9 +82,9 @@ def measure_performance(
     no label. `former` is the version of the previous champion with one score for each prediction. Without `metrics`,
     all of the task are measured. If the training set of the `champion` that made the predictions is not split by time,
     rows that it was trained or tuned on are not measured; without it, all rows are. Intervals leave out folds of rows,
-    so they ignore what all rows of the day have in common. With a declared group they leave out groups. For a ranking
-    they leave out queries, and a query is measured once the labels of all its rows are known. If labels have weights,
-    every metric is weighted, and rows with weight 0 are not measured.
+    so they ignore what all rows of the day have in common. With a declared group they leave out groups, if there are
+    several. For a ranking they leave out queries, and a query is measured once the labels of all its rows are known. If
+    labels have weights, every metric is weighted, and rows with weight 0 are not measured.
 
     Returns:
         One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
@@ -234,8 +241,9 @@ def _measure(
     folds = Clusters.of_rows(len(truth), seed=seed)
     if "ranking" in metric.tasks and groups is not None:
         folds = Clusters.of_groups(groups, column=str(metric.within))
-    elif group is not None and group in labelled.columns:  # predictions from before it was declared lack it
-        folds = Clusters.of_groups(labelled[group].rank("dense").to_numpy(), column=group)
+    # Predictions from before the group was declared lack it, and a single group cannot be left out.
+    elif group is not None and group in labelled.columns and labelled[group].n_unique() > 1:
+        folds = Clusters.of_groups(group_numbers(labelled[group]), column=group)
     left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
     evidence = folds.evidence(metric, truth, scores, groups, weights)
     found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence, weights=weights)

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ml_assets.contracts.artifacts import Performance
+from ml_assets.contracts.artifacts import Interval, Performance
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.evaluation.metrics import METRICS, Metric, expected_metric, metrics_of
@@ -321,6 +321,18 @@ def test_rows_of_a_declared_group_are_left_out_together_for_the_interval() -> No
     without = [fmean(it for it, of in zip(errors, shops, strict=True) if of != shop) for shop in "abcde"]
     error = (4 / 5 * sum((it - mean) ** 2 for it in without)) ** 0.5
     assert pytest.approx((mean, mean - stats.t.ppf(0.975, 4) * error)) == (found.value, found.low)
+
+
+def test_a_day_with_rows_of_a_single_group_has_the_interval_of_its_rows() -> None:
+    truth = dict.fromkeys(range(40), 0.0)
+    errors = [0.1 + 0.02 * number for number in range(40)]
+
+    def mae(group: str | None) -> Interval:
+        given = predictions(list(errors), shop=["a"] * 40)
+        return measure(given, labels(truth, pl.Float64), task="regression", group=group).summary.measured["mae"]
+
+    assert mae(None) == mae("shop")
+    assert mae("shop").low is not None
 
 
 def test_labels_without_the_declared_weight_are_an_error() -> None:
