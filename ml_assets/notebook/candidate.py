@@ -229,18 +229,21 @@ def _is_text(dtype: pl.DataType) -> bool:
 
 
 def _tuned(lake: Lake, plan: ModelPlan, frozen: TrainingSet) -> tuple[TunedParameters, str]:
-    """Return the parameters and features of the newest tuning, or the declared ones, and which they are, as text."""
+    """Return the parameters and features of the newest tuning, or the declared ones, and which they are, as text.
+
+    A tuning of another estimator than the declared one is not used.
+    """
     known, declared = tuple(feature.name for feature in frozen.summary.features), plan.declaration
     estimator, fixed = declared.training.estimator, declared.tuning.fixed
     refs = lake.newest(f"{plan.name}/tuning", [""])
-    if not refs:
+    best = lake.get(refs[""], Tuning).best if refs else None
+    if best is None or best.estimator != estimator:
         tuned = TunedParameters(
             metric=declared.metric, value=0.0, rounds=None if estimator else ROUNDS,
             parameters=fixed if estimator else {**canonical_parameters(fixed), **ALL_FEATURES}, trials=0, pruned=0,
             features=known, estimator=estimator,
         )  # fmt: skip
         return tuned, f"the defaults of {estimator}" if estimator else f"LightGBM's defaults, {ROUNDS} rounds"
-    best = lake.get(refs[""], Tuning).best
     features = tuple(name for name in best.features if name in known) or known
     parameters = {**best.parameters, **(ALL_FEATURES if best.estimator is None else {})}
     return best.model_copy(

@@ -11,7 +11,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.models.plan import ModelPlan
 from ml_assets.notebook.candidate import trial_of
 from tests.builders import files_of
-from tests.stages.shop import feature_rows, label_rows
+from tests.stages.shop import feature_rows, label_rows, plan_of
 
 
 def hints() -> pl.DataFrame:
@@ -79,6 +79,14 @@ def test_a_function_of_earlier_rows_does_not_leak(shop_lake: Lake, plan: ModelPl
         return rows.sort("prediction_at").select("order_id", so_far=pl.col("items").cum_sum())
 
     assert () == trial_of(shop_lake, plan, so_far, samples=6).leak_test.leaks
+
+
+def test_a_tuning_of_another_estimator_than_the_declared_one_is_not_used(shop_lake: Lake) -> None:
+    linear = "ml_assets.estimators.linear.Linear"
+
+    found = trial_of(shop_lake, plan_of(training={"estimator": linear, "threads": 1}, tuning={"trials": 3}), hints())
+
+    assert (f"the defaults of {linear}", True) == (found.parameters, found.helps)
 
 
 def broken(_: pl.DataFrame) -> pl.DataFrame:
