@@ -84,4 +84,9 @@ def check_arguments(name: str, *expected: Sequence[str]) -> None:
 
 def is_finite_number(value: object) -> bool:
     """Return whether a value that a function returned is a real number, of Python or numpy, and finite."""
-    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False

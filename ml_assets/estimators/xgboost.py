@@ -54,7 +54,8 @@ class XGBoost(Estimator):
             "nthread": context.threads,
         }  # fmt: skip
         rounds, stopping = int(parameters.pop("rounds")), int(parameters.pop("early_stopping_rounds"))
-        data = [_data(it, kinds, context) for it in (train, *([] if validation is None else [validation]))]
+        spread = float(train.target.std())
+        data = [_data(it, kinds, context, spread) for it in (train, *([] if validation is None else [validation]))]
         booster = xgboost.train(
             parameters, data[0], rounds, evals=[(it, "validation") for it in data[1:]],
             early_stopping_rounds=stopping if data[1:] else None, verbose_eval=False,
@@ -107,8 +108,8 @@ def _objective(context: FitContext) -> dict[str, Any]:
     return found[wanted.loss]
 
 
-def _data(rows: EncodedRows, kinds: list[str], context: FitContext) -> xgboost.DMatrix:
-    """Return rows as XGBoost takes them.
+def _data(rows: EncodedRows, kinds: list[str], context: FitContext, spread: float) -> xgboost.DMatrix:
+    """Return rows as XGBoost takes them; `spread` is the standard deviation of the target of the train rows.
 
     Raises:
         ValueError: it would round the target too much.
@@ -116,7 +117,7 @@ def _data(rows: EncodedRows, kinds: list[str], context: FitContext) -> xgboost.D
     import xgboost
 
     target = rows.target
-    if context.task == "regression" and np.abs(target - target.astype(np.float32)).max() > _ROUNDING * target.std():
+    if context.task == "regression" and np.abs(target - target.astype(np.float32)).max() > _ROUNDING * spread:
         raise ValueError(
             f"XGBoost rounds the target to float32, which loses more than {_ROUNDING:.0e} of its standard deviation; "
             "subtract a constant in the label table"

@@ -55,6 +55,9 @@ def cost_in_place(labels, scores):
     scores[:] = 0.5
     return found
 
+def huge(labels, scores):
+    return 10**400
+
 number = 3
 '''
 COST = "shop_metrics.cost (lower is better)"
@@ -163,6 +166,7 @@ def test_nothing_is_expected_of_it_before_labels_arrive() -> None:
     ("name", "expected"),
     [
         ("shop_metrics.empty", "metric 'shop_metrics.empty' returned nan; expected a finite number"),
+        ("shop_metrics.huge", "metric 'shop_metrics.huge' returned 10000.*; expected a finite number"),
         ("shop_metrics.imaginary", r"metric 'shop_metrics.imaginary' returned .*; expected a finite number"),
         ("shop_metrics.text", "metric 'shop_metrics.text' returned '1'; expected a finite number"),
         ("shop_metrics.broken", r"metric 'shop_metrics.broken' failed: IndexError: .*shop_metrics.py, line 23\)"),

@@ -112,9 +112,20 @@ def training_rows(
     """
     summary = training.summary
     weights, queries = relative_weights(rows, summary.weight), query_numbers(rows, summary.objective)
-    matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
+    matrix = encoded(training, rows, features, vocabularies)
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
     return EncodedRows(matrix, to_scale(target, summary.objective), weights, queries)
+
+
+def encoded(
+    training: TrainingSet, rows: pl.DataFrame, features: Sequence[Feature], vocabularies: Mapping[str, Sequence[str]]
+) -> Matrix:
+    """Return the matrix of rows of a training set.
+
+    Raises:
+        ContractError: Columns have the wrong type.
+    """
+    return to_matrix(encode(rows, features, vocabularies, "missing", model=training.summary.model))
 
 
 def _shifted(rows: EncodedRows, offset: float) -> EncodedRows:
@@ -220,6 +231,7 @@ class _Fitted:
 
     Attributes:
         raw: returns its scores of a matrix, on the scale of the training.
+        held: the encoded validation rows, if it was fitted with them.
     """
 
     vocabularies: dict[str, tuple[str, ...]]
@@ -227,6 +239,7 @@ class _Fitted:
     raw: Callable[[Matrix], Vector]
     booster: str | None = None
     estimator: str | None = None
+    held: Matrix | None = None
 
 
 def fit(
@@ -365,7 +378,7 @@ def _by_estimator(
     fitted, used = own.fit(rows, validation, context)
     text = own.text_of(fitted, (validation or rows).matrix, threads=conditions.threads)
     raw = partial(own.scores, own.read(text), threads=conditions.threads)
-    return _Fitted(vocabularies, used, raw, estimator=text)
+    return _Fitted(vocabularies, used, raw, estimator=text, held=None if validation is None else validation.matrix)
 
 
 def _boosted(
@@ -392,9 +405,8 @@ def _from_validation(
     if coverage is None and (objective is None or objective.transform is None):
         return None, None
     rows = training.part("validation")
-    matrix = to_matrix(encode(rows, features, fitted.vocabularies, "missing", model=summary.model))
     target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    raw = fitted.raw(matrix)
+    raw = fitted.raw(encoded(training, rows, features, fitted.vocabularies) if fitted.held is None else fitted.held)
     weights = weight_vector(rows, summary.weight)
     smearing = smearing_factor(raw, target, objective, weights)
     if coverage is None:

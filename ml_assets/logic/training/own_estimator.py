@@ -35,7 +35,7 @@ def find_estimator(name: str) -> type[Estimator]:
     """Return the estimator with a dotted name; its module is imported.
 
     Raises:
-        ContractError: there is no such class.
+        ContractError: there is no such class, or it lacks something.
     """
     found: object = find_function(name)
     if not isinstance(found, type) or not issubclass(found, Estimator):
@@ -43,6 +43,10 @@ def find_estimator(name: str) -> type[Estimator]:
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         raise ContractError(f"{name} lacks {quoted(missing)}; expected all methods of ml_assets.Estimator.")
+    for attribute in ("tasks", "losses", "packages"):
+        if isinstance(given := getattr(found, attribute), str):
+            expected = f"expected a tuple, such as {(given,)!r}"
+            raise ContractError(f"{name} has {attribute} = {given!r}, which is text; {expected}. Correct it.")
     return found
 
 
@@ -54,7 +58,7 @@ def estimator_problems(name: str, task: Task, objective: Objective | None, param
     """
     found = find_estimator(name)
     for package in found.packages:
-        if importlib.util.find_spec(package) is None:
+        if importlib.util.find_spec(package.partition(".")[0]) is None:  # that of a part would import the package
             missing = ModuleNotFoundError(f"{name} needs the package {package}, which is not installed", name=package)
             yield str(as_extra_error(missing, needed_by=name)).removesuffix(".")
     if task not in found.tasks:

@@ -6,7 +6,7 @@ Not here: the study (see `trials` and `tuning`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,15 +35,13 @@ from ml_assets.logic.training.booster import raw_scores
 from ml_assets.logic.training.encoding import (
     Matrix,
     Vector,
-    encode,
     fit_vocabularies,
     from_scale,
     smearing_factor,
     target_vector,
-    to_matrix,
     weight_vector,
 )
-from ml_assets.logic.training.model import Binned, bin_training_set, boost, training_rows
+from ml_assets.logic.training.model import Binned, bin_training_set, boost, encoded, training_rows
 from ml_assets.logic.training.own_estimator import OwnEstimator, find_estimator
 
 if TYPE_CHECKING:
@@ -115,14 +113,8 @@ class Held:
     objective: Objective | None
 
     @classmethod
-    def of(
-        cls,
-        training: TrainingSet,
-        features: Sequence[Feature],
-        vocabularies: Mapping[str, Sequence[str]],
-        metric: Metric,
-    ) -> Held:
-        """Return the encoded validation rows.
+    def of(cls, training: TrainingSet, matrix: Matrix, metric: Metric) -> Held:
+        """Return the validation rows, of which `matrix` has the features.
 
         Raises:
             DataError: They have a single class.
@@ -135,7 +127,7 @@ class Held:
                 "validation window; expected both. Use a longer validation window in the model's declaration."
             )
         return cls(
-            matrix=to_matrix(encode(validation, features, vocabularies, "missing", model=summary.model)),
+            matrix=matrix,
             truth=truth,
             groups=groups_of(metric, validation),
             weights=weight_vector(validation, summary.weight),
@@ -226,7 +218,8 @@ class BoostingFits(TrialFits):
     def problem(self, training: TrainingSet) -> _BinnedProblem:
         """Return the rows, binned once."""
         binned = bin_training_set(training, self.features, self._full_parameters(self.given), with_validation=True)
-        return _BinnedProblem(binned, Held.of(training, binned.features, binned.vocabularies, self.metric))
+        held = encoded(training, training.part("validation"), binned.features, binned.vocabularies)
+        return _BinnedProblem(binned, Held.of(training, held, self.metric))
 
     def _full_parameters(self, parameters: Parameters) -> Parameters:
         summary, search = self.summary, self.search
@@ -314,7 +307,7 @@ class EstimatorFits(TrialFits):
         rows, validation = (
             training_rows(training, part, self.features, vocabularies) for part in (train, training.part("validation"))
         )
-        held = Held.of(training, self.features, vocabularies, self.metric)
+        held = Held.of(training, validation.matrix, self.metric)
         return _EncodedProblem(training.summary, vocabularies, rows, validation, held)
 
     def fitted(

@@ -173,6 +173,15 @@ def test_xgboost_predicts_the_mean_of_counts_and_amounts(loss: dict[str, object]
     assert np.corrcoef(truth, scores)[0, 1] > 0.9
 
 
+def test_validation_rows_of_a_single_target_are_not_refused_for_a_small_rounding() -> None:
+    data = training("regression", rows=2_000)
+    single = pl.when(pl.col("split") == "validation").then(0.1).otherwise("late")  # float32 rounds 0.1
+
+    model = trained(replace(data, rows=data.rows.with_columns(late=single)), XGBOOST, rounds=5)
+
+    assert 1 <= model.spec.parameters["rounds"] <= 5
+
+
 def test_a_target_that_xgboost_would_round_is_refused() -> None:
     data = training("regression", rows=2_000)
 

@@ -163,6 +163,8 @@ def test_an_array_that_an_estimator_fills_again_keeps_its_scores() -> None:
         ("Mean", r"module tests.own_estimators has no 'Mean' \(did you mean 'Means'\?\)"),
         ("Unfinished", "Unfinished lacks 'fit', 'from_text', 'predict'; expected all methods of ml_assets.Estimator"),
         ("FitContext", "FitContext is no estimator; expected a subclass of ml_assets.Estimator"),
+        ("TextAsPackages", r"has packages = 'xgboost', which is text; expected a tuple, such as \('xgboost',\). Cor"),
+        ("TextAsTasks", r"TextAsTasks has tasks = 'binary', which is text; expected a tuple, such as \('binary',\)"),
     ],
 )
 def test_what_is_no_estimator_is_refused(name: str, expected: str) -> None:
@@ -183,7 +185,8 @@ def test_what_it_cannot_be_trained_for_is_reported() -> None:
     assert [f"{own}.Means is for 'binary', 'regression', not for multiclass"] == [
         *estimator_problems(f"{OWN}.Means", "multiclass", None, {})
     ]
-    assert f"{own}.Remote needs the package no_such_package_at_all, which is not installed" in problems("Remote")
+    for name, package in (("Remote", "no_such_package_at_all"), ("RemotePart", "no_such_package_at_all.models")):
+        assert f"{own}.{name} needs the package {package}, which is not installed" in problems(name)
     assert [
         f"{own}.Colliding searches 'size' without a default; add it to its 'defaults'",
         f"{own}.Colliding searches 'value', a name that the table of trials has for another column; rename it",
