@@ -210,6 +210,7 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
             "metrics": {"roc_auc": {"value": 0.7, "low": 0.6, "high": 0.8}},
             "baselines": {"constant": {"roc_auc": 0.5}},
             "decides": {"metric": "roc_auc", "groups": None}, "operating_point": None,
+            "known_groups": None,
             "verdict": {"action": "promote", "challenger": "a" * 32, "number": 1, "reasons": ["it is better"]},
             "champion": "a" * 32, "anchor": "a" * 32,
             "predicted": {"first": "2013-11-01", "last": "2013-12-31", "rows": 2, "labelled": 1, "learned_from": 0},

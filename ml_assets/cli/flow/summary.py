@@ -84,6 +84,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "metric": evaluation.summary.metric,
             "groups": None if evaluation.summary.groups is None else evaluation.summary.groups.words,
         },
+        "known_groups": None if (known := evaluation.summary.known_groups) is None else known.words,
         "operating_point": None if (point := evaluation.summary.operating_point) is None else point.words,
         "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
         "verdict": last.model_dump(mode="json") if last else None,
@@ -263,12 +264,13 @@ def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which metric decides, and the rows that precision, recall and lift are about."""
+    """Yield which metric decides, the rows that precision, recall and lift are about, and those of known groups."""
     decides, point = summary["decides"], summary["operating_point"]
     groups = f", {decides['groups']}" if decides["groups"] else ""
     yield from _wrapped(f"{decides['metric']} decides{groups}")
     if point:
         yield from _wrapped(f"precision, recall and lift: of {point}")
+    yield from _wrapped(summary["known_groups"] or "")
 
 
 def _baselines(summary: Mapping[str, Any]) -> Iterator[str]:

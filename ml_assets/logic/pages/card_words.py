@@ -58,15 +58,19 @@ def days(ends: tuple[date | None, date | None]) -> str:
 
 
 def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSummary | None) -> str:
-    """Return the days of the measured test rows, or how they were split, as text; empty if unknown."""
+    """Return the days of the measured test rows, or how they were split, as text; empty if unknown.
+
+    The unit of the intervals follows, unless it is the day alone or the metric is that of folds.
+    """
+    by = f", resampled by {evaluation.resampled_by}" if evaluation is not None and evaluation.resampled_by else ""
     if evaluation is not None and evaluation.split is not None:
-        if evaluation.cross_validation is not None:
-            return f" split {evaluation.split.words}"
-        return f" split {evaluation.split.words}, resampled by {evaluation.split.resampled_by}"
+        return f" split {evaluation.split.words}{'' if evaluation.cross_validation else by}"
     for window in training_set.windows if training_set else ():
         if window.split == "test":
             until = evaluation.last_seen_day if evaluation is not None and evaluation.excluded_rows else None
-            return f" of {days((window.first_day if until is None else until + timedelta(days=1), window.last_day))}"
+            return (
+                f" of {days((window.first_day if until is None else until + timedelta(days=1), window.last_day))}{by}"
+            )
     return ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow.summary import drift_of, missing_days_of, monitored, sources_lines
+from ml_assets.cli.flow.summary import _meaning, drift_of, missing_days_of, monitored, sources_lines
 from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
 from ml_assets.lake.store import Lake
 from tests.builders import Note, put
@@ -75,6 +75,15 @@ def summary(found: dict[str, Any], **predicted: int) -> dict[str, Any]:
         "predicted": {"first": DAYS[0], "last": DAYS[-1], **rows},
         "performance": {"metric": "rmse", "days": 62, "days_measured": 0, "labelled": 0, "last": None},
     }  # fmt: skip
+
+
+def test_the_summary_says_how_many_test_rows_are_of_known_groups() -> None:
+    known = "93.0% of the test rows have a shop that was seen in training (12 of 15 groups)"
+    decides = {"metric": "rmse", "groups": None}
+
+    lines = [*_meaning({"decides": decides, "operating_point": None, "known_groups": known})]
+
+    assert ["rmse decides", known] == [line.strip() for line in lines]
 
 
 def test_the_summary_lists_the_missing_days_of_materialized_assets(tmp_path: Path) -> None:

@@ -283,6 +283,9 @@ def test_a_card_shows_how_many_rows_are_of_known_groups_and_the_metric_on_both_k
     assert "from leaving out one day at a time and one customer_id group at a time (two-way clustering)" in shown
     assert "93.0% of the test rows have a customer_id that was seen in training (120 of 150 groups)." in shown
     assert "on these rows: 0.7400 [0.7000, 0.7800]. On the others: not judged (70 rows, fewer than 200)." in shown
+    assert " of 2013-11-01 to 2013-12-31, resampled by day and customer_id" == (
+        measured_days(training_set(), grouped.summary)
+    )
     assert "two-way" not in render_card(card())
 
 
