@@ -428,6 +428,13 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_request_only_its_own_po
          ["shop/defs.yaml:17: evaluation.metric: expected a metric of a regression model, one of 'rmse', 'mae', 'r2'"]),
         (REGRESSION + "  tuning: {fixed: {alpha: 0.9}}\n",
          ["tuning.fixed.alpha: 'alpha' follows from the declaration's task, objective, metric and budget"]),
+        (with_lines("gate: {own_rules: [shop.rules.a, shop.rules.b, shop.rules.a]}"),
+         ["shop/defs.yaml:16: gate.own_rules: it is listed twice; remove one", "got 'shop.rules.a'"]),
+        (with_lines("evaluation: {own_metrics: [{function: shop.cost, direction: lower}, {function: shop.cost, "
+                    "direction: higher}], slices: [shop, shop], baselines: [[shop, day], [shop, day]]}"),
+         ["shop/defs.yaml:16: evaluation.own_metrics: it is listed twice; remove one", "got 'shop.cost'",
+          "shop/defs.yaml:16: evaluation.slices: it is listed twice; remove one", "got 'shop'",
+          "shop/defs.yaml:16: evaluation.baselines: it is listed twice; remove one", "got 'shop, day'"]),
         (with_lines("gate: {rule: superior}"), ["shop/defs.yaml:16: gate.rule: ", "did you mean 'superiority'?"]),
         (with_lines("gate: {approval: human}"), ["shop/defs.yaml:16: gate.approval: ", "'gate' or 'person'"]),
         (with_lines("gate: {margin: .inf}"), ["shop/defs.yaml:16: gate.margin: ", "finite", "got inf"]),

@@ -201,6 +201,7 @@ class ModelDeclaration(Declaration):
         yield from self._wrong_parameters()
         yield from self._wrong_split()
         yield from self._wrong_ranking()
+        yield from self._repeated()
         for part, name in (("tuning", tuning.metric), ("evaluation", evaluation.metric)):
             if name is not None and name not in known:
                 yield (part, "metric"), name, f"expected a metric of a {self.task} model, one of {quoted(known)}"
@@ -224,6 +225,17 @@ class ModelDeclaration(Declaration):
         ):
             if (self.overall_metric in SHARES or self.task == "ranking") and margin > 1:
                 yield (part, field), margin, f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
+
+    def _repeated(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
+        evaluation = self.evaluation
+        for part, field, listed in (
+            ("gate", "own_rules", self.gate.own_rules),
+            ("evaluation", "own_metrics", tuple(it.function for it in evaluation.own_metrics)),
+            ("evaluation", "slices", evaluation.slices),
+            ("evaluation", "baselines", tuple(", ".join(it) for it in evaluation.baselines)),
+        ):
+            for name in sorted({it for it in listed if listed.count(it) > 1}):
+                yield (part, field), name, "it is listed twice; remove one"
 
     def _wrong_models(self) -> Iterator[tuple[tuple[str, ...], object, str]]:
         for field, value, message in () if self.for_each is None else self.for_each.problems(self.name):
