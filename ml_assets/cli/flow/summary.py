@@ -171,8 +171,9 @@ def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"  predictions  {learned:,} {where}, all of rows that the model has learned from"
         yield "  performance  not measured: it needs rows that the model has not seen"
     else:
-        others = f", besides {learned:,} that the model has learned from" if learned else ""
-        yield f"  predictions  {predicted['rows']:,} {where}, {predicted['labelled']:,} with a label by now{others}"
+        rows = f"{predicted['rows']:,}"
+        seen = f"; {learned:,} of the {rows} are rows that the model has learned from" if learned else ""
+        yield f"  predictions  {rows} {where}, {predicted['labelled']:,} with a label by now{seen}"
         yield (
             f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
             f"{performance['days']} {summary['grain']}s, {performance['labelled']:,} labels"

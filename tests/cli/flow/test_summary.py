@@ -54,8 +54,8 @@ def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
     ("rows", "labelled", "learned_from", "expected"),
     [
         (9, 5, 0, ["9 for 2024-01-01 to 2024-03-02, 5 with a label by now", "rmse measured on 0 of 62 days, 0 labels"]),
-        (9, 5, 3, ["9 for 2024-01-01 to 2024-03-02, 5 with a label by now, besides 3 that the model has learned from",
-                   "rmse measured on 0 of 62 days, 0 labels"]),
+        (9, 5, 3, [("9 for 2024-01-01 to 2024-03-02, 5 with a label by now; 3 of the 9 are rows that the model has "
+                    "learned from"), "rmse measured on 0 of 62 days, 0 labels"]),
         (9, 0, 9, ["9 for 2024-01-01 to 2024-03-02, all of rows that the model has learned from",
                    "not measured: it needs rows that the model has not seen"]),
     ],
