@@ -306,6 +306,23 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{' and '.join(extra)} cannot be used with{'' if arguments.event else 'out'} --event; leave "
             f"{'it' if len(extra) == 1 else 'them'} out."
         )
+    _check_given(arguments)
+
+
+def _check_given(arguments: argparse.Namespace) -> None:
+    """Raise an error if a length of time or SQL cannot be used with any table, before one is read.
+
+    Raises:
+        DataError: it cannot.
+    """
+    from ml_assets.authoring.event_sql import given_condition, given_population
+    from ml_assets.authoring.horizon import Horizon
+
+    if arguments.horizon:
+        Horizon.of(arguments.horizon)
+    if arguments.population is not None:
+        given_population(arguments.population)
+    given_condition(arguments.event_where)
 
 
 def _dbt_model(name: str, flag: str) -> "FoundTable | None":

@@ -130,7 +130,7 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
         (["returns", "--table", "quoted.csv", "--target", "b"], "quoted.csv: column 'a\"b' has a name with a double"),
         (["returns", "--table", "jinja.csv", "--target", "b"], "column '{{ a }}' has a name that dbt reads as a templ"),
         (["returns", "--table", "short.csv", "--target", "b"], "short.csv has no rows; expected a header"),
-        (["returns", "--table", "orders.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
+        (["returns", "--table", "nowhere.csv", "--target", "returned", "--horizon", "soon"], "--horizon is 'soon'"),
         (
             ["returns", "--table", "data.json", "--target", "b"],
             "data.json element 1 is a single value; expected an object",
