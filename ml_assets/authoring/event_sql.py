@@ -88,7 +88,7 @@ def with_look_back(events: EventTable) -> EventTable:
                 return replace(events, population=replace(events.population, look_back_days=days))
     raise DataError(
         f"--population depends on events after its prediction time: {found}. Choose whom to predict only by events "
-        f"before {PREDICTED_AT}."
+        f"until {PREDICTED_AT}."
     )
 
 
@@ -171,7 +171,7 @@ def _table(engine: "DuckDBPyConnection", name: str, sql: str, events: EventTable
     except duckdb.Error as error:
         if not given.get(flag):
             raise
-        names = ", ".join(it.name for it in events.staged)
+        names = ", ".join(events.origin_columns)
         raise DataError(
             f"{flag} cannot be run: {_first_line(error)} Expected SQL of DuckDB over the events, with the columns "
             f"{names}{f', that gives {events.entity.name} and {PREDICTED_AT}' if flag == '--population' else ''}."

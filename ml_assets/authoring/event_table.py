@@ -129,12 +129,16 @@ class EventTable:
         return Horizon(self.windows[-1], "d").days_in(self.timezone)
 
     @property
+    def _used(self) -> list[NewColumn]:
+        return [it for it in self.columns if it.use == "feature" or it.is_repeated]
+
+    @property
     def _summed(self) -> list[NewColumn]:
-        return [it for it in self.columns if it.use == "feature" and (it.dtype.is_numeric() or it.dtype == pl.Boolean)]
+        return [it for it in self._used if it.dtype.is_numeric() or it.dtype == pl.Boolean]
 
     @property
     def _texts(self) -> list[NewColumn]:
-        return [it for it in self.columns if it.use == "feature" and it.dtype == pl.String]
+        return [it for it in self._used if it.dtype == pl.String]
 
     def because(self, what: str) -> str:
         """Return the comment of an uncertain choice about the source, or nothing."""
@@ -164,6 +168,13 @@ class EventTable:
             plain = SelectedColumn(it.name, sql, it.sql_type, rules=rules if is_key or it == self.entity else ())
             found.append(self.moment if it == self.time else plain)
         return found
+
+    @property
+    def origin_columns(self) -> list[str]:
+        """The names of the columns of the dbt model of the events."""
+        if self.found.dbt_model is None:
+            return [it.name for it in self.staged]
+        return [*dict.fromkeys([DAY, *(it.source for it in self.columns)])]
 
     def read(self, columns: Sequence[NewColumn] = ()) -> list[str]:
         """Return SQL of the entity, the time and other columns, over the dbt model of the events."""
@@ -240,9 +251,10 @@ class EventTable:
             return f"cast({name} as bigint)"
         if not column.dtype.is_float():
             return name
-        largest = figure(self.found.rows[column.source].abs().max())
+        values = self.found.rows[column.source]
+        largest = figure(values.filter(values.is_finite()).abs().max())
         places = min(2 * _DIGITS, max(0, _DIGITS - math.ceil(math.log10(largest)))) if largest > 0 else _DIGITS
-        return f"cast({name} as decimal(38, {places}))"
+        return f"cast(case when isfinite({name}) then {name} end as decimal(38, {places}))"
 
     def _column(self, source: str) -> NewColumn:
         return next(it for it in self.columns if it.source == source)
@@ -255,8 +267,9 @@ def event_columns(rows: pl.DataFrame, roles: EventRoles) -> tuple[NewColumn, ...
     uses: dict[str, Use] = {**dict.fromkeys(keys, "key"), roles.entity.value: "group", roles.time.value: "time"}
     found = []
     for it in rows:
-        use = uses.get(it.name) or ("feature" if _is_used(it) else "left out")
-        found.append(NewColumn(it.name, names[it.name], it.dtype, use, ""))
+        is_used, is_part = _is_used(it), len(keys) > 1 and uses.get(it.name) == "key"
+        use = uses.get(it.name) or ("feature" if is_used else "left out")
+        found.append(NewColumn(it.name, names[it.name], it.dtype, use, "", is_repeated=is_part and is_used))
     return tuple(found)
 
 

@@ -1,5 +1,6 @@
 """A model of events: who is predicted, features and labels, each recomputed in plain Python, and what is refused."""
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from ml_assets.authoring.event_table import EventTable
 from ml_assets.authoring.horizon import Horizon
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.source import FoundTable
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import Grain
 from ml_assets.logic.inspection.choices import Given
 from ml_assets.logic.inspection.event_roles import infer_event_roles
@@ -34,11 +36,12 @@ def events(
     timezone: str = "UTC",
     population: str | None = None,
     condition: str | None = None,
+    dbt_model: str | None = None,
     **given: object,
 ) -> EventTable:
     roles = infer_event_roles(rows, Given(**given), now=NOW.replace(tzinfo=None))  # type: ignore[arg-type]
     return event_table(
-        "gym", "visits.csv", FoundTable("visits.csv", rows), roles, Horizon.of(horizon),
+        "gym", "visits.csv", FoundTable("visits.csv", rows, dbt_model=dbt_model), roles, Horizon.of(horizon),
         timezone=timezone, population=population, condition=condition,
     )  # fmt: skip
 
@@ -134,6 +137,49 @@ def test_features_are_those_of_the_events_strictly_before_the_prediction() -> No
         assert row["spent_sum_7d"] == pytest.approx(float(before["spent"].sum()), abs=1e-9)
         assert last["channel"][0] == row["last_channel"]
         assert row["days_since_event"] == pytest.approx((at - last["visited_at"][0]) / timedelta(days=1))
+
+
+def test_a_part_of_the_key_of_an_event_is_a_feature_but_what_is_different_in_every_event_is_none() -> None:
+    rows = visits(40, 120).drop("visit_id").rename({"channel": "product"})
+    twice = pl.concat([rows, rows.with_columns(product=pl.lit("bar"))]).sort("visited_at", "product")
+    asked = events(twice)
+
+    found = read_examples(asked)
+
+    assert ["product", "visited_at"] == [it.name for it in asked.key]
+    for row in found.iter_rows(named=True):
+        before = twice.filter(member_id=row["member_id"]).filter(pl.col("visited_at") < row["predicted_at"])
+        last = before.filter(pl.col("visited_at") == before["visited_at"].max())
+        assert last["product"].max() == row["last_product"]
+    assert not [it for it in read_examples(events(visits(40, 120))).columns if "visit_id" in it]
+
+
+def test_nan_and_infinity_are_missing_in_the_sums_of_a_dbt_model() -> None:
+    rows = visits(40, 120)
+    odd = pl.int_range(pl.len()) % 7
+    numbers = [(odd == n, number) for n, number in enumerate((math.nan, math.inf, -math.inf, None))]
+    spent = pl.col("spent")
+    for is_odd, number in numbers:
+        spent = pl.when(is_odd).then(pl.lit(number)).otherwise(spent)
+    plain = rows.with_columns(pl.when(odd >= len(numbers)).then("spent").alias("spent"))
+
+    found, expected = (read_examples(events(it, dbt_model="visits")) for it in (rows.with_columns(spent=spent), plain))
+
+    assert expected["spent_sum_7d"].to_list() == found["spent_sum_7d"].to_list()
+    assert found["spent_sum_7d"].is_finite().all()
+
+
+@pytest.mark.parametrize(
+    ("dbt_model", "names"), [(None, "day, member_id, visited_at, weekday_value"),
+                             ("visits", "day, member_id, visited_at, weekday")]
+)  # fmt: skip
+def test_an_error_in_sql_of_the_user_names_the_columns_that_it_can_use(dbt_model: str | None, names: str) -> None:
+    rows = visits(40, 120).select("member_id", "visited_at", weekday="channel")
+
+    with pytest.raises(DataError, match=f"with the columns {names}, that gives member_id"):
+        events(rows, population="from nothing", dbt_model=dbt_model)
+    with pytest.raises(DataError, match=rf"--event-where cannot be run.* with the columns {names}\."):
+        read_examples(events(rows, condition="no = 1", dbt_model=dbt_model))
 
 
 @pytest.mark.parametrize(
