@@ -8,9 +8,9 @@ import polars as pl
 
 from ml_assets.authoring.columns import new_columns
 from ml_assets.authoring.event_sql import given_condition, given_population, with_look_back
-from ml_assets.authoring.event_table import PREDICTED_AT, EventTable, event_columns, event_days
+from ml_assets.authoring.event_table import PREDICTED_AT, EventTable, event_columns
 from ml_assets.authoring.horizon import Horizon
-from ml_assets.authoring.new_days import NewDays, days_of
+from ml_assets.authoring.new_days import NewDays, days_of, event_days
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.population import default_population
 from ml_assets.authoring.source import FoundTable

@@ -11,9 +11,10 @@ import polars as pl
 
 from ml_assets.authoring.columns import ROW_KEY
 from ml_assets.authoring.event_table import PREDICTED_AT, EventTable
-from ml_assets.authoring.population import EventPopulation, day_of_sql
+from ml_assets.authoring.population import EventPopulation
 from ml_assets.authoring.rendering import rendered
 from ml_assets.authoring.selected import SelectedColumn
+from ml_assets.authoring.zone_sql import day_of_sql
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import identifier

@@ -3,17 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 import polars as pl
 
 from ml_assets.authoring.columns import ROW_KEY, NewColumn, Use, safe_names
 from ml_assets.authoring.horizon import Horizon
-from ml_assets.authoring.new_days import NewDays, days_of
-from ml_assets.authoring.population import EventPopulation, day_of_sql, utc_sql, windows_of
+from ml_assets.authoring.new_days import NewDays
+from ml_assets.authoring.population import EventPopulation, windows_of
 from ml_assets.authoring.selected import SelectedColumn, selected_moment
 from ml_assets.authoring.source import FoundTable
+from ml_assets.authoring.zone_sql import day_of_sql, utc_sql
 from ml_assets.contracts.days import DAY
 from ml_assets.logic.inspection.event_roles import EventRoles
 from ml_assets.logic.inspection.keys import is_named_as_key
@@ -281,12 +281,3 @@ def _is_used(column: pl.Series) -> bool:
         return column.n_unique() <= _MOST_VALUES
     is_number = column.dtype.is_numeric() or column.dtype == pl.Boolean
     return is_number and not is_named_as_key(column.name)
-
-
-def event_days(times: pl.Series, timezone: str) -> NewDays:
-    """Return the days from the first to the last event."""
-    days = days_of(times, timezone)
-    first, last = days.min(), days.max()
-    assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
-    assert isinstance(last, date)  # noqa: S101
-    return NewDays(first, last, timezone=timezone)

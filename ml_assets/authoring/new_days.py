@@ -1,6 +1,6 @@
 """The days of a new model: from the first to the last row, in whole periods."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -50,10 +50,16 @@ def days_of(times: pl.Series, timezone: str) -> pl.Series:
     return times.to_frame().select(day_of_moment(pl.col(times.name), timezone)).to_series()
 
 
-def new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
-    """Return the days of a new model on a table with these times."""
+def event_days(times: pl.Series, timezone: str) -> NewDays:
+    """Return the days from the first to the last event."""
     days = days_of(times, timezone)
     first, last = days.min(), days.max()
     assert isinstance(first, date)  # noqa: S101 - a column of times without nulls
     assert isinstance(last, date)  # noqa: S101
-    return NewDays(first, last, grain, timezone, is_open=last + timedelta(days=_OPEN_DAYS) >= today)
+    return NewDays(first, last, timezone=timezone)
+
+
+def new_days(times: pl.Series, today: date, grain: Grain, timezone: str) -> NewDays:
+    """Return the days of a new model on a table with these times."""
+    found = event_days(times, timezone)
+    return replace(found, grain=grain, is_open=found.last + timedelta(days=_OPEN_DAYS) >= today)

@@ -14,6 +14,7 @@ from ml_assets.authoring.event_table import EventTable
 from ml_assets.authoring.horizon import Horizon
 from ml_assets.authoring.new_days import NewDays, days_of, new_days
 from ml_assets.authoring.source import FoundTable
+from ml_assets.authoring.zone_sql import day_of_sql, local_sql, utc_sql
 from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
@@ -115,12 +116,9 @@ class NewModel:
     @property
     def event_sql(self) -> str:
         """SQL over a row of the source: the time of the event."""
-        return self._in_utc(f"timestamp '{self.days.last}'") if self.time is None else self._source_moment(self.time)
-
-    def _in_utc(self, clock: str) -> str:
-        """Return SQL for the moment at which clocks of the time zone of the days show a time."""
-        zone = self.days.timezone
-        return clock if zone == "UTC" else f"timezone('UTC', timezone('{zone}', {clock}))"
+        if self.time is None:
+            return utc_sql(f"timestamp '{self.days.last}'", self.days.timezone)
+        return self._source_moment(self.time)
 
     def moment_sql(self, column: NewColumn, sql: str, later: str = "") -> str:
         """Return SQL for the moment of a time, or for the first moment of a date in the time zone of the days.
@@ -131,7 +129,7 @@ class NewModel:
             later: SQL that adds an interval.
         """
         at = f"cast({sql} as timestamp){later}"
-        return self._in_utc(at) if column.dtype == pl.Date else at
+        return utc_sql(at, self.days.timezone) if column.dtype == pl.Date else at
 
     def _source_moment(self, column: NewColumn) -> str:
         return self.moment_sql(column, column.quoted)
@@ -139,8 +137,7 @@ class NewModel:
     @property
     def local_event(self) -> str:
         """SQL over a row of the staging table: what clocks of the time zone of the days show at the event."""
-        zone = self.days.timezone
-        return self.event if zone == "UTC" else f"timezone('{zone}', timezone('UTC', {self.event}))"
+        return local_sql(self.event, self.days.timezone)
 
     @property
     def day_sql(self) -> str:
@@ -149,9 +146,9 @@ class NewModel:
             return DAY
         if self.time is None:
             return f"date '{self.days.last}'"
-        if self.time.dtype == pl.Date or self.days.timezone == "UTC":
+        if self.time.dtype == pl.Date:
             return f"cast({self.time.quoted} as date)"
-        return f"cast(timezone('{self.days.timezone}', timezone('UTC', {self.time.quoted})) as date)"
+        return day_of_sql(self.time.quoted, self.days.timezone)
 
     @property
     def features(self) -> list[NewColumn]:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from ml_assets.authoring.horizon import Horizon
 from ml_assets.authoring.new_days import NewDays
 from ml_assets.authoring.rendering import rendered
+from ml_assets.authoring.zone_sql import local_sql, utc_sql
 from ml_assets.contracts.words import counted
 
 _WINDOWS: Final = (1, 7, 30, 90, 365)
@@ -57,24 +58,10 @@ def default_population(entity: str, time: str, days: NewDays, horizon: Horizon) 
         "entity": entity,
         "start": start,
         "at": utc_sql(start, zone),
-        "moment": time if zone == "UTC" else _local(time, zone),
+        "moment": local_sql(time, zone),
         "step": counted(_DAYS[every], "day"),
         "begin": days.first + timedelta(days=longest),
     }
     why = f"whoever had an event in the {longest} days before the start of each {every}"
     sql = rendered("default_population.sql.jinja", values).rstrip()
     return EventPopulation(sql, Horizon(longest, "d").days_in(zone), why)
-
-
-def utc_sql(local: str, timezone: str) -> str:
-    """Return SQL of the moment (UTC) of a local time."""
-    return local if timezone == "UTC" else f"timezone('UTC', timezone('{timezone}', {local}))"
-
-
-def day_of_sql(moment: str, timezone: str) -> str:
-    """Return SQL of the day of a moment (UTC)."""
-    return f"cast({moment if timezone == 'UTC' else _local(moment, timezone)} as date)"
-
-
-def _local(moment: str, timezone: str) -> str:
-    return f"timezone('{timezone}', timezone('UTC', {moment}))"
