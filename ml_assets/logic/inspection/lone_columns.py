@@ -10,6 +10,7 @@ the target's variance and the others, independently, a share `x`, then they expl
 target leaves open of the cause. If that is enough to be seen and is not there, the column follows from the target.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -140,10 +141,12 @@ class _Judged:
         near = [(words, part, left) for words, part in self._parts(name) if (left := part.left_open(name)) <= LEFT_OPEN]
         if not near and power < MINIMUM_POWER:
             return None
-        rest = explained_together(self.rows, others, self.outcomes)
-        seen = self._seen(guess, others)
+        together = self.together(others)
+        rest = 0.0 if together is None else self.outcomes.explained(together)
+        seen = functools.cache(lambda: self._seen(guess, others))
         for words, part, left in near:
-            if left <= OF_THE_OTHERS * part.left_open_together(others) and (left <= COPY or seen < CLEARLY_SEEN):
+            by_others = part.left_open_by(together if part is self else part.together(others))
+            if left <= OF_THE_OTHERS * by_others and (left <= COPY or seen() < CLEARLY_SEEN):
                 reached = f"{'R²' if self.task == 'regression' else 'ROC AUC'} {1 - left:.3f}"
                 evidence = f"predicts the target nearly perfectly{words}: {reached}"
                 return LonePredictor(name, power, rest, is_copy=True, evidence=evidence)
@@ -151,12 +154,12 @@ class _Judged:
         if (
             power >= MINIMUM_POWER
             and is_tested
-            and seen < UNSEEN
+            and seen() < UNSEEN
             and self._left_by_all(name, others) <= ADDS * (1 - rest)
         ):
             evidence = (
                 "looks like an effect of the target: once the target is known, the other columns explain "
-                f"{max(0.0, seen):.1%} of its rest"
+                f"{max(0.0, seen()):.1%} of its rest"
             )
             return LonePredictor(name, power, rest, evidence=evidence)
         return None
@@ -170,7 +173,7 @@ class _Judged:
         A number is also measured by its order, which needs no fit.
         """
         column = self.rows[name]
-        left = self._left_open(guess_by(column, self.outcomes))
+        left = self.left_open_by(guess_by(column, self.outcomes))
         if not column.dtype.is_numeric() or column.has_nulls() or self.task == "multiclass":
             return left
         if self.task == "regression":
@@ -179,11 +182,14 @@ class _Judged:
         area = _roc_auc(self.outcomes.values[:, 0], column.cast(pl.Float64).to_numpy())
         return min(left, area, 1 - area)
 
-    def left_open_together(self, others: Sequence[str]) -> float:
-        """Return the same of several columns together."""
-        return self._left_open(guess_together(self.rows, others, self.outcomes)) if others else 1.0
+    def together(self, others: Sequence[str]) -> Vector | None:
+        """Return the guess of several columns together; None if there are none."""
+        return guess_together(self.rows, others, self.outcomes) if others else None
 
-    def _left_open(self, guess: Vector) -> float:
+    def left_open_by(self, guess: Vector | None) -> float:
+        """Return how far a guess is from predicting the target perfectly; 1 without a guess."""
+        if guess is None:
+            return 1.0
         if self.task == "regression":
             return 1 - self.outcomes.explained(guess)
         return max(1 - _roc_auc(values, guess[:, n]) for n, values in enumerate(self.outcomes.values.T))
