@@ -36,27 +36,30 @@ def read_rows(file: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     data = source.content()
     if is_workbook(data):
         raise SourceError(f"{redact(file)} is an Excel workbook; expected CSV, JSON or Parquet. Save the sheet as CSV.")
+    if data.startswith(b"PAR1"):
+        return _of_parquet(file, data, types)
     try:
-        if data.startswith(b"PAR1"):
-            return _of_parquet(data, types)
         text = read_records(data).text if is_named_as_json(file) else read_text(data, CsvDialect(), _MISSING)[0]
         schema = {name: types.get(name, pl.String()) for name in text.columns}
         return replace(source, schema=schema, optional=[*schema]).frame(data)
-    except (CsvError, JsonError, parquet_files.ParquetError) as error:
+    except (CsvError, JsonError) as error:
         raise SourceError(f"source file {redact(file)} {error} {_UNDECLARED}") from error
     except SourceError as error:
         raise SourceError(f"{error} {_UNDECLARED}") from error
 
 
-def _of_parquet(data: bytes, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def _of_parquet(file: str, data: bytes, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return the columns of a Parquet file, features in their types if no value changes.
 
     Raises:
-        ParquetError: the file is damaged, or values of features are not of their types.
+        SourceError: the file is damaged, or values of features are not of their types.
     """
-    table = parquet_files.read_table(data)
+    try:
+        table = parquet_files.read_table(data)
+    except parquet_files.ParquetError as error:
+        raise SourceError(f"source file {redact(file)} {error}") from error
     features = table.select([name for name in table.column_names if name in types])
     typed, problems = parquet_files.columns_of(features, types, {}, _MISSING)
     if problems:
-        raise parquet_files.ParquetError(f"has other types than the features: {'; '.join(problems)}.")
+        raise SourceError(f"source file {redact(file)} has other types than the features: {'; '.join(problems)}.")
     return pl.DataFrame(table).with_columns(typed)
