@@ -17,7 +17,11 @@ _TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", 
 _LIKE_A_MONTH: Final = r"^ *(\d{4}-\d{2}|\d{2}/\d{4}|[A-Za-z]{3,9}[- ]\d{4}) *$"
 _LIKE_A_DATE: Final = r"^ *(\d{8}|([0-9]{1,4}|[A-Za-z]{3,9})[-/. ,]+([0-9]{1,2}|[A-Za-z]{3,9})[-/. ,]+\d{1,4})"
 _SHORT_DATE: Final = r"^ *[0-9]{1,2}[./-]([0-9]{1,2}|[A-Za-z]{3})[./-][0-9]{2}( |$)"
-_LATEST_OF_TWO_DIGITS: Final = 2049
+_LATEST_OF_TWO_DIGITS: Final = 2036
+"""The last year that years of two digits are read as in detection, which must not depend on the clock.
+
+Due dates of ten years from 2026 are read. Births of 1920 to 1936 look the same if there are none of 1937 to 1968.
+"""
 _FEW: Final = 200
 
 
@@ -45,7 +49,7 @@ def find_time_formats(text: pl.Series) -> list[tuple[pl.DataType, str | None]]:
 
 
 def _has_a_clear_century(text: pl.Series, dtype: pl.DataType, form: str) -> bool:
-    """Return whether no year of two digits is read as one after 2049: of a birth, it is one of the 20th century."""
+    """Return whether no year of two digits is read as one that is far ahead: of a birth, it is in the 20th century."""
     latest = values(text, dtype, CsvDialect(), form).dt.year().max()
     return isinstance(latest, int) and latest <= _LATEST_OF_TWO_DIGITS
 
