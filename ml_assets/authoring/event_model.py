@@ -48,7 +48,7 @@ def event_table(
         condition: SQL of the user over an event: whether it is one that is predicted.
 
     Raises:
-        DataError: the horizon is longer than the events last, or the population cannot be used.
+        DataError: the horizon is longer than the events last, the population cannot be used, or numbers are too large.
     """
     columns, times = event_columns(found.rows, roles), found.rows[roles.time.value]
     days = event_days(times, timezone)

@@ -15,6 +15,8 @@ from ml_assets.authoring.selected import SelectedColumn, selected_moment
 from ml_assets.authoring.source import FoundTable
 from ml_assets.authoring.zone_sql import day_of_sql, utc_sql
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.event_roles import EventRoles
 from ml_assets.logic.inspection.keys import is_named_as_key
 from ml_assets.logic.inspection.strength import figure
@@ -22,6 +24,7 @@ from ml_assets.logic.inspection.strength import figure
 PREDICTED_AT: Final = "predicted_at"
 _MOST_VALUES: Final = 100
 _DIGITS: Final = 9
+_LARGEST: Final = 1e30  # sums of numbers with a fraction are decimals, which have 38 digits
 _FILLED: Final = ("not_null",)
 
 
@@ -261,13 +264,22 @@ class EventTable:
 
 
 def event_columns(rows: pl.DataFrame, roles: EventRoles) -> tuple[NewColumn, ...]:
-    """Return the columns of a table of events with their uses: the entity is its group."""
+    """Return the columns of a table of events with their uses: the entity is its group.
+
+    Raises:
+        DataError: a column has numbers that are too large for sums.
+    """
     names = safe_names(rows.columns)
     keys = roles.row_key.columns if roles.row_key else ()
     uses: dict[str, Use] = {**dict.fromkeys(keys, "key"), roles.entity.value: "group", roles.time.value: "time"}
     found = []
     for it in rows:
         is_used, is_part = _is_used(it), len(keys) > 1 and uses.get(it.name) == "key"
+        if is_used and it.dtype.is_float() and (large := int((it.is_finite() & (it.abs() >= _LARGEST)).sum())):
+            raise DataError(
+                f"column '{it.name}' of the events has numbers of {_LARGEST:g} or more in {counted(large, 'row')}; "
+                "expected smaller ones, because their sums are features. If they mark missing values, remove them."
+            )
         use = uses.get(it.name) or ("feature" if is_used else "left out")
         found.append(NewColumn(it.name, names[it.name], it.dtype, use, "", is_repeated=is_part and is_used))
     return tuple(found)

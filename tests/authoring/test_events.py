@@ -169,6 +169,15 @@ def test_nan_and_infinity_are_missing_in_the_sums_of_a_dbt_model() -> None:
     assert found["spent_sum_7d"].is_finite().all()
 
 
+@pytest.mark.parametrize("number", [1e30, -1e300])
+def test_numbers_that_are_too_large_for_sums_are_refused(number: float) -> None:
+    rows = visits(40, 120)
+    large = rows.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(number).otherwise("spent").alias("spent"))
+
+    with pytest.raises(DataError, match=r"'spent' of the events has numbers of 1e\+30 or more in 1 row; exp"):
+        events(large)
+
+
 @pytest.mark.parametrize(
     ("dbt_model", "names"), [(None, "day, member_id, visited_at, weekday_value"),
                              ("visits", "day, member_id, visited_at, weekday")]
