@@ -140,6 +140,11 @@ def _check(rows: pl.DataFrame, target: str, given: Given) -> None:
             f"target '{target}' is a date or a time; expected a number, a text or a Boolean. To predict how long "
             "something takes, write the duration as a number."
         )
+    if rows[target].dtype.is_float() and not (is_number := rows[target].drop_nulls().is_finite()).all():
+        raise DataError(
+            f"target '{target}' is NaN or infinite in {counted(int((~is_number).sum()), 'row')}; expected numbers, or "
+            "a missing value where the outcome is not known. Correct or remove these rows."
+        )
     found = rows[target].n_unique() - bool(rows[target].null_count())
     if found < 2:
         value = f"the same in all {rows.height:,} rows" if found else "empty in every row"
@@ -178,6 +183,7 @@ def _weight(rows: pl.DataFrame, target: str, name: str, given: Given) -> Choice:
 def effective_rows(weights: pl.Series) -> float:
     """Return the number of equally weighted rows whose mean would be as exact (Kish 1965, Survey Sampling)."""
     values = weights.cast(pl.Float64)
+    values = values / figure(values.max())  # squares of large weights would be infinite
     return figure(values.sum()) ** 2 / figure((values**2).sum())
 
 

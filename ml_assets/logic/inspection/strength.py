@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.logic.evaluation.metrics import group_numbers
 
 Vector = NDArray[np.float64]
 
@@ -111,13 +112,13 @@ def _codes(column: pl.Series) -> NDArray[np.int64]:
     if column.dtype.is_temporal():
         column = column.cast(pl.Int64)
     if column.dtype.is_float():
-        column = column.fill_nan(None)
+        column = column.to_frame().select(pl.when(pl.first().is_finite()).then(pl.first())).to_series()
     if column.dtype.is_numeric() and column.n_unique() > BINS:
         edges = np.unique(np.nanquantile(column.cast(pl.Float64).to_numpy(), np.arange(1, BINS) / BINS))
         codes = np.searchsorted(edges, column.cast(pl.Float64).to_numpy(), side="left") + 1
         codes[column.is_null().to_numpy()] = 0
         return codes.astype(np.int64)
-    return column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    return group_numbers(column)
 
 
 def explained_together(rows: pl.DataFrame, columns: Collection[str], outcomes: Outcomes) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.inspection.choices import Given
-from ml_assets.logic.inspection.roles import Roles, infer_roles
+from ml_assets.logic.inspection.roles import Roles, effective_rows, infer_roles
 from ml_assets.logic.inspection.threshold import Threshold
 from tests.logic.inspection.tables import START, demand, orders, searches
 
@@ -104,6 +104,8 @@ def test_the_metric_follows_from_rare_classes_and_long_tails(values: list[object
     [
         ({"returned": pl.lit(True)}, {}, "target 'returned' is the same in all 4,000 rows"),
         ({"returned": pl.lit(None)}, {}, "target 'returned' is empty in every row"),
+        ({"returned": pl.when(pl.col("order_id") > 5).then(pl.col("amount")).otherwise(float("nan"))}, {},
+         "target 'returned' is NaN or infinite in 6 rows; expected numbers"),
         ({}, {"time": "att"}, r"--time is 'att'; expected a column of the table \(did you mean 'at'\?\)"),
         ({}, {"time": "amount"}, "--time is 'amount', which has values such as .* every value is a date or a time"),
         ({}, {"positive": "yes"}, "--positive is 'yes'; expected one of the target's values"),
@@ -198,6 +200,12 @@ def test_a_target_of_two_numbers_has_a_positive_one(values: list[float], positiv
 
     assert positive == found.positive.value  # type: ignore[union-attr]
     assert expected == found.outcomes(rows["y"]).to_list()
+
+
+def test_the_number_of_rows_that_weights_are_as_exact_as_does_not_depend_on_their_scale() -> None:
+    assert [2.0, 2.0, 1.8] == [
+        pytest.approx(effective_rows(pl.Series(it))) for it in ([1e300, 1e300], [1.0, 1.0], [1.0, 2.0])
+    ]
 
 
 def test_a_comparison_with_a_number_makes_two_classes() -> None:
