@@ -322,6 +322,8 @@ class Model:
         request: the JSON Schema of one row to score; empty for a model that is not stored.
         importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
             a model that was not explained. Only LightGBM has gain and SHAP.
+        golden: golden rows and their scores (see `ml_assets.logic.training.golden_rows`); None for a model that is not
+            stored, or that a release without them has stored.
     """
 
     booster: str | None
@@ -331,6 +333,7 @@ class Model:
     request: str = field(default="", metadata={"file": "request.schema.json"})
     importances: pl.DataFrame = field(default_factory=pl.DataFrame)
     estimator: str | None = None
+    golden: pl.DataFrame | None = None
 
     @property
     def text(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.dagster_storage.code_versions import code_digest
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.ledger import StepLedger
@@ -16,6 +16,7 @@ from ml_assets.lake.promotion_log import HEAD
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.report import Opponent
 from ml_assets.logic.promotion.log import anchor, cannot_answer
+from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.models.evaluation import Versioned
 from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.groups import TRAINING
@@ -168,10 +169,11 @@ def serving_champion(ledger: StepLedger, plan: ModelPlan) -> Champion:
 
 
 def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
-    """Return why a version cannot be champion: it is missing, damaged, or predicts another target."""
+    """Return why a version cannot be champion: it is missing, damaged, predicts another target, or has other scores."""
     try:
         model = model_of(lake, plan, version)
-    except (MissingArtifactError, CorruptArtifactError) as error:
+        check_golden_rows(model, version=version)
+    except (MissingArtifactError, CorruptArtifactError, ContractError, DataError) as error:
         return (str(error),)
     declared = plan.declaration
     labels = declared.labels

@@ -14,6 +14,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Evaluation, Model, ModelSpec, TrainingSet, TunedParameters
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.contracts.words import counted, quoted
 from ml_assets.declaration.gate import GateSettings
@@ -28,6 +29,7 @@ from ml_assets.logic.promotion.own_rule import own_rule
 from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import model_of_fold
 
@@ -184,6 +186,10 @@ def _cannot_score(plan: ModelPlan, model: Versioned | Opponent, rows: pl.DataFra
     changes = [change.sentence for change in input_changes(model.model, inputs) if not change.is_compatible]
     if changes:
         return " ".join(changes)
+    try:
+        check_golden_rows(model.model, version=model.version)
+    except (ContractError, DataError) as error:
+        return str(error)
     gone = [feature.name for feature in model.model.spec.features if feature.name not in rows.columns]
     return f"it needs {', '.join(gone)}, which the training set does not contain." if gone else None
 

@@ -8,21 +8,24 @@ from ml_assets.contracts.periods import EVERY
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.logic.monitoring.predictions import check_question, score_rows
 from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.models.champions import Champion
 from ml_assets.models.plan import ModelPlan
 
 
 def changes_since(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, ...]:
-    """Check that a champion predicts the declared target, and return how its inputs have changed since.
+    """Check that a champion predicts the declared target as when it was trained; return how its inputs have changed.
 
     Raises:
         ContractError: it predicts another one.
+        DataError: it gives its golden rows other scores.
     """
     declared, model = plan.declaration, champion.model
     labels = declared.labels
     check_question(
         model.spec, version=champion.version, task=declared.task, target=labels.target, positive=labels.positive
     )
+    check_golden_rows(model, version=champion.version)
     return input_changes(model, plan.inputs_contract)
 
 

@@ -26,6 +26,7 @@ from ml_assets.logic.tables.training_set import TrainingWindows, assemble_traini
 from ml_assets.logic.training.booster import explain, permuted, predict
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
+from ml_assets.logic.training.golden_rows import with_golden_rows
 from ml_assets.logic.training.importances import ImportanceBudget, OnFold, measure_importances
 from ml_assets.logic.training.model import Trainer, fit, refit
 from ml_assets.logic.training.own_importances import only_permuted, permutation_shares
@@ -179,7 +180,7 @@ def conditions_of(declared: ModelDeclaration) -> Conditions:
 
 
 def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
-    """Return the trained model with its contract, its importances and the reference of its training data.
+    """Return the trained model with its contract, importances, the reference of its training data and golden rows.
 
     Several declared workers train with Dask.
     """
@@ -189,7 +190,7 @@ def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
     else:
         with dask_client(training.workers, threads=training.threads) as client:
             model = _fit_and_refit(plan, training_set, tuning, trainer=boost_on(client, training.workers))
-    return with_reference(plan, model, training_set)
+    return with_golden_rows(with_reference(plan, model, training_set), training_set)
 
 
 def _fit_and_refit(

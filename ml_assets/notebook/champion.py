@@ -9,6 +9,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.predictions import check_rows, check_scores, contract_of
 from ml_assets.logic.training.booster import predict, shap_values
+from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.notebook.artifacts import model_of_champion, open_lake
 from ml_assets.project import add_project_to_path
 
@@ -63,7 +64,7 @@ class LoadedChampion:
 
 
 def load_champion(model: str, *, lake: str | Lake | None = None) -> LoadedChampion:
-    """Return the current champion of a model by its promotion log, which is verified first.
+    """Return the current champion of a model by its promotion log, which is verified first, as are its golden rows.
 
     Within a project, its packages can be imported from then on, because a champion of your own estimator needs it.
 
@@ -72,10 +73,13 @@ def load_champion(model: str, *, lake: str | Lake | None = None) -> LoadedChampi
         lake: the lake or its address; by default that of `ML_ASSETS_LAKE`, else the folder `.lake` of the project.
 
     Raises:
-        DataError: there is no champion.
+        DataError: there is no champion, or it gives its golden rows other scores than when it was trained.
+        ContractError: its estimator does not exist here.
         CorruptArtifactError: the promotion log or the model is damaged.
     """
     place = open_lake(lake)
     add_project_to_path()
     ref = model_of_champion(place, model)
-    return LoadedChampion(ref.version, place.get(ref, Model))
+    model: Model = place.get(ref, Model)
+    check_golden_rows(model, version=ref.version)
+    return LoadedChampion(ref.version, model)

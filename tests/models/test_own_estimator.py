@@ -1,16 +1,19 @@
 """A declared estimator through the stages: what is trained, stored, shown, compared and refused."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.artifacts import Evaluation, Model, Tuning
-from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.estimators.linear import Linear
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
@@ -20,6 +23,7 @@ from ml_assets.logic.pages.card_rows import lineage_rows
 from ml_assets.logic.plots.training import importance_plot
 from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.training.booster import predict
+from ml_assets.models.champions import why_it_cannot_serve
 from ml_assets.models.evaluation import Versioned, _model_of_recipe, measure_challenger, verdict_on
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import fit_model, model_of_fold, training_set_as_of
@@ -210,3 +214,27 @@ def test_what_only_lightgbm_has_and_what_does_not_exist_is_refused_when_the_proj
 ) -> None:
     with pytest.raises(ValueError, match=expected):
         plan_of(**{"training": {"estimator": LINEAR}, "tuning": {}, **changes})
+
+
+def test_a_champion_whose_class_has_changed_neither_predicts_nor_is_compared(
+    linear: ModelPlan, staged: Mapping[str, Any], trained: Trained, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(str(tmp_path))
+    version = lake.put("returns/model", None, staged["model"], Origin()).version
+    PromotionLog(lake, "returns").append(promotion(1, champion=version, model="returns"), number=1)
+    rows = feature_rows().filter(pl.col("day") == LAST)
+    monkeypatch.setattr(Linear, "predict", lambda _, matrix, threads: np.full(len(matrix), 0.5 / threads))
+    message = rf"model 'returns' \({version[:12]}\) gives 32 of 32 golden rows other scores .* {LINEAR} or a library"
+
+    with pytest.raises(DataError, match=message):
+        load_champion("returns", lake=lake)
+    with pytest.raises(DataError, match=message):
+        [*predictions(linear)(context_of(LAST), rows, ml_assets_lake=LakeResource(url=lake.url))]
+    [reason] = why_it_cannot_serve(lake, linear, version)
+    assert re.search(message, reason)
+    compared = measure_challenger(
+        linear, trained.training_set, Versioned("new", trained.model), anchor=None,
+        champion=Versioned(version, staged["model"]),
+    ).summary  # fmt: skip
+    assert compared.against_champion is None
+    assert re.search(message, compared.champion_cannot_score or "")

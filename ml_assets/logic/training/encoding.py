@@ -217,10 +217,15 @@ def inexact_words(lost: int, rows: int) -> str:
     return f"has whole numbers beyond 2^53 in {lost} of {rows} rows, which doubles cannot represent exactly"
 
 
+def is_unseen(given: pl.Series, encoded: pl.Series) -> pl.Series:
+    """Return for each value of a categorical feature whether it is a category that the vocabulary lacks."""
+    return encoded.is_null() & given.is_not_null()
+
+
 def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:
     problems = []
     for name in (feature.name for feature in features if feature.is_categorical):
-        lost = frame.get_column(name).filter(encoded.get_column(name).is_null() & frame.get_column(name).is_not_null())
+        lost = frame.get_column(name).filter(is_unseen(frame.get_column(name), encoded.get_column(name)))
         if lost.len():
             sample = ", ".join(f"'{value}'" for value in lost.cast(pl.String).unique().sort().head(5))
             problems.append(f"'{name}' has {lost.len()} rows with {sample}")
