@@ -26,7 +26,9 @@ class DriftSettings(Part):
         description="Limit of one feature's excess PSI, times the ratio of its importance to the average importance.",
     )
     new_category_share: Share = Field(
-        default=0.05, description="Limit of the share of a feature's rows with a category that the reference lacks."
+        default=0.05,
+        description="Limit of the rise of the share of a feature's rows with a category that the reference lacks, from "
+        "the share that 99 of 100 training days do not exceed.",
     )
     null_share_change: Share = Field(
         default=0.2, description="Limit of the change, up or down, of a feature's share of missing values."

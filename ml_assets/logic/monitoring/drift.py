@@ -80,7 +80,7 @@ DAILY_SCHEMA: Final = pl.Schema({column.name: column.dtype for column in DRIFT_T
 TABLE_SCHEMA: Final = pl.Schema([(name, dtype) for name, dtype in DAILY_SCHEMA.items() if name != "model_version"])
 
 
-_BAND: Final = ("null_low", "null_high")
+_BAND: Final = ("null_low", "null_high", "usual_new_category_share")
 _STATISTICS: Final = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "new_category_share")
 _MEASURED: Final = pl.Schema(
     {name: TABLE_SCHEMA[name] for name in TABLE_SCHEMA.names()[:11]} | dict.fromkeys(_BAND, pl.Float64())
@@ -205,6 +205,7 @@ def _measure(
         "null_share_reference": known.null_shares,
         "null_low": [column.usual.null_low for column in known.columns.values()],
         "null_high": [column.usual.null_high for column in known.columns.values()],
+        "usual_new_category_share": [column.usual.new_category_share for column in known.columns.values()],
         "weight": [shares.get(name) for name in names],
     }
     if not limits.has_enough(rows):

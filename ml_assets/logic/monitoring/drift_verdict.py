@@ -34,7 +34,8 @@ class DriftLimits:
     Attributes:
         weighted_excess_psi: Limit of the sum over all features of excess PSI times weight.
         score_excess_psi: Limit of the score's excess PSI.
-        new_category_share: Limit of the share of a feature's rows with a category that the reference lacks.
+        new_category_share: Limit of the rise of the share of a feature's rows with a category that the reference lacks,
+            from the upper end of the usual range.
         null_share_change: Limit of the change of a feature's share of missing values, up or down from the usual range.
         min_rows: With fewer rows, nothing is judged.
         pool_days: Days that are judged together, at most, until they have `min_rows`.
@@ -118,10 +119,11 @@ def apply_limits(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame
 
 
 def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
-    excess, weight, missing, low, high, new, usual = (
+    excess, weight, missing, low, high, usual, new, usual_new = (
         table[name].to_numpy()
         for name in (
-            "excess_psi", "weight", "null_share", "null_low", "null_high", "new_category_share", "null_share_reference",
+            "excess_psi", "weight", "null_share", "null_low", "null_high", "null_share_reference", "new_category_share",
+            "usual_new_category_share",
         )
     )  # fmt: skip
     weighted = excess * weight
@@ -151,9 +153,11 @@ def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
         "change of the share of missing values", limits.null_share_change, change, change > limits.null_share_change,
         f"share of missing values {{}} against {{}}: the change is over {limits.null_share_change:g}", [missing, usual],
     )  # fmt: skip
+    rise = new - usual_new
     yield _Rule(
-        "share of new categories", limits.new_category_share, new, new > limits.new_category_share,
-        f"share of new categories {{}} is over {limits.new_category_share:g}", [new],
+        "rise of the share of new categories", limits.new_category_share, rise, rise > limits.new_category_share,
+        f"share of new categories {{}} against at most {{}} usually: the rise is over {limits.new_category_share:g}",
+        [new, usual_new],
     )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from typing import Final, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
@@ -26,10 +25,10 @@ from ml_assets.logic.monitoring.distances import (
     Vector,
     by_bin,
     count_sorted,
-    psi_beyond_sampling,
     side_by_side,
     sorted_values,
 )
+from ml_assets.logic.monitoring.usual import Usual, is_new_category, usual_range
 from ml_assets.logic.training.encoding import check_columns, number_problem
 
 Kind = Literal["numeric", "categorical", "score"]
@@ -40,12 +39,6 @@ CELLS_PER_BIN: Final = 20
 """Cells per bin. Kolmogorov-Smirnov is off by less than one cell's share, 1/200."""
 RARE: Final = 0.01
 """Rarer categories share one PSI bin; alone they would only add noise to a day's PSI."""
-USUAL: Final = 0.99
-"""The share of the reference's days that lie within the usual range: all of up to 100 days.
-
-A day from the same distribution lies beyond all of n days in one of n + 1 cases for each feature. With 0.95 instead of
-0.99, 5 to 11 % of days that were drawn from one month were above the limits.
-"""
 SCORE: Final = "score"
 
 REFERENCE_SCHEMA: Final = pl.Schema(
@@ -55,24 +48,8 @@ REFERENCE_SCHEMA: Final = pl.Schema(
     }
 )  # fmt: skip
 """`part` is "cell" (a range up to and including `value`; `total` is the sum of its values), "category", "missing", or a
-figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high" and
-"usual_rows"."""
-_USUAL: Final = ("psi", "null_low", "null_high", "rows")
-
-
-@dataclass(frozen=True)
-class Usual:
-    """The usual range: how 99 of 100 of the reference's own days compare with the whole reference.
-
-    Attributes:
-        psi: upper limit of the PSI beyond sampling error; see `psi_beyond_sampling`.
-        rows: median number of rows of a day.
-    """
-
-    psi: float
-    null_low: float
-    null_high: float
-    rows: float
+figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high",
+"usual_new_category_share" and "usual_rows"."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +186,7 @@ def _read_categories(parts: _Parts, name: str, nothing: pl.DataFrame) -> Categor
 
 
 def _read_usual(parts: _Parts, name: str) -> Usual:
-    return Usual(*(parts[name, f"usual_{what}"].item(0, "value") for what in _USUAL))
+    return Usual(*(parts[name, part].item(0, "value") for part in Usual.parts()))
 
 
 def sketch_reference(
@@ -293,8 +270,11 @@ def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int, day_of:
         },
         schema_overrides=REFERENCE_SCHEMA,
     )
-    usual = _usual(*_number_bins(column, inner), day_of)
-    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, kind)
+    unsorted = column.cast(pl.Float64).to_numpy()
+    is_missing = np.isnan(unsorted)
+    bin_of_row = np.where(is_missing, len(inner) + 1, np.searchsorted(inner, unsorted, side="left"))
+    usual = usual_range(np.bincount(bin_of_row), bin_of_row, day_of, is_missing=is_missing, is_new=None)
+    return _reference_rows(pl.concat([frame, usual.sketch], how="diagonal"), name, kind)
 
 
 def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataFrame:
@@ -315,38 +295,20 @@ def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataF
         ],
         how="diagonal",
     )
-    usual = _usual(*_category_bins(column, frame), day_of)
-    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, "categorical")
+    ordered = frame.filter(pl.col("part") == "category")
+    usual = _usual_categories(column, ordered["category"], ordered["bin"].to_numpy(), day_of)
+    return _reference_rows(pl.concat([frame, usual.sketch], how="diagonal"), name, "categorical")
 
 
-def _number_bins(column: pl.Series, inner: Vector) -> tuple[Counts, NDArray[np.bool_]]:
-    """Return the bin of each row (missing values have the last), and whether its value is missing."""
-    values = column.cast(pl.Float64).to_numpy()
-    is_missing = np.isnan(values)
-    return np.where(is_missing, len(inner) + 1, np.searchsorted(inner, values, side="left")), is_missing
-
-
-def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDArray[np.bool_]]:
-    """Return the bin of each row (missing values have the last), and whether its value is missing."""
-    known = sketch.filter(pl.col("part") == "category")
-    codes = column.cast(pl.String).cast(pl.Enum(known["category"])).to_physical().cast(pl.Int64)
-    bins = np.append(known["bin"].to_numpy(), known["bin"].n_unique())
-    return bins[codes.fill_null(known.height).to_numpy()], codes.is_null().to_numpy()
-
-
-def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.DataFrame:
-    """Return the usual range of the reference's days, and the median number of rows of a day.
-
-    Bins and days are (rows,) numbers from 0.
-    """
-    days, bins = int(day_of.max()) + 1, int(bin_of.max()) + 1
-    counts = np.bincount(day_of * bins + bin_of, minlength=days * bins).reshape(days, bins)
-    whole = counts.sum(axis=0)
-    rows = counts.sum(axis=1)
-    usual_rows = float(np.median(rows))
-    beyond = np.quantile(psi_beyond_sampling(whole, counts, usual_rows), USUAL)
-    low, high = np.quantile(np.bincount(day_of, weights=is_missing) / rows, [(1 - USUAL) / 2, (1 + USUAL) / 2])
-    return pl.DataFrame({"part": [f"usual_{what}" for what in _USUAL], "value": [beyond, low, high, usual_rows]})
+def _usual_categories(column: pl.Series, known: pl.Series, bins: Counts, day_of: Counts) -> Usual:
+    """Return the usual range of a column of the known categories, whose bins are given."""
+    missing = known.len()
+    codes = column.cast(pl.String).cast(pl.Enum(known)).to_physical().cast(pl.Int64).fill_null(missing).to_numpy()
+    is_new = is_new_category(codes, day_of, categories=missing)
+    new_bin = bins.max(initial=-1) + 1
+    bin_of = np.append(bins, new_bin + 1)[codes]
+    whole = np.bincount(bin_of, minlength=new_bin + 2)
+    return usual_range(whole, np.where(is_new, new_bin, bin_of), day_of, is_missing=codes == missing, is_new=is_new)
 
 
 def _reference_rows(frame: pl.DataFrame, name: str, kind: Kind) -> pl.DataFrame:

@@ -215,7 +215,7 @@ KINDS: dict[str, tuple[pl.DataFrame, pl.DataFrame, dict[str, object], str]] = {
     "new categories": (
         category(["a"] * 60 + ["b"] * 40), category(["a"] * 60 + ["b"] * 30 + ["z"] * 10),
         {"new_category_share": pytest.approx(0.1), "ks": None, "normed_wasserstein": None},
-        "share of new categories 0.1 is over 0.05",
+        "share of new categories 0.1 against at most 0.0 usually: the rise is over 0.05",
     ),
 }  # fmt: skip
 
