@@ -25,10 +25,10 @@ from ml_assets.logic.inspection.roles import Roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 from ml_assets.logic.inspection.threshold import Threshold
 from ml_assets.logic.inspection.times import are_months
+from ml_assets.logic.monitoring.drift_verdict import MOST_DAYS
 
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.15
 _FEWEST_DAYS: Final = 5
-_MOST_POOLED: Final = 92
 _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _FEW_ROWS: Final = 20_000
 _FEW_FEATURES: Final = 10
@@ -294,7 +294,7 @@ class NewModel:
     @property
     def pool_days(self) -> int:
         """Days that are judged together, so that drift has the rows that it needs."""
-        return min(_MOST_POOLED, max(1, math.ceil(_DRIFT_ROWS * self.days.count / self.found.rows.height)))
+        return min(MOST_DAYS, max(1, math.ceil(_DRIFT_ROWS * self.days.count / self.found.rows.height)))
 
     @property
     def labelled_days(self) -> int:

@@ -197,9 +197,11 @@ def _without_leaks(
     """
     from ml_assets.authoring.columns import candidates
     from ml_assets.authoring.new_model import FOLDS
+    from ml_assets.declaration.drift import DriftSettings
     from ml_assets.logic.inspection.codes import find_codes
     from ml_assets.logic.inspection.guards import Candidates, find_leaks
-    from ml_assets.logic.inspection.preflight import Folds, preflight, too_few_rows
+    from ml_assets.logic.inspection.preflight import Folds, PooledRows, preflight, too_few_rows
+    from ml_assets.logic.monitoring.drift_verdict import most_pooled_days
 
     if problem := too_few_rows(roles.counted(rows)[target]):
         raise DataError(problem)
@@ -213,9 +215,10 @@ def _without_leaks(
     _print(f"\n{it.sentence}" for it in codes)
     model = model_without(leaks, [it.column for it in codes])
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
+    drift = PooledRows(most_pooled_days(model.days.grain), DriftSettings().min_rows) if roles.time is not None else None
     ready = preflight(
         rows, model.test_rows, target, roles,
-        days=model.days.count, margin=model.margin, labelled_days=model.labelled_days, folds=folds,
+        days=model.days.count, margin=model.margin, labelled_days=model.labelled_days, folds=folds, drift=drift,
     )  # fmt: skip
     _print(ready.lines)
     if ready.problems:

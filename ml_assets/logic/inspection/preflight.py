@@ -61,9 +61,17 @@ class Folds:
         return math.sqrt(self.folds * (1 / (self.folds * self.repeats) + 1 / (self.folds - 1)))
 
 
+@dataclass(frozen=True)
+class PooledRows:
+    """The most days whose drift is judged together, and the rows that they need."""
+
+    most_days: int
+    min_rows: int
+
+
 def preflight(
     rows: pl.DataFrame, test: pl.DataFrame, target: str, roles: Roles, *, days: int, margin: float,
-    labelled_days: int | None = None, folds: Folds | None = None,
+    labelled_days: int | None = None, folds: Folds | None = None, drift: PooledRows | None = None,
 ) -> Preflight:  # fmt: skip
     """Return what a table's size allows.
 
@@ -76,9 +84,11 @@ def preflight(
         margin: by how much a later model may be worse than the champion.
         labelled_days: those that are left where the parts wait for their labels; all if None.
         folds: how the rows are tested in folds; None for one test part.
+        drift: the rows whose drift is judged together; None if all of them are.
     """
+    lines = _lines(rows, test, target, roles, days=days, margin=margin, folds=folds)
     return Preflight(
-        tuple(_lines(rows, test, target, roles, days=days, margin=margin, folds=folds)),
+        (*lines, *([] if drift is None else _unjudged_drift(drift, rows.height / days))),
         tuple(_day_problems(roles, days, days if labelled_days is None else labelled_days))
         or tuple(_problems(rows, test, target, roles)),
     )
@@ -111,6 +121,15 @@ def _lines(
         yield from _rare_classes(rows[target].drop_nulls())
     if roles.time is not None and days < SEASONS:
         yield "  fewer than two months: nothing can be said about seasons, and drift by month is not possible"
+
+
+def _unjudged_drift(drift: PooledRows, rows_per_day: float) -> Iterator[str]:
+    rows = int(rows_per_day * drift.most_days)
+    if rows < drift.min_rows:
+        yield (
+            f"  drift is never judged: {drift.most_days} days, the most that are judged together, have about {rows:,} "
+            f"rows; at least {drift.min_rows:,} are needed (drift.min_rows)"
+        )
 
 
 def _rare_classes(labels: pl.Series) -> Iterator[str]:

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import DriftSummary, ExceededLimit
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of
+from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, periods_in, shortest_length
 from ml_assets.logic.monitoring.distances import Vector
 
 MOST_DAYS: Final = 92
@@ -25,6 +25,11 @@ _LISTED: Final = 2
 """Features above a limit of their own that the sentence names. The table has all of them."""
 _HIGHEST: Final = 3
 """Features with the highest weighted excess PSI that the sentence names."""
+
+
+def most_pooled_days(grain: Grain) -> int:
+    """Return the days that can be judged together at most, in whole periods."""
+    return max(MOST_DAYS, periods_in(MOST_DAYS, grain) * shortest_length(grain))
 
 
 @dataclass(frozen=True)
@@ -200,10 +205,17 @@ def summarise(
 
 
 def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
-    """Return how many days like these would be enough together; empty if that is more than the maximum."""
+    """Return how many days like these would be enough together, or that no number of days is; empty without rows."""
+    if not rows:
+        return ""
     days = (last_day_of(period.day, period.grain) - period.first_day).days + 1
-    wanted = math.ceil(limits.min_rows * days / rows) if rows else math.inf
-    return f"; with drift.pool_days: {wanted}, this many days are judged together" if wanted <= MOST_DAYS else ""
+    wanted, most = math.ceil(limits.min_rows * days / rows), most_pooled_days(period.grain)
+    if wanted <= most:
+        return f"; with drift.pool_days: {min(wanted, MOST_DAYS)}, this many days are judged together"
+    return (
+        f"; {most} days, the most that are judged together, have about {rows * most // days:,} at this rate, so drift "
+        "is never judged unless drift.min_rows is lower"
+    )
 
 
 def _sentences(

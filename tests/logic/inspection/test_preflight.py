@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 
 from ml_assets.logic.inspection.choices import Given
-from ml_assets.logic.inspection.preflight import Folds, auc_error, preflight, smallest_difference, too_few_rows
+from ml_assets.logic.inspection.preflight import (
+    Folds,
+    PooledRows,
+    auc_error,
+    preflight,
+    smallest_difference,
+    too_few_rows,
+)
 from ml_assets.logic.inspection.roles import infer_roles
 from tests.logic.inspection.tables import START
 
@@ -113,3 +120,18 @@ def test_how_often_an_equal_model_is_promoted_is_reported_unless_it_is_likely(ro
 
     # The chance that a normal difference around 0, in units of its standard error, exceeds 1.96 minus the margin.
     assert chances == [line.split(" in about ")[1].split()[0] for line in later]
+
+
+def test_drift_that_is_never_judged_is_told_before_training() -> None:
+    at = [START + timedelta(hours=n) for n in range(400)]
+    table = pl.DataFrame({"at": at, "y": [n % 2 == 0 for n in range(400)]})
+    roles = infer_roles(table, "y", Given(), now=datetime(2025, 1, 1))  # noqa: DTZ001
+
+    def last_line(pooled: PooledRows) -> str:
+        return preflight(table, table, "y", roles, days=400, margin=0.005, drift=pooled).lines[-1]
+
+    assert last_line(PooledRows(112, 200)) == (
+        "  drift is never judged: 112 days, the most that are judged together, have about 112 rows; at least 200 are "
+        "needed (drift.min_rows)"
+    )
+    assert "drift" not in last_line(PooledRows(112, 112))

@@ -337,6 +337,24 @@ def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
     assert "not judged" == measure(two_features(500, 1), two_features(0, 2)).summary.state
 
 
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (60, "; with drift.pool_days: 92, this many days are judged together"),
+        (50, "; 112 days, the most that are judged together, have about 186 at this rate, so drift is never judged"),
+        (0, "at least 200 are needed."),
+    ],
+)
+def test_a_month_with_too_few_rows_says_whether_several_months_together_would_be_judged(rows: int, advice: str) -> None:
+    known = Reference.of(sketch_reference(normal(500, 1), features=[feature("x")], score=None), model="late")
+    june = Period(date(2013, 6, 1), date(2013, 6, 1), "month")
+    limits = DriftLimits(**{**vars(LIMITS), "min_rows": 200})
+
+    drift = measure_drift(normal(rows, 2), Watched("late", "v1", known, {}), june, limits)
+
+    assert advice in drift.summary.sentence
+
+
 def test_the_table_has_the_agreed_columns_with_the_score_first() -> None:
     drift = measure(two_features(500, 1), two_features(500, 2, shift=1), wind=0.5, rain=0.5)
 
