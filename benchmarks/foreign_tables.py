@@ -1,11 +1,12 @@
 """Ten tables of other fields: what `new --yes` and `run` make of each without an edit, against LightGBM by hand.
 
-    python -m benchmarks.foreign_tables [--large] [--seed 1] [--keep FOLDER] [visits load ...]
+    python -m benchmarks.foreign_tables [--large] [--seed 1] [--keep FOLDER] [visits load ... | 300x20 1000x200 ...]
 
 For each table: `init --bare`, `new --yes` and `run` by the command line. The stored model's guesses for the held-out
 rows are joined to the table's own target by key, and measured by code of its own. On the same rows: LightGBM's
 defaults, and the best of 20 random configurations by early stopping; both have the honest columns only, and are trained
-on all rows before the test. A table without a time is measured on 20 times as many later rows of the same process.
+on all rows before the test. A table without a time is measured on 20 times as many later rows of the same process
+(at most 50,000).
 
 Ends with 1 if a command fails, a model is worse than the defaults or more than 2 % worse than the tuned one (by more
 than two standard errors), a planted leak is a feature, or an honest column is left out.
@@ -27,6 +28,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.foreign.rivals import Vector, defaults, measured, numbers, tuned
+from benchmarks.foreign.sizes import SIZES
 from benchmarks.foreign.tables import TABLES, ForeignTable
 from benchmarks.page_table import table_lines
 from ml_assets.authoring.columns import safe_names
@@ -37,6 +39,7 @@ from ml_assets.logic.training.booster import predict
 MODEL: Final = "foreign"
 CLOSE: Final = 0.02
 _RESAMPLED: Final = 200
+_MOST_LATER: Final = 50_000
 _HIGHER: Final = frozenset({"roc_auc", "average_precision"})
 _HEAD: Final = (
     "table",
@@ -113,14 +116,16 @@ def main() -> int:
     arguments = _arguments()
     outcomes = []
     for name in arguments.tables:
-        entry = TABLES[name]
+        entry = {**TABLES, **SIZES}[name]
         rows = entry.large if arguments.large and entry.large else entry.rows
         table = entry.made(np.random.default_rng(arguments.seed), rows)
         with tempfile.TemporaryDirectory(prefix=f"foreign-{name}-") as scratch:
             folder = Path(arguments.keep or scratch) / name
             folder.mkdir(parents=True)
             later = (
-                entry.made(np.random.default_rng(arguments.seed + 1_000), 20 * rows) if table.time is None else table
+                entry.made(np.random.default_rng(arguments.seed + 1_000), min(20 * rows, _MOST_LATER))
+                if table.time is None
+                else table
             )
             outcomes.append(examine(name, table, folder, later.rows))
         print(*outcomes[-1].row, *outcomes[-1].problems, sep="  ", file=sys.stderr)
@@ -269,7 +274,9 @@ def _error(metric: str, truth: Vector, one: Vector, other: Vector) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("tables", nargs="*", default=[*TABLES], choices=[*TABLES], help="which (default: all)")
+    parser.add_argument(
+        "tables", nargs="*", default=[*TABLES], choices=[*TABLES, *SIZES], help="which (default: the ten)"
+    )
     parser.add_argument("--large", action="store_true", help="a million trips instead of 200,000")
     parser.add_argument("--seed", type=int, default=1, help="makes the tables (default: %(default)s)")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the projects, their lakes and what was printed here")

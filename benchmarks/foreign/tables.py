@@ -39,17 +39,19 @@ class ForeignTable:
     positive: object = None
 
 
-def _moments(random: Random, rows: int, days: float) -> pl.Series:
+def moments(random: Random, rows: int, days: float) -> pl.Series:
     """Return sorted times within a number of days."""
     seconds = np.sort(random.random(rows) * days * 86_400).astype(np.int64)
     return pl.Series("at", seconds * 1_000_000).cast(pl.Duration("us")) + START
 
 
-def _chance(logit: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def chance(logit: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the probability of a logit."""
     return 1 / (1 + np.exp(-logit))  # type: ignore[no-any-return]
 
 
-def _with_gaps(random: Random, values: np.ndarray[Any, Any], share: float) -> pl.Series:
+def with_gaps(random: Random, values: np.ndarray[Any, Any], share: float) -> pl.Series:
+    """Return values of which a share is missing."""
     return pl.Series(values).to_frame("x").select(
         pl.when(pl.Series(random.random(len(values)) >= share)).then("x")
     ).to_series()  # fmt: skip
@@ -66,9 +68,9 @@ def visits(random: Random, rows: int) -> ForeignTable:
     logit = -2.6 + 0.03 * (age - 50) + 0.5 * (hba1c - 6) + 0.9 * smokes + 0.02 * (pressure - 130) + frailty
     frame = pl.DataFrame({
         "Visit No.": random.permutation(rows) + 70_000, "Patient-ID": patient + 1, "Alter (Jahre)": age,
-        "RR syst.": _with_gaps(random, pressure, 0.08), "HbA1c %": hba1c, "smoker?": np.where(smokes, "ja", "nein"),
+        "RR syst.": with_gaps(random, pressure, 0.08), "HbA1c %": hba1c, "smoker?": np.where(smokes, "ja", "nein"),
         "ward": random.choice(["A1", "A2", "Intensiv", "Chirurgie"], rows),
-        "re-admitted": np.where(random.random(rows) < _chance(logit), "yes", "no"),
+        "re-admitted": np.where(random.random(rows) < chance(logit), "yes", "no"),
     })  # fmt: skip
     honest = ("Alter (Jahre)", "RR syst.", "HbA1c %", "smoker?", "ward")
     return ForeignTable(frame, "re-admitted", {"Visit No.": "visit_no"}, honest, positive="yes")
@@ -115,14 +117,14 @@ def crops(random: Random, rows: int) -> ForeignTable:
     """Return fields of five crops with measurements of a satellite, over three years."""
     kinds = np.array(["barley", "maize", "rape seed", "sugar beet", "winter wheat"])
     crop = random.choice(5, rows, p=[0.15, 0.2, 0.12, 0.08, 0.45])
-    at = _moments(random, rows, 3 * 365).dt.date()
+    at = moments(random, rows, 3 * 365).dt.date()
     season = np.cos((at.dt.ordinal_day().to_numpy() - 60 - 25 * crop) / 365 * 2 * np.pi)
     ndvi = 0.45 + 0.25 * season + 0.05 * np.sin(crop * 2.1) + random.normal(0, 0.09, rows)
     ndwi = 0.1 + 0.2 * season * (crop % 2) + random.normal(0, 0.1, rows)
     vv = -12 + 1.6 * np.sin(crop * 1.3) + random.normal(0, 1.2, rows)
     frame = pl.DataFrame({
         "field.id": random.permutation(rows), "acq date": at, "NDVI": ndvi.round(3),
-        "NDWI": _with_gaps(random, ndwi.round(3), 0.15), "S1 VV (dB)": vv.round(2),
+        "NDWI": with_gaps(random, ndwi.round(3), 0.15), "S1 VV (dB)": vv.round(2),
         "soil type": random.choice(["loam", "clay", "sand", "peat"], rows), "elev_m": random.gamma(3, 60, rows).round(),
         "crop": kinds[crop],
     })  # fmt: skip
@@ -132,7 +134,7 @@ def crops(random: Random, rows: int) -> ForeignTable:
 
 def claims(random: Random, rows: int) -> ForeignTable:
     """Return the costs of claims, of which a few are huge."""
-    at, region = _moments(random, rows, 900), random.choice(["North", "South", "East", "West"], rows)
+    at, region = moments(random, rows, 900), random.choice(["North", "South", "East", "West"], rows)
     horsepower, driver = random.integers(40, 300, rows), random.integers(18, 85, rows)
     new_price = (8_000 + 150 * horsepower + random.gamma(2, 4_000, rows)).round(-2)
     kind = random.choice(["glass", "collision", "theft", "injury"], rows, p=[0.5, 0.35, 0.1, 0.05])
@@ -150,7 +152,7 @@ def claims(random: Random, rows: int) -> ForeignTable:
 
 def payments(random: Random, rows: int) -> ForeignTable:
     """Return card payments of which one in 200 is a fraud."""
-    at = _moments(random, rows, 150)
+    at = moments(random, rows, 150)
     night = at.dt.hour().is_in([0, 1, 2, 3, 4]).to_numpy()
     amount, velocity = random.lognormal(3.4, 1.1, rows).round(2), random.poisson(1.2, rows)
     age = random.exponential(700, rows).round()
@@ -161,7 +163,7 @@ def payments(random: Random, rows: int) -> ForeignTable:
     frame = pl.DataFrame({
         "txn_id": random.permutation(rows) + 10**9, "txn_time": at, "amt": amount, "n_last_hour": velocity,
         "card age days": age, "ctry": country, "mcc": random.choice([5411, 5812, 4829, 7995, 5967], rows),
-        "is_fraud": (random.random(rows) < _chance(logit)).astype(np.int64),
+        "is_fraud": (random.random(rows) < chance(logit)).astype(np.int64),
     })  # fmt: skip
     honest = ("amt", "n_last_hour", "card age days", "ctry", "mcc")
     return ForeignTable(frame, "is_fraud", {"txn_id": "txn_id"}, honest, "txn_time", positive=1)
@@ -169,7 +171,7 @@ def payments(random: Random, rows: int) -> ForeignTable:
 
 def loans(random: Random, rows: int) -> ForeignTable:
     """Return loans with German and American dates as text, decimal commas and semicolons."""
-    at = _moments(random, rows, 700).dt.truncate("1m")
+    at = moments(random, rows, 700).dt.truncate("1m")
     since = pl.Series(random.exponential(900, rows).astype(np.int64)) * 86_400_000_000
     customer_since = (at - since.cast(pl.Duration("us"))).dt.date()
     income, amount = random.lognormal(7.8, 0.4, rows).round(2), random.lognormal(8.8, 0.7, rows).round(2)
@@ -181,7 +183,7 @@ def loans(random: Random, rows: int) -> ForeignTable:
     frame = pl.DataFrame({
         "Antragsnr": [f"A{n}" for n in random.permutation(rows) + 100_000], "Antrag am": at,
         "customer since": customer_since, "Nettoeinkommen": income, "Kreditbetrag": amount, "Zweck": purpose,
-        "Ausfall": np.where(random.random(rows) < _chance(logit), "ja", "nein"),
+        "Ausfall": np.where(random.random(rows) < chance(logit), "ja", "nein"),
     })  # fmt: skip
 
     def written(rows: pl.DataFrame) -> pl.DataFrame:
@@ -199,7 +201,7 @@ def loans(random: Random, rows: int) -> ForeignTable:
 
 def clicks(random: Random, rows: int) -> ForeignTable:
     """Return clicks on advertisements of 20,000 publishers, of which new ones appear every day."""
-    at, publishers = _moments(random, rows, 60), 20_000
+    at, publishers = moments(random, rows, 60), 20_000
     day = (np.arange(rows) / rows * 60).astype(np.int64)
     rank = np.minimum((random.pareto(0.9, rows) * 60).astype(np.int64), publishers - 1)
     fresh = random.random(rows) < 0.06
@@ -211,14 +213,14 @@ def clicks(random: Random, rows: int) -> ForeignTable:
     frame = pl.DataFrame({
         "imp": [f"i{n:x}" for n in random.permutation(rows) + 2**28], "ts": at,
         "publisher": [f"pub-{n:05d}.example" for n in publisher], "slot": position, "size": size,
-        "clicked": random.random(rows) < _chance(logit),
+        "clicked": random.random(rows) < chance(logit),
     })  # fmt: skip
     return ForeignTable(frame, "clicked", {"imp": "imp"}, ("publisher", "slot", "size"), "ts", positive=True)
 
 
 def trips(random: Random, rows: int) -> ForeignTable:
     """Return the durations of trips by taxi: many rows."""
-    at = _moments(random, rows, 120)
+    at = moments(random, rows, 120)
     hour, weekday = at.dt.hour().to_numpy(), at.dt.weekday().to_numpy()
     zone, to = random.integers(1, 80, rows), random.integers(1, 80, rows)
     east, north = random.uniform(0, 20, 80), random.uniform(0, 20, 80)
@@ -237,12 +239,12 @@ def trips(random: Random, rows: int) -> ForeignTable:
 
 def contracts(random: Random, rows: int) -> ForeignTable:
     """Return contracts that may be cancelled, with five planted leaks and honest columns that sound like leaks."""
-    at = _moments(random, rows, 400)
+    at = moments(random, rows, 400)
     tenure, fee = random.exponential(30, rows).round(), random.gamma(4, 12, rows).round(2)
     calls, plan = random.poisson(1.5, rows), random.choice(["S", "M", "L", "XL"], rows)
     final = random.integers(0, 30, rows)
     logit = -2.2 + 0.5 * calls - 0.02 * tenure + 0.012 * fee + 0.04 * final - 0.6 * (plan == "XL")
-    gone = random.random(rows) < _chance(logit)
+    gone = random.random(rows) < chance(logit)
     gone_at = at + pl.Series(random.integers(1, 40, rows) * 86_400_000_000).cast(pl.Duration("us"))
     frame = pl.DataFrame({
         "ContractID": random.permutation(rows) + 500_000, "Snapshot Time": at, "tenure_months": tenure,

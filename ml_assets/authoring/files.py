@@ -47,7 +47,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "outcomes": marts.outcomes,
         "read_by_features_days": marts.read_by_features,
         "read_by_outcomes_days": marts.read_by_outcomes,
-        "left_out": [(it.source, as_dagster_text(it.why)) for it in model.used("left out")],
+        "left_out": [(name, as_dagster_text(why)) for name, why in model.left_out.items()],
         "doubts": {column: f"  # chosen, but {doubt}" for column, doubt in doubts.items()},
         "sheet_comment": _sheet_comment(model),
         "new_feature": _new_feature(marts.featured),

@@ -68,6 +68,11 @@ class NewModel:
         return [it for it in self.columns if it.use in uses]
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """The columns of the table that are not used, each with the reason."""
+        return {**self.found.unread, **{it.source: it.why for it in self.used("left out")}}
+
+    @property
     def task(self) -> str:
         """The task."""
         return self.roles.task.value

@@ -1,26 +1,48 @@
 """Reads Parquet files as one table in the types that contracts use."""
 
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, first_problems
+from ml_assets.authoring.parts import FilePart, check_file_columns, check_unread, each_part, first_problems
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import sql_type
-from ml_assets.landing.parquet_files import read_table
+from ml_assets.landing.parquet_files import read_table, without_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _EXACT: Final = 2**53
 
 
-def from_parquet(file: str, parts: Sequence[FilePart]) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the rows of all files, and the texts that stand for missing values: NaN and infinities, if they occur.
+@dataclass(frozen=True)
+class ParquetRows:
+    """The rows of Parquet files.
+
+    Attributes:
+        null_values: the texts that stand for missing values: NaN and infinities, if they occur.
+        unread: the columns of a type that no contract has, each with the reason.
+    """
+
+    rows: pl.DataFrame
+    null_values: tuple[str, ...]
+    unread: Mapping[str, str]
+
+
+def from_parquet(file: str, parts: Sequence[FilePart]) -> ParquetRows:
+    """Return the rows of all files.
 
     Raises:
-        DataError: the files have other columns, or a type that no contract has, or types that differ.
+        DataError: the files have other columns, or types that differ, or whole numbers that no contract can describe.
     """
-    tables = each_part(file, parts, lambda data: pl.DataFrame(pl.from_arrow(read_table(data))))
-    check_file_columns(file, parts, [it.columns for it in tables])
+    arrow: list[pa.Table] = each_part(file, parts, read_table)
+    check_file_columns(file, parts, [it.column_names for it in arrow])
+    nested = [without_type(it) for it in arrow]
+    unread = {name: f"its type is {it}, which no contract has" for found in nested for name, it in found.items()}
+    tables = [pl.DataFrame(it.drop_columns([*found])) for it, found in zip(arrow, nested, strict=True)]
+    check_unread(parts, [it.columns for it in tables], unread)
     problems = []
     plain: list[pl.DataFrame] = []
     for part, rows in zip(parts, tables, strict=True):
@@ -28,8 +50,8 @@ def from_parquet(file: str, parts: Sequence[FilePart]) -> tuple[pl.DataFrame, tu
         columns = [name for name in rows.columns if name not in empty]
         if others := [f"{name} ({rows.schema[name]})" for name in columns if not _is_usable(rows[name])]:
             problems.append(
-                f"{part.where} has columns that no contract can describe: {', '.join(others)}. Write it without "
-                "them, or cast them."
+                f"{part.where} has whole numbers that are too large for a contract: {', '.join(others)}. Write it "
+                "without them, or cast them."
             )
         plain.append(rows.select(_plain(rows[name]) for name in columns) if not others else rows)
     if problems:
@@ -42,7 +64,7 @@ def from_parquet(file: str, parts: Sequence[FilePart]) -> tuple[pl.DataFrame, tu
         if any((it.is_nan() if text == "NaN" else it == value).any() for it in floats)
     ]
     known = joined.with_columns(pl.when(pl.col(it.name).is_finite()).then(pl.col(it.name)) for it in floats)
-    return known if texts else joined, ("", *texts)
+    return ParquetRows(known if texts else joined, ("", *texts), unread)
 
 
 def _of_one_type(
@@ -84,11 +106,10 @@ def _fits(column: pl.Series, dtype: pl.DataType) -> bool:
 
 
 def _is_usable(column: pl.Series) -> bool:
-    """Return whether a contract has a type for a column's values."""
-    dtype = column.dtype
-    if dtype in (pl.UInt64, pl.Int128):
-        return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Time, pl.Null))
+    """Return whether whole numbers fit into the type that contracts have for them."""
+    if column.dtype not in (pl.UInt64, pl.Int128):
+        return True
+    return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
 
 
 def _plain(column: pl.Series) -> pl.Series:
@@ -102,4 +123,4 @@ def _plain(column: pl.Series) -> pl.Series:
         return (
             column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
         ).dt.cast_time_unit("us")
-    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else column
+    return column.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null) else column

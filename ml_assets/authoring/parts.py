@@ -1,7 +1,7 @@
 """The files of a table of which nothing is declared: their bytes, their formats, and how their columns differ."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -83,6 +83,20 @@ def each_part(file: str, parts: Sequence[FilePart], read: Callable[[bytes], _T])
     if problems:
         raise DataError("\n".join(first_problems(problems, file)))
     return found
+
+
+def check_unread(parts: Sequence[FilePart], columns: Sequence[Collection[str]], unread: Mapping[str, str]) -> None:
+    """Check that a column that cannot be read in one file is read in no other, because landing would refuse that one.
+
+    Raises:
+        DataError: it is.
+    """
+    for part, its in zip(parts, columns, strict=True):
+        if wrong := next((name for name in unread if name in its), None):
+            raise DataError(
+                f"{part.where} has readable values in column '{wrong}', but in another file it is not readable: "
+                f"{unread[wrong].rstrip('.')}. Write it alike in all files, or remove it."
+            )
 
 
 def first_problems(problems: Sequence[str], file: str) -> list[str]:

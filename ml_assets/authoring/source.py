@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.authoring.parquet import from_parquet
-from ml_assets.authoring.parts import FilePart, check_file_columns, each_part, file_parts
+from ml_assets.authoring.parts import FilePart, check_file_columns, check_unread, each_part, file_parts
 from ml_assets.contracts.dbt_names import wrong_names
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import sql_type
@@ -44,6 +44,7 @@ class FoundTable:
         key: the key in its contract.
         days: the days of its rows.
         personal: its columns with personal values.
+        unread: its columns that cannot be read, such as lists, each with the reason.
     """
 
     file: str
@@ -61,6 +62,7 @@ class FoundTable:
     key: tuple[str, ...] = ()
     days: pl.Series | None = None
     personal: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def csv(self) -> dict[str, str]:
@@ -119,8 +121,8 @@ def _written(file: str, access: Access) -> date | None:
 
 
 def _from_parquet(file: str, parts: Sequence[FilePart]) -> FoundTable:
-    rows, null_values = from_parquet(file, parts)
-    return FoundTable(file, rows, null_values=null_values)
+    found = from_parquet(file, parts)
+    return FoundTable(file, found.rows, null_values=found.null_values, unread=found.unread)
 
 
 def _joined(file: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -158,20 +160,27 @@ def _from_csv(file: str, parts: Sequence[FilePart]) -> FoundTable:
 
 
 def _from_json(file: str, parts: Sequence[FilePart]) -> FoundTable:
-    texts = each_part(file, parts, lambda data: read_records(data).text)
+    records = each_part(file, parts, read_records)
+    arrays = {name: it.arrays[name] for it in reversed(records) for name in it.arrays}
+    unread = {name: f"it is an array, such as that of {place}" for name, place in arrays.items()}
+    check_unread(parts, [[name for name in it.names if it.text[name].count()] for it in records], unread)
+    texts = [it.text.drop(arrays, strict=False) for it in records]
     found = _found(file, parts, texts, detect_values(_joined(file, parts, texts)))
-    return found if all(is_named_as_json(it.where) for it in parts) else replace(found, format="json")
+    form: TextFormat | None = None if all(is_named_as_json(it.where) for it in parts) else "json"
+    return replace(found, format=form, unread=unread)
 
 
 def _from_excel(file: str, parts: Sequence[FilePart], sheet: str | None) -> FoundTable:
     [place] = each_part(file, parts[:1], lambda data: find_sheet(data, sheet))
     sheets = each_part(file, parts, lambda data: read_sheet(data, place.declared, ERRORS))
+    unread = {name: why for it in reversed(sheets) for name, why in it.unread.items()}
     texts = [it.text for it in sheets]
+    check_unread(parts, [it.columns for it in texts], unread)
     text = _joined(file, parts, texts)
     errors = sorted({*_errors(sheets)})
     found = _found(file, parts, texts, detect_values(text, _dates(sheets, text.columns), errors))
     doubt = {"": f"cells with the error {', '.join(errors)} are read as missing"} if errors else {}
-    return replace(found, sheet=place, doubts={**found.doubts, **doubt})
+    return replace(found, sheet=place, doubts={**found.doubts, **doubt}, unread=unread)
 
 
 def _errors(sheets: Sequence[SheetText]) -> Collection[str]:

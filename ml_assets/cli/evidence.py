@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ml_assets.authoring.event_table import EventTable
+    from ml_assets.authoring.new_model import NewModel
     from ml_assets.authoring.source import FoundTable
     from ml_assets.logic.inspection.choices import Choice
     from ml_assets.logic.inspection.guards import LeakFinding
@@ -108,6 +109,14 @@ def _place_rows(table: "FoundTable") -> Iterator[tuple[str, str, str, str]]:
             "its cells are different texts, as many as rows below",
             "likely",
         )
+
+
+def left_out_lines(model: "NewModel", leaks: "Sequence[LeakFinding]") -> Iterator[str]:
+    """Return the columns that are left out for another reason than a guard's."""
+    named = {it.column for it in leaks}
+    if others := [(name, why) for name, why in model.left_out.items() if name not in named]:
+        yield ""
+        yield from _table(("left out", "reason"), others)
 
 
 def guard_lines(leaks: "Sequence[LeakFinding]") -> Iterator[str]:

@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, cast, get_args
 
-from ml_assets.cli.evidence import LABELS, event_lines, guard_lines, prediction_lines, role_lines
+from ml_assets.cli.evidence import (
+    LABELS,
+    event_lines,
+    guard_lines,
+    left_out_lines,
+    prediction_lines,
+    role_lines,
+)
 from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.words import counted
@@ -124,6 +131,11 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
     _log(f"reading {named}")
     table, file = _read(named, "--event" if arguments.event else "--table", root, sheet=arguments.sheet)
     given = _given(arguments, grain, () if arguments.event else table.key)
+    for flag, name in {"--target": arguments.target, **given.columns}.items():
+        if name in table.unread:
+            raise DataError(
+                f"{flag.partition(' ')[0]} is '{name}', which cannot be read: {table.unread[name].rstrip('.')}."
+            )
     inspect = _of_events if arguments.event else _of_table
     return inspect(arguments, table, file, given, declared.timezone)
 
@@ -214,6 +226,7 @@ def _without_leaks(
     _print(guard_lines(leaks))
     _print(f"\n{it.sentence}" for it in codes)
     model = model_without(leaks, [it.column for it in codes])
+    _print(left_out_lines(model, leaks))
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
     drift = PooledRows(most_pooled_days(model.days.grain), DriftSettings().min_rows) if roles.time is not None else None
     ready = preflight(

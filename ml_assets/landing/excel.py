@@ -53,12 +53,14 @@ class SheetText:
     Attributes:
         is_date: by column, which values are dates or times, written in ISO 8601.
         letters: the letter of each column.
+        unread: the columns that are not read, each with the reason: they have durations, or formulas without a value.
         first_row: the number of the row below the header.
     """
 
     text: pl.DataFrame
     is_date: Mapping[str, pl.Series]
     letters: Mapping[str, str]
+    unread: Mapping[str, str]
     first_row: int
 
     def cell(self, name: str, row: int) -> str:
@@ -74,8 +76,7 @@ def read_sheet(data: bytes, declared: ExcelSheet, null_values: Collection[str]) 
 
     Raises:
         ExcelError: the workbook is damaged; it has no such sheet, or several and none is declared; a name is missing or
-            occurs twice; cells of the table are merged; a row between others is empty; a cell has an error, a duration,
-            or a formula without a stored value.
+            occurs twice; cells of the table are merged; a row between others is empty; a cell has an error.
     """
     has_formulas = check_archive(data)
     book = opened(data, is_value=True)
@@ -91,15 +92,17 @@ def read_sheet(data: bytes, declared: ExcelSheet, null_values: Collection[str]) 
     _check_merged(sheet, declared.header_row, declared.header_row + len(rows) - 1, used)
     _check_rows(rows[1:], columns, sheet.title)
     _check_errors(cells, null_values)
-    if has_formulas:
-        _check_formulas(data, sheet.title, cells)
+    unread = _durations(cells) | (_formulas_without_value(data, sheet.title, cells) if has_formulas else {})
+    letters = {name: rows[0][at].column_letter for name, at in columns.items()}
+    cells = {name: its for name, its in cells.items() if name not in unread}
     return SheetText(
         pl.DataFrame([pl.Series(name, [_text(cell) for cell in its], pl.String) for name, its in cells.items()]),
         {
             name: pl.Series([isinstance(cell.value, date) for cell in its], dtype=pl.Boolean)
             for name, its in cells.items()
         },
-        {name: rows[0][at].column_letter for name, at in columns.items()},
+        letters,
+        unread,
         declared.header_row + 1,
     )
 
@@ -213,33 +216,46 @@ def _check_errors(cells: Mapping[str, Sequence[Any]], null_values: Collection[st
                 f"({wrong[0].value}). Correct the formula; if it marks a missing value, add '{wrong[0].value}' to "
                 "'null_values'."
             )
-        durations = [cell for cell in its if _is_duration(cell.value)]
-        if durations:
-            raise ExcelError(
-                f"column '{name}' has {_count(durations, 'cell')} with a duration, the first is "
-                f"{durations[0].coordinate}. Format the column as a number, which is then in days."
-            )
+
+
+def _durations(cells: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return the columns with durations, each with what is wrong with it."""
+    durations = {name: [cell for cell in its if _is_duration(cell.value)] for name, its in cells.items()}
+    return {
+        name: f"column '{name}' has {_count(its, 'cell')} with a duration, the first is {its[0].coordinate}. Format "
+        "the column as a number, which is then in days."
+        for name, its in durations.items()
+        if its
+    }
 
 
 def _is_duration(value: object) -> bool:
     return not isinstance(value, str | bool | int | float | date | time) and value is not None
 
 
-def _check_formulas(data: bytes, sheet: str, cells: Mapping[str, Sequence[Any]]) -> None:
-    """Refuse formulas that were never calculated: openpyxl and others write formulas without values."""
-    empty = {cell.coordinate for its in cells.values() for cell in its if cell.value is None and cell.data_type == "n"}
+def _formulas_without_value(data: bytes, sheet: str, cells: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return the columns with formulas that were never calculated, as openpyxl writes them, with what is wrong."""
+    empty = {
+        cell.coordinate: name
+        for name, its in cells.items()
+        for cell in its
+        if cell.value is None and cell.data_type == "n"
+    }
     if not empty:
-        return
+        return {}
     formulas = opened(data, is_value=False, is_streamed=True)
     it = formulas[sheet]
     it.reset_dimensions()
     found = (cell for row in it.iter_rows() for cell in row if cell.value is not None and cell.data_type == "f")
-    wrong = next((cell.coordinate for cell in found if cell.coordinate in empty), None)
-    if wrong is not None:
-        raise ExcelError(
-            f"cell {wrong} of sheet '{sheet}' has a formula whose value is not stored. Open the workbook in Excel or "
-            "LibreOffice, and save it."
-        )
+    first = dict[str, str]()
+    for cell in found:
+        if cell.coordinate in empty:
+            first.setdefault(empty[cell.coordinate], cell.coordinate)
+    return {
+        name: f"cell {cell} of sheet '{sheet}' has a formula whose value is not stored. Open the workbook in Excel or "
+        "LibreOffice, and save it."
+        for name, cell in first.items()
+    }
 
 
 def _text(cell: Any) -> str | None:

@@ -41,13 +41,15 @@ class JsonRecords:
     Attributes:
         text: the values of the wanted columns as text. Numbers are as written.
         names: the wanted columns that occur.
-        strange: some columns that occur and are not wanted, each with the place of the first one.
+        strange: some columns that have a value and are not wanted, each with the place of the first value.
+        arrays: the columns that are an array in some record, each with the place of the first. They are not read.
         places: the place of each record: its line, or its number in the array, counted from 1.
     """
 
     text: pl.DataFrame
     names: Collection[str]
     strange: Mapping[str, str]
+    arrays: Mapping[str, str]
     places: Sequence[str]
 
 
@@ -58,26 +60,37 @@ def read_records(data: bytes, wanted: Collection[str] | None = None) -> JsonReco
     key is a column, in the order in which the keys occur.
 
     Raises:
-        JsonError: the text is not UTF-8 or not JSON; a record is not an object, contains an array, or has a key twice.
+        JsonError: the text is not UTF-8 or not JSON; a record is not an object, or has a key twice; a wanted column is
+            an array.
     """
     text = _decoded(data)
     records = _elements(text) if text.startswith("[", _after(text, 0)) else _lines(text)
     known, names = dict.fromkeys(wanted or ()), set[str]()
-    strange: dict[str, str] = {}
+    strange, arrays = dict[str, str](), dict[str, str]()
     places: list[str] = []
     parts = [pl.DataFrame(schema=dict.fromkeys(known, pl.String))]
     while some := [(place, _flat(record, place)) for place, record in islice(records, _AT_ONCE)]:
         for place, record in some:
+            for name in [name for name, value in record.items() if isinstance(value, list)]:
+                arrays.setdefault(name, place)
+                del record[name]
             if record.keys() <= names:
                 continue
             known |= dict.fromkeys(record) if wanted is None else {}
             names |= record.keys() & known.keys()
-            for name in (it for it in record if it not in known):
+            for name in (it for it in record if it not in known and record[it] is not None and it not in arrays):
                 if len(strange) < _MOST_STRANGE:
                     strange.setdefault(name, place)
         places += [place for place, _ in some]
         parts.append(pl.DataFrame([_texts(name, some) for name in known]))
-    return JsonRecords(pl.concat(parts, how="diagonal"), names, strange, places)
+    if wrong := next((name for name in wanted or () if name in arrays), None):
+        raise JsonError(
+            f"{arrays[wrong]} has an array in '{wrong}'; expected a text, a number, true, false or null. Write one "
+            "record for each element, or one key for each; or remove the column from the source's YAML."
+        )
+    table = pl.concat(parts, how="diagonal").drop(arrays, strict=False)
+    strange = {name: place for name, place in strange.items() if name not in arrays}
+    return JsonRecords(table, names - arrays.keys(), strange, arrays, places)
 
 
 def _texts(name: str, records: Sequence[tuple[str, _Record]]) -> pl.Series:
@@ -98,14 +111,7 @@ def _is_unicode(value: object) -> bool:
 
 def _flat(record: _Record, place: str) -> _Record:
     """Return a record whose nested objects are columns of their own."""
-    kinds = set(map(type, record.values()))
-    if list in kinds:
-        name = next(name for name, value in record.items() if isinstance(value, list))
-        raise JsonError(
-            f"{place} has an array in '{name}'; expected a text, a number, true, false or null. Write one record for "
-            "each element, or one key for each."
-        )
-    if dict not in kinds:
+    if dict not in set(map(type, record.values())):
         return record
     found: _Record = {}
     for name, value in record.items():

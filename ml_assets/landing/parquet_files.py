@@ -57,6 +57,18 @@ def _check_size(rows: int, columns: int) -> None:
         )
 
 
+def without_type(table: "pa.Table") -> dict[str, str]:
+    """Return the columns that no contract can describe, such as lists and binary values, each with its type."""
+    return {it.name: str(it.type) for it in table.schema if not _has_contract_type(it.type)}
+
+
+def _has_contract_type(arrow: "pa.DataType") -> bool:
+    from pyarrow import types
+
+    value = arrow.value_type if types.is_dictionary(arrow) else arrow
+    return _is_known(value) or types.is_timestamp(value) or types.is_date64(value) or types.is_float16(value)
+
+
 def columns_of(
     table: "pa.Table", schema: Mapping[str, pl.DataType], formats: Mapping[str, str], missing: Collection[str]
 ) -> tuple[pl.DataFrame, list[str]]:

@@ -1,6 +1,6 @@
 """Reads a file of rows to score: features in their types, and other columns, such as a key, as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -39,13 +39,20 @@ def read_rows(file: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     if data.startswith(b"PAR1"):
         return _of_parquet(file, data, types)
     try:
-        text = read_records(data).text if is_named_as_json(file) else read_text(data, CsvDialect(), _MISSING)[0]
-        schema = {name: types.get(name, pl.String()) for name in text.columns}
+        schema = {name: types.get(name, pl.String()) for name in _columns_of(file, data, types)}
         return replace(source, schema=schema, optional=[*schema]).frame(data)
     except (CsvError, JsonError) as error:
         raise SourceError(f"source file {redact(file)} {error} {_UNDECLARED}") from error
     except SourceError as error:
         raise SourceError(f"{error} {_UNDECLARED}") from error
+
+
+def _columns_of(file: str, data: bytes, features: Collection[str]) -> list[str]:
+    """Return the columns of a text. Of those that are arrays, which cannot be read, only the features."""
+    if not is_named_as_json(file):
+        return read_text(data, CsvDialect(), _MISSING)[0].columns
+    found = read_records(data)
+    return [*found.text.columns, *(name for name in found.arrays if name in features)]
 
 
 def _of_parquet(file: str, data: bytes, types: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -180,6 +180,8 @@ class Source:
             table = parquet_files.read_table(data)
         except parquet_files.ParquetError as error:
             raise self._error(str(error)) from error
+        others = [name for name in parquet_files.without_type(table) if name not in self.schema]
+        table = table.drop_columns(others)
         self._check_names(table.column_names)
         frame, problems = parquet_files.columns_of(table, self.schema, self.formats, self.null_values)
         if problems:
@@ -202,6 +204,8 @@ class Source:
             found = read_sheet(data, self.excel, self.null_values)
         except ExcelError as error:
             raise self._error(str(error)) from error
+        if wrong := next((why for name, why in found.unread.items() if name in self.schema), None):
+            raise self._error(wrong)
         self._check_names(found.text.columns)
         if dates := [name for name, its in found.is_date.items() if self.schema[name] == pl.String and its.any()]:
             cell = found.cell(dates[0], int(found.is_date[dates[0]].arg_true()[0]))

@@ -1,6 +1,6 @@
 """Tables of which the format is not declared: Parquet types, and values that are missing."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -34,12 +34,23 @@ def test_types_become_those_of_contracts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "name"),
     [
-        (pl.Series([[1], [2], [3]]), "List"),
-        (pl.Series([timedelta(1)] * 3), "Duration"),
-        (pl.Series([2**64 - 1, 0, 1], dtype=pl.UInt64), "UInt64"),
-        (pl.Series([None] * 3, dtype=pl.Null), "Null"),
+        (pl.Series([[1], [2], [3]]), "large_list<element: int64>"),
+        (pl.Series([{"a": 1}] * 3), "struct<a: int64>"),
+        (pl.Series([b"a"] * 3), "large_binary"),
+        (pl.Series([timedelta(1)] * 3), "duration[us]"),
+        (pl.Series([time(1)] * 3), "time64[ns]"),
     ],
 )
-def test_a_type_without_a_contract_is_refused(tmp_path: Path, column: pl.Series, name: str) -> None:
-    with pytest.raises(DataError, match=rf"has columns that no contract can describe: x \({name}"):
+def test_a_column_of_a_type_without_a_contract_is_named_and_the_others_are_read(
+    tmp_path: Path, column: pl.Series, name: str
+) -> None:
+    found = read_found(parquet(tmp_path, x=column, empty=pl.Series([None] * 3)))
+
+    assert ({"x": f"its type is {name}, which no contract has"}, ["id", "empty"]) == (found.unread, found.rows.columns)
+
+
+def test_whole_numbers_that_are_too_large_for_a_contract_are_refused(tmp_path: Path) -> None:
+    column = pl.Series([2**64 - 1, 0, 1], dtype=pl.UInt64)
+
+    with pytest.raises(DataError, match=r"has whole numbers that are too large for a contract: x \(UInt64"):
         read_found(parquet(tmp_path, x=column))

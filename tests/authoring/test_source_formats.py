@@ -187,6 +187,25 @@ def test_files_of_different_formats_are_refused(tmp_path: Path) -> None:
         read_found(f"{tmp_path}/**/a.csv")
 
 
+def test_what_cannot_be_read_is_named_and_landing_reads_the_rest(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text('{"id": 1, "tags": null, "to": {"city": "Ulm", "phones": [7]}}\n', encoding="utf-8")
+    second.write_text('{"id": 2, "tags": ["a", "b"], "to": {"city": null}}\n', encoding="utf-8")
+    sheet = book(tmp_path / "c.xlsx", {"A": [["id", "sum"], [1, "=A2*2"], [2, "=A3*2"]]})
+
+    records, cells = read_found(f"{tmp_path}/*.jsonl"), read_found(str(sheet))
+
+    assert [(1, "Ulm"), (2, None)] == records.rows.rows()
+    arrays = {"tags": "it is an array, such as that of line 1", "to.phones": "it is an array, such as that of line 1"}
+    assert arrays == records.unread
+    assert_frame_equal(records.rows, landed(records, first, second))
+    assert ({"sum"}, [(1,), (2,)]) == (cells.unread.keys(), cells.rows.rows())
+    assert_frame_equal(cells.rows, landed(cells, sheet))
+    first.write_text('{"id": 1, "tags": "none", "to": {"city": "Ulm"}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.jsonl has readable values in column 'tags', but in another file it is not"):
+        read_found(f"{tmp_path}/*.jsonl")
+
+
 def test_parquet_files_have_the_wider_of_two_types(tmp_path: Path) -> None:
     a = pl.DataFrame({"id": [1], "x": [1], "day": [date(2024, 1, 1)], "note": pl.Series([None], dtype=pl.Null)})
     b = pl.DataFrame({"note": ["n"], "day": [AT], "id": [2], "x": [float("nan")]})

@@ -135,6 +135,7 @@ def test_a_model_that_contradicts_the_project_is_not_written(project: Path, caps
             ["returns", "--table", "data.json", "--target", "b"],
             "data.json element 1 is a single value; expected an object",
         ),
+        (["returns", "--table", "list.json", "--target", "b"], "--target is 'b', which cannot be read: it is an array"),
         (["returns", "--table", "data/", "--target", "b"], "--table is 'data/', which does not exist"),
         (["returns", "--undo"], "there is no record of a model 'returns'"),
     ],
@@ -146,6 +147,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(
     (project / "short.csv").write_text("a,b\n", encoding="utf-8")
     (project / "jinja.csv").write_text("{{ a }},b\n1,2\n", encoding="utf-8")
     (project / "data.json").write_text("[1]", encoding="utf-8")
+    (project / "list.json").write_text('[{"a": 1, "b": [1]}]', encoding="utf-8")
     before = files(project)
 
     assert 2 == main(["new", *arguments, "--yes"])

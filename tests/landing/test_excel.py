@@ -172,6 +172,16 @@ def test_what_cannot_be_read_exactly_is_rejected_with_its_cell(
     assert message in str(found.value)
 
 
+@pytest.mark.parametrize("value", [timedelta(hours=30), "=B3*2"])
+def test_a_column_that_is_not_declared_does_no_harm_if_it_cannot_be_read(value: object) -> None:
+    rows, schema = table("a", "b")
+
+    def edit(sheet: Any) -> None:
+        sheet["C1"], sheet["C2"] = "w", value
+
+    assert rows[1:] == [[*row] for row in read(workbook(rows, edit), schema).rows()]
+
+
 def test_the_stored_value_of_a_formula_and_a_declared_error_are_read() -> None:
     rows, schema = table(1, 2, 3, kind=pl.Int64())
     data = workbook(rows, lambda it: (formula("=A3*2")(it), it.cell(3, 2, "=NA()"), it.cell(4, 2, '=""')))

@@ -116,6 +116,18 @@ def test_columns_that_a_source_may_lack_are_read_where_some_record_has_them() ->
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"n": 1, "m": [1]}\n{"n": 2, "m": 3}\n',
+        '{"n": 1, "m": 3}\n{"n": 2, "m": []}\n',
+        '[{"n": 1, "m": null, "o": {"a": [{"b": 1}]}}, {"n": 2, "o": {"a": null}}]',
+    ],
+)
+def test_a_key_that_is_not_declared_does_no_harm_if_it_is_an_array_or_has_no_value(text: str) -> None:
+    assert [(1,), (2,)] == read(text, {"n": pl.Int64()}).rows()
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"n": 1}\n{"n": 1, "m": {"a": 2, "b": 3}}\n', "unknown 'm.a' (line 2), 'm.b' (line 2). Correct"),

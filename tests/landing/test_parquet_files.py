@@ -103,6 +103,13 @@ def test_a_type_that_would_lose_something_is_refused_in_sql_names(
         read(column, dtype)
 
 
+def test_a_column_that_is_not_declared_does_no_harm_if_no_contract_can_describe_it() -> None:
+    data = io.BytesIO()
+    parquet.write_table(pa.table({"x": [1], "tags": [["a"]], "raw": [b"a"], "by": [{"k": 1}]}), data)
+
+    assert [(1,)] == Source("x.parquet", {"x": BIGINT}).frame(data.getvalue()).rows()
+
+
 def test_nan_and_infinity_are_missing_where_that_is_declared() -> None:
     column = pa.array([NAN, float("inf"), 1.0])
 
