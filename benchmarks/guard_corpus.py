@@ -190,6 +190,24 @@ def _missing(table: HonestTable, random: Random) -> pl.DataFrame:
     return table.rows.with_columns(reason=pl.when(pl.Series(has)).then(pl.Series(random.integers(1, 9, len(has)))))
 
 
+def _mostly_missing(table: HonestTable, random: Random) -> pl.DataFrame:
+    """Return a value that is missing in four of five rows of the last class, and in one of ten others."""
+    is_missing = random.random(table.rows.height) < np.where(_codes(table) == _codes(table).max(), 0.8, 0.1)
+    return table.rows.with_columns(
+        survey=pl.when(~pl.Series(is_missing)).then(pl.Series(random.integers(1, 6, table.rows.height)))
+    )
+
+
+def _flag_of_some(table: HonestTable, random: Random) -> pl.DataFrame:
+    """Return a flag that four of ten rows of one class have, and no others."""
+    flag = (_codes(table) == _codes(table).max()) & (random.random(table.rows.height) < 0.4)
+    return table.rows.with_columns(escalated=pl.Series(flag))
+
+
+def _of(table: HonestTable, made: pl.Expr) -> pl.Expr:
+    return made.over(table.entity) if table.entity else made
+
+
 def _marker(table: HonestTable, _: Random) -> pl.DataFrame:
     return table.rows.with_columns(batch=pl.Series([f"b{n // 90:04d}" for n in range(table.rows.height)]))
 
@@ -237,6 +255,17 @@ CASES: Final = (
              token=pl.Series([f"t{n * 7_919 % 104_729}" for n in range(table.rows.height)]))),
     Case("a number that counts rows", ("identifier",),
          lambda table, random: table.rows.with_columns(serial=pl.Series(random.permutation(table.rows.height) + 500))),
+    Case("missing values in most rows of one class", ("missing values", "golden feature"), _mostly_missing,
+         ("orders",)),
+    Case("a flag that only rows of one class have, and not all", ("golden feature",), _flag_of_some,
+         ("orders", "patients")),
+    Case("the target of a later row", ("lag of the target",),
+         lambda table, _: table.rows.with_columns(then=pl.col(table.target).shift(-1)), ("demand",)),
+    Case("a moving mean that contains the row itself", ("window of the target",),
+         lambda table, _: table.rows.with_columns(smooth=pl.col(table.target).rolling_mean(3).round(2)), ("demand",)),
+    Case("a running total that contains the row itself", ("window of the target",),
+         lambda table, _: table.rows.with_columns(
+             so_far=_of(table, pl.col(table.target).cast(pl.Float64).cum_sum())), ("orders", "demand")),
     Case("a marker of time, such as the name of a batch", ("marker of time",), _marker, ("orders", "demand")),
     Case("missing values that depend on the target", ("missing values",), _missing),
     Case("a gap between random and later rows", ("random against time",), _drift, ("orders", "demand"), is_noted=True),

@@ -21,8 +21,9 @@ import polars as pl
 
 from benchmarks.guard_corpus import ALL, BASES, CASES, Case, HonestTable, priced
 from benchmarks.page_table import table_lines, write_table
+from ml_assets.logic.inspection.candidates import Candidates, LeakFinding
 from ml_assets.logic.inspection.choices import Given
-from ml_assets.logic.inspection.guards import Candidates, LeakFinding, find_leaks
+from ml_assets.logic.inspection.guards import find_leaks
 from ml_assets.logic.inspection.roles import infer_roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_by
 

@@ -10,7 +10,7 @@ import polars as pl
 from slugify import slugify
 
 from ml_assets.contracts.sql import sql_type
-from ml_assets.logic.inspection.guards import LeakFinding
+from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.roles import Roles
 
 Use = Literal["key", "time", "known time", "target", "label known", "feature", "group", "weight", "left out"]

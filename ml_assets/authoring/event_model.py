@@ -18,9 +18,9 @@ from ml_assets.contracts.days import end_of, yesterday
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import Grain, last_day_of, newest_over
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.choices import Choice, Given
 from ml_assets.logic.inspection.event_roles import EventRoles
-from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Roles, infer_roles
 
 

@@ -19,8 +19,8 @@ from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.periods import Grain
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
+from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.choices import Choice
-from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import Roles
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, figure
 from ml_assets.logic.inspection.threshold import Threshold

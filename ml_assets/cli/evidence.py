@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ml_assets.authoring.event_table import EventTable
     from ml_assets.authoring.new_model import NewModel
     from ml_assets.authoring.source import FoundTable
+    from ml_assets.logic.inspection.candidates import LeakFinding
     from ml_assets.logic.inspection.choices import Choice
-    from ml_assets.logic.inspection.guards import LeakFinding
     from ml_assets.logic.inspection.roles import Roles
 
 LABELS: Final[Mapping[str, str]] = {

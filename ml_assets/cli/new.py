@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ml_assets.authoring.new_model import NewModel
     from ml_assets.authoring.source import FoundTable
     from ml_assets.lake.access import Access
+    from ml_assets.logic.inspection.candidates import LeakFinding
     from ml_assets.logic.inspection.choices import Choice, Given
-    from ml_assets.logic.inspection.guards import LeakFinding
     from ml_assets.logic.inspection.roles import Roles
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,50}")
@@ -210,8 +210,9 @@ def _without_leaks(
     from ml_assets.authoring.columns import candidates
     from ml_assets.authoring.new_model import FOLDS
     from ml_assets.declaration.drift import DriftSettings
+    from ml_assets.logic.inspection.candidates import Candidates
     from ml_assets.logic.inspection.codes import find_codes
-    from ml_assets.logic.inspection.guards import Candidates, find_leaks
+    from ml_assets.logic.inspection.guards import find_leaks
     from ml_assets.logic.inspection.preflight import Folds, PooledRows, preflight, too_few_rows
     from ml_assets.logic.monitoring.drift_verdict import most_pooled_days
 

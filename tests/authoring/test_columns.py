@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from ml_assets.authoring.columns import new_columns, safe_names
+from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.choices import Given
-from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import infer_roles
 from ml_assets.warehouse.duckdb_session import connect
 from tests.logic.inspection.tables import orders

@@ -18,8 +18,8 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.choices import Given
-from ml_assets.logic.inspection.guards import LeakFinding
 from ml_assets.logic.inspection.roles import infer_roles
 from tests.logic.inspection.tables import orders, searches
 

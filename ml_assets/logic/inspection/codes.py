@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.logic.inspection.guards import Candidates
+from ml_assets.logic.inspection.candidates import Candidates
 from ml_assets.logic.inspection.strength import BINS, explained_by
 
 # Single values have to explain this share of the target's variance more than 64 quantiles do...

@@ -5,36 +5,29 @@ that a rebuild of declared features proves (see `ml_assets.logic.point_in_time.l
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.days import moments_of
+from ml_assets.logic.inspection.candidates import Candidates, LeakFinding
 from ml_assets.logic.inspection.lone_columns import lone_predictors
+from ml_assets.logic.inspection.neighbours import lags_of_target, windows_of_target
 from ml_assets.logic.inspection.strength import Outcomes, explained_alone, explained_by, explained_together, figure
-
-Guard = Literal[
-    "known later", "copy of the target", "sum of the target", "golden feature", "identifier", "marker of time",
-    "missing values", "name", "lag of the target", "random against time", "duplicate rows",
-]  # fmt: skip
-Verdict = Literal["left out", "noted", "cleared"]
 
 LATE: Final = 0.01
 SAME: Final = 0.999
 STRONG: Final = 0.6
-COMPLETE: Final = 0.97
+STRIKING: Final = 0.2
+TIMES_THE_OTHERS: Final = 3
 DISTINCT: Final = 0.95
 CONTIGUOUS: Final = 0.98
-MOST_LAGS: Final = 400
-LEAST_COMPARED: Final = 0.2
 FEWEST_VALUES: Final = 50
 DENSE: Final = 0.5
 MOST_MEASURED: Final = 10
-FEW_ROWS: Final = 10_000
 FEW_MISSING: Final = 0.005
 DUPLICATES: Final = 0.01
 GAP: Final = 0.1
@@ -45,74 +38,20 @@ TELLING: Final = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class LeakFinding:
-    """What one guard found about one column.
-
-    Attributes:
-        figure: the number that decided, between 0 and 1.
-        sentence: what the number is, and what follows.
-        added: for a column that is left out, the share of the target's variance that a quick model explains more with
-            it; None if that was not measured.
-    """
-
-    column: str
-    guard: Guard
-    figure: float
-    sentence: str
-    verdict: Verdict = "left out"
-    added: float | None = None
-
-    @property
-    def evidence(self) -> str:
-        """The sentence, and what the column would have added if that was measured."""
-        if self.added is None:
-            return self.sentence
-        return f"{self.sentence} With it, a quick model explains {100 * self.added:.1f} points more."
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """A table with a target, and the columns that could be features.
-
-    Attributes:
-        rows: a sample with every target known; in the order of time if there is a time.
-        time: the column of the prediction time, if any.
-        entity: the column that says which rows are of the same person or thing, if any.
-        timezone: the time zone in which a date begins.
-    """
-
-    rows: pl.DataFrame
-    target: str
-    task: Task
-    columns: tuple[str, ...]
-    time: str | None = None
-    entity: str | None = None
-    timezone: str = "UTC"
-
-    def few(self) -> "Candidates":
-        """Return the table with at most 10,000 rows, in their order."""
-        if self.rows.height <= FEW_ROWS:
-            return self
-        kept = pl.int_range(FEW_ROWS, eager=True) * self.rows.height // FEW_ROWS
-        return replace(self, rows=self.rows[kept])
-
-    @property
-    def outcomes(self) -> Outcomes:
-        """The target as numbers, with folds of entities."""
-        return Outcomes.of(self.rows[self.target], self.task, self.rows[self.entity] if self.entity else None)
-
-    @property
-    def series(self) -> Iterator[pl.Series]:
-        """The candidates."""
-        return (self.rows[name] for name in self.columns)
-
-
 def find_leaks(table: Candidates) -> tuple[LeakFinding, ...]:
     """Return what the guards found. A column is left out by the first guard that proves something about it."""
     found: list[LeakFinding] = []
     left = table.columns
-    for guard in (_lags, _known_later, _copies, _sums, _missing, _identifiers, _markers_of_time):
+    for guard in (
+        lags_of_target,
+        _known_later,
+        _copies,
+        _sums,
+        _missing,
+        _identifiers,
+        _markers_of_time,
+        windows_of_target,
+    ):
         new = guard(_only(table, left))
         found += new
         left = tuple(name for name in left if name not in {it.column for it in new if it.verdict != "noted"})
@@ -120,7 +59,7 @@ def find_leaks(table: Candidates) -> tuple[LeakFinding, ...]:
     found += _golden(_only(table, left), also=cleared)
     out = {it.column for it in found if it.verdict == "left out"}
     used = _only(table, tuple(it for it in table.columns if it not in out))
-    noted = [*_names(used), *_duplicates(used), *_random_against_time(used)]
+    noted = [*_strongest(used), *_names(used), *_duplicates(used), *_random_against_time(used)]
     return (*_with_added(found, used), *noted)
 
 
@@ -235,11 +174,18 @@ def _missing(table: Candidates) -> list[LeakFinding]:
             continue
         missing = column.is_null().alias(column.name)
         explained = max(explained_by(missing, outcomes) for outcomes in each)
-        if explained >= STRONG:
+        if explained >= STRONG or (explained >= STRIKING and _outdoes_others(table, column.name, explained)):
             of = "the variance of one class" if table.task == "multiclass" else "the target's variance"
             sentence = f"whether it has a value explains {explained:.1%} of {of}."
             found.append(LeakFinding(column.name, "missing values", explained, sentence))
     return found
+
+
+def _outdoes_others(table: Candidates, name: str, explained: float) -> bool:
+    """Return whether what a column explains is several times what all others explain together."""
+    few = table.few()
+    others = [it for it in few.columns if it != name and not few.rows.schema[it].is_temporal()]
+    return explained >= TIMES_THE_OTHERS * explained_together(few.rows, others, few.outcomes)
 
 
 def _identifiers(table: Candidates) -> list[LeakFinding]:
@@ -287,44 +233,6 @@ def _markers_of_time(table: Candidates) -> list[LeakFinding]:
     return found
 
 
-def _lags(table: Candidates) -> list[LeakFinding]:
-    """Numbers that are the target of an earlier row, of the same entity if there is one."""
-    if table.time is None or table.task == "multiclass":
-        return []
-    target = table.rows[table.target].cast(pl.Float64)
-    found = []
-    for column in table.series:
-        if not column.dtype.is_numeric() or column.n_unique() < 3:
-            continue
-        lag, same = _best_lag(table, column.cast(pl.Float64), target)
-        if same >= COMPLETE:
-            sentence = f"is the target {lag} rows before, in {same:.1%} of the rows."
-            found.append(LeakFinding(column.name, "lag of the target", same, sentence, "cleared"))
-    return found
-
-
-def _best_lag(table: Candidates, column: pl.Series, target: pl.Series) -> tuple[int, float]:
-    """Return the lag of the target that a column equals in the largest share of the rows, and the share.
-
-    A rare class makes most targets equal, so the share also has to hold where the lagged target is not the usual value.
-    """
-    frame = pl.DataFrame({"x": column, "y": target, "of": table.rows[table.entity] if table.entity else 0})
-    longest = min(MOST_LAGS, int(frame["of"].value_counts()["count"].max() or 0) // 3)  # type: ignore[arg-type]
-    few = frame if table.entity else frame.head(5 * longest)
-    usual = target.mode()[0]
-    best, most = 1, 0.0
-    for lag in range(1, longest + 1):
-        pairs = few.select("x", moved=pl.col("y").shift(lag).over("of")).drop_nulls()
-        unusual = pairs.filter(pl.col("moved") != usual)
-        if pairs.height < LEAST_COMPARED * few.height or unusual.height < FEWEST_VALUES:
-            continue
-        same = min(figure((it["x"] == it["moved"]).mean()) for it in (pairs, unusual))
-        best, most = (lag, same) if same > most else (best, most)
-        if most >= COMPLETE:
-            break
-    return best, most
-
-
 def _golden(table: Candidates, *, also: Sequence[str]) -> list[LeakFinding]:
     """Columns that alone predict the target, and seem to follow from it. Cleared columns are among the others."""
     found = lone_predictors(
@@ -335,6 +243,20 @@ def _golden(table: Candidates, *, also: Sequence[str]) -> list[LeakFinding]:
         LeakFinding(it.column, "golden feature", it.power, sentence.format(it.power, it.rest, it.evidence))
         for it in found
     ]
+
+
+def _strongest(table: Candidates) -> list[LeakFinding]:
+    """The strongest column, if it explains several times what all others do; a note, because it may be honest."""
+    few = table.few()
+    usable = [it for it in few.columns if not few.rows.schema[it].is_temporal()]
+    name, explained = next(iter(explained_alone(few.rows, usable, few.outcomes).items()), ("", 0.0))
+    if explained < STRIKING or not _outdoes_others(table, name, explained):
+        return []
+    sentence = (
+        f"alone explains {explained:.1%} of the target's variance, more than {TIMES_THE_OTHERS} times what all others "
+        "explain together; make sure that it is known at the prediction time."
+    )
+    return [LeakFinding(name, "golden feature", explained, sentence, "noted")]
 
 
 def _names(table: Candidates) -> list[LeakFinding]:

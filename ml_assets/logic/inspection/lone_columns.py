@@ -1,7 +1,8 @@
 """Columns that alone predict the target, with evidence beside their strength that they follow from it.
 
 Strength alone proves nothing: the weight of a diamond explains most of its price. A column is only named if it is
-nearly perfect, in all rows or in a part of them, or if it looks like an effect of the target.
+nearly perfect, in all rows or in a part of them, if one of its values has a single outcome that the others do not
+expect, or if it looks like an effect of the target.
 
 An effect of the target, such as the target with noise, has nothing to do with the other columns once the target is
 known. A separate cause has: of two orders with equal totals, the one with the higher price has the lower quantity
@@ -17,9 +18,13 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.strength import Outcomes, Vector, explained_together, figure, guess_by, guess_together
+
+Mask = NDArray[np.bool_]
 
 # A column is a copy if it leaves open this much: of the variance, or to a ROC AUC of 1 for classes...
 COPY: Final = 0.01
@@ -44,6 +49,12 @@ FEWEST_IN_PART: Final = 200
 FEWEST_OF_EACH: Final = 20
 STRETCHES: Final = 4
 MOST_ROWS: Final = 10_000
+# A value has a single outcome if this share of its rows has it, and at most this share of all rows...
+SINGLE: Final = 0.99
+USUAL: Final = 0.5
+# ... and the others do not expect it if they expect this share of other outcomes.
+UNEXPECTED: Final = 0.3
+MOST_VALUES: Final = 64
 # Neighbouring rows are in one fold, so that a slow movement of everything is no skill.
 MOST_NEIGHBOURS: Final = 50
 FEWEST_UNITS: Final = 80
@@ -139,7 +150,8 @@ class _Judged:
         """Return what speaks against a column, with the guess for each row that its value gives; None if nothing."""
         power = self.outcomes.explained(guess)
         near = [(words, part, left) for words, part in self._parts(name) if (left := part.left_open(name)) <= LEFT_OPEN]
-        if not near and power < MINIMUM_POWER:
+        single = [*self._single_outcomes(name)]
+        if not near and not single and power < MINIMUM_POWER:
             return None
         together = self.together(others)
         rest = 0.0 if together is None else self.outcomes.explained(together)
@@ -150,6 +162,15 @@ class _Judged:
                 reached = f"{'R²' if self.task == 'regression' else 'ROC AUC'} {1 - left:.3f}"
                 evidence = f"predicts the target nearly perfectly{words}: {reached}"
                 return LonePredictor(name, power, rest, is_copy=True, evidence=evidence)
+        for words, has_it, n in single:
+            expected = self._of_each(self.outcomes.values.mean(axis=0) if together is None else together[has_it])[:, n]
+            if expected.mean() <= 1 - UNEXPECTED:
+                label = self.rows[self.target].filter(pl.Series(has_it)).mode().sort()[0]
+                evidence = (
+                    f"goes with {label!r} in {counted(int(has_it.sum()), 'row')}{words}, and the others expect it in "
+                    f"{expected.mean():.0%} of these"
+                )
+                return LonePredictor(name, power, rest, evidence=evidence)
         is_tested = power * rest >= SEEN * (1 - power) * (1 - rest) and self.rows.height >= FEWEST_ROWS
         if (
             power >= MINIMUM_POWER
@@ -194,15 +215,34 @@ class _Judged:
             return 1 - self.outcomes.explained(guess)
         return max(1 - _roc_auc(values, guess[:, n]) for n, values in enumerate(self.outcomes.values.T))
 
+    def _single_outcomes(self, name: str) -> Iterator[tuple[str, Mask, int]]:
+        """Yield the values of a column with a single outcome: in words, their rows, and the number of the outcome."""
+        if self.task == "regression":
+            return
+        values, column = self._of_each(self.outcomes.values), self.rows[name]
+        parts = _parts_by_value(column)
+        if not column.dtype.is_temporal() and column.n_unique() <= MOST_VALUES:
+            parts |= {
+                f" where it is {value!r}": (column == value).fill_null(value=False).to_numpy()
+                for value in column.drop_nulls().unique()
+            }
+        for words, part in parts.items():
+            if FEWEST_IN_PART <= part.sum() < len(part):
+                for n in np.flatnonzero((values[part].mean(axis=0) >= SINGLE) & (values.mean(axis=0) <= USUAL)):
+                    yield words, part, int(n)
+
+    @staticmethod
+    def _of_each(outcomes: Vector) -> Vector:
+        """Return the outcomes with one column for each class, of two classes too."""
+        two = np.atleast_2d(outcomes)
+        return np.column_stack([1 - two, two]) if two.shape[1] == 1 else two
+
     def _parts(self, name: str) -> Iterator[tuple[str, "_Judged"]]:
         """Yield all rows and parts of them that can be judged, each with its words."""
         yield "", self
-        column, place = self.rows[name], np.arange(self.rows.height) * STRETCHES // self.rows.height
-        usual = column.drop_nulls().mode().sort().head(1)
-        parts = {
-            " where it has a value": column.is_not_null().to_numpy(),
-            f" where it is not {usual.item()!r}": column.ne_missing(usual).to_numpy(),
-            **{f" in quarter {n + 1} of the rows": place == n for n in range(STRETCHES)},
+        place = np.arange(self.rows.height) * STRETCHES // self.rows.height
+        parts = _parts_by_value(self.rows[name]) | {
+            f" in quarter {n + 1} of the rows": place == n for n in range(STRETCHES)
         }
         for words, part in parts.items():
             values = self.outcomes.values[part]
@@ -220,6 +260,15 @@ class _Judged:
         by_target = explained_together(self.rows, [self.target], of_guess)
         by_both = explained_together(self.rows, [self.target, *others], of_guess)
         return (by_both - by_target) / (1 - by_target) if by_target < 1 else 0.0
+
+
+def _parts_by_value(column: pl.Series) -> dict[str, Mask]:
+    """Return the rows where a column has a value, and those where it does not have its most frequent one."""
+    usual = column.drop_nulls().mode().sort().head(1)
+    return {
+        " where it has a value": column.is_not_null().to_numpy(),
+        f" where it is not {usual.item()!r}": column.ne_missing(usual).to_numpy(),
+    }
 
 
 def _roc_auc(outcome: Vector, guess: Vector) -> float:

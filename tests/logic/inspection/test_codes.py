@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ml_assets.logic.inspection.candidates import Candidates
 from ml_assets.logic.inspection.codes import find_codes
-from ml_assets.logic.inspection.guards import Candidates
 
 RANDOM = np.random.default_rng(2)
 SHOP = RANDOM.integers(0, 250, 30_000)

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.logic.inspection.guards import Candidates, LeakFinding, find_leaks
+from ml_assets.logic.inspection.candidates import Candidates, LeakFinding
+from ml_assets.logic.inspection.guards import find_leaks
 from tests.logic.inspection.tables import START, demand, orders
 
 RANDOM = np.random.default_rng(1)
@@ -113,13 +114,23 @@ def test_what_a_suspect_would_have_added_is_measured() -> None:
     assert 0.7 < added < 1.0  # the rest explains a part of the returns by itself
 
 
-def test_an_honest_column_is_neither_left_out_nor_noted_because_it_is_strong() -> None:
+def test_a_column_that_is_much_stronger_than_all_others_is_noted_and_left_in() -> None:
     rows = pl.DataFrame({"at": orders()["at"], "size": RANDOM.normal(size=4_000), "town": RANDOM.integers(0, 5, 4_000)})
     rows = rows.with_columns(load=pl.col("size") * 3 + pl.Series(RANDOM.normal(0, 2, 4_000)))
 
     findings = found(rows, "load", time="at")
 
-    assert {} == findings
+    assert ["size"] == [*findings]
+    assert ("golden feature", "noted") == (findings["size"].guard, findings["size"].verdict)
+    assert pytest.approx(9 / 13, abs=0.03) == findings["size"].figure  # 3² of 3² + 2²
+
+
+def test_missing_values_of_most_rows_of_one_class_are_left_out_if_no_other_column_says_as_much() -> None:
+    rows = orders().drop("order_id")
+    is_missing = pl.Series(RANDOM.random(4_000) < np.where(rows["returned"], 0.8, 0.1))
+    rows = rows.with_columns(survey=pl.when(~is_missing).then(pl.Series(RANDOM.integers(1, 6, 4_000))))
+
+    assert {"survey": "missing values"} == left_out(found(rows, "returned", time="at"))
 
 
 def test_a_name_alone_is_noted_and_left_in() -> None:

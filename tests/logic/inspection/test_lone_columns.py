@@ -166,3 +166,17 @@ def test_a_name_of_its_own_for_every_row_explains_nothing() -> None:
 @pytest.mark.parametrize("rows", [orders(0), orders(1), orders(4000).with_columns(is_late=pl.lit(value=True))])
 def test_with_a_constant_target_no_column_is_suspected(rows: pl.DataFrame) -> None:
     assert () == lone_predictors(rows, [*HONEST], "is_late", "binary")
+
+
+def test_a_value_that_only_rows_of_the_rarer_outcome_have_is_suspected_unless_the_others_expect_it() -> None:
+    random = np.random.default_rng(8)
+    closed = (pl.col("late_hours") > 6) & pl.Series(random.random(4_000) < 0.4)
+    way = pl.Series(random.normal(0, 5, 4_000))
+    rows = orders().with_columns(closed=closed, way=way, work=pl.col("late_hours") - way)
+
+    (found,) = lone_predictors(rows, [*HONEST, "closed"], "is_late", "binary")
+    expected = lone_predictors(rows, ["way", "work", "closed"], "is_late", "binary")
+
+    assert "closed" == found.column
+    assert f"goes with True in {rows['closed'].sum()} rows where it is" in found.sentence
+    assert () == expected
