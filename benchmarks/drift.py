@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +25,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.logic.monitoring.drift import Watched, measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 
 HERE = Path(__file__).resolve()
@@ -153,7 +152,7 @@ def ours(folder: Path) -> None:
     """Measure the day against the stored sketch once, and print what it took."""
     start, cpu = time.perf_counter(), time.process_time()
     reference = Reference.of(pl.read_parquet(folder / "sketch.parquet"), model="benchmark")
-    day = Period(date(2013, 1, 1), date(2013, 1, 1))
+    day = Pooled("2013-01-01", "2013-01-01")
     drift = measure_drift(
         pl.scan_parquet(folder / "day.parquet"), Watched("benchmark", "1", reference, {}), day, LIMITS
     )

@@ -25,10 +25,10 @@ import yaml
 
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
-from ml_assets.lake.days import days_between
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
@@ -89,10 +89,10 @@ class Corpus:
 
     def built(self, name: str, table: Table) -> pl.DataFrame:
         """Return a model's rows of all days, built at once from all that there is."""
-        reach = reach_of(self.manifest, name, table.first, table.last)
+        reach = reach_of(self.manifest, name, DAILY.first_key(table.first), DAILY.last_key(table.last))
         rows = {}
         for uid, span in reach.sources.items():
-            keys = [""] if span is None else [str(day) for day in days_between(*span)]
+            keys = [""] if span is None else DAILY.between(*span)
             found = self.lake.newest(f"raw/{self.manifest['sources'][uid]['name']}", keys)
             rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame))
         scratch = self.folder / name

@@ -22,7 +22,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from ml_assets.logic.monitoring.drift import Watched, measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.predictions import score_rows
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
@@ -163,9 +163,9 @@ def work(
         )
         scored.write_parquet(out / f"predictions-{day}.parquet")
         on = date.fromisoformat(day)
-        drift.append(measure_drift(scored.unnest("features"), watched, Period(on, on), limits))
+        drift.append(measure_drift(scored.unnest("features"), watched, Pooled(str(on), str(on)), limits))
         drift[-1].table.write_parquet(out / f"drift-{day}.parquet")
-        performance.append(measure_performance(scored, labels, columns, day=day, metrics=declared.measured))
+        performance.append(measure_performance(scored, labels, columns, day=on, metrics=declared.measured))
         (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")
     drift_plot(drift[-1])
     drift_history_plot([one.summary for one in drift])

@@ -54,7 +54,7 @@ def compiled(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFacto
     """The SQL of all models and tests over two days, by dbt's unique id."""
     folder = tmp_path_factory.mktemp("compiled")
     bindings = {
-        "first_day": "2013-01-01", "last_day": "2013-01-02", "scratch": str(folder), "sources": {}, "models": {},
+        "first": "2013-01-01", "last": "2013-01-02", "scratch": str(folder), "sources": {}, "models": {},
     }  # fmt: skip
     (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
     lines: list[str] = []

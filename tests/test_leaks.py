@@ -16,6 +16,7 @@ import pytest
 
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -133,11 +134,11 @@ def plan_of(project: Path, **changes: Any) -> ModelPlan:
 def full_build(project: Path, lake: Lake, folder: Path) -> pl.DataFrame:
     """Return the day's features as built when all is known."""
     manifest = json.loads((project / "target" / "manifest.json").read_text(encoding="utf-8"))
-    reach = reach_of(manifest, "flight_features", DAY, DAY)
+    reach = reach_of(manifest, "flight_features", str(DAY), str(DAY))
     with Rebuilds(project, manifest, folder, workers=1) as rebuilds:
         rows = {}
         for uid, span in reach.sources.items():
-            keys = [""] if span is None else [str(day) for day in days(span[0], (span[1] - span[0]).days + 1)]
+            keys = [""] if span is None else DAILY.between(*span)
             found = lake.newest(f"raw/{manifest['sources'][uid]['name']}", keys).values()
             rows[uid] = pl.concat(lake.get(ref, pl.DataFrame) for ref in found)
         return rebuilds.build(reach, rows)

@@ -14,9 +14,9 @@ from ml_assets.authoring.new_days import NewDays, days_of, event_days
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.population import default_population
 from ml_assets.authoring.source import FoundTable
-from ml_assets.contracts.days import end_of, yesterday
+from ml_assets.contracts.days import end_of
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import Grain, last_day_of, newest_over
+from ml_assets.contracts.periods import Calendar, Grain
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.candidates import LeakFinding
 from ml_assets.logic.inspection.choices import Choice, Given
@@ -105,7 +105,8 @@ def model_days(events: EventTable, rows: pl.DataFrame, grain: Grain, now: dateti
     ends, newest = rows[PREDICTED_AT] + events.horizon.length, _newest(events)
     is_unsure = ((ends > newest) & (days_of(ends, zone) == days.last)).any()
     complete = days.last - timedelta(days=1) if is_unsure else days.last
-    last = last_day_of(newest_over(complete, grain), grain)
+    calendar = Calendar(grain, zone)
+    last = calendar.last_day(calendar.newest_until(complete))
     first = days_of(rows[PREDICTED_AT], zone).min()
     assert isinstance(first, date)  # noqa: S101 - there are predictions
     if last < first:
@@ -113,7 +114,7 @@ def model_days(events: EventTable, rows: pl.DataFrame, grain: Grain, now: dateti
             f"the first prediction is on {first}, and no {grain} after it is over by the last event, {newest}; "
             "expected at least a few. Add events, or choose another --partition or --population."
         )
-    is_open = last >= last_day_of(newest_over(yesterday(now, zone), grain), grain)
+    is_open = last >= calendar.last_day(calendar.newest_over(now))
     return NewDays(first, last, grain, zone, is_open=is_open)
 
 

@@ -13,7 +13,6 @@ from ml_assets.authoring.event_table import EventTable
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.rendering import as_dagster_text, rendered
 from ml_assets.authoring.selected import EXAMPLES, SelectedColumn, selected_moment
-from ml_assets.contracts.periods import period_of
 
 _POSITIVE: Final = ("{ml_assets.in_range: {arguments: {minimum: 0}}}",)
 
@@ -53,7 +52,7 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "new_feature": _new_feature(marts.featured),
         "noon": datetime.combine(model.days.first, time(12), ZoneInfo(model.days.timezone)).astimezone(UTC),
         "example_of_label": f"[{EXAMPLES[model.label_type]}]",
-        "known_partition": period_of(model.days.first + timedelta(days=model.maturity_days), model.days.grain),
+        "known_partition": model.days.calendar.first_key(model.days.first + timedelta(days=model.maturity_days)),
         "tables": [*marts.models],
     }
     templates = {

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.days import day_of_moment
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of
+from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
 
 _OPEN_DAYS: Final = 10
 
@@ -29,6 +29,11 @@ class NewDays:
     is_open: bool = False
 
     @property
+    def calendar(self) -> Calendar:
+        """The periods of these days."""
+        return Calendar(self.grain, self.timezone)
+
+    @property
     def count(self) -> int:
         """The number of days from the first to the last row."""
         return (self.last - self.first).days + 1
@@ -36,8 +41,9 @@ class NewDays:
     @property
     def declared(self) -> dict[str, str | date]:
         """The field `days` of the declarations: whole periods."""
-        last = last_day_of(period_of(self.last, self.grain), self.grain)
-        found: dict[str, str | date] = {"first": period_of(self.first, self.grain)}
+        calendar = self.calendar
+        last = calendar.last_day(calendar.last_key(self.last))
+        found: dict[str, str | date] = {"first": calendar.first_day(calendar.first_key(self.first))}
         found |= {} if self.is_open else {"last": last}
         found |= {} if self.timezone == "UTC" else {"timezone": self.timezone}
         return found | ({} if self.grain == BY_DAY else {"grain": self.grain})

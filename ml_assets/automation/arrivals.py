@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
@@ -62,9 +62,9 @@ class _Table:
         """The assets that one step materializes."""
         return [self.key, quarantine_key(self.key)] if self.sets_aside else [self.key]
 
-    def has(self, day: date, now: datetime) -> bool:
-        """Return whether a day has a partition. It has none before the day is over."""
-        return self.days.first <= day <= self.days.newest(now)
+    def has(self, key: str, now: datetime) -> bool:
+        """Return whether a period has a partition. It has none before it is over."""
+        return self.days.has(key) and key <= self.days.calendar.newest_over(now)
 
 
 class ArrivalsCursor(Record):
@@ -168,7 +168,7 @@ def _look(
         look.lines.append(f"the files of {_some(gone)} were removed; their landed data stays in the lake.")
     if not changed and not gone:
         return look
-    under_way = in_progress(instance, None, table.days.grain).get(table.key, {})
+    under_way = in_progress(instance, None, table.days.calendar).get(table.key, {})
     waits = {day: run for day in changed if (run := under_way.get(day))}
     past: Sequence[PastRequest] = ()
     again: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _look(
     for day in (*wanted, *waits):  # a run is landing them
         look.dealt.pop(day, None)
         look.failed.pop(day, None)
-    ranges = in_rows(wanted, most=MOST_DAYS, grain=table.days.grain)
+    ranges = in_rows(wanted, most=MOST_DAYS, calendar=table.days.calendar)
     for days in ranges[:room]:
         corrected = sum(bool(landed_files(standing.get(day))) for day in days)
         look.requests.append(
@@ -247,9 +247,9 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
     Raises:
         SourceError: the folder cannot be listed.
     """
-    listing = list_files(table.pattern, lake.access, table.days.grain)
-    inside = {str(day): files for day, files in listing.days.items() if table.has(day, now)}
-    outside = [str(day) for day in listing.days if not table.has(day, now)]
+    listing = list_files(table.pattern, lake.access, table.days.calendar)
+    inside = {day: files for day, files in listing.periods.items() if table.has(day, now)}
+    outside = [day for day in listing.periods if not table.has(day, now)]
     growing = {day for day, files in inside.items() if any(it.is_growing(now, table.settle_seconds) for it in files)}
     lines = []
     if listing.strange:
@@ -265,7 +265,7 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
         )
     files = {day: it for day, it in inside.items() if day not in growing}
     marks = {day: _digest([one.facts for one in it]) for day, it in files.items()}
-    return _Here(frozenset(map(str, listing.days)), files, marks, lines)
+    return _Here(frozenset(listing.periods), files, marks, lines)
 
 
 def _reopened(requests: Sequence[PastRequest], now: Mapping[str, str], touched: set[str]) -> dict[str, str]:

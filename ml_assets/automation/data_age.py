@@ -88,8 +88,9 @@ def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, description: str
     """Return the alert for an asset whose data has become too old. Each newest day causes one alert."""
     name = key.to_user_string()
     # A period can be complete only after its end, so the limit is exceeded at the end of one.
-    late = limit.days.period(limit.since(newest) + timedelta(days=limit.most + 1))
-    at = end_of(limit.days.last_day(late), limit.days.timezone).replace(tzinfo=UTC)
+    calendar = limit.days.calendar
+    late = calendar.last_key(limit.since(newest) + timedelta(days=limit.most + 1))
+    at = end_of(calendar.last_day(late), calendar.timezone).replace(tzinfo=UTC)
     description = f"{description[0].upper()}{description[1:]}"
     wait = "To see what retraining waits for" if limit.model else "To see what it waits for"
     return Alert(

@@ -7,8 +7,7 @@ from typing import Final
 import dagster as dg
 
 from ml_assets.adapters.dagster import IN_PROGRESS_RUN_STATUSES, RUN_KEY_TAG
-from ml_assets.contracts.periods import Grain, periods_between
-from ml_assets.lake.partitions import day_of
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.run_tags import range_of
 
 # Methods of the instance read one asset at a time. A tick over 500 models needs all new events in one query.
@@ -69,7 +68,7 @@ def materialized_since(
 
 
 def in_progress(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, grain: Grain
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, calendar: Calendar
 ) -> dict[dg.AssetKey, dict[str, str]]:
     """Return what queued and running runs materialize: by asset and partition, the run."""
     found: dict[dg.AssetKey, dict[str, str]] = {}
@@ -78,17 +77,17 @@ def in_progress(
         if not assets and repository is not None and repository.has_job(run.job_name):
             assets = repository.get_job(run.job_name).asset_layer.executable_asset_keys
         for key in assets:
-            for partition in ("", *_partitions(run.tags, grain)):
+            for partition in ("", *_partitions(run.tags, calendar)):
                 found.setdefault(key, {})[partition] = run.run_id
     return found
 
 
-def _partitions(tags: Mapping[str, str], grain: Grain) -> list[str]:
+def _partitions(tags: Mapping[str, str], calendar: Calendar) -> list[str]:
     found = range_of(tags)
     if found is None:
         return []
     first, last = found
-    return [first] if first == last else [str(it) for it in periods_between(day_of(first), day_of(last), grain)]
+    return [first] if first == last else calendar.between(first, last)
 
 
 def runs_by_key(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
@@ -106,6 +105,6 @@ def failed_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -
     return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=[*FAILED]), limit=_AT_MOST)]
 
 
-def targets_of(run: dg.DagsterRun, grain: Grain) -> tuple[set[dg.AssetKey], set[str]]:
+def targets_of(run: dg.DagsterRun, calendar: Calendar) -> tuple[set[dg.AssetKey], set[str]]:
     """Return the assets and partitions that a run was requested for."""
-    return set(run.asset_selection or ()), set(_partitions(run.tags, grain))
+    return set(run.asset_selection or ()), set(_partitions(run.tags, calendar))

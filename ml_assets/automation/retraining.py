@@ -23,7 +23,7 @@ from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.watch import pending_rollback
 from ml_assets.contracts.decisions import Retraining
-from ml_assets.contracts.periods import BY_DAY
+from ml_assets.contracts.periods import DAILY
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset
@@ -286,7 +286,7 @@ def _missing(lake: Lake, declared: ModelDeclaration, loop: MonitoringState) -> s
     there = {asset: day_names(lake, dg.AssetKey(asset.split("/"))) for asset in assets}
     split = declared.retraining.split or declared.split
     missing = training_gaps(declared, there, loop.newest_day, split).blocking
-    return f"{days_by_asset(missing, declared.days.grain)} is missing" if missing else None
+    return f"{days_by_asset(missing, declared.days.calendar)} is missing" if missing else None
 
 
 def _with_performance(lake: Lake, declared: ModelDeclaration, loop: MonitoringState) -> MonitoringState:
@@ -388,7 +388,7 @@ def pending_run(claimed: Sequence[Retraining]) -> str | None:
 
 def running_trainings(instance: dg.DagsterInstance, models: Sequence[ModelDeclaration]) -> dict[str, str]:
     """Return, by model, a phrase about the run that is training it."""
-    under_way = in_progress(instance, None, BY_DAY) if models else {}  # trainings have no partitions
+    under_way = in_progress(instance, None, DAILY) if models else {}  # trainings have no partitions
     found: dict[str, str] = {}
     for declared in models:
         for stage in TRAINING:

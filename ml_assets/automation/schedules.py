@@ -5,17 +5,15 @@ Not here: assets downstream of a new raw day (see `ml_assets.automation.updates`
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from ml_assets.contracts.days import yesterday
-from ml_assets.contracts.periods import Grain, moved, newest_over, periods_between, periods_in
+from ml_assets.contracts.periods import Calendar
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.lock import LockedError
-from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
@@ -56,36 +54,36 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        grain = declared.grain
-        day = newest_over(yesterday(context.scheduled_execution_time, declared.timezone), grain)
-        count = periods_in(declared.automation.updates.days, grain)
+        calendar = declared.calendar
+        newest = calendar.newest_over(context.scheduled_execution_time)
+        count = calendar.periods_in(declared.automation.updates.days)
         late = [
             (key, selection, row)
             for key, days, is_one_file, selection in tables
-            if days.first <= day and (days.last is None or day <= days.last)
+            if days.has(newest)
             for row in in_rows(
-                _not_there(ml_assets_lake.connect(), key, day, count=count if is_one_file else 1, grain=grain),
-                grain=grain,
+                _not_there(ml_assets_lake.connect(), key, newest, count=count if is_one_file else 1, calendar=calendar),
+                calendar=calendar,
             )
         ]
         for key, selection, row in late:
-            again = "" if row[-1] == str(day) else f"/{day}"
+            again = "" if row[-1] == newest else f"/{newest}"
             yield dg.RunRequest(
                 run_key=f"daily landing/{key.to_user_string()}/{span_of(row)}{again}",
                 asset_selection=selection,
                 tags={CAUSE: "daily landing", **range_tags(row)},
             )
         if not late:
-            yield dg.SkipReason(f"every raw table has {day} ({len(tables)} tables by day).")
+            yield dg.SkipReason(f"every raw table has {newest} ({len(tables)} tables by day).")
 
     return requests
 
 
-def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int, grain: Grain) -> list[str]:
+def _not_there(lake: Lake, key: dg.AssetKey, last: str, *, count: int, calendar: Calendar) -> list[str]:
     """Return which of the last `count` periods are not in the lake: the last, and those after the first that exists."""
     there = day_names(lake, key)
-    first = max(moved(last, 1 - count, grain), day_of(min(there, default=str(last))))
-    return [key for key in map(str, periods_between(min(first, last), last, grain)) if key not in there]
+    first = max(calendar.moved(last, 1 - count), min(there, default=last))
+    return [it for it in calendar.between(min(first, last), last) if it not in there]
 
 
 @dg.op(

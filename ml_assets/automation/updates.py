@@ -34,7 +34,7 @@ from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import Grain, newest_over
+from ml_assets.contracts.periods import Calendar
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -53,7 +53,7 @@ from ml_assets.orchestration.groups import (
 )
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
 from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
-from ml_assets.orchestration.staleness import LakeView, Wanted, declared_periods, graph_grain
+from ml_assets.orchestration.staleness import LakeView, Wanted, calendar_in, declared_keys
 from ml_assets.stages.checks.data_age import CHECK, age_limits, as_of
 
 NAME: Final = "updates"
@@ -158,7 +158,7 @@ class _Tick:
         self.code = parameters_digest(self.graph, self.groups)
         self.opened: Partitions = {}
         self.before = self._cursor()
-        self.waits = Waits(self.before.waits)
+        self.waits = Waits(self.before.waits, self.declared.calendar)
         self.since = dict(self.before.since)
         self.turn = self.before.turn
         self.left: Partitions = {}
@@ -188,7 +188,7 @@ class _Tick:
         for key, days in self.before.open.items():
             asset = dg.AssetKey.from_user_string(key)
             if asset in self.groups:
-                self._open({asset: days_in(days) & self.within[asset]})
+                self._open({asset: days_in(days, self.declared.calendar) & self.within[asset]})
         if self.before.code != self.code:
             self.lines.append("the code has changed since the last tick, so everything is checked.")
             self._open(self.within)
@@ -241,7 +241,7 @@ class _Tick:
             if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
                 continue
             left = sorted(day for day in days if day and not self.scope.readers({key: {day}}))
-            for row in in_rows(left, grain=self.declared.grain):
+            for row in in_rows(left, calendar=self.declared.calendar):
                 self.lines.append(
                     f"{key.to_user_string()} changed for {span_of(row)}, which is before the newest "
                     f"{self.declared.automation.updates.days} days; "
@@ -285,7 +285,7 @@ class _Tick:
             mine = [key for key, its in self.groups.items() if its == group]
             looked_at = set().union(*(opened.get(key, ()) for key in mine))
             self.waits.retain(group, set().union(*(self.within[key] for key in mine)) - looked_at)
-        running = in_progress(self.context.instance, self.context.repository_def, self.declared.grain)
+        running = in_progress(self.context.instance, self.context.repository_def, self.declared.calendar)
         look = LakeView(self.graph, self.lake, self._wanted(self._bounded(self._served(opened))))
         planner = Planner(self.scope, look, running=running)
         plan = planner.plan()
@@ -329,7 +329,7 @@ class _Tick:
     def _first_day(self, model: str) -> str:
         """Return the first predicted day: the day after the first champion's as-of day, or an earlier predicted day."""
         if model not in self.since:
-            self.since[model] = str(_first_as_of(self.lake, model) + timedelta(days=1))
+            self.since[model] = self.declared.calendar.first_key(_first_as_of(self.lake, model) + timedelta(days=1))
         return min([self.since[model], *day_names(self.lake, dg.AssetKey([model, "predictions"]))])
 
     def _bounded(self, opened: Partitions) -> Partitions:
@@ -353,8 +353,8 @@ class _Tick:
         failed = failed_runs(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
         new = []
         for update, facts in facts_of.items():
-            grain = self.declared.grain
-            failure = next((it.dagster_run for it in failed if _covers(it, update, facts, grain)), None)
+            calendar = self.declared.calendar
+            failure = next((it.dagster_run for it in failed if _covers(it, update, facts, calendar)), None)
             run = runs.get(facts.run_key(update)) or failure
             if run is None:
                 new.append((update, facts))
@@ -398,9 +398,9 @@ class _Tick:
         """Yield the sources that have no newer day although one is over."""
         ended: dict[str, list[str]] = {}
         for key in sources_of(self.graph):
-            days, newest = declared_periods(self.graph, key), self.newest.get(key, "")
-            over = newest_over(self.yesterday, graph_grain(self.graph, key))
-            if days is not None and newest < str(min(over, days[1])):
+            declared, newest = declared_keys(self.graph, key), self.newest.get(key, "")
+            over = calendar_in(self.graph, key).newest_until(self.yesterday)
+            if declared is not None and newest < min(over, declared[1]):
                 ended.setdefault(newest, []).append(key.to_user_string())
         for newest, names in sorted(ended.items()):
             yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has landed."
@@ -411,7 +411,11 @@ class _Tick:
             last=self.seen.last,
             recent=self.seen.recent,
             code=self.code,
-            open={key.to_user_string(): as_ranges(days) for key, days in sorted(self.left.items()) if days},
+            open={
+                key.to_user_string(): as_ranges(days, self.declared.calendar)
+                for key, days in sorted(self.left.items())
+                if days
+            },
             failing=tuple(sorted(key.to_user_string() for key in self.failing)),
             waits=self.waits.stored(),
             since=self.since,
@@ -447,9 +451,9 @@ def _first_as_of(lake: Lake, model: str) -> date:
     return as_of(lake, model, versions[-1])
 
 
-def _covers(record: dg.RunRecord, update: Update, facts: Facts, grain: Grain) -> bool:
+def _covers(record: dg.RunRecord, update: Update, facts: Facts, calendar: Calendar) -> bool:
     """Return whether a failed run included all of an update, with the same code and no older inputs."""
-    assets, days = targets_of(record.dagster_run, grain)
+    assets, days = targets_of(record.dagster_run, calendar)
     return (
         record.dagster_run.tags.get(GROUP_TAG) == str(update.group)
         and record.dagster_run.tags.get(CODE_TAG) == facts.code

@@ -18,7 +18,6 @@ from ml_assets.automation.schedules import for_each_model
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.periods import periods_in
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -123,7 +122,7 @@ def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Watc
         loop.performance,
         champion=loop.champion.version,
         metric=find_metric(declared.metric, declared.task),
-        watched=periods_in(declared.watch.days, declared.days.grain),
+        watched=declared.days.calendar.periods_in(declared.watch.days),
         minimum=declared.watch.min_days,
         margin=declared.watch.margin,
         coverage=declared.retraining.min_coverage,

@@ -255,15 +255,19 @@ class ModelHistory:
         """Measure the drift of a day from the champion's reference. The champion has predicted since `since`."""
         limits = DriftLimits(**self.plan.declaration.drift.model_dump())
         days = days_between(max(since, day - timedelta(days=limits.pool_days - 1)), day)
-        version = pl.lit(champion.version)
+        version, calendar = pl.lit(champion.version), self.plan.calendar
         predicted = {
-            one: self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=version) for one in days
+            calendar.first_key(one): self.rows(one).with_columns(
+                self.scores(champion, one)["score"], model_version=version
+            )
+            for one in days
         }
-        period, rows = rows_of_period(
-            predicted, day, champion.version, min_rows=limits.min_rows, most_periods=limits.pool_days
-        )
+        pooled, rows = rows_of_period(
+            predicted, calendar.first_key(day), champion.version, min_rows=limits.min_rows,
+            most_periods=limits.pool_days,
+        )  # fmt: skip
         watched = Watched(self.plan.name, champion.version, self._sketch(champion), champion.model.spec.weights)
-        return measure_drift(rows, watched, period, limits).summary
+        return measure_drift(rows, watched, pooled, limits).summary
 
     def _sketch(self, champion: BacktestModel) -> Reference:
         """Return the reference of a champion, built on first use."""

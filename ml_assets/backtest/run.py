@@ -17,7 +17,6 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Stage
-from ml_assets.lake.days import days_between
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
@@ -123,7 +122,7 @@ def run_backtest(
 
 def _read(plan: ModelPlan, ledger: StepLedger, request: BacktestRequest) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return features and labels of all days that the backtest may need."""
-    days = [str(day) for day in days_between(first_feature_day(plan.declaration, request.first), request.last)]
+    days = plan.calendar.keys(first_feature_day(plan.declaration, request.first), request.last)
     frames = []
     for stage in ("features", "labels"):
         asset = plan.asset(stage).to_user_string()

@@ -92,7 +92,7 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
     prepare()
     graph = load_definitions(Overrides()).resolve_asset_graph()
     over, count = yesterday(datetime.now(tz=UTC), declared.timezone), declared.automation.updates.days
-    waits = Waits({})
+    waits = Waits({}, declared.calendar)
     waits.add(blocked(graph, lake, model.name, yesterday=over, count=count))
     return waits.lines(), stale_of(graph, lake, model.name, yesterday=over, count=count)
 

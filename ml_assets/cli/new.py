@@ -121,7 +121,7 @@ def _inspect(arguments: argparse.Namespace, root: Path) -> "NewModel":
 
     _check(arguments)
     declared = read_declarations()
-    grain = declared.grain if declared.models or declared.raw or declared.tables else None
+    grain = declared.calendar.grain if declared.models or declared.raw or declared.tables else None
     if grain and arguments.partition not in (None, grain):
         raise DataError(
             f"--partition is '{arguments.partition}', but the other declarations of the project have "
@@ -229,7 +229,7 @@ def _without_leaks(
     model = model_without(leaks, [it.column for it in codes])
     _print(left_out_lines(model, leaks))
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
-    drift = PooledRows(most_pooled_days(model.days.grain), DriftSettings().min_rows) if roles.time is not None else None
+    drift = PooledRows(most_pooled_days(model.days.calendar), DriftSettings().min_rows) if roles.time is not None else None
     ready = preflight(
         rows, model.test_rows, target, roles,
         days=model.days.count, margin=model.margin, labelled_days=model.labelled_days, folds=folds, drift=drift,

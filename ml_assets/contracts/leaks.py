@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 
 from ml_assets.contracts.json_record import Record
 
 
 class FoundLeak(Record):
-    """A leak that the leak test proved: the column (None for the whole row), and a time at which it shows."""
+    """A leak that the leak test proved: the column (None for the whole row), and a time at which it shows.
+
+    Attributes:
+        day: the key of the period.
+    """
 
     column: str | None
-    day: date
+    day: str
     prediction_at: datetime
     sentence: str
 

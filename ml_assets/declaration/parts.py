@@ -5,9 +5,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, newest_over, period_of
+from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
@@ -106,28 +105,31 @@ class Days(Part):
     def _in_order(self) -> Self:
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last day {self.last} lies before first day {self.first}; swap them")
-        begins = period_of(self.first, self.grain)
+        calendar = self.calendar
+        begins = calendar.first_day(calendar.first_key(self.first))
         if begins != self.first:
             raise ValueError(
                 f"first day {self.first} is not the first day of a {self.grain}; with grain '{self.grain}' expected "
                 f"{begins}. Days without rows do no harm"
             )
-        if self.last is not None and (ends := last_day_of(period_of(self.last, self.grain), self.grain)) != self.last:
+        if self.last is not None and (ends := calendar.last_day(calendar.last_key(self.last))) != self.last:
             raise ValueError(
                 f"last day {self.last} is not the last day of a {self.grain}; with grain '{self.grain}' expected "
                 f"{ends}. Days without rows do no harm"
             )
         return self
 
+    @property
+    def calendar(self) -> Calendar:
+        """The periods of these days."""
+        return Calendar(self.grain, self.timezone)
+
+    def has(self, key: str) -> bool:
+        """Return whether a period is among these days."""
+        calendar = self.calendar
+        return calendar.first_key(self.first) <= key and (self.last is None or key <= calendar.last_key(self.last))
+
     def newest(self, now: datetime) -> date:
         """Return the newest of these days that is over at a moment: the last day of the newest period that is over."""
-        over = self.last_day(newest_over(yesterday(now, self.timezone), self.grain))
+        over = self.calendar.last_day(self.calendar.newest_over(now))
         return over if self.last is None else min(over, self.last)
-
-    def period(self, day: date) -> date:
-        """Return the first day of the period that a day is in, whose partition contains the day."""
-        return period_of(day, self.grain)
-
-    def last_day(self, first: date) -> date:
-        """Return the last day of the period that begins on a day."""
-        return last_day_of(first, self.grain)

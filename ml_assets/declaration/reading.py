@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ml_assets.contracts.errors import ContractError, near
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, problems, text_of
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
@@ -63,11 +63,11 @@ class Declared:
         return by_name.get(table) or next((it for it in self.tables if it.models is None), None)
 
     @property
-    def grain(self) -> Grain:
-        """The grain of the periods of all declarations."""
+    def calendar(self) -> Calendar:
+        """The periods of all declarations."""
         declared: Iterator[ModelDeclaration | RawDeclaration | TablesDeclaration]
         declared = itertools.chain(self.models, self.raw, self.tables)
-        return next((it.days.grain for it in declared), BY_DAY)
+        return next((it.days.calendar for it in declared), DAILY)
 
     def model(self, name: str) -> ModelDeclaration:
         """Return one model's declaration.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, TypeVar
 
-from ml_assets.contracts.periods import BY_DAY, Grain, moved
+from ml_assets.contracts.periods import DAILY, Calendar
 
 ALLOW_GAPS: Final = "ml_assets/allow_gaps"
 """Metadata of an asset that may be materialized although earlier days of its inputs are missing."""
@@ -72,10 +72,10 @@ def merge_days(found: Iterable[Mapping[str, Iterable[str]]]) -> dict[str, tuple[
     return {asset: tuple(sorted(days[asset])) for asset in sorted(days) if days[asset]}
 
 
-def days_by_asset(days: Mapping[str, Iterable[str]], grain: Grain = BY_DAY) -> str:
+def days_by_asset(days: Mapping[str, Iterable[str]], calendar: Calendar = DAILY) -> str:
     """Return days by asset as text: «raw/a of 2013-01-05 to 2013-01-06, raw/b»."""
     return ", ".join(
-        f"{asset} of {' and '.join(span_of(row) for row in in_rows(dated, grain=grain))}" if dated else asset
+        f"{asset} of {' and '.join(span_of(row) for row in in_rows(dated, calendar=calendar))}" if dated else asset
         for asset, names in days.items()
         if (dated := sorted({*names} - {""})) or "" in names
     )
@@ -122,11 +122,11 @@ def span_of(days: Sequence[str]) -> str:
     return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
 
 
-def in_rows(days: Sequence[str], *, most: int | None = None, grain: Grain = BY_DAY) -> list[tuple[str, ...]]:
+def in_rows(days: Sequence[str], *, most: int | None = None, calendar: Calendar = DAILY) -> list[tuple[str, ...]]:
     """Return the keys of periods as groups of consecutive ones, each of at most `most` periods."""
     rows: list[list[str]] = []
     for day in days:
-        is_next = rows and day == str(moved(date.fromisoformat(rows[-1][-1]), 1, grain))
+        is_next = rows and day == calendar.moved(rows[-1][-1], 1)
         if is_next and len(rows[-1]) != most:
             rows[-1].append(day)
         else:

@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from pydantic import JsonValue
 
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
 
 _GRAIN: Final = "grain"
 """The parameter in a manifest that names the grain of its partition; by day if absent."""
@@ -31,3 +31,8 @@ def is_of_grain(parameters: Mapping[str, JsonValue], grain: Grain) -> bool:
 def grain_in(parameters: Mapping[str, JsonValue]) -> Grain:
     """Return the grain of the partition of a manifest with these parameters."""
     return next((grain for grain in get_args(Grain) if grain == parameters.get(_GRAIN)), BY_DAY)
+
+
+def calendar_in_manifest(parameters: Mapping[str, JsonValue]) -> Calendar:
+    """Return the calendar of the partition of a manifest with these parameters, in UTC."""
+    return Calendar(grain_in(parameters))

@@ -8,7 +8,6 @@ import hashlib
 import json
 import typing
 from collections.abc import Mapping
-from datetime import date
 from typing import Final
 
 import dagster as dg
@@ -17,7 +16,7 @@ from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_DAY, EVERY, Grain, moved
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
@@ -25,7 +24,7 @@ from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
 from ml_assets.lake.grains import grain_parameter
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import CHANGED_ROWS, EXCLUDED_ROWS, FILES, ROWS_READ, ArtifactRef, Cost, Manifest
-from ml_assets.lake.partitions import grain_of
+from ml_assets.lake.partitions import calendar_of
 from ml_assets.lake.quarantine import beside
 from ml_assets.lake.resource import LakeResource, ledger_of, record_step
 from ml_assets.lake.run_tags import range_of
@@ -81,19 +80,24 @@ class LakeIOManager(dg.ConfigurableIOManager):
         cost = ledger.meter.take(pod_resources(step.step.tags))
         record_step(ledger, step)
         asset, layer = context.asset_key.to_user_string(), step.job_def.asset_layer
-        grain = grain_of(context.asset_partitions_def) if context.has_asset_partitions else BY_DAY
+        calendar = calendar_of(context.asset_partitions_def) if context.has_asset_partitions else DAILY
         whole = ledger.origin(
             ledger.inputs,
-            parameters={**_parameters(context), **grain_parameter(grain), **ledger.notes, **_left_out(context)},
+            parameters={
+                **_parameters(context),
+                **grain_parameter(calendar.grain),
+                **ledger.notes,
+                **_left_out(context),
+            },
             code_version=_made_with(layer.get(context.asset_key).code_version, ledger.code_behind),
             seconds=ledger.body_seconds(),
             cost=cost,
             missing_days=ledger.missing_days,
         )
         if context.has_asset_partitions:
-            artifacts = by_partition(obj, context.asset_partition_keys, asset, grain)
+            artifacts = by_partition(obj, context.asset_partition_keys, asset, calendar)
             windows, share = _windows(context), cost.share(len(artifacts))
-            origins = {key: _of_period(whole, key, windows, ledger, share, grain=grain) for key in artifacts}
+            origins = {key: _of_period(whole, key, windows, ledger, share, calendar=calendar) for key in artifacts}
         else:
             artifacts, origins = {"": obj}, {"": whole}
         published = {
@@ -151,7 +155,7 @@ def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
     return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **rows_read, **code}
 
 
-def by_partition(obj: object, keys: typing.Sequence[str], asset: str, grain: Grain = BY_DAY) -> dict[str, object]:
+def by_partition(obj: object, keys: typing.Sequence[str], asset: str, calendar: Calendar = DAILY) -> dict[str, object]:
     """Return one artifact for each partition key.
 
     Raises:
@@ -173,23 +177,23 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str, grain: Gra
         return dict(obj)
     if len(keys) == 1:
         if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
-            _check_days(obj, keys, asset, grain)
+            _check_days(obj, keys, asset, calendar)
         return {keys[0]: obj}
     if not isinstance(obj, pl.DataFrame):
         raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
     if DAY not in obj.columns:
         raise ValueError(f"{asset} has no column '{DAY}', which splits its rows into partitions.")
-    _check_days(obj, keys, asset, grain)
-    rows = obj.with_columns(pl.col(DAY).dt.truncate(EVERY[grain]).alias(_PERIOD))
+    _check_days(obj, keys, asset, calendar)
+    rows = obj.with_columns(calendar.key_of_row().alias(_PERIOD))
     by_period = rows.partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
-    parts = {str(period): part for (period,), part in by_period.items()}
+    parts = {key: part for (key,), part in by_period.items()}
     empty = obj.clear()
     return {key: parts.get(key, empty) for key in keys}
 
 
-def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str, grain: Grain) -> None:
-    days = {str(day) for day in frame.select(pl.col(DAY).dt.truncate(EVERY[grain])).to_series().unique()}
-    strange = sorted(days - set(keys))
+def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str, calendar: Calendar) -> None:
+    found = {str(key) for key in frame.select(calendar.key_of_row()).to_series().unique()}
+    strange = sorted(found - set(keys))
     if strange:
         raise ValueError(
             f"{asset} returned rows of {', '.join(strange[:5])}; expected only {keys[0]} to {keys[-1]}. "
@@ -198,13 +202,19 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str, gra
 
 
 def _of_period(
-    whole: Origin, key: str, windows: Mapping[str, tuple[int, int]], ledger: StepLedger, share: Cost, *, grain: Grain
+    whole: Origin,
+    key: str,
+    windows: Mapping[str, tuple[int, int]],
+    ledger: StepLedger,
+    share: Cost,
+    *,
+    calendar: Calendar,
 ) -> Origin:
     """Return the origin of one period: its share of the step's, and what was read for this period alone."""
-    inputs = (*inputs_of_period(ledger.inputs, key, windows, grain), *ledger.inputs_of(key))
+    inputs = (*inputs_of_period(ledger.inputs, key, windows, calendar), *ledger.inputs_of(key))
     behind = next((it.code_behind for it in inputs if it.ref.partition == key and it.code_behind), "")
     missing = {
-        asset: keys_in_window(days, key, windows.get(asset), grain) for asset, days in whole.missing_days.items()
+        asset: keys_in_window(days, key, windows.get(asset), calendar) for asset, days in whole.missing_days.items()
     }
     return ledger.origin(
         inputs,
@@ -217,17 +227,17 @@ def _of_period(
 
 
 def keys_in_window(
-    keys: typing.Iterable[str], key: str, window: tuple[int, int] | None, grain: Grain = BY_DAY
+    keys: typing.Iterable[str], key: str, window: tuple[int, int] | None, calendar: Calendar = DAILY
 ) -> tuple[str, ...]:
     """Return which of some periods are in the window of a period; all if there is no window."""
     if window is None:
         return tuple(keys)
-    first, last = (str(moved(date.fromisoformat(key), periods, grain)) for periods in window)
+    first, last = (calendar.moved(key, periods) for periods in window)
     return tuple(it for it in keys if first <= it <= last)
 
 
 def inputs_of_period(
-    inputs: typing.Sequence[Input], key: str, windows: Mapping[str, tuple[int, int]], grain: Grain = BY_DAY
+    inputs: typing.Sequence[Input], key: str, windows: Mapping[str, tuple[int, int]], calendar: Calendar = DAILY
 ) -> tuple[Input, ...]:
     """Return the inputs of one period of a range, so that its lineage does not name every period of the run.
 
@@ -236,12 +246,12 @@ def inputs_of_period(
         key: the period.
         windows: by upstream asset, the first and last period that are read, relative to the period. Assets without a
             window, and without partitions, count for every period.
-        grain: the grain of the periods.
+        calendar: of the periods.
     """
     return tuple(
         it
         for it in inputs
-        if it.ref.partition is None or keys_in_window([it.ref.partition], key, windows.get(it.ref.asset), grain)
+        if it.ref.partition is None or keys_in_window([it.ref.partition], key, windows.get(it.ref.asset), calendar)
     )
 
 

@@ -1,11 +1,10 @@
-"""Dagster's partitions by time: their grain and their days."""
+"""Dagster's partitions by time: their calendar."""
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of
+from ml_assets.contracts.periods import DAILY, Calendar, Grain
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -15,21 +14,16 @@ CRON: Final[dict[Grain, str]] = {"day": "0 0 * * *", "week": "0 0 * * 1", "month
 _BY_CRON: Final = {cron: grain for grain, cron in CRON.items()}
 
 
-def grain_of(definition: dg.PartitionsDefinition[str] | None) -> Grain:
-    """Return the grain of partitions; `day` for those that are not periods of a known grain."""
+def calendar_of(definition: dg.PartitionsDefinition[str] | None) -> Calendar:
+    """Return the calendar of partitions; days for those that are not periods of a known grain."""
     import dagster as dg
 
-    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return BY_DAY
-    return _BY_CRON.get(definition.cron_schedule, BY_DAY)
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition) or definition.cron_schedule not in _BY_CRON:
+        return DAILY
+    return Calendar(_BY_CRON[definition.cron_schedule], definition.timezone)
 
 
-def day_of(key: str) -> date:
-    """Return the day of a partition key: the first day of its period."""
-    return date.fromisoformat(key)
-
-
-def day_range(context: dg.AssetExecutionContext, grain: Grain) -> tuple[date, date]:
-    """Return the first and the last day of a step's partitions."""
+def key_range(context: dg.AssetExecutionContext) -> tuple[str, str]:
+    """Return the first and the last partition of a step."""
     keys = context.partition_keys
-    return day_of(keys[0]), last_day_of(day_of(keys[-1]), grain)
+    return keys[0], keys[-1]

@@ -15,7 +15,7 @@ import dagster as dg
 from ml_assets.contracts.periods import BY_DAY
 from ml_assets.lake.ledger import Step, StepLedger
 from ml_assets.lake.origin import git_state
-from ml_assets.lake.partitions import grain_of
+from ml_assets.lake.partitions import calendar_of
 from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
@@ -150,7 +150,7 @@ def record_step(ledger: StepLedger, context: dg.StepExecutionContext) -> None:
             environment=ledger.lake.environment(),
             started_at=since,
             tags={name: run.tags[name] for name in _TAGS if name in run.tags},
-            grain=next((grain_of(layer.get(key).partitions_def) for key in assets), BY_DAY),
+            grain=next((calendar_of(layer.get(key).partitions_def).grain for key in assets), BY_DAY),
         ),
     )
     ledger.recorded_at = since

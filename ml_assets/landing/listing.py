@@ -9,12 +9,12 @@ import os
 import stat as modes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
 from pydantic import JsonValue
 
-from ml_assets.contracts.periods import BY_DAY, Grain, period_of
+from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES, Manifest
@@ -55,44 +55,45 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of each day, ordered by name, and names that match the pattern except for their day."""
+    """The files of each period by key, ordered by name, and names that match the pattern except for their day."""
 
-    days: Mapping[date, tuple[Arrived, ...]]
+    periods: Mapping[str, tuple[Arrived, ...]]
     strange: tuple[str, ...] = ()
 
 
-def list_files(pattern: DayPattern, access: Access, grain: Grain = BY_DAY) -> Listing:
+def list_files(pattern: DayPattern, access: Access, calendar: Calendar = DAILY) -> Listing:
     """Return the files of every period, from one listing.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
     """
-    found: dict[date, list[Arrived]] = {}
+    found: dict[str, list[Arrived]] = {}
     strange = []
     for arrived in sorted(listed(pattern, access), key=lambda it: it.name):
         day = pattern.day_of(arrived.name)
         if day is not None:
-            found.setdefault(period_of(day, grain), []).append(arrived)
+            found.setdefault(calendar.first_key(day), []).append(arrived)
         elif pattern.resembles(arrived.name):
             strange.append(arrived.name)
-    return Listing({day: tuple(files) for day, files in sorted(found.items())}, tuple(strange))
+    return Listing({key: tuple(files) for key, files in sorted(found.items())}, tuple(strange))
 
 
-def files_of_days(
-    pattern: DayPattern, days: Sequence[date], access: Access, grain: Grain = BY_DAY
-) -> dict[date, tuple[Arrived, ...]]:
-    """Return the files of some periods by their first days, ordered by name. Periods without files are absent.
+def files_of_periods(
+    pattern: DayPattern, keys: Sequence[str], access: Access, calendar: Calendar = DAILY
+) -> dict[str, tuple[Arrived, ...]]:
+    """Return the files of some periods by their keys, ordered by name. Periods without files are absent.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
     """
-    if len(days) > _FEW_DAYS or grain != BY_DAY:  # the name of a file may contain any day of a longer period
-        found = list_files(pattern, access, grain).days
-        return {day: found[day] for day in days if day in found}
-    each = {day: sorted(listed(pattern.for_day(day), access), key=lambda it: it.name) for day in days}
+    if len(keys) > _FEW_DAYS or calendar.grain != BY_DAY:  # a file may be of any day of a longer period
+        found = list_files(pattern, access, calendar).periods
+        return {key: found[key] for key in keys if key in found}
+    days = {key: calendar.first_day(key) for key in keys}
+    each = {key: sorted(listed(pattern.for_day(day), access), key=lambda it: it.name) for key, day in days.items()}
     # A one-day pattern accepts anything for `*`. The whole pattern decides whether a file belongs to the day.
-    of_day = {day: tuple(it for it in files if pattern.day_of(it.name) == day) for day, files in each.items()}
-    return {day: files for day, files in of_day.items() if files}
+    of_day = {key: tuple(it for it in its if pattern.day_of(it.name) == days[key]) for key, its in each.items()}
+    return {key: files for key, files in of_day.items() if files}
 
 
 def read_arrived(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes:

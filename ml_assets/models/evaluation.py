@@ -101,7 +101,7 @@ def _wanted(plan: ModelPlan, model: Model) -> EvaluationPlan:
         operating_point=declared.operating_point,
         min_slice_rows=declared.gate.min_slice_rows,
         threads=declared.training.threads,
-        grain=plan.grain,
+        calendar=plan.calendar,
         coverage=None if model.spec.interval is None else model.spec.interval.coverage,
         own_metrics=[it.name for it in declared.evaluation.own_metrics],
     )

@@ -20,7 +20,6 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
 )
 from ml_assets.contracts.decisions import Promotion, Retraining
-from ml_assets.contracts.periods import moved, periods_in
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
@@ -113,7 +112,8 @@ def read_monitoring(
     if since.action == "rollback":
         champion = replace(champion, taken_back=_rolled_back_on(lake, declared, champion.version, days["drift"]))
     # Labels since the last training are summed, so the labels of a day that is not read would not count.
-    later = [day for day in days["performance"] if day > str(champion.as_of)]
+    calendar = declared.days.calendar
+    later = [key for key in days["performance"] if key > calendar.last_key(champion.as_of)]
     performance = later[-LOOKED_BACK:] if "performance" in kinds else []
     return MonitoringState(
         champion=champion,
@@ -124,7 +124,7 @@ def read_monitoring(
         ),
         performance=read_performance(lake, declared.name, performance),
         history=tuple(RetrainingLog(lake, declared.name).newest(RECORDS_READ)),
-        newest_day=None if newest is None else declared.days.last_day(date.fromisoformat(newest)),
+        newest_day=None if newest is None else calendar.last_day(newest),
     )
 
 
@@ -145,7 +145,7 @@ def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days:
     for day in reversed(days[max(0, len(days) - longest) :]):
         found = _read(lake, f"{declared.name}/drift", [day], _Drift)
         if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
-            return declared.days.last_day(date.fromisoformat(day))
+            return declared.days.calendar.last_day(day)
     return None
 
 
@@ -197,22 +197,22 @@ class Former:
     """The champion before the current one.
 
     Attributes:
-        trained: the as-of day of the current champion, which has learned from days up to it.
-        last_day: the last day on which the two are compared.
-        compared: both models, as inputs of each day on which they are compared.
+        after: the period of the current champion's as-of day, which has learned from days up to it.
+        last: the last period of which the two are compared.
+        compared: both models, as inputs of each period on which they are compared.
     """
 
     version: str
     model: Model
     champion: str
-    trained: date
-    last_day: date
+    after: str
+    last: str
     compared: tuple[Input, ...]
 
     def scores(self, ledger: StepLedger, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
         """Return its scores for one version's predictions of a day; None if the two are not compared on that day."""
         versions = predictions["model_version"].unique().to_list()
-        if versions != [self.champion] or not self.trained < date.fromisoformat(day) <= self.last_day:
+        if versions != [self.champion] or not self.after < day <= self.last:
             return None
         asset = plan.asset("features").to_user_string()
         ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
@@ -236,9 +236,9 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
         return None
     trained = champion.spec.as_of
     # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
-    days, grain = declared.days, declared.days.grain
-    matured = days.period(trained + timedelta(days=declared.labels.maturity_days + 1))
-    first = max(matured, moved(days.period(trained), 1, grain))
-    last_day = days.last_day(moved(first, periods_in(declared.watch.days, grain) - 1, grain))
+    calendar = declared.days.calendar
+    after = calendar.last_key(trained)
+    matured = calendar.first_key(trained + timedelta(days=declared.labels.maturity_days + 1))
+    last = calendar.moved(max(matured, calendar.moved(after, 1)), calendar.periods_in(declared.watch.days) - 1)
     compared = tuple(Input.of(manifest) for _, manifest in read)
-    return Former(version, former, serving, trained, last_day, compared)
+    return Former(version, former, serving, after, last, compared)

@@ -11,7 +11,6 @@ from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.frames import check_frames
 from ml_assets.contracts.from_pandera import find_schema
-from ml_assets.contracts.periods import EVERY
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.features import FeatureFunctionSettings
 from ml_assets.logic.tables.added_features import added_columns
@@ -51,7 +50,7 @@ def with_own_features(plan: ModelPlan, rows: pl.DataFrame, own: FeatureFunctionS
     if rows.is_empty():
         return inputs.with_columns(pl.lit(None, plan.features_table.column(name).dtype).alias(name) for name in names)
     inputs = inputs.sort(list(dict.fromkeys([DAY, plan.columns.event_time, *plan.key])))
-    periods = inputs[DAY].dt.truncate(EVERY[plan.grain])
+    periods = inputs.select(plan.calendar.period_of_row()).to_series()
     function, expected, found = find_function(own.name), [*find_schema(own.contract).columns], []
     for period in periods.unique(maintain_order=True):
         part = inputs.filter(periods == period)

@@ -19,7 +19,7 @@ from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_pandera import columns_from_pandera
 from ml_assets.contracts.objective import WITHIN
 from ml_assets.contracts.own_metric import OwnName
-from ml_assets.contracts.periods import Grain, periods_in
+from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days, Stage
@@ -62,7 +62,7 @@ class ModelPlan:
     def __post_init__(self) -> None:
         """Compute what follows from the declaration."""
         features = self.declaration.feature_columns(self.features_table)
-        object.__setattr__(self, "pool_periods", periods_in(self.declaration.drift.pool_days, self.grain))
+        object.__setattr__(self, "pool_periods", self.calendar.periods_in(self.declaration.drift.pool_days))
         object.__setattr__(self, "features", tuple(map(Feature.of, features)))
 
     @classmethod
@@ -194,9 +194,9 @@ class ModelPlan:
         return tuple(it.name for it in there if it.name in self.features_columns)
 
     @property
-    def grain(self) -> Grain:
-        """The grain of the model's periods."""
-        return self.declaration.days.grain
+    def calendar(self) -> Calendar:
+        """The calendar of the model's periods."""
+        return self.declaration.days.calendar
 
     @property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

@@ -3,8 +3,6 @@
 import polars as pl
 
 from ml_assets.contracts.changes import ContractChange, input_changes
-from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import EVERY
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.logic.monitoring.predictions import check_question, score_rows
 from ml_assets.logic.training.booster import predict
@@ -31,7 +29,7 @@ def changes_since(champion: Champion, plan: ModelPlan) -> tuple[ContractChange, 
 
 def rows_of_day(plan: ModelPlan, features: pl.DataFrame, day: str) -> pl.DataFrame:
     """Return the feature rows of a day or period."""
-    return features.filter(pl.col(DAY).dt.truncate(EVERY[plan.grain]).cast(pl.String) == day)
+    return features.filter(plan.calendar.key_of_row() == day)
 
 
 def score_day(ledger: StepLedger, plan: ModelPlan, champion: Champion, rows: pl.DataFrame, day: str) -> pl.DataFrame:

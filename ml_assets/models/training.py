@@ -13,9 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import EVERY, periods_between
 from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
@@ -78,7 +76,7 @@ def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str
     if not any(there.values()):
         return Gaps({}, {})
     first = first_training_day(declared, as_of, split)
-    keys = [str(key) for key in periods_between(first, as_of, declared.days.grain)]
+    keys = declared.days.calendar.keys(first, as_of)
     known = {asset: set(its) for asset, its in there.items()}
     return gaps_of(keys[-1], dict.fromkeys(there, keys), known, allow_gaps=declared.allow_gaps)
 
@@ -95,8 +93,9 @@ def refuse_gaps(plan: ModelPlan, there: Mapping[str, Collection[str]], as_of: da
     if missing.blocking:
         first = first_training_day(plan.declaration, as_of, split)
         raise DataError(
-            f"{days_by_asset(missing.blocking, plan.grain)} is missing, so {plan.name} cannot be trained on {first} to "
-            f"{as_of}. Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
+            f"{days_by_asset(missing.blocking, plan.calendar)} is missing, so {plan.name} cannot be trained on "
+            f"{first} to {as_of}. Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for "
+            "the model."
         )
     return missing.allowed
 
@@ -290,7 +289,7 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     scores = predict(model, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift
     # Later periods are compared with the training rows, so how much these differ is measured between such periods.
-    periods = rows.select(pl.col(DAY).dt.truncate(EVERY[plan.grain])).to_series()
+    periods = rows.select(plan.calendar.period_of_row()).to_series()
     days = number_periods(periods, min_rows=drift.min_rows, most_days=plan.pool_periods)
     sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
     return replace(model, reference=sketch)

@@ -187,14 +187,13 @@ def _query(sql: str, rows: pl.DataFrame) -> pl.DataFrame:
         return found
 
 
-def _periods(lake: Lake, plan: ModelPlan, frozen: TrainingSet) -> dict[date, pl.DataFrame]:
-    """Return the feature rows of each period of the training set, by its first day."""
-    first, last = frozen.rows.select(first=pl.col(DAY).min(), last=pl.col(DAY).max()).row(0)
-    days = plan.declaration.days
+def _periods(lake: Lake, plan: ModelPlan, frozen: TrainingSet) -> dict[str, pl.DataFrame]:
+    """Return the feature rows of each period of the training set."""
+    wanted = plan.calendar.keys(*frozen.rows.select(first=pl.col(DAY).min(), last=pl.col(DAY).max()).row(0))
     refs = lake.newest(f"{plan.name}/features")
-    inside = [key for key in sorted(refs) if key <= str(last) and days.last_day(date.fromisoformat(key)) >= first]
+    inside = [key for key in wanted if key in refs]
     frames = lake.get_each([refs[key] for key in inside], pl.DataFrame)
-    return {date.fromisoformat(key): rows for key, rows in zip(inside, frames, strict=True)}
+    return dict(zip(inside, frames, strict=True))
 
 
 def _joined(plan: ModelPlan, frozen: TrainingSet, added: pl.DataFrame) -> tuple[TrainingSet, tuple[Feature, ...]]:

@@ -10,7 +10,6 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import periods_between
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -216,8 +215,8 @@ class Flow:
         return dg.AssetKey([self.model.name, stage])
 
     def _keys(self, first: date, last: date) -> list[str]:
-        """Return the partitions of all periods from that of one day to that of another; none if it is earlier."""
-        return [str(key) for key in periods_between(first, last, self.model.days.grain)] if first <= last else []
+        """Return the partitions that contain something of a range of days; none if the last is earlier."""
+        return self.model.days.calendar.keys(first, last)
 
     def _required_inputs(self, span: Span) -> dict[str, _Wanted]:
         """Return features and labels with everything upstream, by group.
@@ -238,9 +237,9 @@ class Flow:
         newest = max(span.as_of, span.last)
         days = self._keys(min(first, span.first), newest)
         # Performance reads the existing labels of later days, which must be up to date too.
-        declared = self.model.days
-        last = declared.last_day(declared.period(span.last)) + timedelta(days=self.model.labels.maturity_days)
-        later = self._keys(declared.last_day(declared.period(newest)) + timedelta(days=1), last)
+        calendar = self.model.days.calendar
+        last = calendar.last_day(calendar.last_key(span.last)) + timedelta(days=self.model.labels.maturity_days)
+        later = self._keys(calendar.last_day(calendar.last_key(newest)) + timedelta(days=1), last)
         labels = self._asset("labels")
         there = self.lake.newest(labels.to_user_string(), later) if later else {}
         return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
@@ -310,7 +309,7 @@ class Flow:
     def _leaky_days(self, wanted: _Wanted) -> dict[str, Reason]:
         days = wanted.get(self._asset("features"))
         record = newest_record(self.lake, self.model.name) if days and self.model.leak_test.samples else None
-        leaky = {str(leak.day) for leak in record.leaks}.intersection(days or ()) if record else ()
+        leaky = {leak.day for leak in record.leaks}.intersection(days or ()) if record else ()
         return dict.fromkeys(sorted(leaky), "parameters")
 
     def _materialize(self, groups: Mapping[str, _Wanted], due: _Wanted, span: Span, log: Callable[[str], None]) -> bool:
@@ -324,7 +323,7 @@ class Flow:
                 tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
                 run_config=self._config(assets, str(span.as_of)),
             )
-            for assets, days in runs_of(due, self._fits(), is_bridging=True, grain=self.model.days.grain)
+            for assets, days in runs_of(due, self._fits(), is_bridging=True, calendar=self.model.days.calendar)
         )
 
     def _fits(self) -> Fits:

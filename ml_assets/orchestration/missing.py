@@ -31,8 +31,8 @@ def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Par
     for name, table in ((name, table) for raw in declared.raw for name, table in raw.tables.items()):
         key = dg.AssetKey(["raw", name])
         if table.files is not None and key in requested:
-            listed = list_files(DayPattern.of(table.files), lake.access, declared.grain).days
-            found[key] = {*map(str, listed), *lake.partitions(key.to_user_string())}
+            listed = list_files(DayPattern.of(table.files), lake.access, declared.calendar).periods
+            found[key] = {*listed, *lake.partitions(key.to_user_string())}
     return found
 
 
@@ -68,8 +68,9 @@ def without_missing(
         missing = {key.to_user_string(): sorted(days) for key, days in absent.items()}
         names = {key.to_user_string() for key in lacks.looks_back}
         declared = ", ".join([*sorted(names - own.keys()), f"model {model.name}"])
+        calendar = model.days.calendar
         raise DataError(
-            f"{days_by_asset(missing, model.days.grain)} has no file, so {days_by_asset(own, model.days.grain)} cannot "
+            f"{days_by_asset(missing, calendar)} has no file, so {days_by_asset(own, calendar)} cannot "
             "be materialized. Wait for the "
             "files, or start the declared days after them. If they never arrive, land files without rows instead, or "
             f"declare `allow_gaps: true` for {declared}."

@@ -17,10 +17,9 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import days_by_asset, gaps_of, in_rows, span_of, split_into_runs
-from ml_assets.lake.partitions import day_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, stage_of, update_groups, wanted_of
 from ml_assets.orchestration.scope import Labelled, Partitions, Scope
@@ -186,7 +185,7 @@ class Lacks:
 
 
 def runs_of(
-    due: Mapping[dg.AssetKey, Collection[str]], fits: Fits, *, is_bridging: bool = False, grain: Grain = BY_DAY
+    due: Mapping[dg.AssetKey, Collection[str]], fits: Fits, *, is_bridging: bool = False, calendar: Calendar = DAILY
 ) -> Iterator[tuple[tuple[dg.AssetKey, ...], tuple[str, ...]]]:
     """Yield the assets and days of each run: few runs, each over consecutive days.
 
@@ -194,13 +193,13 @@ def runs_of(
         due: by asset, the partitions to materialize.
         fits: returns whether a run may include a day of an asset that is up to date.
         is_bridging: whether a run may include days on which nothing is due.
-        grain: the grain of the partitions.
+        calendar: of the partitions.
     """
     days = sorted({part for parts in due.values() for part in parts if part})
     whole = [key for key, parts in due.items() if "" in parts]
-    rows = in_rows(days, grain=grain)
+    rows = in_rows(days, calendar=calendar)
     if is_bridging and days:
-        rows = [tuple(map(str, periods_between(day_of(days[0]), day_of(days[-1]), grain)))]
+        rows = [tuple(calendar.between(days[0], days[-1]))]
     by_day = {key: {*parts} for key, parts in due.items()}
     runs = [run for row in rows for run in split_into_runs(row, by_day, fits)] or [((), ())]
     for number, (assets, its) in enumerate(runs, 1):
@@ -241,7 +240,7 @@ class Planner:
         for group in dict.fromkeys(self.scope.groups[key] for key in self.stale):
             mine = {key: self._possible(key) for key in self.stale if self.scope.groups[key] == group}
             due = first_to_make({key: parts for key, parts in mine.items() if parts})
-            for assets, days in runs_of(due, functools.partial(self._fits, group), grain=self.scope.grain):
+            for assets, days in runs_of(due, functools.partial(self._fits, group), calendar=self.scope.calendar):
                 update = Update(group, assets, days, self._reasons(assets, days))
                 why = self._why_not(update)
                 if why is None:
@@ -300,7 +299,7 @@ class Planner:
                     missing.setdefault((self.scope.groups[key], asset), set()).add(day)
         for (group, asset), its in days.items():
             names = tuple(sorted(missing[group, asset]))
-            why = f"waits for {days_by_asset({asset: names}, self.scope.grain)}, which is missing"
+            why = f"waits for {days_by_asset({asset: names}, self.scope.calendar)}, which is missing"
             yield Waiting(group, tuple(sorted(its - {""})), why, asset, names)
 
     def _parts(self, assets: Iterable[dg.AssetKey], days: Collection[str]) -> Iterator[tuple[dg.AssetKey, str, Reason]]:

@@ -1,21 +1,19 @@
 """Which partitions are kept up to date automatically, and how a change spreads through the asset graph."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, Self
+from typing import Self
 
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, newest_over, periods_between, periods_in
+from ml_assets.contracts.periods import DAILY, Calendar, is_key
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import Group, is_managed
-from ml_assets.orchestration.staleness import declared_periods, graph_grain, loaded_parents, readers_of, window_of
+from ml_assets.orchestration.staleness import calendar_in, declared_keys, loaded_parents, readers_of, window_of
 
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 Partitions = dict[dg.AssetKey, set[str]]
 Groups = Mapping[dg.AssetKey, Group]
 Labelled = Mapping[dg.AssetKey, Mapping[str, str]]
@@ -33,7 +31,7 @@ def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
 
 def day_names(lake: Lake, key: dg.AssetKey) -> list[str]:
     """Return the days of an asset that have a folder in the lake, from one listing of names."""
-    return [name for name in lake.names(lake.path("artifacts", *key.path)) if _DAY.fullmatch(name)]
+    return [name for name in lake.names(lake.path("artifacts", *key.path)) if is_key(name)]
 
 
 def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
@@ -57,31 +55,31 @@ def horizon(
         yesterday: the newest day that is over.
         count: the number of days, rounded outward to whole periods.
     """
-    spans: dict[dg.AssetKey, tuple[date, date]] = {}
+    spans: dict[dg.AssetKey, tuple[str, str]] = {}
     sources: dict[dg.AssetKey, frozenset[dg.AssetKey]] = {}
-    declared = {key: days for key in graph.toposorted_asset_keys if (days := declared_periods(graph, key))}
+    declared = {key: keys for key in graph.toposorted_asset_keys if (keys := declared_keys(graph, key))}
     for key in graph.toposorted_asset_keys:
         parents = graph.get(key).parent_keys
         own = frozenset([key] if key in declared and not parents else [])
         sources[key] = own.union(*(sources[it] for it in parents))
-        there = {it: date.fromisoformat(newest[it]) for it in sources[key] if it in newest}
+        there = {it: newest[it] for it in sources[key] if it in newest}
         if key in groups and key in declared and there:
-            grain = graph_grain(graph, key)
-            last = min(declared[key][1], newest_over(yesterday, grain), max(there.values()))
-            waited_for = [day for it, day in there.items() if day < declared[it][1]]
-            first = max(declared[key][0], moved(min([last, *waited_for]), 1 - periods_in(count, grain), grain))
+            calendar = calendar_in(graph, key)
+            last = min(declared[key][1], calendar.newest_until(yesterday), max(there.values()))
+            waited_for = [it for source, it in there.items() if it < declared[source][1]]
+            first = max(declared[key][0], calendar.moved(min([last, *waited_for]), 1 - calendar.periods_in(count)))
             spans |= {key: (first, last)} if first <= last else {}
     for key in reversed(graph.toposorted_asset_keys):
         for parent in loaded_parents(graph, key) if key in spans else ():
             if parent in groups and parent in declared:
                 back = 0 if OPTIONAL_LOOK_BACK in graph.get(key).metadata else window_of(graph, key, parent)[0]
-                first = max(declared[parent][0], moved(spans[key][0], back, graph_grain(graph, parent)))
+                first = max(declared[parent][0], calendar_in(graph, parent).moved(spans[key][0], back))
                 before = spans.get(parent, spans[key])
                 spans[parent] = (min(before[0], first), before[1])
-    every = {(*spans[key], graph_grain(graph, key)) for key in spans}
-    keys_of = {span: set(map(str, periods_between(*span))) for span in every}
+    calendars = {key: calendar_in(graph, key) for key in spans}
+    keys_of = {(span, its): {*its.between(*span)} for key, its in calendars.items() if (span := spans[key])}
     return {
-        key: (keys_of[(*spans[key], graph_grain(graph, key))] if key in spans else set()) if key in declared else {""}
+        key: (keys_of[spans[key], calendars[key]] if key in spans else set()) if key in declared else {""}
         for key in groups
     }
 
@@ -101,9 +99,9 @@ class Scope:
     within: Mapping[dg.AssetKey, set[str]]
 
     @property
-    def grain(self) -> Grain:
-        """The grain of the partitions. All assets of a project have the same."""
-        return next((graph_grain(self.graph, key) for key in self.groups if self.graph.get(key).is_partitioned), BY_DAY)
+    def calendar(self) -> Calendar:
+        """The calendar of the partitions. All assets of a project have the same."""
+        return next((calendar_in(self.graph, key) for key in self.groups if self.graph.get(key).is_partitioned), DAILY)
 
     @classmethod
     def newest(cls, graph: AssetGraph, groups: Groups, lake: Lake, *, yesterday: date, count: int) -> Self:

@@ -5,19 +5,19 @@ Not here: storage of artifacts (see `ml_assets.lake.store`).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Literal
 
 import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.contracts.periods import Grain, moved, period_of, periods_for
+from ml_assets.contracts.periods import AFTER_ALL_KEYS, Calendar
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
 from ml_assets.lake.grains import is_of_grain
 from ml_assets.lake.manifest import ArtifactRef, Manifest
-from ml_assets.lake.partitions import grain_of
+from ml_assets.lake.partitions import calendar_of
 from ml_assets.lake.store import Lake
 
 LOOK_BACK = "ml_assets/look_back_days"
@@ -143,7 +143,7 @@ class LakeView:
         if own != wanted_own:
             return "code"
         differing = {name for name, value in self.parameters(key).items() if manifest.parameters.get(name) != value}
-        if partition and not is_of_grain(manifest.parameters, graph_grain(self.graph, key)):
+        if partition and not is_of_grain(manifest.parameters, calendar_in(self.graph, key).grain):
             differing.add("grain")
         if differing:
             return "code" if differing == {_RULES} else "parameters"
@@ -193,7 +193,7 @@ def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partiti
     if not partition:
         return None
     first, last = window_of(graph, child, parent)
-    return _periods(partition, first, last, graph_grain(graph, parent))
+    return _periods(partition, first, last, calendar_in(graph, parent))
 
 
 def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str]:
@@ -202,8 +202,8 @@ def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partit
     Days after its own may still arrive, and a day that is not declared is never missing.
     """
     keys = reads_of(graph, key, parent, partition) or []
-    days = declared_periods(graph, parent)
-    first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
+    declared = declared_keys(graph, parent)
+    first, last = ("", partition) if declared is None else (declared[0], min(partition, declared[1]))
     first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
     return [it for it in keys if first <= it <= last]
 
@@ -214,25 +214,28 @@ def asset_allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
     return bool(getattr(declared, "value", declared))
 
 
-def first_day(graph: AssetGraph, key: dg.AssetKey) -> date | None:
-    """Return the first declared day of an asset; None if it has no days."""
-    days = declared_periods(graph, key)
-    return None if days is None else days[0]
+def first_key(graph: AssetGraph, key: dg.AssetKey) -> str | None:
+    """Return the first declared partition of an asset; None if it has no days."""
+    declared = declared_keys(graph, key)
+    return None if declared is None else declared[0]
 
 
-def declared_periods(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
-    """Return the first day of an asset's first and of its last declared period; None if it has no days."""
+def declared_keys(graph: AssetGraph, key: dg.AssetKey) -> tuple[str, str] | None:
+    """Return an asset's first and last declared partition; None if it has no days.
+
+    Days without an end have no last one: a text after all keys.
+    """
     definition = graph.get(key).partitions_def
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return None
-    end, grain = definition.end, grain_of(definition)
-    last = date.max if end is None else period_of(end.date() - timedelta(days=1), grain)
-    return definition.start.date(), last
+    calendar, end = calendar_of(definition), definition.end
+    last = AFTER_ALL_KEYS if end is None else calendar.last_key(end.date() - timedelta(days=1))
+    return calendar.first_key(definition.start.date()), last
 
 
-def graph_grain(graph: AssetGraph, key: dg.AssetKey) -> Grain:
-    """Return the grain of an asset's partitions."""
-    return grain_of(graph.get(key).partitions_def)
+def calendar_in(graph: AssetGraph, key: dg.AssetKey) -> Calendar:
+    """Return the calendar of an asset's partitions."""
+    return calendar_of(graph.get(key).partitions_def)
 
 
 def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
@@ -242,7 +245,7 @@ def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, parti
     if not partition:
         return None
     first, last = window_of(graph, child, parent)
-    return _periods(partition, -last, -first, graph_grain(graph, child))
+    return _periods(partition, -last, -first, calendar_in(graph, child))
 
 
 def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
@@ -251,15 +254,14 @@ def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tup
     mapping = node.partition_mappings.get(parent)
     exact = node.metadata.get(LOOK_BACK)
     if isinstance(exact, dg.JsonMetadataValue) and isinstance(exact.data, Mapping):
-        return -periods_for(int(exact.data[parent.to_user_string()]), graph_grain(graph, child)), 0
+        return -calendar_in(graph, child).periods_for(int(exact.data[parent.to_user_string()])), 0
     if isinstance(mapping, dg.TimeWindowPartitionMapping):
         return mapping.start_offset, mapping.end_offset
     return 0, 0
 
 
-def _periods(partition: str, first: int, last: int, grain: Grain) -> list[str]:
-    own = date.fromisoformat(partition)
-    return [str(moved(own, n, grain)) for n in range(first, last + 1)]
+def _periods(partition: str, first: int, last: int, calendar: Calendar) -> list[str]:
+    return calendar.between(calendar.moved(partition, first), calendar.moved(partition, last))
 
 
 def with_upstream(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:

@@ -5,7 +5,6 @@ Not here: which code runs (see `ml_assets.cli.replay`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import dagster as dg
 
 from ml_assets.adapters.dagster import DagsterMaxRetriesExceededError
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import periods_between
+from ml_assets.contracts.periods import Calendar, is_key
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.quarantine import REJECTED
 from ml_assets.lake.run_tags import range_tags
@@ -68,18 +67,18 @@ def partitions_of(record: StepRecord) -> list[str]:
     """
     if record.partitions is None:
         return [""]
-    try:
-        first, last = (date.fromisoformat(key) for key in record.partitions)
-    except ValueError as error:
+    first, last = record.partitions
+    if not (is_key(first) and is_key(last)):
         raise DataError(
             f"the step {record.step} of run {record.run_id} covers {' to '.join(record.partitions)}; expected days "
             "such as 2013-12-31."
-        ) from error
-    if (last - first).days > _MOST_DAYS:
+        )
+    calendar = Calendar(record.grain)
+    if (calendar.last_day(last) - calendar.first_day(first)).days > _MOST_DAYS:
         raise DataError(
             f"the step {record.step} of run {record.run_id} covers {first} to {last}, which are too many days."
         )
-    return [str(key) for key in periods_between(first, last, record.grain)]
+    return calendar.between(first, last)
 
 
 def narrowed(record: StepRecord, partition: str | None) -> StepRecord:

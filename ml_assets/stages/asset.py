@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.checking import BROKEN_RULES
-from ml_assets.contracts.periods import Grain, periods_in
+from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.table import TableContract
 from ml_assets.dagster_storage.code_versions import joined_code
 from ml_assets.declaration.freshness import Freshness
@@ -73,7 +73,7 @@ def stage(
                 plan.code_behind,
             ),
             partitions_def=plan.partitions if by_day else None,
-            backfill_policy=_backfill_policy(declaration.days_per_run, plan.grain) if by_day else None,
+            backfill_policy=_backfill_policy(declaration.days_per_run, plan.calendar) if by_day else None,
             pool=plan.name if by_day else None,
             hooks={RECORD},
             metadata=metadata,
@@ -87,11 +87,11 @@ def stage(
     return decorate
 
 
-def _backfill_policy(days_per_run: int | None, grain: Grain) -> dg.BackfillPolicy:
+def _backfill_policy(days_per_run: int | None, calendar: Calendar) -> dg.BackfillPolicy:
     """Return how a backfill over days is split into runs, of whole periods."""
     if days_per_run is None:
         return dg.BackfillPolicy.single_run()
-    return dg.BackfillPolicy.multi_run(periods_in(days_per_run, grain))
+    return dg.BackfillPolicy.multi_run(calendar.periods_in(days_per_run))
 
 
 _SIGNATURES: dict[CodeType, inspect.Signature] = {}

@@ -13,7 +13,6 @@ from ml_assets.contracts.artifacts import DailyDrift, Model
 from ml_assets.contracts.frames import check_frames, drift_table
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import Input, StepLedger
-from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
@@ -51,20 +50,19 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
         ledger = ml_assets_lake.ledger()
-        by_day = {day_of(day): rows for day, rows in predictions.items()}
-        versions = {day: versions_of(by_day, day_of(day)) for day in context.partition_keys}
+        versions = {day: versions_of(predictions, day) for day in context.partition_keys}
         watched = _watched(ledger, plan, versions)
         measured = {}
         for day in context.partition_keys:
             measured[day] = measure_day(
-                by_day, day_of(day), watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
-                grain=plan.grain,
+                predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
+                calendar=plan.calendar,
             )  # fmt: skip
         check_frames([one.table for one in measured.values()], drift_table())
         _add_metadata(context, measured)
         yield dg.Output(measured)
         yield evaluated_by_day(
-            context, lambda days: drift_result(asset, [measured[day].summaries for day in days], limits)
+            context, lambda days: drift_result(asset, {day: measured[day].summaries for day in days}, limits)
         )
 
     return drift
@@ -100,8 +98,8 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDr
         context.add_asset_metadata(metadata, partition_key=day)
     if not summaries:
         return
-    newest = summaries[-1]
-    last_day, last = str(newest.day), measured[str(newest.day)].of(newest.model_version)
+    last_day = [day for day, one in measured.items() if one.summaries.versions][-1]
+    last = measured[last_day].of(summaries[-1].model_version)
     plots: dict[str, str] = {}
     if last is not None:
         plots["per feature"] = as_markdown_image(drift_plot(last), f"drift on {last_day}")

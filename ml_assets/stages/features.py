@@ -12,7 +12,6 @@ import polars as pl
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.periods import BY_DAY, EVERY
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
@@ -91,7 +90,7 @@ def _audited(
         name = asset.to_user_string()
         parts = {
             day: part
-            for day, part in by_partition(rows, days, name, plan.grain).items()
+            for day, part in by_partition(rows, days, name, plan.calendar).items()
             if isinstance(part, pl.DataFrame)
         }
         reject(ledger, asset, parts, report, inputs=ledger.inputs)
@@ -106,14 +105,14 @@ def _validate(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[st
         contract = contract.only([name for name in contract.names if name not in plan.own_columns])
     by, marked = None, rows
     if DAY in rows.columns:
-        by = DAY if plan.grain == BY_DAY else PARTITION
-        marked = rows.with_columns(pl.col(DAY).dt.truncate(EVERY[plan.grain]).alias(by))
+        by = PARTITION
+        marked = rows.with_columns(plan.calendar.key_of_row().alias(by))
     report = check_table(marked, contract, partition=by)
     if report.blocking:
         return report
     settings = plan.declaration.expectations
     beside = compare_with_earlier_days(
-        lake, plan.asset("features"), rows, days, settings=settings, contract=contract, grain=plan.grain
+        lake, plan.asset("features"), rows, days, settings=settings, contract=contract, calendar=plan.calendar
     )
     return Report(contract, (*report.findings, *beside.findings))
 
@@ -135,8 +134,7 @@ def _leak_tested(
     if not plan.declaration.leak_test.samples:
         return
     report = leak_test(plan, ledger.lake, warehouse.project_dir, rows=rows, runs=ledger.runs, log=context.log.info)
-    days = set(context.partition_keys)
-    store_report(ledger, plan, report, lambda day: str(day) in days)
+    store_report(ledger, plan, report, frozenset(context.partition_keys).__contains__)
     ledger.note(leak_test=report.note)
     yield leak_check_result(plan, report)
     if report.leaks:

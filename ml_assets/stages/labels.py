@@ -7,9 +7,8 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import frames
-from ml_assets.contracts.periods import periods_for
 from ml_assets.lake.manifest import EXCLUDED_ROWS
-from ml_assets.lake.partitions import day_range
+from ml_assets.lake.partitions import key_range
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 from ml_assets.models.plan import ModelPlan, table_key
 from ml_assets.stages.asset import stage
@@ -22,7 +21,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     """
     wanted, timezone = plan.declaration.labels, plan.declaration.days.timezone
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=-periods_for(wanted.maturity_days, plan.grain), allow_nonexistent_upstream_partitions=True
+        start_offset=-plan.calendar.periods_for(wanted.maturity_days), allow_nonexistent_upstream_partitions=True
     )
 
     @stage(
@@ -44,11 +43,14 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
         """The outcomes, by the day they could first be known."""
-        days = day_range(context, plan.grain)
+        first, last = key_range(context)
+        days = plan.calendar.first_day(first), plan.calendar.last_day(last)
         rows = select_labels(table, plan.columns, days=days, reason=wanted.reason)
         schema = frames.labels_table(plan.columns, has_reason=wanted.reason is not None)
         frames.check_frames([rows], schema, personal=plan.personal)
-        left_out = labels_left_out(table, plan.columns, days=days, maturity_days=wanted.maturity_days, grain=plan.grain)
+        left_out = labels_left_out(
+            table, plan.columns, days=days, maturity_days=wanted.maturity_days, calendar=plan.calendar
+        )
         context.add_output_metadata(
             {
                 "rows": rows.height,

@@ -11,7 +11,6 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
-from ml_assets.contracts.periods import periods_for
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -30,7 +29,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
     mapping = dg.TimeWindowPartitionMapping(
         start_offset=0,
-        end_offset=periods_for(declared.labels.maturity_days, plan.grain),
+        end_offset=plan.calendar.periods_for(declared.labels.maturity_days),
         allow_nonexistent_upstream_partitions=True,
     )
 
@@ -88,13 +87,13 @@ def _measured(
                 rows,
                 labels,
                 plan.columns,
-                day=day,
+                day=plan.calendar.first_day(day),
                 metrics=plan.declaration.measured,
                 former=None if former is None or others is None else (former.version, others),
                 champion=spec_of(ledger.lake, plan.name, rows["model_version"][0]),
             )
         )
-    return daily_performance(day, found)
+    return daily_performance(plan.calendar.first_day(day), found)
 
 
 def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
@@ -106,18 +105,18 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
     rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
     known = [day for day in lake.partitions(asset) if day < newest and day not in measured][-LOOKED_BACK:]
-    own = [summary for one in measured.values() for summary in one.summaries.versions]
-    every = [*read_performance(lake, plan.name, known), *own]
-    serving = {version: serving_of(lake, declared, version) for version in {it.model_version for it in own}}
+    own = [(day, summary) for day, one in measured.items() for summary in one.summaries.versions]
+    every = [*read_performance(lake, plan.name, known), *(it for _, it in own)]
+    serving = {version: serving_of(lake, declared, version) for version in {it.model_version for _, it in own}}
     found = []
-    for it in own:
+    for day, it in own:
         model = serving[it.model_version]
         learned = model.last_seen_day or model.as_of
         finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
         if it.day <= learned:
             sentence = f"Performance is not judged, because the model has learned from days up to {learned}."
             finding = RetrainingFinding("performance", False, None, sentence, "later days", is_judged=False)
-        found.append(Judged(str(it.day), it, finding))
+        found.append(Judged(day, it, finding))
     return found
 
 
@@ -140,10 +139,11 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, Dail
                 "verdict": summary.sentence,
             }
             context.add_asset_metadata(metadata, partition_key=day)
-    summaries = [summary for one in measured.values() for summary in one.summaries.versions]
-    if summaries:
+    predicted = [day for day, one in measured.items() if one.summaries.versions]
+    if predicted:
+        summaries = [summary for day in predicted for summary in measured[day].summaries.versions]
         history = dg.MetadataValue.md(as_markdown_image(performance_plot(summaries, metric), f"{metric} by day"))
-        context.add_asset_metadata({"history": history}, partition_key=str(summaries[-1].day))
+        context.add_asset_metadata({"history": history}, partition_key=predicted[-1])
 
 
 def _former(summary: PerformanceSummary) -> dict[str, float]:

@@ -18,7 +18,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import RawDeclaration, RawTable
 from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.ledger import StepLedger
-from ml_assets.lake.partitions import day_range
+from ml_assets.lake.partitions import key_range
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.landing.number_formats import is_number_format
@@ -154,7 +154,7 @@ def _raw_table(declaration: RawDeclaration, source: RawSource) -> dg.AssetsDefin
         # This precedes all reads, so that a publication by another run is noticed.
         for asset in (source.asset, f"{source.asset}{QUARANTINE}"):
             ledger.base_on(asset, ledger.lake.last_numbers(asset, keys))
-        came = source.read(ledger.lake, day_range(context, source.days.grain) if is_by_day else None)
+        came = source.read(ledger.lake, key_range(context) if is_by_day else None)
         loss = table.max_row_loss if config.max_row_loss is None else config.max_row_loss
         landed = land_rows(ledger.lake, source, came, at=config.moment(ledger.now()), max_row_loss=loss)
         audit = landed.audit

@@ -16,7 +16,6 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import periods_between
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
@@ -28,11 +27,11 @@ from ml_assets.lake.manifest import FILES
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.folders import content_of, each_file, is_several, joint_digest
-from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
+from ml_assets.landing.listing import Arrived, file_facts, files_of_periods, landed_files, read_arrived
 from ml_assets.landing.row_sql import shown_row, with_columns
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
-from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_day, check_of_day, day_expression, with_row_key
+from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_period, check_of_period, day_expression, with_row_key
 
 GROUP = "raw"
 _DAY_OF_ROW = "__day_of_row"
@@ -154,28 +153,28 @@ class RawSource:
         newest: date | None = rows.select(day.max()).item()
         return newest
 
-    def read(self, lake: Lake, days: tuple[date, date] | None) -> SourceContent:
-        """Read the source: one file, split by day if it has days, or the files of the requested days.
+    def read(self, lake: Lake, span: tuple[str, str] | None) -> SourceContent:
+        """Read the source: one file, split by day if it has days, or the files of the requested periods.
 
         Raises:
-            SourceError: a day has no file and was never landed, or a file cannot be read.
-            DataError: a file contains rows of another day.
+            SourceError: a period has no file and was never landed, or a file cannot be read.
+            DataError: a file contains rows of another period.
         """
-        if self.table.files is not None and days is not None:
-            return self._of_files(lake, periods_between(*days, self.days.grain))
+        keys = [] if span is None else self.days.calendar.between(*span)
+        if self.table.files is not None and keys:
+            return self._of_files(lake, keys)
         rows, source = self._whole(lake.access)
         facts: dict[str, JsonValue] = {"source": source}
-        if self.table.partition_by is None or days is None:
+        if self.table.partition_by is None or not keys:
             return SourceContent({"": rows}, facts)
-        cut = by_day(
+        cut = by_period(
             *self.dated(rows, self.table.partition_by),
-            first=days[0],
-            last=days[1],
+            keys,
             declared=(self.days.first, self.days.last),
-            grain=self.days.grain,
+            calendar=self.days.calendar,
             personal=self.contract.personal,
         )
-        parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
+        parts = {key: part.select(rows.columns) for key, part in cut.parts.items()}
         return SourceContent(parts, facts, cut.outside, rows.height)
 
     def _whole(self, access: Access) -> tuple[pl.DataFrame, str]:
@@ -208,42 +207,42 @@ class RawSource:
         """Return the rows of the table, or of a day's files, with the declared key."""
         return rows if self.table.row_key is None else with_row_key(rows, self.table.row_key, seed=day)
 
-    def _of_files(self, lake: Lake, days: Sequence[date]) -> SourceContent:
-        pattern = DayPattern.of(str(self.table.files))
-        found = files_of_days(pattern, days, lake.access, self.days.grain)
-        absent = [str(day) for day in days if day not in found]
+    def _of_files(self, lake: Lake, keys: Sequence[str]) -> SourceContent:
+        pattern, calendar = DayPattern.of(str(self.table.files)), self.days.calendar
+        found = files_of_periods(pattern, keys, lake.access, calendar)
+        absent = [key for key in keys if key not in found]
         standing = lake.newest(self.asset, absent) if absent else {}
-        lacking = [day for day in absent if day not in standing or not found]
+        lacking = [key for key in absent if key not in standing or not found]
         if lacking:
-            spans = " and ".join(span_of(row) for row in in_rows(lacking, grain=self.days.grain))
+            spans = " and ".join(span_of(row) for row in in_rows(lacking, calendar=calendar))
             raise SourceError(
                 f"there is no file of {spans} for {self.asset}; "
                 f"expected {pattern.text}. Land the other days until it arrives, or correct 'files' in the declaration."
             )
         rows: dict[str, pl.DataFrame] = {}
         facts: dict[str, list[JsonValue]] = {}
-        for day, files in found.items():
-            rows[str(day)], facts[str(day)] = self._of_day(lake, pattern, day, files)
+        for key, files in found.items():
+            rows[key], facts[key] = self._of_period(lake, pattern, key, files)
         source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
         for part, ref in standing.items():
             facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may be read again
         empty = next(iter(rows.values())).clear()
         return SourceContent(
-            rows={str(day): rows.get(str(day), empty) for day in days},
-            facts={"source": source, FILES: {day: facts.get(day, []) for day in map(str, days)}},
+            rows={key: rows.get(key, empty) for key in keys},
+            facts={"source": source, FILES: {key: facts.get(key, []) for key in keys}},
             absent=absent,
             warnings=[
-                f"{len(absent)} of {len(days)} {self.days.grain}s have no file, the first is {day}; expected "
+                f"{len(absent)} of {len(keys)} {calendar.grain}s have no file, the first is {key}; expected "
                 f"{pattern.text}. Their "
                 "landed rows stay in the lake."
-                for day in absent[:1]
+                for key in absent[:1]
             ],
         )
 
-    def _of_day(
-        self, lake: Lake, pattern: DayPattern, day: date, files: Sequence[Arrived]
+    def _of_period(
+        self, lake: Lake, pattern: DayPattern, key: str, files: Sequence[Arrived]
     ) -> tuple[pl.DataFrame, list[JsonValue]]:
-        """Return the rows of a day's files in the order of their names, and the facts of each file for the manifest."""
+        """Return the rows of a period's files in the order of their names, and the facts of each for the manifest."""
         frames: list[pl.DataFrame] = []
         facts: list[JsonValue] = []
         for arrived in files:
@@ -251,12 +250,13 @@ class RawSource:
             data = read_arrived(pattern, arrived, lake.access)
             frame = self.file(where).frame(data)
             if (by := self.day_columns) is not None:
-                check_of_day(
-                    *self.dated(frame, by), day, where=where, grain=self.days.grain, personal=self.contract.personal
-                )
+                check_of_period(
+                    *self.dated(frame, by), key, where=where, calendar=self.days.calendar,
+                    personal=self.contract.personal,
+                )  # fmt: skip
             frames.append(_alike(frame, frames, where, f"{files[0].name} of the same day"))
             facts.append(file_facts(arrived, data))
-        return self._keyed(pl.concat(frames), day=str(day)), facts
+        return self._keyed(pl.concat(frames), day=key), facts
 
 
 def _alike(frame: pl.DataFrame, others: Sequence[pl.DataFrame], where: str, first: str) -> pl.DataFrame:

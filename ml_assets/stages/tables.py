@@ -6,12 +6,11 @@ Not here: the content of the tables (see the dbt project).
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.contracts.periods import Grain, periods_for
+from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.days import ALLOW_GAPS
@@ -20,11 +19,11 @@ from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.lake.io_manager import data_version, facts_of
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import Manifest
-from ml_assets.lake.partitions import day_range
+from ml_assets.lake.partitions import key_range
 from ml_assets.models.plan import partitions_over, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED, prefixed
-from ml_assets.orchestration.staleness import LOOK_BACK, first_day
+from ml_assets.orchestration.staleness import LOOK_BACK, first_key
 from ml_assets.provenance.code import code_version
 from ml_assets.provenance.sql import model_version
 from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
@@ -34,6 +33,7 @@ from ml_assets.warehouse.nodes import (
     is_by_day,
     is_gap_allowed,
     look_back_days,
+    periods_back,
     table_name,
     with_ancestors,
 )
@@ -84,7 +84,7 @@ def _tables(
 ) -> dg.AssetsDefinition:
     models = {uid: node for uid, node in mine.items() if is_by_day(node) == by_day}
     partitions = partitions_over(declaration.days) if by_day else None
-    reach = _furthest_look_back(models, project.nodes, declaration.days.grain)
+    reach = _furthest_look_back(models, project.nodes, declaration.days.calendar)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
     unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}
 
@@ -92,21 +92,21 @@ def _tables(
         context: dg.AssetExecutionContext, ml_assets_warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
-        days = day_range(context, declaration.days.grain) if by_day else None
+        span = key_range(context) if by_day else None
         ledger = ml_assets_warehouse.lake.ledger()
         aside = project.quarantines(ledger.lake, chosen)
-        first_days = _first_days(context, declaration, project)
+        first_keys = _first_keys(context, declaration, project)
         with (
             _log_listener(context) as log,
             ml_assets_warehouse.build(
                 project.manifest,
                 chosen,
-                days,
+                span,
                 log=log,
                 quarantines=aside,
-                first_days=first_days,
+                first_keys=first_keys,
                 threads=declaration.threads,
-                grain=declaration.days.grain,
+                calendar=declaration.days.calendar,
             ) as built,  # fmt: skip
         ):
             yield from _publish(context, ledger, built, project)
@@ -128,17 +128,17 @@ def _tables(
     )(build_tables)
 
 
-def _first_days(
+def _first_keys(
     context: dg.AssetExecutionContext, declaration: TablesDeclaration, project: CheckedProject
-) -> dict[str, date]:
-    """Return the first declared day of each table by day, by dbt's unique id."""
-    graph = context.op_execution_context.job_def.asset_layer.asset_graph
+) -> dict[str, str]:
+    """Return the first declared period of each table by day, by dbt's unique id."""
+    graph, days = context.op_execution_context.job_def.asset_layer.asset_graph, declaration.days
     found = {}
     for uid, node in project.nodes.items():
         if node["resource_type"] in {"model", "source"} and is_by_day(node):
             key = dg.AssetKey(table_name(node).split("/"))
-            first = first_day(graph, key) if graph.has(key) else None
-            found[uid] = first or declaration.days.first
+            first = first_key(graph, key) if graph.has(key) else None
+            found[uid] = first or days.calendar.first_key(days.first)
     return found
 
 
@@ -172,13 +172,13 @@ def _publish(
     Raises:
         WarehouseError: a table was rejected, and with it everything that depends on it.
     """
-    days = built.days
+    keys = [] if built.span is None else built.calendar.between(*built.span)
     refused: dict[str, list[str]] = {}
     for model in (uid for uid in with_ancestors(project.nodes, built.models) if uid in built.models):
         node = project.nodes[model]
         key = table_key(node["name"])
-        report, counts = project.report(ledger.lake, built, model, by_day=days is not None)
-        yield from selected_results(context, report, key, counts, partitions=[str(day) for day in days or ()])
+        report, counts = project.report(ledger.lake, built, model, by_day=built.span is not None)
+        yield from selected_results(context, report, key, counts, partitions=keys)
         parents = [project.nodes[uid]["name"] for uid in node["depends_on"]["nodes"] if uid in refused]
         if report.blocking or model in built.failed:
             broken = project.reject(ledger, built, model, report)
@@ -262,7 +262,7 @@ def _specs(
         yield quarantine_spec(key, contract, deps=[key], **common)
 
 
-def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node], grain: Grain) -> dict[str, int]:
+def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node], calendar: Calendar) -> dict[str, int]:
     """Return, for each input table, the longest look-back of these models, in periods.
 
     Dagster allows one partition mapping per input of a step. The metadata of the specs contains the exact look-back.
@@ -271,5 +271,5 @@ def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node], g
     for node in models.values():
         for uid in node["depends_on"]["nodes"]:
             if uid in nodes:
-                reach[uid] = max(reach.get(uid, 0), periods_for(look_back_days(node, nodes[uid]), grain))
+                reach[uid] = max(reach.get(uid, 0), periods_back(node, nodes[uid], calendar))
     return reach

@@ -6,9 +6,9 @@ dbt loads the plugin by name: `plugins: [{module: ml_assets.warehouse.dbt_lake, 
 `dbt_project/profiles.yml`. A JSON file, whose path is in `ML_ASSETS_DBT_BINDINGS`, lists what a run may read and where
 it writes:
 
-    {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null if only whole tables are built
-     "grain": "day",                                         # or week, month, year, each with a file; optional
-     "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with a range of their own; optional
+    {"first": "2013-01-01", "last": "2013-01-31",            # keys of periods; both null if only whole tables are built
+     "grain": "day", "timezone": "UTC",                      # of the periods, each with a file; optional
+     "spans": {"stg_orders": ["2012-12-31", "2013-01-31"]},  # models with a range of their own; optional
      "one_file": true,                                       # <model>.parquet for tables by day too; optional
      "threads": 1,                                           # cores for each model; optional
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
@@ -20,20 +20,20 @@ it writes:
                                    "released": "..."}}}         # rows that pass unchanged, or null
 """
 
+import itertools
 import json
 import os
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of, periods_between, shortest_length
+from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
@@ -51,29 +51,21 @@ _WRITERS = 2
 class Bindings:
     """What a run may read, for which days, and where it writes."""
 
-    first_day: date | None
-    last_day: date | None
+    span: tuple[str, str] | None
     scratch: Path
     sources: Mapping[str, Mapping[str, str]]
     models: Mapping[str, Mapping[str, str]]
-    model_days: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    spans: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     quarantine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     one_file: bool = False
     threads: int = 1
     statements: Path | None = None
-    grain: Grain = BY_DAY
+    calendar: Calendar = DAILY
 
-    @property
-    def days(self) -> list[date]:
-        """The days of the run, or the first days of its periods, in order; empty if only whole tables are built."""
-        if self.first_day is None or self.last_day is None:
-            return []
-        return periods_between(self.first_day, self.last_day, self.grain)
-
-    def days_of(self, model: str) -> list[date]:
-        """The days, or first days of periods, that a model is built for: its own range, or else the run's."""
-        own = self.model_days.get(model)
-        return self.days if own is None else periods_between(*own, self.grain)
+    def keys_of(self, model: str) -> list[str]:
+        """The periods that a model is built for: its own range, or else the run's; empty if there is none."""
+        span = self.spans.get(model, self.span)
+        return [] if span is None else self.calendar.between(*span)
 
 
 def read_bindings(path: str | None) -> Bindings:
@@ -90,36 +82,34 @@ def read_bindings(path: str | None) -> Bindings:
         )
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        calendar = Calendar(content.get("grain", BY_DAY), content.get("timezone", DAILY.timezone))
+        ends = (content.get("first"), content.get("last"))
         found = Bindings(
-            first_day=date.fromisoformat(content["first_day"]) if content.get("first_day") else None,
-            last_day=date.fromisoformat(content["last_day"]) if content.get("last_day") else None,
+            span=None if None in ends else ends,
             scratch=Path(content["scratch"]),
             sources=content["sources"],
             models=content["models"],
-            model_days={
-                model: (date.fromisoformat(first), date.fromisoformat(last))
-                for model, (first, last) in content.get("days", {}).items()
-            },
+            spans={model: (first, last) for model, (first, last) in content.get("spans", {}).items()},
             quarantine=content.get("quarantine", {}),
             one_file=bool(content.get("one_file", False)),
             threads=int(content.get("threads", 1)),
-            grain=content.get("grain", BY_DAY),
+            calendar=calendar,
             statements=Path(content["statements"]) if content.get("statements") else None,
         )
+        for key in (*filter(None, ends), *itertools.chain(*found.spans.values())):
+            calendar.first_day(key)  # a key that is not valid is an error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DbtRuntimeError(
             f"the bindings {path} (from {VARIABLE}) cannot be used: {type(error).__name__}: {error}. "
             "Expected JSON as ml_assets/warehouse/dbt_lake.py describes it."
         ) from error
-    if (found.first_day is None) != (found.last_day is None):
-        raise DbtRuntimeError(
-            f"the bindings {path} contain only one of first_day and last_day; expected both, or neither."
-        )
-    if found.first_day and found.last_day and found.first_day > found.last_day:
-        raise DbtRuntimeError(f"the bindings {path} end on {found.last_day}, before they begin on {found.first_day}.")
-    upside_down = [model for model, (first, last) in found.model_days.items() if first > last]
+    if (ends[0] is None) != (ends[1] is None):
+        raise DbtRuntimeError(f"the bindings {path} contain only one of 'first' and 'last'; expected both, or neither.")
+    if found.span is not None and found.span[0] > found.span[1]:
+        raise DbtRuntimeError(f"the bindings {path} end on {found.span[1]}, before they begin on {found.span[0]}.")
+    upside_down = [model for model, (first, last) in found.spans.items() if first > last]
     if upside_down:
-        raise DbtRuntimeError(f"the bindings {path} give models days that end before they begin: {upside_down}.")
+        raise DbtRuntimeError(f"the bindings {path} give models a range that ends before it begins: {upside_down}.")
     return found
 
 
@@ -160,9 +150,10 @@ class Plugin(BasePlugin):
         conn.execute("create schema if not exists lake")
         # The row without a model holds the run's days; see macros/days.sql.
         conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
-        conn.execute("insert into lake.run values (null, ?, ?)", [self.bindings.first_day, self.bindings.last_day])
-        for model, (first, last) in self.bindings.model_days.items():
-            conn.execute("insert into lake.run values (?, ?, ?)", [model, first, last])
+        calendar = self.bindings.calendar
+        for model, span in [(None, self.bindings.span), *self.bindings.spans.items()]:
+            ends = (None, None) if span is None else (calendar.first_day(span[0]), calendar.last_day(span[1]))
+            conn.execute("insert into lake.run values (?, ?, ?)", [model, *ends])
         conn.execute("create table lake.tables (name varchar)")
         for name, files in {**self.bindings.sources, **self.bindings.models}.items():
             if files:
@@ -191,9 +182,9 @@ class Plugin(BasePlugin):
         try:
             if self.bindings.statements is not None and not self.executed:
                 self.executed += _views(cursor)
-            days = self._days_of(cursor, unsplit or built, model) if config["is_by_day"] else None
+            keys = self._keys_of(cursor, unsplit or built, model) if config["is_by_day"] else None
             if unsplit:
-                self._quarantine(cursor, unsplit, model, days, key)
+                self._quarantine(cursor, unsplit, model, keys, key)
                 # Including released rows: the contract's constraints were checked on the other rows.
                 columns = "select * exclude (broken_rules, __is_aside)"
                 built = f"({columns} from {unsplit} where not __is_aside)"
@@ -201,45 +192,49 @@ class Plugin(BasePlugin):
                 view = f"create or replace view {config['view']} as select * from {built}"  # noqa: S608 - dbt's own relation
                 self.executed += [*filter(None, config["statements"]), view]
                 self.bindings.statements.write_text(json.dumps(self.executed), encoding="utf-8")
-            written = self._store(cursor, built, model, days, key)
-            files = {**self.bindings.models.get(model, {}), **written} if days else written
+            written = self._store(cursor, built, model, keys, key)
+            files = {**self.bindings.models.get(model, {}), **written} if keys else written
             cursor.execute(f"create or replace view {config['view']} as {_read(files)}")
         finally:
             cursor.close()
 
-    def _days_of(self, cursor: "DuckDBPyConnection", table: str, model: str) -> list[date]:
-        days = self.bindings.days_of(model)
-        if not days:
+    def _keys_of(self, cursor: "DuckDBPyConnection", table: str, model: str) -> list[str]:
+        keys = self.bindings.keys_of(model)
+        if not keys:
             raise DbtRuntimeError(
-                f"model '{model}' is built by day, but the run's bindings contain no first_day and last_day. "
+                f"model '{model}' is built by day, but the run's bindings contain no 'first' and 'last'. "
                 "Pass the days of the run, or exclude the model."
             )
-        self._check_days(cursor, table, model, days)
-        return days
+        self._check_days(cursor, table, model, keys)
+        return keys
 
     def _store(
-        self, cursor: "DuckDBPyConnection", table: str, name: str, days: list[date] | None, key: list[str]
+        self, cursor: "DuckDBPyConnection", table: str, name: str, keys: list[str] | None, order: list[str]
     ) -> dict[str, str]:
-        """Write rows to scratch, one file per day or period if there are days, and return the files."""
-        if days is None or self.bindings.one_file:
+        """Write rows to scratch, one file per period if there are any, and return the files."""
+        calendar = self.bindings.calendar
+        order = order if keys is None else [DAY, *order]
+        if keys is None or self.bindings.one_file:
             path = self.bindings.scratch / f"{name}.parquet"
-            _write(_ordered(cursor, table, key if days is None else ["day", *key], "true"), path)
+            _write(_ordered(cursor, table, order, "true"), path)
             return {"": str(path)}
         folder = self.bindings.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_WRITERS) as writers:
-            at_once = max(1, _DAYS_AT_ONCE // shortest_length(self.bindings.grain))
-            for first in range(0, len(days), at_once):
-                block = days[first : first + at_once]
-                last = last_day_of(block[-1], self.bindings.grain)
-                rows = _ordered(cursor, table, ["day", *key], f"day between {_day(block[0])} and {_day(last)}")
-                pieces = list(_by_period(rows, block, self.bindings.grain))
+            at_once = max(1, _DAYS_AT_ONCE // calendar.shortest_days)
+            for first in range(0, len(keys), at_once):
+                block = keys[first : first + at_once]
+                where = calendar.rows_sql(block[0], block[-1])
+                counts = cursor.execute(
+                    f"select {calendar.key_sql()}, count(*) from {table} where {where} group by 1"  # noqa: S608 - as above
+                ).fetchall()
+                pieces = _cut(_ordered(cursor, table, order, where), block, dict(counts))
                 for _ in writers.map(lambda piece: _write(piece[1], folder / f"{piece[0]}.parquet"), pieces):
                     pass
-        return {day.isoformat(): str(folder / f"{day}.parquet") for day in days}
+        return {key: str(folder / f"{key}.parquet") for key in keys}
 
     def _quarantine(
-        self, cursor: "DuckDBPyConnection", unsplit: str, model: str, days: list[date] | None, key: list[str]
+        self, cursor: "DuckDBPyConnection", unsplit: str, model: str, keys: list[str] | None, order: list[str]
     ) -> None:
         """Write the rows that break rules beside the table. If a day has too many, write all its rows and raise.
 
@@ -247,26 +242,25 @@ class Plugin(BasePlugin):
             DbtRuntimeError: more rows than the declared share break rules.
         """
         share = float(self.bindings.quarantine[model]["share"])
-        grain = self.bindings.grain
-        period = "day" if grain == BY_DAY else f"cast(date_trunc('{grain}', day) as date)"
-        of = "''" if days is None else f"cast({period} as varchar)"
+        of = "''" if keys is None else self.bindings.calendar.key_sql()
         over = cursor.execute(
             f"select {of}, avg(cast(__is_aside as double)) from {unsplit} group by 1 "  # noqa: S608 - dbt's own relation
             f"having avg(cast(__is_aside as double)) > {share} order by 1"
         ).fetchall()
         if not over:
             aside = f"(select * exclude (__is_aside) from {unsplit} where __is_aside)"  # noqa: S608 - as above
-            self._store(cursor, aside, f"{model}__quarantine", days, key)
+            self._store(cursor, aside, f"{model}__quarantine", keys, order)
             return
         everything = f"(select * exclude (__is_aside) from {unsplit})"  # noqa: S608 - as above
-        whole: list[list[date] | None] = [None]
-        for refused in whole if days is None else [[date.fromisoformat(day)] for day, _ in over]:
-            self._store(cursor, everything, f"{model}__rejected", refused, key)
+        whole: list[list[str] | None] = [None]
+        for refused in whole if keys is None else [[key] for key, _ in over]:
+            self._store(cursor, everything, f"{model}__rejected", refused, order)
         raise DbtRuntimeError("\n".join(too_many_broken(part, share, day) for day, part in over))
 
-    def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
-        first, last = days[0], last_day_of(days[-1], self.bindings.grain)
-        outside = f"day is null or day < {_day(first)} or day > {_day(last)}"
+    def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, keys: list[str]) -> None:
+        calendar = self.bindings.calendar
+        first, last = calendar.first_day(keys[0]), calendar.last_day(keys[-1])
+        outside = f"({calendar.rows_sql(keys[0], keys[-1])}) is not true"
         outsiders = cursor.execute(
             f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
         ).fetchall()
@@ -295,17 +289,13 @@ def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: 
     return cursor.sql(f"select * from {table} where {where}{by}").to_arrow_table()  # noqa: S608 - as above
 
 
-def _by_period(rows: "pa.Table", periods: list[date], grain: Grain) -> Iterator[tuple[date, "pa.Table"]]:
-    """Yield the rows of every period, including empty ones. The input is ordered by day."""
-    import pyarrow.compute as pc
-
-    counts = Counter[date]()
-    for pair in pc.value_counts(rows["day"]).to_pylist():
-        counts[period_of(pair["values"], grain)] += pair["counts"]
-    start = 0
-    for period in periods:
-        yield period, rows.slice(start, counts[period])
-        start += counts[period]
+def _cut(rows: "pa.Table", keys: list[str], counts: Mapping[str, int]) -> list[tuple[str, "pa.Table"]]:
+    """Return the rows of every period, including empty ones. The input is ordered by period."""
+    pieces, start = [], 0
+    for key in keys:
+        pieces.append((key, rows.slice(start, counts.get(key, 0))))
+        start += counts.get(key, 0)
+    return pieces
 
 
 def _write(rows: "pa.Table", path: Path) -> None:
@@ -331,7 +321,3 @@ def _read(files: Mapping[str, str]) -> str:
     union = "" if first.equals(last) else ", union_by_name = true"
     listed = ", ".join(map(literal, paths))
     return f"select * from read_parquet([{listed}], hive_partitioning = false{union})"  # noqa: S608 - paths are quoted
-
-
-def _day(day: date) -> str:
-    return f"date '{day.isoformat()}'"

@@ -1,19 +1,18 @@
 """Models and sources in dbt's manifest: their names in the lake, their parents, and the days that they read."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 from typing import Any
 
 from pydantic import JsonValue
 
 from ml_assets.contracts.dbt_yaml import meta_of
-from ml_assets.contracts.periods import Grain, moved, periods_for
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.errors import WarehouseError
 
 PREFIX = "tables"
 Node = Mapping[str, Any]
-Span = tuple[date, date]
-"""The first and the last day."""
+Span = tuple[str, str]
+"""The keys of the first and the last period."""
 
 
 def table_name(node: Node) -> str:
@@ -54,13 +53,15 @@ def is_gap_allowed(node: Node) -> bool:
     return bool(meta_of(node).get("allow_gaps", False))
 
 
-def periods_back(node: Node, parent: Node, grain: Grain) -> int:
+def periods_back(node: Node, parent: Node, calendar: Calendar) -> int:
     """Return how many earlier periods of a parent a model reads."""
-    return periods_for(look_back_days(node, parent), grain)
+    return calendar.periods_for(look_back_days(node, parent))
 
 
-def inputs_read(nodes: Mapping[str, Node], model: str, built: Span | None, grain: Grain) -> dict[str, Span | None]:
-    """Return what building a model for a range of days reads: the days of each parent; None for a whole table.
+def inputs_read(
+    nodes: Mapping[str, Node], model: str, built: Span | None, calendar: Calendar
+) -> dict[str, Span | None]:
+    """Return what building a model for a range of periods reads of each parent; None for a whole table.
 
     Without a range, the model is a whole table.
 
@@ -76,7 +77,7 @@ def inputs_read(nodes: Mapping[str, Node], model: str, built: Span | None, grain
                 f"{nodes[model]['name']} is a whole table, but reads {nodes[parent]['name']}, a table by day."
             )
         else:
-            first = moved(built[0], -periods_back(nodes[model], nodes[parent], grain), grain)
+            first = calendar.moved(built[0], -periods_back(nodes[model], nodes[parent], calendar))
             reads[parent] = (first, built[1])
     return reads
 

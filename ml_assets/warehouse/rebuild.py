@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,7 +21,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from ml_assets.contracts.dbt_yaml import meta_of
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.sql import identifier
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_messages import without_values
@@ -30,7 +29,7 @@ from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 from ml_assets.warehouse.duckdb_session import connect, literal
 from ml_assets.warehouse.nodes import Node, Span, has_personal, inputs_read, joined, with_ancestors
-from ml_assets.warehouse.warehouse import Quarantine, quarantine_bindings
+from ml_assets.warehouse.warehouse import Quarantine, calendar_bindings, quarantine_bindings
 
 _HOOKS: Final = ("pre-hook", "post-hook")
 
@@ -39,25 +38,29 @@ _HOOKS: Final = ("pre-hook", "post-hook")
 class Reach:
     """What a table depends on: models to build and sources they read, by dbt's unique id.
 
-    Each has the range of days that is needed; None if it is not partitioned.
+    Each has the range of periods that is needed; None if it is not partitioned.
+
+    Attributes:
+        calendar: of the periods.
     """
 
     table: str
     models: Mapping[str, Span | None]
     sources: Mapping[str, Span | None]
+    calendar: Calendar = DAILY
 
 
-def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date, grain: Grain = BY_DAY) -> Reach:
-    """Return what building a table for a range of days needs.
+def reach_of(manifest: Mapping[str, Any], table: str, first: str, last: str, calendar: Calendar = DAILY) -> Reach:
+    """Return what building a table for a range of periods needs.
 
-    Each model has only the days that its readers look back to.
+    Each model has only the periods that its readers look back to.
 
     Args:
         manifest: dbt's manifest.
         table: the model's name. It must be a table by day.
-        first: the first day to build.
-        last: the last day.
-        grain: the grain of the partitions. A look-back reads whole periods.
+        first: the first period to build.
+        last: the last one.
+        calendar: of the periods. A look-back reads whole ones.
 
     Raises:
         WarehouseError: the model does not exist in dbt, or a whole table reads a table by day.
@@ -68,12 +71,13 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date, g
         raise WarehouseError(f"the dbt project has no model '{table}'. Prepare its manifest with: ml-assets parse.")
     spans: dict[str, Span | None] = {found[0]: (first, last)}
     for uid in reversed(with_ancestors(nodes, found)):
-        for parent, span in inputs_read(nodes, uid, spans[uid], grain).items():
+        for parent, span in inputs_read(nodes, uid, spans[uid], calendar).items():
             spans[parent] = joined(spans.get(parent), span)
     return Reach(
         found[0],
         {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "model"},
         {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "source"},
+        calendar,
     )
 
 
@@ -193,12 +197,12 @@ class Rebuilds:
             path = scratch / f"{name}.parquet"
             sources[uid].write_parquet(path, compression="lz4")
             bound[name] = {"": str(path)}
-        days = {self.nodes[uid]["name"]: [str(day) for day in span] for uid, span in reach.models.items() if span}
-        first, last = days[self.nodes[reach.table]["name"]]
+        spans = {self.nodes[uid]["name"]: [*span] for uid, span in reach.models.items() if span}
+        first, last = spans[self.nodes[reach.table]["name"]]
         return {
-            "first_day": first, "last_day": last, "days": days, "scratch": str(scratch / "out"), "sources": bound,
+            "first": first, "last": last, "spans": spans, "scratch": str(scratch / "out"), "sources": bound,
             "models": {}, "quarantine": self.quarantines, "one_file": True,
-            "statements": str(scratch / "statements.json"),
+            "statements": str(scratch / "statements.json"), **calendar_bindings(reach.calendar),
         }  # fmt: skip
 
     @contextmanager

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.periods import BY_DAY, Grain, moved, periods_between
+from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
 from ml_assets.lake.content import StoredFrame
 from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
@@ -96,8 +95,8 @@ class Build:
         quarantines: the models' quarantines, by unique id.
         cost: the total cost since the step began.
         nodes: dbt's nodes and sources, by unique id.
-        days: the range of days; None for whole tables.
-        grain: the grain of the partitions.
+        span: the range of periods; None for whole tables.
+        calendar: of the periods.
         published: what was published so far, by unique id and day.
     """
 
@@ -112,8 +111,8 @@ class Build:
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     cost: Cost | None = None
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    days: Span | None = None
-    grain: Grain = BY_DAY
+    span: Span | None = None
+    calendar: Calendar = DAILY
     published: dict[str, dict[str, Input]] = field(default_factory=dict)
 
     def cost_of(self, model: str, partitions: int) -> Cost | None:
@@ -143,8 +142,8 @@ class Build:
             code_version: dbt's checksum of the model.
         """
         nodes, node = self.nodes, self.nodes[model]
-        grain = self.grain
-        wanted = [""] if self.days is None else [str(it) for it in periods_between(*self.days, grain)]
+        calendar = self.calendar
+        wanted = [""] if self.span is None else calendar.between(*self.span)
         asset = table_name(node)
         available = {
             parent: {**self.bound.get(parent, {}), **self.published.get(parent, {})}
@@ -153,12 +152,11 @@ class Build:
         aside = self.quarantines.get(model)
 
         def origin(key: str, cost: Cost | None) -> Origin:
-            day = date.fromisoformat(key) if key else None
             inputs = [
                 it
                 for parent, them in available.items()
                 for it in _used(
-                    them, day if is_by_day(nodes[parent]) else None, periods_back(node, nodes[parent], grain), grain
+                    them, key if is_by_day(nodes[parent]) else "", periods_back(node, nodes[parent], calendar), calendar
                 )
             ]
             missing = [self.missing.get(model, {}).get(key, {}), *(it.missing_days for it in inputs)]
@@ -168,7 +166,7 @@ class Build:
                 parameters={
                     "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
                     "allow_gaps": is_gap_allowed(node) or None,
-                    **grain_parameter(grain if day else BY_DAY),
+                    **grain_parameter(calendar.grain if key else BY_DAY),
                     ROWS_READ: _rows_read(it for it in inputs if (it.ref.partition or key) == key),
                 },
                 missing_days=merge_days(missing),
@@ -200,25 +198,25 @@ class Warehouse(dg.ConfigurableResource):
         self,
         manifest: Mapping[str, Any],
         models: Sequence[str],
-        days: Span | None,
+        span: Span | None,
         *,
         log: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
-        first_days: Mapping[str, date] | None = None,
+        first_keys: Mapping[str, str] | None = None,
         threads: int = 1,
-        grain: Grain = BY_DAY,
+        calendar: Calendar = DAILY,
     ) -> Iterator[Build]:
-        """Build and test models (dbt's unique ids) for a range of days in a scratch folder.
+        """Build and test models (dbt's unique ids) for a range of periods in a scratch folder.
 
         Args:
             manifest: dbt's manifest.
             models: unique ids.
-            days: the range, of whole periods; None for whole tables.
+            span: the range; None for whole tables.
             log: receives dbt's lines.
             quarantines: the quarantines of models that have one, by unique id.
-            first_days: by unique id, the first declared day of a table by day. Earlier days do not count as missing.
+            first_keys: by unique id, the first declared period of a table by day. Earlier ones do not count as missing.
             threads: cores that DuckDB uses for one model.
-            grain: the grain of the partitions.
+            calendar: of the periods.
 
         Raises:
             WarehouseError: days of what they read are missing, or dbt itself failed. Failed models and tests are in
@@ -226,23 +224,24 @@ class Warehouse(dg.ConfigurableResource):
         """
         ledger = self.lake.ledger()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-        refs = _bind(ledger, nodes, models, days, grain)
-        missing = _missing(nodes, models, days, refs, first_days or {}, grain=grain)
+        refs = _bind(ledger, nodes, models, span, calendar)
+        missing = _missing(nodes, models, span, refs, first_keys or {}, calendar=calendar)
         with temporary_folder("dbt") as folder:
             scratch = folder / "out"
             scratch.mkdir()
             aside = {model: it for model, it in (quarantines or {}).items() if model in models}
             bound, files = _fetched(ledger.lake, refs, folder / "lake")
-            bindings = _bindings(nodes, files, days, folder)
-            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads, "grain": grain}
+            bindings = _bindings(nodes, files, span, folder) | calendar_bindings(calendar)
+            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             hides = has_personal(nodes)
             self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(log, hides=hides))
             cost = ledger.meter.take()
             result = _result(nodes, models, folder, scratch, without_values if hides else str)
             yield replace(
-                result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, days=days, grain=grain
-            )
+                result, bound=bound, missing=missing, quarantines=aside, cost=cost, nodes=nodes, span=span,
+                calendar=calendar,
+            )  # fmt: skip
 
     def _run(self, folder: Path, names: Sequence[str], output: DbtOutput) -> None:
         target = folder / "target"
@@ -277,12 +276,16 @@ def quarantine_bindings(
     return bindings
 
 
-def _used(inputs: Mapping[str, Input], period: date | None, look_back: int, grain: Grain) -> list[Input]:
+def calendar_bindings(calendar: Calendar) -> dict[str, JsonValue]:
+    """Return the calendar in the bindings."""
+    return {"grain": calendar.grain, "timezone": calendar.timezone}
+
+
+def _used(inputs: Mapping[str, Input], key: str, look_back: int, calendar: Calendar) -> list[Input]:
     """Return the inputs of a period with its look-back, in periods; all if there is no period."""
-    if period is None:
+    if not key:
         return [*inputs.values()]
-    read = map(str, periods_between(moved(period, -look_back, grain), period, grain))
-    return [inputs[it] for it in read if it in inputs]
+    return [inputs[it] for it in calendar.between(calendar.moved(key, -look_back), key) if it in inputs]
 
 
 def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
@@ -295,24 +298,24 @@ def _rows_read(inputs: Iterable[Input]) -> dict[str, JsonValue]:
 
 
 def _bind(
-    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], days: Span | None, grain: Grain
+    ledger: StepLedger, nodes: Mapping[str, Node], models: Sequence[str], built: Span | None, calendar: Calendar
 ) -> dict[str, dict[str, ArtifactRef]]:
     """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, Span | None] = {}
     for model in models:
-        for parent, span in inputs_read(nodes, model, days, grain).items():
+        for parent, span in inputs_read(nodes, model, built, calendar).items():
             reach[parent] = joined(reach.get(parent), span)
     for parent in sorted(_tested_against(nodes, models)):
-        if parent not in reach and not (days is None and is_by_day(nodes[parent])):
-            reach[parent] = days if is_by_day(nodes[parent]) else None
+        if parent not in reach and not (built is None and is_by_day(nodes[parent])):
+            reach[parent] = built if is_by_day(nodes[parent]) else None
     bound = {}
     for parent, span in reach.items():
         built_here = parent in models
         if span is None:
             keys = [] if built_here else [""]
         else:
-            last = days[0] - timedelta(days=1) if built_here and days else span[1]
-            keys = [str(it) for it in periods_between(span[0], last, grain)]
+            last = calendar.moved(built[0], -1) if built_here and built else span[1]
+            keys = calendar.between(span[0], last)
         refs = ledger.newest(table_name(nodes[parent]), keys) if keys else {}
         bound[parent] = refs
     return bound
@@ -321,35 +324,35 @@ def _bind(
 def _missing(
     nodes: Mapping[str, Node],
     models: Sequence[str],
-    days: Span | None,
+    span: Span | None,
     bound: Mapping[str, Mapping[str, ArtifactRef]],
-    first_days: Mapping[str, date],
+    first_keys: Mapping[str, str],
     *,
-    grain: Grain,
+    calendar: Calendar,
 ) -> dict[str, dict[str, Days]]:
     """Return the missing days of what models read, by unique id and day, for models that allow gaps.
 
     Raises:
         WarehouseError: days are missing and gaps are not allowed. dbt would read them as days without rows.
     """
-    made = {""} if days is None else {str(it) for it in periods_between(*days, grain)}
+    made = {""} if span is None else {*calendar.between(*span)}
     there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
     allowed: dict[str, dict[str, Days]] = {}
     refused: dict[str, Days] = {}
     for model in models:
         node = nodes[model]
         found = {
-            day: gaps_of(day, _reads(nodes, model, day, first_days, grain), there, allow_gaps=is_gap_allowed(node))
+            day: gaps_of(day, _reads(nodes, model, day, first_keys, calendar), there, allow_gaps=is_gap_allowed(node))
             for day in sorted(made)
         }
         allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
         if blocking := merge_days(gaps.blocking for gaps in found.values()):
             refused[str(node["name"])] = blocking
     if refused:
-        span = span_of(sorted(made))
-        listed = "\n".join(f"- {name} reads {days_by_asset(missing, grain)}" for name, missing in refused.items())
+        them = span_of(sorted(made))
+        listed = "\n".join(f"- {name} reads {days_by_asset(missing, calendar)}" for name, missing in refused.items())
         raise WarehouseError(
-            f"inputs of these tables are missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
+            f"inputs of these tables are missing{f', so {them} cannot be built' if them else ''}:\n{listed}\n"
             "Materialize them first. To build a table without the days that it looks back to, declare "
             "`allow_gaps: true` beside `look_back_days`."
         )
@@ -357,17 +360,15 @@ def _missing(
 
 
 def _reads(
-    nodes: Mapping[str, Node], model: str, day: str, first_days: Mapping[str, date], grain: Grain
+    nodes: Mapping[str, Node], model: str, key: str, first_keys: Mapping[str, str], calendar: Calendar
 ) -> dict[str, list[str]]:
-    """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
-    built = date.fromisoformat(day) if day else None
+    """Return the partitions that one partition of a model reads, by table, from its first declared one on."""
     found = {}
-    for uid, span in inputs_read(nodes, model, None if built is None else (built, built), grain).items():
+    for uid, span in inputs_read(nodes, model, (key, key) if key else None, calendar).items():
         if span is None:
             found[table_name(nodes[uid])] = [""]
         else:
-            days = periods_between(max(span[0], first_days.get(uid, span[0])), span[1], grain)
-            found[table_name(nodes[uid])] = [str(it) for it in days]
+            found[table_name(nodes[uid])] = calendar.between(max(span[0], first_keys.get(uid, "")), span[1])
     return found
 
 
@@ -399,13 +400,13 @@ def _fetched(
 def _bindings(
     nodes: Mapping[str, Node],
     files: Mapping[str, Mapping[str, str]],
-    days: Span | None,
+    span: Span | None,
     folder: Path,
 ) -> dict[str, Any]:
     """Return the bindings of a run; see `ml_assets.warehouse.dbt_lake`."""
     return {
-        "first_day": str(days[0]) if days else None,
-        "last_day": str(days[1]) if days else None,
+        "first": span[0] if span else None,
+        "last": span[1] if span else None,
         "scratch": str(folder / "out"),
         "sources": {
             f"{nodes[p]['source_name']}.{nodes[p]['name']}": f for p, f in files.items() if p.startswith("source.")

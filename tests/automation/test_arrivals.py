@@ -259,7 +259,7 @@ def test_a_thousand_days_are_requested_in_few_runs_and_then_cost_little(
     assert 600 // MOST_DAYS == len(runs)
 
     lake = landing.lake.connect()
-    for found in sorted(list_files(landing.sensor_pattern, lake.access).days.items()):
+    for found in sorted(list_files(landing.sensor_pattern, lake.access).periods.items()):
         day, files = found
         put(lake, pl.DataFrame({"n": [1]}), asset="raw/orders", partition=str(day),
             parameters={FILES: {str(day): [file_facts(it, b"") for it in files]}})  # fmt: skip
@@ -299,7 +299,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         lake = self.lake.connect()
         pattern = self.sensor_pattern
         first, last = days_of(run.tags)
-        for day, files in list_files(pattern, lake.access).days.items():
+        for day, files in list_files(pattern, lake.access).periods.items():
             if first <= str(day) <= last:
                 data = (self.folder / files[0].name).read_bytes()
                 rows = pl.read_csv(data)

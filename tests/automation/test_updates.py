@@ -17,6 +17,7 @@ from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
 from ml_assets.automation import updates
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import updates_sensor
+from ml_assets.contracts.periods import DAILY
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.orchestration.planner import blocked
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
@@ -507,7 +508,7 @@ def hold(found: World, requests: list[dg.RunRequest]) -> None:
     stale = left_over(found)
     for request in requests:
         run = dg.DagsterRun("run", asset_selection=frozenset(request.asset_selection or ()), tags=request.tags)
-        keys, days = targets_of(run, "day")
+        keys, days = targets_of(run, DAILY)
         for key, day in [(it, day) for it in keys for day in stale.get(it, set()) & days]:
             for parent in loaded_parents(found.graph, key):
                 late = stale.get(parent, set())

@@ -17,6 +17,7 @@ from ml_assets.adapters.dagster import RUN_KEY_TAG
 from ml_assets.alerts.resource import KINDS, Alerts
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick
+from ml_assets.contracts.periods import DAILY
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days
@@ -173,7 +174,7 @@ class World:
 
     def end(self, run: dg.DagsterRun, *, made: int | None = None) -> None:
         """End a run: well, or as a failure after it has made some of its assets."""
-        keys, days = targets_of(run, "day")
+        keys, days = targets_of(run, DAILY)
         order = [key for key in self.graph.toposorted_asset_keys if key in keys]
         for key in order[: len(order) if made is None else made]:
             for day in sorted(days - {""}) if self.graph.get(key).is_partitioned else [""]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
 def test_a_proven_leak_is_reported_as_blocking_training(it: World, command: Command) -> None:
     it.live()
     found = FoundLeak(
-        column="rain", day=date(2013, 1, 5), sentence="'rain' is a leak.",
+        column="rain", day="2013-01-05", sentence="'rain' is a leak.",
         prediction_at=datetime(2013, 1, 5),  # noqa: DTZ001
     )  # fmt: skip
     put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))

@@ -23,9 +23,17 @@ from tests.builders import flights_declared, project
 from tests.cli.commands import Command
 
 AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
-SAMPLE = Sample(AT.date(), AT, pl.DataFrame({"flight_id": ["a", "b"]}))
+SAMPLE = Sample("2013-01-05", AT, pl.DataFrame({"flight_id": ["a", "b"]}))
 LEAK = Leak(
-    "dest", AT.date(), AT, {"flight_id": "a"}, built="LAX", known=None, rows=1, samples=1, unexplained="nobody knows"
+    "dest",
+    "2013-01-05",
+    AT,
+    {"flight_id": "a"},
+    built="LAX",
+    known=None,
+    rows=1,
+    samples=1,
+    unexplained="nobody knows",
 )
 
 

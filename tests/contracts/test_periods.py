@@ -9,60 +9,67 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_assets.contracts.days import end_of
-from ml_assets.contracts.periods import (
-    EVERY,
-    Grain,
-    last_day_of,
-    moved,
-    newest_over,
-    period_of,
-    periods_between,
-    periods_for,
-    periods_in,
-)
+from ml_assets.contracts.periods import Calendar, Grain, is_key
 from ml_assets.declaration.parts import Days
+from ml_assets.lake.partitions import calendar_of
 from ml_assets.models.plan import partitions_over
+from ml_assets.warehouse.duckdb_session import connect
 
 GRAINS: list[Grain] = ["day", "week", "month", "year"]
 SOME_DAYS = st.dates(date(1996, 1, 1), date(2104, 12, 31))
 DAY = timedelta(days=1)
+DUCKDB = connect()
 
 
 @given(day=SOME_DAYS, grain=st.sampled_from(GRAINS))
-def test_a_period_begins_where_polars_truncates_its_days(day: date, grain: Grain) -> None:
-    assert [period_of(day, grain)] == pl.Series([day]).dt.truncate(EVERY[grain]).to_list()
+def test_a_row_is_in_the_period_of_its_day(day: date, grain: Grain) -> None:
+    calendar, frame = Calendar(grain), pl.DataFrame({"day": [day]})
+    begins, key = frame.select(begins=calendar.period_of_row(), key=calendar.key_of_row()).row(0)
+
+    assert calendar.first_day(key) == begins <= day <= calendar.last_day(key)
+    assert [key, key] == [calendar.first_key(day), calendar.last_key(day)]
+    assert [(key,)] == DUCKDB.execute(f"select {calendar.key_sql()} from (select date '{day}' as day)").fetchall()
+    assert is_key(key)
+
+
+@pytest.mark.parametrize("text", ["", "2024", "2024-02-30", "2024-01-01T00:00", "champion"])
+def test_a_text_of_another_form_is_no_key(text: str) -> None:
+    assert not is_key(text)
 
 
 @given(day=SOME_DAYS, grain=st.sampled_from(GRAINS), number=st.integers(-60, 60))
 def test_periods_follow_each_other_without_a_gap(day: date, grain: Grain, number: int) -> None:
-    first = period_of(day, grain)
+    calendar = Calendar(grain)
+    key = calendar.first_key(day)
 
-    assert first <= day <= last_day_of(first, grain)
-    assert last_day_of(first, grain) + DAY == moved(first, 1, grain)
-    assert first == moved(moved(first, number, grain), -number, grain)
+    assert calendar.last_day(key) + DAY == calendar.first_day(calendar.moved(key, 1))
+    assert key == calendar.moved(calendar.moved(key, number), -number)
+    assert abs(number) + 1 == len(calendar.between(*sorted([key, calendar.moved(key, number)])))
 
 
 @given(first=SOME_DAYS, days=st.integers(0, 900), grain=st.sampled_from(GRAINS))
 def test_the_periods_of_a_range_are_those_of_its_days(first: date, days: int, grain: Grain) -> None:
-    every = [first + timedelta(days=past) for past in range(days + 1)]
+    every, calendar = [first + timedelta(days=past) for past in range(days + 1)], Calendar(grain)
 
-    assert sorted({period_of(day, grain) for day in every}) == periods_between(first, every[-1], grain)
+    assert sorted({calendar.first_key(day) for day in every}) == calendar.keys(first, every[-1])
+    assert [] == calendar.keys(first, first - DAY)
 
 
 @pytest.mark.parametrize(("grain", "most"), [("week", 40), ("month", 200), ("year", 365)])
 def test_a_look_back_reaches_at_most_so_many_periods_and_from_some_period_exactly_so_many(
     grain: Grain, most: int
 ) -> None:
-    starts = periods_between(date(2001, 1, 1), date(2003, 12, 31), grain)  # without February 29
+    calendar = Calendar(grain)
+    starts = [*map(calendar.first_day, calendar.keys(date(2001, 1, 1), date(2003, 12, 31)))]  # without February 29
     for days in range(most):
-        reached = {len(periods_between(first - timedelta(days=days), first, grain)) - 1 for first in starts}
-        assert max(reached) == periods_for(days, grain)
+        reached = {len(calendar.keys(first - timedelta(days=days), first)) - 1 for first in starts}
+        assert max(reached) == calendar.periods_for(days)
 
 
 def test_a_window_that_ends_with_a_period_is_rounded_outward() -> None:
-    assert [1, 7, 28] == [periods_in(days, "day") for days in (1, 7, 28)]
-    assert [1, 1, 2, 2, 3] == [periods_in(days, "week") for days in (1, 7, 8, 14, 15)]
-    assert [1, 1, 2, 3] == [periods_in(days, "month") for days in (7, 28, 31, 60)]
+    assert [1, 7, 28] == [Calendar("day").periods_in(days) for days in (1, 7, 28)]
+    assert [1, 1, 2, 2, 3] == [Calendar("week").periods_in(days) for days in (1, 7, 8, 14, 15)]
+    assert [1, 1, 2, 3] == [Calendar("month").periods_in(days) for days in (7, 28, 31, 60)]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +85,10 @@ def test_a_window_that_ends_with_a_period_is_rounded_outward() -> None:
     ],
 )
 def test_a_period_is_over_with_its_last_day(grain: Grain, day: date, expected: date) -> None:
-    assert expected == newest_over(day, grain)
+    zone = "Europe/Zurich"
+    over = Calendar(grain, zone).newest_over(end_of(day, zone).replace(tzinfo=UTC))
+
+    assert [str(expected)] * 2 == [over, Calendar(grain).newest_until(day)]
 
 
 def test_the_newest_day_is_the_last_one_of_a_period_that_is_over_in_the_declared_zone() -> None:
@@ -94,14 +104,15 @@ def test_the_newest_day_is_the_last_one_of_a_period_that_is_over_in_the_declared
 def test_partitions_are_the_periods_of_the_declared_zone(grain: Grain, count: int, zone: str) -> None:
     last = date(2025, 1, 5) if grain == "week" else date(2024, 12, 31)
     partitions = partitions_over(Days(first=date(2024, 1, 1), last=last, timezone=zone, grain=grain))
-    keys = partitions.get_partition_keys()
+    keys, calendar = partitions.get_partition_keys(), calendar_of(partitions)
 
     assert count == len(keys)
-    assert [*map(str, periods_between(date(2024, 1, 1), last, grain))] == [*keys]
+    assert Calendar(grain, zone) == calendar
+    assert calendar.keys(date(2024, 1, 1), last) == [*keys]
     for key in keys:
-        first, window = date.fromisoformat(key), partitions.time_window_for_partition_key(key)
+        window = partitions.time_window_for_partition_key(key)
         begins, ends = (it.astimezone(UTC).replace(tzinfo=None) for it in (window.start, window.end))
-        assert (end_of(first - DAY, zone), end_of(last_day_of(first, grain), zone)) == (begins, ends)
+        assert (end_of(calendar.first_day(key) - DAY, zone), end_of(calendar.last_day(key), zone)) == (begins, ends)
 
 
 @pytest.mark.parametrize(

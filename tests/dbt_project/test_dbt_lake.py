@@ -20,7 +20,7 @@ from ml_assets.warehouse.duckdb_session import SETTINGS
 
 def bindings(folder: Path, **said: Any) -> str:
     whole = {
-        "first_day": "2013-01-30", "last_day": "2013-02-01", "scratch": str(folder), "sources": {}, "models": {},
+        "first": "2013-01-30", "last": "2013-02-01", "scratch": str(folder), "sources": {}, "models": {},
         **said,
     }  # fmt: skip
     path = folder / "bindings.json"
@@ -29,11 +29,11 @@ def bindings(folder: Path, **said: Any) -> str:
 
 
 def test_the_days_of_a_run_are_first_to_last(tmp_path: Path) -> None:
-    assert [date(2013, 1, 30), date(2013, 1, 31), date(2013, 2, 1)] == read_bindings(bindings(tmp_path)).days
+    assert ["2013-01-30", "2013-01-31", "2013-02-01"] == read_bindings(bindings(tmp_path)).keys_of("stg_orders")
 
 
 def test_a_run_of_whole_tables_has_no_days(tmp_path: Path) -> None:
-    assert read_bindings(bindings(tmp_path, first_day=None, last_day=None)).days == []
+    assert read_bindings(bindings(tmp_path, first=None, last=None)).keys_of("stg_orders") == []
 
 
 def test_without_bindings_the_message_names_the_variable_and_the_command() -> None:
@@ -44,11 +44,11 @@ def test_without_bindings_the_message_names_the_variable_and_the_command() -> No
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"first_day": "yesterday"}, "ValueError: Invalid isoformat string: 'yesterday'"),
-        ({"last_day": None}, "one of first_day and last_day; expected both, or neither"),
-        ({"first_day": "2013-03-01"}, "end on 2013-02-01, before they begin on 2013-03-01"),
-        ({"days": "all"}, "AttributeError"),
-        ({"days": {"stg_orders": ["2013-02-01", "2013-01-01"]}}, "days that end before they begin: ['stg_orders']"),
+        ({"first": "yesterday"}, "ValueError: Invalid isoformat string: 'yesterday'"),
+        ({"last": None}, "one of 'first' and 'last'; expected both, or neither"),
+        ({"first": "2013-03-01"}, "end on 2013-02-01, before they begin on 2013-03-01"),
+        ({"spans": "all"}, "AttributeError"),
+        ({"spans": {"stg_orders": ["2013-02-01", "2013-01-01"]}}, "a range that ends before it begins: ['stg_orders']"),
     ],
 )
 def test_bindings_that_make_no_sense_are_refused(tmp_path: Path, said: dict[str, Any], message: str) -> None:

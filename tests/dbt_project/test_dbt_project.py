@@ -150,7 +150,7 @@ def run(
     scratch.mkdir()
     bindings = folder / "bindings.json"
     said = {
-        "first_day": str(first), "last_day": str(last), "scratch": str(scratch), "sources": sources, "models": models,
+        "first": str(first), "last": str(last), "scratch": str(scratch), "sources": sources, "models": models,
     }  # fmt: skip
     bindings.write_text(json.dumps(said))
     target = folder / "target"

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from ml_assets.lake.io_manager import by_partition, inputs_of_period
 from ml_assets.lake.ledger import Input
@@ -207,13 +208,13 @@ def test_rows_of_a_month_are_one_artifact_and_it_reads_the_months_of_its_window(
     rows = dated(date(2013, 1, 31), date(2013, 2, 1), date(2013, 2, 28), rows=1)
     months = ["2013-01-01", "2013-02-01", "2013-03-01"]
 
-    found = {key: part["n"].to_list() for key, part in by_partition(rows, months, "m", "month").items()}
+    found = {key: part["n"].to_list() for key, part in by_partition(rows, months, "m", Calendar("month")).items()}
 
     assert {"2013-01-01": [0], "2013-02-01": [1, 2], "2013-03-01": []} == found
     with pytest.raises(ValueError, match=r"m returned rows of 2013-02-01; expected only 2013-01-01 to 2013-01-01"):
-        by_partition(rows, months[:1], "m", "month")
+        by_partition(rows, months[:1], "m", Calendar("month"))
     read = [Input(ArtifactRef(asset="t", partition=month, version="0" * 32)) for month in months]
-    assert tuple(read[:2]) == inputs_of_period(read, "2013-02-01", {"t": (-1, 0)}, "month")
+    assert tuple(read[:2]) == inputs_of_period(read, "2013-02-01", {"t": (-1, 0)}, Calendar("month"))
 
 
 # ---------------------------------------------------------------- refusals

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
 from ml_assets.landing import listing
 from ml_assets.landing.day_pattern import DayPattern
-from ml_assets.landing.listing import Arrived, files_of_days, list_files, read_arrived
+from ml_assets.landing.listing import Arrived, files_of_periods, list_files, read_arrived
 
 DAY = date(2024, 2, 3)
+KEY = str(DAY)
 FORMS = ("{day}", "{day:%Y%m%d}", "{day:%Y/%m/%d}", "{day:%Y}/{day:%j}", "day={day}/*", "{day:%Y}/{day}-*")
 
 
@@ -92,16 +94,16 @@ def test_files_of_a_month_are_those_of_its_days_and_those_that_are_named_by_it(t
     write(tmp_path, "2024-02-28.csv", "2024-03-01.csv", "2024-03-31.csv", "2024-04-01.csv", "months/2024-03.csv",
           "months/2024-13.csv")  # fmt: skip
     by_day, by_month = DayPattern.of(f"{tmp_path}/{{day}}.csv"), DayPattern.of(f"{tmp_path}/months/{{day:%Y-%m}}.csv")
-    march = date(2024, 3, 1)
+    march, months = "2024-03-01", Calendar("month")
 
-    found = files_of_days(by_day, [march, date(2024, 5, 1)], Access(), "month")
+    found = files_of_periods(by_day, [march, "2024-05-01"], Access(), months)
 
     assert {march: ["2024-03-01.csv", "2024-03-31.csv"]} == {
         month: [it.name for it in files] for month, files in found.items()
     }
-    assert [date(2024, 2, 1), march, date(2024, 4, 1)] == [*list_files(by_day, Access(), "month").days]
-    assert [march] == [*list_files(by_month, Access(), "month").days]
-    assert ("2024-13.csv",) == list_files(by_month, Access(), "month").strange
+    assert ["2024-02-01", march, "2024-04-01"] == [*list_files(by_day, Access(), months).periods]
+    assert [march] == [*list_files(by_month, Access(), months).periods]
+    assert ("2024-13.csv",) == list_files(by_month, Access(), months).strange
 
 
 def test_a_folder_is_listed_by_day_in_the_order_of_names(tmp_path: Path) -> None:
@@ -111,22 +113,22 @@ def test_a_folder_is_listed_by_day_in_the_order_of_names(tmp_path: Path) -> None
 
     found = list_files(pattern, Access())
 
-    assert {DAY: ["2024-02-03/a.csv", "2024-02-03/b.csv"], DAY + timedelta(days=1): ["2024-02-04/a.csv"]} == {
-        day: [it.name for it in files] for day, files in found.days.items()
+    assert {KEY: ["2024-02-03/a.csv", "2024-02-03/b.csv"], "2024-02-04": ["2024-02-04/a.csv"]} == {
+        day: [it.name for it in files] for day, files in found.periods.items()
     }
     assert ("soon/a.csv",) == found.strange
-    assert b"2024-02-03/a.csv" == read_arrived(pattern, found.days[DAY][0], Access())
+    assert b"2024-02-03/a.csv" == read_arrived(pattern, found.periods[KEY][0], Access())
 
 
 @pytest.mark.parametrize("count", [1, 9])
 def test_the_files_of_some_days_are_those_of_the_whole_listing(tmp_path: Path, count: int) -> None:
     write(tmp_path, *(f"{DAY + timedelta(days=n)}-{part}.csv" for n in range(0, 12, 2) for part in "ab"))
     pattern = DayPattern.of(f"{tmp_path}/{{day}}-*.csv")
-    days = [DAY + timedelta(days=n) for n in range(count)]
+    days = [str(DAY + timedelta(days=n)) for n in range(count)]
 
-    whole = list_files(pattern, Access()).days
+    whole = list_files(pattern, Access()).periods
 
-    assert {day: files for day, files in whole.items() if day in days} == files_of_days(pattern, days, Access())
+    assert {day: files for day, files in whole.items() if day in days} == files_of_periods(pattern, days, Access())
 
 
 def test_one_day_costs_no_look_at_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +137,7 @@ def test_one_day_costs_no_look_at_the_others(tmp_path: Path, monkeypatch: pytest
     scan = os.scandir
     monkeypatch.setattr("os.scandir", lambda path: (seen.append(str(path)), scan(path))[1])
 
-    files_of_days(DayPattern.of(f"{tmp_path}/{{day}}/*.csv"), [DAY], Access())
+    files_of_periods(DayPattern.of(f"{tmp_path}/{{day}}/*.csv"), [KEY], Access())
 
     assert [str(tmp_path), f"{tmp_path}/2024-02-03/"] == seen
 
@@ -151,11 +153,11 @@ def test_links_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "in" / "2024-02-06").symlink_to(tmp_path / "far" / "2024-02-06")
     for text in ("{day}/a.csv", "{day}/*.csv"):
         pattern = DayPattern.of(f"{tmp_path}/in/{text}")
-        wanted = [date(2024, 2, n) for n in range(3, 7)]
+        wanted = [f"2024-02-0{n}" for n in range(3, 7)]
 
-        assert [date(2024, 2, 7)] == [*list_files(pattern, Access()).days]
-        assert {} == files_of_days(pattern, wanted[:1], Access())
-        assert {} == files_of_days(pattern, wanted[3:], Access())
+        assert ["2024-02-07"] == [*list_files(pattern, Access()).periods]
+        assert {} == files_of_periods(pattern, wanted[:1], Access())
+        assert {} == files_of_periods(pattern, wanted[3:], Access())
     as_if = Arrived("2024-02-03/a.csv", 6, datetime(2024, 1, 1, tzinfo=UTC))
     with pytest.raises(SourceError, match=r"cannot be read: it is a link, which is not followed\. Put the file itself"):
         read_arrived(pattern, as_if, Access())
@@ -168,7 +170,7 @@ def test_a_file_that_is_missing_or_larger_than_memory_is_not_read(
 ) -> None:
     write(tmp_path, "2024-02-03.csv")
     pattern = DayPattern.of(f"{tmp_path}/{{day}}.csv")
-    [arrived] = list_files(pattern, Access()).days[DAY]
+    [arrived] = list_files(pattern, Access()).periods[KEY]
     monkeypatch.setattr(listing, "memory_bytes", lambda: 3)
 
     with pytest.raises(SourceError, match=r"2024-02-03\.csv has 14 bytes, more than this machine's memory"):
@@ -205,12 +207,12 @@ def test_a_bucket_is_listed_page_by_page(
         lambda self, method, **it: ask(self, method, **it, **({"MaxKeys": 2} if method.startswith("list") else {})),
     )  # fmt: skip
 
-    found = list_files(pattern, access).days
+    found = list_files(pattern, access).periods
 
     assert names == [it.name for files in found.values() for it in files]
-    assert names[0].encode() == read_arrived(pattern, found[DAY][0], access)
-    assert found[DAY] == files_of_days(pattern, [DAY], access)[DAY]
-    assert not found[DAY][0].is_growing(datetime.now(UTC), 60)
+    assert names[0].encode() == read_arrived(pattern, found[KEY][0], access)
+    assert found[KEY] == files_of_periods(pattern, [KEY], access)[KEY]
+    assert not found[KEY][0].is_growing(datetime.now(UTC), 60)
 
 
 def test_a_relative_folder_starts_at_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +221,6 @@ def test_a_relative_folder_starts_at_the_projects_folder(tmp_path: Path, monkeyp
     monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
     pattern = DayPattern.of("landing/{day}.csv")
 
-    [arrived] = files_of_days(pattern, [DAY], Access())[DAY]
+    [arrived] = files_of_periods(pattern, [KEY], Access())[KEY]
 
     assert f"landing/{DAY}.csv".encode() == read_arrived(pattern, arrived, Access())

@@ -59,6 +59,6 @@ def test_consecutive_months_are_one_run() -> None:
     scope = Scope(GRAPH, GROUPS, {})
     months = ["2013-12-01", "2014-01-01", "2014-03-01"]
 
-    assert "month" == scope.grain
-    runs = [*runs_of({TOTALS: months}, lambda *_: False, grain=scope.grain)]
+    assert "month" == scope.calendar.grain
+    runs = [*runs_of({TOTALS: months}, lambda *_: False, calendar=scope.calendar)]
     assert [((TOTALS,), ("2013-12-01", "2014-01-01")), ((TOTALS,), ("2014-03-01",))] == runs

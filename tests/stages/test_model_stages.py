@@ -23,7 +23,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.monitoring.drift import Watched, measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.reference import Reference
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
@@ -465,7 +465,7 @@ def test_a_copy_of_the_target_is_noticed_in_rows_that_alternate(lake: LakeResour
 
 
 LEAK = FoundLeak(
-    column="items", day=date(2024, 1, 3), sentence="column 'items' knows.",
+    column="items", day="2024-01-03", sentence="column 'items' knows.",
     prediction_at=datetime(2024, 1, 3, 12),  # noqa: DTZ001
 )  # fmt: skip
 
@@ -767,7 +767,7 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
     drifted = measure_drift(
         rows_of(rows, LAST).with_columns(score=scored["score"], **{"weight kg": pl.lit(99.0)}),
         Watched("returns", version, Reference.of(trained.model.reference, model="returns"), spec.weights),
-        Period(LAST, LAST),
+        Pooled(str(LAST), str(LAST)),
         limits,
     )
     page = render_card(card_input(lake.ledger(), plan, model_on_card(lake.ledger(), plan)))

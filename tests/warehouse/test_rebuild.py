@@ -21,7 +21,7 @@ from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Quarantine
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
-DAY = date(2024, 3, 10)
+DAY = "2024-03-10"
 ORDERS = "source.shop.raw.orders"
 MODELS = {
     "stg_orders": "select day, amount from {{ source('raw', 'orders') }}"
@@ -65,11 +65,11 @@ def test_each_table_is_needed_as_far_back_as_its_readers_look_together() -> None
 
     assert {
         "m.features": (DAY, DAY),
-        "m.recent": (date(2024, 3, 8), DAY),
-        "m.clean": (date(2024, 2, 9), DAY),
+        "m.recent": ("2024-03-08", DAY),
+        "m.clean": ("2024-02-09", DAY),
         "m.places": None,
     } == reach.models
-    assert {"s.orders": (date(2024, 2, 8), DAY), "s.shops": None} == reach.sources
+    assert {"s.orders": ("2024-02-08", DAY), "s.shops": None} == reach.sources
 
 
 def test_a_table_that_dbt_does_not_know_is_named() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.periods import BY_DAY
+from ml_assets.contracts.periods import DAILY
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.manifest import Cost
 from ml_assets.lake.resource import LakeResource
@@ -62,8 +62,8 @@ def lake(tmp_path: Path) -> Lake:
 
 def bound(lake: Lake, *models: str, over: tuple[int, int] | None) -> dict[str, list[str]]:
     uids = [f"model.shop.{name}" for name in models]
-    span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
-    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span, BY_DAY).items()}
+    span = None if over is None else (f"2013-01-0{over[0]}", f"2013-01-0{over[1]}")
+    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span, DAILY).items()}
 
 
 def test_a_node_of_dbt_has_its_name_in_the_lake_its_days_and_its_look_back() -> None:
@@ -93,12 +93,12 @@ def test_a_run_reads_the_days_that_it_needs(
     assert orders | {"raw.shops": [""]} == bound(lake, *models, over=over)
 
 
-def missing(lake: Lake, *models: str, over: tuple[int, int] | None, first: date = FIRST) -> Any:
+def missing(lake: Lake, *models: str, over: tuple[int, int] | None, first: str = str(FIRST)) -> Any:
     """Return what `models` lack over a range of days where gaps are allowed."""
     uids = [f"model.shop.{name}" for name in models]
-    span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
-    refs = warehouse._bind(lake, NODES, uids, span, BY_DAY)
-    return warehouse._missing(NODES, uids, span, refs, dict.fromkeys(NODES, first), grain=BY_DAY)
+    span = None if over is None else (f"2013-01-0{over[0]}", f"2013-01-0{over[1]}")
+    refs = warehouse._bind(lake, NODES, uids, span, DAILY)
+    return warehouse._missing(NODES, uids, span, refs, dict.fromkeys(NODES, first), calendar=DAILY)
 
 
 def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -> None:
@@ -113,7 +113,7 @@ def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -
 
     assert {"model.shop.recent": {}} == missing(lake, "recent", over=(6, 6))
     assert {"model.shop.orders": {}, "model.shop.recent": {}} == missing(lake, "orders", "recent", over=(1, 2))
-    assert {"model.shop.recent": {}} == missing(lake, "recent", over=(4, 4), first=date(2013, 1, 4))
+    assert {"model.shop.recent": {}} == missing(lake, "recent", over=(4, 4), first="2013-01-04")
 
 
 def test_a_table_that_was_never_materialized_is_missing_too(lake: Lake) -> None:
@@ -151,7 +151,7 @@ def test_tables_that_a_dbt_test_compares_with_are_read_too(lake: Lake) -> None:
     }
 
     bound = warehouse._bind(
-        lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), BY_DAY
+        lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), DAILY
     )
 
     assert ["2013-01-05"] == [*bound["source.shop.raw.orders"]]  # it is made from orders, which are made from these
@@ -193,7 +193,7 @@ def test_a_dbt_that_cannot_start_is_reported_with_its_output(tmp_path: Path, lak
         pytest.raises(
             WarehouseError, match=r"(?s)exit code 2 without results. Its last lines:.*No dbt_project.yml found"
         ),
-        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), log=lambda _: None),
+        house.build(manifest, ["model.shop.orders"], (str(FIRST), str(FIRST)), log=lambda _: None),
     ):
         pytest.fail("nothing was built")
 

@@ -29,10 +29,10 @@ def newest_day_of_data(
         SourceError: a source cannot be listed or read.
     """
     needed = with_upstream(graph, (dg.AssetKey([model.name, stage]) for stage in INPUTS))
-    days = model.days
-    newest = str(days.period(days.newest(datetime.now(tz=UTC))))
+    days, calendar = model.days, model.days.calendar
+    newest = calendar.last_key(days.newest(datetime.now(tz=UTC)))
     there = landable(lake, declared, needed).values()
-    listed = [days.last_day(date.fromisoformat(max(keys))) if keys else days.first for keys in there]
+    listed = [calendar.last_day(max(keys)) if keys else days.first for keys in there]
     whole = {
         dg.AssetKey(["raw", name]): RawSource(name, table, contracts[f"raw/{name}"], model.days)
         for raw in declared.raw

@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts import (
     Model,
     TrainingSet,
 )  # fmt: skip
-from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.words import counted, describe_states
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
@@ -42,7 +42,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
     entries = PromotionLog(lake, name).entries()
     last = entries[-1] if entries else None
-    days = [str(it) for it in periods_between(span.first, span.last, model.days.grain)]
+    days = model.days.calendar.keys(span.first, span.last)
     drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
     performance: list[DailyPerformance] = lake.get_each(
         [*lake.newest(f"{name}/performance", days).values()], DailyPerformance
@@ -51,7 +51,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     card = lake.find(f"{name}/card")
     leaks = findings_behind(lake, model, lake.manifest(lake.find(f"{name}/training_set")))
     first = min(window.first_day for window in training_set.summary.windows)
-    read = [str(it) for it in periods_between(first, max(span.as_of, span.last), model.days.grain)]
+    read = model.days.calendar.keys(first, max(span.as_of, span.last))
     behind = rows_behind(lake, [f"{name}/features", f"{name}/labels"], read)
     return {
         "model": name,
@@ -68,7 +68,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "rows": [dict(chain) for chain in behind.chains], "excluded_rows": behind.excluded_rows,
             "empty_days": behind.empty,
         },
-        "missing_days": missing_days_of(lake, name, days, model.days.grain),
+        "missing_days": missing_days_of(lake, name, days, model.days.calendar),
         "features": {
             "selected": len(importances.summary.selected), "dropped": list(importances.summary.dropped),
             ("shap_share" if trained.spec.estimator is None else "permutation_share"): dict(
@@ -100,7 +100,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
             "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
         },
-        "drift": {"days": len(days), **drift_of(drift, days, model.days.grain)},
+        "drift": {"days": len(days), **drift_of(drift, days, model.days.calendar)},
         "grain": model.days.grain,
         "card": f"{lake.directory(card)}/card.html",
         "lake": lake.url,
@@ -111,7 +111,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
 def summarize_combined(lake: Lake, model: ModelDeclaration, span: Span) -> dict[str, Any]:
     """Return how many of the rows of some days each model scored; {} if there are no combined predictions."""
     each = model.for_each
-    days = [str(it) for it in periods_between(span.first, span.last, model.days.grain)]
+    days = model.days.calendar.keys(span.first, span.last)
     frames = lake.get_each([*lake.newest(f"{model.name}/{COMBINED}", days).values()], pl.DataFrame)
     if each is None or not frames:
         return {}
@@ -135,17 +135,17 @@ def combined_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def missing_days_of(lake: Lake, model: str, days: Sequence[str], grain: Grain = BY_DAY) -> dict[str, str]:
+def missing_days_of(lake: Lake, model: str, days: Sequence[str], calendar: Calendar = DAILY) -> dict[str, str]:
     """Return the days that were missing among the inputs of the training set and of some days' predictions."""
     found: dict[str, str] = {}
     for stage, keys in (("training set", [""]), ("predictions", days)):
         refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
         missing = merge_days(made.missing_days for made in lake.manifest_of_each([*refs]).values())
-        found |= {stage: days_by_asset(missing, grain)} if missing else {}
+        found |= {stage: days_by_asset(missing, calendar)} if missing else {}
     return found
 
 
-def drift_of(drift: Sequence[DailyDrift], days: Sequence[str], grain: Grain = BY_DAY) -> dict[str, Any]:
+def drift_of(drift: Sequence[DailyDrift], days: Sequence[str], calendar: Calendar = DAILY) -> dict[str, Any]:
     """Return the drift of some days in figures. A day without a report is not judged."""
     states = {str(one.summaries.day): one.summaries.state for one in drift}
     every = [states.get(day, "not judged") for day in days]
@@ -154,7 +154,7 @@ def drift_of(drift: Sequence[DailyDrift], days: Sequence[str], grain: Grain = BY
         "over": every.count("over the limits"),
         "within": every.count("within the limits"),
         "not_judged": every.count("not judged"),
-        "verdict": describe_states(every, grain),
+        "verdict": describe_states(every, calendar.grain),
         "days_over": [day for day, state in zip(days, every, strict=True) if state == "over the limits"],
         "last": summaries[-1].sentence if summaries else None,
     }
@@ -260,7 +260,7 @@ def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
         yield from _wrapped(f"left out of {asset}: {counts}")
     for asset, days in summary["sources"]["empty_days"].items():
-        spans = ", ".join(span_of(row) for row in in_rows(days, grain=summary["grain"]))
+        spans = ", ".join(span_of(row) for row in in_rows(days, calendar=Calendar(summary["grain"])))
         yield from _wrapped(f"{asset} has no rows on {counted(len(days), summary['grain'])}: {spans}")
 
 

@@ -30,7 +30,6 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
-from ml_assets.contracts.periods import EVERY
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Vector
@@ -286,7 +285,7 @@ def cross_validate(
         daily_loss=daily_loss(
             frozen.truth,
             found.of_rows,
-            rows["day"].dt.truncate(EVERY[wanted.grain]).to_numpy(),
+            rows.select(wanted.calendar.period_of_row()).to_series().to_numpy(),
             metric=declared,
             promised=metrics[wanted.metric].value,
             groups=frozen.groups,

@@ -26,7 +26,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
-from ml_assets.contracts.periods import BY_DAY, EVERY, Grain
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.evaluation.formulas import Measure, Vector
@@ -102,7 +102,7 @@ class EvaluationPlan:
         operating_point: where precision, recall and lift are measured.
         min_slice_rows: a smaller slice is reported but not judged.
         threads: threads of the tree baseline.
-        grain: of the periods whose performance is measured later, which `daily_loss` is compared with.
+        calendar: of the periods whose performance is measured later, which `daily_loss` is compared with.
         coverage: declared coverage of the challenger's prediction intervals; None if it has none.
         own_metrics: metrics that are a person's functions (see `ml_assets.logic.evaluation.own_measure`).
         pooled: the champion of the model of all rows, which a model of some rows must beat like a baseline.
@@ -115,7 +115,7 @@ class EvaluationPlan:
     operating_point: OperatingPoint | None = None
     min_slice_rows: int = MINIMUM_SLICE_ROWS
     threads: int = 2
-    grain: Grain = BY_DAY
+    calendar: Calendar = DAILY
     coverage: float | None = None
     own_metrics: Sequence[str] = ()
     pooled: Opponent | None = None
@@ -221,7 +221,7 @@ def evaluate(
         daily_loss=daily_loss(
             frozen.truth,
             challenger,
-            rows.select(pl.col("day").dt.truncate(EVERY[wanted.grain])).to_series().to_numpy(),
+            rows.select(wanted.calendar.period_of_row()).to_series().to_numpy(),
             metric=declared,
             promised=metrics[metric].value,
             groups=frozen.groups,

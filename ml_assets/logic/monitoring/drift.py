@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.periods import BY_DAY, Grain, moved
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.monitoring.distances import (
     MANY,
@@ -32,7 +31,7 @@ from ml_assets.logic.monitoring.distances import (
     side_by_side,
     wasserstein,
 )
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period, apply_limits, summarise
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled, apply_limits, summarise
 from ml_assets.logic.monitoring.reference import CategoricalReference, NumericReference, Reference, count_categories
 from ml_assets.logic.training.encoding import check_columns, number_problem
 
@@ -111,7 +110,7 @@ class Watched:
     weights: Mapping[str, float]
 
 
-def measure_drift(frame: pl.DataFrame | pl.LazyFrame, watched: Watched, period: Period, limits: DriftLimits) -> Drift:
+def measure_drift(frame: pl.DataFrame | pl.LazyFrame, watched: Watched, pooled: Pooled, limits: DriftLimits) -> Drift:
     """Measure every feature and the score of one model version's rows in one pass.
 
     `psi` is the Population Stability Index: the sum of (q - p) ln(q / p) over the reference's tenths or categories.
@@ -145,38 +144,37 @@ def measure_drift(frame: pl.DataFrame | pl.LazyFrame, watched: Watched, period: 
     check_columns(frame, known.features, model=watched.model)
     rows = frame.height if isinstance(frame, pl.DataFrame) else frame.select(pl.len()).collect().item()
     table, broken = apply_limits(_measure(frame, rows, known, shares, limits), limits)
-    summary = summarise(table, broken, limits, model=watched.model, model_version=watched.version, period=period)
+    summary = summarise(table, broken, limits, model=watched.model, model_version=watched.version, pooled=pooled)
     return Drift(table=pl.DataFrame([table.get_column(name) for name in TABLE_SCHEMA.names()]), summary=summary)
 
 
 def measure_day(
-    predictions: Mapping[date, pl.DataFrame],
-    day: date,
+    predictions: Mapping[str, pl.DataFrame],
+    key: str,
     *,
     watched: Callable[[str], Watched],
     limits: DriftLimits,
     most_periods: int = 1,
-    grain: Grain = BY_DAY,
+    calendar: Calendar = DAILY,
 ) -> DailyDrift:
     """Measure a period's predictions: those of each model version against the reference of that version.
 
-    `predictions` also has the periods before that may be judged together with it: with it `most_periods`. `day` is the
-    first day of its period.
+    `predictions` also has the periods before that may be judged together with it: with it `most_periods`.
 
     Raises:
         ContractError: See `measure_drift`.
         DataError: See `measure_drift`.
     """
     found = []
-    for version in versions_of(predictions, day):
-        period, rows = rows_of_period(
-            predictions, day, version, min_rows=limits.min_rows, most_periods=most_periods, grain=grain
+    for version in versions_of(predictions, key):
+        pooled, rows = rows_of_period(
+            predictions, key, version, min_rows=limits.min_rows, most_periods=most_periods, calendar=calendar
         )
-        found.append(measure_drift(_with_features(rows), watched(version), period, limits))
+        found.append(measure_drift(_with_features(rows), watched(version), pooled, limits))
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
     return DailyDrift(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
-        summaries=DriftSummaries(day=day, versions=tuple(it.summary for it in found)),
+        summaries=DriftSummaries(day=calendar.first_day(key), versions=tuple(it.summary for it in found)),
     )
 
 
@@ -186,9 +184,9 @@ def _with_features(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("features", *features.columns, strict=False).hstack(features)
 
 
-def versions_of(predictions: Mapping[date, pl.DataFrame], day: date) -> list[str]:
-    """Return the model versions that made predictions for a day."""
-    predicted = predictions.get(day)
+def versions_of(predictions: Mapping[str, pl.DataFrame], key: str) -> list[str]:
+    """Return the model versions that made predictions for a period."""
+    predicted = predictions.get(key)
     versions: list[str] = [] if predicted is None else predicted["model_version"].unique().sort().to_list()
     return versions
 
@@ -297,24 +295,24 @@ def _normalised(weights: Mapping[str, float], features: Sequence[str]) -> dict[s
 
 
 def rows_of_period(
-    days: Mapping[date, pl.DataFrame],
-    day: date,
+    predictions: Mapping[str, pl.DataFrame],
+    key: str,
     version: str,
     *,
     min_rows: int,
     most_periods: int,
-    grain: Grain = BY_DAY,
-) -> tuple[Period, pl.DataFrame]:
-    """Return the rows that a model version predicted for a day, with those of days before until there are enough.
+    calendar: Calendar = DAILY,
+) -> tuple[Pooled, pl.DataFrame]:
+    """Return the rows that a model version predicted for a period, with those of periods before until there are enough.
 
-    Days that only another version predicted end the period. Days without predictions do not. `min_rows` are enough;
-    `most_periods` includes the last day. With a coarser grain, its periods take the place of days.
+    Periods that only another version predicted end the search. Periods without predictions do not. `min_rows` are
+    enough; `most_periods` includes the last one.
     """
     found: list[pl.DataFrame] = []
-    first, rows = day, 0
+    first, rows = key, 0
     for back in range(most_periods):
-        at = moved(day, -back, grain)
-        predicted = days.get(at)
+        at = calendar.moved(key, -back)
+        predicted = predictions.get(at)
         if predicted is None or predicted.is_empty():
             continue
         own = predicted.filter(pl.col("model_version") == version)
@@ -322,4 +320,4 @@ def rows_of_period(
             break
         first, rows = at, rows + own.height
         found.append(own)
-    return Period(first, day, grain), pl.concat(reversed(found))
+    return Pooled(first, key, calendar), pl.concat(reversed(found))

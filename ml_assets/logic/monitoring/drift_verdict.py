@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import DriftSummary, ExceededLimit
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, periods_in, shortest_length
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.logic.monitoring.distances import Vector
 
 MOST_DAYS: Final = 92
@@ -27,9 +26,9 @@ _HIGHEST: Final = 3
 """Features with the highest weighted excess PSI that the sentence names."""
 
 
-def most_pooled_days(grain: Grain) -> int:
+def most_pooled_days(calendar: Calendar) -> int:
     """Return the days that can be judged together at most, in whole periods."""
-    return max(MOST_DAYS, periods_in(MOST_DAYS, grain) * shortest_length(grain))
+    return max(MOST_DAYS, calendar.periods_in(MOST_DAYS) * calendar.shortest_days)
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,21 @@ class DriftLimits:
 
 
 @dataclass(frozen=True)
-class Period:
-    """The days whose rows are judged together, as the drift of the last of them; with a coarser grain, its periods."""
+class Pooled:
+    """The periods whose rows are judged together, as the drift of the last of them, by their keys."""
 
-    first_day: date
-    day: date
-    grain: Grain = BY_DAY
+    first: str
+    last: str
+    calendar: Calendar = DAILY
+
+    @property
+    def days(self) -> int:
+        """The number of their days."""
+        return (self.calendar.last_day(self.last) - self.calendar.first_day(self.first)).days + 1
 
     def __str__(self) -> str:
-        """Return the period as text for messages."""
-        return str(self.day) if self.first_day == self.day else f"{self.first_day} to {self.day}"
+        """Return the periods as text for messages."""
+        return self.last if self.first == self.last else f"{self.first} to {self.last}"
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def summarise(
     *,
     model: str,
     model_version: str,
-    period: Period,
+    pooled: Pooled,
 ) -> DriftSummary:
     """Return the summary of a judged table."""
     columns = table.rows(named=True)
@@ -183,17 +187,17 @@ def summarise(
     if limits.has_enough(rows):
         weighted = math.fsum(feature["weighted_excess_psi"] for feature in features)
         score = next((column["excess_psi"] for column in columns if column["kind"] == "score"), None)
-        sentence = "; ".join(_sentences(features, exceeded, limits, period, weighted=weighted, score=score))
+        sentence = "; ".join(_sentences(features, exceeded, limits, pooled, weighted=weighted, score=score))
     else:
         sentence = (
-            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.min_rows:,} are needed"
-            f"{_advice(rows, period, limits)}"
+            f"drift of {pooled} is not judged: {rows:,} rows are too few, at least {limits.min_rows:,} are needed"
+            f"{_advice(rows, pooled, limits)}"
         )
     return DriftSummary(
         model=model,
         model_version=model_version,
-        day=period.day,
-        first_day=period.first_day,
+        day=pooled.calendar.first_day(pooled.last),
+        first_day=pooled.calendar.first_day(pooled.first),
         rows=rows,
         weighted_excess_psi=weighted,
         score_excess_psi=score,
@@ -204,12 +208,12 @@ def summarise(
     )
 
 
-def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
+def _advice(rows: int, pooled: Pooled, limits: DriftLimits) -> str:
     """Return how many days like these would be enough together, or that no number of days is; empty without rows."""
     if not rows:
         return ""
-    days = (last_day_of(period.day, period.grain) - period.first_day).days + 1
-    wanted, most = math.ceil(limits.min_rows * days / rows), most_pooled_days(period.grain)
+    days, most = pooled.days, most_pooled_days(pooled.calendar)
+    wanted = math.ceil(limits.min_rows * days / rows)
     if wanted <= most:
         return f"; with drift.pool_days: {min(wanted, MOST_DAYS)}, this many days are judged together"
     return (
@@ -222,13 +226,13 @@ def _sentences(
     features: Sequence[Mapping[str, Any]],
     exceeded: Sequence[ExceededLimit],
     limits: DriftLimits,
-    period: Period,
+    pooled: Pooled,
     *,
     weighted: float,
     score: float | None,
 ) -> Iterator[str]:
     """Yield the parts of the summary, the totals first."""
-    yield f"weighted excess PSI {weighted:.3f} of {period} is {_side(weighted, limits.weighted_excess_psi)}"
+    yield f"weighted excess PSI {weighted:.3f} of {pooled} is {_side(weighted, limits.weighted_excess_psi)}"
     if score is not None:
         yield f"the score's excess PSI {score:.3f} is {_side(score, limits.score_excess_psi)}"
     names = {feature["feature"] for feature in features}

@@ -52,16 +52,14 @@ TABLE_SCHEMA: Final = pl.Schema(
 DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
 
 
-def daily_performance(day: date | str, versions: Sequence[Performance]) -> DailyPerformance:
+def daily_performance(day: date, versions: Sequence[Performance]) -> DailyPerformance:
     """Return the performance of a day from that of each model version that made predictions of it."""
     tables = [
         it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in versions
     ]
     return DailyPerformance(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
-        summaries=PerformanceSummaries(
-            day=day if isinstance(day, date) else date.fromisoformat(day), versions=tuple(it.summary for it in versions)
-        ),
+        summaries=PerformanceSummaries(day=day, versions=tuple(it.summary for it in versions)),
     )
 
 
@@ -70,7 +68,7 @@ def measure_performance(
     labels: pl.DataFrame,
     model: ModelColumns,
     *,
-    day: date | str,
+    day: date,
     metrics: Sequence[str] | None = None,
     former: tuple[str, pl.DataFrame] | None = None,
     champion: ModelSpec | None = None,
@@ -98,7 +96,6 @@ def measure_performance(
             time, or a metric is unknown.
     """
     key, task = model.key, model.task
-    day = day if isinstance(day, date) else date.fromisoformat(day)
     chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task, model.objective)
     _check_columns(predictions, labels, model)
     known = labels.join(predictions.select(key), on=list(key), how="semi")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -51,7 +51,7 @@ class LaterRowsTest:
 
 
 def leaks_from_later_rows(
-    periods: Mapping[date, pl.DataFrame],
+    periods: Mapping[str, pl.DataFrame],
     add: Callable[[pl.DataFrame], pl.DataFrame],
     *,
     key: Sequence[str],
@@ -64,7 +64,7 @@ def leaks_from_later_rows(
     """Compute the columns again without later rows, and with other values in them, and compare them.
 
     Args:
-        periods: the rows of each period, by its first day.
+        periods: the rows of each period, by its key.
         add: returns the key and the new columns of the rows of one period.
         key: columns that identify a row.
         prediction_time: the column with the time of the prediction.
@@ -77,7 +77,7 @@ def leaks_from_later_rows(
     names = sorted(day for day, rows in periods.items() if rows.height)
     order = [names[place] for place in random.permutation(len(names))]
     a_period = max(A_PERIOD, -(-samples // max(1, len(order))))
-    found: dict[str | None, list[tuple[date, datetime, Difference]]] = {}
+    found: dict[str | None, list[tuple[str, datetime, Difference]]] = {}
     tested, days = 0, 0
     for day in order:
         count = min(a_period, samples - tested)
@@ -113,7 +113,7 @@ def _other_futures(
     yield pl.concat([numbered.filter(is_known), replaced]).sort(_PLACE).drop(_PLACE)
 
 
-def _leak(differing: Sequence[tuple[date, datetime, Difference]], personal: Collection[str]) -> Leak:
+def _leak(differing: Sequence[tuple[str, datetime, Difference]], personal: Collection[str]) -> Leak:
     day, at, first = differing[0]
     return Leak(
         column=first.column,

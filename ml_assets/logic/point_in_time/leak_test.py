@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -131,7 +131,7 @@ class Leak:
 
     Attributes:
         column: the column; None if the row itself is the leak.
-        day: the row's day.
+        day: the key of the row's period.
         at: the row's prediction time.
         key: the row.
         built: its value in the features; for a whole row, whether it exists.
@@ -143,7 +143,7 @@ class Leak:
     """
 
     column: str | None
-    day: date
+    day: str
     at: datetime
     key: Mapping[str, object]
     built: object

@@ -14,7 +14,7 @@ import polars as pl
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
-from ml_assets.contracts.periods import BY_DAY, Grain, period_of
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import is_naive
@@ -109,7 +109,7 @@ def labels_left_out(
     *,
     days: tuple[date, date],
     maturity_days: int,
-    grain: Grain = BY_DAY,
+    calendar: Calendar = DAILY,
 ) -> dict[str, dict[str, int]]:
     """Return how many outcomes are not among the labels, by day or period and reason; those without any are absent.
 
@@ -131,7 +131,7 @@ def labels_left_out(
     for reason, counts in reasons.items():
         for day, rows in counts.iter_rows():
             if rows:
-                of_period = found.setdefault(str(period_of(day, grain)), {})
+                of_period = found.setdefault(calendar.first_key(day), {})
                 of_period[reason] = of_period.get(reason, 0) + rows
     return found
 

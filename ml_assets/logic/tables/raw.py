@@ -17,7 +17,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import BY_DAY, EVERY, Grain, periods_between
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract, redacted
 
 PARTITION = "__day"
@@ -85,43 +85,39 @@ class Cut:
     outside: Mapping[str, int]
 
 
-def by_day(
+def by_period(
     frame: pl.DataFrame,
     day: pl.Expr,
+    keys: Sequence[str],
     *,
-    first: date,
-    last: date,
     declared: tuple[date, date | None],
-    grain: Grain = BY_DAY,
+    calendar: Calendar = DAILY,
     personal: Collection[str] = (),
 ) -> Cut:
-    """Return the rows of each period of a range of days, and the number of rows of undeclared days.
+    """Return the rows of each of some periods, and the number of rows of undeclared days.
 
-    Both ends of the range are included. Days outside `declared`, whose ends may be open, have no partitions.
+    Days outside `declared`, whose ends are included and may be open, have no partitions.
 
     Raises:
         DataError: rows have no day.
     """
     marked = _with_day(frame, day, personal)
-    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(
-        pl.col(PARTITION).dt.truncate(EVERY[grain]).cast(pl.String)
-    )
-    wanted = [str(period) for period in periods_between(first, last, grain)]
+    inside = marked.with_columns(calendar.key_of_row(PARTITION)).filter(pl.col(PARTITION).is_in(keys))
     earliest, latest = declared
     days = marked[PARTITION]
     outside = {f"before the first declared day {earliest}": int((days < earliest).sum())}
     if latest is not None:
         outside[f"after the last declared day {latest}"] = int((days > latest).sum())
-    return Cut(apart(inside, wanted), {reason: rows for reason, rows in outside.items() if rows})
+    return Cut(apart(inside, keys), {reason: rows for reason, rows in outside.items() if rows})
 
 
-def check_of_day(
+def check_of_period(
     frame: pl.DataFrame,
     day: pl.Expr,
-    wanted: date,
+    wanted: str,
     *,
     where: str,
-    grain: Grain = BY_DAY,
+    calendar: Calendar = DAILY,
     personal: Collection[str] = (),
 ) -> None:
     """Raise an error if rows of a file are of another period than the file.
@@ -131,14 +127,15 @@ def check_of_day(
     """
     found = (
         _with_day(frame, day, personal)
-        .with_columns(pl.col(PARTITION).dt.truncate(EVERY[grain]))
+        .with_columns(calendar.key_of_row(PARTITION))
         .filter(pl.col(PARTITION) != wanted)[PARTITION]
         .value_counts(sort=True, name="rows")
     )
     if not found.is_empty():
-        days = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
+        others = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
-            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other {grain}s ({days}); "
+            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other {calendar.grain}s "
+            f"({others}); "
             f"expected only {wanted}. Correct the file, its name, or 'partition_by' (if absent, a column 'day')."
         )
 

@@ -4,20 +4,17 @@ A year has thousands of artifacts but a dozen assets. Not here: output (see `ml_
 `ml_assets.provenance.tracing.page`).
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
-from ml_assets.contracts.periods import BY_DAY, Grain, moved
+from ml_assets.contracts.periods import DAILY, Calendar, is_key
 from ml_assets.contracts.words import counted
-from ml_assets.lake.grains import grain_in
+from ml_assets.lake.grains import calendar_in_manifest
 from ml_assets.lake.manifest import Manifest
 from ml_assets.provenance.lineage import Key, Lineage, Node
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FEW = 3
 
 Fact = Callable[[Manifest], str | None]
@@ -120,24 +117,24 @@ def _which(nodes: Sequence[Node]) -> str:
         return f"{partitions[0]} @{nodes[0].key[2][:12]}".lstrip()
     if partitions == [""]:
         return f"{len(nodes):,} versions"
-    grain = grain_of_nodes(nodes)
-    count = counted(len(partitions), grain if all(map(_DAY.fullmatch, partitions)) else "partition")
-    return f"{ranges(partitions, grain)}, {count}" + (
+    calendar = calendar_of_nodes(nodes)
+    count = counted(len(partitions), calendar.grain if all(map(is_key, partitions)) else "partition")
+    return f"{ranges(partitions, calendar)}, {count}" + (
         f", {len(nodes):,} versions" if len(nodes) > len(partitions) else ""
     )
 
 
-def grain_of_nodes(nodes: Iterable[Node]) -> Grain:
-    """Return the grain of the partitions of an asset."""
-    return next((grain_in(node.last.parameters) for node in nodes if node.last is not None), BY_DAY)
+def calendar_of_nodes(nodes: Iterable[Node]) -> Calendar:
+    """Return the calendar of the partitions of an asset, in UTC."""
+    return next((calendar_in_manifest(node.last.parameters) for node in nodes if node.last is not None), DAILY)
 
 
-def ranges(partitions: Iterable[str], grain: Grain = BY_DAY) -> str:
+def ranges(partitions: Iterable[str], calendar: Calendar = DAILY) -> str:
     """Return partitions as ranges of days, such as `2013-01-01 … 2013-01-31, 2013-02-03`; at most a few."""
     names = sorted(set(partitions))
     found: list[list[str]] = []
     for name in names:
-        if found and _follows(found[-1][-1], name, grain):
+        if found and _follows(found[-1][-1], name, calendar):
             found[-1].append(name)
         else:
             found.append([name])
@@ -146,13 +143,8 @@ def ranges(partitions: Iterable[str], grain: Grain = BY_DAY) -> str:
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]} … {run[-1]}" for run in found)
 
 
-def _follows(one: str, other: str, grain: Grain) -> bool:
-    if not (_DAY.fullmatch(one) and _DAY.fullmatch(other)):
-        return False
-    try:
-        return date.fromisoformat(other) == moved(date.fromisoformat(one), 1, grain)
-    except ValueError:  # 2013-02-30 has the form of a day but is none
-        return False
+def _follows(one: str, other: str, calendar: Calendar) -> bool:
+    return is_key(one) and is_key(other) and other == calendar.moved(one, 1)
 
 
 def whose(nodes: Sequence[Node], among: Mapping[Key, Node]) -> str:
@@ -160,10 +152,10 @@ def whose(nodes: Sequence[Node], among: Mapping[Key, Node]) -> str:
     if len(nodes) == len(among):
         return "all artifacts"
     everything, by_asset = Counter(key[0] for key in among), dict[str, list[str]]()
-    grain = grain_of_nodes(nodes)
+    calendar = calendar_of_nodes(nodes)
     for node in nodes:
         by_asset.setdefault(node.asset, []).append(node.key[1] or f"@{node.key[2][:12]}")
     return "; ".join(
-        asset if len(them) == everything[asset] else f"{asset} {ranges(them, grain)}"
+        asset if len(them) == everything[asset] else f"{asset} {ranges(them, calendar)}"
         for asset, them in sorted(by_asset.items())
     )

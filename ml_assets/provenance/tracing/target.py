@@ -9,10 +9,10 @@ from typing import Self
 from pydantic import ValidationError
 
 from ml_assets.contracts.errors import DataError, near
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
-from ml_assets.lake.grains import grain_in
+from ml_assets.lake.grains import calendar_in_manifest
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.manifests import MANIFEST_FOLDERS, Manifests
 from ml_assets.provenance.tracing.champions import read_champion_history
@@ -169,14 +169,14 @@ def _all(lake: Manifests, asset: str, partition: str | None, *, every: bool) -> 
         raise MissingArtifactError(f"all versions of {asset} were removed; give one as {asset}@VERSION: {shown}.")
     if len(refs) == 1 and not every:
         return str(refs[0]), tuple(refs)
-    found = ranges((ref.partition for ref in refs if ref.partition), _grain(lake, refs[-1]))
+    found = ranges((ref.partition for ref in refs if ref.partition), _calendar(lake, refs[-1]))
     where = f"{asset}[{found}]" if found else asset
     return f"{where}, {counted(len(refs), 'version')}" if every else where, tuple(refs)
 
 
-def _grain(lake: Manifests, ref: ArtifactRef) -> Grain:
-    """Return the grain of a partition; `day` if its manifest cannot be read, which the lineage reports."""
+def _calendar(lake: Manifests, ref: ArtifactRef) -> Calendar:
+    """Return the calendar of a partition; days if its manifest cannot be read, which the lineage reports."""
     try:
-        return grain_in(lake.manifest(ref).parameters)
+        return calendar_in_manifest(lake.manifest(ref).parameters)
     except (CorruptArtifactError, MissingArtifactError):
-        return BY_DAY
+        return DAILY

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from ml_assets.provenance.lineage import Key, Node
-from ml_assets.provenance.tracing.groups import ArtifactGroup, grain_of_nodes, groups, ranges, whose
+from ml_assets.provenance.tracing.groups import ArtifactGroup, calendar_of_nodes, groups, ranges, whose
 from ml_assets.provenance.tracing.trace import Trace, TracePart
 
 _FEW = 4
@@ -113,7 +113,7 @@ def _values(values: Mapping[str, Sequence[Node]]) -> str:
     for value, nodes in values.items():
         short = value if "(" in value else value[:12]  # a commit may be marked as dirty
         names = (node.key[1] or f"@{node.key[2][:12]}" for node in nodes)
-        parts.append(f"{short or 'unknown'} ({ranges(names, grain_of_nodes(nodes))})")
+        parts.append(f"{short or 'unknown'} ({ranges(names, calendar_of_nodes(nodes))})")
     return "; ".join(parts[:_FEW]) + (f"; and {len(parts) - _FEW} more" if len(parts) > _FEW else "")
 
 

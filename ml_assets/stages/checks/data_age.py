@@ -11,7 +11,6 @@ from typing import Any, Final
 import dagster as dg
 
 from ml_assets.contracts.days import yesterday
-from ml_assets.contracts.periods import newest_over
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
@@ -44,7 +43,7 @@ class AgeLimit:
 
         Of a period, the last day counts. `newest` is a partition key, or a model's as-of day.
         """
-        possible = self.days.last_day(newest_over(over, self.days.grain))
+        possible = self.days.calendar.last_day(self.days.calendar.newest_until(over))
         last = possible if self.days.last is None else min(possible, self.days.last)
         return (last - self.since(newest)).days
 
@@ -52,8 +51,7 @@ class AgeLimit:
         """Return the last day that the data contains; the day before the first one for ''."""
         if not newest:
             return self.days.first - timedelta(days=1)
-        day = date.fromisoformat(newest)
-        return day if self.model else self.days.last_day(day)
+        return date.fromisoformat(newest) if self.model else self.days.calendar.last_day(newest)
 
 
 def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, AgeLimit]:

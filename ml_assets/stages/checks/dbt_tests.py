@@ -13,10 +13,9 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.checking import Others, Report, RuleResult, check_table, has_broken_numbers
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
-from ml_assets.contracts.periods import BY_DAY, EVERY, Grain
+from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
@@ -150,8 +149,8 @@ class CheckedProject:
             return report_of_failure(contract, built.failed.get(model, "")), {}
         frame = pl.scan_parquet([*built.files(name).values()], glob=False)
         rows = int(frame.select(pl.len()).collect().item())
-        partition = None if not by_day else DAY if built.grain == BY_DAY else PARTITION
-        marked = _with_period(frame, partition, built.grain)
+        partition = PARTITION if by_day else None
+        marked = _with_period(frame, partition, built.calendar)
         outcomes = self._outcomes(built, model)
         others = self._others(lake, built, contract)
         quarantine = built.quarantines.get(model)
@@ -168,7 +167,7 @@ class CheckedProject:
         counts: dict[str, dict[str, int]] = {}
         if quarantine is not None:
             rows_aside = pl.read_parquet([*built.files(f"{name}{QUARANTINE}").values()], glob=False)
-            rows_aside = _with_period(rows_aside, partition, built.grain)
+            rows_aside = _with_period(rows_aside, partition, built.calendar)
             aside = quarantine_findings(rows_aside, contract, rows=rows + rows_aside.height, partition=partition)
             counts = {rule: {"quarantined": finding.broken} for rule, finding in aside.items()}
         if released is not None:
@@ -228,9 +227,9 @@ class CheckedProject:
         return [*days]
 
 
-def _with_period(frame: F, partition: str | None, grain: Grain) -> F:
+def _with_period(frame: F, partition: str | None, calendar: Calendar) -> F:
     """Return a frame with the column of a row's partition."""
-    return frame if partition is None else frame.with_columns(pl.col(DAY).dt.truncate(EVERY[grain]).alias(partition))
+    return frame if partition is None else frame.with_columns(calendar.key_of_row().alias(partition))
 
 
 def selected_results(

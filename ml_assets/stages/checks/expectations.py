@@ -13,12 +13,11 @@ import polars as pl
 
 from ml_assets.contracts.checking import Report, RuleResult
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_DAY, Grain, last_day_of, period_of, periods_between
+from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.days import days_between
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.partitions import day_of
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.expectations import Past, Surprise, report_of, rules_of, surprises
 from ml_assets.stages.checks.contract_rules import rule_specs
@@ -37,7 +36,7 @@ def compare_with_earlier_days(
     *,
     settings: ExpectationsSettings,
     contract: TableContract,
-    grain: Grain = BY_DAY,
+    calendar: Calendar = DAILY,
 ) -> Report:
     """Return the surprises in days that are about to be published.
 
@@ -51,17 +50,17 @@ def compare_with_earlier_days(
         days: its partition keys.
         settings: the declared settings.
         contract: the contract of the table; keys and times are not compared.
-        grain: the grain of the partitions.
+        calendar: of the partitions.
     """
     if not settings.days:
         return Report(contract, ())
-    judged = [day for key in days for day in _days_of(key, grain)]
+    judged = [day for key in days for day in _days_of(key, calendar)]
     first = min(judged)
     begin, end = first - timedelta(days=settings.days), first - timedelta(days=1)
-    keys = [str(key) for key in periods_between(begin, end, grain)]
+    keys = calendar.keys(begin, end)
     past = artifacts_with_same_columns(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
-    before = [day for ref in past for day in _days_of(ref.partition or "", grain)]
+    before = [day for ref in past for day in _days_of(ref.partition or "", calendar)]
     compared = Past(before, reach=settings.days, min_days=settings.min_days, margin=settings.margin)
     found = surprises(
         pl.concat([lake.scan(past), rows.lazy()]) if past else rows,
@@ -74,24 +73,28 @@ def compare_with_earlier_days(
     by_day = dict(rows.group_by(DAY).len().iter_rows())
     skipped = compared.not_judged(judged)
     report = report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
-    return replace(report, findings=tuple(_by_period(it, grain) for it in report.findings))
+    return replace(report, findings=tuple(_by_period(it, calendar) for it in report.findings))
 
 
-def _days_of(key: str, grain: Grain) -> list[date]:
+def _days_of(key: str, calendar: Calendar) -> list[date]:
     """Return the days of a period."""
-    return days_between(day_of(key), last_day_of(day_of(key), grain))
+    return days_between(calendar.first_day(key), calendar.last_day(key))
 
 
-def _by_period(finding: RuleResult, grain: Grain) -> RuleResult:
+def _by_period(finding: RuleResult, calendar: Calendar) -> RuleResult:
     """Return a finding about days as one about their periods. A period is not judged if none of its days is."""
-    if grain == BY_DAY:
+    if calendar.grain == BY_DAY:
         return finding
+
+    def key_of(day: str) -> str:
+        return calendar.first_key(DAILY.first_day(day))
+
     broken = Counter[str]()
     for day, rows in finding.partitions.items():
-        broken[str(period_of(day_of(day), grain))] += rows
-    skipped = Counter(str(period_of(day_of(day), grain)) for day in finding.not_judged)
-    why = {str(period_of(day_of(day), grain)): text for day, text in finding.not_judged.items()}
-    not_judged = {key: why[key] for key, count in skipped.items() if count == len(_days_of(key, grain))}
+        broken[key_of(day)] += rows
+    skipped = Counter(map(key_of, finding.not_judged))
+    why = {key_of(day): text for day, text in finding.not_judged.items()}
+    not_judged = {key: why[key] for key, count in skipped.items() if count == len(_days_of(key, calendar))}
     return replace(finding, partitions=broken, not_judged=not_judged)
 
 

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import dagster as dg
 
-from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset, merge_days
-from ml_assets.lake.partitions import day_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import table_key
@@ -31,28 +30,28 @@ def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.Asset
         for stage in (("labels", "training_set", "predictions") if model.allow_gaps else ("predictions",))
         if model.allow_gaps or tables
     ]
-    return [_check(key, declared.grain) for key in (*tables, *stages)]
+    return [_check(key, declared.calendar) for key in (*tables, *stages)]
 
 
-def _check(key: dg.AssetKey, grain: Grain) -> dg.AssetChecksDefinition:
+def _check(key: dg.AssetKey, calendar: Calendar) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=key, name=CHECK, description="No day of its inputs is missing.")
     def no_day_is_missing(context: dg.AssetCheckExecutionContext, ml_assets_lake: LakeResource) -> dg.AssetCheckResult:
         opened, span = ml_assets_lake.connect(), range_of(context.run.tags)
-        days = [""] if span is None else ["", *map(str, periods_between(day_of(span[0]), day_of(span[1]), grain))]
+        days = [""] if span is None else ["", *calendar.between(*span)]
         missing = {
             day: opened.manifest(ref).missing_days for day, ref in opened.newest(key.to_user_string(), days).items()
         }
-        return gap_result(key, missing, grain)
+        return gap_result(key, missing, calendar)
 
     return no_day_is_missing
 
 
 def gap_result(
-    key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str]]], grain: Grain = BY_DAY
+    key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str]]], calendar: Calendar = DAILY
 ) -> dg.AssetCheckResult:
     """Return the check's result from the missing inputs of each partition."""
-    affected = {day: days_by_asset(found, grain) for day, found in missing.items() if found}
-    everything = days_by_asset(merge_days(missing.values()), grain)
+    affected = {day: days_by_asset(found, calendar) for day, found in missing.items() if found}
+    everything = days_by_asset(merge_days(missing.values()), calendar)
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=key,

@@ -5,13 +5,12 @@ Not here: what counts as a change (see `ml_assets.logic.point_in_time.leak_test`
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 
 import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import EVERY
+from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
@@ -42,8 +41,7 @@ def unchanged_check_result(
     days = context.partition_keys
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
     before = artifacts_with_same_columns(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
-    period = pl.col(DAY).dt.truncate(EVERY[plan.grain]).cast(pl.String)
-    again = rows.filter(period.is_in([ref.partition for ref in before]))
+    again = rows.filter(plan.calendar.key_of_row().is_in([ref.partition for ref in before]))
     changes = changed_after_known(again, lake.scan(before).collect(), [*plan.key, DAY]) if before else ()
     changes = tuple(_shown(change, plan.features_contract) for change in changes)
     found = [
@@ -68,7 +66,7 @@ def unchanged_check_result(
 
 
 def _partition(change: LateChange, plan: ModelPlan) -> str:
-    return str(plan.declaration.days.period(date.fromisoformat(str(change.row[DAY]))))
+    return plan.calendar.first_key(DAILY.first_day(str(change.row[DAY])))
 
 
 def _shown(change: LateChange, contract: TableContract) -> LateChange:
@@ -87,7 +85,7 @@ def _of_the_same_code(
     """Return the published days whose rows differ although all code behind them is the same."""
     asset = plan.asset("features").to_user_string()
     table = table_key(plan.declaration.features.table).to_user_string()
-    parts, published = by_partition(rows, days, asset, plan.grain), lake.newest(asset, days)
+    parts, published = by_partition(rows, days, asset, plan.calendar), lake.newest(asset, days)
     other = {day: ref for day, ref in published.items() if content_version(parts_of(parts[day])) != ref.version}
     now = lake.newest(table, [*other]) if other else {}
     same = []

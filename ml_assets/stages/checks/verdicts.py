@@ -108,11 +108,11 @@ def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> 
     return _spec(DRIFT, asset, partitions, description)
 
 
-def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
+def drift_result(asset: dg.AssetKey, days: Mapping[str, DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
     """Return the check result for the drift of days."""
     records: list[_Record] = []
-    for day in days:
-        record: _Record = {"partition": str(day.day)}
+    for key, day in days.items():
+        record: _Record = {"partition": key}
         for it in day.versions:
             of: _Record = record | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
             records += [
@@ -126,7 +126,7 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
             records.append(
                 record | {"state": "not judged", "rows": 0} | _too_few(0, "there are no predictions", limits)
             )
-    return _result(DRIFT, asset, {str(day.day): day.state for day in days}, records)
+    return _result(DRIFT, asset, {key: day.state for key, day in days.items()}, records)
 
 
 def _too_few(rows: int, finding: str, limits: DriftLimits) -> _Record:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.periods import BY_DAY, Grain, periods_between
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.manifest import ArtifactRef
@@ -35,7 +35,7 @@ from ml_assets.logic.point_in_time.knowledge import (
 from ml_assets.logic.point_in_time.leak_test import Difference, Leak, chosen_times, differences
 from ml_assets.models.own_features import with_own_features
 from ml_assets.models.plan import ModelPlan
-from ml_assets.warehouse.nodes import Node, table_name
+from ml_assets.warehouse.nodes import Node, Span, table_name
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
 
 MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns with the same cause share them
@@ -45,29 +45,26 @@ _TRIED = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """A prediction time, and the rows of its day with a prediction time up to it.
+    """A prediction time, and the rows of its period with a prediction time up to it."""
 
-    With a coarser grain, `day` is the first day of its period, and the rows are those of the period.
-    """
-
-    day: date
+    period: str
     at: datetime
     rows: pl.DataFrame = field(repr=False)
 
 
 @dataclass(frozen=True)
 class DayCuts:
-    """The tested prediction times of one day; with a coarser grain, of the period that begins on it.
+    """The tested prediction times of one period.
 
     Attributes:
-        rows: the full build of the day.
+        rows: the full build of the period.
         times: the prediction times of its rows, in order.
         count: how many of them to choose.
         again: moments at which a leak was found before.
         seed: for the choice, and for the replacement of later values.
     """
 
-    day: date
+    period: str
     rows: pl.DataFrame = field(repr=False)
     times: pl.Series = field(repr=False)
     count: int
@@ -79,10 +76,10 @@ class Sources:
     """The source rows that builds read, with their known times. Samples of one day share one read."""
 
     def __init__(
-        self, lake: Lake, manifest: Mapping[str, Any], runs: Sequence[str] = (), grain: Grain = BY_DAY
+        self, lake: Lake, manifest: Mapping[str, Any], runs: Sequence[str] = (), calendar: Calendar = DAILY
     ) -> None:
         self.lake = lake
-        self.grain = grain
+        self.calendar = calendar
         self.runs = runs
         self.manifest = manifest
         self.contracts = contracts_from_dbt(manifest)
@@ -98,9 +95,9 @@ class Sources:
             self._frames = {ref: frame for ref, frame in self._frames.items() if ref in near}
         return {uid: self._known(uid, [*read.values()]) for uid, read in frames.items()}
 
-    def _read(self, uid: str, span: tuple[date, date] | None) -> dict[ArtifactRef, pl.DataFrame]:
+    def _read(self, uid: str, span: Span | None) -> dict[ArtifactRef, pl.DataFrame]:
         asset = table_name(self.nodes[uid])
-        keys = [""] if span is None else [str(it) for it in periods_between(*span, self.grain)]
+        keys = [""] if span is None else self.calendar.between(*span)
         refs = self.lake.newest(asset, keys, runs=self.runs)
         if not refs:
             raise DataError(f"the lake contains no data of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
@@ -134,10 +131,9 @@ def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     return retyped(rows, contract.schema).select(*contract.names, PARTITION)
 
 
-def reach_of_period(manifest: Mapping[str, Any], plan: ModelPlan, first: date) -> Reach:
-    """Return what the features of the period that begins on a day are built from."""
-    last = plan.declaration.days.last_day(first)
-    return reach_of(manifest, plan.declaration.features.table, first, last, plan.grain)
+def reach_of_period(manifest: Mapping[str, Any], plan: ModelPlan, period: str) -> Reach:
+    """Return what the features of a period are built from."""
+    return reach_of(manifest, plan.declaration.features.table, period, period, plan.calendar)
 
 
 @dataclass(frozen=True)
@@ -162,11 +158,11 @@ class Rebuilding:
         A rebuild uses what was known at the sample's time; what became known later is removed or replaced.
         """
         random = np.random.default_rng(cuts.seed)
-        known = self.sources.known(self.reach(cuts.day))
+        known = self.sources.known(self.reach(cuts.period))
         later = moments_after([*known.values()], cuts.times[0])["at"]
         found = []
         for at in dict.fromkeys([*cuts.again, *chosen_times(cuts.times, later, cuts.count, random)]):
-            sample = Sample(cuts.day, at, cuts.rows.filter(pl.col(self._prediction_time) <= at))
+            sample = Sample(cuts.period, at, cuts.rows.filter(pl.col(self._prediction_time) <= at))
             found.append((sample, self.differences(sample, self._in_another_future(sample, known, random))))
         return found
 
@@ -187,9 +183,9 @@ class Rebuilding:
         their own row or reference data contains is known by declaration.
         """
         random = np.random.default_rng(cuts.seed)
-        known = self.sources.known(self.reach(cuts.day))
+        known = self.sources.known(self.reach(cuts.period))
         half = {uid: table.without_half(random) for uid, table in known.items()}
-        sample = Sample(cuts.day, cuts.times[-1], cuts.rows)
+        sample = Sample(cuts.period, cuts.times[-1], cuts.rows)
         found = self.differences(sample, self._rebuilt(sample, half))
         return tuple(difference.column for difference in found if difference.column is not None)
 
@@ -197,16 +193,16 @@ class Rebuilding:
     def _prediction_time(self) -> str:
         return self.plan.declaration.features.prediction_time
 
-    def reach(self, day: date) -> Reach:
-        """Return what a day or period is built from."""
-        return reach_of_period(self.sources.manifest, self.plan, day)
+    def reach(self, period: str) -> Reach:
+        """Return what a period is built from."""
+        return reach_of_period(self.sources.manifest, self.plan, period)
 
     def build(self, sample: Sample, known: Mapping[str, Known], moment: Moment) -> pl.DataFrame:
         """Return the rows with a prediction time up to the sample's, built from what was known at a moment."""
         return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
 
     def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        built = self.plan.own_rows(self.rebuilds.build(self.reach(sample.day), rows))
+        built = self.plan.own_rows(self.rebuilds.build(self.reach(sample.period), rows))
         if (own := self.plan.declaration.features.function) is not None:
             built = with_own_features(self.plan, built, own)
         return built.filter(pl.col(self._prediction_time) <= sample.at)
@@ -223,13 +219,13 @@ class Rebuilding:
         for sample, differing in found:
             for it in differing:
                 shown.setdefault((it.column, it.one if it.column is None else None), []).append((sample, it))
-        searches: dict[tuple[date, datetime], _Search] = {}
+        searches: dict[tuple[str, datetime], _Search] = {}
 
         def search_at(sample: Sample) -> _Search:
-            place = (sample.day, sample.at)
+            place = (sample.period, sample.at)
             if place not in searches:
                 self.log(f"leak test: searching for the cause of the differences at {sample.at}")
-                searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
+                searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.period)))
             return searches[place]
 
         leaks, contract = [], self.plan.features_contract
@@ -240,7 +236,7 @@ class Rebuilding:
                 cause, why = search_at(sample).cause(it, left)
                 tried.append(
                     Leak(
-                        column=it.column, day=sample.day, at=sample.at,
+                        column=it.column, day=sample.period, at=sample.at,
                         key={name: contract.shown(name, value) for name, value in it.key.items()},
                         built=contract.shown(it.column, it.one),
                         known=contract.shown(it.column, search_at(sample).known_value(it)),

@@ -16,10 +16,8 @@ import numpy as np
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.leaks import FoundLeak, KnownTime, LeakTestRecord
-from ml_assets.contracts.periods import EVERY, shortest_length
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.ledger import StepLedger
@@ -68,7 +66,7 @@ class LeakReport:
     @property
     def sampled_days(self) -> int:
         """The number of days on which prediction times were tested."""
-        return len({sample.day for sample in self.samples})
+        return len({sample.period for sample in self.samples})
 
     @property
     def text(self) -> str:
@@ -111,7 +109,7 @@ class LeakReport:
         return {
             "model": self.model,
             "rows": self.rows,
-            "samples": [{"day": str(s.day), "prediction_at": str(s.at), "rows": s.rows.height} for s in self.samples],
+            "samples": [{"day": s.period, "prediction_at": str(s.at), "rows": s.rows.height} for s in self.samples],
             "chance_missed": {f"{share:g}": chance_missed(len(self.samples), share) for share in SHARES},
             "leaks": [asdict(leak) | {"sentence": leak.sentence} for leak in self.leaks],
             "assumed_known_times": [time.model_dump() for time in self.assumed],
@@ -119,7 +117,7 @@ class LeakReport:
         }
 
     def to_store(
-        self, earlier: LeakTestRecord | None, tested: Callable[[date], bool], columns: Sequence[str]
+        self, earlier: LeakTestRecord | None, tested: Callable[[str], bool], columns: Sequence[str]
     ) -> LeakTestRecord:
         """Return the record for the lake: the findings, and earlier leaks of days that were not tested again.
 
@@ -194,7 +192,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
 
 
-def store_report(ledger: StepLedger, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool]) -> None:
+def store_report(ledger: StepLedger, plan: ModelPlan, report: LeakReport, tested: Callable[[str], bool]) -> None:
     """Store the result of a leak test. While it contains a leak, nothing is trained or promoted."""
     earlier = newest_record(ledger.lake, plan.name, runs=ledger.runs)
     record = report.to_store(earlier, tested, plan.features_columns)
@@ -251,8 +249,8 @@ def leak_test(
     earlier = newest_record(lake, plan.name, runs=runs)
     chosen = [*_FullBuild(plan, lake, rows, earlier, runs).choose(chosen_from or Sampling())]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
-    sources = Sources(lake, manifest, runs, plan.grain)
-    aside = _set_aside(sources, [cuts.day for cuts in chosen])
+    sources = Sources(lake, manifest, runs, plan.calendar)
+    aside = _set_aside(sources, [cuts.period for cuts in chosen])
     times = _known_times(sources, plan, chosen)
     with (
         temporary_folder("leaktest") as folder,
@@ -265,7 +263,7 @@ def leak_test(
             found += of_day
             columns = len({it.column for _, differing in of_day for it in differing})
             verdict = f"differences in {counted(columns, 'column')}" if columns else "no difference"
-            log(f"leak test: {cuts.day}, {counted(len(of_day), 'prediction time')}, {verdict}")
+            log(f"leak test: {cuts.period}, {counted(len(of_day), 'prediction time')}, {verdict}")
         return LeakReport(
             plan.name, tuple(sample for sample, _ in found), test.leaks(found), _history(test, chosen),
             assumed=tuple(it for it in times if not it.is_observed),
@@ -288,7 +286,7 @@ def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -
     """Return the known times of all source tables of the features."""
     if not chosen:
         return ()
-    reach = reach_of_period(sources.manifest, plan, chosen[0].day)
+    reach = reach_of_period(sources.manifest, plan, chosen[0].period)
     nodes = [sources.nodes[uid] for uid in sorted(reach.sources)]
     return tuple(
         time
@@ -297,16 +295,16 @@ def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -
     )  # fmt: skip
 
 
-def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
+def _set_aside(sources: Sources, periods: Sequence[str]) -> dict[str, Quarantine]:
     """Return the rows that the tables in the lake quarantined, which a rebuild must also exclude.
 
     Their number does not matter here, so any share is accepted.
     """
     shares = {}
-    for model in (uid for uid, node in sources.nodes.items() if days and node["resource_type"] == "model"):
+    for model in (uid for uid, node in sources.nodes.items() if periods and node["resource_type"] == "model"):
         node = sources.nodes[model]
-        day = str(days[0]) if is_by_day(node) else ""
-        for ref in sources.lake.newest(table_name(node), [day], runs=sources.runs).values():
+        key = periods[0] if is_by_day(node) else ""
+        for ref in sources.lake.newest(table_name(node), [key], runs=sources.runs).values():
             if sources.lake.manifest(ref).parameters.get("quarantine"):
                 shares[node["name"]] = 1.0
     project = CheckedProject(sources.manifest, sources.contracts, shares)
@@ -324,55 +322,50 @@ class _FullBuild:
     runs: Sequence[str]
 
     def choose(self, sampling: Sampling) -> Iterator[DayCuts]:
-        """Yield the days or periods to test, in random order, until they have enough prediction times.
+        """Yield the periods to test, in random order, until they have enough prediction times.
 
         Days at which a leak was found before come first.
 
         Raises:
             DataError: the lake contains no features of these days.
         """
-        asset = self.plan.asset("features").to_user_string()
+        asset, calendar = self.plan.asset("features").to_user_string(), self.plan.calendar
         if self.rows is None:
-            there = [date.fromisoformat(key) for key in self.lake.partitions(asset)]
+            there = self.lake.partitions(asset)
         else:
-            there = self.rows.select(self._period).to_series().unique().to_list()
+            there = self.rows.select(calendar.key_of_row()).to_series().unique().to_list()
         declared, count, days = self.plan.declaration, sampling.count, sampling.days
         random = np.random.default_rng(declared.seed if sampling.seed is None else sampling.seed)
-        inside = [
-            it for it in sorted(there) if days is None or (it <= days[1] and days[0] <= declared.days.last_day(it))
-        ]  # fmt: skip
+        chosen = None if days is None else {*calendar.keys(*days)}
+        inside = [it for it in sorted(there) if chosen is None or it in chosen]
         if not inside and self.rows is None:
             raise DataError(
                 f"there are no features of '{self.plan.name}'{f' from {days[0]} to {days[1]}' if days else ''} to "
                 f"test; materialize them first: ml-assets run {self.plan.name}."
             )
         if count is None:
-            count = min(declared.leak_test.samples, A_DAY * shortest_length(declared.days.grain) * len(inside))
-        again: dict[date, list[datetime]] = {}
+            count = min(declared.leak_test.samples, A_DAY * calendar.shortest_days * len(inside))
+        again: dict[str, list[datetime]] = {}
         for leak in self.earlier.leaks if self.earlier else ():
             again.setdefault(leak.day, []).append(leak.prediction_at)
         a_day = max(A_DAY, -(-count // max(1, len(inside))))
         order = [inside[place] for place in random.permutation(len(inside))]
-        for day in sorted(order, key=lambda day: day not in again):
-            if count <= 0 and day not in again:
+        for period in sorted(order, key=lambda period: period not in again):
+            if count <= 0 and period not in again:
                 return
-            if (cuts := self._cuts(day, min(a_day, max(0, count)), again.get(day, []), random)) is not None:
+            if (cuts := self._cuts(period, min(a_day, max(0, count)), again.get(period, []), random)) is not None:
                 count -= len(cuts.again) + min(cuts.count, cuts.times.len())
                 yield cuts
 
-    @property
-    def _period(self) -> pl.Expr:
-        return pl.col(DAY).dt.truncate(EVERY[self.plan.grain])
-
-    def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
-        """Return what to test of a day; None if it has no rows."""
+    def _cuts(self, period: str, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
+        """Return what to test of a period; None if it has no rows."""
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
-            ref = self.lake.newest(asset, [str(day)], runs=self.runs)[str(day)]
+            ref = self.lake.newest(asset, [period], runs=self.runs)[period]
             built = self.lake.get(ref, pl.DataFrame)
         else:
-            built = self.rows.filter(self._period == day)
+            built = self.rows.filter(self.plan.calendar.key_of_row() == period)
         times = built[self.plan.declaration.features.prediction_time].unique().sort()
         seed = int(random.integers(2**32))
         rows = built.select(self.plan.features_columns)
-        return DayCuts(day, rows, times, count, tuple(again), seed) if times.len() else None
+        return DayCuts(period, rows, times, count, tuple(again), seed) if times.len() else None

@@ -11,7 +11,7 @@ from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.distances import MANY
 from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_day, measure_drift
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 from tests.logic.monitoring.test_distances import textbook
 from tests.logic.monitoring.test_reference import column, feature
@@ -43,7 +43,7 @@ def against(
     **weights: float,
 ) -> Drift:  # fmt: skip
     known = reference if isinstance(reference, Reference) else Reference.of(reference, model="late")
-    return measure_drift(day, Watched("late", "v1", known, weights), Period(DAY, DAY), limits)
+    return measure_drift(day, Watched("late", "v1", known, weights), Pooled(str(DAY), str(DAY)), limits)
 
 
 def row(drift: Drift, name: str) -> dict[str, object]:
@@ -480,6 +480,6 @@ def test_a_feature_that_is_a_part_of_the_key_is_measured_once() -> None:
     known = Reference.of(sketch_reference(features, features=[feature("x")], score=None), model="late")
     rows = features.with_columns(pl.struct("x").alias("features"), model_version=pl.lit("v1"), day=DAY)
 
-    measured = measure_day({DAY: rows}, DAY, watched=lambda it: Watched("late", it, known, {}), limits=LIMITS)
+    measured = measure_day({str(DAY): rows}, str(DAY), watched=lambda it: Watched("late", it, known, {}), limits=LIMITS)
 
     assert measure(features, features).table.to_dicts() == measured.table.drop("model_version").to_dicts()

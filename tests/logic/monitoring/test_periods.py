@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from ml_assets.logic.monitoring.drift import rows_of_period
-from ml_assets.logic.monitoring.drift_verdict import Period
+from ml_assets.logic.monitoring.drift_verdict import Pooled
 from ml_assets.logic.monitoring.reference import number_periods
 
 FIRST = date(2024, 1, 1)
@@ -14,12 +14,12 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def predicted(*rows: tuple[int, str, int]) -> dict[date, pl.DataFrame]:
+def predicted(*rows: tuple[int, str, int]) -> dict[str, pl.DataFrame]:
     """Return so many predictions of days by versions, which differ in their features."""
-    found: dict[date, list[pl.DataFrame]] = {}
+    found: dict[str, list[pl.DataFrame]] = {}
     for at, version, count in rows:
         part = pl.DataFrame({"model_version": [version] * count, "day": [day(at)] * count})
-        found.setdefault(day(at), []).append(part)
+        found.setdefault(str(day(at)), []).append(part)
     return {at: pl.concat(parts) for at, parts in found.items()}
 
 
@@ -40,9 +40,9 @@ def predicted(*rows: tuple[int, str, int]) -> dict[date, pl.DataFrame]:
 def test_a_day_with_too_few_rows_is_judged_with_days_of_its_model_before_it(
     rows: list[tuple[int, str, int]], first: int, count: int
 ) -> None:
-    period, found = rows_of_period(predicted(*rows), day(2), "a", min_rows=20, most_periods=3)
+    period, found = rows_of_period(predicted(*rows), str(day(2)), "a", min_rows=20, most_periods=3)
 
-    assert (Period(day(first), day(2)), count) == (period, found.height)
+    assert (Pooled(str(day(first)), str(day(2))), count) == (period, found.height)
     assert ["a"] == found["model_version"].unique().to_list()
 
 

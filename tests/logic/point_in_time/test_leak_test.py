@@ -74,7 +74,16 @@ def test_a_build_never_differs_from_itself_in_any_order(rows: pl.DataFrame) -> N
 
 def leak(column: str | None, *, built: object, known: object, cause: Event | None = None) -> Leak:
     return Leak(
-        column, AT.date(), AT, {"order": "o1"}, built, known, rows=3, samples=2, cause=cause, unexplained="nobody knows"
+        column,
+        str(AT.date()),
+        AT,
+        {"order": "o1"},
+        built,
+        known,
+        rows=3,
+        samples=2,
+        cause=cause,
+        unexplained="nobody knows",
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns, check_frames, labels_table
+from ml_assets.contracts.periods import Calendar
 from ml_assets.logic.tables.keys import newest_known
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 
@@ -100,7 +101,7 @@ def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
     second = {"known more than 2 days later": 1, "corrected on the same day": 1}
     assert {"2013-01-01": first} == left_out(1)
     assert {"2013-01-01": first, "2013-01-02": second} == left_out(5)
-    january = labels_left_out(rows, MODEL, days=JANUARY, maturity_days=2, grain="month")
+    january = labels_left_out(rows, MODEL, days=JANUARY, maturity_days=2, calendar=Calendar("month"))
     assert {"2013-01-01": first | second} == january
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import Grain
+from ml_assets.contracts.periods import Calendar, Grain
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.tables.raw import (
     PARTITION,
@@ -20,7 +20,7 @@ from ml_assets.logic.tables.raw import (
     Landing,
     Loss,
     apart,
-    by_day,
+    by_period,
     day_expression,
     keep_versions,
     moved_rows,
@@ -199,9 +199,9 @@ DECLARED = (date(2024, 1, 1), date(2024, 1, 4))
 
 def by_days(rows: pl.DataFrame, day: Mapping[str, str] | None = None, **options: Any) -> Cut:
     """Cut rows into the first three of four declared days."""
-    first, last = date(2024, 1, 1), date(2024, 1, 3)
+    keys = ["2024-01-01", "2024-01-02", "2024-01-03"]
     expression = day_expression(**(day or {"column": "on"}))
-    return by_day(rows, expression, **{"first": first, "last": last, "declared": DECLARED, **options})
+    return by_period(rows, expression, keys, **{"declared": DECLARED, **options})
 
 
 def test_rows_are_cut_into_days_and_joined_again() -> None:
@@ -234,7 +234,7 @@ def test_a_period_in_which_clocks_change_has_the_rows_of_its_hours(
     begin, day = datetime(2023, 12, 31, 12), day_expression(column="at", timezone="Europe/Zurich")  # noqa: DTZ001 - UTC
     rows = pl.DataFrame({"at": [begin + timedelta(hours=it) for it in range(368 * 24)]})  # the repeated hour twice
 
-    cut = by_day(rows, day, first=first, last=last, declared=(first, last), grain=grain)
+    cut = by_period(rows, day, [str(first)], declared=(first, last), calendar=Calendar(grain))
 
     [(key, part)] = cut.parts.items()
     zone = ZoneInfo("Europe/Zurich")

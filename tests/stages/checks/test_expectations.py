@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.store import Lake
@@ -60,7 +61,7 @@ def test_days_of_a_month_are_compared_with_days_and_the_finding_names_the_month(
         ["2024-02-01"],
         settings=ExpectationsSettings(),
         contract=TableContract("m", (Column("day", pl.Date()),)),
-        grain="month",
+        calendar=Calendar("month"),
     )
 
     [finding] = report.broken
