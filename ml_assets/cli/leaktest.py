@@ -54,6 +54,6 @@ def leaktest(arguments: argparse.Namespace) -> int:
     days = (first, last) if arguments.first or arguments.last else None
     chosen_from = Sampling(arguments.samples, arguments.seed, days)
     report = leak_test(plan, lake, find_project().dbt, chosen_from, log=progress.log)
-    store_report(StepLedger(lake), plan, report, frozenset(plan.calendar.keys(first, last)).__contains__)
+    store_report(StepLedger(lake), plan, report, lambda period: plan.calendar.is_within(period, first, last))
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
     return 1 if report.leaks else 0

@@ -229,7 +229,8 @@ def _without_leaks(
     model = model_without(leaks, [it.column for it in codes])
     _print(left_out_lines(model, leaks))
     folds = Folds(FOLDS, model.repeats, model.few) if model.few else None
-    drift = PooledRows(most_pooled_days(model.days.calendar), DriftSettings().min_rows) if roles.time is not None else None
+    most_days = most_pooled_days(model.days.calendar)
+    drift = PooledRows(most_days, DriftSettings().min_rows) if roles.time is not None else None
     ready = preflight(
         rows, model.test_rows, target, roles,
         days=model.days.count, margin=model.margin, labelled_days=model.labelled_days, folds=folds, drift=drift,

@@ -76,6 +76,10 @@ class Calendar:
         """Return the keys of all periods that contain something of a range of days; none if the last is earlier."""
         return self.between(self.first_key(first), self.last_key(last)) if first <= last else []
 
+    def is_within(self, key: str, first: date, last: date) -> bool:
+        """Return whether a period contains something of a range of days."""
+        return self.first_day(key) <= last and first <= self.last_day(key)
+
     def newest_until(self, day: date) -> str:
         """Return the key of the newest period that is over when a day is over."""
         key = self.last_key(day)

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from ml_assets.contracts.periods import periods_for
+from ml_assets.contracts.periods import Calendar
 from ml_assets.declaration.parts import Days
 from ml_assets.models.plan import partitions_over
 from ml_assets.orchestration.groups import Group
@@ -15,7 +15,9 @@ from ml_assets.orchestration.scope import Scope, horizon
 ORDERS, FEATURES, TOTALS = (dg.AssetKey(name) for name in ("orders", "features", "totals"))
 GROUPS = {FEATURES: Group("features", "shop"), TOTALS: Group("totals")}
 MONTHS = partitions_over(Days(first=date(2013, 1, 1), last=date(2014, 12, 31), grain="month"))
-BACK = dg.TimeWindowPartitionMapping(start_offset=-periods_for(28, "month"), allow_nonexistent_upstream_partitions=True)
+BACK = dg.TimeWindowPartitionMapping(
+    start_offset=-Calendar("month").periods_for(28), allow_nonexistent_upstream_partitions=True
+)
 
 
 @dg.asset(partitions_def=MONTHS)

@@ -150,9 +150,7 @@ def test_tables_that_a_dbt_test_compares_with_are_read_too(lake: Lake) -> None:
         }.items()
     }
 
-    bound = warehouse._bind(
-        lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), DAILY
-    )
+    bound = warehouse._bind(lake, {**NODES, **tests}, ["model.shop.recent"], ("2013-01-05", "2013-01-05"), DAILY)
 
     assert ["2013-01-05"] == [*bound["source.shop.raw.orders"]]  # it is made from orders, which are made from these
     assert "model.shop.totals" not in bound

@@ -18,6 +18,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import DriftSummary, Feature, Interval, PerformanceSummary
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
 from ml_assets.logic.evaluation.measuring import daily_loss
@@ -190,12 +191,13 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
     """Return each day's drift, and its performance as if all labels of the day were known."""
     limits, version = population.limits, population.serving.version
     drift, performance = [], []
-    days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
+    by_day = stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)
+    days = {DAILY.first_key(rows[DAY][0]): rows for rows in by_day}
     watched = Watched("watched", version, population.known, population.weights)
-    for day, rows in days.items():
-        period, judged = rows_of_period(days, day, version, min_rows=limits.min_rows, most_periods=limits.pool_days)
-        drift.append(measure_drift(judged, watched, period, limits).summary)
-        performance.append(_performance(population, rows, day))
+    for key, rows in days.items():
+        pooled, judged = rows_of_period(days, key, version, min_rows=limits.min_rows, most_periods=limits.pool_days)
+        drift.append(measure_drift(judged, watched, pooled, limits).summary)
+        performance.append(_performance(population, rows, rows[DAY][0]))
     return drift, performance
 
 

@@ -336,8 +336,7 @@ class _FullBuild:
             there = self.rows.select(calendar.key_of_row()).to_series().unique().to_list()
         declared, count, days = self.plan.declaration, sampling.count, sampling.days
         random = np.random.default_rng(declared.seed if sampling.seed is None else sampling.seed)
-        chosen = None if days is None else {*calendar.keys(*days)}
-        inside = [it for it in sorted(there) if chosen is None or it in chosen]
+        inside = [it for it in sorted(there) if days is None or calendar.is_within(it, *days)]
         if not inside and self.rows is None:
             raise DataError(
                 f"there are no features of '{self.plan.name}'{f' from {days[0]} to {days[1]}' if days else ''} to "

@@ -9,6 +9,7 @@ import pytest
 
 from ml_assets.cli.flow.summary import _meaning, drift_of, missing_days_of, monitored, sources_lines
 from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.store import Lake
 from tests.builders import Note, put
 
@@ -111,7 +112,7 @@ def test_the_summary_counts_months_of_a_model_by_month() -> None:
     months = ["2024-01-01", "2024-02-01", "2024-03-01"]
     sources = {"rows": [], "excluded_rows": {}, "empty_days": {"raw/orders": months}}
 
-    assert "not judged on 3 of 3 months" == drift_of([], months, "month")["verdict"]
+    assert "not judged on 3 of 3 months" == drift_of([], months, Calendar("month"))["verdict"]
     assert ["raw/orders has no rows on 3 months: 2024-01-01 to 2024-03-01"] == [
         line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources, "grain": "month"})
     ]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.periods import Calendar
 from ml_assets.logic.monitoring.distances import MANY
 from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_day, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
@@ -347,7 +348,7 @@ def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
 )
 def test_a_month_with_too_few_rows_says_whether_several_months_together_would_be_judged(rows: int, advice: str) -> None:
     known = Reference.of(sketch_reference(normal(500, 1), features=[feature("x")], score=None), model="late")
-    june = Period(date(2013, 6, 1), date(2013, 6, 1), "month")
+    june = Pooled("2013-06-01", "2013-06-01", Calendar("month"))
     limits = DriftLimits(**{**vars(LIMITS), "min_rows": 200})
 
     drift = measure_drift(normal(rows, 2), Watched("late", "v1", known, {}), june, limits)
