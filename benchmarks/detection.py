@@ -46,7 +46,8 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
-from ml_assets.logic.training.booster import load_booster, mean_contributions, predict
+from ml_assets.logic.training.booster import load_booster, predict
+from ml_assets.logic.training.booster_importances import mean_contributions
 from ml_assets.logic.training.encoding import encode, to_matrix
 from ml_assets.logic.training.model import fit
 

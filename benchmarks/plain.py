@@ -31,7 +31,8 @@ from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, per
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 from ml_assets.logic.promotion.gate import GateLimits, judge
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of
-from ml_assets.logic.training.booster import explain, permuted, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit
 from ml_assets.logic.training.trial_fits import Search

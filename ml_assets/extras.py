@@ -8,9 +8,10 @@ PACKAGES: Final = {
     "dask": ("dask", "distributed", "pandas", "sklearn"),
     "k8s": ("dagster_k8s", "kubernetes"),
     "postgres": ("dagster_postgres", "psycopg2"),
+    "serve": ("uvicorn", "httptools", "uvloop"),
     "xgboost": ("xgboost",),
 }
-"""The import names that each extra brings and nothing else needs."""
+"""The import names that each extra brings, and that no other module needs."""
 
 
 class ExtraMissingError(RuntimeError):

@@ -37,6 +37,7 @@ EXTRA_OF = {
     "ml_assets/estimators/xgboost.py": "xgboost",
     "ml_assets/kubernetes": "k8s",
     "ml_assets/logic/training/distributed.py": "dask",
+    "ml_assets/serving": "serve",
     "ml_assets/workers/dask.py": "dask",
     "ml_assets/workers/pods.py": "k8s",
 }
@@ -45,9 +46,11 @@ EXTRA_OF = {
 USED_WITHOUT_IMPORT = {
     "dagster-dg-cli": "the program `dg`, which reads the entry point",
     "dagster-webserver": "`ml-assets ui` starts it as a module",
+    "httptools": "uvicorn imports it",
     "pandas": "LightGBM's Dask integration imports it",
     "scikit-learn": "LightGBM's Dask integration imports it",
     "typer": "of dagster-dg-cli, in a version that prints its help",
+    "uvloop": "uvicorn imports it",
     "xgboost": "xgboost-cpu has the same module; macOS has only this package",
 }
 

@@ -26,6 +26,7 @@ try:
         reproduce,
         rollback,
         run,
+        serve,
         simulate,
         trace,
         ui,
@@ -41,7 +42,7 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, champion, predict, promote, rollback, explain, quarantine, trace, reproduce, replay, gc,
+    init, new, run, ui, champion, predict, serve, promote, rollback, explain, quarantine, trace, reproduce, replay, gc,
     leaktest, simulate, parse, doctor, cost, upgrade,
 )  # fmt: skip
 

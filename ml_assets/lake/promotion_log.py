@@ -125,6 +125,15 @@ class PromotionLog:
         entries = self.entries()
         return entries[-1] if entries else None
 
+    def newest_number(self) -> int:
+        """Return the number of the newest entry from one listing, without reading it; 0 in an empty log.
+
+        Raises:
+            LakeError: the lake cannot be read.
+        """
+        listed = self.lake.list_each([self._folder])[self._folder]
+        return max((int(name[:6]) for name in listed if _ENTRY.fullmatch(name)), default=0)
+
     def append(self, entry: Promotion, *, number: int) -> Promotion:
         """Add an entry with a number that is one higher than the last one that the decision was based on.
 

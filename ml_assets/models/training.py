@@ -21,7 +21,8 @@ from ml_assets.lake.days import Days, Gaps, days_by_asset, gaps_of
 from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
 from ml_assets.logic.tables.split import Shares
 from ml_assets.logic.tables.training_set import TrainingWindows, assemble_training_set, windows_as_of
-from ml_assets.logic.training.booster import explain, permuted, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.encoding import request_schema
 from ml_assets.logic.training.golden_rows import with_golden_rows

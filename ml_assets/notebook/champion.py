@@ -8,7 +8,8 @@ from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.predictions import check_rows, check_scores, contract_of
-from ml_assets.logic.training.booster import predict, shap_values
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import shap_values
 from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.notebook.artifacts import model_of_champion, open_lake
 from ml_assets.project import add_project_to_path
@@ -50,7 +51,9 @@ class LoadedChampion:
         return scores
 
     def explain(self, rows: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
-        """Return what each feature adds to the score of each row; see `ml_assets.logic.training.booster.shap_values`.
+        """Return what each feature adds to the score of each row.
+
+        See `ml_assets.logic.training.booster_importances.shap_values`.
 
         Args:
             rows: the features, one row per prediction.

@@ -1,6 +1,6 @@
 """Predictions: the champion's scores for a day, each with model version and feature row.
 
-Not here: online scoring (a later release).
+Not here: online scoring (see `ml_assets.serving`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

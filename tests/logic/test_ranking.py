@@ -28,7 +28,8 @@ from ml_assets.logic.tables.training_set import (
     assemble_training_set,
     windows_as_of,
 )
-from ml_assets.logic.training.booster import explain, permuted, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.encoding import query_sizes, random_rows
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit

@@ -48,7 +48,7 @@ from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
-from ml_assets.logic.training.booster import PERMUTED_ROWS, SHUFFLES
+from ml_assets.logic.training.booster_importances import PERMUTED_ROWS, SHUFFLES
 
 Tone = Literal["", "good", "bad"]
 

@@ -1,6 +1,6 @@
 """Select features: those that beat injected noise in a quick model over several time folds.
 
-Not here: the importances of the trained model (see `ml_assets.logic.training.booster`), and plots (see
+Not here: the importances of the trained model (see `ml_assets.logic.training.booster_importances`), and plots (see
 `ml_assets.logic.plots`).
 """
 
@@ -20,12 +20,12 @@ from ml_assets.contracts.boosting_parameters import Conditions, defaults_for, fu
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.training.booster import (
+from ml_assets.logic.training.booster import raw_scores
+from ml_assets.logic.training.booster_importances import (
     Scoring,
     gains,
     mean_contributions,
     permutation_losses,
-    raw_scores,
     share_of_total,
     used_columns,
 )

@@ -6,7 +6,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
-from ml_assets.logic.training.booster import IMPORTANCES, SHUFFLES, permutation_importance, share_of_total
+from ml_assets.logic.training.booster_importances import IMPORTANCES, SHUFFLES, permutation_importance, share_of_total
 
 
 def only_permuted(

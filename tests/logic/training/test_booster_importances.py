@@ -10,7 +10,7 @@ from ml_assets.contracts.artifacts import Model, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import check_frames, model_importances
-from ml_assets.logic.training.booster import explain, permuted
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.model import fit
 from tests.logic.training.test_importances import NUMERIC, training
 from tests.records import record

@@ -14,7 +14,8 @@ from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, Train
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.training.booster import load_booster, mean_contributions, predict, shap_values
+from ml_assets.logic.training.booster import load_booster, predict
+from ml_assets.logic.training.booster_importances import mean_contributions, shap_values
 from ml_assets.logic.training.encoding import encode, target_vector, to_matrix
 from ml_assets.logic.training.model import fit
 from tests.records import record, training_set

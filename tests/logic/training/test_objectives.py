@@ -12,7 +12,8 @@ from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.training.booster import explain, permuted, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.encoding import from_scale, smearing_factor, to_scale
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit

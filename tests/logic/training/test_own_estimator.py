@@ -11,7 +11,8 @@ from ml_assets.contracts.artifacts import TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
-from ml_assets.logic.training.booster import predict, shap_values
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import shap_values
 from ml_assets.logic.training.model import fit, refit
 from ml_assets.logic.training.own_estimator import estimator_problems, find_estimator
 from ml_assets.logic.training.own_importances import only_permuted, permutation_shares

@@ -10,7 +10,8 @@ import pytest
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters, Window
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.objective import Objective
-from ml_assets.logic.training.booster import explain, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain
 from ml_assets.logic.training.model import fit, refit
 from tests.records import record, training_set
 

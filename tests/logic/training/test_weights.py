@@ -13,7 +13,8 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.training.booster import explain, permuted, predict
+from ml_assets.logic.training.booster import predict
+from ml_assets.logic.training.booster_importances import explain, permuted
 from ml_assets.logic.training.encoding import conformal_interval, smearing_factor
 from ml_assets.logic.training.importances import ImportanceBudget, measure_importances
 from ml_assets.logic.training.model import fit

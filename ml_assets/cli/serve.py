@@ -1,0 +1,48 @@
+"""`ml-assets serve MODEL...`: answers requests over HTTP with the current champions."""
+
+import argparse
+
+from ml_assets.contracts.errors import DataError
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("serve", help="answer requests over HTTP with the current champions")
+    command.add_argument("models", metavar="MODEL", nargs="+")
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: 127.0.0.1)")
+    command.add_argument("--port", type=int, default=8080, metavar="N", help="the port (default: 8080)")
+    command.add_argument(
+        "--pin", metavar="VERSION", help="serve this former or current champion, whatever is promoted (one MODEL)"
+    )
+    command.set_defaults(function=serve)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve the models until the process is asked to end.
+
+    Raises:
+        DataError: a model has no champion, a champion fails its check, or the address cannot be used.
+        ContractError: a champion cannot be read.
+        ExtraMissingError: the extra `serve` is not installed.
+    """
+    if not 0 <= arguments.port <= 65_535:
+        raise DataError(f"--port is {arguments.port}; expected a number from 0 to 65535.")
+    if arguments.pin is not None and len(arguments.models) > 1:
+        raise DataError(f"--pin names a version of one model, and {len(arguments.models)} are named; serve it alone.")
+    import importlib.metadata
+
+    from ml_assets.lake.store import Lake
+    from ml_assets.project import add_project_to_path
+    from ml_assets.serving.app import Application
+    from ml_assets.serving.registry import Registry
+    from ml_assets.serving.server import Address, bound_socket, serve_until_stopped, serving_token
+    from ml_assets.settings import lake_url
+
+    address = Address(arguments.host, arguments.port)
+    token = serving_token(address)
+    add_project_to_path()
+    pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
+    registry = Registry.open(Lake(lake_url()), [*dict.fromkeys(arguments.models)], pinned)
+    application = Application(registry, token=token, release=importlib.metadata.version("ml-assets"))
+    serve_until_stopped(application, bound_socket(address))
+    return 0

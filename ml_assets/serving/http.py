@@ -1,0 +1,167 @@
+"""Requests and answers of HTTP over ASGI, with limits on the body."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from ml_assets.serving.errors import PROBLEM, RequestError
+from ml_assets.serving.protocols.json_text import json_bytes
+
+JSON: Final = "application/json"
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection before its request was complete."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take.
+
+    Attributes:
+        body_bytes: the size of a body.
+        rows: rows of a request.
+        concurrent: requests that are in progress at once.
+        seconds: how long a body may take to arrive, and its rows to be scored.
+    """
+
+    body_bytes: int = 16 * 2**20
+    rows: int = 10_000
+    concurrent: int = 64
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer to a request."""
+
+    body: bytes
+    media_type: str = JSON
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> "HttpAnswer":
+        """Return an answer of JSON."""
+        return cls(json_bytes(content), headers=headers or {})
+
+    @classmethod
+    def of_error(cls, error: RequestError) -> "HttpAnswer":
+        """Return the problem details of an error."""
+        return cls(json_bytes(error.problem), PROBLEM, error.status, error.headers)
+
+    async def send(self, send: Send) -> None:
+        """Send the answer."""
+        given = {"content-type": self.media_type, "content-length": str(len(self.body)), **self.headers}
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
+        await send({"type": "http.response.start", "status": int(self.status), "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request without its body.
+
+    Attributes:
+        headers: by name in lower case; of a name that is given twice, the last one.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    receive: Receive
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any], receive: Receive) -> "Request":
+        """Return the request of an ASGI scope."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        return cls(scope["method"], scope["path"], headers, receive)
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body, without parameters; empty if none is given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def check_media_type(self, *allowed: str) -> None:
+        """Raise an error if the body has another media type, or is compressed.
+
+        Raises:
+            RequestError: it has.
+        """
+        coding = self.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise RequestError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body has the coding '{coding:.40}'; send it as it is."
+            )
+        if self.media_type not in allowed:
+            got = f"'{self.media_type:.80}'" if self.media_type else "not given"
+            expected = " or ".join(it or "none" for it in allowed)
+            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the Content-Type is {got}; expected {expected}.")
+
+    async def body(self, limits: Limits) -> bytes:
+        """Return the body.
+
+        Raises:
+            RequestError: it is too large or arrives too slowly.
+            ClientGoneError: it is not complete.
+        """
+        length = self.headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length) > limits.body_bytes:
+            raise _too_large(limits)
+        try:
+            async with asyncio.timeout(limits.seconds):
+                return await self._whole(limits)
+        except TimeoutError as error:
+            raise RequestError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body was not complete after {limits.seconds:g} seconds; send it faster, or fewer rows.",
+                headers={"connection": "close"},
+            ) from error
+
+    async def _whole(self, limits: Limits) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > limits.body_bytes:
+                raise _too_large(limits)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers a path.
+
+    Attributes:
+        name: the path with placeholders, as metrics name it.
+        methods: the handler of each method.
+        model: the name of the model in the path.
+        version: the version in the path.
+    """
+
+    name: str
+    methods: Mapping[str, "Handler"]
+    model: str = ""
+    version: str | None = None
+
+
+Handler = Callable[[Request, Route], Awaitable[HttpAnswer]]
+
+
+def _too_large(limits: Limits) -> RequestError:
+    return RequestError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {limits.body_bytes:,} bytes; send fewer rows in a request.",
+        headers={"connection": "close"},
+    )

@@ -1,0 +1,91 @@
+"""What the service counts, in the text format of Prometheus."""
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from ml_assets.serving.served_model import Served, ServedModel
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper ends of the histogram of seconds."""
+TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Counters of one process."""
+
+    def __init__(self) -> None:
+        self.in_progress = 0
+        self._turn = threading.Lock()
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._rows: Counter[str] = Counter()
+        self._unseen: Counter[tuple[str, str]] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._seconds: dict[str, list[int]] = {}
+        self._total: dict[str, float] = {}
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        self._requests[route, status] += 1
+        self._seconds.setdefault(route, [0] * (len(BUCKETS) + 1))[bisect_left(BUCKETS, seconds)] += 1
+        self._total[route] = self._total.get(route, 0.0) + seconds
+
+    def count_rows(self, model: str, scores: Served) -> None:
+        """Count scored rows and their unseen categories, from any thread."""
+        with self._turn:
+            self._rows[model] += scores.rows
+            for name, count in scores.unseen.items():
+                self._unseen[model, name] += count
+
+    def count_refused(self, model: str) -> None:
+        """Count a version that was not served because its check failed."""
+        self._refused[model] += 1
+
+    def text(self, models: Iterable[ServedModel]) -> str:
+        """Return all metrics."""
+        return "".join(f"{line}\n" for line in self._lines([*models]))
+
+    def _lines(self, models: list[ServedModel]) -> Iterator[str]:
+        yield from _family("ml_assets_requests_total", "counter", "Answered requests.")
+        for (route, status), count in sorted(self._requests.items()):
+            yield _sample("ml_assets_requests_total", {"route": route, "status": str(status)}, count)
+        yield from _family("ml_assets_request_seconds", "histogram", "Seconds from the first byte to the answer.")
+        for route, counts in sorted(self._seconds.items()):
+            below = 0
+            for end, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+                below += count
+                yield _sample("ml_assets_request_seconds_bucket", {"route": route, "le": end}, below)
+            yield _sample("ml_assets_request_seconds_sum", {"route": route}, self._total[route])
+            yield _sample("ml_assets_request_seconds_count", {"route": route}, below)
+        yield from _family("ml_assets_requests_in_progress", "gauge", "Requests that are not answered yet.")
+        yield _sample("ml_assets_requests_in_progress", {}, self.in_progress)
+        yield from _family("ml_assets_rows_total", "counter", "Scored rows.")
+        for model, count in sorted(self._rows.items()):
+            yield _sample("ml_assets_rows_total", {"model": model}, count)
+        yield from _family("ml_assets_unseen_categories_total", "counter", "Categories that training did not have.")
+        for (model, name), count in sorted(self._unseen.items()):
+            yield _sample("ml_assets_unseen_categories_total", {"model": model, "field": name}, count)
+        yield from _family("ml_assets_refused_versions_total", "counter", "Champions whose check failed.")
+        for it in models:
+            yield _sample("ml_assets_refused_versions_total", {"model": it.name}, self._refused[it.name])
+        yield from _family("ml_assets_model_info", "gauge", "The served version of each model.")
+        for it in models:
+            yield _sample("ml_assets_model_info", {"model": it.name, "version": it.version}, 1)
+        yield from _family("ml_assets_model_entry", "gauge", "The entry of the promotion log of each served version.")
+        for it in models:
+            yield _sample("ml_assets_model_entry", {"model": it.name}, it.entry.number)
+
+
+def _family(name: str, kind: str, what: str) -> tuple[str, str]:
+    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    given = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+    return f"{name}{{{given}}} {value}" if given else f"{name} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,112 @@
+"""Which version of each model is served: the promotion log is polled, and a verified version replaces the former one.
+
+A request takes one reference to a served model when it begins, so no answer mixes two versions.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.store import Lake
+from ml_assets.serving.served_model import ServedModel, load_served_model
+
+POLL_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 60.0
+"""How long a refused version is not loaded again; what was wrong with it may be repaired."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What a look at the promotion log has changed.
+
+    Attributes:
+        served: the version that is served now.
+        entry: the newest entry of the log.
+        refused: why the version of that entry is not served; None if it is.
+    """
+
+    served: ServedModel
+    entry: int
+    refused: str | None = None
+
+
+@dataclass
+class _Slot:
+    """A model, the version that is served, and the newest entry that was looked at."""
+
+    served: ServedModel
+    seen: int
+    retry_at: float | None = None
+    reported: int = 0
+
+
+@dataclass
+class Registry:
+    """The served models by name. Only one thread refreshes it; any may read.
+
+    Attributes:
+        pinned: the versions that are served whatever is promoted, by model.
+    """
+
+    lake: Lake
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    slots: dict[str, _Slot] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, lake: Lake, models: Sequence[str], pinned: Mapping[str, str] | None = None) -> "Registry":
+        """Load and verify the champion of each model.
+
+        Raises:
+            See `ml_assets.serving.served_model.load_served_model`.
+        """
+        found = cls(lake, pinned or {})
+        for name in models:
+            seen = PromotionLog(lake, name).newest_number()
+            found.slots[name] = _Slot(load_served_model(lake, name, pinned=found.pinned.get(name)), seen)
+        return found
+
+    def __getitem__(self, name: str) -> ServedModel:
+        return self.slots[name].served
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.slots
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the served models."""
+        return [*self.slots]
+
+    def refresh(self, name: str) -> Swap | None:
+        """Look for a newer entry of a model's log, and serve its champion once it is verified.
+
+        Returns:
+            What has changed; None if nothing has. A refused version is reported once.
+
+        Raises:
+            LakeError: the lake cannot be read. The current version stays.
+        """
+        slot = self.slots[name]
+        if name in self.pinned:
+            return None
+        newest = PromotionLog(self.lake, name).newest_number()
+        is_due = slot.retry_at is not None and self.clock() >= slot.retry_at
+        if newest == slot.seen and not is_due:
+            return None
+        try:
+            found = load_served_model(self.lake, name)
+        except (DataError, ContractError, MissingArtifactError, CorruptArtifactError) as error:
+            slot.seen, slot.retry_at = newest, self.clock() + RETRY_SECONDS
+            if slot.reported == newest:
+                return None
+            slot.reported = newest
+            return Swap(slot.served, newest, str(error))
+        slot.seen, slot.retry_at = newest, None
+        if (found.version, found.entry.number) == (slot.served.version, slot.served.entry.number):
+            return None
+        slot.served = found
+        return Swap(found, newest)

@@ -1,0 +1,168 @@
+"""One way from a body to scores for all protocols, within the limits."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.serving.errors import RequestError
+from ml_assets.serving.http import JSON, HttpAnswer, Limits, Request, Route
+from ml_assets.serving.inputs import Columns, EncodedInputs
+from ml_assets.serving.metrics import Metrics
+from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
+from ml_assets.serving.protocols.mlflow_scoring import invocation_answer, read_invocation
+from ml_assets.serving.protocols.open_inference import HEADER_LENGTH, infer_answer, read_infer_request
+from ml_assets.serving.protocols.own_json import own_answer, own_explanation, read_own_rows
+from ml_assets.serving.registry import Registry
+from ml_assets.serving.served_model import Served, ServedModel
+
+QUICK_BYTES: Final = 2**14
+"""Bodies up to this size are answered by the thread of the event loop, because a change of threads takes longer."""
+THREADS: Final = 2
+_Work = Callable[[bytes], HttpAnswer]
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="scoring")
+
+
+@dataclass
+class ScoringRoutes:
+    """Scores the rows of requests.
+
+    Attributes:
+        pool: the threads that score many rows.
+    """
+
+    registry: Registry
+    limits: Limits
+    metrics: Metrics
+    pool: ThreadPoolExecutor = field(default_factory=_pool)
+
+    async def _work(self, request: Request, work: _Work, *, is_quick: bool) -> HttpAnswer:
+        """Read the body and answer it, within the limit of time.
+
+        Raises:
+            RequestError: the body or its rows are wrong, or it took too long.
+            ClientGoneError: the client has closed the connection.
+        """
+        body = await request.body(self.limits)
+        if is_quick and len(body) <= QUICK_BYTES:
+            return work(body)
+        running = asyncio.get_running_loop().run_in_executor(self.pool, work, body)
+        try:
+            return await asyncio.wait_for(running, self.limits.seconds)
+        except TimeoutError as error:
+            raise RequestError(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"the rows were not scored after {self.limits.seconds:g} seconds; send "
+                "fewer rows, or retry later.", headers={"retry-after": "5"},
+            ) from error  # fmt: skip
+
+    def served(self, name: str, version: str | None) -> ServedModel:
+        """Return the current version of a model.
+
+        Raises:
+            RequestError: the caller expects another version.
+        """
+        served = self.registry[name]
+        if version is not None and (len(version) < 4 or not served.version.startswith(version)):
+            raise RequestError(
+                HTTPStatus.CONFLICT, f"version '{version:.80}' of model '{name}' is not served; the served version is "
+                f"{served.version}. A process that pins a version: ml-assets serve {name} --pin VERSION.",
+            )  # fmt: skip
+        return served
+
+    def _columns(self, served: ServedModel, columns: Columns) -> EncodedInputs:
+        self._check_rows(columns.rows)
+        return served.inputs.encode_columns(columns)
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self.limits.rows:
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request has {rows:,} rows; expected at most "
+                f"{self.limits.rows:,}. Send several requests.",
+            )  # fmt: skip
+
+    def _scored(self, served: ServedModel, inputs: EncodedInputs) -> Served:
+        try:
+            scores = served.score(inputs)
+        except DataError as error:
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+        self.metrics.count_rows(served.name, scores)
+        return scores
+
+    @staticmethod
+    def _headers(served: ServedModel) -> dict[str, str]:
+        return {"model-version": served.version, "promotion-entry": str(served.entry.number)}
+
+    async def predict(self, request: Request, route: Route) -> HttpAnswer:
+        """Score rows of own JSON or of Arrow."""
+        request.check_media_type(JSON, ARROW)
+        served = self.registry[route.model]
+        if request.media_type == ARROW:
+            return await self._work(request, lambda body: self._arrow(served, body), is_quick=False)
+
+        def work(body: bytes) -> HttpAnswer:
+            columns, version = read_own_rows(body)
+            self.served(route.model, version)
+            scores = self._scored(served, self._columns(served, columns))
+            return HttpAnswer.of(own_answer(served.name, scores), self._headers(served))
+
+        return await self._work(request, work, is_quick=served.is_quick(1))
+
+    def _arrow(self, served: ServedModel, body: bytes) -> HttpAnswer:
+        frame = read_arrow_rows(body)
+        self._check_rows(frame.height)
+        scores = self._scored(served, served.inputs.encode_frame(frame))
+        return HttpAnswer(arrow_answer(scores), ARROW, headers=self._headers(served))
+
+    async def explain(self, request: Request, route: Route) -> HttpAnswer:
+        """Score rows of own JSON, and return what each feature adds."""
+        request.check_media_type(JSON)
+        served = self.registry[route.model]
+        if served.model.spec.estimator is not None:
+            raise RequestError(
+                HTTPStatus.CONFLICT, f"model '{route.model}' is trained by {served.model.spec.estimator}, for which "
+                "contributions are not measured; expected a model of LightGBM.",
+            )  # fmt: skip
+
+        def work(body: bytes) -> HttpAnswer:
+            columns, version = read_own_rows(body)
+            self.served(route.model, version)
+            inputs = self._columns(served, columns)
+            scores = self._scored(served, inputs)
+            found = own_explanation(served.name, scores, served.explain(inputs), served.model.spec.features)
+            return HttpAnswer.of(found, self._headers(served))
+
+        return await self._work(request, work, is_quick=False)
+
+    async def infer(self, request: Request, route: Route) -> HttpAnswer:
+        """Score rows of the Open Inference Protocol."""
+        request.check_media_type(JSON, "application/octet-stream", "")
+        served, length = self.served(route.model, route.version), request.headers.get(HEADER_LENGTH)
+
+        def work(body: bytes) -> HttpAnswer:
+            columns, rest = read_infer_request(body, length, served.inputs)
+            scores = self._scored(served, self._columns(served, columns))
+            return HttpAnswer.of(infer_answer(served.name, rest, scores), self._headers(served))
+
+        return await self._work(request, work, is_quick=served.is_quick(1))
+
+    async def invocations(self, request: Request, _: Route) -> HttpAnswer:
+        """Score rows of MLflow's protocol."""
+        request.check_media_type(JSON)
+        if len(self.registry.names) > 1:
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, f"the service has several models, and /invocations names none; use "
+                f"/v1/models/MODEL/predict of {', '.join(self.registry.names)}.",
+            )  # fmt: skip
+        served = self.registry[self.registry.names[0]]
+
+        def work(body: bytes) -> HttpAnswer:
+            scores = self._scored(served, self._columns(served, read_invocation(body)))
+            return HttpAnswer.of(invocation_answer(scores), self._headers(served))
+
+        return await self._work(request, work, is_quick=served.is_quick(1))

@@ -1,0 +1,146 @@
+"""A champion that is loaded to answer requests, and the scores of its answers.
+
+Not here: which version is served when (see `ml_assets.serving.registry`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.errors import DataError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.store import Lake
+from ml_assets.logic.promotion.log import serving_since
+from ml_assets.logic.training.booster import model_scores, named_scores
+from ml_assets.logic.training.booster_importances import contributions
+from ml_assets.logic.training.encoding import Matrix
+from ml_assets.logic.training.golden_rows import GoldenScores, check_golden_rows
+from ml_assets.logic.training.single_row import SingleRow
+from ml_assets.serving.inputs import EncodedInputs, InputContract
+
+FEW_ROWS: Final = 16
+"""Up to so many rows are scored one by one: LightGBM's call for a matrix costs as much as some calls for a row."""
+_SHORTEST: Final = 4
+"""Characters of a version that identify it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Scores of rows, by name, with the version that computed them."""
+
+    version: str
+    entry: int
+    columns: Mapping[str, list[Any]]
+    unseen: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.columns["score"])
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the scores row by row."""
+        names = [*self.columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A version of a model that has given its golden rows the scores of its training.
+
+    Attributes:
+        entry: the number of the entry of the promotion log that made it champion.
+        since: when that entry was decided.
+        golden: the result of the comparison.
+        threads: the number of threads for many rows; it changes no score.
+    """
+
+    name: str
+    version: str
+    entry: Promotion
+    model: Model
+    inputs: InputContract
+    golden: GoldenScores
+    threads: int = 2
+
+    @cached_property
+    def _single(self) -> SingleRow | None:
+        """LightGBM's scorer of single rows; None for another estimator."""
+        return SingleRow.of(self.model) if self.model.spec.estimator is None else None
+
+    def is_quick(self, rows: int) -> bool:
+        """Return whether so many rows are scored in microseconds."""
+        return rows <= FEW_ROWS and self._single is not None
+
+    def score(self, inputs: EncodedInputs) -> Served:
+        """Return the scores of rows, equal to those of the batch predictions of the same features.
+
+        Raises:
+            DataError: the estimator of a person failed.
+        """
+        scores = named_scores(self.model.spec, self._raw(inputs.matrix))
+        columns = {name: found.tolist() if isinstance(found, np.ndarray) else found for name, found in scores.items()}
+        return Served(self.version, self.entry.number, columns, inputs.unseen)
+
+    def _raw(self, matrix: Matrix) -> Matrix:
+        if len(matrix) <= FEW_ROWS and len(matrix) and self._single is not None:
+            return self._single.scores(matrix)
+        return model_scores(self.model, matrix, threads=self.threads)
+
+    def explain(self, inputs: EncodedInputs) -> Matrix:
+        """Return (rows, features + 1) what each feature adds to the raw score; the last is the mean of the training.
+
+        Raises:
+            DataError: the estimator is not LightGBM.
+        """
+        return contributions(self.model, inputs.matrix, threads=self.threads)
+
+
+def load_served_model(lake: Lake, name: str, *, pinned: str | None = None, threads: int = 2) -> ServedModel:
+    """Return the current champion of a model, or a pinned former one, after verifying it.
+
+    Raises:
+        DataError: there is no champion, the pinned version was never champion, or golden rows have other scores.
+        ContractError: its text or its estimator cannot be read.
+        MissingArtifactError: the model is not in the lake.
+        CorruptArtifactError: the promotion log or the model is damaged.
+        LakeError: the lake cannot be read, or the name is not that of a model.
+    """
+    entries = PromotionLog(lake, name).verified().entries
+    if pinned is None:
+        entry = serving_since(entries)
+        if entry is None:
+            raise DataError(
+                f"model '{name}' has no champion in the lake {lake.url}, so it cannot be served. Train and judge one "
+                f"with: ml-assets run {name}."
+            )
+    else:
+        found = {it.champion: it for it in entries if it.champion is not None and it.champion.startswith(pinned)}
+        if len(found) != 1 or len(pinned) < _SHORTEST:
+            known = ", ".join(dict.fromkeys(it.champion[:12] for it in reversed(entries) if it.champion)) or "none"
+            raise DataError(
+                f"version '{pinned}' of model '{name}' is not that of exactly one champion; expected {_SHORTEST} "
+                f"characters or more of one of: {known}."
+            )
+        entry = next(it for it in entries if it.champion in found)
+    return loaded(lake, name, entry, threads=threads)
+
+
+def loaded(lake: Lake, name: str, entry: Promotion, *, threads: int = 2) -> ServedModel:
+    """Return the champion of an entry of the promotion log, after verifying it.
+
+    Raises:
+        See `load_served_model`.
+    """
+    version = str(entry.champion)
+    model: Model = lake.get(ArtifactRef(asset=f"{name}/model", version=version), Model)
+    golden = check_golden_rows(model, version=version)
+    served = ServedModel(name, version, entry, model, InputContract.of(model), golden, threads)
+    served.is_quick(1)  # prepares the scorer of single rows
+    return served
