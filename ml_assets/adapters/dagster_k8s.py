@@ -9,8 +9,10 @@ from dagster._core.executor.step_delegating import (
 )
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.client import (
+    DagsterK8sAPIRetryLimitExceeded,  # the Kubernetes API stayed unavailable
     DagsterK8sUnrecoverableAPIError,  # a request that the Kubernetes API refused
-    DagsterKubernetesClient,  # the Kubernetes client with dagster-k8s's retries
+    DagsterKubernetesClient,  # extended: a request is repeated for longer
+    PatchedApiClient,  # the client of the API below that
 )
 from dagster_k8s.container_context import K8sContainerContext  # a pod's settings, merged as dagster-k8s merges them
 from dagster_k8s.executor import K8sStepHandler  # extended: diagnosis, memory, steps in the run's process
@@ -25,18 +27,20 @@ from dagster_k8s.utils import sanitize_k8s_label  # the form of a step's name in
 LIBRARY: Final = "dagster-k8s"
 CHECKED: Final = "0.29.27"
 MEMBERS: Final = {
-    "DagsterKubernetesClient.create_namespaced_job_with_retries(body, namespace)": "starts a worker",
+    "DagsterKubernetesClient(batch_api, core_api, logger, sleeper, timer)": "extended",
+    "DagsterKubernetesClient.create_namespaced_job_with_retries(body, namespace, wait_time_between_attempts)": (
+        "overridden: a job that exists already is no error"
+    ),
     "DagsterKubernetesClient.delete_job(job_name, namespace)": "deletes a job and its pods",
-    "DagsterKubernetesClient.production_client()": "the client as the launcher creates it",
     "get_job_name_from_run_id(run_id, resume_attempt_number)": "the name of the job of a run",
     "get_k8s_job_name(input_1, input_2)": "the name of the job of a worker",
     "K8sContainerContext.create_for_run(dagster_run, run_launcher, include_run_tags)": "the pod of a worker",
-    "K8sRunLauncher._api_client": "the launcher's Kubernetes client",
+    "K8sRunLauncher._api_client": "the launcher's Kubernetes client, which is replaced",
     "K8sRunLauncher._get_resume_attempt_number(run)": "part of the name of a run's job",
     "K8sRunLauncher._instance": "reports what the launcher did, and finds the run that a run retries",
     "K8sRunLauncher.get_container_context_for_run(dagster_run)": "overridden: more memory",
     "K8sStepHandler(image, container_context, load_incluster_config, kubeconfig_file)": "extended",
-    "K8sStepHandler._api_client": "the step handler's Kubernetes client",
+    "K8sStepHandler._api_client": "the step handler's Kubernetes client, which is replaced",
     "K8sStepHandler._get_container_context(step_handler_context)": "overridden: the declared resources, more memory",
     "K8sStepHandler._get_k8s_step_job_name(step_handler_context)": "the name of the job of a step",
     "K8sStepHandler._get_step_key(step_handler_context)": "the step",

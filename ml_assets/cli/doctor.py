@@ -63,6 +63,8 @@ def checks() -> "dict[str, Check]":
         "distributions": partial(machine.installed_distributions, project.root / "requirements.lock"),
         "room": partial(machine.room, url),
     }
+    if not cluster.launches_pods(home):
+        found["memory"] = machine.memory
     if url:
         resource = LakeResource(url=url)
         found |= {

@@ -37,6 +37,14 @@ class GpuNeed:
     product: str | None = None
 
 
+def launches_pods(home: str) -> bool:
+    """Return whether runs get pods of their own, so that no training needs the memory of this process."""
+    try:
+        return _launcher(Path(home) / "dagster.yaml") is not None
+    except yaml.YAMLError:  # reported by the check of the cluster
+        return False
+
+
 def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
     """Yield whether the cluster of the launcher in `dagster.yaml` can run this project; nothing if it has none.
 

@@ -66,7 +66,7 @@ def _difference(name: str, version: str) -> str:
 
 
 def room(lake: str) -> Iterator[Finding]:
-    """Yield whether disks and memory have enough room for a run.
+    """Yield whether disks have enough room for a run.
 
     Args:
         lake: the lake's address, checked if it is a folder; empty if it is unknown.
@@ -79,10 +79,13 @@ def room(lake: str) -> Iterator[Finding]:
         text = f"{free / 1e9:,.1f} GB free for the {name} ({folder})."
         fix = "Free some space" + (", or set TMPDIR." if name == "scratch" else ".")
         yield Finding("disk", _state(free, _LEAST_DISK, _LITTLE_DISK), text, "" if free >= _LITTLE_DISK else fix)
-    memory = _memory()
-    fix = "" if memory >= _LITTLE_MEMORY else "Give this machine or pod more; training the example needs about 1 GB."
-    state = _state(memory, _LEAST_MEMORY, _LITTLE_MEMORY)
-    yield Finding("memory", state, f"{memory / 1e9:,.1f} GB available.", fix)
+
+
+def memory() -> Iterator[Finding]:
+    """Yield whether there is enough memory for a run."""
+    free = _memory()
+    fix = "" if free >= _LITTLE_MEMORY else "Give this machine or pod more; training the example needs about 1 GB."
+    yield Finding("memory", _state(free, _LEAST_MEMORY, _LITTLE_MEMORY), f"{free / 1e9:,.1f} GB available.", fix)
 
 
 def _state(amount: float, least: float, little: float) -> State:

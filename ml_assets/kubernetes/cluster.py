@@ -17,7 +17,7 @@ from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose,
 _AS_JSON: Final = {"_preload_content": False, "_request_timeout": (5, 30)}
 """Arguments of requests: no parsing by the client, and the seconds to connect and to respond. Its default is none."""
 _LINES: Final = 25
-_NOT_FOUND, _FORBIDDEN, _CONFLICT = 404, 403, 409
+_NOT_FOUND, _FORBIDDEN = 404, 403
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,6 @@ class Cluster:
                 raise
             return []
         return [*_json(answer)["items"]]
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Return whether the API refused a creation because the object already exists."""
-    return getattr(getattr(error, "k8s_api_exception", error), "status", None) == _CONFLICT
 
 
 def reason_of(error: BaseException) -> str:

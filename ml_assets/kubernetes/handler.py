@@ -20,12 +20,14 @@ from ml_assets.adapters.dagster import (
 )
 from ml_assets.adapters.dagster_k8s import (
     CheckStepHealthResult,
+    DagsterK8sAPIRetryLimitExceeded,
     DagsterK8sUnrecoverableAPIError,
     K8sContainerContext,
     K8sStepHandler,
     StepHandlerContext,
 )
-from ml_assets.kubernetes.cluster import Cluster, is_conflict, reason_of
+from ml_assets.kubernetes.client import retrying_client
+from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.local import LocalSteps
 from ml_assets.kubernetes.policy import POD, PodPolicy
@@ -49,6 +51,7 @@ class PodStepHandler(K8sStepHandler):
             load_incluster_config=launcher.load_incluster_config,
             kubeconfig_file=launcher.kubeconfig_file,
         )
+        self._api_client = retrying_client()
         self.local = LocalSteps()
         self._launcher = launcher
         self.in_pods: set[str] = set()
@@ -94,9 +97,12 @@ class PodStepHandler(K8sStepHandler):
         try:
             yield from super().launch_step(step_handler_context)
         except DagsterK8sUnrecoverableAPIError as error:
-            if is_conflict(error):  # the first response was lost: the job of this name belongs to this attempt
-                return
             sentence = f"The job of step {key} was refused: {reason_of(error)}"
+            self.fail(step_context, Diagnosis("PodNotStarted", sentence))
+        except DagsterK8sAPIRetryLimitExceeded as error:
+            sentence = (
+                f"The job of step {key} was not created, because the Kubernetes API did not answer: {reason_of(error)}"
+            )
             self.fail(step_context, Diagnosis("PodNotStarted", sentence))
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:

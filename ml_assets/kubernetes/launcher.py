@@ -31,6 +31,7 @@ try:
         UserDefinedDagsterK8sConfig,
         get_job_name_from_run_id,
     )
+    from ml_assets.kubernetes.client import retrying_client
     from ml_assets.kubernetes.cluster import Cluster
 except ImportError as error:
     raise as_extra_error(error, needed_by="the run launcher PodLauncher") from error
@@ -51,6 +52,8 @@ class PodLauncher(K8sRunLauncher):
         if config.get("load_incluster_config", True) and not Path(SERVICE_TOKEN_FILENAME).is_file():
             config |= {"load_incluster_config": False, "kubeconfig_file": str(_NO_CLUSTER)}
         super().__init__(inst_data=inst_data, **config)
+        if config.get("kubeconfig_file") != str(_NO_CLUSTER):
+            self._api_client = retrying_client()
         self._ceiling = run_memory_ceiling
         self._memory: dict[str, str] = {}
         self._lock = threading.Lock()

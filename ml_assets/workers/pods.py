@@ -11,12 +11,12 @@ from dagster_k8s import K8sRunLauncher, construct_dagster_k8s_job
 
 from ml_assets.adapters.dagster_k8s import (
     DagsterK8sUnrecoverableAPIError,
-    DagsterKubernetesClient,
     K8sContainerContext,
     get_k8s_job_name,
     get_user_defined_k8s_config,
     sanitize_k8s_label,
 )
+from ml_assets.kubernetes.client import RetryingClient, retrying_client
 from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis, is_over
 from ml_assets.kubernetes.policy import PodPolicy
@@ -125,10 +125,9 @@ class Pods:
         return with_declared_resources(context, self._tags, memory=memory)
 
 
-def _client(launcher: K8sRunLauncher) -> DagsterKubernetesClient:
+def _client(launcher: K8sRunLauncher) -> RetryingClient:
     if launcher.load_incluster_config:
         kubernetes.config.load_incluster_config()
     else:
         kubernetes.config.load_kube_config(launcher.kubeconfig_file)
-    client: DagsterKubernetesClient = DagsterKubernetesClient.production_client()  # type: ignore[no-untyped-call]
-    return client
+    return retrying_client()

@@ -36,6 +36,14 @@ def test_every_dependency_is_checked(manifest: Mapping[str, object], capsys: pyt
     assert "checking settings, distributions, " in printed.err
 
 
+def test_memory_is_not_checked_where_no_run_executes(tmp_path: Path) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("run_launcher: {module: ml_assets.kubernetes.launcher, config: {}}")
+
+    assert "memory" not in doctor.checks()
+
+
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("not checked", 0), ("wrong", 1)])
 def test_the_exit_code_shows_whether_something_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, code: int

@@ -17,6 +17,8 @@ from dagster_k8s import construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
+from ml_assets.kubernetes.client import OUTAGE_SECONDS, PAUSE_SECONDS
+from ml_assets.kubernetes.quantity import bytes_of
 from tests.adapters.dagster import dagster_instance_config, process_config
 from tests.adapters.dagster_daemon import create_run_for_test
 from tests.deploy.kube import as_kubernetes_reads_it
@@ -237,6 +239,25 @@ def test_the_ui_requires_a_login_at_a_proxy_and_uses_tls() -> None:
     assert {"auth-url", "auth-signin"} <= {name.rpartition("/")[2] for name in ingress["annotations"]}
     assert all(ingress["annotations"].values())
     assert ingress["dagsterWebserver"]["tls"]["enabled"]
+
+
+def test_the_page_names_what_the_deployments_runs_and_steps_of_the_example_request() -> None:
+    page = " ".join((ROOT / "docs/deploy.md").read_text(encoding="utf-8").split())
+    declared = yaml.safe_load((ROOT / "defs/flight_delay/defs.yaml").read_text(encoding="utf-8"))
+    step = declared["attributes"]["compute"]["tuning"]
+    standing = [it["resources"]["requests"] for it in WORKLOADS.values()]
+    run = LAUNCHER["config"]["resources"]["requests"]
+    millicores = sum(int(it["cpu"].removesuffix("m")) for it in standing)
+    gibibytes = sum(bytes_of(it["memory"]) for it in standing) / 2**30
+
+    assert f"request {millicores / 1000:g} CPU and {gibibytes:g} GiB of memory together" in page
+    assert f"each run {run['cpu']} CPU and {run['memory'].removesuffix('Gi')} GiB" in page
+    assert f"{step['cpu']} CPUs and {step['memory'].removesuffix('Gi')} GiB in the example" in page
+    assert f"needs {millicores // 1000 + int(run['cpu']) + int(step['cpu'])} CPUs" in page
+
+
+def test_a_request_that_dagster_sends_four_times_ends_before_the_daemon_counts_as_dead() -> None:
+    assert 4 * OUTAGE_SECONDS + 3 * PAUSE_SECONDS < VALUES["dagsterDaemon"]["heartbeatTolerance"]
 
 
 def test_the_chart_grants_no_permission_and_dagster_sends_no_telemetry() -> None:

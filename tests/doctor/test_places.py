@@ -196,7 +196,7 @@ def test_little_free_space_is_a_warning_and_none_is_wrong(
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
     monkeypatch.setattr(machine, "_memory", lambda: free)
 
-    found = [*machine.room(str(tmp_path / "not" / "yet"))]
+    found = [*machine.room(str(tmp_path / "not" / "yet")), *machine.memory()]
 
     assert ["disk", "disk", "memory"] == [one.check for one in found]
     assert {state} == {one.state for one in found}

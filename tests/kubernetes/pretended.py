@@ -136,6 +136,7 @@ class PretendedCluster:
     deleted: list[str] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
+    lost_responses: int = 0
     _threads: list[threading.Thread] = field(default_factory=list)
 
     @property
@@ -194,6 +195,9 @@ class PretendedCluster:
         self.created.append(json.loads(json.dumps(job)))
         fates = self.fates.get(self.steps[-1], [])
         (fates.pop(0) if fates else runs)(self, job, pod)
+        if self.lost_responses:
+            self.lost_responses -= 1
+            return 504, {"kind": "Status", "message": "the response was lost"}
         return 201, job
 
     def _delete(self, kind: str, name: str) -> tuple[int, Any]:

@@ -124,6 +124,39 @@ def test_a_job_that_the_cluster_rejects_fails_its_step_with_the_clusters_message
     assert 'was refused: exceeded quota: "gpus"' in shop.messages(run, "STEP_FAILURE")[0]
 
 
+def test_a_job_that_the_cluster_refuses_for_a_while_is_created_after_that(shop: Shop) -> None:
+    jobs = "POST /apis/batch/v1/namespaces/shop/jobs"
+    shop.cluster.refusals[jobs] = (503, "the server is shutting down")
+    threading.Timer(0.3, shop.cluster.refusals.pop, [jobs]).start()
+
+    run = shop.work(shop.create("tuning"))
+
+    assert SUCCESS == run.status
+    assert ["tuning"] == shop.cluster.steps
+
+
+def test_a_job_whose_creation_got_no_response_is_not_created_twice(shop: Shop) -> None:
+    shop.cluster.lost_responses = 1
+
+    run = shop.work(shop.create("tuning"))
+
+    assert SUCCESS == run.status
+    assert ["tuning"] == shop.cluster.steps
+
+
+def test_a_step_whose_job_cannot_be_created_during_a_long_outage_fails_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.kubernetes.client.OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    shop.cluster.refusals["POST /apis/batch/v1/namespaces/shop/jobs"] = (503, "the server is shutting down")
+
+    run = shop.work(shop.create("features", "tuning"))
+
+    assert FAILURE == run.status
+    assert "the Kubernetes API did not answer: the server is shutting down" in shop.messages(run, "STEP_FAILURE")[0]
+
+
 def test_an_error_of_the_code_is_reported_once_and_not_retried(shop: Shop) -> None:
     (shop.folder / "features").write_text("fail")
 
