@@ -53,7 +53,8 @@ class SimulationSummary(Record):
         unlabelled: predictions of these days without a label, or with one of weight 0, which are in no figure.
         weight: the column by which figures are weighted, except counts; None if all rows count alike.
         is_tuned: whether features and parameters were chosen again at each retraining.
-        group: the column of the declared groups, which intervals leave out besides days; None without one.
+        group: the column of the declared groups; None without one.
+        group_count: the number of groups of the labelled predictions of the reported days.
     """
 
     model: str
@@ -66,6 +67,7 @@ class SimulationSummary(Record):
     unlabelled: int = 0
     weight: str | None = Field(default=None, exclude_if=lambda it: it is None)
     group: str | None = Field(default=None, exclude_if=lambda it: it is None)
+    group_count: int = Field(default=0, exclude_if=lambda it: not it)
     features: tuple[str, ...]
     parameters: dict[str, float | int | str | bool]
     rounds: int | None
@@ -77,6 +79,15 @@ class SimulationSummary(Record):
     policies: tuple[PolicyResult, ...]
     seconds: float
     sentence: str
+
+    @property
+    def left_out(self) -> str:
+        """What is left out in turn for an interval, as text; a single group is not left out."""
+        if self.group is None:
+            return "one day at a time, the same days"
+        if self.group_count == 1:
+            return f"one day at a time, because all rows have the same {self.group}; the same days"
+        return f"one day at a time and one {self.group} group at a time (two-way clustering), the same"
 
     @property
     def unlabelled_words(self) -> str:

@@ -79,6 +79,11 @@ class Scored:
         return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out], weights, units)
 
     @property
+    def group_count(self) -> int:
+        """The number of declared groups of the rows; 0 if none are declared."""
+        return 0 if self.units is None else len(np.unique(self.units))
+
+    @property
     def clusters(self) -> Clusters:
         """The clusters that are left out in turn: days, and groups if they are declared."""
         groups = None if self.units is None else Clusters.of_groups(self.units, column="declared")

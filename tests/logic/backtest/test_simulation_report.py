@@ -112,11 +112,20 @@ def test_rows_of_a_declared_group_are_left_out_together_besides_days() -> None:
     for policy, metric in both.items():
         assert metric.value == by_day[policy].value
         assert metric.high - metric.low > by_day[policy].high - by_day[policy].low
-    shown = " ".join(re.sub("<[^>]+>", "", made(group="customer_id").html).split())
-    assert (
-        "from leaving out one day at a time and one customer_id group at a time (two-way clustering), the same for"
-        in shown
-    )
+
+
+@pytest.mark.parametrize(
+    ("group", "count", "expected"),
+    [
+        (None, 0, "one day at a time, the same days for all policies."),
+        ("customer_id", 1, "one day at a time, because all rows have the same customer_id; the same days for all"),
+        ("customer_id", 10, "one day at a time and one customer_id group at a time (two-way clustering), the same for"),
+    ],
+)
+def test_the_page_says_what_its_intervals_left_out(group: str | None, count: int, expected: str) -> None:
+    shown = " ".join(re.sub("<[^>]+>", "", made(group=group, group_count=count).html).split())
+
+    assert f"from leaving out {expected}" in shown
 
 
 def test_a_policy_is_chosen_on_its_days_and_reported_on_others() -> None:
