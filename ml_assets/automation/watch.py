@@ -29,7 +29,7 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import Decision, entry_of, former_version, serving_since, standing
 from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
 from ml_assets.models.champions import why_it_cannot_serve
-from ml_assets.models.monitoring import MonitoringState, read_monitoring
+from ml_assets.models.monitoring import MonitoringState, read_monitoring, watching_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE, MODEL, prefixed
 
@@ -120,11 +120,9 @@ def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Watc
         return None
     return compare_with_former(
         loop.performance,
+        watching_of(declared),
         champion=loop.champion.version,
         metric=find_metric(declared.metric, declared.task),
-        watched=declared.days.calendar.periods_in(declared.watch.days),
-        minimum=declared.watch.min_days,
-        margin=declared.watch.margin,
         coverage=declared.retraining.min_coverage,
     )
 

@@ -23,11 +23,11 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.backtest import simulation_report as report
 from ml_assets.logic.backtest.detection_report import OnDone, short_figures
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
-from ml_assets.logic.backtest.simulation import POLICIES, Policy, PolicyState, Watching, simulate
+from ml_assets.logic.backtest.simulation import POLICIES, Policy, PolicyState, simulate
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.pages.simulation_page import page_of
 from ml_assets.logic.tables.labels import EVENT_DAY
-from ml_assets.models.monitoring import retraining_rules
+from ml_assets.models.monitoring import retraining_rules, watching_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import first_training_day
 from ml_assets.provenance.code import code_version
@@ -96,12 +96,11 @@ def run_backtest(
     features, labels = _read(plan, ledger, request)
     features, labels = injected(plan, features, labels, request.injections)
     declared = plan.declaration
-    watch = declared.watch
     states: PolicyStates = []
     with ModelHistory(plan, features, labels, is_tuned=request.is_tuned) as past:
         for day, states in simulate(
             past, first=request.first, last=request.last, rules=retraining_rules(declared), policies=request.policies,
-            watching=Watching(watch.days, watch.min_days, watch.margin),
+            watching=watching_of(declared),
         ):  # fmt: skip
             on_day(day, states, past.fits)
     detection = measure_detection(past, states[0], request, on_rules)
@@ -211,6 +210,7 @@ def _report(
     declared, metric, scored = plan.declaration, past.metric, past.scored(states)
     best = past.chosen.best
     reported_from = request.selection_last_day + timedelta(days=1)
+    reported = scored.of(reported_from, request.last)
     results = report.results(states, scored, metric, first=reported_from, last=request.last)
     choice = _choice(states, scored, metric, request)
     chosen = report.choose(choice, metric)
@@ -222,10 +222,11 @@ def _report(
         first_day=request.first,
         selection_last_day=request.selection_last_day,
         last_day=request.last,
-        rows=len(scored.of(reported_from, request.last).truth),
-        unlabelled=len(scored.of(reported_from, request.last).unlabelled),
+        rows=len(reported.truth),
+        unlabelled=len(reported.unlabelled),
         weight=declared.labels.weight,
         group=declared.split.group,
+        group_count=reported.group_count,
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,

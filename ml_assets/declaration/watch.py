@@ -15,7 +15,9 @@ class WatchSettings(Part):
     """
 
     days: Annotated[int, Field(ge=0, le=366)] = Field(
-        default=7, description="Days with labels that are compared. 0 turns the watch off. Else at least `min_days`."
+        default=7,
+        description="Days with labels that are compared. 0 turns the watch off. Else at least `min_days`, and with a "
+        "coarser grain at least so many periods. With `split.group`, nothing is judged.",
     )
     min_days: Annotated[int, Field(ge=5, le=366)] = Field(
         default=5, description="Days that a decision needs. Below five, the test would not keep its stated error rate."

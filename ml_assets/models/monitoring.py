@@ -28,6 +28,7 @@ from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.promotion.log import former_version, rejections, serving_since
+from ml_assets.logic.promotion.watch import Watching
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.champions import model_ref, why_it_cannot_serve
 from ml_assets.models.plan import ModelPlan
@@ -88,6 +89,18 @@ class MonitoringState:
 def retraining_rules(declared: ModelDeclaration) -> Rules:
     """Return the declared rules for requesting a retraining."""
     return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
+
+
+def watching_of(declared: ModelDeclaration) -> Watching:
+    """Return how a new champion is compared; of periods longer than a day, at least as many as a decision needs."""
+    watch, calendar = declared.watch, declared.days.calendar
+    return Watching(
+        periods=max(calendar.periods_in(watch.days), watch.min_days) if watch.days else 0,
+        min_periods=watch.min_days,
+        margin=watch.margin,
+        group=declared.split.group,
+        period=calendar.grain,
+    )
 
 
 def read_monitoring(
@@ -239,6 +252,6 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     calendar = declared.days.calendar
     after = calendar.last_key(trained)
     matured = calendar.first_key(trained + timedelta(days=declared.labels.maturity_days + 1))
-    last = calendar.moved(max(matured, calendar.moved(after, 1)), calendar.periods_in(declared.watch.days) - 1)
+    last = calendar.moved(max(matured, calendar.moved(after, 1)), watching_of(declared).periods - 1)
     compared = tuple(Input.of(manifest) for _, manifest in read)
     return Former(version, former, serving, after, last, compared)

@@ -19,7 +19,8 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Origin
 from ml_assets.logic.backtest.detection import measure_power
 from ml_assets.logic.backtest.injection import Injection
-from ml_assets.logic.backtest.simulation import PolicyState, Watching, simulate
+from ml_assets.logic.backtest.simulation import PolicyState, simulate
+from ml_assets.logic.promotion.watch import Watching
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances, search, train, training_set_as_of

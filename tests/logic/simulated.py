@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from ml_assets.contracts.artifacts import DriftSummary, Interval, PerformanceSummary, PreviousChampionPerformance
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.logic.backtest.simulation import PolicyState, Watching, simulate
+from ml_assets.logic.backtest.simulation import PolicyState, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import Rules, Serving
 from ml_assets.logic.promotion.gate import Verdict
 from ml_assets.logic.promotion.log import left
+from ml_assets.logic.promotion.watch import Watching
 from tests.records import record
 
 FIRST: Final = date(2024, 3, 1)

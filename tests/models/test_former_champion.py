@@ -87,13 +87,15 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     assert former.scores(StepLedger(lake), plan, day, other) is None
 
 
-def test_whole_months_after_the_training_are_compared_if_the_days_are_months(two: tuple[Lake, str, str]) -> None:
+def test_months_are_compared_whole_and_as_many_as_a_decision_needs_even_if_fewer_days_are_declared(
+    two: tuple[Lake, str, str],
+) -> None:
     months = {"first": "2024-01-01", "last": "2024-12-31", "grain": "month"}
     found = [
-        former_champion(two[0], plan_of(days=months, watch={"days": days, "min_days": 5})) for days in (28, 29, 120)
+        former_champion(two[0], plan_of(days=months, watch={"days": days, "min_days": 5})) for days in (28, 120, 150)
     ]
 
-    assert ["2024-03-01", "2024-04-01", "2024-07-01"] == [it and it.last for it in found]
+    assert ["2024-07-01", "2024-07-01", "2024-08-01"] == [it and it.last for it in found]
 
 
 def test_there_is_no_comparison_after_a_rollback_without_a_watch_or_if_the_predecessor_cannot_predict(

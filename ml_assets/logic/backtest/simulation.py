@@ -27,7 +27,7 @@ from ml_assets.logic.monitoring.retraining import (
 )
 from ml_assets.logic.promotion.gate import Verdict
 from ml_assets.logic.promotion.log import anchor, rejections, serving_since
-from ml_assets.logic.promotion.watch import compare_with_former
+from ml_assets.logic.promotion.watch import Watching, compare_with_former
 
 Policy = Literal["never", "monthly", "weekly", "triggered"]
 POLICIES: Final[tuple[Policy, ...]] = ("never", "monthly", "weekly", "triggered")
@@ -75,15 +75,6 @@ class World(Protocol[M]):
 
     def performance(self, champion: M, day: date, *, known_by: date, former: M | None) -> PerformanceSummary:
         """Measure a day that the champion predicted, with the labels known by the end of another day."""
-
-
-@dataclass(frozen=True)
-class Watching:
-    """How the first days of a champion are compared with its predecessor; see `WatchSettings`."""
-
-    days: int
-    min_days: int
-    margin: float
 
 
 @dataclass(frozen=True)
@@ -266,12 +257,11 @@ def _is_rolled_back(
     rules: Rules,
     watching: Watching,
 ) -> bool:
-    if state.former is None or not watching.days:
+    if state.former is None or not watching.periods:
         return False
     compared = compare_with_former(
-        performance, champion=state.champion.serving.version, metric=world.metric, watched=watching.days,
-        minimum=watching.min_days, margin=watching.margin, coverage=rules.min_coverage,
-    )  # fmt: skip
+        performance, watching, champion=state.champion.serving.version, metric=world.metric, coverage=rules.min_coverage
+    )
     if compared.is_worse:
         state.decide(day, "rollback", state.former, Verdict(promote=True, reasons=(compared.sentence,)))
         state.former = None

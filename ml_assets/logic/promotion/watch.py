@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary
+from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days, student_quantile
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.monitoring.retraining import is_matured
@@ -21,12 +22,31 @@ most 5 % of cases, and one that is as good as its predecessor in fewer. Each tes
 
 
 @dataclass(frozen=True)
+class Watching:
+    """How a champion is compared with its predecessor in its first periods.
+
+    Attributes:
+        periods: those that are compared; 0 if there is no comparison.
+        min_periods: those that a decision needs.
+        margin: how much worse the champion may be, from 0, in units of the metric.
+        group: the column of groups whose rows may be in several periods; None if there is none.
+        period: the name of a period.
+    """
+
+    periods: int
+    min_periods: int
+    margin: float
+    group: str | None = None
+    period: str = "day"
+
+
+@dataclass(frozen=True)
 class WatchResult:
     """How a new champion compares with its predecessor.
 
     Attributes:
         is_worse: whether it is to be rolled back.
-        is_settled: whether all days of the watch are measured, so that the result is final.
+        is_settled: whether the result is final, because all periods of the watch are measured or none can be judged.
     """
 
     is_worse: bool
@@ -37,25 +57,21 @@ class WatchResult:
 
 
 def compare_with_former(
-    days: Sequence[PerformanceSummary],
-    *,
-    champion: str,
-    metric: Metric,
-    watched: int,
-    minimum: int,
-    margin: float,
-    coverage: float = 0.0,
+    days: Sequence[PerformanceSummary], watching: Watching, *, champion: str, metric: Metric, coverage: float = 0.0
 ) -> WatchResult:
-    """Compare a champion with its predecessor on the days on which both were measured.
+    """Compare a champion with its predecessor on the days, or longer periods, on which both were measured.
 
     Rows of one day are alike (same weather, same queues), so the sample is the days: the mean of the daily differences
     with Student's one-sided bound, which allows for correlated neighbouring days as the gate does (`jackknife.spread`).
-    The champion is worse if the upper bound is below minus the margin. The test is repeated after each day, from the
-    first day on which there are enough to the last: `watched - minimum + 1` tests, each with the confidence 1 -
-    `ERROR_RATE` / tests. Summaries of other champions, or without the predecessor's figures, are ignored; of the
-    others, the earliest `watched` are used. `minimum` is never below `jackknife.MINIMUM_CLUSTERS`. The margin is from
-    0, in units of the metric, and `coverage` is the share of a day's predictions that must have a label before the day
-    is used.
+    Each day counts once, whatever the number or the weight of its rows. The champion is worse if the upper bound is
+    below minus the margin. The test is repeated after each day, from the first day on which there are enough to the
+    last: `periods - min_periods + 1` tests, each with the confidence 1 - `ERROR_RATE` / tests. Summaries of other
+    champions, or without the predecessor's figures, are ignored; of the others, the earliest `periods` are used.
+    `min_periods` is never below `jackknife.MINIMUM_CLUSTERS`. `coverage` is the share of a day's predictions that must
+    have a label before the day is used.
+
+    If rows of a group are in several days, the daily differences share what is particular to these groups, and the
+    spread of the days does not contain it: the error rate would not be kept, so nothing is judged.
     """
     pairs = [
         (
@@ -68,32 +84,41 @@ def compare_with_former(
         and it.previous_champion is not None
         and metric.name in it.previous_champion.metrics
         and is_matured(it, metric, coverage)
-    ][:watched]
-    is_settled = len(pairs) >= watched
-    enough = max(minimum, MINIMUM_CLUSTERS)
+    ][: watching.periods]
+    counted_in = f"{watching.period}s"
+    count = {counted_in: float(len(pairs))}
+    former = pairs[-1][1] if pairs else None
+    if watching.group is not None:
+        sentence = (
+            f"Not judged: rows of one '{watching.group}' may be in several {counted_in}, so the {counted_in} are no "
+            "independent sample of the difference of two champions. The metadata of the asset 'performance' has the "
+            "metrics of both."
+        )
+        return WatchResult(False, True, former, sentence, count)
+    is_settled = len(pairs) >= watching.periods
+    enough = max(watching.min_periods, MINIMUM_CLUSTERS)
     if len(pairs) < enough:
         sentence = (
-            f"Not judged: only {len(pairs)} days have figures of both champion {champion} and the champion before; at "
-            f"least {enough} are needed."
+            f"Not judged: only {counted(len(pairs), watching.period)} {'has' if len(pairs) == 1 else 'have'} figures "
+            f"of both champion {champion} and the champion before; at least {enough} are needed."
         )
-        return WatchResult(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
-    former = pairs[-1][1]
+        return WatchResult(False, is_settled, former, sentence, count)
     differences = [difference for _, _, difference in pairs]
     mean, found = fmean(differences), spread_of_days(differences)
     if found.error is None:
-        return WatchResult(False, is_settled, former, f"Not judged: {found.reason}.", {"days": float(len(pairs))})
-    looks = max(watched - enough, 0) + 1
+        return WatchResult(False, is_settled, former, f"Not judged: {found.reason}.", count)
+    looks = max(watching.periods - enough, 0) + 1
     level = 1 - ERROR_RATE / looks
     bound = mean + student_quantile(level, len(differences) - 1) * found.error
-    is_worse = bound < -margin
+    is_worse = bound < -watching.margin
+    per_period = "daily" if watching.period == "day" else f"{watching.period}ly"
     sentence = (
-        f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}), the mean daily difference in {metric.name} between "
-        f"champion {champion} and {former} on the same rows is {mean:+z.4f}, at most {bound:+z.4f} "
-        f"{confidence_words(level)} (one of {looks} look{'s' * (looks > 1)}): "
-        f"{'worse' if is_worse else 'not shown to be worse'} by more than the margin of {margin:g}."
+        f"Over {counted(len(pairs), watching.period)} ({pairs[0][0]} to {pairs[-1][0]}), the mean {per_period} "
+        f"difference in {metric.name} between champion {champion} and {former} on the same rows is {mean:+z.4f}, at "
+        f"most {bound:+z.4f} {confidence_words(level)} (one of {counted(looks, 'look')}): "
+        f"{'worse' if is_worse else 'not shown to be worse'} by more than the margin of {watching.margin:g}."
     )
     figures = {
-        "days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin,
-        "confidence": level,
+        **count, "difference": mean, "difference, at most": bound, "margin": watching.margin, "confidence": level,
     }  # fmt: skip
     return WatchResult(is_worse, is_settled, former, sentence, figures)

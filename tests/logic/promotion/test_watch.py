@@ -9,7 +9,7 @@ import pytest
 from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import former_version
-from ml_assets.logic.promotion.watch import WatchResult, compare_with_former
+from ml_assets.logic.promotion.watch import Watching, WatchResult, compare_with_former
 from tests.logic.gate import jackknife_error
 from tests.logic.promotion.test_log import Step, log
 from tests.records import record
@@ -31,12 +31,12 @@ def day(
 
 
 def compared(
-    days: list[PerformanceSummary], *, margin: float = 0.01, metric: str = "roc_auc", watched: int = 7, minimum: int = 5
-) -> WatchResult:
+    days: list[PerformanceSummary], *, margin: float = 0.01, metric: str = "roc_auc", watched: int = 7,
+    minimum: int = 5, **fields: Any,
+) -> WatchResult:  # fmt: skip
     found = find_metric(metric, "regression" if metric == "rmse" else "binary")
-    return compare_with_former(
-        days, champion="new", metric=found, watched=watched, minimum=minimum, margin=margin, coverage=0.8
-    )
+    watching = Watching(watched, minimum, margin, **fields)
+    return compare_with_former(days, watching, champion="new", metric=found, coverage=0.8)
 
 
 def test_a_champion_that_is_worse_every_day_is_reported_with_figures_and_the_former_version() -> None:
@@ -70,6 +70,22 @@ def test_the_bound_is_students_and_the_looks_share_the_error_rate(
 def test_days_that_differ_too_much_or_a_wider_margin_prove_nothing() -> None:
     assert not compared([day(n, 0.7 + 0.2 * (n % 2), 0.82) for n in range(6)]).is_worse
     assert not compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)], margin=0.1).is_worse
+
+
+def test_days_that_share_groups_are_not_judged_because_their_differences_are_not_independent() -> None:
+    found = compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)], group="customer_id")
+
+    assert (found.is_worse, found.is_settled, found.former) == (False, True, "old")
+    assert found.sentence.startswith("Not judged: rows of one 'customer_id' may be in several days, so the days are no")
+
+
+def test_longer_periods_are_named() -> None:
+    months = [day(30 * n, 0.70 + 0.002 * n, 0.76) for n in range(5)]
+
+    assert compared(months, period="month").sentence.startswith(
+        "Over 5 months (2013-03-01 to 2013-06-29), the mean monthly "
+    )
+    assert "only 4 months" in compared(months[:4], period="month").sentence
 
 
 @pytest.mark.parametrize("minimum", [2, 5])
