@@ -14,8 +14,8 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 
+from ml_assets.alerts.alert import Alert
 from ml_assets.alerts.outbox import Outbox
-from ml_assets.alerts.resource import Alert
 from ml_assets.automation.reproduction import reproduction_schedule
 from ml_assets.automation.schedules import clean_up, daily_landing
 from ml_assets.automation.watch import rollback_drill, rollback_drill_job

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ml_assets.alerts.alert import Alert
 from ml_assets.alerts.outbox import Outbox
-from ml_assets.alerts.resource import Alert
 from ml_assets.contracts.artifacts import Card
 from ml_assets.contracts.decisions import Retraining
 from ml_assets.doctor.lake import promotion_logs

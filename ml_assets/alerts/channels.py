@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ml_assets.alerts.resource import AlertSettingsError, Severity
+from ml_assets.alerts.alert import Severity
+from ml_assets.alerts.settings import AlertSettingsError
 from ml_assets.extras import as_extra_error
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime, Field
 
+from ml_assets.alerts.alert import Alert, Redactor
 from ml_assets.alerts.channels import Channel, ChannelError, Message
-from ml_assets.alerts.resource import Alert, Redactor
 from ml_assets.contracts.json_record import Record
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.objects import Objects

@@ -1,6 +1,6 @@
 """The sensor that alerts people about failed runs, late data and decisions of the gate, for all models.
 
-Not here: channels, and how each alert is sent only once (see `ml_assets.alerts.resource`). The cursor only saves work.
+Not here: channels, and how each alert is sent only once (see `ml_assets.alerts.outbox`). The cursor only saves work.
 Without it, the sensor looks at the last day again and skips alerts that were sent, which it recognizes by their keys.
 """
 
@@ -14,8 +14,9 @@ import dagster as dg
 from pydantic import AwareDatetime, Field
 
 from ml_assets.adapters.dagster import FreshnessState, FreshnessStateChange
+from ml_assets.alerts.alert import Alert, Kind, Severity
 from ml_assets.alerts.outbox import Delivery
-from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
+from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.failures import OwnRuns, alerts_of_run
 from ml_assets.automation.ticks import read_cursor
 from ml_assets.contracts.decisions import Promotion, Retraining

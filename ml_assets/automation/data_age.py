@@ -10,7 +10,7 @@ from datetime import UTC, date, timedelta
 
 import dagster as dg
 
-from ml_assets.alerts.resource import Alert
+from ml_assets.alerts.alert import Alert
 from ml_assets.contracts.days import end_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.store import Lake

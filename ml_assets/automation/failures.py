@@ -13,7 +13,7 @@ from typing import Final, Self
 import dagster as dg
 
 from ml_assets.adapters.dagster import RETRY_NUMBER_TAG, WILL_RETRY_TAG, AssetGraph, SerializableErrorInfo
-from ml_assets.alerts.resource import Alert, Kind
+from ml_assets.alerts.alert import Alert, Kind
 from ml_assets.contracts.quarantine import TOO_MANY_BROKEN
 from ml_assets.names import CAUSE, MODEL, PREFIX
 from ml_assets.orchestration.groups import is_managed

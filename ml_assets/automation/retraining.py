@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 import dagster as dg
 
 from ml_assets.adapters.dagster import IMPLICIT_ASSET_JOB_NAME
-from ml_assets.alerts.resource import Alert, Alerts
+from ml_assets.alerts.alert import Alert
+from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick

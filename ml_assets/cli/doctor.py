@@ -26,7 +26,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Run all checks and print the findings; return 1 if something is wrong."""
-    from ml_assets.alerts.resource import Redactor
+    from ml_assets.alerts.alert import Redactor
     from ml_assets.cli.console.progress import Progress
     from ml_assets.doctor.checks import SECONDS, STATES, examine
 

@@ -21,7 +21,7 @@ def serve(arguments: argparse.Namespace) -> int:
     """Serve the models until the process is asked to end.
 
     Raises:
-        DataError: a model has no champion, a champion fails its check, or the address cannot be used.
+        DataError: a model has no champion, a champion fails its check, or the address or an alert setting is wrong.
         ContractError: a champion cannot be read.
         ExtraMissingError: the extra `serve` is not installed.
     """
@@ -31,18 +31,27 @@ def serve(arguments: argparse.Namespace) -> int:
         raise DataError(f"--pin names a version of one model, and {len(arguments.models)} are named; serve it alone.")
     import importlib.metadata
 
+    from ml_assets.alerts.settings import AlertSettings
     from ml_assets.lake.store import Lake
     from ml_assets.project import add_project_to_path
+    from ml_assets.serving.alerting import alert_refusals
     from ml_assets.serving.app import Application
     from ml_assets.serving.registry import Registry
     from ml_assets.serving.server import Address, bound_socket, serve_until_stopped, serving_token
     from ml_assets.settings import lake_url
 
     address = Address(arguments.host, arguments.port)
-    token = serving_token(address)
+    token, settings = serving_token(address), AlertSettings()
+    if (problem := next(settings.problems(), None)) is not None:
+        raise DataError(problem)
     add_project_to_path()
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
     registry = Registry.open(Lake(lake_url()), [*dict.fromkeys(arguments.models)], pinned)
-    application = Application(registry, token=token, release=importlib.metadata.version("ml-assets"))
+    application = Application(
+        registry,
+        token=token,
+        on_swap=alert_refusals(registry.lake, settings),
+        release=importlib.metadata.version("ml-assets"),
+    )
     serve_until_stopped(application, bound_socket(address))
     return 0

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ml_assets.alerts.resource import KINDS, USUAL, Alerts, AlertSettingsError, Redactor
+from ml_assets.alerts.alert import KINDS, USUAL, Redactor
+from ml_assets.alerts.resource import Alerts
+from ml_assets.alerts.settings import AlertSettingsError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.alerts.test_outbox import alert

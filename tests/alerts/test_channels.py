@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from ml_assets.alerts.alert import KINDS
 from ml_assets.alerts.channels import AppriseChannel, ChannelError, LogChannel, Message
-from ml_assets.alerts.resource import KINDS, AlertSettingsError
+from ml_assets.alerts.settings import AlertSettingsError
 from tests.http_server import body_of, http_server
 
 ALL = frozenset(KINDS)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_assets.alerts.alert import KINDS, Alert, Redactor
 from ml_assets.alerts.channels import ChannelError, LogChannel, Message
 from ml_assets.alerts.outbox import LOST_AFTER, MOST_TRIES, Outbox, Taken, alert_digest
-from ml_assets.alerts.resource import KINDS, Alert, Redactor
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
 from tests.builders import overwrite

@@ -10,7 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.alerts.resource import KINDS, Alert, Alerts
+from ml_assets.alerts.alert import KINDS, Alert
+from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.alerts import alerts_sensor
 from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.model import ModelDeclaration

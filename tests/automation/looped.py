@@ -15,7 +15,8 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.adapters.dagster import RUN_KEY_TAG
-from ml_assets.alerts.resource import KINDS, Alerts
+from ml_assets.alerts.alert import KINDS
+from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.retraining import drift_sensor, performance_sensor, retraining_floor
 from ml_assets.automation.watch import watch_sensor
 from ml_assets.contracts.artifacts import (

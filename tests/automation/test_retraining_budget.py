@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.alerts.resource import Alert
+from ml_assets.alerts.alert import Alert
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import Cost

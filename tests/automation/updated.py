@@ -14,7 +14,8 @@ from typing import Any, Final
 import dagster as dg
 
 from ml_assets.adapters.dagster import RUN_KEY_TAG
-from ml_assets.alerts.resource import KINDS, Alerts
+from ml_assets.alerts.alert import KINDS
+from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick
 from ml_assets.contracts.periods import DAILY

@@ -6,10 +6,10 @@ from ml_assets.lake.store import Lake
 from ml_assets.serving.app import Application
 from ml_assets.serving.registry import Registry
 from ml_assets.serving.served_model import ServedModel, load_served_model
-from tests.notebook.conftest import shop_lake
+from tests.notebook.conftest import empty_lake, shop_lake
 from tests.stages.conftest import _closed_contexts, plan, trained
 
-__all__ = ["_closed_contexts", "plan", "shop_lake", "trained"]
+__all__ = ["_closed_contexts", "empty_lake", "plan", "shop_lake", "trained"]
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from ml_assets.alerts.alert import KINDS, Alert, Redactor
 from ml_assets.alerts.channels import ChannelError, Message
 from ml_assets.alerts.outbox import Outbox, alert_digest
-from ml_assets.alerts.resource import KINDS, Alert, Redactor
 from ml_assets.lake.store import Lake
 from tests.builders import files_of
 from tests.provenance.gc.test_mark import NOW, ago, collected, judged
