@@ -37,7 +37,7 @@ class NewColumn:
         name: its name in the dbt models.
         why: the reason for its use, as a clause; '' if it is obvious.
         is_code: whether it has whole numbers that are codes of categories.
-        is_repeated: whether it is a part of the key that has the same values at other times, and so a feature too.
+        is_repeated: whether it is a part of the key that has the same values in other rows, and so a feature too.
     """
 
     source: str
@@ -100,10 +100,16 @@ def candidates(rows: pl.DataFrame, target: str, roles: Roles) -> tuple[str, ...]
 
 
 def _is_repeated(column: pl.Series, roles: Roles) -> bool:
-    """Return whether a column is a part of the key beside the time, such as the shop of a row for each shop and day."""
-    if roles.time is None or roles.query is not None or roles.key is None or roles.time.value not in roles.key.columns:
+    """Return whether a column is a part of the key that may be a feature.
+
+    Beside a time, it is for instance the shop of a row for each shop and day. Without a time, it is any part but the
+    group, such as the subject of a row for each student and subject.
+    """
+    key = roles.key.columns if roles.key is not None else ()
+    others = {_value(roles.group)} if roles.time is None else {roles.time.value}
+    if roles.query is not None or len(key) < 2 or (roles.time is not None and not others <= {*key}):
         return False
-    return column.name in roles.key.columns and not column.dtype.is_temporal()
+    return column.name in {*key} - others and not column.dtype.is_temporal()
 
 
 def _use(column: pl.Series, target: str, roles: Roles, suspects: Mapping[str, LeakFinding]) -> tuple[Use, str]:

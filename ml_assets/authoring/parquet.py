@@ -9,7 +9,12 @@ import polars as pl
 from ml_assets.authoring.parts import FilePart, check_file_columns, check_unread, each_part, first_problems
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import sql_type
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.detection import DetectedColumn, detect_column, doubt_of_unix, find_unix_unit
+from ml_assets.landing.number_formats import is_number_format
 from ml_assets.landing.parquet_files import read_table, without_type
+from ml_assets.landing.text_values import values
+from ml_assets.landing.time_formats import UNIX_TIMES, unix_moments
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,11 +28,15 @@ class ParquetRows:
 
     Attributes:
         null_values: the texts that stand for missing values: NaN and infinities, if they occur.
+        formats: the formats of texts and numbers that are dates, times or formatted numbers.
+        doubts: what else such a column could be.
         unread: the columns of a type that no contract has, each with the reason.
     """
 
     rows: pl.DataFrame
     null_values: tuple[str, ...]
+    formats: Mapping[str, str]
+    doubts: Mapping[str, str]
     unread: Mapping[str, str]
 
 
@@ -64,7 +73,37 @@ def from_parquet(file: str, parts: Sequence[FilePart]) -> ParquetRows:
         if any((it.is_nan() if text == "NaN" else it == value).any() for it in floats)
     ]
     known = joined.with_columns(pl.when(pl.col(it.name).is_finite()).then(pl.col(it.name)) for it in floats)
-    return ParquetRows(known if texts else joined, ("", *texts), unread)
+    rows = known if texts else joined
+    found = {it.name: it for it in map(_detected, rows) if it is not None}
+    return ParquetRows(
+        rows.with_columns(_values(rows[name], it) for name, it in found.items()),
+        ("", *texts),
+        {name: it.format for name, it in found.items() if it.format is not None},
+        {name: it.doubt for name, it in found.items() if it.doubt},
+        unread,
+    )
+
+
+def _detected(column: pl.Series) -> DetectedColumn | None:
+    """Return how texts are dates, times or formatted numbers, or whole numbers Unix times; None if they are not."""
+    nulls = column.null_count()
+    if column.dtype == pl.Int64 and nulls < column.len() and (unit := find_unix_unit(column.name, column)):
+        return DetectedColumn(column.name, pl.Datetime("us"), unit, nulls, doubt_of_unix(unit))
+    if column.dtype != pl.String:
+        return None
+    found = detect_column(_without_blanks(column), CsvDialect())
+    is_used = found.dtype.is_temporal() and found.format not in UNIX_TIMES
+    return found if is_used or is_number_format(found.format) else None
+
+
+def _values(column: pl.Series, found: DetectedColumn) -> pl.Series:
+    if found.format in UNIX_TIMES:
+        return unix_moments(column, str(found.format)).alias(column.name)
+    return values(_without_blanks(column), found.dtype, CsvDialect(), found.format).alias(column.name)
+
+
+def _without_blanks(column: pl.Series) -> pl.Series:
+    return column.set(column == "", None)
 
 
 def _of_one_type(

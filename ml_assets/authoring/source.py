@@ -122,7 +122,9 @@ def _written(file: str, access: Access) -> date | None:
 
 def _from_parquet(file: str, parts: Sequence[FilePart]) -> FoundTable:
     found = from_parquet(file, parts)
-    return FoundTable(file, found.rows, null_values=found.null_values, unread=found.unread)
+    return FoundTable(
+        file, found.rows, null_values=found.null_values, formats=found.formats, doubts=found.doubts, unread=found.unread
+    )
 
 
 def _joined(file: str, parts: Sequence[FilePart], texts: Sequence[pl.DataFrame]) -> pl.DataFrame:

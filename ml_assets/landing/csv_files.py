@@ -116,7 +116,7 @@ def _names(records: Records, dialect: CsvDialect) -> list[str]:
     if empty := [n for n, name in enumerate(names, start=1) if not name.strip()]:
         raise CsvError(
             f"line 1 has no name for column {', '.join(map(str, empty))}; name every column in the header, "
-            "or remove the delimiter at the end of every line."
+            "or remove the delimiter at the end of every line. If pandas wrote its index there, write with index=False."
         )
     if twice := [n for n, name in enumerate(names, start=1) if names.count(name) > 1]:
         raise CsvError(

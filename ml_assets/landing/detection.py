@@ -18,6 +18,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError
+from ml_assets.landing.extra_lines import MOST_AT_THE_END, check_ends, lines_above_header
 from ml_assets.landing.number_detection import NUMBER_MARKS, number_dialect, number_marks, reads, resembles_numbers
 from ml_assets.landing.number_formats import find_number_format, plain_numbers
 from ml_assets.landing.text_values import MISSING, values
@@ -37,11 +38,14 @@ _ENCODINGS: Final = (
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _QUOTES: Final = (('"', None), ('"', "\\"), ("'", None), ("", None))
 _BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
-_NAME_OF_TIME: Final = re.compile(r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch)")
+_NAME_OF_TIME: Final = re.compile(
+    r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch|^(created|modified|posted|opened|started|ordered|seen|when)$|"
+    "datum|zeit|fecha)"
+)
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
+_EXCEL_1990, _EXCEL_2050 = 32_874, 54_789
 _FEW: Final = 200
 _HEAD: Final = 10_000
-_MOST_AT_THE_END: Final = 5
 _LONGEST_MARK: Final = max(map(len, MISSING))
 _DIGIT: Final = "[0-9]"
 _FEWEST_VALUES: Final = 10
@@ -164,7 +168,7 @@ def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedCo
     if not formats:
         others = (text.is_not_null() & ~is_date).arg_true()
         how = "Correct the cells: Excel makes dates of texts that look like one, unless the column is formatted as text"
-        if others[0] >= text.len() - _MOST_AT_THE_END:
+        if others[0] >= text.len() - MOST_AT_THE_END:
             how = "Delete what follows the last row of the table, such as totals and notes"
         raise DataError(
             f"column '{text.name}' has dates, and other values such as '{rest[0]}'; expected one kind. {how}."
@@ -175,7 +179,13 @@ def _column_with_dates(text: pl.Series, is_date: pl.Series | None) -> DetectedCo
 
 
 def _with_lost(column: DetectedColumn, written: pl.Series, text: pl.Series) -> DetectedColumn:
-    """Return a column, with a doubt if texts of it became missing because they mean that in a column of numbers."""
+    """Return a column, with a doubt if texts of it became missing because they mean that in a column of numbers.
+
+    Raises:
+        DataError: it is text only because of its first or last rows.
+    """
+    if column.dtype == pl.String:
+        check_ends(text)
     lost = written.filter(text.is_null() & (written != ""))
     if column.dtype != pl.String or not lost.len() or not text.drop_nulls().len():
         return column
@@ -221,6 +231,11 @@ def _marks(data: bytes, encoding: str) -> tuple[CsvDialect, pl.DataFrame]:
         text = read[n] if len(beginning) == len(data) or read[n].width < 2 else _text(data, candidates[n])
         if text is not None and text.width > 1:
             return candidates[n], text
+    if above := lines_above_header(beginning.decode(encoding, errors="replace")):
+        raise CsvError(
+            f"line {above + 1} seems to have the names of the columns; expected them in line 1. Delete what is above "
+            "it, such as a title."
+        )
     read_text(data, candidates[0], [""])  # raises the reason if it is not a single column
     raise CsvError(
         "has one column in every format that was tried; expected columns that ',', ';', '|' or tabs separate."
@@ -331,7 +346,22 @@ def _number(used: pl.Series, nulls: int, dialect: CsvDialect) -> DetectedColumn:
     whole = values(used, pl.Int64(), dialect, None) if reads(used.head(_FEW), pl.Int64(), dialect) else None
     if whole is not None and not whole.null_count():
         return _whole(used.name, whole, nulls)
+    numbers = values(used, pl.Float64(), dialect, None)
+    if find_unix_unit(used.name, numbers) == "unix_seconds" and reads(used, pl.Datetime("us"), dialect, "unix_seconds"):
+        return DetectedColumn(used.name, pl.Datetime("us"), "unix_seconds", nulls, doubt_of_unix("unix_seconds"))
     return DetectedColumn(used.name, pl.Float64(), None, nulls)
+
+
+def find_unix_unit(name: str, numbers: pl.Series) -> str | None:
+    """Return the unit of Unix times, if the size of all numbers and the name of their column suggest it."""
+    if not _NAME_OF_TIME.search(name):
+        return None
+    return next((unit for unit, per_second in UNIX_TIMES.items() if _is_recent(numbers, per_second)), None)
+
+
+def doubt_of_unix(unit: str) -> str:
+    """Return why numbers that are read as Unix times could be something else."""
+    return f"its name and the size of its numbers suggest Unix time ({unit})"
 
 
 def _doubt_of_text(text: pl.Series, dialect: CsvDialect, *, is_code: bool) -> str:
@@ -358,10 +388,11 @@ def _distinct(text: pl.Series) -> pl.Series:
 
 def _whole(name: str, numbers: pl.Series, nulls: int) -> DetectedColumn:
     """Return whole numbers as such, or as times if their size and the column's name suggest it."""
-    unit = next((unit for unit, per_second in UNIX_TIMES.items() if _is_recent(numbers, per_second)), None)
-    if unit is not None and _NAME_OF_TIME.search(name):
-        doubt = f"its name and the size of its numbers suggest Unix time ({unit})"
-        return DetectedColumn(name, pl.Datetime("us"), unit, nulls, doubt)
+    if unit := find_unix_unit(name, numbers):
+        return DetectedColumn(name, pl.Datetime("us"), unit, nulls, doubt_of_unix(unit))
+    if _NAME_OF_TIME.search(name) and numbers.is_between(_EXCEL_1990, _EXCEL_2050).all():
+        doubt = "its name and the size of its numbers suggest days of Excel, which are not read as dates; write dates"
+        return DetectedColumn(name, pl.Int64(), None, nulls, doubt)
     digits = numbers.cast(pl.String)
     if (digits.str.len_chars() == 8).all() and reads(digits, pl.Date(), CsvDialect(), "%Y%m%d"):
         return DetectedColumn(name, pl.Date(), "%Y%m%d", nulls, "its numbers are all dates of the form YYYYMMDD")
@@ -375,7 +406,7 @@ def _is_recent(numbers: pl.Series, per_second: int) -> bool:
 
 def _time(name: str, formats: Sequence[tuple[pl.DataType, str | None]], nulls: int) -> DetectedColumn:
     (dtype, form), *others = formats
-    doubt = f"every value is a date in the format {others[0][1]} as well" if others else ""
-    if not doubt and form is not None and "%y" in form:
-        doubt = "years of two digits are read as 1969 to 2068"
-    return DetectedColumn(name, dtype, form, nulls, doubt)
+    doubts = [f"every value is a date in the format {others[0][1]} as well"] if others else []
+    if form is not None and "%y" in form:
+        doubts.append("years of two digits are read as 1969 to 2068")
+    return DetectedColumn(name, dtype, form, nulls, "; ".join(doubts))

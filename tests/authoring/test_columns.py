@@ -70,3 +70,15 @@ def test_whole_numbers_that_are_codes_are_categories() -> None:
     found = new_columns(rows, "returned", infer_roles(rows, "returned", Given(), now=NOW), (), ["shop"])
 
     assert {"shop", "tier"} == {it.source for it in found if it.is_categorical}
+
+
+def test_a_part_of_the_key_of_a_table_without_a_time_is_a_feature_unless_it_is_the_group() -> None:
+    marks = pl.DataFrame(
+        [{"pupil": n // 4, "subject": "ABCD"[n % 4], "mark": (n * 7 + n % 4) % 31 / 2} for n in range(400)]
+    )
+
+    found = new_columns(marks, "mark", infer_roles(marks, "mark", Given(key=("pupil", "subject")), now=NOW), ())
+    grouped = new_columns(marks, "mark", infer_roles(marks, "mark", Given(group="pupil"), now=NOW), ())
+
+    assert ["pupil", "subject"] == [it.source for it in found if it.is_repeated]
+    assert ["subject"] == [it.source for it in grouped if it.is_repeated]

@@ -206,6 +206,20 @@ def test_what_cannot_be_read_is_named_and_landing_reads_the_rest(tmp_path: Path)
         read_found(f"{tmp_path}/*.jsonl")
 
 
+def test_texts_and_numbers_of_parquet_that_are_times_are_read_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    rows = {"at": ["31.01.2024", ""], "day": ["2024-01-31", "2024-02-01"], "seen_at": [1706659200, None],
+            "price": ["$1", "$2.50"], "note": ["", "x"], "n": ["1", "2"]}  # fmt: skip
+    pl.DataFrame(rows).write_parquet(path)
+
+    found = read_found(str(path))
+
+    assert {"at": "%d.%m.%Y", "seen_at": "unix_seconds", "price": "$#"} == found.formats
+    first = (date(2024, 1, 31), date(2024, 1, 31), datetime(2024, 1, 31), 1.0, "", "1")  # noqa: DTZ001
+    assert [first, (None, date(2024, 2, 1), None, 2.5, "x", "2")] == found.rows.rows()
+    assert_frame_equal(found.rows, landed(found, path))
+
+
 def test_parquet_files_have_the_wider_of_two_types(tmp_path: Path) -> None:
     a = pl.DataFrame({"id": [1], "x": [1], "day": [date(2024, 1, 1)], "note": pl.Series([None], dtype=pl.Null)})
     b = pl.DataFrame({"note": ["n"], "day": [AT], "id": [2], "x": [float("nan")]})

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.landing.csv_records import CsvError
 from ml_assets.landing.detection import DetectedFile, detect
 
@@ -92,6 +93,13 @@ def test_seconds_since_1970_are_times_only_in_a_column_that_is_named_so() -> Non
     assert {"created_at": (pl.Datetime("us"), "unix_seconds"), "amount": (pl.Int64(), None)} == types(found)
 
 
+def test_seconds_since_1970_may_have_a_fraction() -> None:
+    found = detect(b"created,x\n1700000000.25,1\n1700000060,2\n")
+
+    assert (pl.Datetime("us"), "unix_seconds") == types(found)["created"]
+    assert datetime(2023, 11, 14, 22, 13, 20, 250_000) == found.frame()["created"][0]  # noqa: DTZ001
+
+
 def test_a_mark_is_a_missing_value_beside_numbers_and_a_value_beside_texts() -> None:
     found = detect(b"amount,country\n1,NA\nNA,DE\n3,FR\n")
 
@@ -143,8 +151,13 @@ def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
         (b"n,due\n0,13.2.36\n0,1.3.20\n", "due", "years of two digits are read as 1969 to 2068"),
         (b"n,crp\n0,<5\n0,7\n0,8.5\n", "crp",
          "most of its values are numbers, but values such as '<5' are not, so it is text"),
-        (b"n,at\n" + b"0,2024-01-05\n" * 200 + b"0,Total\n", "at",
-         "most of its values are dates, but values such as 'Total' are not, so it is text"),
+        (b"n,at\n" + b"0,2024-01-05\n" * 200 + b"0,soon\n" + b"0,2024-01-05\n" * 9, "at",
+         "most of its values are dates, but values such as 'soon' are not, so it is text"),
+        (b"n,at\n0,1.2.24\n0,2.3.24\n", "at", "years of two digits are read as 1969 to 2068"),
+        (b"n,at\n0,1/2/24\n0,1/3/24\n", "at",
+         "every value is a date in the format %d/%m/%y as well; years of two digits are read as 1969 to 2068"),
+        (b"n,start_date\n0,45292\n0,45300\n", "start_date",
+         "its name and the size of its numbers suggest days of Excel, which are not read as dates; write dates"),
         (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
     ],
 )  # fmt: skip
@@ -171,6 +184,9 @@ def test_a_number_that_could_have_another_decimal_mark_is_named() -> None:
         (b"", "is empty; expected a line with the names of the columns"),
         (b"a,b\n1,2\n3\n", "line 3 has 1 value, but the header has 2"),
         (b"a\n1\n2\n", "has one column in every format that was tried"),
+        (b"Report\n\na,b\n1,2\n3,4\n", "line 3 seems to have the names of the columns; expected them in line 1"),
+        (b"Report;;\na;b;c\n1;2;3\n", "line 2 seems to have the names of the columns; expected them in line 1"),
+        (b",a\n0,1\n1,2\n", "If pandas wrote its index there, write with index=False"),
     ],
 )
 def test_what_is_no_table_is_refused_with_the_reason(data: bytes, message: str) -> None:
@@ -184,3 +200,28 @@ def test_a_quoted_line_break_at_the_end_of_the_sample_does_not_change_the_marks(
     found = detect(("n,text\n" + "\n".join(rows) + "\n").encode())
 
     assert (15_000, {"n": (pl.Int64(), None), "text": (pl.String(), None)}) == (found.text.height, types(found))
+
+
+ROWS = "\n".join(f"2024-01-{n % 28 + 1:02d};{n},5" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"at;sum\n{ROWS}\nTotal;1770,5\n",
+            "column 'at' has dates, except 'Total' in row 61 of 61; expected one kind. D",
+        ),
+        (
+            f"at;sum\n{ROWS}\n;Summe 9\n",
+            "column 'sum' has numbers, except 'Summe 9' in row 61 of 61; expected one kind",
+        ),
+        (
+            f"at;sum\n;EUR\n{ROWS}\n",
+            "column 'sum' has numbers, except 'EUR' in row 1; expected one kind. If that row is",
+        ),
+    ],
+)
+def test_lines_that_are_no_rows_are_named_in_an_error(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        detect(text.encode())

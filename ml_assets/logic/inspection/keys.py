@@ -11,9 +11,12 @@ from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.choices import Choice, Confidence
 
 _ID_NAME: Final = re.compile(r"(?i)(^|_)(id|key|uuid|guid|no|nr|number|code|index)($|_)|id$")
+_OWNER: Final = (
+    "patient|customer|client|user|person|subject|account|household|family|device|machine|session|store|shop|site|"
+    "hospital|school|company|vehicle|player|team|member|student|employee"
+)
 _OWNER_NAME: Final = re.compile(
-    r"(?i)(^|_)(id|uuid|guid|patient|customer|client|user|person|subject|account|household|family|device|machine|"
-    r"session|store|shop|site|hospital|school|company|vehicle|player|team)s?($|_)|id$"
+    rf"(?i)(^|_)({_OWNER})s?(_?(id|uuid|guid|key|code|name|number|nbr|nr|no))?(_[0-9]+)?$|(^|_)(id|uuid|guid)$|^id_"
 )
 _NEARLY_ALL: Final = 0.9
 _FEWEST_REPEATS: Final = 5

@@ -4,9 +4,10 @@ A given value is never questioned. An uncertain one is the choice that promises 
 one, a text rather than a number. Not here: leaks (see `ml_assets.logic.inspection.guards`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 import polars as pl
 
@@ -19,6 +20,8 @@ from ml_assets.logic.inspection.strength import figure
 from ml_assets.logic.inspection.target import check_query, labels_of, metric_of, positive_of, task_of, texts_of
 from ml_assets.logic.inspection.threshold import Threshold
 from ml_assets.logic.inspection.times import check_times, inferred_grain, known_of, label_known_of, time_of
+
+_PARTS_OF_A_DATE: Final = frozenset({"year", "month", "jahr", "monat"})
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def infer_roles(rows: pl.DataFrame, target: str, given: Given, *, now: datetime,
         label_known=label_known_of(rows, given, time),
         grain=grain,
         group=group,
-        split=_split(time, group),
+        split=_split(time, group, rows.columns),
         metric=metric_of(labels, task),
         weight=weight,
     )
@@ -187,11 +190,14 @@ def effective_rows(weights: pl.Series) -> float:
     return figure(values.sum()) ** 2 / figure((values**2).sum())
 
 
-def _split(time: Choice | None, group: Choice | None) -> Choice:
+def _split(time: Choice | None, group: Choice | None, columns: Sequence[str]) -> Choice:
     if time is not None:
         return Choice("time", "rows of later periods are kept for the test, as in use", "sure")
     if group is not None:
         return Choice(
             "group", f"rows of one '{group.value}' are all trained on or all tested", group.confidence, ("random",)
         )
+    if parts := [it for it in columns if it.lower() in _PARTS_OF_A_DATE]:
+        why = f"there is no time; if {', '.join(parts)} are parts of one, write them as a single column"
+        return Choice("random", why, "uncertain")
     return Choice("random", "there is neither a time nor a group", "likely")

@@ -16,7 +16,7 @@ _CLASS_NAME: Final = re.compile(r"(?i)(class|type|label|category|kind|species|co
 _POSITIVE: Final = frozenset({
     "1", "true", "t", "yes", "y", "positive", "pos", "default", "bad", "churn", "churned", "fraud", "spam", "sick",
     "ill", "failed", "failure", "lost", "dead", "died", "malignant", "returned", "cancelled", "late",
-    "ja", "oui", "si", "sí", "sì", "sim", "tak", "ano", "да", "是", "はい",
+    "won", "ja", "oui", "si", "sí", "sì", "sim", "tak", "ano", "да", "是", "はい",
 })  # fmt: skip
 _NEGATIVE: Final = frozenset({
     "0", "-1", "false", "f", "no", "n", "negative", "neg", "none", "good", "ham", "normal", "healthy", "well", "ok",
@@ -128,7 +128,11 @@ def positive_of(labels: pl.Series, given: str | None) -> Choice:
                 f"--positive is '{given}'; expected one of the target's values {', '.join(names.values())}."
             )
         return Choice(names[given.lower()], "--positive says so", "given")
-    known = [it for it in names if it in _POSITIVE] or [it for it in names if ({*names} - {it}) <= _NEGATIVE]
+    others = {it: {*names} - {it} for it in names}
+    # Of the codes 1 and 2, either may be the positive one.
+    known = [it for it in names if it in _POSITIVE and (it != "1" or others[it] <= _NEGATIVE)] or [
+        it for it in names if others[it] <= _NEGATIVE
+    ]
     rarer = min(counts, key=lambda it: (counts[it], it))
     other = tuple(names[it] for it in names if it != (known[0] if len(known) == 1 else rarer))
     if len(known) == 1:

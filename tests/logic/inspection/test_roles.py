@@ -68,6 +68,34 @@ def test_rows_without_a_time_are_split_by_the_person_they_belong_to() -> None:
     assert (None, "group", "patient_id") == (found.time, found.split.value, found.group.value)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["customer_age", "amount_paid", "storeType", "household size"])
+def test_a_number_of_a_person_or_thing_is_not_its_name(name: str) -> None:
+    found = roles(orders().drop("at").rename({"customer": name}), "returned")
+
+    assert (None, "random") == (found.group, found.split.value)
+
+
+def test_parts_of_a_date_are_named_where_a_time_is_missing() -> None:
+    rows = orders().with_columns(Year=2024, month=pl.col("at").dt.month()).drop("at", "customer")
+
+    split = roles(rows, "returned").split
+
+    assert ("random", "uncertain") == (split.value, split.confidence)
+    assert "if Year, month are parts of one, write them as a single column" in split.why
+
+
+@pytest.mark.parametrize(
+    ("values", "positive"),
+    [([0, 1, 1], "1"), ([-1, 1, 1], "1"), ([1, 2, 1], "2"), ([2, 1, 2], "1"), (["won", "lost", "won"], "lost")],
+)
+def test_the_positive_class_is_the_rarer_one_unless_a_word_or_a_1_beside_a_0_means_yes(
+    values: list[object], positive: str
+) -> None:
+    found = roles(pl.DataFrame({"x": range(3), "y": values}), "y").positive
+
+    assert positive == found.value  # type: ignore[union-attr]
+
+
 def test_what_happened_in_a_month_is_known_when_it_has_ended() -> None:
     rows = pl.DataFrame({"month": [date(2020 + n // 12, n % 12 + 1, 1) for n in range(48)], "sold": range(48)})
 
