@@ -431,7 +431,8 @@ def _declared_path(table: str, root: Path) -> str:
 
 
 def _print(lines: "Sequence[str] | Iterator[str]") -> None:
-    print("\n".join(lines))
+    if text := "\n".join(lines):
+        print(text)
 
 
 def _log(line: str) -> None:
