@@ -26,7 +26,8 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.logic.monitoring.drift import Watched, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
-from ml_assets.logic.monitoring.reference import Reference, sketch_reference
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.sketch import sketch_reference
 
 HERE = Path(__file__).resolve()
 BARS = {"evidently": {"seconds": 80, "cpu": 80, "megabytes": 5}, "nannyml": {"seconds": 8, "cpu": 8}}

@@ -25,7 +25,8 @@ from ml_assets.logic.monitoring.drift import Watched, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.performance import measure_performance
 from ml_assets.logic.monitoring.predictions import score_rows
-from ml_assets.logic.monitoring.reference import Reference, sketch_reference
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.sketch import sketch_reference
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot

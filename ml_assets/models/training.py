@@ -18,7 +18,7 @@ from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Days, Gaps, days_by_asset, gaps_of
-from ml_assets.logic.monitoring.reference import number_periods, sketch_reference
+from ml_assets.logic.monitoring.sketch import number_periods, sketch_reference
 from ml_assets.logic.tables.split import Shares
 from ml_assets.logic.tables.training_set import TrainingWindows, assemble_training_set, windows_as_of
 from ml_assets.logic.training.booster import predict

@@ -20,7 +20,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, daily_performance
 from ml_assets.logic.monitoring.predictions import score_rows
-from ml_assets.logic.monitoring.reference import sketch_reference
+from ml_assets.logic.monitoring.sketch import sketch_reference
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan

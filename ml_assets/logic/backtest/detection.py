@@ -25,8 +25,9 @@ from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import Metric, expected_metric, groups_of
 from ml_assets.logic.monitoring.drift import Watched, measure_drift, rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.reference import SCORE, Reference, number_periods, sketch_reference
+from ml_assets.logic.monitoring.reference import SCORE, Reference
 from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
+from ml_assets.logic.monitoring.sketch import number_periods, sketch_reference
 from ml_assets.logic.training.encoding import weight_vector
 
 T = TypeVar("T")

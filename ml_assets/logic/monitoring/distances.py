@@ -266,6 +266,12 @@ def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> V
     return beyond
 
 
+def count_categories(column: pl.Series) -> tuple[pl.Series, Counts]:
+    """Return the categories as text (null if missing), and the number of rows of each."""
+    counts = column.alias("category").value_counts(name="rows")
+    return counts.get_column("category").cast(pl.String), counts.get_column("rows").cast(pl.Int64).to_numpy()
+
+
 def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
     """Return (bins + 3,) rows: below the reference's range, in each bin, above the range, and missing.
 

@@ -24,6 +24,7 @@ from ml_assets.logic.monitoring.distances import (
     Profiles,
     Vector,
     by_bin,
+    count_categories,
     count_cells,
     kolmogorov_smirnov,
     psi,
@@ -32,7 +33,7 @@ from ml_assets.logic.monitoring.distances import (
     wasserstein,
 )
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled, apply_limits, summarise
-from ml_assets.logic.monitoring.reference import CategoricalReference, NumericReference, Reference, count_categories
+from ml_assets.logic.monitoring.reference import CategoricalReference, NumericReference, Reference
 from ml_assets.logic.training.encoding import check_columns, number_problem
 
 DRIFT_TABLE: Final = TableContract(

@@ -1,7 +1,7 @@
 """Train a model on encoded rows: with LightGBM, or with an estimator of a person (see `own_estimator`).
 
 Not here: encoding (see `encoding`), scoring (see `booster`), selecting features (see `importances`), tuning (see
-`tuning`), and the drift reference (see `ml_assets.logic.monitoring.reference`).
+`tuning`), and the drift reference (see `ml_assets.logic.monitoring.sketch`).
 """
 
 from __future__ import annotations

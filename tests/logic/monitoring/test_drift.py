@@ -13,7 +13,8 @@ from ml_assets.contracts.periods import Calendar
 from ml_assets.logic.monitoring.distances import MANY
 from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, Watched, measure_day, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
-from ml_assets.logic.monitoring.reference import Reference, sketch_reference
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.sketch import sketch_reference
 from tests.logic.monitoring.test_distances import textbook
 from tests.logic.monitoring.test_reference import column, feature
 from tests.logic.simulated import LIMITS

@@ -5,7 +5,7 @@ import pytest
 
 from ml_assets.logic.monitoring.drift import rows_of_period
 from ml_assets.logic.monitoring.drift_verdict import Pooled
-from ml_assets.logic.monitoring.reference import number_periods
+from ml_assets.logic.monitoring.sketch import number_periods
 
 FIRST = date(2024, 1, 1)
 

@@ -5,13 +5,8 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.monitoring.reference import (
-    REFERENCE_SCHEMA,
-    CategoricalReference,
-    NumericReference,
-    Reference,
-    sketch_reference,
-)
+from ml_assets.logic.monitoring.reference import REFERENCE_SCHEMA, CategoricalReference, NumericReference, Reference
+from ml_assets.logic.monitoring.sketch import sketch_reference
 
 DAY = date(2013, 11, 5)
 

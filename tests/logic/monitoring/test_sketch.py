@@ -2,8 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.logic.monitoring.reference import Reference, sketch_reference
-from ml_assets.logic.monitoring.usual import is_new_category
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.sketch import is_new_category, sketch_reference
 from tests.logic.monitoring.test_distances import textbook
 from tests.logic.monitoring.test_drift import against, row
 from tests.logic.monitoring.test_reference import feature
