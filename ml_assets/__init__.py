@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from ml_assets.notebook.artifacts import load_artifact, load_training_set, open_lake
     from ml_assets.notebook.candidate import try_features
     from ml_assets.notebook.champion import load_champion
+    from ml_assets.notebook.versions import compare_versions
     from ml_assets.warehouse.unit_tests import failed_unit_tests
 
 __all__ = (
     "Automation", "DbtTables", "EncodedRows", "Estimator", "FitContext", "GateResult", "LakeResource", "Model", "Plans",
-    "Range", "RawTables", "build", "failed_unit_tests", "lake_resources", "load_artifact", "load_champion",
-    "load_training_set", "open_lake", "run_or_pod", "standard_automation", "try_features",
+    "Range", "RawTables", "build", "compare_versions", "failed_unit_tests", "lake_resources", "load_artifact",
+    "load_champion", "load_training_set", "open_lake", "run_or_pod", "standard_automation", "try_features",
 )  # fmt: skip
 _MODULES = {
     "Automation": "components.declared", "DbtTables": "components.declared", "EncodedRows": "contracts.estimator",
     "Estimator": "contracts.estimator", "FitContext": "contracts.estimator", "GateResult": "contracts.gate_result",
     "LakeResource": "lake.resource", "Model": "components.declared", "load_artifact": "notebook.artifacts",
     "load_champion": "notebook.champion", "load_training_set": "notebook.artifacts", "open_lake": "notebook.artifacts",
-    "try_features": "notebook.candidate", "Plans": "models.plan", "Range": "contracts.boosting_parameters",
+    "try_features": "notebook.candidate", "compare_versions": "notebook.versions", "Plans": "models.plan",
+    "Range": "contracts.boosting_parameters",
     "RawTables": "components.declared", "build": "assembly", "failed_unit_tests": "warehouse.unit_tests",
     "lake_resources": "assembly", "run_or_pod": "kubernetes.executor", "standard_automation": "automation.standard",
 }  # fmt: skip

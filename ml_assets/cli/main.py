@@ -11,6 +11,7 @@ try:
 
     from ml_assets.cli import (
         champion,
+        compare,
         cost,
         doctor,
         explain,
@@ -42,8 +43,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, champion, predict, serve, promote, rollback, explain, quarantine, trace, reproduce, replay, gc,
-    leaktest, simulate, parse, doctor, cost, upgrade,
+    init, new, run, ui, champion, compare, predict, serve, promote, rollback, explain, quarantine, trace, reproduce,
+    replay, gc, leaktest, simulate, parse, doctor, cost, upgrade,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.declaration.reading import read_all
+from ml_assets.declaration.training_set import Split
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
@@ -85,7 +86,7 @@ def load_artifact(
     """
     place, asset, kind = open_lake(lake), f"{model}/{name}", KINDS.get(name, pl.DataFrame)
     if version is not None:
-        return place.get(_of_version(place, model, name, periods, version), kind)
+        return place.get(artifact_of_version(place, f"{model}/{name}", periods, version), kind)
     refs = _current(place, asset, periods)
     if not refs:
         raise DataError(f"the lake {place.url} has no artifact {_words(asset, periods)}{_hint(place, model, name)}.")
@@ -105,8 +106,13 @@ def _current(lake: Lake, asset: str, periods: Periods | None) -> dict[str, Artif
     return lake.newest(asset, [it for it in lake.partitions(asset) if first <= it <= last])
 
 
-def _of_version(lake: Lake, model: str, name: str, periods: Periods | None, version: str) -> ArtifactRef:
-    asset = f"{model}/{name}"
+def artifact_of_version(lake: Lake, asset: str, periods: Periods | None, version: str) -> ArtifactRef:
+    """Return the artifact of a model's stage with a version, its first characters, or `champion`; see `load_artifact`.
+
+    Raises:
+        DataError: there is no such version, or there are several.
+    """
+    model, _, name = asset.partition("/")
     if not (periods is None or isinstance(periods, str | date)):
         raise DataError(f"version '{version}' of {asset}: a version belongs to one period; name that period alone.")
     partition = "" if periods is None else str(periods)
@@ -205,8 +211,8 @@ def load_training_set(model: str, as_of: str | date | None = None, *, lake: str 
     return training_set_in(open_lake(lake), read_plan(model), None if as_of is None else date.fromisoformat(str(as_of)))
 
 
-def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None) -> TrainingSet:
-    """Return a plan's training set as of a day; see `load_training_set`."""
+def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None, *, split: Split | None = None) -> TrainingSet:
+    """Return a plan's training set as of a day, split as given or as the model declares; see `load_training_set`."""
     declared = plan.declaration
     last = "" if as_of is None else str(as_of)
     features, labels = (_up_to(lake, f"{plan.name}/{stage}", last) for stage in ("features", "labels"))
@@ -219,9 +225,9 @@ def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None) -> Training
     rows = lake.scan(features)
     day = as_of or newest_day(rows)
     there = {refs[0].asset: [it.partition or "" for it in refs] for refs in (features, labels)}
-    refuse_gaps(plan, there, day, declared.split)
+    refuse_gaps(plan, there, day, split or declared.split)
     refuse_leaks(plan.name, findings_on(lake, declared, features, ()))
-    return training_set_as_of(plan, rows, lake.scan(labels), as_of=day)
+    return training_set_as_of(plan, rows, lake.scan(labels), as_of=day, split=split)
 
 
 def _up_to(lake: Lake, asset: str, last: str) -> Sequence[ArtifactRef]:
