@@ -204,4 +204,5 @@ def _summary(served: ServedModel) -> dict[str, Any]:
         "trained_as_of": str(spec.as_of),
         "golden_rows": served.golden.words,
         "unseen_categories": spec.unseen_categories,
+        **({} if served.threshold is None else {"threshold": served.threshold}),
     }

@@ -291,7 +291,7 @@ class InputContract:
                 self._add_absent(its, problems)
             elif (column := _typed_column(frame[its.name], its, problems)) is not None:
                 typed[its.name] = column
-        rows = pl.DataFrame(typed, height=frame.height)
+        rows = pl.DataFrame(typed or None, height=frame.height)
         report = check_table(rows, self.table.only([*typed]))
         for finding in report.blocking:
             name, expected = finding.rule.columns[0], finding.rule.name

@@ -3,12 +3,18 @@
 import json
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
-from ml_assets.contracts.artifacts import INTERVAL, ModelSpec
+import numpy as np
+import polars as pl
+
+from ml_assets.logic.training.encoding import EXACT
 from ml_assets.logic.training.golden_rows import golden_rows
 from ml_assets.serving.errors import PROBLEM
 from ml_assets.serving.http import JSON
+from ml_assets.serving.inputs import InputField
 from ml_assets.serving.protocols.arrow_stream import ARROW
+from ml_assets.serving.protocols.open_inference import datatype_of
 from ml_assets.serving.served_model import ServedModel
 
 _Json = dict[str, Any]
@@ -55,7 +61,7 @@ def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -
     for served in models:
         schemas |= {
             f"{served.name}.Row": _row_schema(served),
-            f"{served.name}.Scores": _scores_schema(served.model.spec),
+            f"{served.name}.Scores": _scores_schema(served),
         }
         paths |= _paths_of(served)
     if len(models) == 1:
@@ -81,7 +87,7 @@ def _paths_of(served: ServedModel) -> _Json:
         f"/v2/models/{name}": _get("Inputs and outputs, by the Open Inference Protocol.", "401", "404"),
         f"/v2/models/{name}/ready": _get("Whether the model is served.", "401", "404"),
         f"/v2/models/{name}/infer": _post(
-            "Score rows, by the Open Inference Protocol.", {JSON: {"schema": {"type": "object"}}}, {JSON: {}}
+            "Score rows, by the Open Inference Protocol.", {JSON: {"schema": _infer_schema(served)}}, {JSON: {}}
         ),
     }
     if served.model.spec.estimator is None:
@@ -109,9 +115,24 @@ def _answers(media_type: str, content: _Json, *errors: str) -> _Json:
 
 
 def _row_schema(served: ServedModel) -> _Json:
-    """Return the schema of a row, which the model stores with its contract."""
+    """Return the schema of a row, which the model stores with its contract, with bounds of what a double represents."""
     schema: _Json = json.loads(served.model.request)
+    for its in served.inputs.fields:
+        kept = schema["properties"][its.name]
+        low, high = kept.get("minimum"), kept.get("maximum")
+        end = _largest(its)
+        if end is not None:
+            kept |= {
+                "minimum": -end if low is None else max(low, -end), "maximum": end if high is None else min(high, end),
+            }  # fmt: skip
     return {name: value for name, value in schema.items() if name != "$schema"}
+
+
+def _largest(its: InputField) -> float | None:
+    """Return the largest magnitude of a number that a field accepts; None without one."""
+    if its.column.dtype.is_integer():
+        return None if its.codes is not None else EXACT
+    return float(np.finfo(np.float32).max) if its.column.dtype == pl.Float32 else None
 
 
 def _request_schema(name: str) -> _Json:
@@ -126,12 +147,12 @@ def _request_schema(name: str) -> _Json:
     }
 
 
-def _scores_schema(spec: ModelSpec) -> _Json:
-    names = ["score", *(INTERVAL if spec.interval is not None else ())]
-    classes = [f"score_{name}" for name in spec.classes] if spec.task == "multiclass" else []
-    properties: _Json = {name: {"type": "number"} for name in [*names, *classes]}
-    if spec.task == "multiclass":
-        properties["predicted"] = {"type": "string", "enum": [*spec.classes]}
+def _scores_schema(served: ServedModel) -> _Json:
+    kinds: dict[pl.DataType, _Json] = {
+        pl.Float64(): {"type": "number"}, pl.String(): {"type": "string", "enum": [*served.model.spec.classes]},
+        pl.Boolean(): {"type": "boolean"},
+    }  # fmt: skip
+    properties = {name: kinds[dtype] for name, dtype in served.outputs.items()}
     return {
         "type": "object",
         "required": ["model", "version", "entry", "predictions"],
@@ -146,6 +167,41 @@ def _scores_schema(spec: ModelSpec) -> _Json:
             "unseen_categories": {"type": "object", "additionalProperties": {"type": "integer"}},
         },
     }
+
+
+def _infer_schema(served: ServedModel) -> _Json:
+    """Return the schema of a request of the Open Inference Protocol with one row."""
+    row = f"#/components/schemas/{served.name}.Row/properties"
+    tensors: list[_Json] = [
+        {
+            "type": "object",
+            "required": ["name", "datatype", "shape", "data"],
+            "additionalProperties": False,
+            "properties": {
+                "name": {"const": its.name},
+                "datatype": {"const": datatype_of(its.column.dtype)},
+                "shape": {"const": [1]},
+                "data": {
+                    "type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": f"{row}/{_pointer(its.name)}"},
+                },
+            },
+        }
+        for its in served.inputs.fields
+    ]  # fmt: skip
+    count = len(tensors)
+    inputs = {"type": "array", "prefixItems": tensors, "items": False, "minItems": count, "maxItems": count}
+    return {
+        "type": "object",
+        "description": "One row; further rows are further values of each tensor.",
+        "required": ["inputs"],
+        "additionalProperties": False,
+        "properties": {"id": {"type": "string"}, "inputs": inputs},
+    }
+
+
+def _pointer(name: str) -> str:
+    """Return a name as a part of a JSON pointer in a URI."""
+    return quote(name.replace("~", "~0").replace("/", "~1"), safe="~")
 
 
 def example_rows(served: ServedModel, count: int = 1) -> list[_Json]:
@@ -163,4 +219,10 @@ def _examples(served: ServedModel) -> _Json:
 def _invocation(served: ServedModel) -> _Json:
     rows = example_rows(served)
     example = {"example": {"dataframe_records": rows}} if rows else {}
-    return {"schema": {"type": "object"}, **example}
+    records = {"type": "array", "items": {"$ref": f"#/components/schemas/{served.name}.Row"}}
+    forms = [
+        {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: records}}
+        for name in ("dataframe_records", "instances")
+    ]
+    described = "Also `dataframe_split` with `columns` and `data`, and `inputs` with a list for each field."
+    return {"schema": {"oneOf": forms, "description": described}, **example}

@@ -117,7 +117,7 @@ class ScoringRoutes:
         frame = read_arrow_rows(body)
         self._check_rows(frame.height)
         scores = self._scored(served, served.inputs.encode_frame(frame))
-        return HttpAnswer(arrow_answer(scores), ARROW, headers=self._headers(served))
+        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=self._headers(served))
 
     async def explain(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON, and return what each feature adds."""
@@ -147,7 +147,7 @@ class ScoringRoutes:
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
             scores = self._scored(served, self._columns(served, columns))
-            return HttpAnswer.of(infer_answer(served.name, rest, scores), self._headers(served))
+            return HttpAnswer.of(infer_answer(served, rest, scores), self._headers(served))
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 

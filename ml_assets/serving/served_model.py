@@ -3,14 +3,15 @@
 Not here: which version is served when (see `ml_assets.serving.registry`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts import INTERVAL, Evaluation, Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.manifest import ArtifactRef
@@ -26,6 +27,8 @@ from ml_assets.serving.inputs import EncodedInputs, InputContract
 
 FEW_ROWS: Final = 16
 """Up to so many rows are scored one by one: LightGBM's call for a matrix costs as much as some calls for a row."""
+FLAGGED: Final = "is_flagged"
+"""The column that says whether a score reaches the threshold of the declared operating point."""
 _SHORTEST: Final = 4
 """Characters of a version that identify it."""
 
@@ -58,6 +61,7 @@ class ServedModel:
         entry: the number of the entry of the promotion log that made it champion.
         since: when that entry was decided.
         golden: the result of the comparison.
+        threshold: the score from which rows are flagged, as declared for the evaluation of this version; None without.
         threads: the number of threads for many rows; it changes no score.
     """
 
@@ -67,7 +71,19 @@ class ServedModel:
     model: Model
     inputs: InputContract
     golden: GoldenScores
+    threshold: float | None = None
     threads: int = 2
+
+    @cached_property
+    def outputs(self) -> Mapping[str, pl.DataType]:
+        """The columns of the scores with their types."""
+        spec = self.model.spec
+        found: dict[str, pl.DataType] = {"score": pl.Float64()}
+        if spec.interval is not None:
+            found |= dict.fromkeys(INTERVAL, pl.Float64())
+        if spec.task == "multiclass":
+            found |= {"predicted": pl.String()} | {f"score_{name}": pl.Float64() for name in spec.classes}
+        return found if self.threshold is None else {**found, FLAGGED: pl.Boolean()}
 
     @cached_property
     def _single(self) -> SingleRow | None:
@@ -86,6 +102,8 @@ class ServedModel:
         """
         scores = named_scores(self.model.spec, self._raw(inputs.matrix))
         columns = {name: found.tolist() if isinstance(found, np.ndarray) else found for name, found in scores.items()}
+        if self.threshold is not None:
+            columns[FLAGGED] = (np.asarray(scores["score"]) >= self.threshold).tolist()
         return Served(self.version, self.entry.number, columns, inputs.unseen)
 
     def _raw(self, matrix: Matrix) -> Matrix:
@@ -129,18 +147,26 @@ def load_served_model(lake: Lake, name: str, *, pinned: str | None = None, threa
                 f"characters or more of one of: {known}."
             )
         entry = next(it for it in entries if it.champion in found)
-    return loaded(lake, name, entry, threads=threads)
-
-
-def loaded(lake: Lake, name: str, entry: Promotion, *, threads: int = 2) -> ServedModel:
-    """Return the champion of an entry of the promotion log, after verifying it.
-
-    Raises:
-        See `load_served_model`.
-    """
     version = str(entry.champion)
     model: Model = lake.get(ArtifactRef(asset=f"{name}/model", version=version), Model)
     golden = check_golden_rows(model, version=version)
-    served = ServedModel(name, version, entry, model, InputContract.of(model), golden, threads)
+    threshold = _threshold(lake, name, version, entries)
+    served = ServedModel(name, version, entry, model, InputContract.of(model), golden, threshold, threads)
     served.is_quick(1)  # prepares the scorer of single rows
     return served
+
+
+def _threshold(lake: Lake, name: str, version: str, entries: Sequence[Promotion]) -> float | None:
+    """Return the declared threshold of the evaluation of a version; None if none is declared, or it has no evaluation.
+
+    Raises:
+        MissingArtifactError: the evaluation is not in the lake.
+        CorruptArtifactError: it is damaged.
+    """
+    own = (it.evaluation_version for it in reversed(entries) if it.challenger == version)
+    evaluation = next((it for it in own if it is not None), None)
+    if evaluation is None:
+        return None
+    found: Evaluation = lake.get(ArtifactRef(asset=f"{name}/evaluation", version=evaluation), Evaluation)
+    point = found.summary.operating_point
+    return None if point is None else point.threshold

@@ -3,11 +3,15 @@
 import io
 import json
 import struct
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ml_assets.logic.training.booster import predict
 from ml_assets.serving.app import Application
@@ -194,7 +198,7 @@ def test_columns_of_arrow_are_checked_in_the_same_way(application: Application) 
     (b'{"rows": [{"items": 1, "items": 2}]}', "'items' is named twice in an object"),
     (b'{"rows": {"items": 1}}', "'rows' is an object; expected a list"),
     (b'{"rows": [1]}', "row 0 of 'rows' is a number; expected an object of fields"),
-    (b'{"row": []}', "the body has the unknown field 'row'; expected rows, version"),
+    (b'{"row": []}', "there is the unknown field 'row'; expected rows, version"),
     (b"{}", "the body has no 'rows'"),
     (b'{"rows": [], "version": 3}', "'version' is a number"),
     (b'{"rows": [' + b"9" * 5_000 + b"]}", "the body is not valid JSON"),
@@ -232,6 +236,7 @@ ITEMS = {"name": "items", "datatype": "INT64", "shape": [1], "data": [1]}
     ({"shape": [2]}, "has 1 values; expected 2, by its shape"),
     ({"name": 3}, "the name of an input tensor is a number"),
     ({"parameters": {"binary_data_size": 8}}, "has a binary_data_size of 8; the body has 0 such bytes"),
+    ({"size": 1}, "there is the unknown field 'size'"),
     ({"name": "shop.is_null"}, "marks no other tensor, or is not BOOL"),
 ])  # fmt: skip
 def test_a_tensor_of_another_form_is_a_bad_request(
@@ -250,6 +255,53 @@ def test_no_arrow_is_a_bad_request(application: Application) -> None:
     assert "the body is not a stream of Arrow record batches" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_record_batches_are_refused(application: Application, codec: Any) -> None:
+    file = io.BytesIO()
+    rows = shop_rows(5_000).with_columns(pl.col("shop").cast(pl.Categorical))
+    rows.write_ipc_stream(file, compression=codec)
+
+    answer = post(application, "/v1/models/returns/predict", file.getvalue(), content_type=ARROW)
+
+    assert (400, True) == (answer.status, "the record batches are compressed" in answer.json["detail"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 400), byte=st.integers(0, 255), end=st.integers(0, 2_000))
+def test_a_damaged_stream_is_a_bad_request_or_breaks_the_contract(
+    application: Application, place: int, byte: int, end: int
+) -> None:
+    file = io.BytesIO()
+    shop_rows(20).write_ipc_stream(file)
+    body = bytearray(file.getvalue())
+    body[place] = byte
+
+    answer = post(application, "/v1/models/returns/predict", bytes(body[:end]), content_type=ARROW)
+
+    assert answer.status in {200, 400, 413, 422}
+
+
+def test_a_stream_without_any_field_names_all_of_them(application: Application) -> None:
+    for frame in (pl.DataFrame({"other": [1]}), pl.DataFrame(height=3)):
+        file = io.BytesIO()
+        frame.write_ipc_stream(file)
+        found = named(post(application, "/v1/models/returns/predict", file.getvalue(), content_type=ARROW))
+        assert {*FIELDS} == {name for name, detail in found.items() if detail == "absent; expected a value or null"}
+
+
+@pytest.mark.parametrize(("frame", "message"), [
+    (pl.DataFrame({"items": [[1]]}), "the column 'items' is large_list"),
+    (pl.DataFrame({"items": [timedelta(1)]}), "expected numbers, Booleans or text"),
+])  # fmt: skip
+def test_columns_of_other_types_are_a_bad_request(application: Application, frame: pl.DataFrame, message: str) -> None:
+    file = io.BytesIO()
+    frame.write_ipc_stream(file)
+
+    answer = post(application, "/v1/models/returns/predict", file.getvalue(), content_type=ARROW)
+
+    assert (400, True) == (answer.status, message in answer.json["detail"])
+
+
 def test_metadata_of_the_open_inference_protocol_lists_inputs_and_outputs(
     application: Application, served: ServedModel
 ) -> None:
@@ -261,6 +313,27 @@ def test_metadata_of_the_open_inference_protocol_lists_inputs_and_outputs(
         ],
         "outputs": [{"name": "score", "datatype": "FP64", "shape": [-1]}],
     } == get(application, f"/v2/models/returns/versions/{served.version}").json  # fmt: skip
+
+
+def test_rows_from_the_threshold_of_the_evaluation_on_are_flagged_in_every_protocol(
+    application: Application, served: ServedModel
+) -> None:
+    rows = shop_rows(50)
+    scores = predict(served.model, rows)["score"]
+    threshold = scores.sort()[20]
+    application.registry.slots["returns"].served = replace(served, threshold=threshold)
+    flags = (scores >= threshold).to_list()
+
+    own_rows = post(application, "/v1/models/returns/predict", {"rows": records(rows)}).json["predictions"]
+    assert flags == [it["is_flagged"] for it in own_rows]
+    assert own_rows == mlflow_records(application, rows)
+    *_, output = post(application, "/v2/models/returns/infer", {"inputs": tensors(rows)}).json["outputs"]
+    assert ("is_flagged", "BOOL", flags) == (output["name"], output["datatype"], output["data"])
+    file = io.BytesIO()
+    rows.write_ipc_stream(file)
+    answer = post(application, "/v1/models/returns/predict", file.getvalue(), content_type=ARROW)
+    assert flags == pl.read_ipc_stream(io.BytesIO(answer.body))["is_flagged"].to_list()
+    assert threshold == get(application, "/v1/models/returns").json["threshold"]
 
 
 def test_contributions_add_up_to_the_raw_score(application: Application) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.promotion_log import PromotionLog
@@ -122,6 +123,18 @@ def test_a_pinned_version_stays_and_must_have_been_champion(releases: Releases) 
             DataError, match=f"version '{wrong}' of model 'returns' is not that of exactly one champion"
         ):
             Registry.open(releases.lake, ["returns"], {"returns": wrong})
+
+
+def test_the_threshold_is_that_of_the_evaluation_of_the_version(releases: Releases, trained: Trained) -> None:
+    assert Registry.open(releases.lake, ["returns"])["returns"].threshold is None
+    summary = trained.evaluation.summary.model_copy(update={"operating_point": OperatingPoint(threshold=0.25)})
+    evaluated = replace(trained.evaluation, summary=summary)
+    evaluation = releases.lake.put("returns/evaluation", None, evaluated, Origin()).version
+    entry = promotion(2, champion=releases.second, model="returns")
+    releases.log.append(entry.model_copy(update={"evaluation_version": evaluation}), number=2)
+    releases.promote(releases.second)
+
+    assert 0.25 == Registry.open(releases.lake, ["returns"])["returns"].threshold
 
 
 def test_a_model_without_a_champion_or_with_other_scores_is_not_served(releases: Releases, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def only_fields(found: Mapping[str, Any], known: Sequence[str]) -> None:
         RequestError: it has.
     """
     if unknown := [name for name in found if name not in known]:
-        raise bad_request(f"the body has the unknown field '{unknown[0]:.80}'; expected {', '.join(known)}.")
+        raise bad_request(f"there is the unknown field '{unknown[0]:.80}'; expected {', '.join(known)}.")
 
 
 def objects_of(value: object, what: str) -> list[dict[str, Any]]:

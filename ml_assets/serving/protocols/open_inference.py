@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.serving.inputs import Columns, InputContract, Values
-from ml_assets.serving.protocols.json_text import bad_request, kind_of, list_of, read_object
+from ml_assets.serving.protocols.json_text import bad_request, kind_of, list_of, only_fields, read_object
 from ml_assets.serving.served_model import Served, ServedModel
 
 HEADER_LENGTH: Final = "inference-header-content-length"
@@ -38,9 +38,6 @@ def datatype_of(dtype: pl.DataType) -> str:
 
 def model_metadata(served: ServedModel) -> dict[str, Any]:
     """Return the metadata of a model: inputs in the order of the model, and the names of the scores."""
-    spec = served.model.spec
-    outputs = ["score", *(["interval_low", "interval_high"] if spec.interval is not None else [])]
-    outputs += ["predicted", *(f"score_{name}" for name in spec.classes)] if spec.task == "multiclass" else []
     return {
         "name": served.name,
         "versions": [served.version],
@@ -49,7 +46,7 @@ def model_metadata(served: ServedModel) -> dict[str, Any]:
             {"name": its.name, "datatype": datatype_of(its.column.dtype), "shape": [-1]} for its in served.inputs.fields
         ],
         "outputs": [
-            {"name": name, "datatype": "BYTES" if name == "predicted" else "FP64", "shape": [-1]} for name in outputs
+            {"name": name, "datatype": datatype_of(dtype), "shape": [-1]} for name, dtype in served.outputs.items()
         ],
     }
 
@@ -64,6 +61,9 @@ def read_infer_request(
     """
     text, binary = _parts(body, header_length)
     request = read_object(text)
+    only_fields(request, ("id", "parameters", "inputs", "outputs"))
+    if not isinstance(request.get("id", ""), str) or not isinstance(request.get("parameters", {}), dict):
+        raise bad_request("'id' is not text, or 'parameters' is not an object; correct or leave them out.")
     tensors = list_of(request.pop("inputs", None), "inputs")
     columns: dict[str, Values] = {}
     for tensor in tensors:
@@ -98,6 +98,7 @@ def _tensor(tensor: object, binary: memoryview) -> tuple[str, Values, int]:
     """Return a tensor's name, its values, and how many bytes of the binary data are its own."""
     if not isinstance(tensor, dict):
         raise bad_request(f"an input tensor is {kind_of(tensor)}; expected an object.")
+    only_fields(tensor, ("name", "datatype", "shape", "parameters", "data"))
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str):
         raise bad_request(f"the name of an input tensor is {kind_of(name)}; expected text.")
@@ -158,7 +159,7 @@ def _apply(columns: dict[str, Values], mask: str) -> None:
     columns[name] = [None if missing else value for value, missing in zip(columns[name], is_null, strict=True)]
 
 
-def infer_answer(name: str, request: Mapping[str, Any], scores: Served) -> dict[str, Any]:
+def infer_answer(served: ServedModel, request: Mapping[str, Any], scores: Served) -> dict[str, Any]:
     """Return the scores as output tensors: the requested ones, or all."""
     wanted = request.get("outputs")
     names: list[Any] = [*scores.columns]
@@ -168,13 +169,13 @@ def infer_answer(name: str, request: Mapping[str, Any], scores: Served) -> dict[
             raise bad_request(f"the output {unknown[0]!r:.80} is unknown; expected {', '.join(scores.columns)}.")
     given = request.get("id")
     return {
-        "model_name": name,
+        "model_name": served.name,
         "model_version": scores.version,
-        **({"id": given} if isinstance(given, str) else {}),
+        **({} if given is None else {"id": given}),
         "parameters": {"entry": scores.entry},
         "outputs": [
             {
-                "name": it, "datatype": "BYTES" if it == "predicted" else "FP64", "shape": [scores.rows],
+                "name": it, "datatype": datatype_of(served.outputs[it]), "shape": [scores.rows],
                 "data": scores.columns[it],
             }
             for it in names

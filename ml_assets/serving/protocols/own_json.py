@@ -26,7 +26,7 @@ def read_own_rows(body: bytes) -> tuple[Columns, str | None]:
     if "rows" not in found:
         raise bad_request("the body has no 'rows'; expected a list of rows, each an object of fields.")
     version = found.get("version")
-    if version is not None and not isinstance(version, str):
+    if "version" in found and not isinstance(version, str):
         raise bad_request(f"'version' is {kind_of(version)}; expected the text of a version.")
     return Columns.of_records(objects_of(found["rows"], "rows")), version
 
