@@ -6,6 +6,8 @@ must have features and labels up to that day.
 
 import json
 import os
+import shlex
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -17,7 +19,7 @@ import pytest
 from ml_assets.cli.flow.dagster_server import DagsterServer, ServerEvent
 from ml_assets.lake.store import Lake
 from ml_assets.names import CAUSE, MODEL
-from tests.cluster.needs import NEEDED, given
+from tests.cluster.needs import NEEDED, OUTAGE, given
 
 TRAINING: Final = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 SECONDS: Final = 600
@@ -143,6 +145,20 @@ def test_a_run_whose_pod_is_evicted_continues_in_another_and_gives_the_same_mode
     is_well, _ = it.ended(run)
 
     assert is_well
+    assert undisturbed == it.version()
+
+
+@pytest.mark.skipif(OUTAGE not in os.environ, reason=f"{OUTAGE} names no command that takes the cluster's API away")
+def test_a_run_during_which_the_api_is_away_starts_its_steps_after_it_and_gives_the_same_model(
+    it: Deployment, undisturbed: str, run: str
+) -> None:
+    it.run_pod(run)
+    subprocess.run(shlex.split(os.environ[OUTAGE]), check=True)
+
+    is_well, events = it.ended(run)
+
+    assert is_well
+    assert [] == [one.step for one in events if one.kind == "ExecutionStepUpForRetryEvent"]
     assert undisturbed == it.version()
 
 
