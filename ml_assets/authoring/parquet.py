@@ -10,10 +10,11 @@ from ml_assets.authoring.parts import FilePart, check_file_columns, check_unread
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import sql_type
 from ml_assets.landing.csv_dialect import CsvDialect
-from ml_assets.landing.detection import DetectedColumn, detect_column, doubt_of_unix, find_unix_unit
+from ml_assets.landing.detection import DetectedColumn, detect_column
 from ml_assets.landing.number_formats import is_number_format
 from ml_assets.landing.parquet_files import read_table, without_type
 from ml_assets.landing.text_values import values
+from ml_assets.landing.time_detection import doubt_of_unix, find_unix_unit
 from ml_assets.landing.time_formats import UNIX_TIMES, unix_moments
 
 if TYPE_CHECKING:

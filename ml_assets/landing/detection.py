@@ -6,7 +6,6 @@ itself never detects anything: what is found here is written into the declaratio
 
 import codecs
 import itertools
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -22,8 +21,15 @@ from ml_assets.landing.extra_lines import MOST_AT_THE_END, check_ends, lines_abo
 from ml_assets.landing.number_detection import NUMBER_MARKS, number_dialect, number_marks, reads, resembles_numbers
 from ml_assets.landing.number_formats import find_number_format, plain_numbers
 from ml_assets.landing.text_values import MISSING, values
-from ml_assets.landing.time_detection import find_time_formats, has_short_years
-from ml_assets.landing.time_formats import UNIX_TIMES
+from ml_assets.landing.time_detection import (
+    doubt_of_days,
+    doubt_of_time,
+    doubt_of_unix,
+    find_format_of_digits,
+    find_time_formats,
+    find_unix_unit,
+    has_short_years,
+)
 
 _SAMPLE: Final = 1 << 20
 _ASCII: Final = bytes(range(128))
@@ -38,12 +44,6 @@ _ENCODINGS: Final = (
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _QUOTES: Final = (('"', None), ('"', "\\"), ("'", None), ("", None))
 _BOOLEANS: Final = ({"true", "false"}, {"t", "f"})
-_NAME_OF_TIME: Final = re.compile(
-    r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch|^(created|modified|posted|opened|started|ordered|seen|when)$|"
-    "datum|zeit|fecha)"
-)
-_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
-_EXCEL_1990, _EXCEL_2050 = 32_874, 54_789
 _FEW: Final = 200
 _HEAD: Final = 10_000
 _LONGEST_MARK: Final = max(map(len, MISSING))
@@ -352,18 +352,6 @@ def _number(used: pl.Series, nulls: int, dialect: CsvDialect) -> DetectedColumn:
     return DetectedColumn(used.name, pl.Float64(), None, nulls)
 
 
-def find_unix_unit(name: str, numbers: pl.Series) -> str | None:
-    """Return the unit of Unix times, if the size of all numbers and the name of their column suggest it."""
-    if not _NAME_OF_TIME.search(name):
-        return None
-    return next((unit for unit, per_second in UNIX_TIMES.items() if _is_recent(numbers, per_second)), None)
-
-
-def doubt_of_unix(unit: str) -> str:
-    """Return why numbers that are read as Unix times could be something else."""
-    return f"its name and the size of its numbers suggest Unix time ({unit})"
-
-
 def _doubt_of_text(text: pl.Series, dialect: CsvDialect, *, is_code: bool) -> str:
     """Return why a column of text could be something else; '' if nothing says so."""
     if is_code:
@@ -375,9 +363,12 @@ def _doubt_of_text(text: pl.Series, dialect: CsvDialect, *, is_code: bool) -> st
         is_value = values(text, dtype, dialect, form).is_not_null()
         if 2 * is_value.sum() > text.len():
             others = ", ".join(map(repr, text.filter(~is_value).unique(maintain_order=True).head(2)))
-            kind = "dates" if dtype.is_temporal() else "numbers"
-            return f"most of its values are {kind}, but values such as {others} are not, so it is text"
-    return ""
+            return f"most of its values are {_kind(dtype)}, but values such as {others} are not, so it is text"
+    return doubt_of_time(text)
+
+
+def _kind(dtype: pl.DataType) -> str:
+    return "dates" if dtype.is_temporal() else "numbers"
 
 
 def _distinct(text: pl.Series) -> pl.Series:
@@ -390,18 +381,10 @@ def _whole(name: str, numbers: pl.Series, nulls: int) -> DetectedColumn:
     """Return whole numbers as such, or as times if their size and the column's name suggest it."""
     if unit := find_unix_unit(name, numbers):
         return DetectedColumn(name, pl.Datetime("us"), unit, nulls, doubt_of_unix(unit))
-    if _NAME_OF_TIME.search(name) and numbers.is_between(_EXCEL_1990, _EXCEL_2050).all():
-        doubt = "its name and the size of its numbers suggest days of Excel, which are not read as dates; write dates"
-        return DetectedColumn(name, pl.Int64(), None, nulls, doubt)
-    digits = numbers.cast(pl.String)
-    if (digits.str.len_chars() == 8).all() and reads(digits, pl.Date(), CsvDialect(), "%Y%m%d"):
-        return DetectedColumn(name, pl.Date(), "%Y%m%d", nulls, "its numbers are all dates of the form YYYYMMDD")
-    return DetectedColumn(name, pl.Int64(), None, nulls)
-
-
-def _is_recent(numbers: pl.Series, per_second: int) -> bool:
-    """Return whether all numbers are Unix times of the years 1990 to 2100 in a unit."""
-    return bool(numbers.is_between(_YEAR_1990 * per_second, _YEAR_2100 * per_second).all())
+    if found := find_format_of_digits(name, numbers.cast(pl.String)):
+        dtype, form = found
+        return DetectedColumn(name, dtype, form, nulls, f"its numbers are all {_kind(dtype)} of the form {form}")
+    return DetectedColumn(name, pl.Int64(), None, nulls, doubt_of_days(name, numbers))
 
 
 def _time(name: str, formats: Sequence[tuple[pl.DataType, str | None]], nulls: int) -> DetectedColumn:

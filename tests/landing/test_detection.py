@@ -93,6 +93,24 @@ def test_seconds_since_1970_are_times_only_in_a_column_that_is_named_so() -> Non
     assert {"created_at": (pl.Datetime("us"), "unix_seconds"), "amount": (pl.Int64(), None)} == types(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "form", "first"),
+    [
+        ("at", ["2024-02-01 10:00:00 UTC"], "%Y-%m-%d %H:%M:%S UTC", datetime(2024, 2, 1, 10)),  # noqa: DTZ001
+        ("at", ["01Feb2024:10:00:00", "03Mar2024:11:30:00"], "%d%b%Y:%H:%M:%S", datetime(2024, 2, 1, 10)),  # noqa: DTZ001
+        ("at", ["01Feb2024", "03Mar2024"], "%d%b%Y", date(2024, 2, 1)),
+        ("at", ["20240131", "20240201"], "%Y%m%d", date(2024, 1, 31)),
+        ("at", ["202401311005", "202402012359"], "%Y%m%d%H%M", datetime(2024, 1, 31, 10, 5)),  # noqa: DTZ001
+        ("month", ["202401", "202402"], "%Y%m", date(2024, 1, 1)),
+        ("amount", ["202401", "202402"], None, 202401),
+    ],
+)
+def test_exports_of_other_programs_have_times(name: str, values: list[str], form: str | None, first: object) -> None:
+    found = detect("\n".join([f"{name},x", *(f"{it},1" for it in values)]).encode())
+
+    assert (form, first) == (types(found)[name][1], found.frame()[name][0])
+
+
 def test_seconds_since_1970_may_have_a_fraction() -> None:
     found = detect(b"created,x\n1700000000.25,1\n1700000060,2\n")
 
@@ -158,6 +176,12 @@ def test_a_word_that_occurs_once_or_among_few_numbers_stays_text() -> None:
          "every value is a date in the format %d/%m/%y as well; years of two digits are read as 1969 to 2068"),
         (b"n,start_date\n0,45292\n0,45300\n", "start_date",
          "its name and the size of its numbers suggest days of Excel, which are not read as dates; write dates"),
+        (b"n,at\n0,2023-W01\n0,2023-W02\n", "at",
+         "it seems to be a date in a format that is not read, so it is text; write it as 2024-01-31"),
+        ("n,at\n0,1. Januar 2024\n0,13. März 2024\n".encode(), "at",
+         "it seems to be a date in a format that is not read, so it is text; write it as 2024-01-31"),
+        (b"n,at\n0,17:35\n0,9:05\n", "at",
+         "it seems to be a time of day, which is read as text; join it with the date in one column"),
         (b"n,zip\n0,01234\n0,12345\n", "zip", "numbers that begin with zeros are codes"),
     ],
 )  # fmt: skip
