@@ -141,7 +141,7 @@ class Rebuilds:
         (scratch / "out").mkdir(parents=True)
         try:
             bindings = self._bindings(reach, sources, scratch)
-            days = json.dumps([reach.table, bindings["days"]])
+            days = json.dumps([reach.table, bindings["spans"]])
             with self._locks[days]:
                 if days not in self._statements:
                     return self._built(reach, bindings, scratch, days)
