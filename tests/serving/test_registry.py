@@ -1,6 +1,7 @@
 """Which version is served: promotions and rollbacks are followed, and a version that fails its check is refused."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -204,8 +205,14 @@ def test_an_unreachable_lake_and_a_failed_alert_change_nothing(
         ]
     )
 
+    is_over = threading.Event()
+
     def refresh(_: Registry, name: str) -> Swap | None:
-        step = next(steps, None)
+        try:
+            step = next(steps)
+        except StopIteration:
+            is_over.set()
+            return None
         if isinstance(step, Exception):
             raise step
         return step
@@ -216,8 +223,11 @@ def test_an_unreachable_lake_and_a_failed_alert_change_nothing(
     monkeypatch.setattr(Registry, "refresh", refresh)
 
     async def poll() -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(Poller(registry, metrics, fail, 0.001).run(), 0.3)
+        polling = asyncio.create_task(Poller(registry, metrics, fail, 0.001).run())
+        assert await asyncio.to_thread(is_over.wait, 60)
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
 
     with caplog.at_level("INFO", logger="ml_assets.serving"):
         asyncio.run(poll())
