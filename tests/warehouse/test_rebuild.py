@@ -21,7 +21,8 @@ from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Quarantine
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
-DAY = "2024-03-10"
+DAY = date(2024, 3, 10)
+KEY = str(DAY)
 ORDERS = "source.shop.raw.orders"
 MODELS = {
     "stg_orders": "select day, amount from {{ source('raw', 'orders') }}"
@@ -61,20 +62,20 @@ def test_each_table_is_needed_as_far_back_as_its_readers_look_together() -> None
         node("model", "unrelated", "s.orders"),
     )
 
-    reach = reach_of(manifest, "features", DAY, DAY)
+    reach = reach_of(manifest, "features", KEY, KEY)
 
     assert {
-        "m.features": (DAY, DAY),
-        "m.recent": ("2024-03-08", DAY),
-        "m.clean": ("2024-02-09", DAY),
+        "m.features": (KEY, KEY),
+        "m.recent": ("2024-03-08", KEY),
+        "m.clean": ("2024-02-09", KEY),
         "m.places": None,
     } == reach.models
-    assert {"s.orders": ("2024-02-08", DAY), "s.shops": None} == reach.sources
+    assert {"s.orders": ("2024-02-08", KEY), "s.shops": None} == reach.sources
 
 
 def test_a_table_that_dbt_does_not_know_is_named() -> None:
     with pytest.raises(WarehouseError, match="the dbt project has no model 'fetures'"):
-        reach_of(manifest_of(node("model", "features")), "fetures", DAY, DAY)
+        reach_of(manifest_of(node("model", "features")), "fetures", KEY, KEY)
 
 
 def test_a_whole_table_over_one_by_day_is_refused() -> None:
@@ -83,7 +84,7 @@ def test_a_whole_table_over_one_by_day_is_refused() -> None:
     )
 
     with pytest.raises(WarehouseError, match="totals is a whole table, but reads orders, a table by day"):
-        reach_of(manifest, "sums", DAY, DAY)
+        reach_of(manifest, "sums", KEY, KEY)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def rebuilds(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 @pytest.fixture
 def sums(shop: Shop, rebuilds: Rebuilds) -> Callable[..., pl.DataFrame]:
     """Return how the sums of a day are rebuilt over some orders."""
-    return lambda rows, day=DAY: rebuilds.build(reach_of(shop[1], "order_sums", day, day), {ORDERS: rows})
+    return lambda rows, day=DAY: rebuilds.build(reach_of(shop[1], "order_sums", str(day), str(day)), {ORDERS: rows})
 
 
 def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
@@ -133,7 +134,7 @@ def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, manifest = shop
-    reach = reach_of(manifest, "order_sums", DAY, DAY)
+    reach = reach_of(manifest, "order_sums", KEY, KEY)
     aside = {"model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"}, released=orders(500))}
 
     with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
@@ -178,7 +179,7 @@ def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild
     (project / LINK).symlink_to(tmp_path / "gone")
 
     with Rebuilds(project, manifest, tmp_path, workers=1) as found:
-        built = found.build(reach_of(manifest, "order_sums", DAY, DAY), {ORDERS: orders(1)})
+        built = found.build(reach_of(manifest, "order_sums", KEY, KEY), {ORDERS: orders(1)})
 
     assert 1 == built.height
 
@@ -191,4 +192,4 @@ def test_a_project_that_dbt_cannot_parse_is_reported_with_dbts_message(shop: Sho
         Rebuilds(empty, shop[1], tmp_path, workers=1) as broken,
         pytest.raises(WarehouseError, match=r"order_sums cannot be rebuilt (.|\n)*No dbt_project.yml found"),
     ):
-        broken.build(reach_of(shop[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
+        broken.build(reach_of(shop[1], "order_sums", KEY, KEY), {ORDERS: orders(1)})
