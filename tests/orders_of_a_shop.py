@@ -86,7 +86,41 @@ from {{ source('raw', 'orders') }} where day between {{ ml_assets.first_day() }}
 }
 
 
-def prepare(folder: Path, days: int = DAYS) -> None:
+BY_HOUR = {
+    "models/_sources.yml": {
+        "          - name: day\n": """          - name: hour
+            data_type: timestamp
+            config: {meta: {expression: "date_trunc('hour', cast(to_timestamp(epoch) as timestamp))"}}
+          - name: day
+""",
+    },
+    "models/_models.yml": {
+        "{name: hour, data_type: bigint": "{name: clock, data_type: bigint",
+        "      - {name: day, data_type: date, data_tests: [not_null]}\n": """
+      - {name: day, data_type: date, data_tests: [not_null]}
+      - {name: hour, data_type: timestamp, data_tests: [not_null]}
+""",
+        "      - {name: day, data_type: date}\n": """
+      - {name: day, data_type: date}
+      - {name: hour, data_type: timestamp}
+""",
+    },
+    "models/order_features.sql": {
+        "orders.day, moment": "orders.day, orders.hour, moment",
+        "as hour, mean": "as clock, mean",
+        "where orders.day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}":
+            "where {{ ml_assets.in_run('orders') }}",
+    },
+    "models/order_outcomes.sql": {
+        "order_id, day": "order_id, day, hour",
+        "where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}":
+            "where {{ ml_assets.in_run() }}",
+    },
+}  # fmt: skip
+"""What is different in the dbt project of a shop by the hour: texts and what stands in their place."""
+
+
+def prepare(folder: Path, days: int = DAYS, *, is_by_hour: bool = False) -> None:
     """Write the orders of so many days and the shop's dbt project, and parse it."""
     lines = ["order_id,epoch,place,weight,is_returned"]
     for number in range(days * A_DAY):
@@ -101,8 +135,11 @@ def prepare(folder: Path, days: int = DAYS) -> None:
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(DBT_PROJECT / name, dbt)
     for name, text in FILES.items():
+        written = text
+        for old, new in BY_HOUR.get(name, {}).items() if is_by_hour else ():
+            written = written.replace(old, new)
         (dbt / name).parent.mkdir(parents=True, exist_ok=True)
-        (dbt / name).write_text(text, encoding="utf-8")
+        (dbt / name).write_text(written, encoding="utf-8")
     prepare_manifest(dbt)
 
 

@@ -59,7 +59,7 @@ def lineage(lake: Lake, ref: ArtifactRef) -> dict[ArtifactRef, Manifest]:
 def lines_of_stale(lake: Lake, manifest: Mapping[str, Any]) -> list[str]:
     """Return what `explain` says is out of date by the code there is."""
     with project(LakeResource(url=lake.url), flights_declared(), manifest=manifest) as whole:
-        found = stale_of(whole.flow.graph, lake, MODEL, yesterday=FLOWN.newest(datetime.now(tz=UTC)), count=35)
+        found = stale_of(whole.flow.graph, lake, MODEL, over=str(FLOWN.newest(datetime.now(tz=UTC))), count=35)
     return [it.line for it in found]
 
 

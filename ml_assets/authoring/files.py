@@ -13,6 +13,7 @@ from ml_assets.authoring.event_table import EventTable
 from ml_assets.authoring.new_model import NewModel
 from ml_assets.authoring.rendering import as_dagster_text, rendered
 from ml_assets.authoring.selected import EXAMPLES, SelectedColumn, selected_moment
+from ml_assets.contracts.periods import BY_HOUR, HOUR
 
 _POSITIVE: Final = ("{ml_assets.in_range: {arguments: {minimum: 0}}}",)
 
@@ -29,6 +30,9 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
     baseline = model.baseline()
     marts = _event_marts(model, model.events) if model.events else _marts(model)
     source = model.events or model
+    noon = datetime.combine(model.days.first, time(12), ZoneInfo(model.days.timezone)).astimezone(UTC)
+    is_by_hour = model.days.grain == BY_HOUR
+    known = (noon if is_by_hour else model.days.first) + timedelta(days=model.maturity_days)
     values = {
         "model": model,
         "source": source,
@@ -50,9 +54,9 @@ def files_of(model: NewModel, *, defs: PurePosixPath, dbt: PurePosixPath) -> dic
         "doubts": {column: f"  # chosen, but {doubt}" for column, doubt in doubts.items()},
         "sheet_comment": _sheet_comment(model),
         "new_feature": _new_feature(marts.featured),
-        "noon": datetime.combine(model.days.first, time(12), ZoneInfo(model.days.timezone)).astimezone(UTC),
+        "noon": noon,
         "example_of_label": f"[{EXAMPLES[model.label_type]}]",
-        "known_partition": model.days.calendar.first_key(model.days.first + timedelta(days=model.maturity_days)),
+        "known_partition": model.days.calendar.key_of(known),
         "tables": [*marts.models],
     }
     templates = {
@@ -85,10 +89,12 @@ def _marts(model: NewModel) -> _Marts:
     """Return the dbt models of a table that has the target."""
     name, origin = model.name, model.origin
     staged, featured, outcomes = staging_columns(model), feature_columns(model), label_columns(model)
+    of_days = "day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}"
     values = {
         "model": model, "source": model, "staged": staged, "featured": featured, "outcomes": outcomes,
         "read_by_features": _read_columns(model, ("feature", "group"), "predicted_at"),
         "read_by_outcomes": _read_columns(model, ("target",), "label_known_at"),
+        "rows_of_run": "{{ ml_assets.in_run() }}" if model.days.grain == BY_HOUR else of_days,
     }  # fmt: skip
     templates = {
         **({} if model.found.dbt_model else {origin: "staging.sql.jinja"}),
@@ -148,6 +154,8 @@ def staging_columns(model: NewModel) -> list[SelectedColumn]:
     """Return the columns of the staging model."""
     day = "day" if model.day_sql == "day" else f"{model.day_sql} as day"
     found = [SelectedColumn("day", day, "date", rules=("not_null",))]
+    if model.days.grain == BY_HOUR:
+        found.append(selected_moment(HOUR, f"date_trunc('hour', {model.event_sql})"))
     for column in model.source_columns:
         if column.use == "left out":
             continue
@@ -165,7 +173,7 @@ def staging_columns(model: NewModel) -> list[SelectedColumn]:
 
 def _read_columns(model: NewModel, uses: Sequence[str], known: str) -> list[SelectedColumn]:
     """Return what features or outcomes read of the dbt model that the table is: columns with some uses, and times."""
-    names = {it.name for it in model.used("key", "time", *uses)} | {"day", model.event, known}
+    names = {it.name for it in model.used("key", "time", *uses)} | {*model.days.calendar.columns, model.event, known}
     return [it for it in staging_columns(model) if it.name in names]
 
 
@@ -177,7 +185,9 @@ def _rules(column: NewColumn, model: NewModel) -> tuple[str, ...]:
 
 def _identity(model: NewModel, *, has_features: bool = False) -> list[SelectedColumn]:
     """Return the columns that features and outcomes share."""
-    day = SelectedColumn("day", "day", "date", "context", rules=("not_null",))
+    period = [SelectedColumn("day", "day", "date", "context", rules=("not_null",))]
+    if model.days.grain == BY_HOUR:
+        period.append(selected_moment(HOUR, HOUR, "context"))
     keys = [
         SelectedColumn(it.name, it.name, it.sql_type, "feature", it.is_categorical, rules=_rules(it, model))
         if has_features and it.is_repeated
@@ -185,7 +195,7 @@ def _identity(model: NewModel, *, has_features: bool = False) -> list[SelectedCo
         for it in model.key
         if it != model.time
     ]
-    return [*keys, day, selected_moment(model.event, model.event, "event_time")]
+    return [*keys, *period, selected_moment(model.event, model.event, "event_time")]
 
 
 def feature_columns(model: NewModel) -> list[SelectedColumn]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
 from zoneinfo import ZoneInfo
@@ -16,7 +16,8 @@ from ml_assets.authoring.new_days import NewDays, days_of, new_days
 from ml_assets.authoring.source import FoundTable
 from ml_assets.authoring.zone_sql import day_of_sql, local_sql, utc_sql
 from ml_assets.contracts.days import DAY, clock_of_moment
-from ml_assets.contracts.periods import Grain
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import BY_HOUR, HOUR, Grain, uneven_offset
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.candidates import LeakFinding
@@ -430,11 +431,34 @@ def new_model(
     """Return what is written for a new model. The whole numbers of `codes` are categories."""
     columns = new_columns(found.rows, target, roles, leaks, codes)
     today, grain = datetime.now(tz=ZoneInfo(timezone)).date(), cast("Grain", roles.grain.value)
+    if grain == BY_HOUR:
+        _check_hours(found, roles, timezone)
+        columns = tuple(replace(it, name=f"source_{HOUR}") if it.name == HOUR else it for it in columns)
     if roles.time is None:
         snapshot = min(found.written or today, today - timedelta(days=1))
         return NewModel(name, file, found, target, roles, columns, NewDays(snapshot, snapshot, grain, timezone))
     days = new_days(found.rows[roles.time.value], today, grain, timezone)
     return NewModel(name, file, found, target, roles, columns, days)
+
+
+def _check_hours(found: FoundTable, roles: Roles, timezone: str) -> None:
+    """Refuse partitions by the hour where no row states its hour.
+
+    Raises:
+        DataError: the table is a dbt model or has no timestamps, or the time zone is not whole hours from UTC.
+    """
+    wanted = "--partition is 'hour', which needs a file with a column of timestamps that says when a row happened"
+    if found.dbt_model is not None:
+        raise DataError(f"{wanted}, but the table is a dbt model; expected another period, such as --partition day.")
+    if roles.time is None or found.rows.schema[roles.time.value] == pl.Date:
+        what = "the table has none" if roles.time is None else f"'{roles.time.value}' has dates"
+        raise DataError(f"{wanted}, but {what}. Name such a column with --time, or give --partition day.")
+    first = found.rows[roles.time.value].cast(pl.Datetime("us")).min()
+    if isinstance(first, datetime) and (uneven := uneven_offset(timezone, first.date())) is not None:
+        raise DataError(
+            f"--partition is 'hour', but the time zone {timezone} is not whole hours from UTC on {uneven:%Y-%m-%d}; "
+            "expected --partition day, or a project in another time zone."
+        )
 
 
 def _rounded(number: float) -> float:

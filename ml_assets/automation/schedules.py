@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ml_assets.contracts.periods import Calendar
+from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.lock import LockedError
+from ml_assets.lake.partitions import CRON
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
@@ -32,7 +33,8 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
     """Return the schedule that requests the newest partition that is over of each raw table if it is not in the lake.
 
     Of a table that is one file for all days it requests the days since the first that are not there either: a tick may
-    have been missed. Late files of single days are landed by the sensor `ml_assets_arrivals`.
+    have been missed. With grain `hour` it runs each hour, unless another time is declared. Late files of single days
+    are landed by the sensor `ml_assets_arrivals`.
     """
     tables = [
         (key, raw.days, table.file is not None, [key] if table.quarantine is None else [key, quarantine_key(key)])
@@ -41,11 +43,12 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
         if table.is_by_day and (key := dg.AssetKey([RAW, name]))
     ]
     times = declared.automation.schedules
+    is_hourly = declared.calendar.grain == BY_HOUR and "daily_landing" not in times.model_fields_set
 
     @dg.schedule(
         name=prefixed("daily_landing"),
         target=dg.AssetSelection.assets(*(key for _, _, _, selection in tables for key in selection)),
-        cron_schedule=times.daily_landing,
+        cron_schedule=CRON[BY_HOUR] if is_hourly else times.daily_landing,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Requests the missing days of each raw table up to yesterday. The sensor 'ml_assets_updates' "

@@ -32,7 +32,6 @@ from ml_assets.automation.history import (
 )
 from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
-from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.periods import Calendar
 from ml_assets.declaration.reading import Declared
@@ -53,7 +52,7 @@ from ml_assets.orchestration.groups import (
 )
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
 from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
-from ml_assets.orchestration.staleness import LakeView, Wanted, calendar_in, declared_keys
+from ml_assets.orchestration.staleness import LakeView, Wanted, declared_keys
 from ml_assets.stages.checks.data_age import CHECK, age_limits, as_of
 
 NAME: Final = "updates"
@@ -78,7 +77,7 @@ class UpdatesCursor(Record):
         failing: assets whose freshness fails and which were checked for that reason.
         waits: by group, what it waits for.
         since: by model, the day after the as-of day of its first champion.
-        day: the newest possible day at the last tick.
+        day: the newest possible day or period at the last tick.
         days: how many of the newest days were kept up to date at the last tick.
         newest: by source, its newest day at the last tick.
         turn: the asset at which the next check in turn begins.
@@ -113,14 +112,14 @@ def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.Sens
     def updates(
         context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> dg.SensorResult:
-        over = yesterday(datetime.now(tz=UTC), declared.timezone)
-        return tick(context, declared, ml_assets_lake.connect(), ml_assets_alerts, yesterday=over)
+        over = declared.calendar.newest_over(datetime.now(tz=UTC))
+        return tick(context, declared, ml_assets_lake.connect(), ml_assets_alerts, over=over)
 
     return updates
 
 
 def tick(
-    context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, alerts: Alerts, *, yesterday: date
+    context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, alerts: Alerts, *, over: str
 ) -> dg.SensorResult:
     """Evaluate the sensor once, and send alerts about old data (see `ml_assets.automation.alerts` for freshness)."""
     repository = context.repository_def
@@ -128,7 +127,7 @@ def tick(
         raise dg.DagsterInvariantViolationError(
             "the sensor 'ml_assets_updates' needs the repository whose assets it requests."
         )
-    look = _Tick(context, repository.asset_graph, declared, lake, yesterday)
+    look = _Tick(context, repository.asset_graph, declared, lake, over)
     look.open_what_changed()
     requests = look.requests()
     if look.ages.alerts:
@@ -150,7 +149,7 @@ class _Tick:
     graph: AssetGraph
     declared: Declared
     lake: Lake
-    yesterday: date
+    over: str
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -168,7 +167,7 @@ class _Tick:
     @functools.cached_property
     def scope(self) -> Scope:
         """The assets and days that this sensor may request."""
-        within = horizon(self.graph, self.groups, self.newest, yesterday=self.yesterday, count=self.count)
+        within = horizon(self.graph, self.groups, self.newest, over=self.over, count=self.count)
         return Scope(self.graph, self.groups, within)
 
     @property
@@ -209,12 +208,12 @@ class _Tick:
         """Open the days that have entered the look-back since the last tick."""
         newest = {key.to_user_string(): day for key, day in self.newest.items()}
         before = self.before
-        if not before.day or (newest, str(self.yesterday), self.count) == (before.newest, before.day, before.days):
+        if not before.day or (newest, self.over, self.count) == (before.newest, before.day, before.days):
             return
         there = {dg.AssetKey.from_user_string(key): day for key, day in before.newest.items()}
         known = horizon(
             self.graph, self.groups, {key: day for key, day in there.items() if self.graph.has(key)},
-            yesterday=date.fromisoformat(before.day), count=before.days,
+            over=before.day, count=before.days,
         )  # fmt: skip
         self._open({key: days - known[key] for key, days in self.within.items()})
 
@@ -267,7 +266,7 @@ class _Tick:
         }
         self.ages = look_at_ages(
             self.context.instance, self.lake, limits, changed=changed, before=self.before.ages,
-            yesterday=self.yesterday, is_new_day=self.before.day != str(self.yesterday),
+            yesterday=self.declared.calendar.newest_day(self.over), is_new_day=self.before.day != self.over,
         )  # fmt: skip
         for key in self.ages.old & self.groups.keys():
             if " " not in self.before.ages.get(key.to_user_string(), "").rstrip():
@@ -399,8 +398,7 @@ class _Tick:
         ended: dict[str, list[str]] = {}
         for key in sources_of(self.graph):
             declared, newest = declared_keys(self.graph, key), self.newest.get(key, "")
-            over = calendar_in(self.graph, key).newest_until(self.yesterday)
-            if declared is not None and newest < min(over, declared[1]):
+            if declared is not None and newest < min(self.over, declared[1]):
                 ended.setdefault(newest, []).append(key.to_user_string())
         for newest, names in sorted(ended.items()):
             yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has landed."
@@ -419,7 +417,7 @@ class _Tick:
             failing=tuple(sorted(key.to_user_string() for key in self.failing)),
             waits=self.waits.stored(),
             since=self.since,
-            day=str(self.yesterday),
+            day=self.over,
             days=self.count,
             newest={key.to_user_string(): day for key, day in self.newest.items()},
             turn=self.turn,

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ml_assets.contracts.days import yesterday
 from ml_assets.names import prefixed
 
 if TYPE_CHECKING:
@@ -91,10 +90,10 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
 
     prepare()
     graph = load_definitions(Overrides()).resolve_asset_graph()
-    over, count = yesterday(datetime.now(tz=UTC), declared.timezone), declared.automation.updates.days
+    over, count = declared.calendar.newest_over(datetime.now(tz=UTC)), declared.automation.updates.days
     waits = Waits({}, declared.calendar)
-    waits.add(blocked(graph, lake, model.name, yesterday=over, count=count))
-    return waits.lines(), stale_of(graph, lake, model.name, yesterday=over, count=count)
+    waits.add(blocked(graph, lake, model.name, over=over, count=count))
+    return waits.lines(), stale_of(graph, lake, model.name, over=over, count=count, calendar=declared.calendar)
 
 
 def answers_of(

@@ -17,7 +17,7 @@ from ml_assets.cli.evidence import (
     role_lines,
 )
 from ml_assets.contracts.errors import ContractError, DataError, near
-from ml_assets.contracts.periods import Grain
+from ml_assets.contracts.periods import BY_HOUR, Grain
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ def _of_events(
     )  # fmt: skip
     _print(event_lines(events))
     rows = read_examples(events)
+    if given.grain == BY_HOUR:
+        raise DataError("--partition is 'hour', but a model of events predicts by day; give --partition day or week.")
     roles = prediction_roles(events, rows, given.grain, now=now)
     days = model_days(events, rows, cast("Grain", roles.grain.value), datetime.now(tz=UTC))
     rows = within(days, rows, events)

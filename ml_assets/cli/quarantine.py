@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import is_key
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from ml_assets.orchestration.flow import day_given
 
-    if arguments.day is not None:
+    if arguments.day is not None and not is_key(arguments.day):
         day_given(arguments.day, "DAY")
     if arguments.release and not (arguments.table and (arguments.why or "").strip()):
         raise DataError("--release needs a TABLE (and perhaps a DAY), and --why, because released rows pass unchecked.")

@@ -6,7 +6,7 @@ Not here: reading and writing them (see `ml_assets.lake.io_manager`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Final, Literal, Self
 
 import polars as pl
@@ -673,6 +673,9 @@ class ExceededLimit(Record):
     is_of_feature: bool = True
 
 
+_NO_HOUR: Final = datetime(1, 1, 1)  # noqa: DTZ001 - before every hour (UTC)
+
+
 class DriftSummary(Record):
     """The drift of one model version's predictions of a day, compared with the declared limits.
 
@@ -683,6 +686,7 @@ class DriftSummary(Record):
         rows: rows of all these days.
         weighted_excess_psi: sum over features of excess PSI times importance; None if there are too few rows to judge.
         score_excess_psi: the score's excess PSI; see `ml_assets.logic.monitoring.drift.measure_drift`.
+        hour: the begin of the last hour (UTC), by the hour.
     """
 
     model: str
@@ -696,6 +700,12 @@ class DriftSummary(Record):
     drifted_features: tuple[str, ...]
     exceeded: tuple[ExceededLimit, ...] = ()
     sentence: str
+    hour: datetime | None = Field(default=None, exclude_if=lambda it: it is None)
+
+    @property
+    def at(self) -> tuple[date, datetime]:
+        """Its place in time, for sorting."""
+        return self.day, self.hour or _NO_HOUR
 
     @property
     def state(self) -> State:
@@ -764,6 +774,7 @@ class PerformanceSummary(Record):
             model that is not split by time.
         weightless_rows: other predictions whose label has weight 0, which are not measured. All figures of a model with
             row weights are weighted, except counts.
+        hour: the begin of the hour (UTC), by the hour.
     """
 
     model: str
@@ -782,6 +793,12 @@ class PerformanceSummary(Record):
     sentence: str = ""
     seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
     weightless_rows: int = Field(default=0, exclude_if=lambda it: not it)
+    hour: datetime | None = Field(default=None, exclude_if=lambda it: it is None)
+
+    @property
+    def at(self) -> tuple[date, datetime]:
+        """Its place in time, for sorting."""
+        return self.day, self.hour or _NO_HOUR
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ pandera schemas, created when a stage first needs one, because importing pandera
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from ml_assets.contracts.artifacts import INTERVAL, Feature, Task
-from ml_assets.contracts.days import DAY, day_of_moment
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.objective import HIGHEST_GRADE, Objective
+from ml_assets.contracts.periods import BY_DAY, HOUR, Calendar, Grain
 from ml_assets.contracts.table import PERSONAL
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ModelColumns:
         known_time: the labels' column with the time when a version of a label could first be known.
         features: the input columns, in the order in which the model gets them.
         timezone: the time zone of the days.
+        grain: the grain of the partitions.
         personal: columns whose values no message shows.
         objective: the declared objective of a regression or a ranking; None for the task's own.
         positive: the value of the target in the label table that is the positive class; None if it is Boolean or 0 and
@@ -66,11 +69,18 @@ class ModelColumns:
     positive: bool | int | str | None = None
     group: str | None = None
     weight: str | None = None
+    grain: Grain = BY_DAY
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar of the partitions."""
+        return Calendar(self.grain, self.timezone)
 
     @property
     def identified(self) -> tuple[str, ...]:
-        """The columns that no row of the features may lack: key, day, times, group and query."""
-        return tuple(dict.fromkeys([*self.key, DAY, self.event_time, self.prediction_time, *self.together]))
+        """The columns that no row of the features may lack: key, day, hour if by the hour, times, group and query."""
+        period = self.calendar.columns
+        return tuple(dict.fromkeys([*self.key, *period, self.event_time, self.prediction_time, *self.together]))
 
     @property
     def query(self) -> str | None:
@@ -158,13 +168,14 @@ def labels_table(model: ModelColumns, *, has_reason: bool = False) -> pa.DataFra
     if lowest is not None and model.objective is not None:
         rule = f"'{target}' is {lowest:g} or more, as the objective {model.objective.words} needs"
         truth["regression"].append(_rule(rule, lambda it: it.cast(pl.Float64) >= lowest))
+    dtypes = {DAY: pl.Date, HOUR: TIME}
     columns: dict[str, pa.Column] = {
-        "day": _column(
-            pl.Date,
-            _rule(
-                "'day' is the day of the known time", lambda it: it == day_of_moment(pl.col(known_time), model.timezone)
-            ),
-        ),
+        **{
+            name: _column(
+                dtypes[name], _rule(f"'{name}' is the {name} of the known time", functools.partial(operator.eq, of))
+            )
+            for name, of in model.calendar.columns_of(pl.col(known_time)).items()
+        },
         **{name: _column() for name in model.key},
         "event_day": _column(pl.Date),
         known_time: _column(TIME),

@@ -24,7 +24,8 @@ class SchedulesSettings(Part):
     timezone: Timezone = Field(default="UTC", description="Time zone of the schedules.")
     daily_landing: Cron = Field(
         default="30 5 * * *",
-        description="When yesterday's partition of each raw table is landed, if it has not been landed yet.",
+        description="When yesterday's partition of each raw table is landed, if it has not been landed yet. With grain "
+        "`hour`: that of the last hour, by default each hour.",
     )
     clean_up: Cron = Field(
         default="0 3 * * 6",

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, Calendar, Grain, uneven_offset
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
@@ -96,15 +96,22 @@ class Days(Part):
     )
     grain: Grain = Field(
         default=BY_DAY,
-        description="What is stored, materialized and monitored together: the rows of a `day`, `week` (from Monday), "
-        "`month` or `year`. Give a table with few rows a day a coarser one. All declarations of a project have the "
-        "same. `first` begins such a period, and `last` ends one.",
+        description="What is stored, materialized and monitored together: the rows of an `hour`, `day`, `week` (from "
+        "Monday), `month` or `year`. Give a table with few rows a day a coarser one. All declarations of a project "
+        "have the same. `first` begins such a period, and `last` ends one. An hour needs a time zone that is whole "
+        "hours from UTC.",
     )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last day {self.last} lies before first day {self.first}; swap them")
+        if self.grain == BY_HOUR and (uneven := uneven_offset(self.timezone, self.first)) is not None:
+            raise ValueError(
+                f"time zone {self.timezone} is not whole hours from UTC on {uneven:%Y-%m-%d}, so its days do not "
+                "consist of whole hours; with grain 'hour' expected a time zone that is, such as UTC. Or declare grain "
+                "'day'"
+            )
         calendar = self.calendar
         begins = calendar.first_day(calendar.first_key(self.first))
         if begins != self.first:
@@ -130,6 +137,6 @@ class Days(Part):
         return calendar.first_key(self.first) <= key and (self.last is None or key <= calendar.last_key(self.last))
 
     def newest(self, now: datetime) -> date:
-        """Return the newest of these days that is over at a moment: the last day of the newest period that is over."""
-        over = self.calendar.last_day(self.calendar.newest_over(now))
+        """Return the newest of these days that is over at a moment, with all of its period."""
+        over = self.calendar.newest_day(self.calendar.newest_over(now))
         return over if self.last is None else min(over, self.last)

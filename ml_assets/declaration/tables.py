@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ml_assets.contracts.periods import BY_DAY
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
@@ -20,14 +20,17 @@ from ml_assets.secrets import without_secret
 class DayColumns(Part):
     """What states the day of a row: one `column`; or `year`, `month` and `day`; or `sql`."""
 
-    column: ColumnName | None = Field(default=None, description="Column with the date or the timestamp.")
+    column: ColumnName | None = Field(
+        default=None, description="Column with the date or the timestamp; with grain `hour`, a timestamp in UTC."
+    )
     year: ColumnName | None = Field(default=None, description="Column with the year.")
     month: ColumnName | None = Field(default=None, description="Column with the month, 1 to 12.")
     day: ColumnName | None = Field(default=None, description="Column with the day of the month.")
     sql: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="SQL over the columns of the source that gives the row's day, a `date`, such as "
-        "`cast(strptime(batch, 'B%Y%m%d') as date)`. DuckDB evaluates it. A row without a day is an error.",
+        "`cast(strptime(batch, 'B%Y%m%d') as date)`; with grain `hour`, a `timestamp` in UTC. DuckDB evaluates it. A "
+        "row without a day is an error.",
     )
 
     @model_validator(mode="after")
@@ -72,7 +75,8 @@ class RawTable(Part):
         description="Files by day: a pattern such as `landing/orders/{day}.csv` or "
         "`s3://bucket/orders/{day}/*.parquet`. `{day}` is the date; `{day:%Y%m%d}` formats it; `*` is any text within "
         "one name. With a coarser grain of `days`, all files whose day is in a period belong to it; `{day:%Y-%m}` and "
-        "`{day:%Y}` name a file by its month or year.",
+        "`{day:%Y}` name a file by its month or year. With grain `hour`, `{hour}` is the hour in UTC, such as "
+        "`2024-03-31T01`, and `{hour:%Y%m%d%H}` formats it.",
     )
     settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=60,
@@ -156,7 +160,18 @@ class RawDeclaration(Declaration):
     @model_validator(mode="after")
     def _files_of_periods(self) -> Self:
         for name, table in self.tables.items():
-            grain = None if table.files is None else DayPattern.of(table.files).grain
+            by, grain = table.partition_by, None if table.files is None else DayPattern.of(table.files).grain
+            if self.days.grain == BY_HOUR and by is not None and by.column is None and by.sql is None:
+                raise ValueError(
+                    f"'partition_by' of table '{name}' has year, month and day, but the days have grain 'hour'; "
+                    "expected 'column' with a timestamp in UTC, or 'sql' that gives one"
+                )
+            if (grain == BY_HOUR) != (self.days.grain == BY_HOUR) and grain is not None:
+                expected = "{hour} in place of {day}" if grain != BY_HOUR else "{day} in place of {hour}"
+                raise ValueError(
+                    f"'files' of table '{name}' names files by {grain} ({table.files}), but the days have grain "
+                    f"'{self.days.grain}'; expected {expected}"
+                )
             if grain not in {None, BY_DAY, self.days.grain} and (grain, self.days.grain) != ("month", "year"):
                 raise ValueError(
                     f"'files' of table '{name}' names files by {grain} ({table.files}), but the days have grain "

@@ -8,6 +8,7 @@ import hashlib
 import json
 import typing
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 import dagster as dg
@@ -15,7 +16,6 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.dagster_storage.code_versions import CODE, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
@@ -159,7 +159,7 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str, calendar: 
     """Return one artifact for each partition key.
 
     Raises:
-        ValueError: a frame has no `day` column, or has days of periods that were not requested.
+        ValueError: a frame has no column `day` or `hour`, or has days of periods that were not requested.
         TypeError: several partitions are expected of an object that cannot be split by day.
     """
     if isinstance(obj, pl.LazyFrame):
@@ -176,13 +176,13 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str, calendar: 
             )
         return dict(obj)
     if len(keys) == 1:
-        if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
+        if isinstance(obj, pl.DataFrame) and calendar.column in obj.columns:
             _check_days(obj, keys, asset, calendar)
         return {keys[0]: obj}
     if not isinstance(obj, pl.DataFrame):
         raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
-    if DAY not in obj.columns:
-        raise ValueError(f"{asset} has no column '{DAY}', which splits its rows into partitions.")
+    if calendar.column not in obj.columns:
+        raise ValueError(f"{asset} has no column '{calendar.column}', which splits its rows into partitions.")
     _check_days(obj, keys, asset, calendar)
     rows = obj.with_columns(calendar.key_of_row().alias(_PERIOD))
     by_period = rows.partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
@@ -334,10 +334,11 @@ def _refuse_gaps(
     before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
     within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
     ledger.note_missing(before.allowed)
+    calendar = calendar_of(context.asset_partitions_def)
     if missing := merge_days([before.blocking, within.blocking]):
         raise MissingArtifactError(
-            f"{days_by_asset(missing)} is missing, so {span_of(own)} cannot be materialized. Materialize it first: a "
-            "missing day is not read as a day without rows."
+            f"{days_by_asset(missing, calendar)} is missing, so {span_of(own)} cannot be materialized. Materialize it "
+            "first: a missing day is not read as a day without rows."
         )
 
 
@@ -363,12 +364,17 @@ def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonV
 
 
 def _wanted(context: dg.InputContext, step: dg.StepExecutionContext | None) -> list[str]:
-    """Return the partition keys to read. An input's `up_to` names the config field that holds the last one."""
-    keys = list(context.asset_partition_keys)
-    field = (context.definition_metadata or {}).get("up_to")
+    """Return the partition keys to read. An input's `up_to` names the config field that holds the last day.
+
+    Its `calendar` says which periods contain something of that day.
+    """
+    keys, metadata = list(context.asset_partition_keys), context.definition_metadata or {}
     config = None if step is None else step.op_config
-    last = config.get(field) if isinstance(config, Mapping) else None
-    return [key for key in keys if key <= last] if last else keys
+    day = config.get(metadata.get("up_to")) if isinstance(config, Mapping) else None
+    if not day:
+        return keys
+    last = Calendar(**metadata["calendar"].data).last_key(date.fromisoformat(str(day)))
+    return [key for key in keys if key <= last]
 
 
 def _read(ledger: StepLedger, refs: list[ArtifactRef], kind: type | None) -> object:

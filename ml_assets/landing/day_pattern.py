@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
-from ml_assets.contracts.periods import BY_DAY, Grain
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, Grain
 from ml_assets.secrets import without_secret
 
-_ISO: Final = "%Y-%m-%d"
-_DIGITS: Final = {"%Y": 4, "%m": 2, "%d": 2, "%j": 3}
+_ISO: Final = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
+_DIGITS: Final = {"%Y": 4, "%m": 2, "%d": 2, "%j": 3, "%H": 2}
 _OF_DAY: Final = ({"%Y", "%m", "%d"}, {"%Y", "%j"})
 _FORMS: Final = (("%Y", "%m", "%d"), ("%Y", "%j"), ("%Y", "%m"))
 _S3: Final = "s3://"
@@ -67,6 +67,8 @@ class DayPattern:
         if plain == len(parts) or not any(token.kind == "day" for part in parts for token in part):
             raise ValueError(f"'{text}' has no day in it; expected {{day}}, as in landing/orders/{{day}}.csv")
         directives = {token.text for part in parts for token in part if token.kind == "day"}
+        if "{hour" in text and not any(directives >= {*wanted, "%H"} for wanted in _OF_DAY):
+            raise ValueError(f"'{text}' does not contain year, month, day and hour; use {{hour}}, or {{hour:%Y}} …")
         if not any(directives >= wanted for wanted in _OF_DAY) and directives not in ({"%Y", "%m"}, {"%Y"}):
             raise ValueError(f"'{text}' does not contain year, month and day; use {{day}}, or {{day:%Y}}, {{day:%m}} …")
         return cls._cut(text, parts, plain, is_s3=is_s3)
@@ -94,8 +96,10 @@ class DayPattern:
 
     @property
     def grain(self) -> Grain:
-        """What a name states: a day or, without its day, a month or a year."""
+        """What a name states: an hour, a day or, without its day, a month or a year."""
         directives = {*self._directives}
+        if "%H" in directives:
+            return BY_HOUR
         if any(directives >= wanted for wanted in _OF_DAY):
             return BY_DAY
         return "month" if "%m" in directives else "year"
@@ -143,7 +147,10 @@ class DayPattern:
         return len(names) == len(self.parts) and all(map(self.is_like, range(len(names)), names))
 
     def day_of(self, relative: str) -> date | None:
-        """Return the day of a path below the root, or the first day of its month or year; None if it does not match."""
+        """Return the day of a path below the root, or the first day of its month or year; None if it does not match.
+
+        A name with an hour has the moment at which it begins (UTC).
+        """
         found = self._strict.fullmatch(relative)
         if found is None:
             return None
@@ -152,11 +159,12 @@ class DayPattern:
             values.setdefault(directive, set()).add(text)
         if any(len(digits) > 1 for digits in values.values()):
             return None
-        forms = next(([*it] for it in _FORMS if values.keys() >= {*it}), ["%Y"])
+        forms = [*next((it for it in _FORMS if values.keys() >= {*it}), ("%Y",)), *values.keys() & {"%H"}]
         try:
-            day = datetime.strptime(" ".join(values[it].copy().pop() for it in forms), " ".join(forms)).date()  # noqa: DTZ007 - a day
+            begin = datetime.strptime(" ".join(values[it].copy().pop() for it in forms), " ".join(forms))  # noqa: DTZ007 - a day or an hour of UTC
         except ValueError:
             return None
+        day = begin if "%H" in values else begin.date()
         return day if all(day.strftime(it) in digits for it, digits in values.items()) else None
 
     @functools.cached_property
@@ -203,15 +211,16 @@ def _tokens(path: str) -> Iterator[_Token]:
         yield from _literals(text)
         if name is None:
             continue
-        if name != "day" or conversion:
+        if name not in _ISO or conversion:
             raise ValueError(f"'{path}' contains '{{{name}}}'; expected {{day}} or {{day:%Y%m%d}}")
-        for piece in re.findall(r"%.?|[^%]+", form or _ISO):
+        for piece in re.findall(r"%.?|[^%]+", form or _ISO[name]):
             if not piece.startswith("%"):
                 yield from (_Token("text", it, is_of_day=it != "/") for it in re.findall("/|[^/]+", piece))
-            elif piece in _DIGITS:
+            elif piece in _DIGITS and (piece != "%H" or name == BY_HOUR):
                 yield _Token("day", piece)
             else:
-                raise ValueError(f"'{path}' has '{piece}' in its day; expected some of {', '.join(_DIGITS)}")
+                known = ", ".join(it for it in _DIGITS if it != "%H" or name == BY_HOUR)
+                raise ValueError(f"'{path}' has '{piece}' in its {name}; expected some of {known}")
 
 
 def _literals(text: str) -> Iterator[_Token]:

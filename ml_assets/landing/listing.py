@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pydantic import JsonValue
 
-from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, Calendar
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES, Manifest
@@ -72,7 +72,7 @@ def list_files(pattern: DayPattern, access: Access, calendar: Calendar = DAILY) 
     for arrived in sorted(listed(pattern, access), key=lambda it: it.name):
         day = pattern.day_of(arrived.name)
         if day is not None:
-            found.setdefault(calendar.first_key(day), []).append(arrived)
+            found.setdefault(calendar.key_of(day), []).append(arrived)
         elif pattern.resembles(arrived.name):
             strange.append(arrived.name)
     return Listing({key: tuple(files) for key, files in sorted(found.items())}, tuple(strange))
@@ -86,10 +86,10 @@ def files_of_periods(
     Raises:
         SourceError: the folder or bucket cannot be listed.
     """
-    if len(keys) > _FEW_DAYS or calendar.grain != BY_DAY:  # a file may be of any day of a longer period
+    if len(keys) > _FEW_DAYS or calendar.grain not in {BY_HOUR, BY_DAY}:  # a file may be of any day of a longer period
         found = list_files(pattern, access, calendar).periods
         return {key: found[key] for key in keys if key in found}
-    days = {key: calendar.first_day(key) for key in keys}
+    days = {key: calendar.begin(key) for key in keys}
     each = {key: sorted(listed(pattern.for_day(day), access), key=lambda it: it.name) for key, day in days.items()}
     # A one-day pattern accepts anything for `*`. The whole pattern decides whether a file belongs to the day.
     of_day = {key: tuple(it for it in its if pattern.day_of(it.name) == days[key]) for key, its in each.items()}

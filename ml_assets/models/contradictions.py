@@ -6,7 +6,10 @@ Not here: a declaration against the contracts of its tables (see `ml_assets.mode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
+import polars as pl
+
 from ml_assets.contracts.errors import near
+from ml_assets.contracts.periods import BY_HOUR, HOUR
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -26,6 +29,7 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
         *_models_of_none(declared, contracts),
         *_raw_problems(declared, contracts),
         *_days_outside(declared),
+        *_without_hour(declared, contracts),
         *(problem for model in _one_for_each_file(declared) for problem in _windows_too_long(model)),
         *(problem for model in _one_for_each_file(declared) for problem in _too_few_test_days(model)),
         *(
@@ -84,6 +88,18 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
                     f"{place}: source '{name}' is landed {here} ('partition_by' or 'files' decides it), but its "
                     f"contract is {there}: {'add' if table.is_by_day else 'remove'} {setting}{see_contract(contract)}."
                 )
+
+
+def _without_hour(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
+    """Yield the dbt models by day that do not state the hour of a row, if the declared days have grain `hour`."""
+    if declared.calendar.grain != BY_HOUR:
+        return
+    for name, contract in contracts.items():
+        if not name.startswith(f"{RAW}/") and contract.is_by_day and contract.schema.get(HOUR) != pl.Datetime("us"):
+            yield (
+                f"table '{name}' has no column '{HOUR}' of type timestamp, but the declared days have grain 'hour'; "
+                f"expected the begin of each row's hour in UTC. Select it as you select 'day'{see_contract(contract)}."
+            )
 
 
 def _days_outside(declared: Declared) -> Iterator[str]:

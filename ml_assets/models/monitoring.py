@@ -20,13 +20,14 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
 )
 from ml_assets.contracts.decisions import Promotion, Retraining
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
-from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
+from ml_assets.logic.monitoring.retraining import DOUBLINGS, Rules, Serving, periods_looked_back
 from ml_assets.logic.promotion.log import former_version, rejections, serving_since
 from ml_assets.logic.promotion.watch import Watching
 from ml_assets.logic.training.booster import predict
@@ -92,8 +93,12 @@ def retraining_rules(declared: ModelDeclaration) -> Rules:
 
 
 def watching_of(declared: ModelDeclaration) -> Watching:
-    """Return how a new champion is compared; of periods longer than a day, at least as many as a decision needs."""
+    """Return how a new champion is compared; of periods longer than a day, at least as many as a decision needs.
+
+    By the hour, whole days are compared.
+    """
     watch, calendar = declared.watch, declared.days.calendar
+    calendar = replace(calendar, grain=BY_DAY) if calendar.grain == BY_HOUR else calendar
     return Watching(
         periods=max(calendar.periods_in(watch.days), watch.min_days) if watch.days else 0,
         min_periods=watch.min_days,
@@ -116,18 +121,19 @@ def read_monitoring(
     since = serving_since(entries)
     if since is None or since.champion is None:
         return None
+    calendar = declared.days.calendar
     days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
     # Each period that counts may be as long as the number of days that are judged together.
     looked_at = declared.retraining.drift_window_days * declared.drift.pool_days + SMALL_DAYS
+    looked_at = max(looked_at, calendar.periods_in(looked_at)) if calendar.grain == BY_HOUR else looked_at
     drift = days["drift"][-looked_at:] if "drift" in kinds else []
     newest = max((day for found in days.values() for day in found[-1:]), default=None)
     champion = _serving(lake, declared, since, entries, version=since.champion)
     if since.action == "rollback":
         champion = replace(champion, taken_back=_rolled_back_on(lake, declared, champion.version, days["drift"]))
     # Labels since the last training are summed, so the labels of a day that is not read would not count.
-    calendar = declared.days.calendar
     later = [key for key in days["performance"] if key > calendar.last_key(champion.as_of)]
-    performance = later[-LOOKED_BACK:] if "performance" in kinds else []
+    performance = later[-periods_looked_back(calendar) :] if "performance" in kinds else []
     return MonitoringState(
         champion=champion,
         former=former_version(entries),
@@ -137,7 +143,7 @@ def read_monitoring(
         ),
         performance=read_performance(lake, declared.name, performance),
         history=tuple(RetrainingLog(lake, declared.name).newest(RECORDS_READ)),
-        newest_day=None if newest is None else calendar.last_day(newest),
+        newest_day=None if newest is None else calendar.newest_day(newest),
     )
 
 
@@ -155,6 +161,7 @@ def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]
 def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
     """Return the newest day predicted by another version than the champion, as far back as the longest cool-down."""
     longest = declared.retraining.cool_down_days * 2**DOUBLINGS
+    longest = max(longest, declared.days.calendar.periods_in(longest))
     for day in reversed(days[max(0, len(days) - longest) :]):
         found = _read(lake, f"{declared.name}/drift", [day], _Drift)
         if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
@@ -252,6 +259,8 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     calendar = declared.days.calendar
     after = calendar.last_key(trained)
     matured = calendar.first_key(trained + timedelta(days=declared.labels.maturity_days + 1))
-    last = calendar.moved(max(matured, calendar.moved(after, 1)), watching_of(declared).periods - 1)
+    watched = watching_of(declared).periods
+    watched = calendar.periods_in(watched) if calendar.grain == BY_HOUR else watched
+    last = calendar.moved(max(matured, calendar.moved(after, 1)), watched - 1)
     compared = tuple(Input.of(manifest) for _, manifest in read)
     return Former(version, former, serving, after, last, compared)

@@ -133,7 +133,8 @@ class ModelPlan:
             prediction_time=features.prediction_time,
             known_time=labels.known_time,
             features=self.features,
-            timezone=self.declaration.days.timezone,
+            timezone=self.calendar.timezone,
+            grain=self.calendar.grain,
             personal=self.personal,
             positive=labels.positive,
             objective=self.declaration.trained_objective,
@@ -222,6 +223,13 @@ def partitions_over(days: Days) -> dg.TimeWindowPartitionsDefinition:
     end = None if days.last is None else str(days.last + timedelta(days=1))
     start, zone = str(days.first), days.timezone
     match days.grain:
+        case "hour":
+            calendar = days.calendar
+            until = None if days.last is None else calendar.moved(calendar.last_key(days.last), 1)
+            return dg.TimeWindowPartitionsDefinition(
+                start=calendar.first_key(days.first), end=until, timezone="UTC", fmt="%Y-%m-%dT%H",
+                cron_schedule=CRON["hour"],
+            )  # fmt: skip
         case "day":
             return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone=zone)
         case "week":

@@ -103,7 +103,7 @@ def _current(lake: Lake, asset: str, periods: Periods | None) -> dict[str, Artif
     if periods is None:
         return dict(sorted(lake.newest(asset).items()))
     first, last = map(str, periods)
-    return lake.newest(asset, [it for it in lake.partitions(asset) if first <= it <= last])
+    return lake.newest(asset, [it for it in lake.partitions(asset) if first <= it and it[: len(last)] <= last])
 
 
 def artifact_of_version(lake: Lake, asset: str, periods: Periods | None, version: str) -> ArtifactRef:
@@ -214,7 +214,7 @@ def load_training_set(model: str, as_of: str | date | None = None, *, lake: str 
 def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None, *, split: Split | None = None) -> TrainingSet:
     """Return a plan's training set as of a day, split as given or as the model declares; see `load_training_set`."""
     declared = plan.declaration
-    last = "" if as_of is None else str(as_of)
+    last = "" if as_of is None else plan.calendar.last_key(as_of)
     features, labels = (_up_to(lake, f"{plan.name}/{stage}", last) for stage in ("features", "labels"))
     for stage, refs in (("features", features), ("labels", labels)):
         if not refs:

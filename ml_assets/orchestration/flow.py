@@ -364,7 +364,8 @@ class Flow:
         if self._asset(COMBINED) in partitions:
             models = [it.name for it in self.declared.families[self.model.name]]
             parameters[self._asset(COMBINED)] = serving_each(self.lake, models)
-        return wanted_of(self.graph, self.lake, partitions, parameters, up_to={self._asset("training_set"): as_of})
+        last = self.model.days.calendar.last_key(span.as_of)
+        return wanted_of(self.graph, self.lake, partitions, parameters, up_to={self._asset("training_set"): last})
 
 
 def _days_of(stale: _Wanted) -> list[str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
@@ -332,11 +332,11 @@ class Planner:
         return None
 
 
-def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Waiting]:
+def blocked(graph: AssetGraph, lake: Lake, model: str, *, over: str, count: int) -> list[Waiting]:
     """Return which of a model's features, labels and upstream tables wait for missing days."""
     wanted = with_upstream(graph, (dg.AssetKey([model, stage]) for stage in INPUTS))
     groups = {key: group for key, group in update_groups(graph, [model]).items() if key in wanted}
-    scope = Scope.newest(graph, groups, lake, yesterday=yesterday, count=count)
+    scope = Scope.newest(graph, groups, lake, over=over, count=count)
     given = wanted_of(graph, lake, {key: sorted(days) for key, days in scope.within.items()})
     return [it for it in Planner(scope, LakeView(graph, lake, given)).plan().waiting if it.lack]
 

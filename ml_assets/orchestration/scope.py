@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Self
 
 import dagster as dg
@@ -40,7 +39,7 @@ def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
 
 
 def horizon(
-    graph: AssetGraph, groups: Groups, newest: Mapping[dg.AssetKey, str], *, yesterday: date, count: int
+    graph: AssetGraph, groups: Groups, newest: Mapping[dg.AssetKey, str], *, over: str, count: int
 ) -> Partitions:
     """Return the partitions of each asset that are kept up to date: the newest days with data.
 
@@ -52,7 +51,7 @@ def horizon(
         graph: the assets.
         groups: the groups that are kept up to date.
         newest: by source, the newest period in the lake; absent if there is none.
-        yesterday: the newest day that is over.
+        over: the newest period that is over.
         count: the number of days, rounded outward to whole periods.
     """
     spans: dict[dg.AssetKey, tuple[str, str]] = {}
@@ -65,7 +64,7 @@ def horizon(
         there = {it: newest[it] for it in sources[key] if it in newest}
         if key in groups and key in declared and there:
             calendar = calendar_in(graph, key)
-            last = min(declared[key][1], calendar.newest_until(yesterday), max(there.values()))
+            last = min(declared[key][1], over, max(there.values()))
             waited_for = [it for source, it in there.items() if it < declared[source][1]]
             first = max(declared[key][0], calendar.moved(min([last, *waited_for]), 1 - calendar.periods_in(count)))
             spans |= {key: (first, last)} if first <= last else {}
@@ -104,9 +103,9 @@ class Scope:
         return next((calendar_in(self.graph, key) for key in self.groups if self.graph.get(key).is_partitioned), DAILY)
 
     @classmethod
-    def newest(cls, graph: AssetGraph, groups: Groups, lake: Lake, *, yesterday: date, count: int) -> Self:
+    def newest(cls, graph: AssetGraph, groups: Groups, lake: Lake, *, over: str, count: int) -> Self:
         """Return the newest days with data in a lake; see `horizon`."""
-        return cls(graph, groups, horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count))
+        return cls(graph, groups, horizon(graph, groups, newest_days(graph, lake), over=over, count=count))
 
     def readers(self, changed: Mapping[dg.AssetKey, Iterable[str]]) -> Partitions:
         """Return the partitions that read any of the changed ones."""

@@ -10,6 +10,7 @@ from datetime import date
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, TRAINING, update_groups, wanted_of
@@ -26,45 +27,54 @@ class Stale:
         days: its days; none if it has no days.
         reason: a `Reason`.
         why: the reason as a sentence.
+        calendar: of the days or periods.
     """
 
     asset: str
     days: tuple[str, ...]
     reason: str
     why: str
+    calendar: Calendar = DAILY
 
     @property
     def line(self) -> str:
         """The asset, its days and the reason in one line."""
-        over = ", ".join(span_of(row) for row in in_rows([*self.days]))
+        over = ", ".join(span_of(row) for row in in_rows([*self.days], calendar=self.calendar))
         return f"{self.asset}{f' ({over})' if over else ''}: {self.why}"
 
 
-def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Stale]:
+def stale_of(
+    graph: AssetGraph, lake: Lake, model: str, *, over: str, count: int, calendar: Calendar = DAILY
+) -> list[Stale]:
     """Return what is out of date for a model and its tables, upstream first.
 
     For assets by day, only the newest existing days are checked. What was never materialized is not out of date.
     """
     card, training_set = (dg.AssetKey([model, stage]) for stage in (*CARD, "training_set"))
     groups = update_groups(graph, [model])
-    scope = Scope.newest(graph, groups, lake, yesterday=yesterday, count=count)
+    scope = Scope.newest(graph, groups, lake, over=over, count=count)
     partitions = {key: sorted(days) for key, days in scope.within.items()}
     partitions |= {dg.AssetKey([model, stage]): [""] for stage in TRAINING}
     trained = lake.newest(training_set.to_user_string(), [""]).get("")
     as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
-    up_to = {} if as_of is None else {training_set: str(as_of)}
+    up_to = {} if as_of is None else {training_set: calendar.last_key(date.fromisoformat(str(as_of)))}
     late = out_of_date(graph, lake, wanted_of(graph, lake, partitions, up_to=up_to))
     behind = with_upstream(graph, [training_set, card])
-    return [it for key, found in late.items() if key in behind for it in _by_reason(graph, key, found, late, model)]
+    return [
+        it
+        for key, found in late.items()
+        if key in behind
+        for it in _by_reason(graph, key, found, late, model, calendar=calendar)
+    ]
 
 
 def _by_reason(
-    graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Reasons, model: str
+    graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Reasons, model: str, *, calendar: Calendar
 ) -> Iterator[Stale]:
     for reason in dict.fromkeys(found.values()):
         if reason != "missing":
             days = tuple(sorted(day for day, why in found.items() if why == reason and day))
-            yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model))
+            yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model), calendar)
 
 
 def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Reasons, model: str) -> str:

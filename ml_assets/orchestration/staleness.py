@@ -5,7 +5,7 @@ Not here: storage of artifacts (see `ml_assets.lake.store`).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime
 from typing import Literal
 
 import dagster as dg
@@ -229,8 +229,13 @@ def declared_keys(graph: AssetGraph, key: dg.AssetKey) -> tuple[str, str] | None
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return None
     calendar, end = calendar_of(definition), definition.end
-    last = AFTER_ALL_KEYS if end is None else calendar.last_key(end.date() - timedelta(days=1))
-    return calendar.first_key(definition.start.date()), last
+    last = AFTER_ALL_KEYS if end is None else calendar.moved(calendar.key_of(_begin_of(end)), -1)
+    return calendar.key_of(_begin_of(definition.start)), last
+
+
+def _begin_of(window: datetime) -> datetime:
+    """Return the begin of a partition without its zone: days of its zone, hours of UTC."""
+    return window.replace(tzinfo=None)
 
 
 def calendar_in(graph: AssetGraph, key: dg.AssetKey) -> Calendar:
@@ -254,7 +259,7 @@ def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tup
     mapping = node.partition_mappings.get(parent)
     exact = node.metadata.get(LOOK_BACK)
     if isinstance(exact, dg.JsonMetadataValue) and isinstance(exact.data, Mapping):
-        return -calendar_in(graph, child).periods_for(int(exact.data[parent.to_user_string()])), 0
+        return -calendar_in(graph, child).look_back(int(exact.data[parent.to_user_string()])), 0
     if isinstance(mapping, dg.TimeWindowPartitionMapping):
         return mapping.start_offset, mapping.end_offset
     return 0, 0

@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.checking import Report, check_table
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.ledger import StepLedger
@@ -104,7 +103,7 @@ def _validate(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[st
     if plan.own_columns and not set(plan.own_columns) & set(rows.columns):  # their inputs are broken
         contract = contract.only([name for name in contract.names if name not in plan.own_columns])
     by, marked = None, rows
-    if DAY in rows.columns:
+    if plan.calendar.column in rows.columns:
         by = PARTITION
         marked = rows.with_columns(plan.calendar.key_of_row().alias(by))
     report = check_table(marked, contract, partition=by)

@@ -43,14 +43,11 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
         """The outcomes, by the day they could first be known."""
-        first, last = key_range(context)
-        days = plan.calendar.first_day(first), plan.calendar.last_day(last)
-        rows = select_labels(table, plan.columns, days=days, reason=wanted.reason)
+        span = key_range(context)
+        rows = select_labels(table, plan.columns, span=span, reason=wanted.reason)
         schema = frames.labels_table(plan.columns, has_reason=wanted.reason is not None)
         frames.check_frames([rows], schema, personal=plan.personal)
-        left_out = labels_left_out(
-            table, plan.columns, days=days, maturity_days=wanted.maturity_days, calendar=plan.calendar
-        )
+        left_out = labels_left_out(table, plan.columns, span=span, maturity_days=wanted.maturity_days)
         context.add_output_metadata(
             {
                 "rows": rows.height,

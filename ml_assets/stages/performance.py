@@ -4,6 +4,7 @@ Not here: the sensor that requests a retraining (see `ml_assets.automation.retra
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,12 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
-from ml_assets.logic.monitoring.retraining import LOOKED_BACK, RetrainingFinding, performance_finding
+from ml_assets.logic.monitoring.retraining import (
+    RetrainingFinding,
+    is_matured,
+    performance_finding,
+    periods_looked_back,
+)
 from ml_assets.models.monitoring import Former, former_champion, read_performance, retraining_rules, serving_of, spec_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
@@ -88,6 +94,7 @@ def _measured(
                 labels,
                 plan.columns,
                 day=plan.calendar.first_day(day),
+                hour=plan.calendar.hour_of(day),
                 metrics=plan.declaration.measured,
                 former=None if former is None or others is None else (former.version, others),
                 champion=spec_of(ledger.lake, plan.name, rows["model_version"][0]),
@@ -104,7 +111,9 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
     declared = plan.declaration
     rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
-    known = [day for day in lake.partitions(asset) if day < newest and day not in measured][-LOOKED_BACK:]
+    known = [day for day in lake.partitions(asset) if day < newest and day not in measured][
+        -periods_looked_back(plan.calendar) :
+    ]
     own = [(day, summary) for day, one in measured.items() for summary in one.summaries.versions]
     every = [*read_performance(lake, plan.name, known), *(it for _, it in own)]
     serving = {version: serving_of(lake, declared, version) for version in {it.model_version for _, it in own}}
@@ -112,7 +121,10 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
     for day, it in own:
         model = serving[it.model_version]
         learned = model.last_seen_day or model.as_of
-        finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
+        before = [other for other in every if learned < other.day and other.at <= it.at]
+        finding = performance_finding(before, model, rules, metric)
+        if finding.is_judged and not is_matured(it, metric, rules.min_coverage):
+            finding = replace(finding, is_judged=False)
         if it.day <= learned:
             sentence = f"Performance is not judged, because the model has learned from days up to {learned}."
             finding = RetrainingFinding("performance", False, None, sentence, "later days", is_judged=False)

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.contracts.row_sql import RowSql, SqlProblems, own_columns, problem_clause
 from ml_assets.contracts.sql import sql_type
 from ml_assets.contracts.table import TableContract
@@ -24,6 +25,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.landing.number_formats import is_number_format
 from ml_assets.landing.row_sql import sql_problems
 from ml_assets.landing.time_formats import UNIX_TIMES
+from ml_assets.logic.tables.raw import dtype_of_period
 from ml_assets.models.plan import partitions_over
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.names import IO_MANAGER, MANAGED
@@ -82,7 +84,7 @@ def raw_tables(
         f"{declaration.place('tables', name, *field)}: {problem}; see {contracts[f'{GROUP}/{name}'].where}."
         for name, table in declaration.tables.items()
         if name in known
-        for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"])
+        for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"], declaration.days.calendar)
     ]
     wrong += _sql_problems(declaration, {name: contracts[f"{GROUP}/{name}"] for name in known}, sql_problems)
     if wrong:
@@ -93,7 +95,9 @@ def raw_tables(
     ]
 
 
-def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, ...], str]]:
+def _column_problems(
+    table: RawTable, contract: TableContract, calendar: Calendar
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the problems of the columns that a declaration names, each with its field."""
     days = () if table.partition_by is None else table.partition_by.columns.items()
     named: list[tuple[tuple[str, ...], str]] = [(("partition_by", field), column) for field, column in days]
@@ -117,6 +121,8 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
             case ("formats", _):
                 is_fit = dtype == pl.Datetime or (dtype == pl.Date and not is_unix)
                 wanted = "a timestamp" if is_unix else "a date or a timestamp"
+            case ("partition_by", "column") if calendar.grain == BY_HOUR:
+                is_fit, wanted = dtype == dtype_of_period(calendar), "a timestamp, because the days have grain 'hour'"
             case ("partition_by", "column"):
                 is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String)
                 wanted = "a date, a timestamp or text such as 2024-01-31"
@@ -134,10 +140,11 @@ def _sql_problems(
 ) -> Iterator[str]:
     """Yield the problems of the SQL that states the day of a row."""
     found: list[tuple[str, RowSql]] = []
+    dtype = dtype_of_period(declaration.days.calendar)
     for name, table in declaration.tables.items():
         if table.partition_by is not None and table.partition_by.sql is not None and name in contracts:
             columns = {it: dtype for it, dtype in own_columns(contracts[name]).items() if it != table.row_key}
-            found.append((name, RowSql("the SQL", name, table.partition_by.sql, columns, pl.Date())))
+            found.append((name, RowSql("the SQL", name, table.partition_by.sql, columns, dtype)))
     for (name, one), problem in zip(found, sql_problems([one for _, one in found]), strict=True):
         if problem is not None:
             place = declaration.place("tables", name, "partition_by", "sql")

@@ -14,8 +14,8 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import BY_HOUR
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
@@ -31,7 +31,15 @@ from ml_assets.landing.listing import Arrived, file_facts, files_of_periods, lan
 from ml_assets.landing.row_sql import shown_row, with_columns
 from ml_assets.landing.source_bytes import digest
 from ml_assets.landing.sources import Source
-from ml_assets.logic.tables.raw import ALL_DAYS, KEEPS_ROWS, by_period, check_of_period, day_expression, with_row_key
+from ml_assets.logic.tables.raw import (
+    ALL_DAYS,
+    KEEPS_ROWS,
+    by_period,
+    check_of_period,
+    day_expression,
+    dtype_of_period,
+    with_row_key,
+)
 
 GROUP = "raw"
 _DAY_OF_ROW = "__day_of_row"
@@ -102,8 +110,9 @@ class RawSource:
     def day_columns(self) -> DayColumns | None:
         """The columns that contain the day of a row: the declared ones, else a date column `day`."""
         declared, contract = self.table.partition_by, self.contract
-        has_day = contract.is_by_day and contract.schema.get(DAY) == pl.Date
-        return DayColumns(column=DAY) if declared is None and has_day else declared
+        name = self.days.calendar.column
+        is_there = contract.is_by_day and contract.schema.get(name) == dtype_of_period(self.days.calendar)
+        return DayColumns(column=name) if declared is None and is_there else declared
 
     def file(self, where: str) -> Source:
         """Return one of its files, without the columns that landing adds."""
@@ -123,6 +132,8 @@ class RawSource:
     def dated(self, rows: pl.DataFrame, by: DayColumns) -> tuple[pl.DataFrame, pl.Expr]:
         """Return rows with their day columns, and the day of a row. A timestamp in UTC has the time zone's day.
 
+        By the hour, it is the moment of the row instead.
+
         Raises:
             WarehouseError: DuckDB cannot evaluate the declared SQL for a row.
             DataError: the SQL gives no day for a row.
@@ -130,6 +141,8 @@ class RawSource:
         if by.sql is not None:
             return self._dated_by_sql(rows, by.sql), pl.col(_DAY_OF_ROW)
         is_moment = by.column is not None and isinstance(self.contract.column(by.column).dtype, pl.Datetime)
+        if self.days.grain == BY_HOUR and by.column is not None:
+            return self.computed(rows, [by.column]), pl.col(by.column)
         day = day_expression(**by.columns, timezone=self.days.timezone if is_moment else None)
         return self.computed(rows, [*by.columns.values()]), day
 
@@ -150,7 +163,7 @@ class RawSource:
         if self.table.partition_by is None:
             return None
         rows, day = self.dated(self._whole(access)[0], self.table.partition_by)
-        newest: date | None = rows.select(day.max()).item()
+        newest: date | None = rows.select(at=day.max()).select(self.days.calendar.day_of_row("at")).item()
         return newest
 
     def read(self, lake: Lake, span: tuple[str, str] | None) -> SourceContent:

@@ -63,6 +63,7 @@ class TrainingSetConfig(dg.Config):
 def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's training set."""
     declared = plan.declaration
+    up_to = {"up_to": "as_of", "calendar": dg.MetadataValue.json(asdict(plan.calendar))}
 
     suspicion = dg.AssetCheckSpec(
         CHECK, asset=plan.asset("training_set"),
@@ -79,8 +80,8 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
             **({} if declared.ranking is None else {"ranking": declared.ranking}),
         },
         ins={
-            "features": dg.AssetIn(plan.asset("features"), metadata={"up_to": "as_of"}),
-            "labels": dg.AssetIn(plan.asset("labels"), metadata={"up_to": "as_of"}),
+            "features": dg.AssetIn(plan.asset("features"), metadata=up_to),
+            "labels": dg.AssetIn(plan.asset("labels"), metadata=up_to),
         },
         check_specs=[suspicion],
     )  # fmt: skip

@@ -32,8 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
-from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, Calendar
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
@@ -149,11 +148,16 @@ class Plugin(BasePlugin):
         conn.execute(f"set temp_directory = {literal(spill)}")
         conn.execute("create schema if not exists lake")
         # The row without a model holds the run's days; see macros/days.sql.
-        conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
+        conn.execute(
+            "create table lake.run (model varchar, first_day date, last_day date, begin varchar, until varchar)"
+        )
         calendar = self.bindings.calendar
         for model, span in [(None, self.bindings.span), *self.bindings.spans.items()]:
-            ends = (None, None) if span is None else (calendar.first_day(span[0]), calendar.last_day(span[1]))
-            conn.execute("insert into lake.run values (?, ?, ?)", [model, *ends])
+            days = (None, None) if span is None else (calendar.first_day(span[0]), calendar.last_day(span[1]))
+            ends = (None, None) if span is None else calendar.ends_sql(*span)
+            conn.execute("insert into lake.run values (?, ?, ?, ?, ?)", [model, *days, *ends])
+        conn.execute("create table lake.calendar (period_column varchar)")
+        conn.execute("insert into lake.calendar values (?)", [calendar.column])
         conn.execute("create table lake.tables (name varchar)")
         for name, files in {**self.bindings.sources, **self.bindings.models}.items():
             if files:
@@ -213,7 +217,7 @@ class Plugin(BasePlugin):
     ) -> dict[str, str]:
         """Write rows to scratch, one file per period if there are any, and return the files."""
         calendar = self.bindings.calendar
-        order = order if keys is None else [DAY, *order]
+        order = order if keys is None else [calendar.column, *order]
         if keys is None or self.bindings.one_file:
             path = self.bindings.scratch / f"{name}.parquet"
             _write(_ordered(cursor, table, order, "true"), path)
@@ -221,7 +225,7 @@ class Plugin(BasePlugin):
         folder = self.bindings.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_WRITERS) as writers:
-            at_once = max(1, _DAYS_AT_ONCE // calendar.shortest_days)
+            at_once = max(1, 24 * _DAYS_AT_ONCE // calendar.shortest_hours)
             for first in range(0, len(keys), at_once):
                 block = keys[first : first + at_once]
                 where = calendar.rows_sql(block[0], block[-1])
@@ -259,18 +263,19 @@ class Plugin(BasePlugin):
 
     def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, keys: list[str]) -> None:
         calendar = self.bindings.calendar
-        first, last = calendar.first_day(keys[0]), calendar.last_day(keys[-1])
-        outside = f"({calendar.rows_sql(keys[0], keys[-1])}) is not true"
+        column, outside = calendar.column, f"({calendar.rows_sql(keys[0], keys[-1])}) is not true"
         outsiders = cursor.execute(
-            f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
+            f"select {column}, count(*) from {built} where {outside} group by 1 order by 1 nulls first"  # noqa: S608 - dbt's own relation and dates
         ).fetchall()
         if outsiders:
             count = sum(rows for _, rows in outsiders)
-            shown = ", ".join(f"{day or 'no day'} ({rows} rows)" for day, rows in outsiders[:3])
+            shown = ", ".join(f"{begin or f'no {column}'} ({rows} rows)" for begin, rows in outsiders[:3])
+            first = calendar.begin(keys[0]) if calendar.grain == BY_HOUR else calendar.first_day(keys[0])
+            last = calendar.begin(keys[-1]) if calendar.grain == BY_HOUR else calendar.last_day(keys[-1])
             raise DbtRuntimeError(
-                f"{count} rows of model '{model}' are outside the run's days {first} to {last}: {shown}. "
-                f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or "
-                f"correct the file of the day that contains the row; nothing of '{model}' was written."
+                f"{count} rows of model '{model}' are outside the run's {column}s {first} to {last}: {shown}. "
+                f"Expected every row's '{column}' within them. Filter on in_run() in the model, or "
+                f"correct the file of the {column} that contains the row; nothing of '{model}' was written."
             )
 
 

@@ -55,7 +55,7 @@ def is_gap_allowed(node: Node) -> bool:
 
 def periods_back(node: Node, parent: Node, calendar: Calendar) -> int:
     """Return how many earlier periods of a parent a model reads."""
-    return calendar.periods_for(look_back_days(node, parent))
+    return calendar.look_back(look_back_days(node, parent))
 
 
 def inputs_read(

@@ -174,7 +174,7 @@ class Rebuilds:
     ) -> pl.DataFrame:
         """Return the table as built by the SQL that dbt executed before."""
         table = self.nodes[reach.table]
-        order = ["day", *meta_of(table).get("key", [])]
+        order = [reach.calendar.column, *meta_of(table).get("key", [])]
         files = {name: paths[""] for name, paths in bindings["sources"].items()}
         files |= {f"{name}__released": it["released"] for name, it in self.quarantines.items() if it["released"]}
         with connect() as engine:

@@ -96,7 +96,7 @@ class Shop:
             context = dg.build_sensor_context(
                 instance=self.instance, repository_def=self.defs.get_repository_def(), cursor=self.cursor
             )
-            found = tick(context, self.declared, self.lake, self.alerts, yesterday=date(2029, 1, 1))
+            found = tick(context, self.declared, self.lake, self.alerts, over="2029-01-01")
             self.cursor = found.cursor
             self.reason = str(found.skip_reason.skip_message) if found.skip_reason else ""
             if not found.run_requests or not launches:

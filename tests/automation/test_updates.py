@@ -220,13 +220,13 @@ def test_a_day_waits_for_missing_days_of_its_look_back_and_is_materialized_when_
     )
 
     graph, lake = flown_world.graph, flown_world.lake
-    waiting = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)}
+    waiting = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, over=str(YESTERDAY), count=35)}
     assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in waiting
     assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in waiting
 
     flown_world.arrive(DAYS[4])
     flown_world.settle()
-    assert [] == blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)
+    assert [] == blocked(graph, lake, MODEL, over=str(YESTERDAY), count=35)
     assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
     assert {} == left_over(flown_world)
 

@@ -44,7 +44,7 @@ def kept_up(whole: Project) -> list[tuple[list[str], str]]:
     repository, job = whole.defs.get_repository_def(), whole.defs.resolve_implicit_global_asset_job_def()
     for _ in range(12):
         context = dg.build_sensor_context(instance=whole.instance, repository_def=repository, cursor=cursor)
-        found = tick(context, whole.declared, whole.lake.connect(), Alerts(lake=whole.lake), yesterday=date(2026, 1, 1))
+        found = tick(context, whole.declared, whole.lake.connect(), Alerts(lake=whole.lake), over="2026-01-01")
         cursor = found.cursor
         for request in found.run_requests or ():
             done = job.execute_in_process(

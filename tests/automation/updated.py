@@ -157,7 +157,7 @@ class World:
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, cursor=None if lost else self.cursor
         )
-        found = tick(context, self.declared, self.lake, self.alerts, yesterday=YESTERDAY)
+        found = tick(context, self.declared, self.lake, self.alerts, over=str(YESTERDAY))
         self.cursor = found.cursor
         self.reason = found.skip_reason.skip_message if found.skip_reason else ""
         return [*(found.run_requests or ())]

@@ -128,7 +128,7 @@ def test_partitions_are_the_periods_of_the_declared_zone(grain: Grain, count: in
             {"first": "2024-01-01", "last": "2024-02-28", "grain": "month"},
             "2024-02-28 is not the last day of a month; .* expected 2024-02-29",
         ),
-        ({"first": "2024-01-01", "grain": "hour"}, "'day', 'week', 'month' or 'year'"),
+        ({"first": "2024-01-01", "grain": "minute"}, "'hour', 'day', 'week', 'month' or 'year'"),
     ],
 )
 def test_days_that_are_no_whole_periods_are_rejected_with_the_day_to_declare(

@@ -60,7 +60,10 @@ class UpTo(dg.Config):
     until: str | None = None
 
 
-@dg.asset(ins={"daily": dg.AssetIn("daily", metadata={"up_to": "until"})})
+DAILY_JSON = dg.MetadataValue.json({"grain": "day", "timezone": "UTC"})
+
+
+@dg.asset(ins={"daily": dg.AssetIn("daily", metadata={"up_to": "until", "calendar": DAILY_JSON})})
 def summed_up_to(config: UpTo, daily: pl.LazyFrame) -> pl.DataFrame:
     return daily.select(pl.col("day").max().cast(pl.String).alias("last")).collect()
 

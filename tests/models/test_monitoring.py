@@ -59,7 +59,7 @@ def test_rejected_challengers_and_a_rollback_are_counted_since_the_champion_was_
 def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_requested(
     it: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_assets.models.monitoring.LOOKED_BACK", 4)
+    monkeypatch.setattr("ml_assets.logic.monitoring.retraining.LOOKED_BACK", 4)
     days = [it.live() for _ in range(SMALL_DAYS + 5)]
 
     loop = read(it)

@@ -39,18 +39,18 @@ GRAPH = dg.Definitions(assets=[orders, totals, features]).resolve_asset_graph()
 
 
 @pytest.mark.parametrize(
-    ("yesterday", "count", "months"),
+    ("over", "count", "months"),
     [
-        (date(2013, 6, 29), 28, ["2013-05-01"]),
-        (date(2013, 6, 30), 28, ["2013-06-01"]),
-        (date(2013, 6, 30), 35, ["2013-05-01", "2013-06-01"]),
-        (date(2013, 9, 1), 28, ["2013-06-01"]),  # no later month has come
+        ("2013-05-01", 28, ["2013-05-01"]),
+        ("2013-06-01", 28, ["2013-06-01"]),
+        ("2013-06-01", 35, ["2013-05-01", "2013-06-01"]),
+        ("2013-08-01", 28, ["2013-06-01"]),  # no later month has come
     ],
 )
 def test_the_newest_months_that_are_over_are_kept_up_to_date_and_those_that_they_look_back_to(
-    yesterday: date, count: int, months: list[str]
+    over: str, count: int, months: list[str]
 ) -> None:
-    found = horizon(GRAPH, GROUPS, {ORDERS: "2013-06-01"}, yesterday=yesterday, count=count)
+    found = horizon(GRAPH, GROUPS, {ORDERS: "2013-06-01"}, over=over, count=count)
 
     assert set(months) == found[FEATURES]
     before = date.fromisoformat(months[0])

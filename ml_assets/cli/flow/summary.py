@@ -43,7 +43,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     entries = PromotionLog(lake, name).entries()
     last = entries[-1] if entries else None
     days = model.days.calendar.keys(span.first, span.last)
-    drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
+    of_drift = lake.newest(f"{name}/drift", days)
+    drift: dict[str, DailyDrift] = dict(zip(of_drift, lake.get_each([*of_drift.values()], DailyDrift), strict=True))
     performance: list[DailyPerformance] = lake.get_each(
         [*lake.newest(f"{name}/performance", days).values()], DailyPerformance
     )
@@ -96,7 +97,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         },
         "performance": {
             "metric": model.metric, "days": len(performance),
-            "days_measured": len({one.day for one in measured if model.metric in one.metrics}),
+            "days_measured": len({one.at for one in measured if model.metric in one.metrics}),
             "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
             "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
         },
@@ -145,11 +146,11 @@ def missing_days_of(lake: Lake, model: str, days: Sequence[str], calendar: Calen
     return found
 
 
-def drift_of(drift: Sequence[DailyDrift], days: Sequence[str], calendar: Calendar = DAILY) -> dict[str, Any]:
+def drift_of(drift: Mapping[str, DailyDrift], days: Sequence[str], calendar: Calendar = DAILY) -> dict[str, Any]:
     """Return the drift of some days in figures. A day without a report is not judged."""
-    states = {str(one.summaries.day): one.summaries.state for one in drift}
+    states = {key: one.summaries.state for key, one in drift.items()}
     every = [states.get(day, "not judged") for day in days]
-    summaries = [summary for one in drift for summary in one.summaries.versions]
+    summaries = [summary for one in drift.values() for summary in one.summaries.versions]
     return {
         "over": every.count("over the limits"),
         "within": every.count("within the limits"),

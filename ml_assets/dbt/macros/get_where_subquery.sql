@@ -8,7 +8,7 @@
   {%- endif -%}
   {%- set table = ml_assets.lake_model(relation) if execute else none -%}
   {%- if table and table.config.materialized == 'by_day' -%}
-    {%- do conditions.append("day between " ~ ml_assets.first_day() ~ " and " ~ ml_assets.last_day()) -%}
+    {%- do conditions.append(ml_assets.in_run()) -%}
   {%- endif -%}
   {%- if table and model.test_metadata and model.test_metadata.name in ml_assets.row_tests() -%}
     {%- set released = ml_assets.is_released(table.name, table.columns, 'tested') -%}

@@ -28,7 +28,7 @@ _HIGHEST: Final = 3
 
 def most_pooled_days(calendar: Calendar) -> int:
     """Return the days that can be judged together at most, in whole periods."""
-    return max(MOST_DAYS, calendar.periods_in(MOST_DAYS) * calendar.shortest_days)
+    return max(MOST_DAYS, calendar.periods_in(MOST_DAYS) * calendar.shortest_hours // 24)
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,7 @@ def summarise(
         drifted_features=tuple(column["feature"] for column in columns if column["is_over"]),
         exceeded=exceeded,
         sentence=f"{sentence}.",
+        hour=pooled.calendar.hour_of(pooled.last),
     )
 
 

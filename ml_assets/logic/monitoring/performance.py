@@ -6,7 +6,7 @@ Not here: what follows from it (see `ml_assets.logic.monitoring.retraining`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 import numpy as np
@@ -69,6 +69,7 @@ def measure_performance(
     model: ModelColumns,
     *,
     day: date,
+    hour: datetime | None = None,
     metrics: Sequence[str] | None = None,
     former: tuple[str, pl.DataFrame] | None = None,
     champion: ModelSpec | None = None,
@@ -151,6 +152,7 @@ def measure_performance(
             model=model.name,
             model_version=versions[0] if versions else "",
             day=day,
+            hour=hour,
             predictions=predictions.height,
             labelled=labelled.height,
             without_label=without_label,

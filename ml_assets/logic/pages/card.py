@@ -93,7 +93,7 @@ def render_card(card: CardInput) -> str:
     _agree(card)
     evaluation = card.evaluation.summary if card.evaluation else None
     drift_summary = _newest_drift(card)
-    performance = sorted(card.performance, key=lambda day: day.day)
+    performance = sorted(card.performance, key=lambda day: day.at)
     performance_metric = card.performance_metric or (evaluation.metric if evaluation else _first_metric(performance))
     # Before the tables: the plots check the frames and name missing columns.
     plots = _plots(card, performance_metric)
@@ -273,7 +273,7 @@ def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None)
 
 def _newest_drift(card: CardInput) -> DriftSummary | None:
     known = [*card.drift_history, *([card.drift.summary] if card.drift else [])]
-    return max(known, key=lambda summary: summary.day, default=None)
+    return max(known, key=lambda summary: summary.at, default=None)
 
 
 def _deciding_metric(card: CardInput) -> str | None:

@@ -99,7 +99,7 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
     Days above a limit are marked, and days that are not judged are gaps. A dashed line marks where another model
     version begins to predict.
     """
-    days = sorted(_some(summaries, "drift"), key=lambda summary: summary.day)
+    days = sorted(_some(summaries, "drift"), key=lambda summary: summary.at)
     measured = [summary for summary in days if summary.state != "not judged"]
     title = describe_states(summary.state for summary in days)
     title = title[:1].upper() + title[1:]
@@ -132,7 +132,7 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
     The expected value of a day without the metric is that of all its predictions. Such a day is a gap in the metric. A
     dashed line marks where another model version begins to predict.
     """
-    days = sorted(_some(summaries, "performance"), key=lambda summary: summary.day)
+    days = sorted(_some(summaries, "performance"), key=lambda summary: summary.at)
     name = metric_name(metric)
     measured = [summary for summary in days if metric in summary.metrics]
     if measured:

@@ -5,6 +5,7 @@ Not here: the automatic rollback (see `ml_assets.automation.watch`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -67,24 +68,27 @@ def compare_with_former(
     below minus the margin. The test is repeated after each day, from the first day on which there are enough to the
     last: `periods - min_periods + 1` tests, each with the confidence 1 - `ERROR_RATE` / tests. Summaries of other
     champions, or without the predecessor's figures, are ignored; of the others, the earliest `periods` are used.
+    By the hour, the figure of a day is the mean of its hours.
     `min_periods` is never below `jackknife.MINIMUM_CLUSTERS`. `coverage` is the share of a day's predictions that must
     have a label before the day is used.
 
     If rows of a group are in several days, the daily differences share what is particular to these groups, and the
     spread of the days does not contain it: the error rate would not be kept, so nothing is judged.
     """
-    pairs = [
+    each = [
         (
             it.day,
             it.previous_champion.version,
             metric.gain(it.metrics[metric.name], it.previous_champion.metrics[metric.name]),
         )
-        for it in sorted(days, key=lambda it: it.day)
+        for it in sorted(days, key=lambda it: it.at)
         if it.model_version == champion
         and it.previous_champion is not None
         and metric.name in it.previous_champion.metrics
         and is_matured(it, metric, coverage)
-    ][: watching.periods]
+    ]
+    of_day = {day: [*its] for day, its in itertools.groupby(each, key=lambda it: it[0])}
+    pairs = [(day, its[-1][1], fmean(it[2] for it in its)) for day, its in of_day.items()][: watching.periods]
     counted_in = f"{watching.period}s"
     count = {counted_in: float(len(pairs))}
     former = pairs[-1][1] if pairs else None

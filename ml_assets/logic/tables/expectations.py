@@ -120,11 +120,11 @@ def report_of(
     contract: TableContract,
     *,
     is_blocking: bool,
-    not_judged: Sequence[date] = (),
+    not_judged: Mapping[date, str] | None = None,
 ) -> Report:
     """Return surprises as findings of their rules; all rows of a day with a surprise count as breaking the rule."""
     findings = []
-    unjudged = {str(day): "too few earlier days to compare with" for day in not_judged}
+    unjudged = {str(day): why for day, why in sorted((not_judged or {}).items())}
     for measure, rule in RULES.items():
         odd = [it for it in found if it.measure == measure]
         days = {str(day): rows_by_day.get(day, 0) for day in sorted({it.day for it in odd})}

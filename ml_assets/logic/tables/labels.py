@@ -6,15 +6,13 @@ Not here: what a label means (see the outcome table's dbt model).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.days import DAY, day_of_moment
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
-from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import redacted
 from ml_assets.contracts.words import counted
 from ml_assets.logic.tables.features import is_naive
@@ -27,10 +25,12 @@ def select_labels(
     outcomes: pl.DataFrame | pl.LazyFrame,
     model: ModelColumns,
     *,
-    days: tuple[date, date],
+    span: tuple[str, str],
     reason: str | None = None,
 ) -> pl.DataFrame:
-    """Return the outcomes that became known within some days, each on the day of its known time.
+    """Return the outcomes that became known within some periods, each on the day of its known time.
+
+    `span` has the keys of the first and the last period.
 
     An outcome that never gets a label (a null target with a known time) is included, so that it can be counted. An
     outcome without a known time is excluded. Of a corrected outcome, each day has the newest version known on that day,
@@ -39,7 +39,8 @@ def select_labels(
     model declares the positive value, the target becomes Boolean: whether it is that value.
 
     Returns:
-        `day`, key, `event_day`, known time, target, weight and `reason` (if declared), sorted by known time and key.
+        `day`, `hour` if by the hour, key, `event_day`, known time, target, weight and `reason` (if declared),
+        sorted by known time and key.
 
     Raises:
         ContractError: Columns are missing or have the wrong type; all are listed.
@@ -47,17 +48,17 @@ def select_labels(
             weight, or the days are in the wrong order.
     """
     key, known_time, target = model.key, model.known_time, model.target
-    first, last = days
+    first, last = span
     if last < first:
         raise DataError(f"labels were requested from {first} to {last}; expected the first day first. Swap them.")
-    lazy = outcomes.lazy()
+    lazy, calendar = outcomes.lazy(), model.calendar
+    own = calendar.columns_of(pl.col(known_time))
     named = [*key, DAY, known_time, *model.label_values, *([reason] if reason else [])]
     _check_columns(lazy.collect_schema(), named, known_time)
-    known_on = day_of_moment(pl.col(known_time), model.timezone)
     selected, timeless = pl.collect_all(
         [
-            lazy.filter(known_on.is_between(first, last)).select(
-                known_on.alias("__known_on"),
+            lazy.filter(calendar.is_between(own[calendar.column], first, last)).select(
+                *(column.alias(f"__known_{name}") for name, column in own.items()),
                 *dict.fromkeys(key),
                 pl.col(DAY).alias(EVENT_DAY),
                 known_time,
@@ -83,8 +84,9 @@ def select_labels(
     problems += weight_problems(selected, model)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
-    newest = newest_known(selected, ["__known_on", *key], known_time)
-    return newest.rename({"__known_on": DAY}).sort([known_time, *key])
+    names = {f"__known_{name}": name for name in own}
+    newest = newest_known(selected, [*names, *key], known_time)
+    return newest.rename(names).sort([known_time, *key])
 
 
 def weight_problems(labels: pl.DataFrame, model: ModelColumns) -> list[str]:
@@ -107,31 +109,33 @@ def labels_left_out(
     outcomes: pl.DataFrame,
     model: ModelColumns,
     *,
-    days: tuple[date, date],
+    span: tuple[str, str],
     maturity_days: int,
-    calendar: Calendar = DAILY,
 ) -> dict[str, dict[str, int]]:
     """Return how many outcomes are not among the labels, by day or period and reason; those without any are absent.
 
     An outcome that is never known, or too late, counts on its own day. One that was corrected on the day on which it
     became known counts on that day. What becomes known more than `maturity_days` later is never a label.
     """
-    marked = outcomes.with_columns(day_of_moment(pl.col(model.known_time), model.timezone).alias("__known_on"))
+    calendar = model.calendar
+    period, known_on = calendar.column, calendar.columns_of(pl.col(model.known_time))
+    marked = outcomes.with_columns(__known_on=known_on[DAY], __known_in=known_on[period])
     never = pl.col("__known_on").is_null()
     late = pl.col("__known_on") > pl.col(DAY) + pl.duration(days=maturity_days)
-    own = marked.filter(pl.col(DAY).is_between(*days)).group_by(DAY).agg(never.sum().alias("never"), late.sum())
-    known = marked.filter(pl.col("__known_on").is_between(*days)).group_by("__known_on")
+    inside = marked.filter(calendar.is_between(pl.col(period), *span))
+    own = inside.group_by(period).agg(never.sum().alias("never"), late.sum())
+    known = marked.filter(calendar.is_between(pl.col("__known_in"), *span)).group_by("__known_in")
     again = known.agg((pl.len() - pl.struct(list(model.key)).n_unique()).alias("again"))
     reasons = {
-        "not known yet": own.select(DAY, "never"),
-        f"known more than {maturity_days} days later": own.select(DAY, "__known_on"),
+        "not known yet": own.select(period, "never"),
+        f"known more than {maturity_days} days later": own.select(period, "__known_on"),
         "corrected on the same day": again,
     }
     found: dict[str, dict[str, int]] = {}
     for reason, counts in reasons.items():
-        for day, rows in counts.iter_rows():
+        for begin, rows in counts.iter_rows():
             if rows:
-                of_period = found.setdefault(calendar.first_key(day), {})
+                of_period = found.setdefault(calendar.key_of(begin), {})
                 of_period[reason] = of_period.get(reason, 0) + rows
     return found
 

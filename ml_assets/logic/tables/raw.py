@@ -17,7 +17,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import DAILY, Calendar
+from ml_assets.contracts.periods import BY_HOUR, DAILY, Calendar
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract, redacted
 
 PARTITION = "__day"
@@ -47,6 +47,11 @@ def with_row_key(rows: pl.DataFrame, name: str, *, seed: str = "") -> pl.DataFra
         found.update(text.encode())
         keys.append(f"{found.hexdigest()}-{number}")
     return rows.with_columns(pl.Series(name, keys, pl.String))
+
+
+def dtype_of_period(calendar: Calendar) -> pl.DataType:
+    """Return the type of what states the period of a row: a date or, by the hour, a moment in UTC."""
+    return pl.Datetime("us") if calendar.grain == BY_HOUR else pl.Date()
 
 
 def day_expression(
@@ -96,7 +101,8 @@ def by_period(
 ) -> Cut:
     """Return the rows of each of some periods, and the number of rows of undeclared days.
 
-    Days outside `declared`, whose ends are included and may be open, have no partitions.
+    `day` is the day of a row; by the hour, its moment (UTC). Days outside `declared`, whose ends are included and may
+    be open, have no partitions.
 
     Raises:
         DataError: rows have no day.
@@ -104,7 +110,7 @@ def by_period(
     marked = _with_day(frame, day, personal)
     inside = marked.with_columns(calendar.key_of_row(PARTITION)).filter(pl.col(PARTITION).is_in(keys))
     earliest, latest = declared
-    days = marked[PARTITION]
+    days = marked.select(calendar.day_of_row(PARTITION)).to_series()
     outside = {f"before the first declared day {earliest}": int((days < earliest).sum())}
     if latest is not None:
         outside[f"after the last declared day {latest}"] = int((days > latest).sum())
@@ -136,7 +142,8 @@ def check_of_period(
         raise DataError(
             f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other {calendar.grain}s "
             f"({others}); "
-            f"expected only {wanted}. Correct the file, its name, or 'partition_by' (if absent, a column 'day')."
+            f"expected only {wanted}. Correct the file, its name, or 'partition_by' (if absent, a column "
+            f"'{calendar.column}')."
         )
 
 

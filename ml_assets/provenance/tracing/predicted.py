@@ -11,6 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from ml_assets.contracts.days import DAY
+from ml_assets.contracts.periods import BY_HOUR, DAILY, Calendar, is_key
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
@@ -65,8 +66,14 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
 
 
 def _partition_with(lake: Lake, model: str, day: str) -> list[str]:
-    """Return the newest partition that begins on a day or before: that of the day, or of its week, month or year."""
-    return [key for key in lake.partitions(f"{model}/predictions") if key <= day][-1:]
+    """Return the partitions that may contain something of a day.
+
+    It is the newest one that begins on the day or before: that of the day, or of its week, month or year. By the hour,
+    they are all that begin on the day in some time zone.
+    """
+    keys = lake.partitions(f"{model}/predictions")
+    hours = {it for it in Calendar(BY_HOUR).around(DAILY.first_day(day)) if it in {*keys}} if is_key(day) else set()
+    return sorted(hours) or [key for key in keys if key <= day][-1:]
 
 
 def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int, str, list[dict[str, Any]]] | str:

@@ -159,9 +159,10 @@ def _all(lake: Manifests, asset: str, partition: str | None, *, every: bool) -> 
     partitions = None if partition is None else [partition]
     known = all_versions(lake, asset, partition)
     if not known:
+        there = lake.newest(asset)
+        calendar = _calendar(lake, [*there.values()][-1]) if there else DAILY
         raise DataError(
-            f"there is no '{partition}' of {asset} in {lake.url}; there is: "
-            f"{ranges(lake.partitions(asset)) or 'nothing'}."
+            f"there is no '{partition}' of {asset} in {lake.url}; there is: {ranges(there, calendar) or 'nothing'}."
         )
     refs = known if every else [*lake.newest(asset, partitions).values()]
     if not refs:

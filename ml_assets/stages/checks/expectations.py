@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Final
 
 import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.checking import Report, RuleResult
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_DAY, DAILY, Calendar
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, Calendar
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.days import days_between
@@ -21,6 +22,9 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.expectations import Past, Surprise, report_of, rules_of, surprises
 from ml_assets.stages.checks.contract_rules import rule_specs
+
+_OPEN: Final = "not all of its day has come"
+"""Why an hour is not judged."""
 
 
 def expectation_specs(settings: ExpectationsSettings, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -54,7 +58,19 @@ def compare_with_earlier_days(
     """
     if not settings.days:
         return Report(contract, ())
-    judged = [day for key in days for day in _days_of(key, calendar)]
+    judged, beside = _whole_days(lake, asset, days, calendar)
+    incomplete = sorted({day for key in days for day in _days_of(key, calendar)} - {*judged})
+    if not judged:
+        report = report_of(
+            (), {}, contract, is_blocking=settings.is_blocking, not_judged=dict.fromkeys(incomplete, _OPEN)
+        )
+        return replace(report, findings=tuple(_by_period(it, days, calendar) for it in report.findings))
+    rows = pl.concat(
+        [
+            rows.filter(pl.col(DAY).is_in(judged)),
+            *lake.get_each(artifacts_with_same_columns(lake, beside, rows), pl.DataFrame),
+        ]
+    )
     first = min(judged)
     begin, end = first - timedelta(days=settings.days), first - timedelta(days=1)
     keys = calendar.keys(begin, end)
@@ -71,9 +87,10 @@ def compare_with_earlier_days(
     )
     found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
-    skipped = compared.not_judged(judged)
+    skipped = dict.fromkeys(compared.not_judged(judged), "too few earlier days to compare with")
+    skipped |= dict.fromkeys(incomplete, _OPEN)
     report = report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
-    return replace(report, findings=tuple(_by_period(it, calendar) for it in report.findings))
+    return replace(report, findings=tuple(_by_period(it, days, calendar) for it in report.findings))
 
 
 def _days_of(key: str, calendar: Calendar) -> list[date]:
@@ -81,20 +98,37 @@ def _days_of(key: str, calendar: Calendar) -> list[date]:
     return days_between(calendar.first_day(key), calendar.last_day(key))
 
 
-def _by_period(finding: RuleResult, calendar: Calendar) -> RuleResult:
-    """Return a finding about days as one about their periods. A period is not judged if none of its days is."""
+def _whole_days(
+    lake: Lake, asset: dg.AssetKey, keys: Sequence[str], calendar: Calendar
+) -> tuple[list[date], list[ArtifactRef]]:
+    """Return the days to judge, and the other periods of these days in the lake.
+
+    By the hour, a day is judged in the run that completes it.
+    """
+    touched = sorted({day for key in keys for day in _days_of(key, calendar)})
+    if calendar.grain != BY_HOUR:
+        return touched, []
+    others = [key for day in touched for key in calendar.keys(day, day) if key not in {*keys}]
+    there = lake.newest(asset.to_user_string(), others)
+    known = {*keys, *there}
+    judged = [day for day in touched if known.issuperset(calendar.keys(day, day))]
+    return judged, [ref for key, ref in there.items() if calendar.first_day(key) in judged]
+
+
+def _by_period(finding: RuleResult, keys: Sequence[str], calendar: Calendar) -> RuleResult:
+    """Return a finding about days as one about the run's periods. A period is not judged if none of its days is.
+
+    By the hour, a finding about a day is one about its last hour in the run.
+    """
     if calendar.grain == BY_DAY:
         return finding
-
-    def key_of(day: str) -> str:
-        return calendar.first_key(DAILY.first_day(day))
-
+    days = {key: [*map(str, _days_of(key, calendar))] for key in keys}
+    last = {day: key for key, its in days.items() for day in its}
     broken = Counter[str]()
     for day, rows in finding.partitions.items():
-        broken[key_of(day)] += rows
-    skipped = Counter(map(key_of, finding.not_judged))
-    why = {key_of(day): text for day, text in finding.not_judged.items()}
-    not_judged = {key: why[key] for key, count in skipped.items() if count == len(_days_of(key, calendar))}
+        broken[last[day]] += rows
+    skipped = finding.not_judged
+    not_judged = {key: skipped[its[-1]] for key, its in days.items() if all(day in skipped for day in its)}
     return replace(finding, partitions=broken, not_judged=not_judged)
 
 

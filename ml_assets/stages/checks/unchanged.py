@@ -9,8 +9,6 @@ from dataclasses import replace
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
@@ -42,7 +40,9 @@ def unchanged_check_result(
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
     before = artifacts_with_same_columns(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
     again = rows.filter(plan.calendar.key_of_row().is_in([ref.partition for ref in before]))
-    changes = changed_after_known(again, lake.scan(before).collect(), [*plan.key, DAY]) if before else ()
+    changes = (
+        changed_after_known(again, lake.scan(before).collect(), [*plan.key, *plan.calendar.columns]) if before else ()
+    )
     changes = tuple(_shown(change, plan.features_contract) for change in changes)
     found = [
         {
@@ -66,7 +66,7 @@ def unchanged_check_result(
 
 
 def _partition(change: LateChange, plan: ModelPlan) -> str:
-    return plan.calendar.first_key(DAILY.first_day(str(change.row[DAY])))
+    return str(pl.DataFrame([change.row]).select(plan.calendar.key_of_row()).item())
 
 
 def _shown(change: LateChange, contract: TableContract) -> LateChange:

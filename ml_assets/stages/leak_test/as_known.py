@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.changes import retyped
-from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.periods import DAILY, Calendar
@@ -150,7 +149,9 @@ class Rebuilding:
     @property
     def columns(self) -> list[str]:
         """The compared columns: all but the key and the day, which identify rows."""
-        return [name for name in self.plan.features_columns if name not in {*self.plan.key, DAY}]
+        return [
+            name for name in self.plan.features_columns if name not in {*self.plan.key, *self.plan.calendar.columns}
+        ]
 
     def compare(self, cuts: DayCuts) -> list[tuple[Sample, tuple[Difference, ...]]]:
         """Return the differences between a day's samples and their rebuilds with another future.
@@ -211,7 +212,7 @@ class Rebuilding:
         """Return the differences between a sample's rows of the full build and other rows."""
         # The latest rows come first: their prediction time is the sample's, and a difference shows the first row.
         rows = sample.rows.sort(self._prediction_time, descending=True, maintain_order=True)
-        return differences(rows, built, key=[*self.plan.key, DAY], columns=self.columns)
+        return differences(rows, built, key=[*self.plan.key, *self.plan.calendar.columns], columns=self.columns)
 
     def leaks(self, found: Sequence[tuple[Sample, tuple[Difference, ...]]]) -> tuple[Leak, ...]:
         """Return a leak for each column that differs in any sample, with its cause if one is found."""

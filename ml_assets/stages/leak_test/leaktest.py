@@ -343,7 +343,8 @@ class _FullBuild:
                 f"test; materialize them first: ml-assets run {self.plan.name}."
             )
         if count is None:
-            count = min(declared.leak_test.samples, A_DAY * calendar.shortest_days * len(inside))
+            a_period = max(1, A_DAY * calendar.shortest_hours // 24)
+            count = min(declared.leak_test.samples, a_period * len(inside))
         again: dict[str, list[datetime]] = {}
         for leak in self.earlier.leaks if self.earlier else ():
             again.setdefault(leak.day, []).append(leak.prediction_at)

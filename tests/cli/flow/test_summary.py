@@ -42,7 +42,7 @@ def drift(day: str, *, rows: int = 24, excess: float | None = None) -> DailyDrif
 def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
     reports: list[DailyDrift], verdict: str
 ) -> None:
-    found = drift_of(reports, DAYS)
+    found = drift_of({str(it.summaries.day): it for it in reports}, DAYS)
 
     assert verdict == found["verdict"]
     assert 62 == found["over"] + found["within"] + found["not_judged"]
@@ -64,7 +64,7 @@ def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
 def test_performance_needs_rows_that_the_model_has_not_seen(
     rows: int, labelled: int, learned_from: int, expected: list[str]
 ) -> None:
-    lines = [*monitored(summary(drift_of([], DAYS), rows=rows, labelled=labelled, learned_from=learned_from))]
+    lines = [*monitored(summary(drift_of({}, DAYS), rows=rows, labelled=labelled, learned_from=learned_from))]
 
     assert expected == [line[15:] for line in lines[:2]]
 
@@ -112,7 +112,7 @@ def test_the_summary_counts_months_of_a_model_by_month() -> None:
     months = ["2024-01-01", "2024-02-01", "2024-03-01"]
     sources = {"rows": [], "excluded_rows": {}, "empty_days": {"raw/orders": months}}
 
-    assert "not judged on 3 of 3 months" == drift_of([], months, Calendar("month"))["verdict"]
+    assert "not judged on 3 of 3 months" == drift_of({}, months, Calendar("month"))["verdict"]
     assert ["raw/orders has no rows on 3 months: 2024-01-01 to 2024-03-01"] == [
         line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources, "grain": "month"})
     ]

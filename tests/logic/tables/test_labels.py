@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns, check_frames, labels_table
-from ml_assets.contracts.periods import Calendar
 from ml_assets.logic.tables.keys import newest_known
 from ml_assets.logic.tables.labels import labels_left_out, select_labels
 
@@ -41,7 +40,7 @@ MODEL = ModelColumns("late", "binary", "is_late", ("id",), "due_at", "predicted_
 def select(
     frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY, *, timezone: str = "UTC", **more: str
 ) -> pl.DataFrame:
-    return select_labels(frame, replace(MODEL, timezone=timezone), days=days, **more)
+    return select_labels(frame, replace(MODEL, timezone=timezone), span=(str(days[0]), str(days[1])), **more)
 
 
 def test_a_label_is_partitioned_by_the_day_it_became_known_and_has_its_own_day_as_a_column() -> None:
@@ -77,7 +76,7 @@ def test_the_label_is_whether_the_target_is_the_declared_positive_value(
 ) -> None:
     frame = outcomes([at(1, 5), at(1, 6), at(1, 7), at(1, 8)]).with_columns(is_late=pl.Series(values))
 
-    labels = select_labels(frame, replace(MODEL, positive=positive), days=JANUARY)
+    labels = select_labels(frame, replace(MODEL, positive=positive), span=(str(JANUARY[0]), str(JANUARY[1])))
 
     assert (pl.Boolean, expected) == (labels.schema["is_late"], labels["is_late"].to_list())
 
@@ -94,14 +93,14 @@ def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
     )
 
     def left_out(last: int) -> dict[str, dict[str, int]]:
-        days = (date(2013, 1, 1), date(2013, 1, last))
-        return labels_left_out(rows, MODEL, days=days, maturity_days=2)
+        days = ("2013-01-01", f"2013-01-0{last}")
+        return labels_left_out(rows, MODEL, span=days, maturity_days=2)
 
     first = {"not known yet": 1}
     second = {"known more than 2 days later": 1, "corrected on the same day": 1}
     assert {"2013-01-01": first} == left_out(1)
     assert {"2013-01-01": first, "2013-01-02": second} == left_out(5)
-    january = labels_left_out(rows, MODEL, days=JANUARY, maturity_days=2, calendar=Calendar("month"))
+    january = labels_left_out(rows, replace(MODEL, grain="month"), span=("2013-01-01", "2013-01-01"), maturity_days=2)
     assert {"2013-01-01": first | second} == january
 
 
@@ -218,7 +217,9 @@ def around(day: date) -> list[date]:
 def test_the_weight_of_a_label_is_a_column_beside_it() -> None:
     given = outcomes([at(1, 5), at(1, 6)], seats=[2, 0])
 
-    labels = select_labels(given, replace(MODEL, weight="seats"), days=JANUARY, reason="outcome")
+    labels = select_labels(
+        given, replace(MODEL, weight="seats"), span=(str(JANUARY[0]), str(JANUARY[1])), reason="outcome"
+    )
 
     assert ["day", "id", "event_day", "known_at", "is_late", "seats", "reason"] == labels.columns
     assert [2.0, 0.0] == labels["seats"].to_list()
@@ -232,12 +233,16 @@ def test_a_weight_that_is_no_finite_number_of_0_or_more_is_an_error(wrong: float
 
     message = f"weight 'seats' is not a finite number of 0 or more in 2 rows with a label, for instance {wrong}\\."
     with pytest.raises(DataError, match=message):
-        select_labels(given, model, days=JANUARY)
+        select_labels(given, model, span=(str(JANUARY[0]), str(JANUARY[1])))
     with pytest.raises(DataError, match=r"for instance \(personal\)\."):
-        select_labels(given.fill_null(-2), replace(model, personal=frozenset({"seats"})), days=JANUARY)
-    assert 3 == select_labels(given.with_columns(is_late=None), model, days=JANUARY).height  # there is no label
+        select_labels(
+            given.fill_null(-2), replace(model, personal=frozenset({"seats"})), span=(str(JANUARY[0]), str(JANUARY[1]))
+        )
+    assert (
+        3 == select_labels(given.with_columns(is_late=None), model, span=(str(JANUARY[0]), str(JANUARY[1]))).height
+    )  # there is no label
 
 
 def test_a_missing_column_of_weights_is_named() -> None:
     with pytest.raises(ContractError, match="column 'persons' of the outcomes is missing"):
-        select_labels(outcomes([at(1)]), replace(MODEL, weight="persons"), days=JANUARY)
+        select_labels(outcomes([at(1)]), replace(MODEL, weight="persons"), span=(str(JANUARY[0]), str(JANUARY[1])))

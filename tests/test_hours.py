@@ -1,0 +1,100 @@
+"""A project by the hour, from raw rows to a champion with drift and performance, over a day of 23 hours.
+
+What an hour is: see tests/contracts/test_hours_of_days.py.
+"""
+
+from collections import Counter
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, TrainingSet
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.tracing.predicted import trace_prediction
+from ml_assets.warehouse.project_contracts import read_manifest
+from tests.builders import nothing_rendered, project
+from tests.orders_of_a_shop import declared, prepare
+
+ZONE = ZoneInfo("Europe/Zurich")
+DAYS = {"first": "2024-03-01", "last": "2024-04-03", "timezone": "Europe/Zurich", "grain": "hour"}
+SPRING, AS_OF = date(2024, 3, 31), date(2024, 4, 3)
+
+
+class Ran(NamedTuple):
+    """The lake of a flow, what it reported when it ran again, and the orders with their moments."""
+
+    lake: Lake
+    again: list[str]
+    orders: pl.DataFrame
+
+    @property
+    def declared(self) -> list[tuple[str, date]]:
+        """The hour and the local day of each order of the declared days."""
+        moments = [datetime.fromtimestamp(it, UTC) for it in self.orders["epoch"]]
+        found = [(f"{it:%Y-%m-%dT%H}", it.astimezone(ZONE).date()) for it in moments]
+        return [it for it in found if it[1] <= AS_OF]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("hours")
+    prepare(folder, 34, is_by_hour=True)
+    dbt, lake, whole = folder / "dbt", LakeResource(url=str(folder / "lake")), declared(folder / "orders.csv", 1, DAYS)
+    with nothing_rendered(), project(lake, whole, manifest=read_manifest(dbt), project_dir=dbt) as found:
+        found.run()
+        again = found.run()
+    return Ran(lake.connect(), again, pl.read_csv(Path(folder / "orders.csv")))
+
+
+def test_each_hour_has_a_partition_with_its_rows_also_on_a_day_of_23_hours(ran: Ran) -> None:
+    expected = Counter(hour for hour, _ in ran.declared)
+
+    for asset in ("raw/orders", "tables/order_features", "returns/features"):
+        refs = ran.lake.newest(asset, ran.lake.partitions(asset))
+        assert 34 * 24 - 1 == len(refs)
+        assert expected == Counter({key: ran.lake.manifest(ref).rows for key, ref in refs.items()})
+    assert 23 == len({hour for hour, day in ran.declared if day == SPRING})
+
+
+def test_a_training_has_the_rows_of_its_local_days(ran: Ran) -> None:
+    frozen = ran.lake.get(ran.lake.find("returns/training_set"), TrainingSet)
+    days = Counter(day for _, day in ran.declared)
+
+    first, last = date(2024, 3, 30), AS_OF  # of the test window
+    test = frozen.rows.filter(pl.col("split") == "test")
+    assert (first, last) == (test["day"].min(), test["day"].max())
+    # The last order of the last day becomes known on the next one.
+    assert sum(rows for day, rows in days.items() if first <= day <= last) - test.height in {0, 1, 2, 3}
+
+
+def test_each_hour_is_predicted_and_measured_and_its_drift_is_that_of_enough_hours(ran: Ran) -> None:
+    [entry] = PromotionLog(ran.lake, "returns").entries()
+    assert entry.champion is not None, entry.reasons
+    keys = sorted({hour for hour, day in ran.declared if day == SPRING})
+
+    drift = ran.lake.get_each([*ran.lake.newest("returns/drift", keys).values()], DailyDrift)
+    performance = ran.lake.get_each([*ran.lake.newest("returns/performance", keys).values()], DailyPerformance)
+
+    rows = Counter(hour for hour, _ in ran.declared)
+    assert [rows[key] for key in keys] == [one.summaries.versions[0].predictions for one in performance]
+    newest = drift[-1].summaries.versions[0]
+    assert 20 <= newest.rows < 20 + max(rows.values())  # min_rows is 20
+    assert datetime(2024, 3, 31, 21) == newest.hour  # noqa: DTZ001 - the last hour of the day in UTC
+
+
+def test_a_prediction_is_traced_by_its_local_day(ran: Ran) -> None:
+    order = str(ran.orders["order_id"][30 * 60])  # at midnight in Zurich, an hour of the day before in UTC
+
+    traced = trace_prediction(ran.lake, ["returns"], order, "2024-03-31")
+
+    assert any("2024-03-30T23" in str(ref) for part in traced.parts for ref in part.lineage.nodes)
+
+
+def test_nothing_is_out_of_date_afterwards(ran: Ran) -> None:
+    assert all(line.endswith(": up to date") for line in ran.again)
