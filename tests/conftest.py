@@ -89,7 +89,8 @@ LONG: Final = (
     "tests/stages/checks/test_table_checks.py", "tests/stages/test_bad_input.py",
     "tests/stages/test_code_of_training.py", "tests/test_distribution.py::test_without_extras",
     "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_for_each.py", "tests/test_golden_flow.py",
-    "tests/test_grains.py", "tests/test_host.py", "tests/test_init_project.py", "tests/test_killed.py",
+    "tests/test_grains.py", "tests/test_host.py", "tests/test_hours.py",
+    "tests/test_init_project.py", "tests/test_killed.py",
     "tests/test_leaks.py", "tests/test_resume.py", "tests/test_s3_down.py", "tests/warehouse/test_dbt_server.py",
     "tests/warehouse/test_rebuild.py",
 )  # fmt: skip
