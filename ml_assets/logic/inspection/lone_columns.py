@@ -54,6 +54,7 @@ SINGLE: Final = 0.99
 USUAL: Final = 0.5
 # ... and the others do not expect it if they expect this share of other outcomes.
 UNEXPECTED: Final = 0.3
+FEWEST_OF_VALUE: Final = 100
 MOST_VALUES: Final = 64
 # Neighbouring rows are in one fold, so that a slow movement of everything is no skill.
 MOST_NEIGHBOURS: Final = 50
@@ -227,7 +228,7 @@ class _Judged:
                 for value in column.drop_nulls().unique()
             }
         for words, part in parts.items():
-            if FEWEST_IN_PART <= part.sum() < len(part):
+            if FEWEST_OF_VALUE <= part.sum() < len(part):
                 for n in np.flatnonzero((values[part].mean(axis=0) >= SINGLE) & (values.mean(axis=0) <= USUAL)):
                     yield words, part, int(n)
 
