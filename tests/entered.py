@@ -20,8 +20,8 @@ from tests.adapters.dagster import compute_generator
 
 ROOT = Path(__file__).parent.parent
 ENGINE = f"{ROOT / 'ml_assets'}/"
-_LAKE = tuple(f"ml_assets.{name}" for name in ("lake.", "project", "settings"))
-"""The lake, and where it is."""
+_LAKE = tuple(f"ml_assets.{name}" for name in ("lake.", "project", "settings", "contracts.periods"))
+"""The lake, where it is, and the keys of its partitions."""
 _BY_DAGSTER = tuple(f"ml_assets.{name}" for name in ("cli.console", "dagster_storage", "orchestration.messages"))
 """What Dagster calls when an asset's function logs: event storage and log handlers. The function does not call it."""
 

@@ -59,6 +59,7 @@ NEED_AN_EXTRA = {
     "ml_assets.adapters.dagster_postgres",
     "ml_assets.dagster_storage.event_log_postgres",
     "ml_assets.kubernetes.step_pod",
+    "ml_assets.kubernetes.client",
     "ml_assets.kubernetes.cluster",
     "ml_assets.kubernetes.fused",
     "ml_assets.kubernetes.handler",

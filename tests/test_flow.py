@@ -32,7 +32,7 @@ MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 1, 28), 14)]
 
 
-MOST_FILES = 20
+MOST_FILES = 22
 
 
 @pytest.fixture

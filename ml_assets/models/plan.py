@@ -47,6 +47,7 @@ class ModelPlan:
 
     Attributes:
         code_behind: a digest of the training and evaluation code, for stages that use a champion; '' for others.
+        calendar: the calendar of the model's periods.
         pool_periods: the number of periods whose drift may be judged together.
         features: the input columns of the model, in the order of its table's contract.
     """
@@ -56,12 +57,14 @@ class ModelPlan:
     labels_table: TableContract
     sources: tuple[TableContract, ...] = ()
     code_behind: str = ""
+    calendar: Calendar = field(init=False)
     pool_periods: int = field(init=False)
     features: tuple[Feature, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute what follows from the declaration."""
         features = self.declaration.feature_columns(self.features_table)
+        object.__setattr__(self, "calendar", self.declaration.days.calendar)
         object.__setattr__(self, "pool_periods", self.calendar.periods_in(self.declaration.drift.pool_days))
         object.__setattr__(self, "features", tuple(map(Feature.of, features)))
 
@@ -193,11 +196,6 @@ class ModelPlan:
         own = self.declaration.features.function
         there = () if own is None else columns_from_pandera(own.contract)
         return tuple(it.name for it in there if it.name in self.features_columns)
-
-    @property
-    def calendar(self) -> Calendar:
-        """The calendar of the model's periods."""
-        return self.declaration.days.calendar
 
     @property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import BY_HOUR
+from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
@@ -69,12 +69,17 @@ class SourceContent:
 
 @dataclass(frozen=True)
 class RawSource:
-    """A declared source with its contract and the declared days."""
+    """A declared source with its contract, the declared days and their calendar."""
 
     name: str
     table: RawTable
     contract: TableContract
     days: Days
+    calendar: Calendar = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute what follows from the declared days."""
+        object.__setattr__(self, "calendar", self.days.calendar)
 
     @property
     def key(self) -> dg.AssetKey:
@@ -110,8 +115,8 @@ class RawSource:
     def day_columns(self) -> DayColumns | None:
         """The columns that contain the day of a row: the declared ones, else a date column `day`."""
         declared, contract = self.table.partition_by, self.contract
-        name = self.days.calendar.column
-        is_there = contract.is_by_day and contract.schema.get(name) == dtype_of_period(self.days.calendar)
+        name = self.calendar.column
+        is_there = contract.is_by_day and contract.schema.get(name) == dtype_of_period(self.calendar)
         return DayColumns(column=name) if declared is None and is_there else declared
 
     def file(self, where: str) -> Source:
@@ -141,9 +146,9 @@ class RawSource:
         if by.sql is not None:
             return self._dated_by_sql(rows, by.sql), pl.col(_DAY_OF_ROW)
         is_moment = by.column is not None and isinstance(self.contract.column(by.column).dtype, pl.Datetime)
-        if self.days.grain == BY_HOUR and by.column is not None:
+        if self.calendar.grain == BY_HOUR and by.column is not None:
             return self.computed(rows, [by.column]), pl.col(by.column)
-        day = day_expression(**by.columns, timezone=self.days.timezone if is_moment else None)
+        day = day_expression(**by.columns, timezone=self.calendar.timezone if is_moment else None)
         return self.computed(rows, [*by.columns.values()]), day
 
     def _dated_by_sql(self, rows: pl.DataFrame, sql: str) -> pl.DataFrame:
@@ -163,7 +168,7 @@ class RawSource:
         if self.table.partition_by is None:
             return None
         rows, day = self.dated(self._whole(access)[0], self.table.partition_by)
-        newest: date | None = rows.select(at=day.max()).select(self.days.calendar.day_of_row("at")).item()
+        newest: date | None = rows.select(at=day.max()).select(self.calendar.day_of_row("at")).item()
         return newest
 
     def read(self, lake: Lake, span: tuple[str, str] | None) -> SourceContent:
@@ -173,7 +178,7 @@ class RawSource:
             SourceError: a period has no file and was never landed, or a file cannot be read.
             DataError: a file contains rows of another period.
         """
-        keys = [] if span is None else self.days.calendar.between(*span)
+        keys = [] if span is None else self.calendar.between(*span)
         if self.table.files is not None and keys:
             return self._of_files(lake, keys)
         rows, source = self._whole(lake.access)
@@ -184,7 +189,7 @@ class RawSource:
             *self.dated(rows, self.table.partition_by),
             keys,
             declared=(self.days.first, self.days.last),
-            calendar=self.days.calendar,
+            calendar=self.calendar,
             personal=self.contract.personal,
         )
         parts = {key: part.select(rows.columns) for key, part in cut.parts.items()}
@@ -221,7 +226,7 @@ class RawSource:
         return rows if self.table.row_key is None else with_row_key(rows, self.table.row_key, seed=day)
 
     def _of_files(self, lake: Lake, keys: Sequence[str]) -> SourceContent:
-        pattern, calendar = DayPattern.of(str(self.table.files)), self.days.calendar
+        pattern, calendar = DayPattern.of(str(self.table.files)), self.calendar
         found = files_of_periods(pattern, keys, lake.access, calendar)
         absent = [key for key in keys if key not in found]
         standing = lake.newest(self.asset, absent) if absent else {}
@@ -264,7 +269,7 @@ class RawSource:
             frame = self.file(where).frame(data)
             if (by := self.day_columns) is not None:
                 check_of_period(
-                    *self.dated(frame, by), key, where=where, calendar=self.days.calendar,
+                    *self.dated(frame, by), key, where=where, calendar=self.calendar,
                     personal=self.contract.personal,
                 )  # fmt: skip
             frames.append(_alike(frame, frames, where, f"{files[0].name} of the same day"))
