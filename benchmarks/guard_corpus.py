@@ -191,16 +191,16 @@ def _missing(table: HonestTable, random: Random) -> pl.DataFrame:
 
 
 def _mostly_missing(table: HonestTable, random: Random) -> pl.DataFrame:
-    """Return a value that is missing in four of five rows of the last class, and in one of ten others."""
-    is_missing = random.random(table.rows.height) < np.where(_codes(table) == _codes(table).max(), 0.8, 0.1)
+    """Return a value that is missing in nine of ten rows of the last class, and in one of twenty others."""
+    is_missing = random.random(table.rows.height) < np.where(_codes(table) == _codes(table).max(), 0.9, 0.05)
     return table.rows.with_columns(
         survey=pl.when(~pl.Series(is_missing)).then(pl.Series(random.integers(1, 6, table.rows.height)))
     )
 
 
 def _flag_of_some(table: HonestTable, random: Random) -> pl.DataFrame:
-    """Return a flag that four of ten rows of one class have, and no others."""
-    flag = (_codes(table) == _codes(table).max()) & (random.random(table.rows.height) < 0.4)
+    """Return a flag that seven of ten rows of one class have, and no others."""
+    flag = (_codes(table) == _codes(table).max()) & (random.random(table.rows.height) < 0.7)
     return table.rows.with_columns(escalated=pl.Series(flag))
 
 

@@ -223,8 +223,8 @@ def _without_leaks(
     names = candidates(rows, target, roles)
     _log(f"testing {counted(len(names), 'column')} for leaks")
     time = None if roles.time is None else roles.time.value
-    sample = _sample(rows, target, roles)
-    sampled = Candidates(sample, target, roles.kind, names, time, roles.entity, timezone)
+    sample, stretch = _sample(rows, target, roles)
+    sampled = Candidates(sample, target, roles.kind, names, time, roles.entity, timezone, stretch)
     leaks, codes = find_leaks(sampled), [*find_codes(sampled)]
     _print(guard_lines(leaks))
     _print(f"\n{it.sentence}" for it in codes)
@@ -398,8 +398,8 @@ def _asked(choices: "Mapping[str, Choice]", given: "Given") -> "Given":
     return given
 
 
-def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "pl.DataFrame":
-    """Return rows with a target, in the order of time, with the target as a model learns it.
+def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "tuple[pl.DataFrame, int]":
+    """Return rows with a target, in the order of time, with the target as a model learns it, and the rows of a stretch.
 
     Of a large table, whole stretches: in single rows, no lag could be recognized.
     """
@@ -407,12 +407,13 @@ def _sample(rows: "pl.DataFrame", target: str, roles: "Roles") -> "pl.DataFrame"
 
     known = rows.filter(rows[target].is_not_null())
     known = known.sort(roles.time.value) if roles.time else known
+    length = 0
     if known.height > _MOST_ROWS:
         length = _MOST_ROWS // _STRETCHES
         starts = [n * (known.height - length) // (_STRETCHES - 1) for n in range(_STRETCHES)]
         known = pl.concat([known.slice(start, length) for start in starts])
         _log(f"on {_STRETCHES} stretches of {length:,} rows")
-    return known.with_columns(roles.outcomes(known[target]))
+    return known.with_columns(roles.outcomes(known[target])), length
 
 
 def _access(file: str) -> "Access":

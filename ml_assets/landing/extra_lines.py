@@ -1,6 +1,7 @@
 """Finds lines of a file that are not rows of its table: a title above the header, a second header, totals below."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +19,10 @@ _MOST_AT_THE_BEGINNING: Final = 3
 _FEWEST_VALUES: Final = 50
 _LINES: Final = 50
 _DELIMITERS: Final = ",;\t|"
+_TOTAL: Final = re.compile(r"[^\W\d_]{3}")
+"""A word, as totals and notes have; not the letter of house number 99A."""
+_SECOND_HEADER: Final = re.compile(r"[^\W\d_]{2}|[\[(°%]")
+"""A word or a unit; not grade K."""
 _Read = tuple[str, pl.DataType, CsvDialect, str | None]
 
 
@@ -29,7 +34,10 @@ def lines_above_header(text: str) -> int:
     lines = text.splitlines()[:_LINES]
     found = []
     for delimiter in _DELIMITERS:
-        rows = [*csv.reader(lines, delimiter=delimiter)]
+        try:
+            rows = [*csv.reader(lines, delimiter=delimiter)]
+        except csv.Error:  # a cell longer than Python's limit, or a quote that does not end
+            continue
         width, lines_of_it = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         if width > 1:
             above = next((n for n, row in enumerate(rows) if len(row) == width and all(it.strip() for it in row)), 0)
@@ -52,14 +60,15 @@ def check_ends(text: pl.Series) -> None:
         odd = (text.is_not_null() & values(text, dtype, dialect, form).is_null()).arg_true()
         if not odd.len():
             return
-        if odd[0] < _MOST_AT_THE_BEGINNING and odd[-1] < _MOST_AT_THE_BEGINNING:
+        first = text[odd[0]]
+        if odd[-1] < _MOST_AT_THE_BEGINNING and _SECOND_HEADER.search(first):
             raise DataError(
-                f"column '{text.name}' has {kind}, except {text[odd[0]]!r} in row {odd[0] + 1}; expected one kind. If "
+                f"column '{text.name}' has {kind}, except {first!r} in row {odd[0] + 1}; expected one kind. If "
                 "that row is a second header, such as units, delete it."
             )
-        if odd[0] >= text.len() - MOST_AT_THE_END:
+        if odd[0] >= text.len() - MOST_AT_THE_END and _TOTAL.search(first):
             raise DataError(
-                f"column '{text.name}' has {kind}, except {text[odd[0]]!r} in row {odd[0] + 1:,} of {text.len():,}; "
+                f"column '{text.name}' has {kind}, except {first!r} in row {odd[0] + 1:,} of {text.len():,}; "
                 "expected one kind. Delete what follows the last row of the table, such as totals and notes."
             )
 

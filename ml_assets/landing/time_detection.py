@@ -37,9 +37,10 @@ _LATEST_OF_TWO_DIGITS: Final = 2036
 Due dates of ten years from 2026 are read. Births of 1920 to 1936 look the same if there are none of 1937 to 1968.
 """
 _EXCEL_1990, _EXCEL_2050 = 32_874, 54_789
-_NAME_OF_TIME: Final = re.compile(
-    r"(?i)(time|date|_at$|_on$|^at$|^ts$|_ts$|stamp|epoch|^(created|modified|posted|opened|started|ordered|seen|when)$|"
-    "datum|zeit|fecha)"
+_NAME_OF_TIME: Final = re.compile(  # a word of the name, or its end: not sentiment_id or lifetime_revenue
+    r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?i:time|date|datetime|timestamp|epoch|datum|zeit|fecha)(?![a-z])|"
+    r"(?i:(?:time|date|stamp|datum|zeit|fecha|(?:^|_)(?:at|on|ts))$|"
+    r"^(?:created|modified|posted|opened|started|ordered|seen|when)$)"
 )
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
 _FEW: Final = 200

@@ -53,6 +53,7 @@ class Candidates:
         time: the column of the prediction time, if any.
         entity: the column that says which rows are of the same person or thing, if any.
         timezone: the time zone in which a date begins.
+        stretch: the number of rows of each stretch without a gap in the rows; 0 if there is no gap.
     """
 
     rows: pl.DataFrame
@@ -62,6 +63,7 @@ class Candidates:
     time: str | None = None
     entity: str | None = None
     timezone: str = "UTC"
+    stretch: int = 0
 
     def few(self) -> "Candidates":
         """Return the table with at most 10,000 rows, in their order."""

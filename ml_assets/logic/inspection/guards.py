@@ -21,7 +21,8 @@ from ml_assets.logic.inspection.strength import Outcomes, explained_alone, expla
 LATE: Final = 0.01
 SAME: Final = 0.999
 STRONG: Final = 0.6
-STRIKING: Final = 0.2
+LESS_STRONG: Final = 0.5
+STRIKING: Final = 0.35
 TIMES_THE_OTHERS: Final = 3
 DISTINCT: Final = 0.95
 CONTIGUOUS: Final = 0.98
@@ -167,25 +168,25 @@ def _sums(table: Candidates) -> list[LeakFinding]:
 
 def _missing(table: Candidates) -> list[LeakFinding]:
     """Columns of which it is the target, or one class of several, whether they have a value."""
-    found, each = [], table.outcomes.of_classes
-    for column in table.series:
+    few = table.few()
+    found, each = [], few.outcomes.of_classes
+    for column in few.series:
         share = column.null_count() / column.len()
         if not FEW_MISSING < share < 1 - FEW_MISSING:
             continue
         missing = column.is_null().alias(column.name)
-        explained = max(explained_by(missing, outcomes) for outcomes in each)
-        if explained >= STRONG or (explained >= STRIKING and _outdoes_others(table, column.name, explained)):
+        explained, outcomes = max(((explained_by(missing, it), it) for it in each), key=lambda it: it[0])
+        if explained >= STRONG or (explained >= LESS_STRONG and _outdoes_others(few, column.name, explained, outcomes)):
             of = "the variance of one class" if table.task == "multiclass" else "the target's variance"
             sentence = f"whether it has a value explains {explained:.1%} of {of}."
             found.append(LeakFinding(column.name, "missing values", explained, sentence))
     return found
 
 
-def _outdoes_others(table: Candidates, name: str, explained: float) -> bool:
-    """Return whether what a column explains is several times what all others explain together."""
-    few = table.few()
-    others = [it for it in few.columns if it != name and not few.rows.schema[it].is_temporal()]
-    return explained >= TIMES_THE_OTHERS * explained_together(few.rows, others, few.outcomes)
+def _outdoes_others(table: Candidates, name: str, explained: float, outcomes: Outcomes) -> bool:
+    """Return whether what a column explains is several times what all others explain together, if there are others."""
+    others = [it for it in table.columns if it != name and not table.rows.schema[it].is_temporal()]
+    return bool(others) and explained >= TIMES_THE_OTHERS * explained_together(table.rows, others, outcomes)
 
 
 def _identifiers(table: Candidates) -> list[LeakFinding]:
@@ -250,7 +251,7 @@ def _strongest(table: Candidates) -> list[LeakFinding]:
     few = table.few()
     usable = [it for it in few.columns if not few.rows.schema[it].is_temporal()]
     name, explained = next(iter(explained_alone(few.rows, usable, few.outcomes).items()), ("", 0.0))
-    if explained < STRIKING or not _outdoes_others(table, name, explained):
+    if explained < STRIKING or not _outdoes_others(few, name, explained, few.outcomes):
         return []
     sentence = (
         f"alone explains {explained:.1%} of the target's variance, more than {TIMES_THE_OTHERS} times what all others "

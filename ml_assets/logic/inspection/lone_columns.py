@@ -54,6 +54,8 @@ SINGLE: Final = 0.99
 USUAL: Final = 0.5
 # ... and the others do not expect it if they expect this share of other outcomes.
 UNEXPECTED: Final = 0.3
+# With a smaller share of the rows of its outcome, it may be an honest rule or a fact, such as that minors are rejected.
+OF_ITS_OUTCOME: Final = 0.4
 FEWEST_OF_VALUE: Final = 100
 MOST_VALUES: Final = 64
 # Neighbouring rows are in one fold, so that a slow movement of everything is no skill.
@@ -229,7 +231,9 @@ class _Judged:
             }
         for words, part in parts.items():
             if FEWEST_OF_VALUE <= part.sum() < len(part):
-                for n in np.flatnonzero((values[part].mean(axis=0) >= SINGLE) & (values.mean(axis=0) <= USUAL)):
+                is_single = (values[part].mean(axis=0) >= SINGLE) & (values.mean(axis=0) <= USUAL)
+                is_much = values[part].sum(axis=0) >= OF_ITS_OUTCOME * values.sum(axis=0)
+                for n in np.flatnonzero(is_single & is_much):
                     yield words, part, int(n)
 
     @staticmethod

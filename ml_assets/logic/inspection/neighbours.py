@@ -11,23 +11,25 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.words import counted
+from ml_assets.logic.evaluation.metrics import group_numbers
 from ml_assets.logic.inspection.candidates import FEW_ROWS, Candidates, LeakFinding, Verdict
-from ml_assets.logic.inspection.strength import figure
+from ml_assets.logic.inspection.strength import Vector, figure
 
 COMPLETE: Final = 0.97
 MOST_LAGS: Final = 400
 MOST_LEADS: Final = 48
 LEAST_COMPARED: Final = 0.2
 FEWEST_VALUES: Final = 50
-# Windows of the target: a column, or its change from row to row, that is so nearly a weighted sum of targets.
-EXACT: Final = 0.999
+# A window of the target leaves open at most this share; of earlier rows alone it leaves open so many times as much. A
+# column is cleared if earlier rows leave open nearly nothing.
+NEARLY: Final = 0.001
+EXACTLY: Final = 1e-6
+TIMES: Final = 3
 MOST_BEFORE: Final = 48
 MOST_AFTER: Final = 24
 ROWS_OF_EACH: Final = 10
 # A sum of at most 73 targets has a correlation of about 0.117 with at least one of them if they are independent.
 CORRELATED: Final = 0.1
-# A target counts if its weight moves the column by this share of the largest weight.
-COUNTS: Final = 0.05
 
 
 def lags_of_target(table: Candidates) -> list[LeakFinding]:
@@ -37,7 +39,7 @@ def lags_of_target(table: Candidates) -> list[LeakFinding]:
     found = []
     for column in _numbers(table):
         lag, same = _best_lag(table, column)
-        if same >= COMPLETE:
+        if same >= COMPLETE and lag:  # without a lag it is a copy, which another guard names
             where = f"{counted(abs(lag), 'row')} {'before' if lag > 0 else 'later'}"
             sentence = f"is the target {where}, in {same:.1%} of the rows."
             verdict: Verdict = "cleared" if lag > 0 else "left out"
@@ -48,20 +50,28 @@ def lags_of_target(table: Candidates) -> list[LeakFinding]:
 def windows_of_target(table: Candidates) -> list[LeakFinding]:
     """Return the numbers that are a weighted sum of neighbouring targets, or whose change from row to row is one.
 
-    A moving mean is such a sum, and the change of a running total. Those of earlier targets alone are cleared.
+    A moving mean is such a sum, and the change of a running total. Those of earlier targets alone are cleared. A sum of
+    many targets also resembles a column that only moves as slowly as the target does, so a column is left out only if
+    earlier targets do not explain it as well.
     """
     if table.time is None or table.task == "multiclass":
         return []
     found = []
     for column in _numbers(table):
+        pairs = _connected(_pairs(table, column))
         for what, x in (("it", pl.col("x")), ("its change from row to row", pl.col("x").diff().over("of"))):
-            explained, lags = _best_sum(_connected(_pairs(table, column)).with_columns(x))
-            if explained >= EXACT:
-                of = "later rows" if min(lags) < 0 else "the row itself" if min(lags) == 0 else "earlier rows alone"
-                sentence = f"{what} is a weighted sum of targets, among them those of {of}: R² {explained:.4f}."
-                verdict: Verdict = "cleared" if min(lags) > 0 else "left out"
-                found.append(LeakFinding(column.name, "window of the target", explained, sentence, verdict))
-                break
+            left, left_by_earlier = _left_open(pairs.with_columns(x))
+            if left_by_earlier <= EXACTLY:
+                verdict: Verdict = "cleared"
+                sentence = f"{what} is a weighted sum of targets of earlier rows: R² {1 - left_by_earlier:.4f}."
+            elif left <= NEARLY and left_by_earlier >= TIMES * left:
+                verdict = "left out"
+                sentence = f"{what} is a weighted sum of targets, that of the row itself or later ones among them: "
+                sentence += f"R² {1 - left:.4f}, and {1 - left_by_earlier:.4f} of earlier rows alone."
+            else:
+                continue
+            found.append(LeakFinding(column.name, "window of the target", 1 - left, sentence, verdict))
+            break
     return found
 
 
@@ -70,11 +80,13 @@ def _numbers(table: Candidates) -> Iterator[pl.Series]:
 
 
 def _pairs(table: Candidates, column: pl.Series) -> pl.DataFrame:
-    """Return a column and the target as numbers, with the entity of each row."""
+    """Return a column and the target as numbers, with a number for each entity in each stretch of rows."""
+    stretch = pl.int_range(column.len(), eager=True) // (table.stretch or column.len())
+    entity = pl.Series(group_numbers(table.rows[table.entity])) if table.entity else 0 * stretch
     return pl.DataFrame({
         "x": column.cast(pl.Float64),
         "y": table.rows[table.target].cast(pl.Float64),
-        "of": table.rows[table.entity] if table.entity else pl.repeat(0, column.len(), eager=True),
+        "of": entity * (column.len() + 1) + stretch,
     })  # fmt: skip
 
 
@@ -82,22 +94,21 @@ def _best_lag(table: Candidates, column: pl.Series) -> tuple[int, float]:
     """Return the lag of the target that a column equals in the largest share of the rows, and the share.
 
     A lag below 0 is a later row. A rare class makes most targets equal, so the share also has to hold where the lagged
-    target is not the usual value.
+    target is not the usual value. Of a target that seldom changes, several lags equal it: the row's own comes first,
+    then later ones.
     """
     frame = _pairs(table, column)
     longest = min(MOST_LAGS, int(frame["of"].value_counts()["count"].max() or 0) // 3)  # type: ignore[arg-type]
     few = frame if table.entity else frame.head(5 * longest)
     usual = frame["y"].mode()[0]
-    best, most = 1, 0.0
-    for lag in (*range(1, longest + 1), *range(-1, -min(longest, MOST_LEADS) - 1, -1)):
+    best, most = 0, 0.0
+    for lag in (0, *range(-1, -min(longest, MOST_LEADS) - 1, -1), *range(1, longest + 1)):
         pairs = few.select("x", moved=pl.col("y").shift(lag).over("of")).drop_nulls()
         unusual = pairs.filter(pl.col("moved") != usual)
         if pairs.height < LEAST_COMPARED * few.height or unusual.height < FEWEST_VALUES:
             continue
         same = min(figure((it["x"] == it["moved"]).mean()) for it in (pairs, unusual))
         best, most = (lag, same) if same > most else (best, most)
-        if most >= COMPLETE:
-            break
     return best, most
 
 
@@ -114,21 +125,28 @@ def _usual_count(pairs: pl.DataFrame) -> int:
     return max(1, int(figure(pairs["of"].value_counts()["count"].median())))
 
 
-def _best_sum(pairs: pl.DataFrame) -> tuple[float, list[int]]:
-    """Return how much of `x` the best weighted sum of neighbouring targets explains, and the lags that it uses."""
+def _left_open(pairs: pl.DataFrame) -> tuple[float, float]:
+    """Return the share of `x` that weighted sums of neighbouring targets leave open: of all, and of earlier rows alone.
+
+    Rows are compared with the mean of their thing: what does not change there is no window.
+    """
     before = min(MOST_BEFORE, _usual_count(pairs) // 3, pairs.height // (3 * ROWS_OF_EACH))
     lags = range(-min(MOST_AFTER, before), before + 1)
-    rows = pairs.select("x", *(pl.col("y").shift(lag).over("of").alias(str(lag)) for lag in lags)).drop_nulls()
-    if rows.height < max(FEWEST_VALUES, ROWS_OF_EACH * len(lags), LEAST_COMPARED * pairs.height):
-        return 0.0, []
-    centred = rows.to_numpy() - rows.to_numpy().mean(axis=0)
-    spread = float(centred[:, 0].var())
+    shifted = [pl.col("y").shift(lag).over("of").alias(str(lag)) for lag in lags]
+    rows = pairs.select("x", "of", *shifted).drop_nulls()
+    if before < 1 or rows.height < max(FEWEST_VALUES, ROWS_OF_EACH * len(lags), LEAST_COMPARED * pairs.height):
+        return 1.0, 1.0
+    centred = rows.select(pl.exclude("of") - pl.exclude("of").mean().over("of")).to_numpy()
+    spread = float((centred[:, 0] ** 2).sum())
     if not (spread > 0 and np.isfinite(centred).all()):
-        return 0.0, []
+        return 1.0, 1.0
     correlated = np.abs(centred[:, 0] @ centred[:, 1:]) / (np.linalg.norm(centred[:, 1:], axis=0) + 1e-300)
-    if correlated.max() < CORRELATED * np.linalg.norm(centred[:, 0]):
-        return 0.0, []
-    weights, *_ = np.linalg.lstsq(centred[:, 1:], centred[:, 0])
-    left = float((centred[:, 0] - centred[:, 1:] @ weights).var())
-    is_used = np.abs(weights) >= COUNTS * np.abs(weights).max()
-    return 1 - left / spread, [lag for lag, used in zip(lags, is_used, strict=True) if used]
+    if correlated.max() < CORRELATED * np.sqrt(spread):
+        return 1.0, 1.0
+    earlier = [n for n, lag in enumerate(lags, start=1) if lag > 0]
+    return _left_by(centred[:, 1:], centred[:, 0]), _left_by(centred[:, earlier], centred[:, 0])
+
+
+def _left_by(targets: Vector, x: Vector) -> float:
+    weights, *_ = np.linalg.lstsq(targets, x)
+    return float(((x - targets @ weights) ** 2).sum() / (x**2).sum())

@@ -197,7 +197,7 @@ def _split(time: Choice | None, group: Choice | None, columns: Sequence[str]) ->
         return Choice(
             "group", f"rows of one '{group.value}' are all trained on or all tested", group.confidence, ("random",)
         )
-    if parts := [it for it in columns if it.lower() in _PARTS_OF_A_DATE]:
+    if len(parts := [it for it in columns if it.lower() in _PARTS_OF_A_DATE]) > 1:
         why = f"there is no time; if {', '.join(parts)} are parts of one, write them as a single column"
         return Choice("random", why, "uncertain")
     return Choice("random", "there is neither a time nor a group", "likely")

@@ -127,10 +127,12 @@ def test_a_column_that_is_much_stronger_than_all_others_is_noted_and_left_in() -
 
 def test_missing_values_of_most_rows_of_one_class_are_left_out_if_no_other_column_says_as_much() -> None:
     rows = orders().drop("order_id")
-    is_missing = pl.Series(RANDOM.random(4_000) < np.where(rows["returned"], 0.8, 0.1))
+    is_missing = pl.Series(RANDOM.random(4_000) < np.where(rows["returned"], 0.85, 0.05))
     rows = rows.with_columns(survey=pl.when(~is_missing).then(pl.Series(RANDOM.integers(1, 6, 4_000))))
 
     assert {"survey": "missing values"} == left_out(found(rows, "returned", time="at"))
+    # without other columns there is nothing to compare with
+    assert {} == left_out(found(rows.select("at", "returned", "survey"), "returned", time="at"))
 
 
 def test_a_name_alone_is_noted_and_left_in() -> None:

@@ -52,3 +52,41 @@ def test_a_number_that_only_resembles_the_target_is_no_window_of_it() -> None:
     noise = pl.Series(np.random.default_rng(3).normal(0, 20, 2_000))
 
     assert [] == verdicts(demand(2_000), LOAD.rolling_mean(3) + noise, "load")
+
+
+def test_a_column_that_moves_as_slowly_as_the_target_is_no_window_of_it() -> None:
+    random = np.random.default_rng(4)
+    trend = pl.Series(np.linspace(0, 60, 2_000))
+    rows = demand(2_000).with_columns(load=trend + pl.Series(random.normal(0, 4, 2_000)))
+    past_mean = LOAD.ewm_mean(alpha=0.05, adjust=False).shift(1).round(2)
+
+    assert [[], []] == [verdicts(rows, it, "load") for it in (pl.lit(trend.round(1)), past_mean)]
+
+
+def test_a_column_that_is_constant_for_each_thing_is_no_window_of_its_target() -> None:
+    random = np.random.default_rng(5)
+    shop = pl.Series(np.tile(np.arange(20), 150))
+    rows = demand(3_000).with_columns(shop=shop, load=100.0 * shop + pl.Series(random.normal(0, 30, 3_000)))
+
+    assert [] == verdicts(rows, 7.0 * pl.col("shop"), "load", "shop")
+
+
+def test_the_target_itself_and_a_later_one_are_not_cleared_because_the_target_seldom_changes() -> None:
+    level = pl.Series(np.repeat(np.random.default_rng(6).integers(0, 20, 30), 100))
+    rows = demand(3_000).with_columns(load=level)
+
+    assert [[], ["left out"]] == [
+        [
+            it.verdict
+            for it in lags_of_target(Candidates(rows.with_columns(made=made), "load", "regression", ("made",), "at"))
+        ]
+        for made in (LOAD, LOAD.shift(-1))
+    ]
+
+
+def test_windows_are_seen_within_the_stretches_of_a_large_table() -> None:
+    whole = demand(20_000).with_columns(total=LOAD.cum_sum())
+    rows = pl.concat([whole.slice(start, 1_000) for start in (0, 7_000, 15_000)])
+    table = Candidates(rows, "load", "regression", ("total",), "at", stretch=1_000)
+
+    assert ["left out"] == [it.verdict for it in windows_of_target(table)]
