@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, TrainingSet
+from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -94,6 +95,16 @@ def test_a_prediction_is_traced_by_its_local_day(ran: Ran) -> None:
     traced = trace_prediction(ran.lake, ["returns"], order, "2024-03-31")
 
     assert any("2024-03-30T23" in str(ref) for part in traced.parts for ref in part.lineage.nodes)
+
+
+def test_a_prediction_is_traced_by_the_key_of_its_hour_alone(ran: Ran) -> None:
+    order = str(ran.orders["order_id"][30 * 60])
+
+    traced = trace_prediction(ran.lake, ["returns"], order, "2024-03-30T23")
+
+    assert any("2024-03-30T23" in str(ref) for part in traced.parts for ref in part.lineage.nodes)
+    with pytest.raises(MissingArtifactError, match="on 2024-03-30T05 has the key"):
+        trace_prediction(ran.lake, ["returns"], order, "2024-03-30T05")
 
 
 def test_nothing_is_out_of_date_afterwards(ran: Ran) -> None:

@@ -17,7 +17,7 @@ from ml_assets.authoring.source import FoundTable
 from ml_assets.authoring.zone_sql import day_of_sql, local_sql, utc_sql
 from ml_assets.contracts.days import DAY, clock_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import BY_HOUR, HOUR, Grain, uneven_offset
+from ml_assets.contracts.periods import BY_HOUR, HOUR, Grain, why_no_hours
 from ml_assets.contracts.table import ALWAYS
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.candidates import LeakFinding
@@ -445,7 +445,7 @@ def _check_hours(found: FoundTable, roles: Roles, timezone: str) -> None:
     """Refuse partitions by the hour where no row states its hour.
 
     Raises:
-        DataError: the table is a dbt model or has no timestamps, or the time zone is not whole hours from UTC.
+        DataError: the table is a dbt model or has no timestamps, or the time zone has no days of hours.
     """
     wanted = "--partition is 'hour', which needs a file with a column of timestamps that says when a row happened"
     if found.dbt_model is not None:
@@ -454,10 +454,10 @@ def _check_hours(found: FoundTable, roles: Roles, timezone: str) -> None:
         what = "the table has none" if roles.time is None else f"'{roles.time.value}' has dates"
         raise DataError(f"{wanted}, but {what}. Name such a column with --time, or give --partition day.")
     first = found.rows[roles.time.value].cast(pl.Datetime("us")).min()
-    if isinstance(first, datetime) and (uneven := uneven_offset(timezone, first.date())) is not None:
+    if isinstance(first, datetime) and (why := why_no_hours(timezone, first.date())) is not None:
         raise DataError(
-            f"--partition is 'hour', but the time zone {timezone} is not whole hours from UTC on {uneven:%Y-%m-%d}; "
-            "expected --partition day, or a project in another time zone."
+            f"--partition is 'hour', but the time zone {timezone} {why}; expected "
+            "--partition day, or a project in another time zone."
         )
 
 

@@ -68,16 +68,19 @@ def materialized_since(
 
 
 def in_progress(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, calendar: Calendar
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, calendar: Calendar | None
 ) -> dict[dg.AssetKey, dict[str, str]]:
-    """Return what queued and running runs materialize: by asset and partition, the run."""
+    """Return what queued and running runs materialize: by asset and partition, the run.
+
+    The partition '' is the asset as a whole; without a calendar it is the only one.
+    """
     found: dict[dg.AssetKey, dict[str, str]] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         assets: Iterable[dg.AssetKey] = run.asset_selection or ()
         if not assets and repository is not None and repository.has_job(run.job_name):
             assets = repository.get_job(run.job_name).asset_layer.executable_asset_keys
         for key in assets:
-            for partition in ("", *_partitions(run.tags, calendar)):
+            for partition in ("", *(() if calendar is None else _partitions(run.tags, calendar))):
                 found.setdefault(key, {})[partition] = run.run_id
     return found
 

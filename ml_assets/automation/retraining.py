@@ -24,7 +24,6 @@ from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick
 from ml_assets.automation.watch import pending_rollback
 from ml_assets.contracts.decisions import Retraining
-from ml_assets.contracts.periods import DAILY
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import days_by_asset
@@ -389,7 +388,7 @@ def pending_run(claimed: Sequence[Retraining]) -> str | None:
 
 def running_trainings(instance: dg.DagsterInstance, models: Sequence[ModelDeclaration]) -> dict[str, str]:
     """Return, by model, a phrase about the run that is training it."""
-    under_way = in_progress(instance, None, DAILY) if models else {}  # trainings have no partitions
+    under_way = in_progress(instance, None, None) if models else {}  # trainings have no partitions
     found: dict[str, str] = {}
     for declared in models:
         for stage in TRAINING:

@@ -18,7 +18,6 @@ from ml_assets.automation.schedules import for_each_model
 from ml_assets.contracts.artifacts import Model, PerformanceSummary
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.periods import BY_HOUR
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -129,9 +128,10 @@ def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Watc
 
 
 def _of_whole_days(performance: Sequence[PerformanceSummary], declared: ModelDeclaration) -> list[PerformanceSummary]:
-    """Return the performance without that of a day whose later hours may still come."""
-    newest = max((it.day for it in performance), default=None)
-    return [it for it in performance if declared.days.grain != BY_HOUR or it.day != newest]
+    """Return the performance without that of a day of which the last hour has not come; by the hour alone."""
+    calendar = declared.days.calendar
+    over = max((calendar.newest_day(calendar.key_of(it.hour)) for it in performance if it.hour), default=None)
+    return [it for it in performance if over is None or it.day <= over]
 
 
 def pending_rollback(loop: MonitoringState, declared: ModelDeclaration) -> str | None:

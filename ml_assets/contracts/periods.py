@@ -204,9 +204,7 @@ class Calendar:
 
     def is_between(self, column: pl.Expr, first: str, last: str) -> pl.Expr:
         """Return whether a row is in a range of periods, from its `column`."""
-        if self.grain == BY_HOUR:
-            return column.is_between(self.begin(first), self.begin(last))
-        return column.is_between(self.first_day(first), self.last_day(last))
+        return column.is_between(self.begin(first), self.begin(self.moved(last, 1)), closed="left")
 
     def key_sql(self) -> str:
         """Return the key of a row's period as SQL."""
@@ -216,15 +214,14 @@ class Calendar:
         return f"cast({period} as varchar)"
 
     def ends_sql(self, first: str, last: str) -> tuple[str, str]:
-        """Return the first and the last value of `column` in a range of periods as SQL."""
-        if self.grain == BY_HOUR:
-            return f"timestamp '{self.begin(first)}'", f"timestamp '{self.begin(last)}'"
-        return f"date '{self.first_day(first)}'", f"date '{self.last_day(last)}'"
+        """Return the begin of a range of periods as SQL, and the begin of the period after it."""
+        kind = "timestamp" if self.grain == BY_HOUR else "date"
+        return f"{kind} '{self.begin(first)}'", f"{kind} '{self.begin(self.moved(last, 1))}'"
 
     def rows_sql(self, first: str, last: str) -> str:
         """Return the condition on the rows of a range of periods as SQL; unknown for a row without a day or hour."""
-        begin, end = self.ends_sql(first, last)
-        return f"{self.column} between {begin} and {end}"
+        begin, until = self.ends_sql(first, last)
+        return f"({self.column} >= {begin} and {self.column} < {until})"
 
 
 DAILY: Final = Calendar()
@@ -243,16 +240,27 @@ def is_key(text: str) -> bool:
     return True
 
 
-def uneven_offset(timezone: str, first: date) -> datetime | None:
-    """Return a moment from a day on at which a zone is not whole hours from UTC; None if there is none.
+def is_hour_key(text: str) -> bool:
+    """Return whether a text is the key of an hour."""
+    return is_key(text) and "T" in text
 
-    The rules of time zones are known for the coming years, and repeat.
+
+def why_no_hours(timezone: str, first: date) -> str | None:
+    """Return why the days of a zone, from a day on, cannot be divided into hours; None if they can.
+
+    Days must consist of whole hours, and be at most an hour longer or shorter than 24, which look-backs allow for. The
+    rules of time zones are known for the coming years, and repeat.
     """
     zone, day = ZoneInfo(timezone), datetime.combine(first, time(), UTC)
+    before = day.astimezone(zone).utcoffset() or timedelta()
     while day.year <= max(first.year, _RULES_KNOWN_UNTIL):
-        if (day.astimezone(zone).utcoffset() or timedelta()) % timedelta(hours=1):
-            return day
-        day += timedelta(days=1)
+        offset = day.astimezone(zone).utcoffset() or timedelta()
+        if offset % timedelta(hours=1):
+            return f"is not whole hours from UTC on {day:%Y-%m-%d}"
+        if abs(offset - before) > timedelta(hours=1):
+            changed = abs(offset - before) // timedelta(hours=1)
+            return f"changes its clocks by {changed} hours, more than one, on {day - timedelta(days=1):%Y-%m-%d}"
+        before, day = offset, day + timedelta(days=1)
     return None
 
 

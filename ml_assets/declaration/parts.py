@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import BY_DAY, BY_HOUR, Calendar, Grain, uneven_offset
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, Calendar, Grain, why_no_hours
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
@@ -99,18 +99,17 @@ class Days(Part):
         description="What is stored, materialized and monitored together: the rows of an `hour`, `day`, `week` (from "
         "Monday), `month` or `year`. Give a table with few rows a day a coarser one. All declarations of a project "
         "have the same. `first` begins such a period, and `last` ends one. An hour needs a time zone that is whole "
-        "hours from UTC.",
+        "hours from UTC and changes its clocks by one hour at most.",
     )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last day {self.last} lies before first day {self.first}; swap them")
-        if self.grain == BY_HOUR and (uneven := uneven_offset(self.timezone, self.first)) is not None:
+        if self.grain == BY_HOUR and (why := why_no_hours(self.timezone, self.first)) is not None:
             raise ValueError(
-                f"time zone {self.timezone} is not whole hours from UTC on {uneven:%Y-%m-%d}, so its days do not "
-                "consist of whole hours; with grain 'hour' expected a time zone that is, such as UTC. Or declare grain "
-                "'day'"
+                f"time zone {self.timezone} {why}; with grain 'hour' expected a time zone that is always whole hours "
+                "from UTC and changes its clocks by one hour at most, such as UTC. Or declare grain 'day'"
             )
         calendar = self.calendar
         begins = calendar.first_day(calendar.first_key(self.first))

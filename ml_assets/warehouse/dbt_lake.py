@@ -32,9 +32,10 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
-from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, Calendar
+from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, HOUR, Calendar
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
+from ml_assets.contracts.words import counted
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
@@ -263,6 +264,8 @@ class Plugin(BasePlugin):
 
     def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, keys: list[str]) -> None:
         calendar = self.bindings.calendar
+        if calendar.grain == BY_HOUR:
+            self._check_hours(cursor, built, model)
         column, outside = calendar.column, f"({calendar.rows_sql(keys[0], keys[-1])}) is not true"
         outsiders = cursor.execute(
             f"select {column}, count(*) from {built} where {outside} group by 1 order by 1 nulls first"  # noqa: S608 - dbt's own relation and dates
@@ -276,6 +279,18 @@ class Plugin(BasePlugin):
                 f"{count} rows of model '{model}' are outside the run's {column}s {first} to {last}: {shown}. "
                 f"Expected every row's '{column}' within them. Filter on in_run() in the model, or "
                 f"correct the file of the {column} that contains the row; nothing of '{model}' was written."
+            )
+
+    def _check_hours(self, cursor: "DuckDBPyConnection", built: str, model: str) -> None:
+        uneven = cursor.execute(
+            f"select count(*), min({HOUR}) from {built} where {HOUR} <> date_trunc('hour', {HOUR})"  # noqa: S608 - dbt's own relation
+        ).fetchone()
+        if uneven and uneven[0]:
+            raise DbtRuntimeError(
+                f"{counted(uneven[0], 'row')} of model '{model}' {'has' if uneven[0] == 1 else 'have'} an '{HOUR}' "
+                f"that is not the begin of an hour, such as {uneven[1]}; expected a timestamp in UTC such as "
+                f"{uneven[1]:%Y-%m-%d %H}:00:00. Select the column '{HOUR}' of the raw table, or date_trunc('hour', "
+                f"...) of it; nothing of '{model}' was written."
             )
 
 

@@ -329,6 +329,20 @@ def test_any_running_training_of_the_model_postpones_a_retraining_until_it_ends(
     assert [KEY] == [request.run_key for request in it.look()]
 
 
+def test_an_unfinished_run_of_hours_does_not_matter_to_a_retraining(make: Make) -> None:
+    it = drifted(make)
+    hours = {
+        "dagster/asset_partition_range_start": "2026-03-29T02",
+        "dagster/asset_partition_range_end": "2026-03-29T03",
+    }
+    selected = frozenset([dg.AssetKey([MODEL, "predictions"])])
+    it.instance.add_run(
+        dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, asset_selection=selected, tags=hours)
+    )
+
+    assert [KEY] == [request.run_key for request in it.look()]
+
+
 def test_each_rejected_challenger_doubles_the_cool_down(make: Make) -> None:
     it = drifted(make, cool_down_days=2)
     requested: list[date] = []

@@ -99,6 +99,25 @@ def test_a_time_zone_that_is_not_whole_hours_from_utc_is_refused(zone: str) -> N
         Days(first=date(2026, 1, 1), timezone=zone, grain="hour")
 
 
+@pytest.mark.parametrize(("zone", "hours"), [("Antarctica/Troll", 2), ("Antarctica/Casey", 3)])
+def test_a_time_zone_whose_clocks_change_by_more_than_an_hour_is_refused(zone: str, hours: int) -> None:
+    with pytest.raises(
+        ValidationError, match=f"time zone {zone} changes its clocks by {hours} hours, more than one, on"
+    ):
+        Days(first=date(2020, 1, 1), timezone=zone, grain="hour")
+
+
+def test_a_moment_within_the_last_hour_of_a_range_is_in_it() -> None:
+    rows = pl.DataFrame({"hour": [datetime(2026, 3, 1, 5, minute) for minute in (0, 30)] + [datetime(2026, 3, 1, 6)]})  # noqa: DTZ001 - UTC
+
+    found = rows.select(ZURICH.is_between(pl.col("hour"), "2026-03-01T04", "2026-03-01T05")).to_series()
+
+    assert [True, True, False] == found.to_list()
+    assert "(hour >= timestamp '2026-03-01 04:00:00' and hour < timestamp '2026-03-01 06:00:00')" == ZURICH.rows_sql(
+        "2026-03-01T04", "2026-03-01T05"
+    )
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -7,6 +7,7 @@ import json
 import re
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -75,6 +76,18 @@ def test_a_connection_of_dbt_has_the_settings_of_every_connection(
         found = {name: cursor.execute(f"select current_setting('{name}')").fetchall()[0][0] for name in SETTINGS}
 
     assert {**SETTINGS, "default_order": "ASC"} == found
+
+
+def test_a_row_whose_hour_is_not_the_begin_of_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = {"grain": "hour", "first": "2026-03-29T01", "last": "2026-03-29T02"}
+    monkeypatch.setenv(VARIABLE, bindings(tmp_path, **hours))
+    config = {"model": "orders", "key": [], "unsplit": "", "is_by_day": True, "view": "orders"}
+    with duckdb.connect() as connection:  # noqa: TID251 - dbt-duckdb connects by itself
+        plugin = Plugin("lake", {})
+        plugin.configure_connection(connection)
+        connection.execute("create table built as select timestamp '2026-03-29 02:30:00' as hour")
+        with pytest.raises(DbtRuntimeError, match=r"1 row of model 'orders' has an 'hour' that is not .* 02:30:00; expect"):
+            plugin.store(SimpleNamespace(config=config, relation="built"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("where", ["config_options", "settings"])

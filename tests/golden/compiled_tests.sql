@@ -28,7 +28,7 @@ having count(*) > 1
 
 -- flight_features.arrival_minute_of_day: in_range {"maximum": 1440, "minimum": 0}
 select arrival_minute_of_day
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     arrival_minute_of_day - arrival_minute_of_day <> 0
     or arrival_minute_of_day < 0
@@ -37,7 +37,7 @@ where
 -- flight_features.carrier: relationships {"field": "carrier", "to": "ref('stg_airlines')"}
 with child as (
     select carrier as from_field
-    from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     where carrier is not null
 ),
 parent as (
@@ -53,7 +53,7 @@ where parent.to_field is null
 
 -- flight_features.carrier_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select carrier_arrival_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_arrival_delay_minutes_3h - carrier_arrival_delay_minutes_3h <> 0
     or carrier_arrival_delay_minutes_3h < -180
@@ -61,7 +61,7 @@ where
 
 -- flight_features.carrier_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select carrier_departure_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_departure_delay_minutes_3h - carrier_departure_delay_minutes_3h <> 0
     or carrier_departure_delay_minutes_3h < -120
@@ -69,7 +69,7 @@ where
 
 -- flight_features.carrier_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select carrier_late_share_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_late_share_24h - carrier_late_share_24h <> 0
     or carrier_late_share_24h < 0
@@ -77,7 +77,7 @@ where
 
 -- flight_features.carrier_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select carrier_late_share_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_late_share_28d - carrier_late_share_28d <> 0
     or carrier_late_share_28d < 0
@@ -85,7 +85,7 @@ where
 
 -- flight_features.carrier_origin_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select carrier_origin_departure_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_departure_delay_minutes_3h - carrier_origin_departure_delay_minutes_3h <> 0
     or carrier_origin_departure_delay_minutes_3h < -120
@@ -93,7 +93,7 @@ where
 
 -- flight_features.carrier_origin_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select carrier_origin_late_share_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_late_share_24h - carrier_origin_late_share_24h <> 0
     or carrier_origin_late_share_24h < 0
@@ -101,7 +101,7 @@ where
 
 -- flight_features.carrier_origin_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select carrier_origin_late_share_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_late_share_28d - carrier_origin_late_share_28d <> 0
     or carrier_origin_late_share_28d < 0
@@ -109,26 +109,26 @@ where
 
 -- flight_features.carrier_origin_overdue_24h: in_range {"minimum": 0}
 select carrier_origin_overdue_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_overdue_24h - carrier_origin_overdue_24h <> 0
     or carrier_origin_overdue_24h < 0
 
 -- flight_features.carrier_scheduled_departures_day: in_range {"minimum": 0}
 select carrier_scheduled_departures_day
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_scheduled_departures_day - carrier_scheduled_departures_day <> 0
     or carrier_scheduled_departures_day < 0
 
 -- flight_features.day: not_null
 select day
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- flight_features.departure_minute_of_day: in_range {"maximum": 1439, "minimum": 0}
 select departure_minute_of_day
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     departure_minute_of_day - departure_minute_of_day <> 0
     or departure_minute_of_day < 0
@@ -136,7 +136,7 @@ where
 
 -- flight_features.departure_weekday: in_range {"maximum": 7, "minimum": 1}
 select departure_weekday
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     departure_weekday - departure_weekday <> 0
     or departure_weekday < 1
@@ -144,7 +144,7 @@ where
 
 -- flight_features.destination_arrival_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -180}
 select destination_arrival_delay_minutes_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_arrival_delay_minutes_24h - destination_arrival_delay_minutes_24h <> 0
     or destination_arrival_delay_minutes_24h < -180
@@ -152,7 +152,7 @@ where
 
 -- flight_features.destination_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select destination_arrival_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_arrival_delay_minutes_3h - destination_arrival_delay_minutes_3h <> 0
     or destination_arrival_delay_minutes_3h < -180
@@ -160,7 +160,7 @@ where
 
 -- flight_features.destination_latitude_degrees: in_range {"maximum": 90, "minimum": -90}
 select destination_latitude_degrees
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_latitude_degrees - destination_latitude_degrees <> 0
     or destination_latitude_degrees < -90
@@ -168,7 +168,7 @@ where
 
 -- flight_features.destination_longitude_degrees: in_range {"maximum": 180, "minimum": -180}
 select destination_longitude_degrees
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_longitude_degrees - destination_longitude_degrees <> 0
     or destination_longitude_degrees < -180
@@ -176,7 +176,7 @@ where
 
 -- flight_features.dew_point_fahrenheit: in_range {"maximum": 140, "minimum": -60}
 select dew_point_fahrenheit
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     dew_point_fahrenheit - dew_point_fahrenheit <> 0
     or dew_point_fahrenheit < -60
@@ -184,7 +184,7 @@ where
 
 -- flight_features.distance_miles: in_range {"maximum": 6000, "minimum": 0}
 select distance_miles
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     distance_miles - distance_miles <> 0
     or distance_miles < 0
@@ -192,21 +192,21 @@ where
 
 -- flight_features.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- flight_features.flight_id: unique
 select
     flight_id as unique_field,
     count(*) as n_records
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is not null
 group by flight_id
 having count(*) > 1
 
 -- flight_features.flight_number_arrival_delay_minutes_28d: in_range {"maximum": 2880, "minimum": -180}
 select flight_number_arrival_delay_minutes_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_arrival_delay_minutes_28d - flight_number_arrival_delay_minutes_28d <> 0
     or flight_number_arrival_delay_minutes_28d < -180
@@ -214,14 +214,14 @@ where
 
 -- flight_features.flight_number_arrivals_28d: in_range {"minimum": 0}
 select flight_number_arrivals_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_arrivals_28d - flight_number_arrivals_28d <> 0
     or flight_number_arrivals_28d < 0
 
 -- flight_features.flight_number_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select flight_number_late_share_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_late_share_28d - flight_number_late_share_28d <> 0
     or flight_number_late_share_28d < 0
@@ -229,7 +229,7 @@ where
 
 -- flight_features.humidity_percent: in_range {"maximum": 100, "minimum": 0}
 select humidity_percent
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     humidity_percent - humidity_percent <> 0
     or humidity_percent < 0
@@ -240,7 +240,7 @@ with all_values as (
     select
         origin as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by origin
 )
 select *
@@ -251,12 +251,12 @@ where value_field not in (
 
 -- flight_features.origin: not_null
 select origin
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where origin is null
 
 -- flight_features.origin_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select origin_arrival_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_arrival_delay_minutes_3h - origin_arrival_delay_minutes_3h <> 0
     or origin_arrival_delay_minutes_3h < -180
@@ -264,7 +264,7 @@ where
 
 -- flight_features.origin_cancelled_share_24h: in_range {"maximum": 1, "minimum": 0}
 select origin_cancelled_share_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_cancelled_share_24h - origin_cancelled_share_24h <> 0
     or origin_cancelled_share_24h < 0
@@ -272,7 +272,7 @@ where
 
 -- flight_features.origin_departure_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -120}
 select origin_departure_delay_minutes_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departure_delay_minutes_24h - origin_departure_delay_minutes_24h <> 0
     or origin_departure_delay_minutes_24h < -120
@@ -280,7 +280,7 @@ where
 
 -- flight_features.origin_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select origin_departure_delay_minutes_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departure_delay_minutes_3h - origin_departure_delay_minutes_3h <> 0
     or origin_departure_delay_minutes_3h < -120
@@ -288,14 +288,14 @@ where
 
 -- flight_features.origin_departures_3h: in_range {"minimum": 0}
 select origin_departures_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departures_3h - origin_departures_3h <> 0
     or origin_departures_3h < 0
 
 -- flight_features.origin_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select origin_late_share_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_late_share_24h - origin_late_share_24h <> 0
     or origin_late_share_24h < 0
@@ -303,47 +303,47 @@ where
 
 -- flight_features.origin_overdue_24h: in_range {"minimum": 0}
 select origin_overdue_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_overdue_24h - origin_overdue_24h <> 0
     or origin_overdue_24h < 0
 
 -- flight_features.origin_scheduled_departures_1h: in_range {"minimum": 0}
 select origin_scheduled_departures_1h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_scheduled_departures_1h - origin_scheduled_departures_1h <> 0
     or origin_scheduled_departures_1h < 0
 
 -- flight_features.origin_scheduled_departures_before_3h: in_range {"minimum": 0}
 select origin_scheduled_departures_before_3h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_scheduled_departures_before_3h - origin_scheduled_departures_before_3h <> 0
     or origin_scheduled_departures_before_3h < 0
 
 -- flight_features.origin_scheduled_departures_day: in_range {"minimum": 0}
 select origin_scheduled_departures_day
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_scheduled_departures_day - origin_scheduled_departures_day <> 0
     or origin_scheduled_departures_day < 0
 
 -- flight_features.precipitation_inches: in_range {"minimum": 0}
 select precipitation_inches
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     precipitation_inches - precipitation_inches <> 0
     or precipitation_inches < 0
 
 -- flight_features.prediction_at: not_null
 select prediction_at
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where prediction_at is null
 
 -- flight_features.pressure_millibars: in_range {"maximum": 1100, "minimum": 850}
 select pressure_millibars
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     pressure_millibars - pressure_millibars <> 0
     or pressure_millibars < 850
@@ -351,7 +351,7 @@ where
 
 -- flight_features.route_arrival_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -180}
 select route_arrival_delay_minutes_24h
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrival_delay_minutes_24h - route_arrival_delay_minutes_24h <> 0
     or route_arrival_delay_minutes_24h < -180
@@ -359,7 +359,7 @@ where
 
 -- flight_features.route_arrival_delay_minutes_28d: in_range {"maximum": 2880, "minimum": -180}
 select route_arrival_delay_minutes_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrival_delay_minutes_28d - route_arrival_delay_minutes_28d <> 0
     or route_arrival_delay_minutes_28d < -180
@@ -367,14 +367,14 @@ where
 
 -- flight_features.route_arrivals_28d: in_range {"minimum": 0}
 select route_arrivals_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrivals_28d - route_arrivals_28d <> 0
     or route_arrivals_28d < 0
 
 -- flight_features.route_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select route_late_share_28d
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_late_share_28d - route_late_share_28d <> 0
     or route_late_share_28d < 0
@@ -382,12 +382,12 @@ where
 
 -- flight_features.scheduled_departure_at: not_null
 select scheduled_departure_at
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where scheduled_departure_at is null
 
 -- flight_features.temperature_fahrenheit: in_range {"maximum": 140, "minimum": -60}
 select temperature_fahrenheit
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     temperature_fahrenheit - temperature_fahrenheit <> 0
     or temperature_fahrenheit < -60
@@ -395,7 +395,7 @@ where
 
 -- flight_features.visibility_miles: in_range {"maximum": 10, "minimum": 0}
 select visibility_miles
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     visibility_miles - visibility_miles <> 0
     or visibility_miles < 0
@@ -403,7 +403,7 @@ where
 
 -- flight_features.weather_age_minutes: in_range {"maximum": 780, "minimum": 60}
 select weather_age_minutes
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     weather_age_minutes - weather_age_minutes <> 0
     or weather_age_minutes < 60
@@ -411,7 +411,7 @@ where
 
 -- flight_features.wind_direction_degrees: in_range {"maximum": 360, "minimum": 0}
 select wind_direction_degrees
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_direction_degrees - wind_direction_degrees <> 0
     or wind_direction_degrees < 0
@@ -419,14 +419,14 @@ where
 
 -- flight_features.wind_gust_mph: in_range {"minimum": 0}
 select wind_gust_mph
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_gust_mph - wind_gust_mph <> 0
     or wind_gust_mph < 0
 
 -- flight_features.wind_speed_mph: in_range {"maximum": 150, "minimum": 0}
 select wind_speed_mph
-from (select * from "memory"."main"."flight_features" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_features" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_speed_mph - wind_speed_mph <> 0
     or wind_speed_mph < 0
@@ -434,7 +434,7 @@ where
 
 -- flight_outcomes.day: not_null
 select day
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- flight_outcomes.delay_class: accepted_values {"values": ["on_time", "late", "very_late"]}
@@ -442,7 +442,7 @@ with all_values as (
     select
         delay_class as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by delay_class
 )
 select *
@@ -453,13 +453,13 @@ where value_field not in (
 
 -- flight_outcomes.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- flight_outcomes.flight_id: relationships {"field": "flight_id", "to": "ref('stg_flights')"}
 with child as (
     select flight_id as from_field
-    from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     where flight_id is not null
 ),
 parent as (
@@ -475,7 +475,7 @@ where parent.to_field is null
 
 -- flight_outcomes.known_at: not_null
 select known_at
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where known_at is null
 
 -- flight_outcomes.outcome: accepted_values {"values": ["arrived", "cancelled", "diverted", "withdrawn"]}
@@ -483,7 +483,7 @@ with all_values as (
     select
         outcome as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by outcome
 )
 select *
@@ -494,19 +494,19 @@ where value_field not in (
 
 -- flight_outcomes.outcome: not_null
 select outcome
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where outcome is null
 
 -- flight_outcomes.scheduled_departure_at: not_null
 select scheduled_departure_at
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where scheduled_departure_at is null
 
 -- flight_outcomes: unique_combination {"columns": ["flight_id", "known_at"]}
 select
     "flight_id", "known_at",
     count(*) as rows_found
-from (select * from "memory"."main"."flight_outcomes" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."flight_outcomes" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 group by "flight_id", "known_at"
 having count(*) > 1
 
@@ -674,17 +674,17 @@ where year is null
 
 -- int_flight_events.carrier: not_null
 select carrier
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where carrier is null
 
 -- int_flight_events.day: not_null
 select day
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- int_flight_events.dest: not_null
 select dest
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where dest is null
 
 -- int_flight_events.event: accepted_values {"values": ["departed", "arrived", "diverted", "cancelled"]}
@@ -692,7 +692,7 @@ with all_values as (
     select
         event as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by event
 )
 select *
@@ -703,59 +703,59 @@ where value_field not in (
 
 -- int_flight_events.event: not_null
 select event
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where event is null
 
 -- int_flight_events.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- int_flight_events.flight_number: not_null
 select flight_number
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_number is null
 
 -- int_flight_events.known_at: not_null
 select known_at
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where known_at is null
 
 -- int_flight_events.origin: not_null
 select origin
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where origin is null
 
 -- int_flight_events: unique_combination {"columns": ["flight_id", "event"]}
 select
     "flight_id", "event",
     count(*) as rows_found
-from (select * from "memory"."main"."int_flight_events" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flight_events" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 group by "flight_id", "event"
 having count(*) > 1
 
 -- int_flights.day: not_null
 select day
-from (select * from "memory"."main"."int_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- int_flights.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."int_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- int_flights.flight_id: unique
 select
     flight_id as unique_field,
     count(*) as n_records
-from (select * from "memory"."main"."int_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is not null
 group by flight_id
 having count(*) > 1
 
 -- int_recent_delays.carrier_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select carrier_arrival_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_arrival_delay_minutes_3h - carrier_arrival_delay_minutes_3h <> 0
     or carrier_arrival_delay_minutes_3h < -180
@@ -763,7 +763,7 @@ where
 
 -- int_recent_delays.carrier_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select carrier_departure_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_departure_delay_minutes_3h - carrier_departure_delay_minutes_3h <> 0
     or carrier_departure_delay_minutes_3h < -120
@@ -771,7 +771,7 @@ where
 
 -- int_recent_delays.carrier_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select carrier_late_share_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_late_share_24h - carrier_late_share_24h <> 0
     or carrier_late_share_24h < 0
@@ -779,7 +779,7 @@ where
 
 -- int_recent_delays.carrier_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select carrier_late_share_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_late_share_28d - carrier_late_share_28d <> 0
     or carrier_late_share_28d < 0
@@ -787,7 +787,7 @@ where
 
 -- int_recent_delays.carrier_origin_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select carrier_origin_departure_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_departure_delay_minutes_3h - carrier_origin_departure_delay_minutes_3h <> 0
     or carrier_origin_departure_delay_minutes_3h < -120
@@ -795,7 +795,7 @@ where
 
 -- int_recent_delays.carrier_origin_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select carrier_origin_late_share_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_late_share_24h - carrier_origin_late_share_24h <> 0
     or carrier_origin_late_share_24h < 0
@@ -803,7 +803,7 @@ where
 
 -- int_recent_delays.carrier_origin_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select carrier_origin_late_share_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_late_share_28d - carrier_origin_late_share_28d <> 0
     or carrier_origin_late_share_28d < 0
@@ -811,19 +811,19 @@ where
 
 -- int_recent_delays.carrier_origin_overdue_24h: in_range {"minimum": 0}
 select carrier_origin_overdue_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     carrier_origin_overdue_24h - carrier_origin_overdue_24h <> 0
     or carrier_origin_overdue_24h < 0
 
 -- int_recent_delays.day: not_null
 select day
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- int_recent_delays.destination_arrival_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -180}
 select destination_arrival_delay_minutes_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_arrival_delay_minutes_24h - destination_arrival_delay_minutes_24h <> 0
     or destination_arrival_delay_minutes_24h < -180
@@ -831,7 +831,7 @@ where
 
 -- int_recent_delays.destination_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select destination_arrival_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     destination_arrival_delay_minutes_3h - destination_arrival_delay_minutes_3h <> 0
     or destination_arrival_delay_minutes_3h < -180
@@ -839,21 +839,21 @@ where
 
 -- int_recent_delays.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- int_recent_delays.flight_id: unique
 select
     flight_id as unique_field,
     count(*) as n_records
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is not null
 group by flight_id
 having count(*) > 1
 
 -- int_recent_delays.flight_number_arrival_delay_minutes_28d: in_range {"maximum": 2880, "minimum": -180}
 select flight_number_arrival_delay_minutes_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_arrival_delay_minutes_28d - flight_number_arrival_delay_minutes_28d <> 0
     or flight_number_arrival_delay_minutes_28d < -180
@@ -861,14 +861,14 @@ where
 
 -- int_recent_delays.flight_number_arrivals_28d: in_range {"minimum": 0}
 select flight_number_arrivals_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_arrivals_28d - flight_number_arrivals_28d <> 0
     or flight_number_arrivals_28d < 0
 
 -- int_recent_delays.flight_number_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select flight_number_late_share_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     flight_number_late_share_28d - flight_number_late_share_28d <> 0
     or flight_number_late_share_28d < 0
@@ -876,7 +876,7 @@ where
 
 -- int_recent_delays.origin_arrival_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -180}
 select origin_arrival_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_arrival_delay_minutes_3h - origin_arrival_delay_minutes_3h <> 0
     or origin_arrival_delay_minutes_3h < -180
@@ -884,7 +884,7 @@ where
 
 -- int_recent_delays.origin_cancelled_share_24h: in_range {"maximum": 1, "minimum": 0}
 select origin_cancelled_share_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_cancelled_share_24h - origin_cancelled_share_24h <> 0
     or origin_cancelled_share_24h < 0
@@ -892,7 +892,7 @@ where
 
 -- int_recent_delays.origin_departure_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -120}
 select origin_departure_delay_minutes_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departure_delay_minutes_24h - origin_departure_delay_minutes_24h <> 0
     or origin_departure_delay_minutes_24h < -120
@@ -900,7 +900,7 @@ where
 
 -- int_recent_delays.origin_departure_delay_minutes_3h: in_range {"maximum": 2880, "minimum": -120}
 select origin_departure_delay_minutes_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departure_delay_minutes_3h - origin_departure_delay_minutes_3h <> 0
     or origin_departure_delay_minutes_3h < -120
@@ -908,14 +908,14 @@ where
 
 -- int_recent_delays.origin_departures_3h: in_range {"minimum": 0}
 select origin_departures_3h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_departures_3h - origin_departures_3h <> 0
     or origin_departures_3h < 0
 
 -- int_recent_delays.origin_late_share_24h: in_range {"maximum": 1, "minimum": 0}
 select origin_late_share_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_late_share_24h - origin_late_share_24h <> 0
     or origin_late_share_24h < 0
@@ -923,14 +923,14 @@ where
 
 -- int_recent_delays.origin_overdue_24h: in_range {"minimum": 0}
 select origin_overdue_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     origin_overdue_24h - origin_overdue_24h <> 0
     or origin_overdue_24h < 0
 
 -- int_recent_delays.route_arrival_delay_minutes_24h: in_range {"maximum": 2880, "minimum": -180}
 select route_arrival_delay_minutes_24h
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrival_delay_minutes_24h - route_arrival_delay_minutes_24h <> 0
     or route_arrival_delay_minutes_24h < -180
@@ -938,7 +938,7 @@ where
 
 -- int_recent_delays.route_arrival_delay_minutes_28d: in_range {"maximum": 2880, "minimum": -180}
 select route_arrival_delay_minutes_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrival_delay_minutes_28d - route_arrival_delay_minutes_28d <> 0
     or route_arrival_delay_minutes_28d < -180
@@ -946,14 +946,14 @@ where
 
 -- int_recent_delays.route_arrivals_28d: in_range {"minimum": 0}
 select route_arrivals_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_arrivals_28d - route_arrivals_28d <> 0
     or route_arrivals_28d < 0
 
 -- int_recent_delays.route_late_share_28d: in_range {"maximum": 1, "minimum": 0}
 select route_late_share_28d
-from (select * from "memory"."main"."int_recent_delays" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."int_recent_delays" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     route_late_share_28d - route_late_share_28d <> 0
     or route_late_share_28d < 0
@@ -1047,7 +1047,7 @@ where
 
 -- stg_flights.arrival_delay_minutes: in_range {"maximum": 2880, "minimum": -180}
 select arrival_delay_minutes
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     arrival_delay_minutes - arrival_delay_minutes <> 0
     or arrival_delay_minutes < -180
@@ -1055,7 +1055,7 @@ where
 
 -- stg_flights.arrival_minute_of_day: in_range {"maximum": 1440, "minimum": 0}
 select arrival_minute_of_day
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     arrival_minute_of_day - arrival_minute_of_day <> 0
     or arrival_minute_of_day < 0
@@ -1063,22 +1063,22 @@ where
 
 -- stg_flights.arrival_minute_of_day: not_null
 select arrival_minute_of_day
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where arrival_minute_of_day is null
 
 -- stg_flights.carrier: not_null
 select carrier
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where carrier is null
 
 -- stg_flights.day: not_null
 select day
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- stg_flights.departure_delay_minutes: in_range {"maximum": 2880, "minimum": -120}
 select departure_delay_minutes
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     departure_delay_minutes - departure_delay_minutes <> 0
     or departure_delay_minutes < -120
@@ -1086,7 +1086,7 @@ where
 
 -- stg_flights.departure_minute_of_day: in_range {"maximum": 1439, "minimum": 0}
 select departure_minute_of_day
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     departure_minute_of_day - departure_minute_of_day <> 0
     or departure_minute_of_day < 0
@@ -1094,17 +1094,17 @@ where
 
 -- stg_flights.departure_minute_of_day: not_null
 select departure_minute_of_day
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where departure_minute_of_day is null
 
 -- stg_flights.dest: not_null
 select dest
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where dest is null
 
 -- stg_flights.distance_miles: in_range {"maximum": 6000, "minimum": 0}
 select distance_miles
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     distance_miles - distance_miles <> 0
     or distance_miles < 0
@@ -1112,17 +1112,17 @@ where
 
 -- stg_flights.distance_miles: not_null
 select distance_miles
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where distance_miles is null
 
 -- stg_flights.flight_id: not_null
 select flight_id
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_id is null
 
 -- stg_flights.flight_number: not_null
 select flight_number
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where flight_number is null
 
 -- stg_flights.origin: accepted_values {"values": ["EWR", "JFK", "LGA"]}
@@ -1130,7 +1130,7 @@ with all_values as (
     select
         origin as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by origin
 )
 select *
@@ -1141,7 +1141,7 @@ where value_field not in (
 
 -- stg_flights.origin: not_null
 select origin
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where origin is null
 
 -- stg_flights.outcome: accepted_values {"values": ["arrived", "cancelled", "diverted", "departed", "scheduled", "withdrawn"]}
@@ -1149,7 +1149,7 @@ with all_values as (
     select
         outcome as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by outcome
 )
 select *
@@ -1160,36 +1160,36 @@ where value_field not in (
 
 -- stg_flights.outcome: not_null
 select outcome
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where outcome is null
 
 -- stg_flights.report_number: in_range {"minimum": 1}
 select report_number
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     report_number - report_number <> 0
     or report_number < 1
 
 -- stg_flights.report_number: not_null
 select report_number
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where report_number is null
 
 -- stg_flights.schedule_known_at: not_null
 select schedule_known_at
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where schedule_known_at is null
 
 -- stg_flights.scheduled_departure_at: not_null
 select scheduled_departure_at
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where scheduled_departure_at is null
 
 -- stg_flights: unique_combination {"columns": ["flight_id", "report_number"]}
 select
     "flight_id", "report_number",
     count(*) as rows_found
-from (select * from "memory"."main"."stg_flights" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_flights" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 group by "flight_id", "report_number"
 having count(*) > 1
 
@@ -1263,12 +1263,12 @@ having count(*) > 1
 
 -- stg_weather.day: not_null
 select day
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where day is null
 
 -- stg_weather.dew_point_fahrenheit: in_range {"maximum": 140, "minimum": -60}
 select dew_point_fahrenheit
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     dew_point_fahrenheit - dew_point_fahrenheit <> 0
     or dew_point_fahrenheit < -60
@@ -1276,7 +1276,7 @@ where
 
 -- stg_weather.humidity_percent: in_range {"maximum": 100, "minimum": 0}
 select humidity_percent
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     humidity_percent - humidity_percent <> 0
     or humidity_percent < 0
@@ -1284,12 +1284,12 @@ where
 
 -- stg_weather.known_at: not_null
 select known_at
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where known_at is null
 
 -- stg_weather.observed_at: not_null
 select observed_at
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where observed_at is null
 
 -- stg_weather.origin: accepted_values {"values": ["EWR", "JFK", "LGA"]}
@@ -1297,7 +1297,7 @@ with all_values as (
     select
         origin as value_field,
         count(*) as n_records
-    from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+    from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
     group by origin
 )
 select *
@@ -1308,19 +1308,19 @@ where value_field not in (
 
 -- stg_weather.origin: not_null
 select origin
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where origin is null
 
 -- stg_weather.precipitation_inches: in_range {"minimum": 0}
 select precipitation_inches
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     precipitation_inches - precipitation_inches <> 0
     or precipitation_inches < 0
 
 -- stg_weather.pressure_millibars: in_range {"maximum": 1100, "minimum": 850}
 select pressure_millibars
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     pressure_millibars - pressure_millibars <> 0
     or pressure_millibars < 850
@@ -1328,19 +1328,19 @@ where
 
 -- stg_weather.report_number: in_range {"minimum": 1}
 select report_number
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     report_number - report_number <> 0
     or report_number < 1
 
 -- stg_weather.report_number: not_null
 select report_number
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where report_number is null
 
 -- stg_weather.temperature_fahrenheit: in_range {"maximum": 140, "minimum": -60}
 select temperature_fahrenheit
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     temperature_fahrenheit - temperature_fahrenheit <> 0
     or temperature_fahrenheit < -60
@@ -1348,7 +1348,7 @@ where
 
 -- stg_weather.visibility_miles: in_range {"maximum": 10, "minimum": 0}
 select visibility_miles
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     visibility_miles - visibility_miles <> 0
     or visibility_miles < 0
@@ -1356,7 +1356,7 @@ where
 
 -- stg_weather.wind_direction_degrees: in_range {"maximum": 360, "minimum": 0}
 select wind_direction_degrees
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_direction_degrees - wind_direction_degrees <> 0
     or wind_direction_degrees < 0
@@ -1364,14 +1364,14 @@ where
 
 -- stg_weather.wind_gust_mph: in_range {"minimum": 0}
 select wind_gust_mph
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_gust_mph - wind_gust_mph <> 0
     or wind_gust_mph < 0
 
 -- stg_weather.wind_speed_mph: in_range {"maximum": 150, "minimum": 0}
 select wind_speed_mph
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 where
     wind_speed_mph - wind_speed_mph <> 0
     or wind_speed_mph < 0
@@ -1381,7 +1381,7 @@ where
 select
     "origin", "observed_at", "report_number",
     count(*) as rows_found
-from (select * from "memory"."main"."stg_weather" as tested where day between date '2013-01-01' and date '2013-01-02') dbt_subquery
+from (select * from "memory"."main"."stg_weather" as tested where (day >= date '2013-01-01' and day < date '2013-01-03')) dbt_subquery
 group by "origin", "observed_at", "report_number"
 having count(*) > 1
 

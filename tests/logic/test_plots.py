@@ -2,7 +2,7 @@ import base64
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 
 import matplotlib as mpl
@@ -373,6 +373,18 @@ def test_the_day_from_which_another_model_predicts_is_marked() -> None:
     lines = [drift_history_plot(shown).count("stroke-dasharray") for shown in (days, other)]
 
     assert 1 == lines[1] - lines[0]
+
+
+def test_each_hour_has_a_place_of_its_own() -> None:
+    begins = [datetime(2013, 12, 1) + timedelta(hours=it) for it in range(48)]  # noqa: DTZ001 - UTC
+    shown = [performance_day(0, roc_auc=0.7).model_copy(update={"day": it.date(), "hour": it}) for it in begins]
+    svg = performance_plot(shown, "roc_auc")
+
+    intervals = re.findall(
+        r'<path d="M ([\d.]+) [\d.]+ L \1 [\d.]+" clip-path="[^"]*" style="[^"]*stroke-width: 1.2', svg
+    )
+    assert 48 == len(set(intervals))
+    assert "hour (UTC), 2013-12-01 00:00 to 2013-12-02 23:00" in texts(svg)
 
 
 @pytest.mark.parametrize("days", [1, 3, 31, 400])

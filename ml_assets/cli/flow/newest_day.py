@@ -32,7 +32,7 @@ def newest_day_of_data(
     days, calendar = model.days, model.days.calendar
     newest = calendar.last_key(days.newest(datetime.now(tz=UTC)))
     there = landable(lake, declared, needed).values()
-    listed = [calendar.last_day(max(keys)) if keys else days.first for keys in there]
+    listed = [calendar.newest_day(max(keys)) if keys else days.first for keys in there]
     whole = {
         dg.AssetKey(["raw", name]): RawSource(name, table, contracts[f"raw/{name}"], model.days)
         for raw in declared.raw

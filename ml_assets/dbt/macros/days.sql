@@ -21,7 +21,8 @@
     true
   {%- else -%}
     {%- set column = run_query("select period_column from lake.calendar")[0][0] -%}
-    {{ of ~ '.' if of }}{{ column }} between {{ ml_assets.run_value('begin') }} and {{ ml_assets.run_value('until') }}
+    {%- set value = (of ~ '.' if of) ~ column -%}
+    ({{ value }} >= {{ ml_assets.run_value('begin') }} and {{ value }} < {{ ml_assets.run_value('until') }})
   {%- endif -%}
 {%- endmacro %}
 

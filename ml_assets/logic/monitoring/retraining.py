@@ -216,8 +216,13 @@ def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool
 
     `coverage` is the share of the predictions that must have a label, not counting those that never get one.
     """
-    wanted = coverage * (day.predictions - day.without_label)
-    return day.predictions > 0 and metric.name in day.metrics and day.labelled >= wanted
+    return day.predictions > 0 and metric.name in day.metrics and are_labelled([day], coverage)
+
+
+def are_labelled(parts: Sequence[PerformanceSummary], coverage: float) -> bool:
+    """Return whether enough labels of periods are known together; `coverage` as in `is_matured`."""
+    possible = sum(it.predictions - it.without_label for it in parts)
+    return sum(it.labelled for it in parts) >= coverage * possible
 
 
 def labels_finding(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -108,7 +108,7 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        x = _dates(axes, [summary.day for summary in days])
+        x = _dates(axes, days)
         marker = "o" if len(days) == 1 else ""
         score, weighted = (
             [math.nan if psi is None else psi for psi in series]
@@ -118,7 +118,7 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
         axes.plot(x, weighted, marker=marker, color=BLUE, linewidth=1.6, markersize=4)
         marked = [(at, psi) for at, psi, day in zip(x, weighted, days, strict=True) if day.is_over]
         axes.plot([at for at, _ in marked], [psi for _, psi in marked], "o", color=VERMILLION, markersize=4.5)
-        _mark_versions(axes, x, [day.model_version for day in days])
+        _mark_versions(axes, x, days)
         axes.set_ylabel("excess PSI")
         light_grid(axes, "both")
         legend(figure, [("weighted by importance", BLUE), ("score", PURPLE), ("over the limits", VERMILLION)])
@@ -146,7 +146,7 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1]})
-        x = _dates(bottom, [summary.day for summary in days])
+        x = _dates(bottom, days)
         expected = [
             (summary.expected_labelled if metric in summary.measured else summary.expected).get(metric, math.nan)
             for summary in days
@@ -158,36 +158,44 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
                 top.vlines(at, figure_of_day.low, figure_of_day.high, color=SKY, linewidth=1.2)
         top.plot(x, expected, color=ORANGE, linewidth=1.3, linestyle=(0, (4, 2)))
         top.plot(x, [it.value for it in actual], "o-", color=BLUE, linewidth=1.4, markersize=3)
-        _mark_versions(top, x, [summary.model_version for summary in days])
+        _mark_versions(top, x, days)
         top.set_ylabel(name)
         light_grid(top, "both")
         known = [100 * summary.labelled / summary.predictions if summary.predictions else 0.0 for summary in days]
-        bottom.bar(x, known, color=FAINT, width=0.8)
+        bottom.bar(x, known, color=FAINT, width=0.8 * _length(days))
         bottom.set(ylim=(0, 100), ylabel="labels\nknown, %")
         legend(figure, [("measured on labelled rows", BLUE), ("95 % interval", SKY), ("expected of them", ORANGE)])
 
     return draw_svg(f"performance_{metric}", title, draw, height=3.6)
 
 
-def _mark_versions(axes: Axes, places: Sequence[int], versions: Sequence[str]) -> None:
-    """Draw a line before each day that has another model version than the day before."""
-    for place, version, before in zip(places[1:], versions[1:], versions[:-1], strict=True):
-        if version != before:
-            axes.axvline(place - 0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+def _mark_versions(axes: Axes, places: Sequence[float], days: Sequence[DriftSummary | PerformanceSummary]) -> None:
+    """Draw a line before each day, or hour, that has another model version than the one before."""
+    for place, day, before in zip(places[1:], days[1:], days[:-1], strict=True):
+        if day.model_version != before.model_version:
+            axes.axvline(place - 0.5 * _length(days), color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
 
 
-def _dates(axes: Axes, days: Sequence[date]) -> list[int]:
-    """Put days, in order, on the x axis and return their positions."""
+def _length(days: Sequence[DriftSummary | PerformanceSummary]) -> float:
+    """Return how much of the x axis a period has: a day 1, an hour less."""
+    return 1 if days[0].hour is None else 1 / 24
+
+
+def _dates(axes: Axes, days: Sequence[DriftSummary | PerformanceSummary]) -> list[float]:
+    """Put days, or hours, in order, on the x axis and return their positions in days."""
     from datetime import date as day_of
 
-    places = [day.toordinal() for day in days]
-    first, last = places[0], places[-1]
+    begins = [summary.hour or summary.day for summary in days]
+    places = [begin.toordinal() + (begin.hour / 24 if isinstance(begin, datetime) else 0) for begin in begins]
+    first, last = begins[0].toordinal(), begins[-1].toordinal()
     # Steps are whole weeks and months; matplotlib's own date ticks are hours on short spans.
     step = next((step for step in (1, 2, 7, 14, 28) if (last - first) / step <= 8), (last - first) // 8)
     ticks = list(range(first, last + 1, step))
-    pattern = "%Y-%m-%d" if len(ticks) <= 4 else "%m-%d" if days[0].year == days[-1].year else "%y-%m-%d"
+    is_one_year = begins[0].year == begins[-1].year
+    pattern = "%Y-%m-%d" if len(ticks) <= 4 else "%m-%d" if is_one_year else "%y-%m-%d"
     axes.set_xticks(ticks, [day_of.fromordinal(tick).strftime(pattern) for tick in ticks])
-    axes.set(xlim=(first - 0.8, last + 0.8), xlabel=f"day, {days[0]} to {days[-1]}")
+    what, form = ("day", "%Y-%m-%d") if days[0].hour is None else ("hour (UTC)", "%Y-%m-%d %H:00")
+    axes.set(xlim=(places[0] - 0.8, places[-1] + 0.8), xlabel=f"{what}, {begins[0]:{form}} to {begins[-1]:{form}}")
     return places
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from ml_assets.contracts.days import DAY
-from ml_assets.contracts.periods import BY_HOUR, DAILY, Calendar, is_key
+from ml_assets.contracts.periods import BY_HOUR, DAILY, Calendar, is_hour_key, is_key
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
@@ -45,6 +45,7 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
     problems: list[str] = []
     looked = 0
     example = ""
+    is_whole = day is None or is_hour_key(day)  # all rows of the partitions count
     for model in models:
         versions = lake.versions(f"{model}/predictions", None if day is None else _partition_with(lake, model, day))
         refs = [ref for them in versions.values() for ref in them]
@@ -53,7 +54,7 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
                 problems.append(rows)
                 continue
             looked, example = looked + rows[1], example or rows[2]
-            found += [Predicted(model, rows[0], row) for row in rows[3] if day in {None, str(row[DAY])}]
+            found += [Predicted(model, rows[0], row) for row in rows[3] if is_whole or day == str(row[DAY])]
     if not found:
         of = ", ".join(models) or "any model"
         raise MissingArtifactError(
@@ -69,9 +70,11 @@ def _partition_with(lake: Lake, model: str, day: str) -> list[str]:
     """Return the partitions that may contain something of a day.
 
     It is the newest one that begins on the day or before: that of the day, or of its week, month or year. By the hour,
-    they are all that begin on the day in some time zone.
+    they are all that begin on the day in some time zone. The key of an hour is that partition alone.
     """
     keys = lake.partitions(f"{model}/predictions")
+    if is_hour_key(day):
+        return [key for key in keys if key == day]
     hours = {it for it in Calendar(BY_HOUR).around(DAILY.first_day(day)) if it in {*keys}} if is_key(day) else set()
     return sorted(hours) or [key for key in keys if key <= day][-1:]
 

@@ -51,7 +51,7 @@ class AgeLimit:
         """Return the last day that the data contains; the day before the first one for ''."""
         if not newest:
             return self.days.first - timedelta(days=1)
-        return date.fromisoformat(newest) if self.model else self.days.calendar.last_day(newest)
+        return date.fromisoformat(newest) if self.model else self.days.calendar.newest_day(newest)
 
 
 def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, AgeLimit]:

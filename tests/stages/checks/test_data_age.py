@@ -55,6 +55,13 @@ def test_the_age_of_months_counts_from_the_end_of_the_newest_one_to_the_end_of_t
     assert 28 == AgeLimit(limit.days, 0, "returns").behind("2026-01-31", over[0])
 
 
+def test_of_hours_the_newest_whole_day_counts() -> None:
+    limit = AgeLimit(Days(first=date(2026, 1, 1), timezone="Europe/Zurich", grain="hour"), 0)
+
+    # The last hour of 5 March in Zurich begins at 22:00 UTC.
+    assert [0, 1, 0] == [limit.behind(f"2026-03-05T{hour}", date(2026, 3, 5)) for hour in (22, 21, 23)]
+
+
 def test_the_check_in_a_run_reports_the_newest_day_and_never_blocks(lake: Lake) -> None:
     days = dg.DailyPartitionsDefinition("2026-01-01")
     orders = dg.asset(key=KEY, partitions_def=days)(lambda: None)
