@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="ml-assets", description="Declare a table and a target; get a model that trains."
     )
+    top.set_defaults(needs_dagster=True)
     top.add_argument("--version", action=_Version, nargs=0, help="print the installed release")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
@@ -111,7 +112,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         if chosen.function is not doctor.doctor:  # which reports missing settings itself
-            require_settings()
+            require_settings(dagster=chosen.needs_dagster)
         code: int = chosen.function(chosen)
     except KNOWN as error:
         hint = _hint(error)

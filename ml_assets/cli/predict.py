@@ -25,7 +25,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--output", metavar="FILE", help="where the scores go: .csv, .jsonl or .parquet (default: CSV, printed)"
     )
     command.add_argument("--explain", action="store_true", help="add what each feature adds to each score (SHAP)")
-    command.set_defaults(function=predict_file)
+    command.set_defaults(function=predict_file, needs_dagster=False)
 
 
 def predict_file(arguments: argparse.Namespace) -> int:

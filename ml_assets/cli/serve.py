@@ -14,7 +14,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--pin", metavar="VERSION", help="serve this former or current champion, whatever is promoted (one MODEL)"
     )
-    command.set_defaults(function=serve)
+    command.set_defaults(function=serve, needs_dagster=False)
 
 
 def serve(arguments: argparse.Namespace) -> int:

@@ -18,19 +18,20 @@ _STORAGES: Final = ("run_storage", "schedule_storage", "event_log_storage")
 _OURS: Final = "ml_assets.dagster_storage.event_log_postgres"
 
 
-def require_settings(*, instance: bool = True) -> None:
+def require_settings(*, instance: bool = True, dagster: bool = True) -> None:
     """Check that all settings of the profile are set. The local profile needs none.
 
     Args:
         instance: whether this process opens Dagster's instance itself. A code location receives the instance from its
             caller, so there `dagster.yaml` is checked only if it exists.
+        dagster: whether this process uses Dagster at all.
 
     Raises:
         SettingsError: settings are missing or malformed. The message lists all of them.
     """
     if profile() != "production":
         return
-    problems = tuple(production_problems(instance=instance))
+    problems = tuple(production_problems(instance=instance, dagster=dagster))
     if problems:
         count = f"{len(problems)} settings are" if len(problems) > 1 else "1 setting is"
         raise SettingsError(
@@ -39,11 +40,12 @@ def require_settings(*, instance: bool = True) -> None:
         )
 
 
-def production_problems(*, instance: bool = True) -> Iterator[str]:
+def production_problems(*, instance: bool = True, dagster: bool = True) -> Iterator[str]:
     """Yield missing and malformed settings of production, each with how to fix it, and never with a secret."""
     yield from _lake(os.environ)
     yield from _credentials(os.environ)
-    yield from _dagster(os.environ, instance=instance)
+    if dagster:
+        yield from _dagster(os.environ, instance=instance)
     yield from _numbers(os.environ)
     yield from _alerts()
     yield from _prices()
@@ -162,10 +164,9 @@ def _numbers(given: Mapping[str, str]) -> Iterator[str]:
 
 def _alerts() -> Iterator[str]:
     """Yield malformed alert settings. None are required."""
-    from ml_assets.alerts.resource import Alerts
-    from ml_assets.lake.resource import LakeResource
+    from ml_assets.alerts.settings import AlertSettings
 
-    yield from Alerts(lake=LakeResource()).problems()
+    yield from AlertSettings().problems()
 
 
 def _prices() -> Iterator[str]:

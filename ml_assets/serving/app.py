@@ -46,7 +46,6 @@ class Application:
 
     def __post_init__(self) -> None:
         scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics)
-        self._is_closing = False
         get, post = "GET", "POST"
         fixed: dict[str, dict[str, Handler]] = {
                 "/live": {get: self._live}, "/ready": {get: self._ready}, "/metrics": {get: self._metrics},
@@ -77,7 +76,6 @@ class Application:
         polling = asyncio.create_task(Poller(self.registry, self.metrics, self.on_swap, self.poll_seconds).run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._is_closing = True
         polling.cancel()
         with suppress(asyncio.CancelledError):
             await polling
@@ -89,6 +87,7 @@ class Application:
         route, answer = None, None
         self.metrics.in_progress += 1
         try:
+            self._authorize(request)
             route = self._route(request)
             answer = await self._handle(request, route)
         except RequestError as error:
@@ -105,6 +104,21 @@ class Application:
                 name = "unknown" if route is None else route.name
                 self.metrics.count_request(name, int(answer.status), time.perf_counter() - begun)
         await answer.send(send)
+
+    def _authorize(self, request: Request) -> None:
+        """Check the token, before the answer tells which paths and models there are.
+
+        Raises:
+            RequestError: it is missing or wrong.
+        """
+        if self.token is None or request.path in OPEN_PATHS:
+            return
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            raise RequestError(
+                HTTPStatus.UNAUTHORIZED, "the request has no valid token; expected 'Authorization: Bearer TOKEN'.",
+                headers={"www-authenticate": "Bearer"},
+            )  # fmt: skip
 
     def _route(self, request: Request) -> Route:
         """Return the route of a path.
@@ -131,7 +145,7 @@ class Application:
         """Return the answer of a route.
 
         Raises:
-            RequestError: the method or the token is wrong, or the service has no capacity.
+            RequestError: the method is wrong, or the service has no capacity.
         """
         handler = route.methods.get(request.method)
         if handler is None:
@@ -140,13 +154,6 @@ class Application:
                 HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method:.20} is not allowed here; expected {allowed}.",
                 headers={"allow": allowed},
             )  # fmt: skip
-        if self.token is not None and request.path not in OPEN_PATHS:
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
-                raise RequestError(
-                    HTTPStatus.UNAUTHORIZED, "the request has no valid token; expected 'Authorization: Bearer TOKEN'.",
-                    headers={"www-authenticate": "Bearer"},
-                )  # fmt: skip
         if request.method == "POST" and self.metrics.in_progress > self.limits.concurrent:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"more than {self.limits.concurrent} requests are in progress; retry.",
@@ -158,8 +165,6 @@ class Application:
         return HttpAnswer.of({"live": True})
 
     async def _ready(self, *_: object) -> HttpAnswer:
-        if self._is_closing:
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the service shuts down; send requests to another one.")
         models = {it: _summary(self.registry[it]) for it in self.registry.names}
         return HttpAnswer.of({"ready": True, "models": models})
 

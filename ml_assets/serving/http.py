@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ml_assets.serving.errors import PROBLEM, RequestError
-from ml_assets.serving.protocols.json_text import json_bytes
+from ml_assets.serving.protocols.json_text import json_bytes, whole_number
 
 JSON: Final = "application/json"
 Message = MutableMapping[str, Any]
@@ -52,8 +52,8 @@ class HttpAnswer:
 
     @classmethod
     def of_error(cls, error: RequestError) -> "HttpAnswer":
-        """Return the problem details of an error."""
-        return cls(json_bytes(error.problem), PROBLEM, error.status, error.headers)
+        """Return the problem details of an error. What it repeats of a request may be no Unicode."""
+        return cls(json_bytes(error.problem, errors="replace"), PROBLEM, error.status, error.headers)
 
     async def send(self, send: Send) -> None:
         """Send the answer."""
@@ -111,7 +111,7 @@ class Request:
             ClientGoneError: it is not complete.
         """
         length = self.headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > limits.body_bytes:
+        if (found := whole_number(length)) is not None and found > limits.body_bytes:
             raise _too_large(limits)
         try:
             async with asyncio.timeout(limits.seconds):

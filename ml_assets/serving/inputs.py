@@ -3,7 +3,7 @@
 Values come as columns of Python objects, or as a polars frame for large batches. Both give the same encoded rows.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
@@ -39,8 +39,29 @@ class Columns:
     @classmethod
     def of_records(cls, records: Sequence[Mapping[str, Any]]) -> "Columns":
         """Return rows as columns. A field that a row lacks is absent in that row."""
-        names = dict.fromkeys(name for record in records for name in record)
-        return cls({name: [record.get(name, ABSENT) for record in records] for name in names}, len(records))
+        return cls(_ByField(records), len(records))
+
+
+@dataclass(frozen=True)
+class _ByField(Mapping[str, Values]):
+    """The values of records by field. A list is built when it is read: few rows may have many unknown fields."""
+
+    records: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def _names(self) -> Mapping[str, None]:
+        return dict.fromkeys(name for record in self.records for name in record)
+
+    def __getitem__(self, name: str) -> Values:
+        if name not in self._names:
+            raise KeyError(name)
+        return [record.get(name, ABSENT) for record in self.records]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)

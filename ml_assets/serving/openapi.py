@@ -23,7 +23,7 @@ _ERRORS: Final = {
     "404": "The model is not served.", "408": "The body arrived too slowly.",
     "409": "Another version is served, or the model cannot do this.", "413": "The body or its rows are too many.",
     "415": "The body has another media type.", "422": "Rows break the contract; all broken fields are listed.",
-    "503": "Too many requests are in progress, the rows took too long, or the service shuts down.",
+    "503": "Too many requests are in progress, or the rows took too long.",
 }  # fmt: skip
 _PROBLEM: Final[_Json] = {
     "type": "object",

@@ -25,22 +25,25 @@ class Poller:
     seconds: float = POLL_SECONDS
 
     async def run(self) -> None:
-        """Look for newer champions until the task is cancelled. A lake that cannot be read is logged once."""
-        is_reachable = True
+        """Look for newer champions until the task is cancelled. A log that cannot be read is logged once."""
+        unreachable: set[str] = set()
         while True:
             await asyncio.sleep(self.seconds)
             for name in self.registry.names:
                 try:
                     swap = await asyncio.to_thread(self.registry.refresh, name)
                 except LakeError as error:
-                    if is_reachable:
+                    if name not in unreachable:
                         facts = {"model": name, "reason": str(error)}
                         log_event("the promotion log cannot be read", facts, level=logging.ERROR)
-                    is_reachable = False
+                    unreachable.add(name)
                     continue
-                if not is_reachable:
+                except Exception:  # noqa: BLE001 - whatever it is, the log has it and the search goes on
+                    LOGGER.exception("the search for a newer champion failed", extra={"fields": {"model": name}})
+                    continue
+                if name in unreachable:
                     log_event("the promotion log can be read again", {"model": name})
-                is_reachable = True
+                    unreachable.remove(name)
                 if swap is not None:
                     await self._report(swap)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.serving.served_model import ServedModel, load_served_model
@@ -17,6 +17,8 @@ from ml_assets.serving.served_model import ServedModel, load_served_model
 POLL_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 60.0
 """How long a refused version is not loaded again; what was wrong with it may be repaired."""
+_REFUSED: Final = (DataError, ContractError, MissingArtifactError, CorruptArtifactError, FormatVersionError)
+"""The errors of a version; all others are errors of the lake."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Registry:
             return None
         try:
             found = load_served_model(self.lake, name)
-        except (DataError, ContractError, MissingArtifactError, CorruptArtifactError) as error:
+        except _REFUSED as error:
             slot.seen, slot.retry_at = newest, self.clock() + RETRY_SECONDS
             if slot.reported == newest:
                 return None

@@ -29,6 +29,19 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="scoring")
 
 
+def _check_version(served: ServedModel, version: str | None) -> None:
+    """Raise an error if the caller expects another version than the one that answers.
+
+    Raises:
+        RequestError: it does.
+    """
+    if version is not None and (len(version) < 4 or not served.version.startswith(version)):
+        raise RequestError(
+            HTTPStatus.CONFLICT, f"version '{version:.80}' of model '{served.name}' is not served; the served version "
+            f"is {served.version}. A process that pins a version: ml-assets serve {served.name} --pin VERSION.",
+        )  # fmt: skip
+
+
 @dataclass
 class ScoringRoutes:
     """Scores the rows of requests.
@@ -68,11 +81,7 @@ class ScoringRoutes:
             RequestError: the caller expects another version.
         """
         served = self.registry[name]
-        if version is not None and (len(version) < 4 or not served.version.startswith(version)):
-            raise RequestError(
-                HTTPStatus.CONFLICT, f"version '{version:.80}' of model '{name}' is not served; the served version is "
-                f"{served.version}. A process that pins a version: ml-assets serve {name} --pin VERSION.",
-            )  # fmt: skip
+        _check_version(served, version)
         return served
 
     def _columns(self, served: ServedModel, columns: Columns) -> EncodedInputs:
@@ -107,15 +116,14 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
-            self.served(route.model, version)
+            _check_version(served, version)
             scores = self._scored(served, self._columns(served, columns))
             return HttpAnswer.of(own_answer(served.name, scores), self._headers(served))
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
     def _arrow(self, served: ServedModel, body: bytes) -> HttpAnswer:
-        frame = read_arrow_rows(body)
-        self._check_rows(frame.height)
+        frame = read_arrow_rows(body, self._check_rows)
         scores = self._scored(served, served.inputs.encode_frame(frame))
         return HttpAnswer(arrow_answer(served, scores), ARROW, headers=self._headers(served))
 
@@ -131,7 +139,7 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
-            self.served(route.model, version)
+            _check_version(served, version)
             inputs = self._columns(served, columns)
             scores = self._scored(served, inputs)
             found = own_explanation(served.name, scores, served.explain(inputs), served.model.spec.features)

@@ -44,7 +44,7 @@ def serving_token(address: Address) -> str | None:
     """Return the token that requests need, from the environment; None if there is none.
 
     Raises:
-        DataError: it is too short, or there is none and the service can be reached from other machines.
+        DataError: it is too short or not ASCII, or there is none and the service can be reached from other machines.
     """
     token = os.environ.get(TOKEN, "").strip() or None
     if token is None and not address.is_loopback:
@@ -54,6 +54,10 @@ def serving_token(address: Address) -> str | None:
         )
     if token is not None and len(token) < SHORTEST_TOKEN:
         raise DataError(f"{TOKEN} has {len(token)} letters; expected {SHORTEST_TOKEN} or more.")
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise DataError(
+            f"{TOKEN} has a blank or a letter that is not ASCII, which a header cannot hold; expected others."
+        )
     return token
 
 

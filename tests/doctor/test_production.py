@@ -156,6 +156,21 @@ def test_a_code_location_is_given_its_instance_and_needs_no_dagster_yaml(tmp_pat
     assert "DAGSTER_HOME has no dagster.yaml" in problems()[0]
 
 
+@pytest.mark.parametrize(
+    "command", [["serve", "returns", "--port", "70000"], ["predict", "returns", "--input", "no.csv"]]
+)
+def test_a_command_that_only_scores_needs_the_lake_and_no_settings_of_dagster(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+
+    assert 2 == main(command)
+    assert "cannot start" not in capsys.readouterr().err
+    monkeypatch.delenv("ML_ASSETS_LAKE")
+    assert 2 == main(command)
+    assert "cannot start: 1 setting is missing or malformed.\n- ML_ASSETS_LAKE is not set" in capsys.readouterr().err
+
+
 def test_the_code_location_does_not_load_without_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ML_ASSETS_LAKE")
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import jsonschema
 import pytest
 
 from ml_assets.serving.app import Application
-from ml_assets.serving.http import Limits
+from ml_assets.serving.errors import RequestError
+from ml_assets.serving.http import HttpAnswer, Limits, Request
 from ml_assets.serving.served_model import ServedModel
 from tests.own_estimators import Means
 from tests.serving.asgi import get, post, sent_to
@@ -40,6 +42,30 @@ def test_another_version_than_the_expected_one_does_not_answer(
 
     assert 409 == answer.status
     assert f"is not served; the served version is {served.version}" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v1/models/returns/explain"])
+def test_the_expected_version_is_that_of_the_arrival(
+    application: Application, served: ServedModel, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    slot, body = application.registry.slots["returns"], Request.body
+    slot.served = served
+
+    async def swap_meanwhile(request: Request, limits: Limits) -> bytes:
+        slot.served = replace(served, version="ffffffff")
+        return await body(request, limits)
+
+    monkeypatch.setattr(Request, "body", swap_meanwhile)
+
+    answer = post(application, path, {"rows": [ROW], "version": served.version})
+
+    assert (200, served.version) == (answer.status, answer.json["version"])
+
+
+def test_an_error_that_repeats_no_unicode_is_answered() -> None:
+    answer = HttpAnswer.of_error(RequestError(HTTPStatus.NOT_FOUND, "'\ud800' is not served"))
+
+    assert b"'?' is not served" in answer.body
 
 
 def test_unseen_categories_are_counted_or_refused_as_declared(application: Application, served: ServedModel) -> None:
@@ -137,11 +163,12 @@ def test_a_token_is_needed_where_one_is_set_but_not_for_probes(application: Appl
     application.token = "x" * 20
     body = {"rows": [ROW]}
 
-    assert 200 == post(application, PREDICT, body, authorization="Bearer xxxxxxxxxxxxxxxxxxxx").status
+    for scheme in ("Bearer", "bearer"):
+        assert 200 == post(application, PREDICT, body, authorization=f"{scheme} xxxxxxxxxxxxxxxxxxxx").status
     for given in ({}, {"authorization": "Bearer xxxxxxxxxxxxxxxxxxx"}, {"authorization": "xxxxxxxxxxxxxxxxxxxx"}):
         answer = post(application, PREDICT, body, **given)
         assert (401, "Bearer") == (answer.status, answer.headers["www-authenticate"])
-    assert 401 == get(application, "/metrics").status
+    assert {401} == {get(application, path).status for path in ("/metrics", "/", "/v1/models/delays", PREDICT)}
     assert {200} == {get(application, path).status for path in ("/live", "/ready", "/ping", "/v2/health/ready")}
 
 

@@ -3,12 +3,14 @@
 import io
 import json
 import struct
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -196,6 +198,9 @@ def test_columns_of_arrow_are_checked_in_the_same_way(application: Application) 
     (b'{"rows": [{"items": NaN}]}', "NaN is no number of JSON; send null for a missing value"),
     (b'{"rows": [{"items": -Infinity}]}', "-Infinity is no number of JSON"),
     (b'{"rows": [{"items": 1, "items": 2}]}', "'items' is named twice in an object"),
+    (b'{"rows": [{"\\ud800": 1}]}', "a text of the body has half a character"),
+    (b'{"rows": [], "version": "\\uDC00"}', "a text of the body has half a character"),
+    (b'{"rows": [], "\\ud83d": 1}', "a text of the body has half a character"),
     (b'{"rows": {"items": 1}}', "'rows' is an object; expected a list"),
     (b'{"rows": [1]}', "row 0 of 'rows' is a number; expected an object of fields"),
     (b'{"row": []}', "there is the unknown field 'row'; expected rows, version"),
@@ -237,6 +242,8 @@ ITEMS = {"name": "items", "datatype": "INT64", "shape": [1], "data": [1]}
     ({"name": 3}, "the name of an input tensor is a number"),
     ({"parameters": {"binary_data_size": 8}}, "has a binary_data_size of 8; the body has 0 such bytes"),
     ({"size": 1}, "there is the unknown field 'size'"),
+    ({"shape": [2**31]}, "has the shape [2147483648]; expected [rows]"),
+    ({"shape": [int("9" * 4_000)], "parameters": {"binary_data_size": 0}}, "has the shape [9999"),
     ({"name": "shop.is_null"}, "marks no other tensor, or is not BOOL"),
 ])  # fmt: skip
 def test_a_tensor_of_another_form_is_a_bad_request(
@@ -246,6 +253,82 @@ def test_a_tensor_of_another_form_is_a_bad_request(
 
     assert 400 == answer.status
     assert message in answer.json["error"]
+
+
+@pytest.mark.parametrize(("outputs", "message"), [
+    ([{"name": ["x"]}], "the output ['x'] is unknown; expected score"),
+    ([{"name": "score"}] * 2, "an output is requested twice; expected it once"),
+])  # fmt: skip
+def test_outputs_that_are_no_names_or_are_named_twice_are_a_bad_request(
+    application: Application, outputs: object, message: str
+) -> None:
+    answer = post(application, "/v2/models/returns/infer", {"inputs": tensors(shop_rows(1)), "outputs": outputs})
+
+    assert 400 == answer.status
+    assert message in answer.json["detail"]
+
+
+def test_a_length_of_thousands_of_digits_is_a_bad_request(application: Application) -> None:
+    body = {"inputs": tensors(shop_rows(1))}
+
+    answer = post(application, "/v2/models/returns/infer", body, inference_header_content_length="9" * 5_000)
+
+    assert (400, True) == (answer.status, "expected a number of bytes of the body" in answer.json["detail"])
+
+
+def test_an_emoji_in_escapes_is_text(application: Application) -> None:
+    answer = post(application, "/v1/models/returns/predict", {"rows": [{"shop": "\U0001f600"}]})
+
+    assert "is '\U0001f600'; expected one of a, b, c" == named(answer)["shop"]
+
+
+def test_many_fields_in_many_objects_are_refused_at_once(application: Application) -> None:
+    begun = time.perf_counter()
+    many = {f"x{number}": 1 for number in range(100_000)}
+    twice = json.dumps({"rows": [many]}).encode().replace(b'"x99999"', b'"x99998"')
+
+    answer = post(application, "/v1/models/returns/predict", twice)
+    assert (400, True) == (answer.status, "'x99998' is named twice in an object" in answer.json["detail"])
+    answer = post(application, "/v1/models/returns/predict", {"rows": [{}] * 20_000 + [many]})
+    assert (413, True) == (answer.status, "the request has 20,001 rows" in answer.json["detail"])
+    answer = post(application, "/v1/models/returns/predict", {"rows": [{}] * 9_000 + [many]})
+    assert "absent; expected a value or null" == named(answer)["items"]
+    assert 20 > time.perf_counter() - begun
+
+
+def streamed(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def long_dictionary(rows: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["a" * 2**20]))
+
+
+def long_views(rows: int) -> pa.Array:
+    view = struct.pack("<i4sii", 2**20, b"aaaa", 0, 0)
+    buffers = [None, pa.py_buffer(view * rows), pa.py_buffer(b"a" * 2**20)]
+    return pa.Array.from_buffers(pa.string_view(), rows, buffers)
+
+
+@pytest.mark.parametrize("texts", [long_dictionary, long_views])
+def test_one_long_text_of_many_rows_is_not_copied_to_each(application: Application, texts: Any) -> None:
+    answer = post(
+        application, "/v1/models/returns/predict", streamed(pa.table({"shop": texts(300)})), content_type=ARROW
+    )
+
+    assert 413 == answer.status
+    assert "take up to 314,572,800 bytes, once each row has its own; expected at most" in answer.json["detail"]
+
+
+def test_rows_of_arrow_are_counted_before_their_values_are_read(application: Application) -> None:
+    body = streamed(pa.table({"shop": pa.nulls(10_001), "items": pa.array([[1]] * 10_001)}))
+
+    answer = post(application, "/v1/models/returns/predict", body, content_type=ARROW)
+
+    assert (413, True) == (answer.status, "the request has 10,001 rows" in answer.json["detail"])
 
 
 def test_no_arrow_is_a_bad_request(application: Application) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.contracts.errors import DataError
-from ml_assets.lake.errors import LakeError
+from ml_assets.lake.errors import FormatVersionError, LakeError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.golden_rows import with_golden_rows
+from ml_assets.serving import registry as registry_module
 from ml_assets.serving.app import Application
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.polling import Poller
@@ -186,6 +187,53 @@ def test_while_versions_change_each_answer_has_one_version_and_none_is_lost(rele
     assert releases.first == application.registry["returns"].version
     assert swaps
     assert all(it.refused is None for it in swaps)
+
+
+def test_a_version_of_a_newer_release_is_refused(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry.open(releases.lake, ["returns"])
+    releases.promote(releases.second)
+
+    def fail(*_: object, **__: object) -> None:
+        raise FormatVersionError("a newer release wrote it")
+
+    monkeypatch.setattr(registry_module, "load_served_model", fail)
+
+    assert Swap(registry["returns"], 2, "a newer release wrote it") == registry.refresh("returns")
+    assert registry.refresh("returns") is None
+
+
+def test_each_unreachable_log_is_logged_once_and_any_other_error_does_not_end_the_search(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry, rounds, is_over = Registry.open(releases.lake, ["returns"]), 0, threading.Event()
+    registry.slots |= {"delays": registry.slots["returns"], "sales": registry.slots["returns"]}
+
+    def refresh(_: Registry, name: str) -> None:
+        nonlocal rounds
+        if name == "delays":
+            raise LakeError("the lake is down")
+        if name == "sales":
+            rounds += 1
+            if rounds == 1:
+                raise KeyError("a defect")
+            if rounds == 3:
+                is_over.set()
+
+    monkeypatch.setattr(Registry, "refresh", refresh)
+
+    async def poll() -> None:
+        polling = asyncio.create_task(Poller(registry, Metrics(), seconds=0.001).run())
+        assert await asyncio.to_thread(is_over.wait, 60)
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+
+    with caplog.at_level("INFO", logger="ml_assets.serving"):
+        asyncio.run(poll())
+
+    assert ["the promotion log cannot be read", "the search for a newer champion failed"] == [
+        it.message for it in caplog.records
+    ]
 
 
 BODY = b'{"rows": [{"shop": "a", "items": 1, "weight kg": null}]}'

@@ -77,6 +77,10 @@ def test_a_process_without_token_is_not_reachable_from_other_machines(monkeypatc
     monkeypatch.setenv(TOKEN, "short")
     with pytest.raises(DataError, match=f"{TOKEN} has 5 letters; expected 16 or more"):
         serving_token(Address("127.0.0.1", 80))
+    for wrong in ("ä" * 16, "x x" * 6):
+        monkeypatch.setenv(TOKEN, wrong)
+        with pytest.raises(DataError, match=f"{TOKEN} has a blank or a letter that is not ASCII"):
+            serving_token(Address("127.0.0.1", 80))
     monkeypatch.setenv(TOKEN, "x" * 16)
     assert "x" * 16 == serving_token(Address("0.0.0.0", 80))  # noqa: S104 - as above
 

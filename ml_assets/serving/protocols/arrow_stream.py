@@ -2,11 +2,14 @@
 
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from ml_assets.serving.errors import RequestError
 from ml_assets.serving.protocols.json_text import bad_request
 from ml_assets.serving.served_model import Served, ServedModel
 
@@ -14,21 +17,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
+TEXT_BYTES: Final = 256 * 2**20
+"""Bytes of the texts of all rows, once each row has its own."""
 _CONTINUATION: Final = -1
 """What precedes the length of a message since Arrow 0.15."""
 _DICTIONARY, _RECORDS = 2, 3
 """The kinds of messages with buffers: field 3 of their record batch is its compression (Arrow's Message.fbs)."""
 
 
-def read_arrow_rows(body: bytes) -> pl.DataFrame:
+def read_arrow_rows(body: bytes, check_rows: Callable[[int], None]) -> pl.DataFrame:
     """Return the frame of an Arrow IPC stream.
 
     It is read by pyarrow, which validates lengths, offsets and text: the reader of polars aborts the process on some
     damaged streams.
 
+    Args:
+        body: the stream.
+        check_rows: raises an error for too many rows. It is called before values are copied.
+
     Raises:
-        RequestError: the body is none, has columns of other types than rows have, or its buffers are compressed: a
-            small body could claim any amount of memory.
+        RequestError: the body is none, has too many rows, too long texts or columns of other types than rows have, or
+            its buffers are compressed: a small body could claim any amount of memory.
     """
     import pyarrow as pa
 
@@ -42,6 +51,8 @@ def read_arrow_rows(body: bytes) -> pl.DataFrame:
         raise bad_request(f"the body is not a stream of Arrow record batches: {str(error)[:200]}.") from error
     if len({*names}) < len(names):
         raise bad_request("the stream has two columns of the same name; expected each field once.")
+    check_rows(table.num_rows)
+    _check_texts(table)
     columns = {name: _series(column, name) for name, column in zip(names, table.itercolumns(), strict=True)}
     if any(column.len() != table.num_rows for column in columns.values()):
         raise bad_request("the columns of the stream have different lengths; expected one value for each row.")
@@ -56,13 +67,52 @@ def _series(column: "pa.ChunkedArray", name: str) -> pl.Series:
     """
     import pyarrow as pa
 
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    kind = _kind(column)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if not (is_text or is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+    if not (_is_text(kind) or is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
         raise bad_request(f"the column '{name:.80}' is {str(kind)[:80]}; expected numbers, Booleans or text.")
     found: pl.Series = pl.from_arrow(column)  # type: ignore[assignment]
     return found
+
+
+def _kind(column: "pa.ChunkedArray") -> "pa.DataType":
+    """Return the type of the values of a column."""
+    import pyarrow as pa
+
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+
+
+def _is_text(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _check_texts(table: "pa.Table") -> None:
+    """Raise an error if rows share texts, in a dictionary or as views, that are too long to be copied to each row.
+
+    Raises:
+        RequestError: they are.
+    """
+    size = sum(_text_bytes(column) for column in table.itercolumns() if _is_text(_kind(column)))
+    if size > TEXT_BYTES:
+        raise RequestError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the texts of the rows take up to {size:,} bytes, once each row has "
+            f"its own; expected at most {TEXT_BYTES:,}. Send fewer rows, or shorter texts.",
+        )  # fmt: skip
+
+
+def _text_bytes(column: "pa.ChunkedArray") -> int:
+    """Return how many bytes the texts of a column take at most, once each row has its own."""
+    import pyarrow as pa
+
+    is_dictionary, size = pa.types.is_dictionary(column.type), 0
+    for chunk in column.chunks:
+        texts: pl.Series = pl.from_arrow(chunk.dictionary if is_dictionary else chunk)  # type: ignore[assignment]
+        lengths = texts.str.len_bytes().cast(pl.Int64)
+        longest, total = lengths.max(), lengths.sum()
+        size += int(longest or 0) * len(chunk) if is_dictionary else int(total)  # type: ignore[arg-type]
+    return size
 
 
 def _is_compressed(stream: bytes) -> bool:

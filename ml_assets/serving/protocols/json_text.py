@@ -1,11 +1,16 @@
 """Reads and writes JSON strictly: no NaN, no infinity, no field that is named twice."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from ml_assets.serving.errors import RequestError
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The escape of half a character; both halves together are one that UTF-8 has."""
 
 
 def bad_request(detail: str) -> RequestError:
@@ -17,10 +22,16 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body.
 
     Raises:
-        RequestError: it is not JSON in UTF-8, or not an object.
+        RequestError: it is not JSON in UTF-8, has a text that is not Unicode, or is not an object.
     """
     try:
         found = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        if _SURROGATE.search(body):
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise bad_request(
+            "a text of the body has half a character (\\ud800 to \\udfff alone); expected Unicode."
+        ) from error
     except UnicodeDecodeError as error:
         raise bad_request(f"the body is not UTF-8 at byte {error.start}; expected JSON in UTF-8.") from error
     except RecursionError as error:
@@ -39,15 +50,24 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"'{twice:.80}' is named twice in an object")
     return found
 
 
-def json_bytes(answer: Mapping[str, Any]) -> bytes:
-    """Return an answer as JSON. Numbers are the shortest that read back to the same double."""
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def json_bytes(answer: Mapping[str, Any], *, errors: str = "strict") -> bytes:
+    """Return an answer as JSON. Numbers are the shortest that read back to the same double.
+
+    Args:
+        answer: the object.
+        errors: what happens to text that is not Unicode, as `str.encode` names it.
+    """
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=errors)
+
+
+def whole_number(text: str) -> float | None:
+    """Return the number of a header that has only digits; None for another text."""
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def kind_of(value: object) -> str:

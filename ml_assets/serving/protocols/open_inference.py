@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.serving.inputs import Columns, InputContract, Values
-from ml_assets.serving.protocols.json_text import bad_request, kind_of, list_of, only_fields, read_object
+from ml_assets.serving.protocols.json_text import bad_request, kind_of, list_of, only_fields, read_object, whole_number
 from ml_assets.serving.served_model import Served, ServedModel
 
 HEADER_LENGTH: Final = "inference-header-content-length"
@@ -22,6 +22,8 @@ _NUMPY: Final = {
     "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
+_LONGEST: Final = 2**31 - 1
+"""The largest number in a shape."""
 _DATATYPES: Final = (*_NUMPY, "BYTES")
 
 
@@ -86,11 +88,12 @@ def read_infer_request(
 def _parts(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not header_length.isascii() or not header_length.isdigit() or int(header_length) > len(body):
+    found = whole_number(header_length)
+    if found is None or found > len(body):
         raise bad_request(
             f"the header {HEADER_LENGTH} is '{header_length:.20}'; expected a number of bytes of the body."
         )
-    length = int(header_length)
+    length = int(found)
     return body[:length], memoryview(body)[length:]
 
 
@@ -105,7 +108,11 @@ def _tensor(tensor: object, binary: memoryview) -> tuple[str, Values, int]:
     where = f"the input tensor '{name:.80}'"
     if datatype not in _DATATYPES:
         raise bad_request(f"{where} has the datatype {datatype!r:.80}; expected one of {', '.join(_DATATYPES)}.")
-    if not (isinstance(shape, list) and all(type(it) is int and it >= 0 for it in shape) and shape[1:] in ([], [1])):
+    if not (
+        isinstance(shape, list)
+        and all(type(it) is int and 0 <= it <= _LONGEST for it in shape)
+        and shape[1:] in ([], [1])
+    ):
         raise bad_request(f"{where} has the shape {shape!r:.80}; expected [rows] or [rows, 1].")
     rows = shape[0] if shape else 1
     parameters = tensor.get("parameters") or {}
@@ -165,8 +172,10 @@ def infer_answer(served: ServedModel, request: Mapping[str, Any], scores: Served
     names: list[Any] = [*scores.columns]
     if wanted is not None:
         names = [it.get("name") if isinstance(it, dict) else None for it in list_of(wanted, "outputs")]
-        if unknown := [it for it in names if it not in scores.columns]:
+        if unknown := [it for it in names if not isinstance(it, str) or it not in scores.columns]:
             raise bad_request(f"the output {unknown[0]!r:.80} is unknown; expected {', '.join(scores.columns)}.")
+        if len({*names}) < len(names):
+            raise bad_request("an output is requested twice; expected it once.")
     given = request.get("id")
     return {
         "model_name": served.name,
