@@ -227,6 +227,11 @@ class Calendar:
 DAILY: Final = Calendar()
 
 
+def period_words(day: date, hour: datetime | None) -> str:
+    """Return a day, or an hour in UTC, as text."""
+    return str(day) if hour is None else f"{hour:%Y-%m-%d %H:00} UTC"
+
+
 def is_key(text: str) -> bool:
     """Return whether a text is the key of a period of some grain."""
     if _KEY.fullmatch(text) is None:

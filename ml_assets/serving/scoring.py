@@ -123,7 +123,7 @@ class ScoringRoutes:
         return await self._work(request, work, is_quick=served.is_quick(1))
 
     def _arrow(self, served: ServedModel, body: bytes) -> HttpAnswer:
-        frame = read_arrow_rows(body, self._check_rows)
+        frame = read_arrow_rows(body, self._check_rows, served.inputs.names)
         scores = self._scored(served, served.inputs.encode_frame(frame))
         return HttpAnswer(arrow_answer(served, scores), ARROW, headers=self._headers(served))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ml_assets.contracts.periods import Calendar, is_key
+from ml_assets.contracts.periods import Calendar, is_key, period_words
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.landing.day_pattern import DayPattern
@@ -140,3 +140,10 @@ def test_the_name_of_a_file_states_its_hour(pattern: str, name: str) -> None:
     assert datetime(2026, 3, 29, 1) == found.day_of(name)  # noqa: DTZ001 - UTC
     assert "hour" == found.grain
     assert found.day_of(name.replace("01", "25")) is None
+
+
+def test_a_period_is_named_by_its_day_or_by_its_hour_in_utc() -> None:
+    assert ("2026-03-29", "2026-03-29 01:00 UTC") == tuple(
+        period_words(date(2026, 3, 29), hour)
+        for hour in (None, datetime(2026, 3, 29, 1))  # noqa: DTZ001 - UTC
+    )

@@ -323,6 +323,14 @@ def test_one_long_text_of_many_rows_is_not_copied_to_each(application: Applicati
     assert "take up to 314,572,800 bytes, once each row has its own; expected at most" in answer.json["detail"]
 
 
+def test_unknown_columns_of_arrow_are_refused_without_reading_their_values(application: Application) -> None:
+    table = pa.table({"shop": ["a"] * 300, "other": long_dictionary(300), "lists": [[1]] * 300})
+
+    found = named(post(application, "/v1/models/returns/predict", streamed(table), content_type=ARROW))
+
+    assert {"other", "lists"} == {name for name, detail in found.items() if detail.startswith("unknown")}
+
+
 def test_rows_of_arrow_are_counted_before_their_values_are_read(application: Application) -> None:
     body = streamed(pa.table({"shop": pa.nulls(10_001), "items": pa.array([[1]] * 10_001)}))
 

@@ -202,6 +202,15 @@ def test_a_version_of_a_newer_release_is_refused(releases: Releases, monkeypatch
     assert registry.refresh("returns") is None
 
 
+async def poll_until(is_over: threading.Event, poller: Poller) -> None:
+    """Let a poller run until an event is set."""
+    polling = asyncio.create_task(poller.run())
+    assert await asyncio.to_thread(is_over.wait, 60)
+    polling.cancel()
+    with suppress(asyncio.CancelledError):
+        await polling
+
+
 def test_each_unreachable_log_is_logged_once_and_any_other_error_does_not_end_the_search(
     releases: Releases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -221,15 +230,8 @@ def test_each_unreachable_log_is_logged_once_and_any_other_error_does_not_end_th
 
     monkeypatch.setattr(Registry, "refresh", refresh)
 
-    async def poll() -> None:
-        polling = asyncio.create_task(Poller(registry, Metrics(), seconds=0.001).run())
-        assert await asyncio.to_thread(is_over.wait, 60)
-        polling.cancel()
-        with suppress(asyncio.CancelledError):
-            await polling
-
     with caplog.at_level("INFO", logger="ml_assets.serving"):
-        asyncio.run(poll())
+        asyncio.run(poll_until(is_over, Poller(registry, Metrics(), seconds=0.001)))
 
     assert ["the promotion log cannot be read", "the search for a newer champion failed"] == [
         it.message for it in caplog.records
@@ -270,15 +272,8 @@ def test_an_unreachable_lake_and_a_failed_alert_change_nothing(
 
     monkeypatch.setattr(Registry, "refresh", refresh)
 
-    async def poll() -> None:
-        polling = asyncio.create_task(Poller(registry, metrics, fail, 0.001).run())
-        assert await asyncio.to_thread(is_over.wait, 60)
-        polling.cancel()
-        with suppress(asyncio.CancelledError):
-            await polling
-
     with caplog.at_level("INFO", logger="ml_assets.serving"):
-        asyncio.run(poll())
+        asyncio.run(poll_until(is_over, Poller(registry, metrics, fail, 0.001)))
 
     assert [
         "the promotion log cannot be read", "the promotion log can be read again", "a newer champion is refused",

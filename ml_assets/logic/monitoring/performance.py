@@ -26,6 +26,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective
+from ml_assets.contracts.periods import period_words
 from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import (
     Metric,
@@ -171,7 +172,7 @@ def measure_performance(
             ),
             unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
             sentence=_sentence(
-                day,
+                period_words(day, hour),
                 chosen[0].name,
                 predictions=predictions.height,
                 labelled=labelled.height,
@@ -339,7 +340,7 @@ def _mean(values: Vector, weights: Vector | None = None) -> float | None:
 
 
 def _sentence(
-    day: date,
+    period: str,
     metric: str,
     *,
     predictions: int,
@@ -350,7 +351,7 @@ def _sentence(
     measured: Interval | None,
     expected: float | None,
 ) -> str:
-    sentence = f"{labelled} of {predictions} predictions of {day} have a label"
+    sentence = f"{labelled} of {predictions} predictions of {period} have a label"
     if seen:
         sentence += f"; {seen} others, of rows that the model was trained or tuned on, are not measured"
     if weightless:

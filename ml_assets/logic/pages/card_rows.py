@@ -23,6 +23,7 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
 )
 from ml_assets.contracts.objective import WITHIN
+from ml_assets.contracts.periods import period_words
 from ml_assets.logic.evaluation.metrics import named
 from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
@@ -104,8 +105,10 @@ def tiles(
         aside = f"95 %: {span(figure)}"
         if expected is not None:
             aside += f", {number(expected)} was expected of the same rows"
-        aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
-        shown.append(Tile(f"{metric_name(performance_metric)}, newest day", number(figure.value), aside))
+        period = period_words(last.day, last.hour)
+        aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {period} have a label"
+        newest = f"{metric_name(performance_metric)}, newest {'day' if last.hour is None else 'hour'}"
+        shown.append(Tile(newest, number(figure.value), aside))
     return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
 
 

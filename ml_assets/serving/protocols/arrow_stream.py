@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -25,8 +25,8 @@ _DICTIONARY, _RECORDS = 2, 3
 """The kinds of messages with buffers: field 3 of their record batch is its compression (Arrow's Message.fbs)."""
 
 
-def read_arrow_rows(body: bytes, check_rows: Callable[[int], None]) -> pl.DataFrame:
-    """Return the frame of an Arrow IPC stream.
+def read_arrow_rows(body: bytes, check_rows: Callable[[int], None], known: Container[str]) -> pl.DataFrame:
+    """Return the frame of an Arrow IPC stream. Columns that are not known have no values.
 
     It is read by pyarrow, which validates lengths, offsets and text: the reader of polars aborts the process on some
     damaged streams.
@@ -34,6 +34,7 @@ def read_arrow_rows(body: bytes, check_rows: Callable[[int], None]) -> pl.DataFr
     Args:
         body: the stream.
         check_rows: raises an error for too many rows. It is called before values are copied.
+        known: the fields of the model. Other columns are refused by name later, so their values are not read.
 
     Raises:
         RequestError: the body is none, has too many rows, too long texts or columns of other types than rows have, or
@@ -52,8 +53,12 @@ def read_arrow_rows(body: bytes, check_rows: Callable[[int], None]) -> pl.DataFr
     if len({*names}) < len(names):
         raise bad_request("the stream has two columns of the same name; expected each field once.")
     check_rows(table.num_rows)
-    _check_texts(table)
-    columns = {name: _series(column, name) for name, column in zip(names, table.itercolumns(), strict=True)}
+    _check_texts(table.select([name for name in names if name in known]))
+    unread = pl.repeat(None, table.num_rows, dtype=pl.Null, eager=True)
+    columns = {
+        name: _series(column, name) if name in known else unread
+        for name, column in zip(names, table.itercolumns(), strict=True)
+    }
     if any(column.len() != table.num_rows for column in columns.values()):
         raise bad_request("the columns of the stream have different lengths; expected one value for each row.")
     return pl.DataFrame(columns or None, height=table.num_rows)
