@@ -36,9 +36,10 @@ def test_a_search_survives_a_worker_that_is_killed_during_a_trial(
     assert trials.equals(found.kept[-1])
     assert trials.filter(pl.col("state") == "complete")["value"].max() == result.best.value
     assert {"workers": 2} == facts
-    # What one process would have come to by these parameters, it has come to by several.
-    alone = search(found.plan, trained.training_set, trained.importances, trials=1)
-    assert alone.trials["value"].to_list() == trials["value"].head(1).to_list()
+    # One process would have measured the same, unless the killed trial was the first: the others may prune its repeat.
+    alone = search(found.plan, trained.training_set, trained.importances, trials=1).trials["value"].item()
+    first = trials.row(0, named=True)
+    assert (first["state"], first["value"]) in {("complete", alone), ("pruned", None)}
 
 
 def test_a_restarted_step_continues_from_stored_trials_and_starts_no_more_workers_than_trials_remain(

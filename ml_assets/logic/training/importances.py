@@ -58,6 +58,10 @@ with tuned parameters."""
 ROUNDS: Final = 60
 FEW_ROWS: Final = 2_000
 """Train rows below which a feature need not beat noise."""
+ROWS_PER_FEATURE: Final = 5
+"""How many of these rows there are at least for each feature, if features are selected that do not beat noise."""
+LEAST_FEATURES: Final = 20
+"""How many features may always be selected of few rows."""
 NOISE_NUMERIC: Final = "noise_numeric"
 NOISE_CATEGORICAL: Final = "noise_categorical"
 COPIES: Final[Mapping[str, int]] = {NOISE_NUMERIC: 5, NOISE_CATEGORICAL: 2}
@@ -143,8 +147,9 @@ def measure_importances(
     fewer than ten rows, so early folds say nothing about a feature of many. If most folds do not count, its gain has to
     be more than twice that of the noise, or shuffling it has to cost more.
     With fewer than `FEW_ROWS` train rows (of two classes, with fewer than half as many of the rarer one), a true effect
-    is often weaker than noise. A feature is then dropped only if it is not used, or if the model would be better
-    without it in half of the folds.
+    is often weaker than noise. A feature that does not beat noise is then selected too, unless it is not used, or the
+    model would be better without it in half of the folds; those with the largest mean |SHAP|, up to one feature for
+    `ROWS_PER_FEATURE` of these rows, and at least `LEAST_FEATURES`.
     `on_fold` is called after each fold with the number of finished folds and of all folds.
 
     Returns:
@@ -203,7 +208,9 @@ def measure_importances(
     score = scoring.score(held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     compared = pl.concat(measured)
-    table = _table(compared, shap, is_constant=is_constant, is_small=_evidence(past.target, summary.task) < FEW_ROWS)
+    evidence = _evidence(past.target, summary.task)
+    room = max(LEAST_FEATURES, evidence // ROWS_PER_FEATURE) if evidence < FEW_ROWS else 0
+    table = _table(compared, shap, is_constant=is_constant, room=room)
     chosen = set(table.filter("is_selected").get_column("feature"))
     names = [feature.name for feature in summary.features]
     return Importances(
@@ -336,7 +343,8 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
     )
 
 
-def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool], is_small: bool) -> pl.DataFrame:
+def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool], room: int) -> pl.DataFrame:
+    """Return the table of importances. `room` is how many features may be selected though some do not beat noise."""
     folds = int(compared["fold"].n_unique())
     counts = compared.group_by("feature", maintain_order=True).agg(
         pl.col("beats_noise").sum().alias("beats"),
@@ -358,10 +366,12 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool],
     # The strongest copy of each kind of noise is the one that features had to beat, so only it is listed.
     is_strongest = pl.col("gain").rank("ordinal", descending=True).over("is_noise", "is_categorical") == 1
     kind = pl.when("is_categorical").then(pl.lit(NOISE_CATEGORICAL)).otherwise(pl.lit(NOISE_NUMERIC))
-    not_harming = pl.lit(is_small) & (2 * harms < judged) & ~pl.col("is_constant")
     # By chance, the gain is above that of two copies of noise in every third fold.
     above = (2 * beats >= judged) & ((2 * judged > folds) | pl.col("clearly")) & pl.col("is_used") & ~is_noise
-    stays = above | (not_harming & pl.col("is_used") & ~is_noise)
+    is_doubtful = ~above & (2 * harms < judged) & pl.col("is_used") & ~pl.col("is_constant") & ~is_noise
+    place = pl.when(is_doubtful).then("shap").rank("ordinal", descending=True)
+    stays = above | (place + above.sum() <= room).fill_null(value=False)
+    is_left_over = pl.lit(room > 0) & is_doubtful & ~stays
     return (
         figures.filter(~is_noise | is_strongest)
         .with_columns(
@@ -384,6 +394,8 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool],
             .then(pl.format("beats noise in {} of {} folds{}", beats, judged, others))
             .when(stays)
             .then(pl.lit("too few rows to tell it from noise"))
+            .when(is_left_over)
+            .then(pl.format("too few rows for more than {} features; others say more", pl.lit(room)))
             .when(2 * harms >= judged)
             .then(pl.format("the model is better without it in {} of {} folds{}", harms, judged, others))
             .when(2 * beats >= judged)

@@ -150,6 +150,26 @@ def test_of_few_rows_a_feature_need_not_beat_noise() -> None:
     assert "too few rows to tell it from noise" in few.table["reason"].to_list()
 
 
+def test_of_few_rows_there_is_at_most_one_feature_for_five_of_them() -> None:
+    draw = np.random.default_rng(2)
+    table = pl.DataFrame(draw.normal(size=(500, 150)), schema=[f"x{number}" for number in range(150)])
+    table = table.with_columns(
+        late=(2 * pl.col("x0") + pl.col("x1") + pl.Series(draw.normal(size=500))) > 0,
+        split=pl.Series(["train"] * 300 + ["validation"] * 200),
+    )
+    features = [Feature(name=f"x{number}", dtype="Float64") for number in range(150)]
+    rarer = table.filter(split="train")["late"].cast(pl.Int64).value_counts()["count"].min()
+
+    result = measured(data=training_set(table, "binary", features))
+
+    room = 2 * rarer // 5
+    assert len(result.summary.selected) == room
+    assert {"x0", "x1"} <= set(result.summary.selected)
+    left_over = result.table.filter(pl.col("reason") == f"too few rows for more than {room} features; others say more")
+    doubtful = result.table.filter(pl.col("reason") == "too few rows to tell it from noise")
+    assert left_over["shap"].max() <= doubtful["shap"].min()
+
+
 def test_without_categorical_features_there_is_no_categorical_noise() -> None:
     result = measured(data=training(categorical=False))
 
