@@ -55,12 +55,15 @@ class Application:
                 "/health": {get: self._ready}, "/version": {get: self._mlflow_version},
                 "/invocations": {post: scoring.invocations},
         }  # fmt: skip
-        self._fixed = {path: Route(path, methods) for path, methods in fixed.items()}
+        self._routes = {path: Route(path, methods) for path, methods in fixed.items()}
         self._of_model: dict[str, dict[str, Handler]] = {
             "/v1/models/{model}": {get: self._model}, "/v1/models/{model}/predict": {post: scoring.predict},
             "/v1/models/{model}/explain": {post: scoring.explain}, "/v2/models/{model}": {get: self._metadata},
             "/v2/models/{model}/ready": {get: self._model_ready}, "/v2/models/{model}/infer": {post: scoring.infer},
         }  # fmt: skip
+        for template, methods in self._of_model.items():
+            for model in self.registry.names:
+                self._routes[template.replace("{model}", model)] = Route(template, methods, model)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request, or start and end with the server (ASGI 3)."""
@@ -113,7 +116,7 @@ class Application:
         """
         if self.token is None or request.path in OPEN_PATHS:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, given = (request.header(b"authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
             raise RequestError(
                 HTTPStatus.UNAUTHORIZED, "the request has no valid token; expected 'Authorization: Bearer TOKEN'.",
@@ -126,7 +129,7 @@ class Application:
         Raises:
             RequestError: there is none, or the model is not served.
         """
-        if (fixed := self._fixed.get(request.path)) is not None:
+        if (fixed := self._routes.get(request.path)) is not None:
             return fixed
         parts = request.path.split("/")
         if len(parts) >= 4 and parts[2] == "models":

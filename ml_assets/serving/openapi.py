@@ -11,8 +11,8 @@ import polars as pl
 from ml_assets.logic.training.encoding import EXACT
 from ml_assets.logic.training.golden_rows import golden_rows
 from ml_assets.serving.errors import PROBLEM
+from ml_assets.serving.fields import InputField
 from ml_assets.serving.http import JSON
-from ml_assets.serving.inputs import InputField
 from ml_assets.serving.protocols.arrow_stream import ARROW
 from ml_assets.serving.protocols.open_inference import datatype_of
 from ml_assets.serving.served_model import ServedModel

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.serving.errors import RequestError
-from ml_assets.serving.http import JSON, HttpAnswer, Limits, Request, Route
+from ml_assets.serving.http import JSON, Headers, HttpAnswer, Limits, Request, Route, header_bytes
 from ml_assets.serving.inputs import Columns, EncodedInputs
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
@@ -27,6 +28,12 @@ _Work = Callable[[bytes], HttpAnswer]
 
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="scoring")
+
+
+@lru_cache(maxsize=64)
+def _headers(version: str, entry: int) -> Headers:
+    """Return the headers of answers of a version."""
+    return header_bytes({"Model-Version": version, "Promotion-Entry": str(entry)})
 
 
 def _check_version(served: ServedModel, version: str | None) -> None:
@@ -103,10 +110,6 @@ class ScoringRoutes:
         self.metrics.count_rows(served.name, scores)
         return scores
 
-    @staticmethod
-    def _headers(served: ServedModel) -> dict[str, str]:
-        return {"model-version": served.version, "promotion-entry": str(served.entry.number)}
-
     async def predict(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON or of Arrow."""
         request.check_media_type(JSON, ARROW)
@@ -118,14 +121,14 @@ class ScoringRoutes:
             columns, version = read_own_rows(body)
             _check_version(served, version)
             scores = self._scored(served, self._columns(served, columns))
-            return HttpAnswer.of(own_answer(served.name, scores), self._headers(served))
+            return HttpAnswer.of(own_answer(served.name, scores), _headers(served.version, served.entry.number))
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
     def _arrow(self, served: ServedModel, body: bytes) -> HttpAnswer:
         frame = read_arrow_rows(body, self._check_rows, served.inputs.names)
         scores = self._scored(served, served.inputs.encode_frame(frame))
-        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=self._headers(served))
+        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=_headers(served.version, served.entry.number))
 
     async def explain(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON, and return what each feature adds."""
@@ -143,19 +146,19 @@ class ScoringRoutes:
             inputs = self._columns(served, columns)
             scores = self._scored(served, inputs)
             found = own_explanation(served.name, scores, served.explain(inputs), served.model.spec.features)
-            return HttpAnswer.of(found, self._headers(served))
+            return HttpAnswer.of(found, _headers(served.version, served.entry.number))
 
         return await self._work(request, work, is_quick=False)
 
     async def infer(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of the Open Inference Protocol."""
         request.check_media_type(JSON, "application/octet-stream", "")
-        served, length = self.served(route.model, route.version), request.headers.get(HEADER_LENGTH)
+        served, length = self.served(route.model, route.version), request.header(HEADER_LENGTH.encode())
 
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
             scores = self._scored(served, self._columns(served, columns))
-            return HttpAnswer.of(infer_answer(served, rest, scores), self._headers(served))
+            return HttpAnswer.of(infer_answer(served, rest, scores), _headers(served.version, served.entry.number))
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
@@ -171,6 +174,6 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             scores = self._scored(served, self._columns(served, read_invocation(body)))
-            return HttpAnswer.of(invocation_answer(scores), self._headers(served))
+            return HttpAnswer.of(invocation_answer(scores), _headers(served.version, served.entry.number))
 
         return await self._work(request, work, is_quick=served.is_quick(1))

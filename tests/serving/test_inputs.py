@@ -70,7 +70,8 @@ def test_values_and_frames_are_accepted_and_encoded_as_in_the_batch(data: st.Dat
     expected, broken = batch(model, frame)
 
     for found, fields in (
-        checked(contract.encode_columns, Columns(values, rows)), checked(contract.encode_frame, frame)
+        checked(contract.encode_columns, Columns(values, rows)),
+        checked(contract.encode_columns, Columns.of_records(frame.to_dicts())), checked(contract.encode_frame, frame),
     ):  # fmt: skip
         assert broken == fields
         if expected is not None:

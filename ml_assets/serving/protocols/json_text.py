@@ -12,6 +12,8 @@ from ml_assets.serving.errors import RequestError
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 """The escape of half a character; both halves together are one that UTF-8 has."""
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 def bad_request(detail: str) -> RequestError:
     """Return the error of a body that is not of the form of its protocol."""
@@ -62,7 +64,7 @@ def json_bytes(answer: Mapping[str, Any], *, errors: str = "strict") -> bytes:
         answer: the object.
         errors: what happens to text that is not Unicode, as `str.encode` names it.
     """
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=errors)
+    return _ENCODER.encode(answer).encode(errors=errors)
 
 
 def whole_number(text: str) -> float | None:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.serving.inputs import Columns, InputContract, Values
+from ml_assets.serving.fields import Values
+from ml_assets.serving.inputs import Columns, InputContract
 from ml_assets.serving.protocols.json_text import bad_request, kind_of, list_of, only_fields, read_object, whole_number
 from ml_assets.serving.served_model import Served, ServedModel
 
