@@ -4,6 +4,7 @@ What an hour is: see tests/contracts/test_hours_of_days.py.
 """
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.monitoring.retraining import labels_finding, performance_finding
+from ml_assets.models.monitoring import read_monitoring, read_performance, reports_of_days, retraining_rules
 from ml_assets.provenance.tracing.predicted import trace_prediction
 from ml_assets.warehouse.project_contracts import read_manifest
 from tests.builders import nothing_rendered, project
@@ -28,9 +32,10 @@ SPRING, AS_OF = date(2024, 3, 31), date(2024, 4, 3)
 
 
 class Ran(NamedTuple):
-    """The lake of a flow, what it reported when it ran again, and the orders with their moments."""
+    """The lake of a flow, that of the same orders by day, what it reported when it ran again, and the orders."""
 
     lake: Lake
+    by_day: Lake
     again: list[str]
     orders: pl.DataFrame
 
@@ -50,7 +55,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     with nothing_rendered(), project(lake, whole, manifest=read_manifest(dbt), project_dir=dbt) as found:
         found.run()
         again = found.run()
-    return Ran(lake.connect(), again, pl.read_csv(Path(folder / "orders.csv")))
+    by_day = LakeResource(url=str(folder / "by-day"))
+    days = declared(folder / "orders.csv", 1, DAYS | {"grain": "day"})
+    with nothing_rendered(), project(by_day, days, manifest=read_manifest(dbt), project_dir=dbt) as found:
+        found.run()
+    return Ran(lake.connect(), by_day.connect(), again, pl.read_csv(Path(folder / "orders.csv")))
 
 
 def test_each_hour_has_a_partition_with_its_rows_also_on_a_day_of_23_hours(ran: Ran) -> None:
@@ -87,6 +96,32 @@ def test_each_hour_is_predicted_and_measured_and_its_drift_is_that_of_enough_hou
     newest = drift[-1].summaries.versions[0]
     assert 20 <= newest.rows < 20 + max(rows.values())  # min_rows is 20
     assert datetime(2024, 3, 31, 21) == newest.hour  # noqa: DTZ001 - the last hour of the day in UTC
+
+
+def test_retrainings_are_decided_by_the_same_figures_of_days_as_by_day(ran: Ran) -> None:
+    found = {}
+    for grain, lake in (("hour", ran.lake), ("day", ran.by_day)):
+        model = declared(Path(), 1, DAYS | {"grain": grain}).models[0]
+        loop = read_monitoring(lake, model)
+        assert loop is not None
+        keys = reports_of_days(lake.partitions("returns/performance"), model.days.calendar)
+        performance = [it.model_copy(update={"model_version": ""}) for it in read_performance(lake, "returns", keys)]
+        champion = replace(loop.champion, version="")
+        rules, metric = retraining_rules(model), find_metric(model.metric, model.task)
+        found[grain] = (
+            loop.newest_day,
+            champion.daily_loss and [round(it, 9) for it in champion.daily_loss.model_dump().values()],
+            [(it.day, it.rows, it.state, round(it.weighted_excess_psi or 0, 9)) for it in loop.drift],
+            [
+                (it.day, it.labelled, {name: round(value, 9) for name, value in it.metrics.items()})
+                for it in performance
+            ],
+            performance_finding(performance, champion, rules, metric).sentence,
+            labels_finding(performance, champion, (), rules).sentence,
+        )
+
+    assert 5 == len(found["day"][3])
+    assert found["day"] == found["hour"]
 
 
 def test_a_prediction_is_traced_by_its_local_day(ran: Ran) -> None:

@@ -4,7 +4,7 @@ Not here: the measurement on the same rows (see `ml_assets.stages.performance`),
 `ml_assets.logic.promotion.watch`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import FAILED, runs_by_key
 from ml_assets.automation.schedules import for_each_model
-from ml_assets.contracts.artifacts import Model, PerformanceSummary
+from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration
@@ -119,19 +119,12 @@ def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Watc
     if loop.former is None or not declared.watch.days:
         return None
     return compare_with_former(
-        _of_whole_days(loop.performance, declared),
+        loop.performance,
         watching_of(declared),
         champion=loop.champion.version,
         metric=find_metric(declared.metric, declared.task),
         coverage=declared.retraining.min_coverage,
     )
-
-
-def _of_whole_days(performance: Sequence[PerformanceSummary], declared: ModelDeclaration) -> list[PerformanceSummary]:
-    """Return the performance without that of a day of which the last hour has not come; by the hour alone."""
-    calendar = declared.days.calendar
-    over = max((calendar.newest_day(calendar.key_of(it.hour)) for it in performance if it.hour), default=None)
-    return [it for it in performance if over is None or it.day <= over]
 
 
 def pending_rollback(loop: MonitoringState, declared: ModelDeclaration) -> str | None:

@@ -724,10 +724,20 @@ class Drift:
 
 
 class DriftSummaries(Record):
-    """The drift of a day, for each model version that made predictions; empty for a day without predictions."""
+    """The drift of a day, for each model version that made predictions; empty for a day without predictions.
+
+    Attributes:
+        whole_day: by the hour, in the report of a day's last hour: the drift of the day.
+    """
 
     day: date
     versions: tuple[DriftSummary, ...]
+    whole_day: tuple[DriftSummary, ...] = Field(default=(), exclude_if=lambda it: not it)
+
+    @property
+    def of_days(self) -> tuple[DriftSummary, ...]:
+        """The drift of whole days, or of longer periods, on which retrainings are decided; empty for most hours."""
+        return self.whole_day or tuple(it for it in self.versions if it.hour is None)
 
     def of(self, version: str) -> DriftSummary | None:
         """Return the drift of one version's predictions; None if it made none."""
@@ -815,10 +825,20 @@ class Performance:
 
 
 class PerformanceSummaries(Record):
-    """The performance of a day, for each model version that made predictions; empty for a day without predictions."""
+    """The performance of a day, for each model version that made predictions; empty for a day without predictions.
+
+    Attributes:
+        whole_day: by the hour, in the report of a day's last hour: the performance of the day.
+    """
 
     day: date
     versions: tuple[PerformanceSummary, ...]
+    whole_day: tuple[PerformanceSummary, ...] = Field(default=(), exclude_if=lambda it: not it)
+
+    @property
+    def of_days(self) -> tuple[PerformanceSummary, ...]:
+        """The performance of whole days, or of longer periods, which the rules compare; empty for most hours."""
+        return self.whole_day or tuple(it for it in self.versions if it.hour is None)
 
     def of(self, version: str) -> PerformanceSummary | None:
         """Return the performance of one version's predictions; None if it made none."""

@@ -11,7 +11,7 @@ the begin of its hour in UTC. Nothing outside of this module computes a key from
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
@@ -95,6 +95,20 @@ class Calendar:
         if self.grain in {BY_HOUR, BY_DAY}:
             return self.first_day(key)
         return _moved(self.begin(key), 1, self.grain) - timedelta(days=1)
+
+    @property
+    def of_days(self) -> Calendar:
+        """The same calendar, by day instead of by hour: retrainings and champions are decided on days or longer."""
+        return replace(self, grain=BY_DAY) if self.grain == BY_HOUR else self
+
+    def ends_day(self, key: str) -> bool:
+        """Return whether a period is the last hour of its day; False for other grains."""
+        return self.grain == BY_HOUR and key == self.last_key(self.first_day(key))
+
+    def reported(self, key: str) -> list[str]:
+        """Return the periods that the report of a period is about: all hours of a day, if it is the last of them."""
+        day = self.first_day(key)
+        return self.keys(day, day) if self.ends_day(key) else [key]
 
     def around(self, day: date) -> list[str]:
         """Return the keys of all periods that contain something of a day in any time zone."""

@@ -3,7 +3,7 @@
 Not here: the rules that judge it (see `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final, Literal, TypeVar
@@ -20,14 +20,14 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
 )
 from ml_assets.contracts.decisions import Promotion, Retraining
-from ml_assets.contracts.periods import BY_DAY, BY_HOUR
+from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
-from ml_assets.logic.monitoring.retraining import DOUBLINGS, Rules, Serving, periods_looked_back
+from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.promotion.log import former_version, rejections, serving_since
 from ml_assets.logic.promotion.watch import Watching
 from ml_assets.logic.training.booster import predict
@@ -73,8 +73,9 @@ class MonitoringState:
     Attributes:
         former: the version that the champion is compared with; None if it is not watched.
         since: the entry of the log that made it champion.
-        drift: of the newest days, oldest first; empty if it was not requested.
-        performance: of the newest days since the champion's training, oldest first; empty if it was not requested.
+        drift: of the newest whole days, oldest first; empty if it was not requested.
+        performance: of the newest whole days since the champion's training, oldest first; empty if it was not
+            requested.
         newest_day: the newest monitored day: the last one of the newest period.
     """
 
@@ -93,12 +94,8 @@ def retraining_rules(declared: ModelDeclaration) -> Rules:
 
 
 def watching_of(declared: ModelDeclaration) -> Watching:
-    """Return how a new champion is compared; of periods longer than a day, at least as many as a decision needs.
-
-    By the hour, whole days are compared.
-    """
-    watch, calendar = declared.watch, declared.days.calendar
-    calendar = replace(calendar, grain=BY_DAY) if calendar.grain == BY_HOUR else calendar
+    """Return how a new champion is compared; of periods longer than a day, at least as many as a decision needs."""
+    watch, calendar = declared.watch, declared.days.calendar.of_days
     return Watching(
         periods=max(calendar.periods_in(watch.days), watch.min_days) if watch.days else 0,
         min_periods=watch.min_days,
@@ -122,24 +119,24 @@ def read_monitoring(
     if since is None or since.champion is None:
         return None
     calendar = declared.days.calendar
-    days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
+    every = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
+    newest = max((day for found in every.values() for day in found[-1:]), default=None)
+    days = {kind: reports_of_days(found, calendar) for kind, found in every.items()}
     # Each period that counts may be as long as the number of days that are judged together.
     looked_at = declared.retraining.drift_window_days * declared.drift.pool_days + SMALL_DAYS
-    looked_at = max(looked_at, calendar.periods_in(looked_at)) if calendar.grain == BY_HOUR else looked_at
     drift = days["drift"][-looked_at:] if "drift" in kinds else []
-    newest = max((day for found in days.values() for day in found[-1:]), default=None)
     champion = _serving(lake, declared, since, entries, version=since.champion)
     if since.action == "rollback":
         champion = replace(champion, taken_back=_rolled_back_on(lake, declared, champion.version, days["drift"]))
     # Labels since the last training are summed, so the labels of a day that is not read would not count.
     later = [key for key in days["performance"] if key > calendar.last_key(champion.as_of)]
-    performance = later[-periods_looked_back(calendar) :] if "performance" in kinds else []
+    performance = later[-LOOKED_BACK:] if "performance" in kinds else []
     return MonitoringState(
         champion=champion,
         former=former_version(entries),
         since=since,
         drift=tuple(
-            summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions
+            summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.of_days
         ),
         performance=read_performance(lake, declared.name, performance),
         history=tuple(RetrainingLog(lake, declared.name).newest(RECORDS_READ)),
@@ -147,10 +144,18 @@ def read_monitoring(
     )
 
 
+def reports_of_days(keys: Sequence[str], calendar: Calendar) -> list[str]:
+    """Return the periods whose reports have the figures of whole days: by the hour, the last hour of each day."""
+    return [key for key in keys if calendar.grain != BY_HOUR or calendar.ends_day(key)]
+
+
 def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[PerformanceSummary, ...]:
-    """Return the performance of days for all versions that predicted them, oldest first. It is no recorded input."""
+    """Return the performance of whole days for all versions that predicted them, oldest first.
+
+    It is no recorded input. `days` are periods as `reports_of_days` returns them.
+    """
     found = _read(lake, f"{model}/performance", days, _Performance)
-    return tuple(summary for it in found for summary in it.summaries.versions)
+    return tuple(summary for it in found for summary in it.summaries.of_days)
 
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
@@ -161,10 +166,9 @@ def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]
 def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
     """Return the newest day predicted by another version than the champion, as far back as the longest cool-down."""
     longest = declared.retraining.cool_down_days * 2**DOUBLINGS
-    longest = max(longest, declared.days.calendar.periods_in(longest))
     for day in reversed(days[max(0, len(days) - longest) :]):
         found = _read(lake, f"{declared.name}/drift", [day], _Drift)
-        if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
+        if any(summary.model_version != champion for it in found for summary in it.summaries.of_days):
             return declared.days.calendar.last_day(day)
     return None
 
@@ -229,17 +233,27 @@ class Former:
     last: str
     compared: tuple[Input, ...]
 
-    def scores(self, ledger: StepLedger, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
-        """Return its scores for one version's predictions of a day; None if the two are not compared on that day."""
-        versions = predictions["model_version"].unique().to_list()
-        if versions != [self.champion] or not self.after < day <= self.last:
+    def scores(
+        self, ledger: StepLedger, plan: ModelPlan, predictions: Mapping[str, pl.DataFrame], version: str, *, reader: str
+    ) -> pl.DataFrame | None:
+        """Return its scores for a version's predictions of some periods; None if the two are not compared on them.
+
+        What it read is recorded as inputs of the period `reader`.
+        """
+        if version != self.champion or not all(self.after < key <= self.last for key in predictions):
             return None
         asset = plan.asset("features").to_user_string()
-        ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
-        [(features, manifest)] = ledger.lake.read_each([ref], pl.DataFrame)
-        ledger.use([Input.of(manifest), *self.compared], partition=day)
-        rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
-        return predict(self.model, rows, threads=plan.declaration.training.threads)
+        refs = [
+            ArtifactRef(asset=asset, partition=key, version=rows["features_version"][0])
+            for key, rows in predictions.items()
+        ]
+        read = ledger.lake.read_each(refs, pl.DataFrame)
+        ledger.use([*(Input.of(manifest) for _, manifest in read), *self.compared], partition=reader)
+        rows = (
+            own.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
+            for own, (features, _) in zip(predictions.values(), read, strict=True)
+        )
+        return pl.concat(predict(self.model, it, threads=plan.declaration.training.threads) for it in rows)
 
 
 def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:

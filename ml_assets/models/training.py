@@ -13,7 +13,9 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.periods import BY_HOUR
 from ml_assets.contracts.table import ContractRecord
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training_set import Split
@@ -292,5 +294,10 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     # Later periods are compared with the training rows, so how much these differ is measured between such periods.
     periods = rows.select(plan.calendar.period_of_row()).to_series()
     days = number_periods(periods, min_rows=drift.min_rows, most_days=plan.pool_periods)
-    sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
+    whole_days = None
+    if plan.calendar.grain == BY_HOUR:
+        whole_days = number_periods(rows[DAY], min_rows=drift.min_rows, most_days=drift.pool_days)
+    sketch = sketch_reference(
+        rows, features=model.spec.features, score=scores["score"], days=days, whole_days=whole_days
+    )
     return replace(model, reference=sketch)

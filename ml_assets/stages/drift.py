@@ -50,13 +50,12 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
         ledger = ml_assets_lake.ledger()
-        versions = {day: versions_of(predictions, day) for day in context.partition_keys}
-        watched = _watched(ledger, plan, versions)
+        watched, of_days = _watched(ledger, plan, predictions, context.partition_keys)
         measured = {}
         for day in context.partition_keys:
             measured[day] = measure_day(
                 predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
-                calendar=plan.calendar,
+                calendar=plan.calendar, watched_days=of_days.__getitem__,
             )  # fmt: skip
         check_frames([one.table for one in measured.values()], drift_table())
         _add_metadata(context, measured)
@@ -68,16 +67,31 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     return drift
 
 
-def _watched(ledger: StepLedger, plan: ModelPlan, versions: Mapping[str, Sequence[str]]) -> dict[str, Watched]:
-    """Return the references of the versions that predicted each day, and record them as inputs of that day alone."""
-    every = [*dict.fromkeys(version for of_day in versions.values() for version in of_day)]
-    read = dict(zip(every, ledger.lake.read_each([model_ref(plan, it) for it in every], Model), strict=True))
-    for day, of_day in versions.items():
-        ledger.use([Input.of(read[version][1]) for version in of_day], partition=day)
-    return {
-        version: Watched(plan.name, version, Reference.of(model.reference, model=plan.name), model.spec.weights)
-        for version, (model, _) in read.items()
+def _watched(
+    ledger: StepLedger, plan: ModelPlan, predictions: Mapping[str, pl.DataFrame], keys: Sequence[str]
+) -> tuple[dict[str, Watched], dict[str, Watched]]:
+    """Return the references of the versions that predicted periods; the second are those of whole days, by the hour.
+
+    Each is recorded as an input of the periods that are compared with it alone.
+    """
+    versions = {
+        key: sorted({version for it in plan.calendar.reported(key) for version in versions_of(predictions, it)})
+        for key in keys
     }
+    every = sorted({version for own in versions.values() for version in own})
+    read = dict(zip(every, ledger.lake.read_each([model_ref(plan, it) for it in every], Model), strict=True))
+    for key, own in versions.items():
+        ledger.use([Input.of(read[version][1]) for version in own], partition=key)
+
+    def references(*, of_days: bool) -> dict[str, Watched]:
+        return {
+            version: Watched(
+                plan.name, version, Reference.of(it.reference, model=plan.name, of_days=of_days), it.spec.weights
+            )
+            for version, (it, _) in read.items()
+        }
+
+    return references(of_days=False), references(of_days=True) if any(map(plan.calendar.ends_day, keys)) else {}
 
 
 def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDrift]) -> None:
@@ -95,6 +109,8 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDr
             }
             metadata |= {name: figure for name, figure in figures.items() if figure is not None}
             metadata |= {"rows": summary.rows, "verdict": summary.sentence, "model version": summary.model_version}
+        for summary in one.summaries.whole_day:
+            metadata["verdict of the day"] = summary.sentence
         context.add_asset_metadata(metadata, partition_key=day)
     if not summaries:
         return

@@ -3,8 +3,9 @@
 Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -12,18 +13,27 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
 from ml_assets.logic.monitoring.retraining import (
+    LOOKED_BACK,
     RetrainingFinding,
     is_matured,
     performance_finding,
-    periods_looked_back,
 )
-from ml_assets.models.monitoring import Former, former_champion, read_performance, retraining_rules, serving_of, spec_of
+from ml_assets.models.monitoring import (
+    Former,
+    former_champion,
+    read_performance,
+    reports_of_days,
+    retraining_rules,
+    serving_of,
+    spec_of,
+)
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
@@ -33,10 +43,12 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's performance."""
     declared = plan.declaration
     asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
-    mapping = dg.TimeWindowPartitionMapping(
-        start_offset=0,
-        end_offset=plan.calendar.periods_for(declared.labels.maturity_days),
-        allow_nonexistent_upstream_partitions=True,
+    # The last hour of a day reads the whole day.
+    of_predictions, of_labels = (
+        dg.TimeWindowPartitionMapping(
+            start_offset=1 - plan.calendar.periods_in(1), end_offset=end, allow_nonexistent_upstream_partitions=True
+        )
+        for end in (0, plan.calendar.periods_for(declared.labels.maturity_days))
     )
 
     @stage(
@@ -45,9 +57,10 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         [measure_performance, daily_performance, former_champion],
         kinds={"polars"},
         by_day=True,
+        metadata={OPTIONAL_LOOK_BACK: True},
         ins={
-            "predictions": dg.AssetIn(plan.asset("predictions")),
-            "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=mapping),
+            "predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=of_predictions),
+            "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=of_labels),
         },
         check_specs=[performance_spec(asset, plan.partitions)] if is_judged else [],
     )
@@ -60,7 +73,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         """The quality of a day's predictions on the labels known so far."""
         ledger, days = ml_assets_lake.ledger(), context.partition_keys
         former = former_champion(ledger.lake, plan)
-        measured = {day: _measured(ledger, plan, predictions[day], labels, day, former=former) for day in days}
+        measured = {day: _measured(ledger, plan, predictions, labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
         _add_metadata(context, measured, declared.metric)
         verdicts = judged_days(ledger.lake, plan, measured) if is_judged else []
@@ -76,53 +89,55 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
 def _measured(
     ledger: StepLedger,
     plan: ModelPlan,
-    predictions: pl.DataFrame,
+    predictions: Mapping[str, pl.DataFrame],
     labels: pl.DataFrame,
-    day: str,
+    key: str,
     *,
     former: Former | None,
 ) -> DailyPerformance:
-    """Return the performance of a day for each model version that predicted it."""
-    found: list[Performance] = []
-    for rows in predictions.sort("model_version", maintain_order=True).partition_by(
-        "model_version", maintain_order=True
-    ):
-        others = None if former is None else former.scores(ledger, plan, day, rows)
-        found.append(
-            measure_performance(
-                rows,
+    """Return the performance of a period, and of the day that ends with it, for each version that predicted it."""
+    calendar = plan.calendar
+    day = calendar.first_day(key)
+
+    def measure(keys: Sequence[str], hour: datetime | None) -> Iterator[Performance]:
+        of_each = {it: predictions[it] for it in keys if it == key or it in predictions}
+        for version in pl.concat(rows["model_version"] for rows in of_each.values()).unique().sort():
+            own = {it: found for it, rows in of_each.items() if len(found := rows.filter(model_version=version))}
+            others = None if former is None else former.scores(ledger, plan, own, version, reader=key)
+            yield measure_performance(
+                pl.concat(own.values()),
                 labels,
                 plan.columns,
-                day=plan.calendar.first_day(day),
-                hour=plan.calendar.hour_of(day),
+                day=day,
+                hour=hour,
                 metrics=plan.declaration.measured,
                 former=None if former is None or others is None else (former.version, others),
-                champion=spec_of(ledger.lake, plan.name, rows["model_version"][0]),
+                champion=spec_of(ledger.lake, plan.name, version),
             )
-        )
-    return daily_performance(plan.calendar.first_day(day), found)
+
+    own = [*measure([key], calendar.hour_of(key))]
+    return daily_performance(day, own, [*measure(calendar.reported(key), None)] if calendar.ends_day(key) else [])
 
 
 def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
-    """Return the finding of the retraining rule for each day, with the days before it in the lake.
+    """Return the finding of the retraining rule for each whole day, with the days before it in the lake.
 
     Days that a model has learned from are not judged.
     """
     declared = plan.declaration
     rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
-    known = [day for day in lake.partitions(asset) if day < newest and day not in measured][
-        -periods_looked_back(plan.calendar) :
-    ]
-    own = [(day, summary) for day, one in measured.items() for summary in one.summaries.versions]
+    before = [day for day in lake.partitions(asset) if day < newest and day not in measured]
+    known = reports_of_days(before, plan.calendar)[-LOOKED_BACK:]
+    own = [(day, summary) for day, one in measured.items() for summary in one.summaries.of_days]
     every = [*read_performance(lake, plan.name, known), *(it for _, it in own)]
     serving = {version: serving_of(lake, declared, version) for version in {it.model_version for _, it in own}}
     found = []
     for day, it in own:
         model = serving[it.model_version]
         learned = model.last_seen_day or model.as_of
-        before = [other for other in every if learned < other.day and other.at <= it.at]
-        finding = performance_finding(before, model, rules, metric)
+        until = [other for other in every if learned < other.day <= it.day]
+        finding = performance_finding(until, model, rules, metric)
         if finding.is_judged and not is_matured(it, metric, rules.min_coverage):
             finding = replace(finding, is_judged=False)
         if it.day <= learned:
@@ -151,6 +166,8 @@ def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, Dail
                 "verdict": summary.sentence,
             }
             context.add_asset_metadata(metadata, partition_key=day)
+        for summary in one.summaries.whole_day:
+            context.add_asset_metadata({"verdict of the day": summary.sentence}, partition_key=day)
     predicted = [day for day, one in measured.items() if one.summaries.versions]
     if predicted:
         summaries = [summary for day in predicted for summary in measured[day].summaries.versions]

@@ -179,8 +179,10 @@ class World:
         self._told("drift", str(day))
         return day
 
-    def measure(self, day: date, *, auc: float, former: tuple[str, float] | None = None, labelled: int = 900) -> None:
-        """Keep what the labels of a day show."""
+    def measure(
+        self, day: date, *, auc: float, former: tuple[str, float] | None = None, labelled: int = 900, key: str = ""
+    ) -> None:
+        """Keep what the labels of a day show, as the report of the period `key` if it is not by day."""
         beside = None if former is None else PreviousChampionPerformance(version=former[0], metrics={METRIC: former[1]})
         performance = PerformanceSummary(
             model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
@@ -191,9 +193,9 @@ class World:
             self.lake,
             Measured(PerformanceSummaries(day=day, versions=(performance,))),
             asset=f"{self.name}/performance",
-            partition=str(day),
+            partition=key or str(day),
         )
-        self._told("performance", str(day))
+        self._told("performance", key or str(day))
 
     def _told(self, stage: str, day: str | None = None) -> None:
         self.instance.report_runless_asset_event(dg.AssetMaterialization([self.name, stage], partition=day))

@@ -2,8 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.automation.watch import TRIES, compare_champions, rollback_drill, rollback_drill_job, rollback_job
-from ml_assets.contracts.artifacts import Feature, Interval, Model, PerformanceSummary, PreviousChampionPerformance
+from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, rollback_job
+from ml_assets.contracts.artifacts import Feature, Model
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError
-from ml_assets.models.monitoring import read_monitoring
 from ml_assets.models.plan import ModelPlan
 from ml_assets.warehouse.project_contracts import read_contracts
 from tests.automation.looped import BEGIN, MODEL, World, beside, declared, spec, world
 from tests.builders import failure, flights_declared, put
 from tests.flights import DBT_PROJECT, build
-from tests.records import record
 
 PlanOf = Callable[[str], ModelPlan]
 
@@ -61,29 +57,6 @@ def run(job: dg.JobDefinition, it: World, config: Mapping[str, Any]) -> dg.Execu
 
 
 # ---------------------------------------------------------------- taking back
-
-
-@pytest.mark.parametrize(("hours", "counted"), [(23, "5 days"), (24, "6 days")])
-def test_by_the_hour_a_day_is_compared_once_its_last_hour_is_there(it: World, hours: int, counted: str) -> None:
-    first, second = promoted(it)
-    begin = datetime(it.day.year, it.day.month, it.day.day)  # noqa: DTZ001 - UTC
-    begins = [begin + timedelta(hours=at) for at in range(5 * 24 + hours)]
-    measured = tuple(
-        record(
-            PerformanceSummary, day=at.date(), hour=at, model_version=second, predictions=10, labelled=10,
-            measured={it.model.metric: Interval(value=0.7 + 0.002 * at.day, low=None, high=None)},
-            previous_champion=PreviousChampionPerformance(version=first, metrics={it.model.metric: 0.8}),
-        )
-        for at in begins
-    )  # fmt: skip
-    loop = read_monitoring(it.lake, it.model, ())
-    assert loop is not None
-
-    by_hour = it.model.model_copy(update={"days": Days(first=it.model.days.first, grain="hour")})
-    found = compare_champions(replace(loop, performance=measured), by_hour)
-
-    assert found is not None
-    assert f"Over {counted} (" in found.sentence
 
 
 def test_no_model_is_trained_against_a_champion_that_is_about_to_be_rolled_back(it: World) -> None:

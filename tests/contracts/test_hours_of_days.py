@@ -37,6 +37,15 @@ def test_a_day_has_the_hours_of_its_time_zone(day: date, hours: int) -> None:
     assert all(map(is_key, expected))
 
 
+@pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 25)])
+def test_the_report_of_the_last_hour_of_a_day_is_about_all_its_hours(day: date, hours: int) -> None:
+    *others, last = ZURICH.keys(day, day)
+
+    assert (hours, last) == (len(ZURICH.reported(last)), ZURICH.reported(last)[-1])
+    assert [[it] for it in others] == [ZURICH.reported(it) for it in others]
+    assert ["2026-03-01"] == Calendar("month").reported("2026-03-01")
+
+
 @given(day=st.dates(date(2000, 1, 1), date(2037, 1, 1)), zone=st.sampled_from(["Europe/Zurich", "America/Havana"]))
 def test_the_hours_of_consecutive_days_follow_each_other(day: date, zone: str) -> None:
     calendar = Calendar("hour", zone)

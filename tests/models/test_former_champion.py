@@ -60,7 +60,7 @@ def test_on_the_first_days_the_champion_before_scores_the_same_rows_in_their_ord
     assert former is not None
     assert (older, newer, str(AS_OF)) == (former.version, former.champion, former.after)
     ledger = StepLedger(lake)
-    scores = former.scores(ledger, plan, "2024-02-02", scored)
+    scores = former.scores(ledger, plan, {"2024-02-02": scored}, newer, reader="2024-02-02")
     assert scores is not None
     assert predict(trained.model, rows.reverse())["score"].equals(scores["score"])
     assert {made.ref, f"returns/model {older}", f"returns/model {newer}"} == {
@@ -82,9 +82,8 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     former = former_champion(lake, plan)
 
     assert former is not None
-    assert is_compared == (former.scores(StepLedger(lake), plan, day, rows) is not None)
-    other = rows.with_columns(model_version=pl.lit("another"))
-    assert former.scores(StepLedger(lake), plan, day, other) is None
+    assert is_compared == (former.scores(StepLedger(lake), plan, {day: rows}, newer, reader=day) is not None)
+    assert former.scores(StepLedger(lake), plan, {day: rows}, "another", reader=day) is None
 
 
 def test_months_are_compared_whole_and_as_many_as_a_decision_needs_even_if_fewer_days_are_declared(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.logic.monitoring.retraining import labels_finding
 from ml_assets.models.monitoring import SMALL_DAYS, MonitoringState, read_monitoring, retraining_rules
@@ -59,7 +60,7 @@ def test_rejected_challengers_and_a_rollback_are_counted_since_the_champion_was_
 def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_requested(
     it: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_assets.logic.monitoring.retraining.LOOKED_BACK", 4)
+    monkeypatch.setattr("ml_assets.models.monitoring.LOOKED_BACK", 4)
     days = [it.live() for _ in range(SMALL_DAYS + 5)]
 
     loop = read(it)
@@ -94,6 +95,22 @@ def test_days_that_the_champion_was_trained_on_are_ignored(it: World) -> None:
     it.serve(it.train(days[2]))
 
     assert days[3:] == [one.day for one in read(it).performance]
+
+
+def test_by_the_hour_the_reports_of_the_last_hours_of_days_are_read(it: World) -> None:
+    zone = Calendar("hour", "Europe/Zurich")
+    days = [FIRST + timedelta(days=n) for n in range(40)]  # clocks change on March 31, 2013
+    for day in days:
+        for key in zone.keys(day, day)[-2:]:
+            it.measure(day, auc=0.8, key=key)
+    hourly = it.model.days.model_copy(update={"grain": "hour", "timezone": "Europe/Zurich"})
+
+    loop = read_monitoring(it.lake, it.model.model_copy(update={"days": hourly}))
+
+    assert loop is not None
+    assert days == [one.day for one in loop.performance]
+    assert days[-1] == loop.newest_day
+    assert 40 * 900 == sum(one.labelled for one in loop.performance)
 
 
 def test_a_missing_evaluation_is_reported(it: World) -> None:

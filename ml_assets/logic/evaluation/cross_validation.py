@@ -285,7 +285,7 @@ def cross_validate(
         daily_loss=daily_loss(
             frozen.truth,
             found.of_rows,
-            rows.select(wanted.calendar.period_of_row()).to_series().to_numpy(),
+            rows.select(wanted.calendar.of_days.period_of_row()).to_series().to_numpy(),
             metric=declared,
             promised=metrics[wanted.metric].value,
             groups=frozen.groups,

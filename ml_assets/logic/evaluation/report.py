@@ -221,7 +221,7 @@ def evaluate(
         daily_loss=daily_loss(
             frozen.truth,
             challenger,
-            rows.select(wanted.calendar.period_of_row()).to_series().to_numpy(),
+            rows.select(wanted.calendar.of_days.period_of_row()).to_series().to_numpy(),
             metric=declared,
             promised=metrics[metric].value,
             groups=frozen.groups,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries
+from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries, DriftSummary
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import Column, TableContract
@@ -157,26 +158,74 @@ def measure_day(
     limits: DriftLimits,
     most_periods: int = 1,
     calendar: Calendar = DAILY,
+    watched_days: Callable[[str], Watched] | None = None,
 ) -> DailyDrift:
     """Measure a period's predictions: those of each model version against the reference of that version.
 
-    `predictions` also has the periods before that may be judged together with it: with it `most_periods`.
+    `predictions` also has the periods before that may be judged together with it: with it `most_periods`. By the hour,
+    `watched_days` returns the reference of whole days, with which a day is compared when its last hour is measured.
 
     Raises:
         ContractError: See `measure_drift`.
         DataError: See `measure_drift`.
     """
-    found = []
-    for version in versions_of(predictions, key):
-        pooled, rows = rows_of_period(
-            predictions, key, version, min_rows=limits.min_rows, most_periods=most_periods, calendar=calendar
-        )
-        found.append(measure_drift(_with_features(rows), watched(version), pooled, limits))
+    found = [
+        _measure_version(predictions, key, watched(version), limits, most_periods=most_periods, calendar=calendar)
+        for version in versions_of(predictions, key)
+    ]
+    whole_day: Sequence[DriftSummary] = ()
+    if watched_days is not None and calendar.ends_day(key):
+        whole_day = _measure_hours(predictions, calendar.first_day(key), watched_days, limits, calendar=calendar)
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
     return DailyDrift(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
-        summaries=DriftSummaries(day=calendar.first_day(key), versions=tuple(it.summary for it in found)),
+        summaries=DriftSummaries(
+            day=calendar.first_day(key), versions=tuple(it.summary for it in found), whole_day=tuple(whole_day)
+        ),
     )
+
+
+def _measure_version(
+    predictions: Mapping[str, pl.DataFrame],
+    key: str,
+    watched: Watched,
+    limits: DriftLimits,
+    *,
+    most_periods: int,
+    calendar: Calendar,
+) -> Drift:
+    pooled, rows = rows_of_period(
+        predictions, key, watched.version, min_rows=limits.min_rows, most_periods=most_periods, calendar=calendar
+    )
+    return measure_drift(_with_features(rows), watched, pooled, limits)
+
+
+def _measure_hours(
+    predictions: Mapping[str, pl.DataFrame],
+    day: date,
+    watched: Callable[[str], Watched],
+    limits: DriftLimits,
+    *,
+    calendar: Calendar,
+) -> list[DriftSummary]:
+    """Measure the predictions of a day's hours together, as those of a day are measured by day."""
+    hours = {it: calendar.keys(it, it) for it in (day - timedelta(days=back) for back in range(limits.pool_days))}
+    found = []
+    for version in sorted({version for key in hours[day] for version in versions_of(predictions, key)}):
+        by_day = {str(it): _of_hours(predictions, keys, version) for it, keys in hours.items()}
+        there = {it: rows for it, rows in by_day.items() if rows is not None}
+        one = _measure_version(
+            there, str(day), watched(version), limits, most_periods=limits.pool_days, calendar=calendar.of_days
+        )
+        found.append(one.summary)
+    return found
+
+
+def _of_hours(predictions: Mapping[str, pl.DataFrame], keys: Sequence[str], version: str) -> pl.DataFrame | None:
+    """Return a version's predictions of some hours; some of another version if it has none; None if nobody has any."""
+    rows = [predictions[key] for key in keys if key in predictions and not predictions[key].is_empty()]
+    own = [found for it in rows if not (found := it.filter(model_version=version)).is_empty()]
+    return pl.concat(own) if own else next(iter(rows), None)
 
 
 def _with_features(rows: pl.DataFrame) -> pl.DataFrame:

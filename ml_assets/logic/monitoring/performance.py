@@ -53,14 +53,23 @@ TABLE_SCHEMA: Final = pl.Schema(
 DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
 
 
-def daily_performance(day: date, versions: Sequence[Performance]) -> DailyPerformance:
-    """Return the performance of a day from that of each model version that made predictions of it."""
+def daily_performance(
+    day: date, versions: Sequence[Performance], whole_day: Sequence[Performance] = ()
+) -> DailyPerformance:
+    """Return the performance of a day from that of each model version that made predictions of it.
+
+    `whole_day` is that of the day that ends with this hour.
+    """
     tables = [
         it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in versions
     ]
     return DailyPerformance(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
-        summaries=PerformanceSummaries(day=day, versions=tuple(it.summary for it in versions)),
+        summaries=PerformanceSummaries(
+            day=day,
+            versions=tuple(it.summary for it in versions),
+            whole_day=tuple(it.summary for it in whole_day),
+        ),
     )
 
 

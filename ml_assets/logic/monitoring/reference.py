@@ -38,11 +38,13 @@ REFERENCE_SCHEMA: Final = pl.Schema(
 )  # fmt: skip
 """`part` is "cell" (a range up to and including `value`; `total` is the sum of its values), "category", "missing", or a
 figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high",
-"usual_new_category_share" and "usual_rows"."""
+"usual_new_category_share" and "usual_rows"; by the hour, the latter also of whole days, with `OF_DAYS` before."""
 
 
 USUAL_PARTS: Final = ("usual_psi", "usual_null_low", "usual_null_high", "usual_new_category_share", "usual_rows")
 """The parts of the sketch that hold the usual range, in the order of `Usual`."""
+OF_DAYS: Final = "day_"
+"""Before the parts of the usual range of whole days."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,13 @@ class Reference:
     kinds: Mapping[str, Kind]
 
     @classmethod
-    def of(cls, sketch: pl.DataFrame, *, model: str) -> Reference:
+    def of(cls, sketch: pl.DataFrame, *, model: str, of_days: bool = False) -> Reference:
         """Parse the output of `sketch_reference`.
 
+        By the hour, `of_days` returns the reference with which whole days are compared.
+
         Raises:
-            ContractError: The frame is not a sketch.
+            ContractError: The frame is not a sketch, or has no usual range of days.
         """
         if sketch.schema != REFERENCE_SCHEMA or sketch.height == 0:
             got = ", ".join(f"{name} {dtype}" for name, dtype in sketch.schema.items()) or "no column"
@@ -115,6 +119,15 @@ class Reference:
                 f"the reference of model '{model}' has {sketch.height} rows of {got}; expected the sketch of its "
                 f"training rows with {', '.join(REFERENCE_SCHEMA)}. Train the model again."
             )
+        if of_days:
+            daily = sketch.filter(pl.col("part").str.starts_with(OF_DAYS))
+            if daily.is_empty():
+                raise ContractError(
+                    f"the reference of model '{model}' has no usual range of whole days, with which days by the hour "
+                    f"are compared. Train the model again: ml-assets run {model}"
+                )
+            own = daily.with_columns(pl.col("part").str.strip_prefix(OF_DAYS))
+            sketch = pl.concat([sketch.filter(~pl.col("part").is_in(USUAL_PARTS)), own])
         kinds: dict[str, Kind] = dict(sketch.select("feature", "kind").unique(maintain_order=True).iter_rows())
         parts = sketch.partition_by("feature", "part", as_dict=True)
         read = {name: _read_categories if kind == "categorical" else _read_numbers for name, kind in kinds.items()}

@@ -14,7 +14,6 @@ from typing import Final
 
 from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, PerformanceSummary
 from ml_assets.contracts.decisions import Cause, Retraining
-from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.metrics import Metric
 
@@ -30,15 +29,9 @@ MOST: Final = 4.0
 DOUBLINGS: Final = 3
 """Rejected challengers after which the cool-down is not doubled any more."""
 LOOKED_BACK: Final = 366
-"""Maximum number of periods of performance that are read, the newest since the champion's training; by the hour, those
-of `HOURS_OF_DAYS` days. It bounds the cost.
+"""Maximum number of days, or longer periods, of performance that are read, the newest since the champion's training.
+It bounds the cost.
 """
-HOURS_OF_DAYS: Final = 31
-
-
-def periods_looked_back(calendar: Calendar) -> int:
-    """Return the maximum number of periods of performance that are read."""
-    return max(LOOKED_BACK, calendar.periods_in(HOURS_OF_DAYS)) if calendar.grain == BY_HOUR else LOOKED_BACK
 
 
 @dataclass(frozen=True)
@@ -120,7 +113,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     A day with too few rows is not judged and does not count. If days were judged together, each row counts once: the
     next period back is the newest that ends before this one begins. Summaries of other champions are ignored.
     """
-    own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.at)
+    own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
     judged = _apart([it for it in own if it.state != "not judged"])[-rules.drift_window_days :]
     over = [it for it in judged if it.is_over]
     is_over = len(over) >= rules.drift_days
@@ -173,7 +166,7 @@ def performance_finding(
         return RetrainingFinding(
             "performance", is_over=False, day=None, sentence="Performance causes no retraining.", change="a limit"
         )
-    own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.at)
+    own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
     matured = [it for it in own if is_matured(it, metric, rules.min_coverage)]
     waiting = len(own) - len(matured)
     usual = champion.daily_loss
@@ -216,13 +209,8 @@ def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool
 
     `coverage` is the share of the predictions that must have a label, not counting those that never get one.
     """
-    return day.predictions > 0 and metric.name in day.metrics and are_labelled([day], coverage)
-
-
-def are_labelled(parts: Sequence[PerformanceSummary], coverage: float) -> bool:
-    """Return whether enough labels of periods are known together; `coverage` as in `is_matured`."""
-    possible = sum(it.predictions - it.without_label for it in parts)
-    return sum(it.labelled for it in parts) >= coverage * possible
+    possible = day.predictions - day.without_label
+    return day.predictions > 0 and metric.name in day.metrics and day.labelled >= coverage * possible
 
 
 def labels_finding(

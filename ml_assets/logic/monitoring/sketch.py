@@ -25,7 +25,7 @@ from ml_assets.logic.monitoring.distances import (
     psi_beyond_sampling,
     sorted_values,
 )
-from ml_assets.logic.monitoring.reference import REFERENCE_SCHEMA, SCORE, USUAL_PARTS, Kind, Usual
+from ml_assets.logic.monitoring.reference import OF_DAYS, REFERENCE_SCHEMA, SCORE, USUAL_PARTS, Kind, Usual
 from ml_assets.logic.training.encoding import check_columns, number_problem
 
 BINS: Final = 10
@@ -48,6 +48,7 @@ def sketch_reference(
     features: Sequence[Feature],
     score: pl.Series | None,
     days: pl.Series | None = None,
+    whole_days: pl.Series | None = None,
     bins: int = BINS,
 ) -> pl.DataFrame:
     """Return the sketch of a reference, as one long frame of some hundred rows per feature.
@@ -59,7 +60,7 @@ def sketch_reference(
     the same number of rows drawn at random. If days are given, the usual difference is stored, and `measure_drift`
     counts only what exceeds it. Without days, rows count as independent. `score` is (rows,) the model's scores of these
     rows, stored under the name `score`; `days` is (rows,) the day of each row, or the number of its period if days are
-    judged together.
+    judged together. By the hour, `days` are hours, and `whole_days` are days, whose usual difference is stored too.
 
     Returns:
         A frame of `REFERENCE_SCHEMA`: features in the given order, then the score.
@@ -91,6 +92,10 @@ def sketch_reference(
     ]
     if score is not None:
         parts.append(_sketch_numbers(score, SCORE, "score", bins, day_of))
+    if whole_days is not None:
+        daily = sketch_reference(frame, features=features, score=score, days=whole_days, bins=bins)
+        usual = daily.filter(pl.col("part").is_in(USUAL_PARTS))
+        parts.append(usual.with_columns(part=OF_DAYS + pl.col("part")))
     return pl.concat([REFERENCE_SCHEMA.to_frame(), *parts])
 
 

@@ -5,7 +5,6 @@ Not here: the automatic rollback (see `ml_assets.automation.watch`).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -15,7 +14,7 @@ from ml_assets.contracts.artifacts import PerformanceSummary
 from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days, student_quantile
 from ml_assets.logic.evaluation.metrics import Metric
-from ml_assets.logic.monitoring.retraining import are_labelled
+from ml_assets.logic.monitoring.retraining import is_matured
 
 ERROR_RATE: Final = 0.05
 """Error rate of all tests of one champion together. A champion that is worse by exactly the margin is rolled back in at
@@ -68,28 +67,24 @@ def compare_with_former(
     below minus the margin. The test is repeated after each day, from the first day on which there are enough to the
     last: `periods - min_periods + 1` tests, each with the confidence 1 - `ERROR_RATE` / tests. Summaries of other
     champions, or without the predecessor's figures, are ignored; of the others, the earliest `periods` are used.
-    By the hour, the figure of a day is the mean of its hours. `days` then has all hours of a day, also those without
-    labels.
     `min_periods` is never below `jackknife.MINIMUM_CLUSTERS`. `coverage` is the share of a day's predictions that must
     have a label before the day is used.
 
     If rows of a group are in several days, the daily differences share what is particular to these groups, and the
     spread of the days does not contain it: the error rate would not be kept, so nothing is judged.
     """
-    of_champion = sorted((it for it in days if it.model_version == champion), key=lambda it: it.at)
-    of_day = {day: [*its] for day, its in itertools.groupby(of_champion, key=lambda it: it.day)}
-    pairs = []
-    for day, its in of_day.items():
-        both = [
-            (it.previous_champion.version, it.metrics[metric.name], it.previous_champion.metrics[metric.name])
-            for it in its
-            if it.previous_champion is not None
-            and metric.name in it.metrics
-            and metric.name in it.previous_champion.metrics
-        ]
-        if both and are_labelled(its, coverage):
-            pairs.append((day, both[-1][0], fmean(metric.gain(new, old) for _, new, old in both)))
-    pairs = pairs[: watching.periods]
+    pairs = [
+        (
+            it.day,
+            it.previous_champion.version,
+            metric.gain(it.metrics[metric.name], it.previous_champion.metrics[metric.name]),
+        )
+        for it in sorted(days, key=lambda it: it.day)
+        if it.model_version == champion
+        and it.previous_champion is not None
+        and metric.name in it.previous_champion.metrics
+        and is_matured(it, metric, coverage)
+    ][: watching.periods]
     counted_in = f"{watching.period}s"
     count = {counted_in: float(len(pairs))}
     former = pairs[-1][1] if pairs else None

@@ -15,6 +15,7 @@ import polars as pl
 
 from ml_assets.adapters.dagster import AssetCheckEvaluationTargetMaterializationData as Target
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
+from ml_assets.contracts.periods import is_hour_key
 from ml_assets.contracts.words import State, describe_states, state_of_all
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import RetrainingFinding, Rules
@@ -49,7 +50,7 @@ class Judged(NamedTuple):
     @property
     def state(self) -> State:
         """The state of the day, which must have enough labels itself."""
-        if not self.finding.is_judged or str(self.finding.day) != self.day:
+        if not self.finding.is_judged or self.finding.day != self.summary.day:
             return "not judged"
         return "over the limits" if self.finding.is_over else "within the limits"
 
@@ -166,9 +167,14 @@ def performance_result(
                           "finding": f"{it.summary.sentence} {it.finding.sentence}"}
                 )  # fmt: skip
         if not versions:
-            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": "there are no predictions"})
+            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": _without_figures(day)})
     states = {day: state_of_all(it.state for it in versions) for day, versions in by_day.items()}
     return _result(PERFORMANCE, asset, states, records)
+
+
+def _without_figures(key: str) -> str:
+    """Return why a period has no performance to judge."""
+    return f"there are no predictions{', or it is not the last hour of its day' if is_hour_key(key) else ''}"
 
 
 def _result(

@@ -1,6 +1,6 @@
 """The watch over a new champion: which days count, and when it is worse."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -132,22 +132,6 @@ def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone
 
     assert (False, True) == (found.is_worse, found.is_settled)
     assert "Over 7 days (2013-03-05 to 2013-03-11)" in found.sentence
-
-
-def test_by_the_hour_a_day_counts_once_enough_of_all_its_hours_have_labels() -> None:
-    def hours(number: int, labelled: int) -> list[PerformanceSummary]:
-        """Return a day of 24 hours with 10 predictions each, of which only the first hours have labels."""
-        begin = datetime(2013, 3, 1) + timedelta(days=number)  # noqa: DTZ001 - UTC
-        return [
-            day(number, 0.7 + 0.002 * number, 0.76, metrics=None if it < labelled else {}, predictions=10,
-                labelled=10 if it < labelled else 0, hour=begin + timedelta(hours=it))
-            for it in range(24)
-        ]  # fmt: skip
-
-    whole = [it for number in range(5) for it in hours(number, 20)]
-
-    assert "Over 5 days (2013-03-01 to 2013-03-05)" in compared([*whole, *hours(5, 19)]).sentence
-    assert "Over 6 days (2013-03-01 to 2013-03-06)" in compared([*whole, *hours(5, 20)]).sentence
 
 
 def test_a_loss_is_worse_where_it_is_higher() -> None:
