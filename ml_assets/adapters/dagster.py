@@ -79,6 +79,9 @@ from dagster._core.storage.tags import (
 from dagster._record import copy  # changes a record of Dagster
 from dagster._serdes import ConfigurableClassData  # the type of a class that dagster.yaml names
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined] # the error in an event
+from dagster._utils.schedules import (
+    schedule_execution_time_iterator,  # the next tick of a schedule
+)
 
 LIBRARY: Final = "dagster"
 CHECKED: Final = "1.13.27"
@@ -88,6 +91,7 @@ MEMBERS: Final = {
     "create_execution_plan(job, run_config, step_keys_to_execute, known_state)": "runs one step on a thread",
     "execute_plan_iterator(execution_plan, job, dagster_run, instance, retry_mode, run_config)": "as above",
     "InProcessExecutor(retries)": "the executor where Kubernetes is not the launcher",
+    "schedule_execution_time_iterator(start_timestamp, cron_schedule, execution_timezone)": "the ticks of a schedule",
     "SerializableErrorInfo(message, stack, cls_name)": "the diagnosis of a pod as the error of its step",
     "StepFailureData(error, user_failure_data)": "content of an event",
     "StepRetryData(error)": "content of an event",

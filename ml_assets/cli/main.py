@@ -29,6 +29,7 @@ try:
         run,
         serve,
         simulate,
+        status,
         trace,
         ui,
         upgrade,
@@ -43,8 +44,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, champion, compare, predict, serve, promote, rollback, explain, quarantine, trace, reproduce,
-    replay, gc, leaktest, simulate, parse, doctor, cost, upgrade,
+    init, new, run, ui, status, champion, compare, predict, serve, promote, rollback, explain, quarantine, trace,
+    reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade,
 )  # fmt: skip
 
 

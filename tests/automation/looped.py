@@ -139,15 +139,17 @@ class World:
         """Return the promotion log."""
         return PromotionLog(self.lake, self.name)
 
-    def serve(self, version: str, action: Literal["promote", "reject", "rollback"] = "promote") -> None:
+    def serve(
+        self, version: str, action: Literal["promote", "reject", "rollback", "request_approval"] = "promote"
+    ) -> None:
         """Add an entry to the log: a promotion or a rejection."""
         entries = self.log().entries()
         serving = entries[-1].champion if entries else None
         judged = put(self.lake, Evaluated(evaluation(version, self.name)), asset=f"{self.name}/evaluation").version
         entry = Promotion(
             number=len(entries) + 1, model=self.name, action=action, challenger=version, reasons=("it is so",),
-            champion=serving if action == "reject" else version, evaluation_version=judged, decided_at=self.now,
-            decided_by="gate",
+            champion=version if action in {"promote", "rollback"} else serving, evaluation_version=judged,
+            decided_at=self.now, decided_by="gate",
         )  # fmt: skip
         self.log().append(entry, number=entry.number)
         self._told("champion")
