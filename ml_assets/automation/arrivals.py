@@ -154,8 +154,11 @@ def _look(
     The order matters: first the listing, then the running runs, then the manifests. A run that ended before has written
     its manifests. A run that starts later reads the files of that time, and the next tick compares them.
     """
-    here, dealt = _here(table, lake, now), before.tables.get(table.name, {})
-    failed_before = before.failed.get(table.name, {})
+    here, calendar = _here(table, lake, now), table.days.calendar
+    dealt, failed_before = (
+        {day: it for day, it in found.get(table.name, {}).items() if calendar.has_form(day)}
+        for found in (before.tables, before.failed)
+    )
     there = {*lake.names(lake.path("artifacts", *table.key.path)), *failed_before} if dealt else set()
     changed = [day for day, mark in here.marks.items() if dealt.get(day) != mark or day not in there]
     gone = sorted(dealt.keys() - here.listed)

@@ -90,6 +90,8 @@ def _partitions(tags: Mapping[str, str], calendar: Calendar) -> list[str]:
     if found is None:
         return []
     first, last = found
+    if not (calendar.has_form(first) and calendar.has_form(last)):
+        return []  # the run was requested before a change of the grain
     return [first] if first == last else calendar.between(first, last)
 
 

@@ -283,7 +283,7 @@ def _missing(lake: Lake, declared: ModelDeclaration, loop: MonitoringState) -> s
     if loop.newest_day is None:
         return None
     assets = [f"{declared.name}/{stage}" for stage in INPUTS]
-    there = {asset: day_names(lake, dg.AssetKey(asset.split("/"))) for asset in assets}
+    there = {asset: day_names(lake, dg.AssetKey(asset.split("/")), declared.days.calendar) for asset in assets}
     split = declared.retraining.split or declared.split
     missing = training_gaps(declared, there, loop.newest_day, split).blocking
     return f"{days_by_asset(missing, declared.days.calendar)} is missing" if missing else None

@@ -84,7 +84,7 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
 
 def _not_there(lake: Lake, key: dg.AssetKey, last: str, *, count: int, calendar: Calendar) -> list[str]:
     """Return which of the last `count` periods are not in the lake: the last, and those after the first that exists."""
-    there = day_names(lake, key)
+    there = day_names(lake, key, calendar)
     first = max(calendar.moved(last, 1 - count), min(there, default=last))
     return [it for it in calendar.between(min(first, last), last) if it not in there]
 

@@ -33,7 +33,7 @@ from ml_assets.automation.history import (
 from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import Calendar
+from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -82,6 +82,7 @@ class UpdatesCursor(Record):
         newest: by source, its newest day at the last tick.
         turn: the asset at which the next check in turn begins.
         ages: by asset with a declared data age, its state as in `Ages.known`.
+        grain: of the days in this cursor.
     """
 
     last: int
@@ -96,6 +97,7 @@ class UpdatesCursor(Record):
     newest: dict[str, str] = Field(default={})
     turn: str = ""
     ages: dict[str, str] = Field(default={})
+    grain: Grain = BY_DAY
 
 
 def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
@@ -191,7 +193,11 @@ class _Tick:
         if self.before.code != self.code:
             self.lines.append("the code has changed since the last tick, so everything is checked.")
             self._open(self.within)
-        known = {key: days for key, days in changed.items() if self.graph.has(key)}
+        known = {
+            key: current
+            for key, days in changed.items()
+            if self.graph.has(key) and (current := {it for it in days if not it or self.declared.calendar.has_form(it)})
+        }
         self._open(self.scope.readers(known) if known else {})
         self._report_late_changes(known)
         self._open_what_is_new_within()
@@ -329,7 +335,8 @@ class _Tick:
         """Return the first predicted day: the day after the first champion's as-of day, or an earlier predicted day."""
         if model not in self.since:
             self.since[model] = self.declared.calendar.first_key(_first_as_of(self.lake, model) + timedelta(days=1))
-        return min([self.since[model], *day_names(self.lake, dg.AssetKey([model, "predictions"]))])
+        predicted = day_names(self.lake, dg.AssetKey([model, "predictions"]), self.declared.calendar)
+        return min([self.since[model], *predicted])
 
     def _bounded(self, opened: Partitions) -> Partitions:
         """Return the partitions that one tick checks, upstream first. The rest stays open."""
@@ -422,16 +429,22 @@ class _Tick:
             newest={key.to_user_string(): day for key, day in self.newest.items()},
             turn=self.turn,
             ages=self.ages.known,
+            grain=self.declared.calendar.grain,
         )
 
     def _cursor(self) -> UpdatesCursor:
         text, problem = self.context.cursor, "the cursor cannot be read, so everything is checked."
         if not text:
             self.lines.append("there is no cursor, so everything is checked.")
+        found, grain = read_cursor(UpdatesCursor, text, self.lines.append, problem), self.declared.calendar.grain
+        if found is not None and found.grain != grain:
+            self.lines.append(
+                f"the grain of the declared days has changed from '{found.grain}' to '{grain}', so everything is "
+                "checked. Data of the former grain stays in the lake and is not read."
+            )
+            found = None
         # An empty code digest never matches, so everything is opened.
-        return read_cursor(UpdatesCursor, text, self.lines.append, problem) or UpdatesCursor(
-            last=newest_number(self.context.instance)
-        )
+        return found or UpdatesCursor(last=newest_number(self.context.instance))
 
 
 def _first_as_of(lake: Lake, model: str) -> date:

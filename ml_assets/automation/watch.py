@@ -240,7 +240,7 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
     from ml_assets.logic.training.booster import predict
 
     asset = plan.asset("features").to_user_string()
-    days = sorted(lake.names(lake.path("artifacts", asset)))
+    days = sorted(plan.calendar.current(lake.names(lake.path("artifacts", asset))))
     newest = lake.newest(asset, days[-1:])
     if not newest:
         raise dg.Failure(f"{plan.name} has no features to score. Materialize them: ml-assets run {plan.name}")

@@ -11,6 +11,7 @@ the begin of its hour in UTC. Nothing outside of this module computes a key from
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, Literal
@@ -95,6 +96,18 @@ class Calendar:
         if self.grain in {BY_HOUR, BY_DAY}:
             return self.first_day(key)
         return _moved(self.begin(key), 1, self.grain) - timedelta(days=1)
+
+    def has_form(self, key: str) -> bool:
+        """Return whether a text is a key as this grain has them: of an hour, or of a day that begins a period.
+
+        After a change of the grain to or from hours, a lake has keys of both forms. Those of the other one are not
+        current.
+        """
+        return is_hour_key(key) if self.grain == BY_HOUR else is_key(key) and not is_hour_key(key)
+
+    def current(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys that have the form of this grain, in their order."""
+        return [key for key in keys if self.has_form(key)]
 
     @property
     def of_days(self) -> Calendar:

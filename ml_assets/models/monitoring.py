@@ -119,7 +119,10 @@ def read_monitoring(
     if since is None or since.champion is None:
         return None
     calendar = declared.days.calendar
-    every = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
+    every = {
+        kind: sorted(calendar.current(lake.names(lake.path("artifacts", declared.name, kind))))
+        for kind in ("drift", "performance")
+    }
     newest = max((day for found in every.values() for day in found[-1:]), default=None)
     days = {kind: reports_of_days(found, calendar) for kind, found in every.items()}
     # Each period that counts may be as long as the number of days that are judged together.

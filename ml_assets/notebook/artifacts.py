@@ -215,7 +215,7 @@ def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None, *, split: S
     """Return a plan's training set as of a day, split as given or as the model declares; see `load_training_set`."""
     declared = plan.declaration
     last = "" if as_of is None else plan.calendar.last_key(as_of)
-    features, labels = (_up_to(lake, f"{plan.name}/{stage}", last) for stage in ("features", "labels"))
+    features, labels = (current_up_to(lake, plan, stage, last) for stage in ("features", "labels"))
     for stage, refs in (("features", features), ("labels", labels)):
         if not refs:
             raise DataError(
@@ -230,5 +230,7 @@ def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None, *, split: S
     return training_set_as_of(plan, rows, lake.scan(labels), as_of=day, split=split)
 
 
-def _up_to(lake: Lake, asset: str, last: str) -> Sequence[ArtifactRef]:
-    return [ref for key, ref in sorted(lake.newest(asset).items()) if not last or key <= last]
+def current_up_to(lake: Lake, plan: ModelPlan, stage: str, last: str = "") -> Sequence[ArtifactRef]:
+    """Return the current artifacts of a model's stage by day, up to a period if one is given."""
+    refs = lake.newest(f"{plan.name}/{stage}")
+    return [refs[key] for key in plan.calendar.current(sorted(refs)) if not last or key <= last]

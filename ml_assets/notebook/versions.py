@@ -17,7 +17,14 @@ from ml_assets.logic.promotion.comparisons import Attempt, champion_rules
 from ml_assets.logic.promotion.log import attempt_number
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan, newest_day
-from ml_assets.notebook.artifacts import CHAMPION, artifact_of_version, open_lake, read_plan, training_set_in
+from ml_assets.notebook.artifacts import (
+    CHAMPION,
+    artifact_of_version,
+    current_up_to,
+    open_lake,
+    read_plan,
+    training_set_in,
+)
 
 _OTHER_SPLITS: Final = (
     "the split of '{name}' is 'by: {by}', so no rows are later than the training of its models; expected 'by: time'."
@@ -87,7 +94,7 @@ def comparison_of(lake: Lake, plan: ModelPlan, version: str, *, as_of: date | No
         raise DataError(f"version {refs[0].version} of '{plan.name}' is the champion; expected another version.")
     challenger, champion = (Versioned(it.version, lake.get(it, Model)) for it in refs)
     trained = max(it.model.spec.as_of for it in (challenger, champion))
-    last = as_of or newest_day(lake.scan([*lake.newest(f"{plan.name}/features").values()]))
+    last = as_of or newest_day(lake.scan(current_up_to(lake, plan, "features")))
     later = (last - trained).days
     if later < MINIMUM_CLUSTERS:
         raise DataError(

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.partitions import calendar_of
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE, releases
 from ml_assets.lake.store import Lake
@@ -126,6 +127,13 @@ def artifacts_beside(
         if graph.has(quarantine_key(key)):
             found[key] = releases(lake, key.to_user_string())
         elif stage_of(key) in CARD:
-            shown = [dg.AssetKey([*key.path[:-1], stage]).to_user_string() for stage in ("drift", "performance")]
-            found[key] = {"": [ref for asset in shown for ref in lake.newest(asset).values()]}
+            shown = [dg.AssetKey([*key.path[:-1], stage]) for stage in ("drift", "performance")]
+            found[key] = {
+                "": [
+                    ref
+                    for asset in shown
+                    for partition, ref in lake.newest(asset.to_user_string()).items()
+                    if calendar_of(graph.get(asset).partitions_def).has_form(partition)
+                ]
+            }
     return found

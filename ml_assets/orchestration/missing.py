@@ -32,7 +32,7 @@ def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Par
         key = dg.AssetKey(["raw", name])
         if table.files is not None and key in requested:
             listed = list_files(DayPattern.of(table.files), lake.access, declared.calendar).periods
-            found[key] = {*listed, *lake.partitions(key.to_user_string())}
+            found[key] = {*listed, *declared.calendar.current(lake.partitions(key.to_user_string()))}
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Self
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.contracts.periods import DAILY, Calendar, is_key
+from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import Group, is_managed
@@ -28,14 +28,14 @@ def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
     ]
 
 
-def day_names(lake: Lake, key: dg.AssetKey) -> list[str]:
-    """Return the days of an asset that have a folder in the lake, from one listing of names."""
-    return [name for name in lake.names(lake.path("artifacts", *key.path)) if is_key(name)]
+def day_names(lake: Lake, key: dg.AssetKey, calendar: Calendar) -> list[str]:
+    """Return the periods of an asset that have a folder in the lake, from one listing of names."""
+    return calendar.current(lake.names(lake.path("artifacts", *key.path)))
 
 
 def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
     """Return the newest day of each source that has any in the lake."""
-    return {key: max(names) for key in sources_of(graph) if (names := day_names(lake, key))}
+    return {key: max(names) for key in sources_of(graph) if (names := day_names(lake, key, calendar_in(graph, key)))}
 
 
 def horizon(

@@ -91,7 +91,9 @@ class LakeView:
         """Return the current artifacts of an asset, for the wanted partitions and those that they read."""
         if key not in self._current:
             keys = self._reach(key) if self.graph.get(key).is_partitioned else [""]
-            self._current[key] = self.lake.newest(key.to_user_string(), keys)
+            found = self.lake.newest(key.to_user_string(), keys)
+            has_form = calendar_in(self.graph, key).has_form if self.graph.get(key).is_partitioned else (lambda _: True)
+            self._current[key] = {partition: ref for partition, ref in found.items() if has_form(partition)}
         return self._current[key]
 
     def manifest(self, ref: ArtifactRef) -> Manifest:

@@ -162,7 +162,7 @@ def _get(ledger: StepLedger, plan: ModelPlan, sources: dict[str, ArtifactRef], n
 
 def _days(ledger: StepLedger, plan: ModelPlan, name: str, kind: type[T]) -> list[T]:
     refs = ledger.lake.newest(f"{plan.name}/{name}")
-    return ledger.get_each([refs[day] for day in sorted(refs) if day], kind)
+    return ledger.get_each([refs[day] for day in plan.calendar.current(sorted(refs))], kind)
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:

@@ -127,7 +127,7 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
     declared = plan.declaration
     rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
-    before = [day for day in lake.partitions(asset) if day < newest and day not in measured]
+    before = [day for day in plan.calendar.current(lake.partitions(asset)) if day < newest and day not in measured]
     known = reports_of_days(before, plan.calendar)[-LOOKED_BACK:]
     own = [(day, summary) for day, one in measured.items() for summary in one.summaries.of_days]
     every = [*read_performance(lake, plan.name, known), *(it for _, it in own)]

@@ -631,3 +631,35 @@ def test_dagster_takes_its_requests_for_runs_over_a_range_of_days(flown_world: W
         "dagster/sensor_name": "ml_assets_updates",
     }.items() <= {**request.tags}.items()
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+# ---------------------------------------------------------------- another grain
+
+
+def test_after_a_change_of_the_grain_to_hours_and_back_periods_of_the_other_grain_are_not_read_and_not_lost(
+    flown_world: World,
+) -> None:
+    flown_world.arrive(DAYS[4])
+    flown_world.launch(flown_world.look())  # a run over days goes on
+    days = flown_world.versions()
+
+    flown_world.deploy(grain="hour")
+    assert [] == flown_world.look()
+    assert "the grain of the declared days has changed from 'day' to 'hour'" in flown_world.reason
+    assert [] == blocked(flown_world.graph, flown_world.lake, MODEL, over=f"{YESTERDAY}T23", count=35)
+    hours = [f"{DAYS[4]}T{hour:02}" for hour in range(3)]
+    run = flown_world.queue.pop()
+    flown_world.arrive(*hours)
+    assert flown_world.settle()
+    assert {*hours} == {*flown_world.lake.newest("tables/x")} - {*days["tables/x"]}
+    assert [] == flown_world.look()
+    assert "waits for raw/a of 2013-01-01T00 to 2013-01-04T23, which is missing" in flown_world.reason
+
+    flown_world.deploy()
+    flown_world.look()
+    assert "the grain of the declared days has changed from 'hour' to 'day'" in flown_world.reason
+    flown_world.end(run)
+    flown_world.settle()
+    missing = {day for found in flown_world.stale().values() for day, why in found.items() if why == "missing"}
+    assert {*DAYS[5:]} == missing  # they have not landed
+    assert all(days[name].items() <= found.items() for name, found in flown_world.versions().items() if "" not in found)

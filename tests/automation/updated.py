@@ -3,6 +3,8 @@
 Expectations stay out; they stand in `tests.automation.test_updates`.
 """
 
+import dataclasses
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,17 +20,19 @@ from ml_assets.alerts.alert import KINDS
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick
-from ml_assets.contracts.periods import DAILY
+from ml_assets.contracts.periods import Grain
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.days import ALLOW_GAPS, merge_days
+from ml_assets.lake.grains import grain_parameter
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.models.plan import partitions_over
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import artifacts_beside, on_card, update_groups
 from ml_assets.orchestration.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
@@ -54,7 +58,7 @@ def asset(
         key=name.split("/"),
         ins=ins,
         deps=[it.split("/") for it in after],
-        partitions_def=BY_DAY if by_day else None,
+        partitions_def=options["partitions"] if by_day else None,
         metadata=metadata,
         code_version=options.get("code", "1"),
         freshness_policy=options.get("freshness"),
@@ -73,23 +77,24 @@ def _taking(names: Sequence[str]) -> Callable[..., None]:
     return made
 
 
-def assets(*, code: str = "1", allow_gaps: bool = False) -> list[dg.AssetsDefinition]:
+def assets(*, code: str = "1", allow_gaps: bool = False, partitions: Any = BY_DAY) -> list[dg.AssetsDefinition]:
     """Return a graph like a project's: two sources, three tables one of which looks back, and a model's stages."""
     wait = dg.TimeWindowPartitionMapping(start_offset=0, end_offset=1, allow_nonexistent_upstream_partitions=True)
+    one = functools.partial(asset, partitions=partitions)
     return [
-        asset("raw/a"),
-        asset("raw/b"),
-        asset("tables/x", "raw/a"),
-        asset("tables/y", "raw/b", code=code),
-        asset("tables/z", "tables/x", "tables/y", look_back={"tables/x": 1, "tables/y": 0}, allow_gaps=allow_gaps),
-        asset("m/features", "tables/z"),
-        asset("m/labels", "tables/x", freshness=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1))),
-        asset("m/training_set", "m/features", by_day=False),
-        asset("m/champion", "m/training_set", by_day=False),
-        asset("m/predictions", "m/features", after=["m/champion"]),
-        asset("m/drift", "m/predictions"),
-        asset("m/performance", "m/predictions", "m/labels", **{"m/labels": {"partition_mapping": wait}}),
-        asset("m/card", after=["m/champion", "m/drift", "m/performance"], by_day=False),
+        one("raw/a"),
+        one("raw/b"),
+        one("tables/x", "raw/a"),
+        one("tables/y", "raw/b", code=code),
+        one("tables/z", "tables/x", "tables/y", look_back={"tables/x": 1, "tables/y": 0}, allow_gaps=allow_gaps),
+        one("m/features", "tables/z"),
+        one("m/labels", "tables/x", freshness=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1))),
+        one("m/training_set", "m/features", by_day=False),
+        one("m/champion", "m/training_set", by_day=False),
+        one("m/predictions", "m/features", after=["m/champion"]),
+        one("m/drift", "m/predictions"),
+        one("m/performance", "m/predictions", "m/labels", **{"m/labels": {"partition_mapping": wait}}),
+        one("m/card", after=["m/champion", "m/drift", "m/performance"], by_day=False),
     ]
 
 
@@ -117,9 +122,13 @@ class World:
         self.queue: list[dg.DagsterRun] = []
         self.deploy()
 
-    def deploy(self, *, code: str = "1") -> None:
-        """Load a code location."""
-        made = assets(code=code, allow_gaps=self.allow_gaps)
+    def deploy(self, *, code: str = "1", grain: Grain = "day") -> None:
+        """Load a code location, in which all days have a grain."""
+        days = Days(first=date(2013, 1, 1), last=YESTERDAY, grain=grain)
+        [model], [tables] = self.declared.models, self.declared.tables
+        model, tables = (it.model_copy(update={"days": days}) for it in (model, tables))
+        self.declared = dataclasses.replace(self.declared, models=(model,), tables=(tables,))
+        made = assets(code=code, allow_gaps=self.allow_gaps, partitions=partitions_over(days))
         self.repository = dg.Definitions(
             made,
             asset_checks=data_age_checks(self.declared, made),
@@ -157,7 +166,9 @@ class World:
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, cursor=None if lost else self.cursor
         )
-        found = tick(context, self.declared, self.lake, self.alerts, over=str(YESTERDAY))
+        found = tick(
+            context, self.declared, self.lake, self.alerts, over=self.declared.calendar.newest_until(YESTERDAY)
+        )
         self.cursor = found.cursor
         self.reason = found.skip_reason.skip_message if found.skip_reason else ""
         return [*(found.run_requests or ())]
@@ -175,7 +186,7 @@ class World:
 
     def end(self, run: dg.DagsterRun, *, made: int | None = None) -> None:
         """End a run: well, or as a failure after it has made some of its assets."""
-        keys, days = targets_of(run, DAILY)
+        keys, days = targets_of(run, self.declared.calendar)
         order = [key for key in self.graph.toposorted_asset_keys if key in keys]
         for key in order[: len(order) if made is None else made]:
             for day in sorted(days - {""}) if self.graph.get(key).is_partitioned else [""]:
@@ -224,7 +235,8 @@ class World:
         if name == "m/card":
             refs += [ref for stage in ("drift", "performance") for ref in self.lake.newest(f"m/{stage}").values()]
         text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[: self.digits]
-        parameters = on_card(self.lake, MODEL) if name == "m/card" else {}
+        grain = self.declared.calendar.grain if day else "day"
+        parameters = {**(on_card(self.lake, MODEL) if name == "m/card" else {}), **grain_parameter(grain)}
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),

@@ -76,7 +76,8 @@ def _partition_with(lake: Lake, model: str, day: str) -> list[str]:
     if is_hour_key(day):
         return [key for key in keys if key == day]
     hours = {it for it in Calendar(BY_HOUR).around(DAILY.first_day(day)) if it in {*keys}} if is_key(day) else set()
-    return sorted(hours) or [key for key in keys if key <= day][-1:]
+    longer = [key for key in keys if key <= day and not is_hour_key(key)][-1:]
+    return [*longer, *sorted(hours)] or [key for key in keys if key <= day][-1:]
 
 
 def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int, str, list[dict[str, Any]]] | str:

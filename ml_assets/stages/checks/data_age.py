@@ -85,7 +85,7 @@ def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.Ass
 def newest_day_of(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
     """Return the newest day of an asset, or the champion's as-of day; '' if there is none."""
     if not limit.model:
-        return next(reversed(lake.partitions(key.to_user_string())), "")
+        return next(reversed(limit.days.calendar.current(lake.partitions(key.to_user_string()))), "")
     last = PromotionLog(lake, limit.model).last()
     return "" if last is None or last.champion is None else str(as_of(lake, limit.model, last.champion))
 

@@ -331,7 +331,7 @@ class _FullBuild:
         """
         asset, calendar = self.plan.asset("features").to_user_string(), self.plan.calendar
         if self.rows is None:
-            there = self.lake.partitions(asset)
+            there = calendar.current(self.lake.partitions(asset))
         else:
             there = self.rows.select(calendar.key_of_row()).to_series().unique().to_list()
         declared, count, days = self.plan.declaration, sampling.count, sampling.days
