@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import is_key
+from ml_assets.contracts.periods import DAILY, Calendar, is_key
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command = commands.add_parser("quarantine", help="show quarantined rows and rejected days, and release rows")
     command.add_argument("table", nargs="?", metavar="TABLE", help="a table such as raw/orders (default: all)")
     command.add_argument(
-        "day", nargs="?", metavar="DAY", help="show the rows of this day, with the rules that they break"
+        "day",
+        nargs="?",
+        metavar="DAY",
+        help="show the rows of this day, or of an hour, with the rules that they break",
     )
     command.add_argument(
         "--release", action="store_true", help="release these rows: they pass unchanged from the next run on"
@@ -42,14 +45,16 @@ def quarantine(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the arguments exclude each other, or the table has no quarantine.
     """
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.lake.quarantine import set_aside
     from ml_assets.lake.resource import LakeResource
 
     _check(arguments)
     lake = LakeResource().connect()
-    found = [
-        it for it in set_aside(lake, arguments.table) if arguments.day is None or it.partition in {arguments.day, ""}
-    ]
+    found = [*set_aside(lake, arguments.table)]
+    if arguments.day is not None:
+        calendar = read_declarations().calendar
+        found = [it for it in found if _is_of(it.partition, arguments.day, calendar)]
     if not found:
         of = "".join(f" of {it}" for it in (arguments.table, arguments.day) if it)
         print("[]" if arguments.json else f"nothing{of} is quarantined or rejected")
@@ -59,6 +64,14 @@ def quarantine(arguments: argparse.Namespace) -> int:
     is_about_rows = arguments.day is not None or (arguments.table is not None and not found[0].partition)
     _show(lake, found, rows=arguments.rows if is_about_rows else 0, as_json=arguments.json)
     return 0
+
+
+def _is_of(partition: str, day: str, calendar: Calendar) -> bool:
+    """Return whether a partition, '' for a whole table, contains something of a day, or is the given period."""
+    if partition in {day, ""}:
+        return True
+    is_day = DAILY.has_form(day) and calendar.has_form(partition)
+    return is_day and calendar.is_within(partition, DAILY.first_day(day), DAILY.first_day(day))
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -98,6 +98,23 @@ def test_of_the_rows_of_a_day_key_and_offending_columns_are_shown_and_no_persona
     assert [{"broken_rules": ["n is at least 0"], "day": DAY, "n": shown if is_pii else -3}] == entry["rows_shown"]
 
 
+def test_by_the_hour_a_day_has_all_its_local_hours_and_an_hour_is_given_by_its_key(
+    lake: Lake, declared: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setattr(quarantine, "_contracts", dict)
+    days = "days: {first: 2024-01-01, timezone: Europe/Zurich, grain: hour}"
+    text = DECLARED.replace("days: {first: 2024-01-01}", days).replace("day}", "at}")
+    (declared / "defs" / "raw" / "defs.yaml").write_text(text, encoding="utf-8")
+    for key in ("2024-01-01T22", "2024-01-01T23", "2024-01-02T22", "2024-01-02T23", "2024-01-02"):
+        put(lake, rows((-3, ["n is at least 0"])), asset="raw/orders__quarantine", partition=key)
+
+    def shown(day: str) -> list[str]:
+        return [entry["day"] for entry in command.json("quarantine", "raw/orders", day)]
+
+    assert ["2024-01-01T23", "2024-01-02", "2024-01-02T22"] == shown(DAY)  # and the one from before the hours
+    assert ["2024-01-02T22"] == shown("2024-01-02T22")
+
+
 def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, command: Command) -> None:
     with_orders(lake)
 
