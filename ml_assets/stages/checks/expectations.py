@@ -4,7 +4,7 @@ Not here: what is compared, and when it is a surprise (see `ml_assets.logic.tabl
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -24,6 +24,7 @@ from ml_assets.logic.tables.expectations import Past, Surprise, report_of, rules
 from ml_assets.stages.checks.contract_rules import rule_specs
 
 _OPEN: Final = "not all of its day has come"
+_MIXED: Final = "the hours of its day have different columns"
 """Why an hour is not judged."""
 
 
@@ -58,23 +59,18 @@ def compare_with_earlier_days(
     """
     if not settings.days:
         return Report(contract, ())
-    judged, beside = _whole_days(lake, asset, days, calendar)
-    incomplete = sorted({day for key in days for day in _days_of(key, calendar)} - {*judged})
+    beside, unjudged = _other_hours(lake, asset, rows, days, calendar)
+    judged = sorted({day for key in days for day in _days_of(key, calendar)} - unjudged.keys())
     if not judged:
-        report = report_of(
-            (), {}, contract, is_blocking=settings.is_blocking, not_judged=dict.fromkeys(incomplete, _OPEN)
-        )
+        report = report_of((), {}, contract, is_blocking=settings.is_blocking, not_judged=unjudged)
         return replace(report, findings=tuple(_by_period(it, days, calendar) for it in report.findings))
-    rows = pl.concat(
-        [
-            rows.filter(pl.col(DAY).is_in(judged)),
-            *lake.get_each(artifacts_with_same_columns(lake, beside, rows), pl.DataFrame),
-        ]
-    )
+    rows = pl.concat([rows, *lake.get_each(beside, pl.DataFrame)]).filter(pl.col(DAY).is_in(judged))
     first = min(judged)
     begin, end = first - timedelta(days=settings.days), first - timedelta(days=1)
     keys = calendar.keys(begin, end)
     past = artifacts_with_same_columns(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
+    whole = {*_complete({ref.partition or "" for ref in past}, calendar)}
+    past = [ref for ref in past if not whole.isdisjoint(_days_of(ref.partition or "", calendar))]
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
     before = [day for ref in past for day in _days_of(ref.partition or "", calendar)]
     compared = Past(before, reach=settings.days, min_days=settings.min_days, margin=settings.margin)
@@ -88,7 +84,7 @@ def compare_with_earlier_days(
     found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
     skipped = dict.fromkeys(compared.not_judged(judged), "too few earlier days to compare with")
-    skipped |= dict.fromkeys(incomplete, _OPEN)
+    skipped |= unjudged
     report = report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
     return replace(report, findings=tuple(_by_period(it, days, calendar) for it in report.findings))
 
@@ -98,21 +94,29 @@ def _days_of(key: str, calendar: Calendar) -> list[date]:
     return days_between(calendar.first_day(key), calendar.last_day(key))
 
 
-def _whole_days(
-    lake: Lake, asset: dg.AssetKey, keys: Sequence[str], calendar: Calendar
-) -> tuple[list[date], list[ArtifactRef]]:
-    """Return the days to judge, and the other periods of these days in the lake.
+def _complete(keys: Collection[str], calendar: Calendar) -> list[date]:
+    """Return the days of periods; by the hour, those of which all hours are among them."""
+    days = sorted({day for key in keys for day in _days_of(key, calendar)})
+    return [day for day in days if calendar.grain != BY_HOUR or {*keys}.issuperset(calendar.keys(day, day))]
 
-    By the hour, a day is judged in the run that completes it.
+
+def _other_hours(
+    lake: Lake, asset: dg.AssetKey, rows: pl.DataFrame, keys: Sequence[str], calendar: Calendar
+) -> tuple[list[ArtifactRef], dict[date, str]]:
+    """Return the hours in the lake that complete the days of a run, and the days that are not judged, with the reason.
+
+    A day is judged in the run that completes it, if all its hours have the same columns.
     """
-    touched = sorted({day for key in keys for day in _days_of(key, calendar)})
     if calendar.grain != BY_HOUR:
-        return touched, []
+        return [], {}
+    touched = sorted({calendar.first_day(key) for key in keys})
     others = [key for day in touched for key in calendar.keys(day, day) if key not in {*keys}]
     there = lake.newest(asset.to_user_string(), others)
-    known = {*keys, *there}
-    judged = [day for day in touched if known.issuperset(calendar.keys(day, day))]
-    return judged, [ref for key, ref in there.items() if calendar.first_day(key) in judged]
+    same = artifacts_with_same_columns(lake, there.values(), rows)
+    complete, judged = (
+        _complete({*keys, *found}, calendar) for found in (there, [ref.partition or "" for ref in same])
+    )
+    return same, {day: _MIXED if day in complete else _OPEN for day in touched if day not in judged}
 
 
 def _by_period(finding: RuleResult, keys: Sequence[str], calendar: Calendar) -> RuleResult:

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from ml_assets.contracts.checking import Report
 from ml_assets.contracts.periods import Calendar
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
@@ -67,3 +68,41 @@ def test_days_of_a_month_are_compared_with_days_and_the_finding_names_the_month(
     [finding] = report.broken
     assert "2024-02-20 has 1 rows; expected" in report.sentence(finding)
     assert ({"2024-02-01": 1}, {}) == (finding.partitions, finding.not_judged)
+
+
+def test_by_the_hour_a_day_is_judged_in_the_run_of_its_last_hour_if_all_its_hours_have_the_same_columns(
+    tmp_path: Path,
+) -> None:
+    calendar, first = Calendar("hour", "Europe/Zurich"), date(2024, 3, 24)
+    begun, mixed, last = (first + timedelta(days=n) for n in (3, 5, 9))
+
+    def hour(day: date, *, rows: int = 100, **columns: int) -> pl.DataFrame:
+        return pl.DataFrame({"day": [day] * rows}).with_columns(**{name: pl.lit(it) for name, it in columns.items()})
+
+    def judged(key: str, rows: pl.DataFrame) -> Report:
+        return compare_with_earlier_days(
+            lake, dg.AssetKey(["m", "features"]), rows, [key], settings=ExpectationsSettings(min_days=7),
+            contract=TableContract("m", (Column("day", pl.Date()),)), calendar=calendar,
+        )  # fmt: skip
+
+    lake = Lake(str(tmp_path))
+    for number in range(10):
+        day = first + timedelta(days=number)
+        for key in calendar.keys(day, day)[: -1 if day == last else None]:
+            # One hour of a day has another column, and of another day nearly all hours are missing.
+            odd = {"more": 1} if key == calendar.first_key(mixed) else {}
+            if day != begun or key == calendar.first_key(day):
+                put(lake, hour(day, **odd), asset="m/features", partition=key)
+
+    report = judged(calendar.last_key(last), hour(last))
+    assert ([], {}) == ([*report.broken], report.findings[0].not_judged)
+    report = judged(calendar.last_key(last), hour(last, rows=3000))
+    [finding] = report.broken
+    assert "2024-04-02 has 5300 rows; expected" in report.sentence(finding)
+    assert "because the 7 days before had 2300 to 2400" in report.sentence(finding)  # clocks changed on one of them
+    assert {calendar.last_key(mixed): "the hours of its day have different columns"} == judged(
+        calendar.last_key(mixed), hour(mixed)
+    ).findings[0].not_judged
+    assert {calendar.last_key(begun): "not all of its day has come"} == judged(
+        calendar.last_key(begun), hour(begun)
+    ).findings[0].not_judged
