@@ -78,6 +78,7 @@ class Overview:
     """The state of a project.
 
     Attributes:
+        lake: the address of its lake.
         models: by name.
         tables: the newest period of each raw table by day; None if there is none.
         red: what a person must act on, besides what `models` says.
@@ -85,6 +86,7 @@ class Overview:
         has_daemon: whether Dagster's daemon runs sensors and schedules.
     """
 
+    lake: str
     models: tuple[ModelStatus, ...]
     tables: dict[str, str | None]
     red: tuple[str, ...]
@@ -120,6 +122,7 @@ class _Reader:
         tables = [f"raw/{name}" for raw in self.declared.raw for name, table in raw.tables.items() if table.is_by_day]
         daemons = self.instance.get_daemon_statuses()
         return Overview(
+            lake=self.lake.url,
             models=models,
             tables={name: self._newest(name) for name in tables},
             red=tuple(line for lines in red.values() for line in lines),

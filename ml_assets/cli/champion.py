@@ -36,7 +36,8 @@ def show_champion(arguments: argparse.Namespace) -> int:
     model = read_declarations().model(arguments.model)
     zone = model.days.timezone
     day = None if arguments.on is None else _past_day(arguments.on, zone)
-    log = PromotionLog(LakeResource().connect(), model.name)
+    lake = LakeResource().connect()
+    log = PromotionLog(lake, model.name)
     entries = [*log.verified().entries] if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
     since, waits = serving_since(entries), waiting(entries)
     if arguments.json:
@@ -53,7 +54,7 @@ def show_champion(arguments: argparse.Namespace) -> int:
     else:
         for entry in entries:
             print("\n".join(entry_lines(entry)))
-        print(_answer(model.name, since, day))
+        print(_answer(model.name, since, day, lake.url))
         if since is not None and (version := anchor(entries)) != since.champion:
             print(f"{model.name}: {version} is the anchor")
         if waits is not None:
@@ -94,8 +95,12 @@ def _past_day(text: str, zone: str) -> date:
     return day
 
 
-def _answer(name: str, since: "Promotion | None", day: date | None) -> str:
+def _answer(name: str, since: "Promotion | None", day: date | None, lake: str) -> str:
     verb = "is the champion" if day is None else f"was the champion at the end of {day}"
     if since is None:
-        return f"{name}: there is no champion; run the model first" if day is None else f"{name}: no champion on {day}"
+        return (
+            f"{name}: there is no champion in {lake}; run the model first"
+            if day is None
+            else f"{name}: no champion on {day}"
+        )
     return f"{name}: {since.champion} {verb}, since {_moment(since)} UTC (entry {since.number}, {since.decided_by})"

@@ -30,7 +30,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def cost(arguments: argparse.Namespace) -> int:
-    """Print the costs; return 1 if there are none.
+    """Print the costs.
 
     Raises:
         DataError: the month is not valid.
@@ -51,7 +51,7 @@ def cost(arguments: argparse.Namespace) -> int:
         print(json.dumps({"lake": lake.url, "currency": currency, **_as_json(rows)}, indent=1))
     else:
         print("\n".join(cost_lines(rows, currency)))
-    return 0 if rows else 1
+    return 0
 
 
 def _as_json(rows: "Sequence[Row]") -> dict[str, Any]:

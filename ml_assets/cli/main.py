@@ -4,6 +4,7 @@ import sys
 
 try:
     import argparse
+    import json
     import os
     import signal
     from collections.abc import Sequence
@@ -114,22 +115,27 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         if chosen.function is not doctor.doctor:  # which reports missing settings itself
             require_settings(dagster=chosen.needs_dagster)
-        code: int = chosen.function(chosen)
+        return int(chosen.function(chosen))
     except KNOWN as error:
         hint = _hint(error)
-        print(f"ml-assets: {error}{hint}", file=sys.stderr)
-        return 3 if hint else 2
+        return _report(f"{error}{hint}", 3 if hint else 2, as_json=getattr(chosen, "json", False))
     except Exception as error:  # noqa: BLE001 - a full disk is each library's own error; all else is raised again
-        return _failed(error)
-    return code
+        return _failed(error, as_json=getattr(chosen, "json", False))
 
 
-def _failed(error: Exception) -> int:
-    """Print the error if the machine caused it. Raise any other error again, because it is a defect."""
+def _failed(error: Exception, *, as_json: bool = False) -> int:
+    """Report the error if the machine caused it. Raise any other error again, because it is a defect."""
     if not (hint := _hint(error)):
         raise error
-    print(f"ml-assets: {error or type(error).__name__}.{hint}", file=sys.stderr)
-    return 3
+    return _report(f"{error or type(error).__name__}.{hint}", 3, as_json=as_json)
+
+
+def _report(error: str, code: int, *, as_json: bool) -> int:
+    """Print an error, also as the JSON that a program reads, and return the exit code."""
+    print(f"ml-assets: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": error, "code": code}))
+    return code
 
 
 def _hint(error: Exception) -> str:

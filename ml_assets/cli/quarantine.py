@@ -40,7 +40,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def quarantine(arguments: argparse.Namespace) -> int:
-    """Print what is quarantined, or release it; return 1 if there is nothing to print or release.
+    """Print what is quarantined, or release it; return 1 if there is nothing to release.
 
     Raises:
         DataError: the arguments exclude each other, or the table has no quarantine.
@@ -58,7 +58,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
     if not found:
         of = "".join(f" of {it}" for it in (arguments.table, arguments.day) if it)
         print("[]" if arguments.json else f"nothing{of} is quarantined or rejected")
-        return 1
+        return 1 if arguments.release else 0
     if arguments.release:
         return _release(lake, found, arguments)
     is_about_rows = arguments.day is not None or (arguments.table is not None and not found[0].partition)

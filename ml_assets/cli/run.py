@@ -46,15 +46,18 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.orchestration.flow import Flow, Span
     from ml_assets.orchestration.location import Overrides, load_definitions
+    from ml_assets.settings import server_url
 
     progress = Progress(sys.stderr, is_recorded=True)
     progress.log("preparing")
+    lake = LakeResource().connect()
+    if not server_url(arguments.server or ""):
+        lake.check_writable()
     prepare()
     declared = read_declarations()
     models = declared.named(arguments.model)
     first = models[0]
     defs = load_definitions(Overrides(loggers=progress.loggers()))
-    lake = LakeResource().connect()
     newest = None
     if arguments.as_of is None:
         contracts = read_table_contracts()

@@ -46,9 +46,11 @@ def _as_json(found: "Overview") -> dict[str, Any]:
 
 
 def status_lines(found: "Overview") -> Iterator[str]:
-    """Yield the lines: a table of the models, then what is red, what waits, the newest days and what runs next."""
+    """Yield the lines: the lake, a table of models, what is red, what waits, the newest days, and what runs next."""
     from ml_assets.automation.overview import minute
 
+    yield f"lake {found.lake}"
+    yield ""
     yield from _table([_HEADER, *map(_row, found.models)])
     red = [*found.red, *(f"{it.model}: {line}" for it in found.models for line in it.red)]
     yield from _block("act on", red or ["nothing"])

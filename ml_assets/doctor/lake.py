@@ -8,7 +8,7 @@ from typing import Final
 from ml_assets.contracts.words import counted
 from ml_assets.doctor.checks import Finding
 from ml_assets.lake.errors import LakeError
-from ml_assets.lake.objects import Objects
+from ml_assets.lake.objects import PROBES, Objects
 from ml_assets.lake.promotion_log import PromotionLog, models_with_log
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
@@ -19,7 +19,6 @@ _FIX: Final = (
     "ML_ASSETS_LAKE is its address. Credentials come from the usual AWS chain and need ListBucket, GetObject, "
     "PutObject and DeleteObject there."
 )
-_FOLDER: Final = "doctor"
 _OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
 
 
@@ -57,13 +56,13 @@ def promotion_logs(resource: LakeResource) -> Iterator[Finding]:
 
 
 def _probe(lake: Objects) -> Iterator[Finding]:
-    path, data = lake.path(_FOLDER, f"{uuid.uuid4().hex}.txt"), b"ml-assets doctor was here\n"
+    path, data = lake.path(PROBES, f"{uuid.uuid4().hex}.txt"), b"ml-assets doctor was here\n"
     before = datetime.now(tz=UTC)
     lake.create(path, data)
     after = datetime.now(tz=UTC)
     try:
         yield _exclusive(lake, path, data)
-        is_same = lake.read(path) == data and path.rsplit("/", 1)[1] in lake.names(lake.path(_FOLDER))
+        is_same = lake.read(path) == data and path.rsplit("/", 1)[1] in lake.names(lake.path(PROBES))
         written = lake.stat(path).modified_at
     finally:
         lake.remove(path)

@@ -9,6 +9,7 @@ import functools
 import io
 import os
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -22,6 +23,8 @@ from ml_assets.machine.system_limits import advice
 if TYPE_CHECKING:
     import fsspec
 
+PROBES: Final = "doctor"
+"""The folder of objects that are written to try the storage, and removed again."""
 _THREADS: Final = 16
 _WRITERS: Final = 8
 
@@ -333,6 +336,16 @@ class Objects:
         """
         with self._at("remove", path) as relative:
             self.store.remove(relative)
+
+    def check_writable(self) -> None:
+        """Create and remove an object.
+
+        Raises:
+            LakeError: one of them fails.
+        """
+        path = self.path(PROBES, f"{uuid.uuid4().hex}.txt")
+        self.create(path, b"ml-assets can write here\n")
+        self.remove(path)
 
     def map(
         self, function: Callable[[_Item], _Result], items: Collection[_Item], *, writes: bool = False

@@ -125,6 +125,7 @@ def test_the_next_tick_of_each_running_schedule_is_in_utc(it: World) -> None:
 def test_the_screen_says_that_nothing_runs_without_the_daemon(it: World) -> None:
     lines = [*status_lines(read(it))]
 
-    assert ["model", "champion", "as", "of", "predictions", "to"] == lines[0].split()[:6]
-    assert [MODEL, it.champion[:12], "2013-02-28", "none"] == lines[1].split()[:4]
+    assert f"lake {it.lake.url}" == lines[0]
+    assert ["model", "champion", "as", "of", "predictions", "to"] == lines[2].split()[:6]
+    assert [MODEL, it.champion[:12], "2013-02-28", "none"] == lines[3].split()[:4]
     assert "  nothing: Dagster's daemon is not running; start it with: ml-assets ui" == lines[-1]

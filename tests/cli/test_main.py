@@ -1,4 +1,5 @@
 import importlib.metadata
+import os
 import re
 from pathlib import Path
 
@@ -55,6 +56,26 @@ def test_the_installed_release_is_printed_on_one_line(capsys: pytest.CaptureFixt
     assert (0, f"ml-assets {importlib.metadata.version('ml-assets')}\n") == (ended.value.code, capsys.readouterr().out)
 
 
+def test_with_json_an_error_is_json_too(command: Command) -> None:
+    found = command.json("champion", "flight_dely", code=2)
+
+    assert 2 == found["code"]
+    assert "did you mean 'flight_delay'?" in found["error"]
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_lake_that_cannot_be_written_is_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "file" / "lake"))
+
+    printed = command("run", "flight_delay", "--as-of", "2013-02-10", code=2)
+
+    assert f"Check that the lake {tmp_path}/file/lake exists and is writable" in printed.err
+    assert "raw/" not in printed.err
+
+
 def test_an_unknown_model_ends_with_2_and_a_suggestion(command: Command) -> None:
     printed = command("champion", "flight_dely", code=2)
     assert "" == printed.out
@@ -73,21 +94,24 @@ def test_an_invalid_day_ends_with_2(manifest: object, command: Command) -> None:
 
 def test_without_a_champion_it_ends_with_1(command: Command) -> None:
     assert (
-        "flight_delay: there is no champion; run the model first\n" == command("champion", "flight_delay", code=1).out
+        f"flight_delay: there is no champion in {os.environ['ML_ASSETS_LAKE']}; run the model first\n"
+        == command("champion", "flight_delay", code=1).out
     )
 
 
 def test_a_step_that_fails_ends_the_run_with_3_and_is_named(
-    manifest: object, monkeypatch: pytest.MonkeyPatch, command: Command
+    manifest: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     assert manifest
-    monkeypatch.setenv("ML_ASSETS_LAKE", "/proc/lake")
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "environments").touch()  # is no folder, so nothing can be written in it
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     for module in ("assembly", "cli.flow.project"):
         monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: flights_declared())
 
     printed = command("run", "flight_delay", code=3)
     assert "" == printed.out
-    assert "raw/airlines failed: cannot write /proc/lake/" in printed.err
+    assert f"raw/airlines failed: cannot write {tmp_path}/lake/environments/" in printed.err
     assert re.search(r"to debug it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", printed.err)
     assert "stopped; finished artifacts are stored, and the next run continues from there" in printed.err
 
