@@ -43,6 +43,8 @@ from ml_assets.stages.model import model
 from ml_assets.stages.performance import performance
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.raw import raw_tables
+from ml_assets.stages.shadow import shadow
+from ml_assets.stages.shadow_predictions import shadow_predictions
 from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
@@ -55,7 +57,8 @@ AutomationFactory = Callable[[Plans], Automation | Iterable[Automation]]
 
 TRAINED = (training_set, importances, tuning, model, evaluation)
 AFTER_CHAMPION = (predictions, drift, performance, card)
-STAGES = (features, labels, *TRAINED, champion, *AFTER_CHAMPION)
+SCORED_IN_SHADOW = (shadow_predictions, shadow)
+STAGES = (features, labels, *TRAINED, champion, *AFTER_CHAMPION, *SCORED_IN_SHADOW)
 
 
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
@@ -66,7 +69,9 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     """
     trained = [factory(plan) for factory in TRAINED]
     judged = champion(_after(plan, trained))
-    after = (*AFTER_CHAMPION, *([combined_predictions] if plan.declaration.is_fallback else []))
+    declared = plan.declaration
+    after = (*AFTER_CHAMPION, *(SCORED_IN_SHADOW if declared.challengers.shadow else ()))
+    after = (*after, *([combined_predictions] if declared.is_fallback else []))
     assets = [factory(_after(plan, [judged])) for factory in after]
     return [features(plan), labels(plan), *trained, judged, *assets]
 

@@ -188,6 +188,14 @@ def test_fields_of_one_kind_of_split_do_not_fit_another(given: str, message: str
     assert f"shop/defs.yaml:16: {place}{between}{message}" in problem(with_lines(given))
 
 
+def test_challengers_are_in_shadow_only_of_a_split_by_time_and_satisfy_the_gate_only_in_shadow() -> None:
+    random = problem(with_lines("split: {by: random}", "challengers: {shadow: true}"))
+    unscored = problem(with_lines("challengers: {satisfies_gate: true}"))
+
+    assert "challengers.shadow: the split of the model is 'by: random', so no rows are later than a training" in random
+    assert "challengers: 'satisfies_gate' needs the scores of challengers in shadow; declare 'shadow: true'" in unscored
+
+
 def test_folds_do_not_fit_models_that_are_compared_with_a_pooled_one() -> None:
     lines = ["split: {by: random, folds: 5}", "for_each: {column: shop, values: [a, b]}"]
 

@@ -5,6 +5,7 @@ What it imports: see `tests.test_distribution`.
 
 import gc
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from ml_assets.assembly import STAGES
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.orchestration.groups import SHADOW
 from ml_assets.warehouse.project_contracts import read_manifest
 from tests.flights import DEFS, build
 
@@ -33,11 +36,17 @@ def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
     return found
 
 
-def test_every_declared_model_has_every_stage(manifest: Mapping[str, Any]) -> None:
+def test_every_declared_model_has_every_stage_and_those_of_shadow_where_it_is_declared(
+    manifest: Mapping[str, Any],
+) -> None:
     declared = copies(read_all(DEFS), "one", "two", "three")
+    *others, last = declared.models
+    shadowed = last.model_copy(update={"challengers": ChallengersSettings(shadow=True)})
     stages = {factory.__name__ for factory in STAGES}
 
-    assert models_in(build(declared=declared, manifest=manifest)) == {"one": stages, "two": stages, "three": stages}
+    found = models_in(build(declared=replace(declared, models=(*others, shadowed)), manifest=manifest))
+
+    assert {"one": stages - {*SHADOW}, "two": stages - {*SHADOW}, "three": stages} == found
 
 
 def test_models_of_the_same_days_and_tables_share_partitions_and_column_schemas(manifest: Mapping[str, Any]) -> None:

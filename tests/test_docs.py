@@ -21,7 +21,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.models.plan import ModelPlan
-from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, TRAINING
+from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, SHADOW, TRAINING
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.project_contracts import read_manifest
 
@@ -179,7 +179,9 @@ def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path
     assert [column.name for column in contracts["order_features"].with_role("feature")] == ["warehouse", "items"]
 
 
-@pytest.mark.parametrize(("page", "field"), [("deploy", "compute"), ("operate", "freshness")])
+@pytest.mark.parametrize(
+    ("page", "field"), [("deploy", "compute"), ("operate", "freshness"), ("how-it-decides", "challengers")]
+)
 def test_the_fields_of_a_declaration_that_a_page_shows_are_valid(page: str, field: str) -> None:
     (example,) = [it for it in blocks(TEXTS[f"docs/{page}.md"], "yaml") if it.startswith(f"{field}:")]
     text = (ROOT / "defs/flight_delay/defs.yaml").read_text(encoding="utf-8")
@@ -229,7 +231,7 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
 def test_every_stage_is_in_the_readmes_flow_and_materialized_by_run() -> None:
     names = {factory.__name__ for factory in STAGES}
 
-    assert names == {*INPUTS, *TRAINING, *MONITORING, *CARD}
+    assert names == {*INPUTS, *TRAINING, *MONITORING, *SHADOW, *CARD}
     assert {name for name in names if name not in blocks(README, "")[0]} == set()
 
 

@@ -46,6 +46,7 @@ from ml_assets.orchestration.groups import (
     CARD,
     COMBINED,
     MONITORING,
+    SHADOW,
     update_groups,
     wanted_of,
     with_quarantines,
@@ -308,7 +309,7 @@ class _Tick:
         """Return the open partitions without models that have no champion and days before the first predicted day."""
         found = dict(opened)
         for model in {group.model for key, group in self.groups.items() if key in opened and group.model}:
-            mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD, COMBINED)]
+            mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *SHADOW, *CARD, COMBINED)]
             if not any(key in opened for key in mine):
                 continue
             why, first = self._predicted_since(model)

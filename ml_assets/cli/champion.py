@@ -69,7 +69,8 @@ def entry_lines(entry: "Promotion") -> Iterator[str]:
     action = entry.action.replace("_", " ")
     yield f"{entry.number:>4}  {_moment(entry)}  {action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
     if entry.cause is not None and entry.decided_by == GATE:
-        yield f"      its training was requested by {entry.cause}"
+        was_in_shadow = "it was judged again by its comparison in shadow"
+        yield f"      {was_in_shadow if entry.was_in_shadow else f'its training was requested by {entry.cause}'}"
     for reason in entry.reasons:
         yield f"      {reason}"
 

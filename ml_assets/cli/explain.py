@@ -66,7 +66,7 @@ def explain_models(arguments: argparse.Namespace) -> int:
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     with open_instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
-        answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
+        answers = [] if loop is None else [*answers_of(opened, loop, model, spending), *_in_shadow(lake, model)]
     leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
     waits, stale = state_of(declared, model, lake)
     blocked = [*leaks, *waits]
@@ -145,6 +145,29 @@ def _watched(loop: "MonitoringState", model: "ModelDeclaration") -> Answer:
     if found.is_settled:
         return Answer("watch", found.sentence, "does nothing", "nothing: its first days are over")
     return Answer("watch", found.sentence, "continues to watch", f"days on which it is {worse}")
+
+
+def _in_shadow(lake: "Lake", model: "ModelDeclaration") -> Iterator[Answer]:
+    """Yield what the newest comparison of challengers in shadow found, if they are declared to be in shadow."""
+    from ml_assets.contracts.shadow import Shadow
+
+    settings = model.challengers
+    if not settings.shadow:
+        return
+    refs = [*lake.newest(f"{model.name}/shadow", [""]).values()]
+    if not refs:
+        yield Answer("shadow", "No challenger was compared yet.", "does nothing", f"{model.name}/shadow")
+        return
+    found: Shadow = lake.get(refs[0], Shadow)
+    compared = [
+        " ".join([f"{it.version[:12]} is {it.verdict}: {it.sentence}", *(f"Not promoted: {why}" for why in it.refused)])
+        for it in found.challengers
+    ]
+    decides = "lets the gate judge each once it is compared" if settings.satisfies_gate else "promotes none"
+    if found.promoted or found.waits:
+        outcome = "was promoted" if found.promoted else "waits for approval"
+        decides = f"{(found.promoted or found.waits or '')[:12]} {outcome}"
+    yield Answer("shadow", " ".join([found.sentence, *compared]), decides, f"{found.days} days with matured labels")
 
 
 def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:

@@ -6,11 +6,15 @@ Apart from the artifacts, because a trace reads them without loading polars.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from ml_assets.contracts.json_record import Record
+
+IN_SHADOW: Final = "shadow"
+"""The cause of an entry about a challenger that the gate judged again, by its comparison in shadow."""
+Action = Literal["promote", "reject", "rollback", "request_approval"]
 
 
 class RuleRecord(Record):
@@ -32,7 +36,8 @@ class Promotion(Record):
         attempt: the number of the attempt on these test days since the last promotion, from 1; None if nothing was
             tested.
         test_days: the first and the last day of the rows that the gate used.
-        cause: why the retraining that led to it was requested, if one was.
+        cause: why the retraining that led to it was requested, if one was; `shadow` for a challenger that was judged
+            again by its comparison in shadow.
         decided_at: with its time zone; stored in UTC.
         id: a random string for a person's decision, so that two equal decisions are distinct. The gate's entries have
             none, because a run makes only one.
@@ -43,7 +48,7 @@ class Promotion(Record):
 
     number: int
     model: str
-    action: Literal["promote", "reject", "rollback", "request_approval"]
+    action: Action
     champion: str | None
     challenger: str
     reasons: tuple[str, ...]
@@ -61,6 +66,11 @@ class Promotion(Record):
     id: str | None = None
     previous_digest: str | None = None
     replaced_entries: tuple[str, ...] = ()
+
+    @property
+    def was_in_shadow(self) -> bool:
+        """Whether it follows from a comparison in shadow."""
+        return self.cause == IN_SHADOW
 
 
 Cause = Literal["drift", "performance", "labels", "floor"]

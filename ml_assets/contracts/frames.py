@@ -239,6 +239,25 @@ def predictions_table(
     return _schema("predictions", columns | made_from)
 
 
+def shadow_predictions_table(model: ModelColumns) -> pa.DataFrameSchema:
+    """Return the schema of the predictions of challengers in shadow.
+
+    It is that of predictions without what differs between challengers: the feature row, scores of classes, intervals.
+    """
+    import pandera.polars as pa
+
+    table = predictions_table(
+        key=model.key,
+        prediction_time=model.prediction_time,
+        task="binary" if model.task == "multiclass" else model.task,
+        together=model.together,
+    ).remove_columns(["features"])
+    if model.task == "multiclass":
+        table = table.add_columns({"predicted": pa.Column(pl.String)})
+    table.name = "shadow predictions"
+    return table
+
+
 @functools.cache
 def drift_table() -> pa.DataFrameSchema:
     """Return the schema of drift tables: for each model version, one row per feature and one for the score.

@@ -12,6 +12,7 @@ from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import quoted
 from ml_assets.declaration.budget import BudgetSettings
+from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.drift import DriftSettings
 from ml_assets.declaration.estimator import estimator_conflicts
@@ -95,6 +96,9 @@ class ModelDeclaration(Declaration):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = Field(default=GateSettings(), description="What a challenger must show before it is promoted.")
+    challengers: ChallengersSettings = Field(
+        default=ChallengersSettings(), description="What happens to challengers that were not promoted."
+    )
     drift: DriftSettings = Field(default=DriftSettings(), description="Limits above which a day counts as drifted.")
     retraining: RetrainingSettings = Field(
         default=RetrainingSettings(), description="When a retraining is requested automatically."
@@ -252,6 +256,12 @@ class ModelDeclaration(Declaration):
         elif again is not None and again.group is not None:
             message = "the windows of a retraining have no group of their own; leave it out, split.group applies"
             yield ("retraining", "split", "group"), again.group, message
+        if self.challengers.shadow and not self.split.is_by_time:
+            message = (
+                f"the split of the model is 'by: {self.split.by}', so no rows are later than a training, on which "
+                "challengers could be compared; expected 'by: time'. Remove it"
+            )
+            yield ("challengers", "shadow"), True, message
         if self.split.folds is not None and self.for_each is not None and self.for_each.pooled:
             message = (
                 "the models of 'for_each' are compared with the pooled model, which has learned from the rows of every "

@@ -53,7 +53,7 @@ ColumnName = Annotated[
 Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
-    "predictions", "drift", "performance", "card",
+    "predictions", "drift", "performance", "card", "shadow_predictions", "shadow",
 ]  # fmt: skip
 
 

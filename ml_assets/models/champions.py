@@ -57,14 +57,20 @@ def opponents(ledger: StepLedger, plan: ModelPlan) -> tuple[Versioned | None, Ve
     found = champion_model(ledger, plan)
     if found is None or found.anchor is None:
         return None, None
-    champion = Versioned(found.version, found.model)
-    ledger.note(anchor=found.anchor)
-    if found.anchor == found.version:
-        return champion, champion
+    return Versioned(found.version, found.model), anchor_model(ledger, plan, found)
+
+
+def anchor_model(ledger: StepLedger, plan: ModelPlan, champion: Champion) -> Versioned | Opponent | None:
+    """Return the anchor of the log that names the champion; see `opponents`."""
+    if champion.anchor is None:
+        return None
+    ledger.note(anchor=champion.anchor)
+    if champion.anchor == champion.version:
+        return Versioned(champion.version, champion.model)
     try:
-        return champion, Versioned(found.anchor, model_of(ledger, plan, found.anchor))
+        return Versioned(champion.anchor, model_of(ledger, plan, champion.anchor))
     except (MissingArtifactError, CorruptArtifactError) as error:
-        return champion, Opponent(found.anchor, cannot_score=str(error))
+        return Opponent(champion.anchor, cannot_score=str(error))
 
 
 def pooled_champion(ledger: StepLedger, plan: ModelPlan) -> Versioned | None:

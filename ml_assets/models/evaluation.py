@@ -1,4 +1,4 @@
-"""Evaluates a challenger, for the stages and for backtests: metrics, serving cost and the gate's verdict.
+"""Evaluates a challenger, for the stages and for backtests: metrics, serving cost, the gate's verdict and its entry.
 
 Not here: what follows from the verdict (see `ml_assets.stages.champion`).
 """
@@ -6,14 +6,15 @@ Not here: what follows from the verdict (see `ml_assets.stages.champion`).
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from statistics import median
 from typing import Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Model, ModelSpec, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Model, ModelSpec, TrainingSet, TunedParameters
 from ml_assets.contracts.changes import input_changes
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Action, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.contracts.words import counted, quoted
@@ -24,7 +25,7 @@ from ml_assets.logic.evaluation.report import EvaluationPlan, Learned, Opponent,
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, ServingCost, Verdict, judge
-from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
+from ml_assets.logic.promotion.log import GATE, attempt_number, cannot_answer, left
 from ml_assets.logic.promotion.own_rule import own_rule
 from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import was_seen
@@ -249,13 +250,17 @@ def verdict_on(
     *,
     entries: Sequence[Promotion],
     leaks: LeakFindings | None = None,
+    attempt: int | None = None,
 ) -> Verdict:
     """Return the verdict of the declared gate on a challenger.
 
-    The entries of the promotion log are oldest first. A backtest knows no leaks.
+    The entries of the promotion log are oldest first. A backtest knows no leaks. The number of the attempt follows from
+    the log if it is not given.
     """
     declared, summary = plan.declaration, evaluation.summary
-    attempt = 1 if summary.test_days is None else attempt_number(entries, summary.model_version, summary.test_days)
+    if attempt is None:
+        days = summary.test_days
+        attempt = 1 if days is None else attempt_number(entries, summary.model_version, days)
     gate, ceiling = declared.gate, declared.gate.max_calibration_error
     return judge(
         summary,
@@ -278,4 +283,37 @@ def verdict_on(
         leaks=leaks,
         attempt=Attempt(attempt, was_left=summary.model_version in left(entries)),
         own=[own_rule(name, evaluation) for name in gate.own_rules],
+    )
+
+
+def entry_on(
+    plan: ModelPlan,
+    verdict: Verdict,
+    summary: EvaluationSummary,
+    *,
+    entries: Sequence[Promotion],
+    evaluation_version: str | None,
+    at: datetime,
+) -> Promotion:
+    """Return the next entry of the promotion log for a verdict of the gate on an evaluated challenger."""
+    challenger, serving = summary.model_version, entries[-1].champion if entries else None
+    is_by_person = verdict.waits or plan.declaration.gate.approval == "person"
+    let_in: Action = "request_approval" if is_by_person else "promote"
+    action: Action = let_in if verdict.promote else "reject"
+    return Promotion(
+        number=len(entries) + 1,
+        model=plan.name,
+        action=action,
+        champion=challenger if action == "promote" else serving,
+        challenger=challenger,
+        reasons=verdict.reasons,
+        rules=tuple(rule.record for rule in verdict.rules),
+        figures=verdict.figures,
+        is_anchor=verdict.is_anchor and action != "reject",
+        anchor=summary.anchor_version,
+        attempt=verdict.attempt,
+        test_days=verdict.test_days,
+        evaluation_version=evaluation_version,
+        decided_at=at,
+        decided_by=GATE,
     )

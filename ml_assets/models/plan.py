@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # notebooks read plans without Dagster
     import dagster as dg
 
 TABLES = "tables"
-_OF_ESTIMATORS = frozenset({"tuning", "model", "evaluation", "predictions"})
+_OF_ESTIMATORS = frozenset({"tuning", "model", "evaluation", "predictions", "shadow_predictions"})
 """The stages that fit or score an estimator of a person."""
 _MONDAY = 1
 """As cron counts the days of the week."""
@@ -102,6 +102,11 @@ class ModelPlan:
     def personal(self) -> frozenset[str]:
         """The columns of features and labels whose values are never shown in messages."""
         return self.features_table.personal | self.labels_table.personal
+
+    @property
+    def personal_in_predictions(self) -> frozenset[str]:
+        """The columns of predictions whose values are never shown: also the id, which contains the key."""
+        return self.personal | ({"prediction_id"} if self.personal.intersection(self.key) else frozenset())
 
     @property
     def pooled(self) -> ModelPlan | None:

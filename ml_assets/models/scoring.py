@@ -1,4 +1,4 @@
-"""Scores the rows of a day with a champion, for the stages `predictions` and `combined_predictions`."""
+"""Scores the rows of a day with a champion or a challenger, for the stages of predictions."""
 
 import polars as pl
 
@@ -8,6 +8,7 @@ from ml_assets.logic.monitoring.predictions import check_question, score_rows
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.golden_rows import check_golden_rows
 from ml_assets.models.champions import Champion
+from ml_assets.models.evaluation import Versioned
 from ml_assets.models.plan import ModelPlan
 
 
@@ -32,14 +33,16 @@ def rows_of_day(plan: ModelPlan, features: pl.DataFrame, day: str) -> pl.DataFra
     return features.filter(plan.calendar.key_of_row() == day)
 
 
-def score_day(ledger: StepLedger, plan: ModelPlan, champion: Champion, rows: pl.DataFrame, day: str) -> pl.DataFrame:
-    """Return a champion's scores of feature rows of a day."""
-    model, threads = champion.model, plan.declaration.training.threads
+def score_day(
+    ledger: StepLedger, plan: ModelPlan, scorer: Champion | Versioned, rows: pl.DataFrame, day: str
+) -> pl.DataFrame:
+    """Return the scores of feature rows of a day by a champion or a challenger."""
+    model, threads = scorer.model, plan.declaration.training.threads
     return score_rows(
         rows,
         predict(model, rows, threads=threads),
         model.spec,
         plan.columns,
-        model_version=champion.version,
+        model_version=scorer.version,
         features_version=ledger.versions().get(f"{plan.name}/features/{day}", ""),
     )

@@ -3,7 +3,7 @@
 Nothing is written. Not here: the champion (see `ml_assets.notebook.champion`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
@@ -21,14 +21,13 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.contracts.shadow import Shadow
 from ml_assets.declaration.reading import read_all
-from ml_assets.declaration.training_set import Split
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
-from ml_assets.models.leaks import findings_on, refuse_leaks
-from ml_assets.models.plan import ModelPlan, Plans, newest_day
-from ml_assets.models.training import refuse_gaps, training_set_as_of
+from ml_assets.models.plan import ModelPlan, Plans
+from ml_assets.models.training_rows import training_set_in
 from ml_assets.project import find_project
 from ml_assets.settings import lake_url
 from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
@@ -36,7 +35,8 @@ from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 KINDS: Final[Mapping[str, type]] = {
     "features": pl.DataFrame, "labels": pl.DataFrame, "training_set": TrainingSet, "importances": Importances,
     "tuning": Tuning, "model": Model, "evaluation": Evaluation, "champion": Promotion, "predictions": pl.DataFrame,
-    "drift": DailyDrift, "performance": DailyPerformance, "card": Card,
+    "drift": DailyDrift, "performance": DailyPerformance, "card": Card, "shadow_predictions": pl.DataFrame,
+    "shadow": Shadow,
 }  # fmt: skip
 """What each stage of a model stores. All other assets are tables."""
 CHAMPION: Final = "champion"
@@ -209,28 +209,3 @@ def load_training_set(model: str, as_of: str | date | None = None, *, lake: str 
         ContractError: the features have a proven leak, or were not tested for leaks as declared.
     """
     return training_set_in(open_lake(lake), read_plan(model), None if as_of is None else date.fromisoformat(str(as_of)))
-
-
-def training_set_in(lake: Lake, plan: ModelPlan, as_of: date | None, *, split: Split | None = None) -> TrainingSet:
-    """Return a plan's training set as of a day, split as given or as the model declares; see `load_training_set`."""
-    declared = plan.declaration
-    last = "" if as_of is None else plan.calendar.last_key(as_of)
-    features, labels = (current_up_to(lake, plan, stage, last) for stage in ("features", "labels"))
-    for stage, refs in (("features", features), ("labels", labels)):
-        if not refs:
-            raise DataError(
-                f"the lake {lake.url} has no {stage} of '{plan.name}'{f' up to {last}' if last else ''}; "
-                f"materialize them with: ml-assets run {plan.name}."
-            )
-    rows = lake.scan(features)
-    day = as_of or newest_day(rows)
-    there = {refs[0].asset: [it.partition or "" for it in refs] for refs in (features, labels)}
-    refuse_gaps(plan, there, day, split or declared.split)
-    refuse_leaks(plan.name, findings_on(lake, declared, features, ()))
-    return training_set_as_of(plan, rows, lake.scan(labels), as_of=day, split=split)
-
-
-def current_up_to(lake: Lake, plan: ModelPlan, stage: str, last: str = "") -> Sequence[ArtifactRef]:
-    """Return the current artifacts of a model's stage by day, up to a period if one is given."""
-    refs = lake.newest(f"{plan.name}/{stage}")
-    return [refs[key] for key in plan.calendar.current(sorted(refs)) if not last or key <= last]

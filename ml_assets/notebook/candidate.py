@@ -24,7 +24,8 @@ from ml_assets.logic.training.model import fit
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import conditions_of
-from ml_assets.notebook.artifacts import open_lake, read_plan, training_set_in
+from ml_assets.models.training_rows import training_set_in
+from ml_assets.notebook.artifacts import open_lake, read_plan
 
 ROUNDS: Final = 100
 """The number of rounds if the lake has no tuning of the model."""

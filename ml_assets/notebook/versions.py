@@ -17,14 +17,8 @@ from ml_assets.logic.promotion.comparisons import Attempt, champion_rules
 from ml_assets.logic.promotion.log import attempt_number
 from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan, newest_day
-from ml_assets.notebook.artifacts import (
-    CHAMPION,
-    artifact_of_version,
-    current_up_to,
-    open_lake,
-    read_plan,
-    training_set_in,
-)
+from ml_assets.models.training_rows import current_up_to, training_set_in
+from ml_assets.notebook.artifacts import CHAMPION, artifact_of_version, open_lake, read_plan
 
 _OTHER_SPLITS: Final = (
     "the split of '{name}' is 'by: {by}', so no rows are later than the training of its models; expected 'by: time'."

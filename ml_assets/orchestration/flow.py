@@ -26,7 +26,9 @@ from ml_assets.orchestration.groups import (
     COMBINED,
     INPUTS,
     MONITORING,
+    SHADOW,
     TRAINING,
+    newest_entry,
     serving,
     serving_each,
     wanted_of,
@@ -140,7 +142,13 @@ class Flow:
         """
         training = {self._asset(stage): [""] for stage in TRAINING}
         inputs = self._required_inputs(span)
-        monitored = {self._asset(stage): self._predicted(span, inputs) for stage in MONITORING}
+        predicted = self._predicted(span, inputs)
+        monitored = {self._asset(stage): predicted for stage in MONITORING}
+        shadow = {
+            key: predicted if self.graph.get(key).is_partitioned else [""]
+            for stage in SHADOW
+            if self.graph.has(key := self._asset(stage))
+        }
         if self.model.segment is not None:
             if not self._groups(inputs, span, log):
                 return False
@@ -156,7 +164,8 @@ class Flow:
         if last is None or last.champion is None:
             log("there is no champion yet, so there are no predictions")
             return self._groups({"card": card}, span, log)
-        return self._groups({"monitoring": monitored, "card": card}, span, log)
+        groups = {"monitoring": monitored, "shadow": shadow, "card": card}
+        return self._groups({name: group for name, group in groups.items() if group}, span, log)
 
     def combine(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize the combined predictions of a model of all rows and its segments; return False if a run fails."""
@@ -361,6 +370,8 @@ class Flow:
         parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
         if self._asset("predictions") in partitions:
             parameters[self._asset("predictions")] = serving(self.lake, self.model.name)
+        for key in {self._asset(stage) for stage in SHADOW}.intersection(partitions):
+            parameters[key] = newest_entry(self.lake, self.model.name)
         if self._asset(COMBINED) in partitions:
             models = [it.name for it in self.declared.families[self.model.name]]
             parameters[self._asset(COMBINED)] = serving_each(self.lake, models)

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from ml_assets.adapters.dagster import AssetGraph
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.partitions import calendar_of
-from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.promotion_log import HEAD, PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE, releases
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES, quarantine_key
@@ -23,9 +23,17 @@ from ml_assets.orchestration.staleness import Wanted
 INPUTS = ("features", "labels")
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 MONITORING = ("predictions", "drift", "performance")
+SHADOW = ("shadow_predictions", "shadow")
+"""The stages of models that declare `challengers: {shadow: true}`."""
 CARD = ("card",)
 COMBINED: Final = "combined_predictions"
 """The predictions of the model of all rows together with the models of single values."""
+
+_BESIDE: Final[Mapping[str, Sequence[str]]] = {
+    "card": ("drift", "performance", "shadow"),
+    "shadow": ("shadow_predictions", "performance"),
+}
+"""The stages that a stage reads itself, all periods of them, although they only determine its order in the graph."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,11 @@ def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey,
         for stages, group in (
             (INPUTS, Group("features and labels", model)),
             (MONITORING, Group("monitoring", model, is_exact=True)),
+            (SHADOW, Group("shadow", model, is_exact=True)),
             (CARD, Group("card", model)),
+            ((COMBINED,), Group("combined predictions", model, is_exact=True)),
         ):
-            found |= {dg.AssetKey([model, stage]): group for stage in stages}
-        if graph.has(combined := dg.AssetKey([model, COMBINED])):
-            found[combined] = Group("combined predictions", model, is_exact=True)
+            found |= {key: group for stage in stages if graph.has(key := dg.AssetKey([model, stage]))}
     return found
 
 
@@ -87,6 +95,12 @@ def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
     """Return what a manifest records about the current champion."""
     last = PromotionLog(lake, model).last()
     return {"champion": last.champion if last else None}
+
+
+def newest_entry(lake: Lake, model: str) -> dict[str, JsonValue]:
+    """Return what a manifest records about the promotion log, which decides what challengers there are."""
+    head = PromotionLog(lake, model).inspect(manifests=0).head
+    return {HEAD: None if head is None else head.model_dump()}
 
 
 def serving_each(lake: Lake, models: Iterable[str]) -> dict[str, JsonValue]:
@@ -114,26 +128,28 @@ def wanted_of(
 ) -> Wanted:
     """Return what should be up to date, with what must be recorded in manifests: on cards, and about released rows."""
     cards = {key: on_card(lake, key.path[0]) for key in partitions if stage_of(key) in CARD}
+    shadows = {key: newest_entry(lake, key.path[0]) for key in partitions if stage_of(key) == SHADOW[-1]}
     beside = artifacts_beside(graph, lake, partitions)
-    return Wanted(partitions, {**(parameters or {}), **cards}, up_to or {}, beside, keeps_champion)
+    return Wanted(partitions, {**(parameters or {}), **cards, **shadows}, up_to or {}, beside, keeps_champion)
 
 
 def artifacts_beside(
     graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]]:
-    """Return further required inputs: rows that a person released, and the artifacts that a card shows."""
+    """Return further required inputs: rows that a person released, and what a card shows or challengers need."""
     found: dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = {}
     for key in partitions:
         if graph.has(quarantine_key(key)):
             found[key] = releases(lake, key.to_user_string())
-        elif stage_of(key) in CARD:
-            shown = [dg.AssetKey([*key.path[:-1], stage]) for stage in ("drift", "performance")]
-            found[key] = {
-                "": [
-                    ref
-                    for asset in shown
-                    for partition, ref in lake.newest(asset.to_user_string()).items()
-                    if calendar_of(graph.get(asset).partitions_def).has_form(partition)
-                ]
-            }
+        elif beside := _BESIDE.get(stage_of(key)):
+            shown = [it for stage in beside if graph.has(it := dg.AssetKey([*key.path[:-1], stage]))]
+            found[key] = {"": [ref for it in shown for ref in _current(graph, lake, it)]}
     return found
+
+
+def _current(graph: AssetGraph, lake: Lake, key: dg.AssetKey) -> list[ArtifactRef]:
+    """Return the current artifacts of an asset, without periods of a former grain."""
+    refs, node = lake.newest(key.to_user_string()), graph.get(key)
+    if not node.is_partitioned:
+        return [*refs.values()]
+    return [refs[partition] for partition in calendar_of(node.partitions_def).current(refs)]

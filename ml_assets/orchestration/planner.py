@@ -21,7 +21,7 @@ from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import days_by_asset, gaps_of, in_rows, span_of, split_into_runs
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import CARD, INPUTS, TRAINING, Group, stage_of, update_groups, wanted_of
+from ml_assets.orchestration.groups import CARD, INPUTS, SHADOW, TRAINING, Group, stage_of, update_groups, wanted_of
 from ml_assets.orchestration.scope import Labelled, Partitions, Scope
 from ml_assets.orchestration.staleness import (
     LakeView,
@@ -34,7 +34,7 @@ from ml_assets.orchestration.staleness import (
     with_upstream,
 )
 
-_LAST: Final = (*TRAINING, *CARD)
+_LAST: Final = (*TRAINING, *SHADOW, *CARD)
 """Stages without days, which read days of the same run: the last of several runs materializes them."""
 Roots = frozenset[tuple[str, str]]
 """Missing partitions, each with its asset, without which something cannot be materialized."""

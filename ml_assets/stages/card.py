@@ -3,7 +3,7 @@
 Not here: layout and wording (see `ml_assets.logic.pages.card`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.shadow import Shadow
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.resource import LakeResource
@@ -43,7 +44,7 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         [render_card, card_input],
         kinds={"html"},
         parameters=_shown(plan),
-        deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
+        deps=[plan.asset(name) for name in ("champion", "drift", "performance", *_shadow(plan))],
     )
     def card(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Card:
         """Data, features, metrics, slices, calibration, drift, limits of use and versions of the champion.
@@ -57,6 +58,11 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         return Card(page)
 
     return card
+
+
+def _shadow(plan: ModelPlan) -> tuple[str, ...]:
+    """Return the stage that compares challengers in shadow, if there is one."""
+    return ("shadow",) if plan.declaration.challengers.shadow else ()
 
 
 def _shown(plan: ModelPlan) -> dict[str, Any]:
@@ -112,6 +118,7 @@ def card_input(ledger: StepLedger, plan: ModelPlan, shown: Shown) -> CardInput:
         tuning=tuning,
         evaluation=evaluation,
         promotion=promotion,
+        shadow=next((ledger.get(ref, Shadow) for it in _shadow(plan) for ref in _newest(ledger, plan, it)), None),
         serving=shown.version if shown.is_champion else None,
         drift=drift[-1] if drift else None,
         drift_history=[one.summary for one in drift],
@@ -163,6 +170,11 @@ def _get(ledger: StepLedger, plan: ModelPlan, sources: dict[str, ArtifactRef], n
 def _days(ledger: StepLedger, plan: ModelPlan, name: str, kind: type[T]) -> list[T]:
     refs = ledger.lake.newest(f"{plan.name}/{name}")
     return ledger.get_each([refs[day] for day in plan.calendar.current(sorted(refs))], kind)
+
+
+def _newest(ledger: StepLedger, plan: ModelPlan, name: str) -> Iterable[ArtifactRef]:
+    """Return the current artifact of a stage without periods; nothing before it was materialized."""
+    return ledger.lake.newest(f"{plan.name}/{name}", [""]).values()
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import dagster as dg
 
@@ -26,7 +26,7 @@ from ml_assets.logic.promotion.comparisons import GateRule
 from ml_assets.logic.promotion.gate import ServingCost, Verdict
 from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
-from ml_assets.models.evaluation import serving_costs, verdict_on
+from ml_assets.models.evaluation import entry_on, serving_costs, verdict_on
 from ml_assets.models.leaks import findings_behind
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE
@@ -39,8 +39,6 @@ WORDS: Final = {
     "rollback": "rolled back to",
     "request_approval": "waits for approval",
 }
-
-Action = Literal["promote", "reject", "rollback", "request_approval"]
 
 
 def champion(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -122,7 +120,14 @@ class _Case:
             rule = GateRule("champion", True, f"The challenger is already the champion, since entry {since.number}.")
             return since, Verdict(promote=True, reasons=(rule.sentence,), rules=(rule,))
         verdict = verdict_on(self.plan, self.evaluation, self.model, self.costs, entries=entries, leaks=self.leaks)
-        entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
+        entry = entry_on(
+            self.plan,
+            verdict,
+            summary,
+            entries=entries,
+            evaluation_version=self.ledger.versions().get(self.plan.asset("evaluation").to_user_string()),
+            at=self.ledger.now(),
+        ).model_copy(update={"run_id": run_id, "cause": cause})
         if (standing := _standing(entries, entry)) is not None:
             return standing, verdict
         compared, current = (summary.champion_version, summary.anchor_version), (serving, anchor(entries))
@@ -132,30 +137,6 @@ class _Case:
                 f"{compared[1]}, but now they are {current[0]} and {current[1]}; materialize evaluation again."
             )
         return log.append(entry, number=entry.number), verdict
-
-    def _entry(self, verdict: Verdict, entries: Sequence[Promotion]) -> Promotion:
-        """Return the next entry of the log for a verdict."""
-        challenger = self.evaluation.summary.model_version
-        is_by_person = verdict.waits or self.plan.declaration.gate.approval == "person"
-        let_in: Action = "request_approval" if is_by_person else "promote"
-        action: Action = let_in if verdict.promote else "reject"
-        return Promotion(
-            number=len(entries) + 1,
-            model=self.plan.name,
-            action=action,
-            champion=challenger if action == "promote" else _serving(entries),
-            challenger=challenger,
-            reasons=verdict.reasons,
-            rules=tuple(rule.record for rule in verdict.rules),
-            figures=verdict.figures,
-            is_anchor=verdict.is_anchor and action != "reject",
-            anchor=self.evaluation.summary.anchor_version,
-            attempt=verdict.attempt,
-            test_days=verdict.test_days,
-            evaluation_version=self.ledger.versions().get(self.plan.asset("evaluation").to_user_string()),
-            decided_at=self.ledger.now(),
-            decided_by=GATE,
-        )
 
 
 def _serving(entries: Sequence[Promotion]) -> str | None:

@@ -103,5 +103,4 @@ def _check(plan: ModelPlan, champions: Sequence[Champion], frames: Sequence[pl.D
         has_interval=all(spec.interval is not None for spec in specs),
         combined_by=None if each is None else each.column,
     )
-    personal = plan.personal | ({"prediction_id"} if plan.personal.intersection(plan.key) else set())
-    check_frames(frames, schema, personal=personal)
+    check_frames(frames, schema, personal=plan.personal_in_predictions)

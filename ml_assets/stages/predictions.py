@@ -61,8 +61,8 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataFrame]) -> None:
-    """Check the contract of predictions. The id contains the key, so it is personal if the key is."""
-    spec, personal = champion.model.spec, plan.personal
+    """Check the contract of predictions."""
+    spec = champion.model.spec
     schema = predictions_table(
         key=plan.key,
         prediction_time=plan.columns.prediction_time,
@@ -71,9 +71,7 @@ def _check_scores(plan: ModelPlan, champion: Champion, scored: Iterable[pl.DataF
         together=plan.columns.together,
         has_interval=spec.interval is not None,
     )
-    if personal.intersection(plan.key):
-        personal |= {"prediction_id"}
-    check_frames([*scored], schema, personal=personal)
+    check_frames([*scored], schema, personal=plan.personal_in_predictions)
 
 
 def _compared(changes: Sequence[ContractChange], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:

@@ -19,11 +19,12 @@ from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import updates_sensor
 from ml_assets.contracts.periods import DAILY
 from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.orchestration.planner import blocked
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
 from tests.automation.alerted import Heard
 from tests.automation.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
-from tests.builders import Note, overwrite, put
+from tests.builders import Note, overwrite, promotion, put
 
 FIRST = tuple(DAYS[:4])
 
@@ -663,3 +664,26 @@ def test_after_a_change_of_the_grain_to_hours_and_back_periods_of_the_other_grai
     missing = {day for found in flown_world.stale().values() for day, why in found.items() if why == "missing"}
     assert {*DAYS[5:]} == missing  # they have not landed
     assert all(days[name].keys() <= found.keys() for name, found in flown_world.versions().items())
+
+
+# ---------------------------------------------------------------- challengers in shadow
+
+
+def test_challengers_in_shadow_follow_the_monitoring_in_a_run_of_their_own_and_the_promotion_log(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path, in_shadow=True) as found:
+        begin(found)
+        found.arrive(DAYS[4])
+
+        requested = found.settle()
+
+        assert f"updates/m/shadow/{DAYS[4]}" in requested
+        assert requested.index(f"updates/m/monitoring/{DAYS[4]}") < requested.index(f"updates/m/shadow/{DAYS[4]}")
+        late = {key: days for key, its in found.stale().items() if (days := {*its.values()} - {"missing", "parent"})}
+        assert {} == late
+
+        rejected = promotion(2, champion=None, model=MODEL)
+        log = PromotionLog(found.lake, MODEL)
+        log.append(rejected.model_copy(update={"champion": log.entries()[0].champion}), number=2)
+        assert [(["m/shadow"], "", "")] == names(found.look(lost=True))

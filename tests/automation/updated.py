@@ -34,8 +34,8 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import partitions_over
 from ml_assets.names import MANAGED
-from ml_assets.orchestration.groups import artifacts_beside, on_card, update_groups
-from ml_assets.orchestration.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
+from ml_assets.orchestration.groups import update_groups, wanted_of
+from ml_assets.orchestration.staleness import LOOK_BACK, loaded_parents, out_of_date, reads_of, required_of
 from ml_assets.stages.checks.data_age import data_age_checks
 from tests.builders import Note, flights_declared, promotion, put
 from tests.event_logs import ephemeral_instance
@@ -77,10 +77,16 @@ def _taking(names: Sequence[str]) -> Callable[..., None]:
     return made
 
 
-def assets(*, code: str = "1", allow_gaps: bool = False, partitions: Any = BY_DAY) -> list[dg.AssetsDefinition]:
+def assets(
+    *, code: str = "1", allow_gaps: bool = False, partitions: Any = BY_DAY, in_shadow: bool = False
+) -> list[dg.AssetsDefinition]:
     """Return a graph like a project's: two sources, three tables one of which looks back, and a model's stages."""
     wait = dg.TimeWindowPartitionMapping(start_offset=0, end_offset=1, allow_nonexistent_upstream_partitions=True)
     one = functools.partial(asset, partitions=partitions)
+    shadow = (
+        one("m/shadow_predictions", "m/features", after=["m/champion"]),
+        one("m/shadow", after=["m/shadow_predictions", "m/performance"], by_day=False),
+    )
     return [
         one("raw/a"),
         one("raw/b"),
@@ -94,7 +100,12 @@ def assets(*, code: str = "1", allow_gaps: bool = False, partitions: Any = BY_DA
         one("m/predictions", "m/features", after=["m/champion"]),
         one("m/drift", "m/predictions"),
         one("m/performance", "m/predictions", "m/labels", **{"m/labels": {"partition_mapping": wait}}),
-        one("m/card", after=["m/champion", "m/drift", "m/performance"], by_day=False),
+        one(
+            "m/card",
+            after=["m/champion", "m/drift", "m/performance", *(["m/shadow"] if in_shadow else [])],
+            by_day=False,
+        ),
+        *(shadow if in_shadow else ()),
     ]
 
 
@@ -103,7 +114,7 @@ class World:
 
     def __init__(
         self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_lag_days: int = 9, digits: int = 1,
-        allow_gaps: bool = False,
+        allow_gaps: bool = False, in_shadow: bool = False,
     ) -> None:  # fmt: skip
         self.lake = Lake(str(root))
         self.instance = instance
@@ -116,7 +127,7 @@ class World:
         )
         self.declared = Declared(models=(model,), tables=(tables,), automation=automation)
         self.digits = digits
-        self.allow_gaps = allow_gaps
+        self.allow_gaps, self.in_shadow = allow_gaps, in_shadow
         self.cursor: str | None = None
         self.reason = ""
         self.queue: list[dg.DagsterRun] = []
@@ -128,7 +139,7 @@ class World:
         [model], [tables] = self.declared.models, self.declared.tables
         model, tables = (it.model_copy(update={"days": days}) for it in (model, tables))
         self.declared = dataclasses.replace(self.declared, models=(model,), tables=(tables,))
-        made = assets(code=code, allow_gaps=self.allow_gaps, partitions=partitions_over(days))
+        made = assets(code=code, allow_gaps=self.allow_gaps, partitions=partitions_over(days), in_shadow=self.in_shadow)
         self.repository = dg.Definitions(
             made,
             asset_checks=data_age_checks(self.declared, made),
@@ -214,11 +225,10 @@ class World:
         """Return all that is out of date, by an own look at everything."""
         groups = update_groups(self.graph, [MODEL])
         wanted = {key: [*DAYS] if self.graph.get(key).is_partitioned else [""] for key in groups}
-        for stage in ("predictions", "drift", "performance"):
-            wanted[dg.AssetKey([MODEL, stage])] = [day for day in DAYS if day >= FIRST_PREDICTED]
-        parameters = {dg.AssetKey([MODEL, "card"]): on_card(self.lake, MODEL)}
-        beside = artifacts_beside(self.graph, self.lake, wanted)
-        return {**out_of_date(self.graph, self.lake, Wanted(wanted, parameters, beside=beside))}
+        for stage in ("predictions", "drift", "performance", "shadow_predictions"):
+            if (key := dg.AssetKey([MODEL, stage])) in groups:
+                wanted[key] = [day for day in DAYS if day >= FIRST_PREDICTED]
+        return {**out_of_date(self.graph, self.lake, wanted_of(self.graph, self.lake, wanted))}
 
     def _make(self, key: dg.AssetKey, day: str) -> None:
         """Make an artifact whose content depends on all that it reads, and often is what it was."""
@@ -232,11 +242,11 @@ class World:
             missing.append({parent.to_user_string(): [name for name in required if name not in newest]})
         missing += [self.lake.manifest(ref).missing_days for ref in refs if day]
         name = key.to_user_string()
-        if name == "m/card":
-            refs += [ref for stage in ("drift", "performance") for ref in self.lake.newest(f"m/{stage}").values()]
+        wanted = wanted_of(self.graph, self.lake, {key: [day]})
+        refs += wanted.beside.get(key, {}).get(day, ())
         text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[: self.digits]
         grain = self.declared.calendar.grain if day else "day"
-        parameters = {**(on_card(self.lake, MODEL) if name == "m/card" else {}), **grain_parameter(grain)}
+        parameters = {**wanted.parameters.get(key, {}), **grain_parameter(grain)}
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),

@@ -12,7 +12,9 @@ import pytest
 
 from ml_assets.adapters.dagster import SerializableErrorInfo
 from ml_assets.contracts.leaks import FoundLeak, LeakTestRecord
+from ml_assets.contracts.shadow import Shadow, ShadowedChallenger
 from ml_assets.declaration.budget import BudgetSettings
+from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import Cost
 from ml_assets.models.leaks import record_asset
@@ -214,3 +216,23 @@ def test_a_spent_budget_is_reported_with_what_it_postpones(
     )
     assert "decides         holds retrainings back" in text
     assert "next month, or a higher budget.cpu_hours_per_month" in text
+
+
+def test_challengers_in_shadow_are_reported_with_the_gates_reasons(
+    it: World, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.live()
+    [model] = PROJECT.models
+    shadowing = model.model_copy(update={"challengers": ChallengersSettings(shadow=True, satisfies_gate=True)})
+    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared(models=(shadowing,)))
+    assert "No challenger was compared yet." in explained(command)
+    challenger = ShadowedChallenger(
+        version="b" * 32, verdict="better", sentence="Is not worse.", scored_days=14, refused=("It is too large.",)
+    )
+    report = Shadow(model=MODEL, champion="c", days=14, sentence="In shadow: b.", challengers=(challenger,))
+    put(it.lake, report, asset=f"{MODEL}/shadow")
+
+    [answer] = [it for it in command.json("explain", MODEL)["answers"] if it["name"] == "shadow"]
+
+    assert "In shadow: b. bbbbbbbbbbbb is better: Is not worse. Not promoted: It is too large." == answer["sees"]
+    assert "lets the gate judge each once it is compared" == answer["decides"]

@@ -14,7 +14,8 @@ from ml_assets.declaration.parts import Stage
 from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.models.plan import ModelPlan
-from ml_assets.notebook.artifacts import KINDS, load_artifact, training_set_in
+from ml_assets.models.training_rows import training_set_in
+from ml_assets.notebook.artifacts import KINDS, load_artifact
 from tests.stages.shop import DAYS, FIRST, Trained, feature_rows
 
 

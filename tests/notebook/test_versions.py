@@ -17,7 +17,7 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import fit_model
-from ml_assets.notebook.artifacts import training_set_in
+from ml_assets.models.training_rows import training_set_in
 from ml_assets.notebook.versions import comparison_of
 from tests.builders import files_of, promotion
 from tests.notebook.conftest import by_day

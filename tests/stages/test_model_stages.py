@@ -100,7 +100,7 @@ def test_every_stage_has_a_group_an_owner_a_description_kinds_and_a_code_version
     assert str(spec.description).strip().endswith(".")
 
 
-BY_DAY = {"features", "labels", "predictions", "drift", "performance"}
+BY_DAY = {"features", "labels", "predictions", "drift", "performance", "shadow_predictions"}
 
 
 @pytest.mark.parametrize("days", [None, 10])

@@ -84,6 +84,26 @@ def score_rows(
     )
 
 
+def in_shadow(rows: pl.DataFrame, scored: Sequence[pl.DataFrame], columns: ModelColumns) -> pl.DataFrame:
+    """Return the predictions of challengers as one table, with the same columns whichever challengers there are.
+
+    Args:
+        rows: the feature rows that were scored.
+        scored: (rows of `score_rows`) the predictions of each challenger; none if there is no challenger.
+        columns: those of the feature rows.
+    """
+    identified = dict.fromkeys([*columns.key, DAY, columns.prediction_time, *columns.together])
+    empty = rows.clear().select(
+        prediction_id(columns.key, ""),
+        *identified,
+        pl.lit(None, pl.Float64).alias("score"),
+        pl.lit(None, pl.String).alias("model_version"),
+        pl.lit(None, pl.String).alias("features_version"),
+        *([pl.lit(None, pl.String).alias("predicted")] if columns.task == "multiclass" else []),
+    )
+    return pl.concat([empty, *(it.select(empty.columns) for it in scored)])
+
+
 @dataclass(frozen=True)
 class ScoredRows:
     """Rows with the predictions of the model that scored them, in the same order."""

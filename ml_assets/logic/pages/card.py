@@ -70,6 +70,8 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("versions", "Versions and lineage"),
 )
 
+_SHADOW = ("shadow", "Challengers in shadow")
+"""A section only of models that declare it; it follows the gate's verdict."""
 _PERFORMANCE_DAYS = 14
 
 
@@ -104,7 +106,7 @@ def render_card(card: CardInput) -> str:
         .get_template("card.html.jinja")
         .render(
             card=card,
-            sections=SECTIONS,
+            sections=_sections(card),
             status=status,
             verdict=_verdict(card.promotion),
             tiles=tiles(card, drift_summary, performance, performance_metric),
@@ -148,6 +150,12 @@ def render_card(card: CardInput) -> str:
         )
     )
     return f"{page.strip()}\n"
+
+
+def _sections(card: CardInput) -> list[tuple[str, str]]:
+    """Return the sections of the page."""
+    place = [name for name, _ in SECTIONS].index("gate") + 1
+    return [*SECTIONS[:place], *([] if card.shadow is None else [_SHADOW]), *SECTIONS[place:]]
 
 
 def _agree(card: CardInput) -> None:

@@ -23,6 +23,7 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )
 from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.shadow import Shadow
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 
 
@@ -69,6 +70,7 @@ class CardInput:
         left_out: Columns of the source that are no features, each with the reason.
         leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
+        shadow: Challengers that were not promoted, compared with the champion; None if they are not in shadow.
         serving: The current champion's version, if it is known.
         model_importances: The importances of this model's features, as `Model.importances`; empty if not measured.
         drift_history: Days since promotion, in any order.
@@ -96,6 +98,7 @@ class CardInput:
     tuning: Tuning | None = None
     evaluation: Evaluation | None = None
     promotion: Promotion | None = None
+    shadow: Shadow | None = None
     serving: str | None = None
     drift: Drift | None = None
     drift_history: Sequence[DriftSummary] = ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from ml_assets.contracts.artifacts import Model, Task
@@ -16,6 +16,8 @@ from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 
 GATE: Final = "gate"
+_NEVER_IN_SHADOW: Final = frozenset({"leaks", "contract"})
+"""Rules of the gate. The scores of a challenger that breaks one of them mean nothing."""
 
 
 def serving_since(entries: Sequence[Promotion]) -> Promotion | None:
@@ -110,6 +112,30 @@ def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tup
     return [*tried, (challenger, test_days)].index((challenger, test_days)) + 1
 
 
+def shadow_attempt(entries: Sequence[Promotion], challenger: str, test_days: tuple[date, date], *, length: int) -> int:
+    """Return the number of a challenger's attempt in shadow: 1 more than the earlier tests on overlapping days.
+
+    These are tests since the last promotion: those of the gate that end no later, and the comparisons in shadow of
+    challengers that were judged before, each of `length` days after the challenger's own test days. The number follows
+    from what the log had before the challenger was compared, so looking at a comparison again spends nothing.
+    """
+    first_day, last_day = test_days
+    decided = max((it.number for it in entries if it.action == "promote"), default=0)
+    since = [it for it in entries if it.number > decided and it.action in ("reject", "request_approval")]
+    own = min((it.number for it in since if it.challenger == challenger), default=len(entries) + 1)
+    tests = {
+        (it.challenger, it.test_days)
+        for it in since
+        if it.attempt is not None and it.test_days is not None and first_day <= it.test_days[1] <= last_day
+    }
+    earlier = {
+        it.challenger
+        for it in since
+        if it.number < own and (it.test_days is None or it.test_days[1] + timedelta(days=length) >= first_day)
+    }
+    return 1 + len(tests - {(challenger, test_days)}) + len(earlier)
+
+
 def rejections(entries: Sequence[Promotion], since: Promotion | None) -> int:
     """Return how many challengers the gate has rejected since an entry. A rollback also counts as one.
 
@@ -124,6 +150,23 @@ def rejections(entries: Sequence[Promotion], since: Promotion | None) -> int:
 def left(entries: Sequence[Promotion]) -> frozenset[str]:
     """Return the versions that were champion and were rolled back from."""
     return frozenset(entry.champion for entry in entries if entry.champion) - frozenset(standing(entries))
+
+
+def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
+    """Return the challengers that are scored in shadow, the newest first, at most some.
+
+    They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback.
+    Challengers that were champion before, have a proven leak, or do not match the declaration are left out.
+    """
+    decided = max((it.number for it in entries if it.action in ("promote", "rollback")), default=0)
+    judged = {it.challenger: it for it in entries if it.number > decided and it.decided_by == GATE}
+    former = {it.champion for it in entries}
+    found = [
+        version
+        for version, entry in judged.items()
+        if version not in former and not any(it.name in _NEVER_IN_SHADOW and not it.holds for it in entry.rules)
+    ]
+    return tuple(reversed(found))[:most]
 
 
 def waiting(entries: Sequence[Promotion]) -> Promotion | None:

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.frames import ModelColumns, check_frames, predictions_table
+from ml_assets.contracts.frames import ModelColumns, check_frames, predictions_table, shadow_predictions_table
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.monitoring.predictions import (
     ScoredRows,
     check_inputs,
     check_question,
     combine,
+    in_shadow,
     prediction_id,
     rows_by_model,
     score_rows,
@@ -251,3 +252,17 @@ def test_intervals_are_left_out_unless_all_models_have_them() -> None:
 
     assert "interval_low" not in combine([with_interval, without], column="carrier").columns
     assert [1.0] == combine([with_interval], column="carrier")["interval_low"].to_list()
+
+
+def test_predictions_in_shadow_have_the_same_columns_whichever_challengers_there_are() -> None:
+    columns = ModelColumns("late", "multiclass", "delay", ("flight", "leg"), "at", "predicted_at", "known_at")
+    one = score(rows(), pl.DataFrame({"score": [0.75, 0.5], "predicted": ["x", "y"], "score_x": [0.75, 0.5]}))
+    other = one.drop("score_x").with_columns(score_y=pl.lit(0.5), model_version=pl.lit("b"), prediction_id=pl.lit("b"))
+
+    found, empty = in_shadow(rows(), [one, other.head(1)], columns), in_shadow(rows(), [], columns)
+
+    assert (empty.schema, 0) == (found.schema, empty.height)
+    assert [("3f2a", 0.75, "x"), ("3f2a", 0.5, "y"), ("b", 0.75, "x")] == found.select(
+        "model_version", "score", "predicted"
+    ).rows()
+    check_frames([found], shadow_predictions_table(columns))

@@ -35,6 +35,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.leaks import KnownTime
+from ml_assets.contracts.shadow import Shadow, ShadowedChallenger
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.inspection.lone_columns import LonePredictor
 from ml_assets.logic.pages.card import SECTIONS, render_card
@@ -439,6 +440,40 @@ def test_the_verdict_shows_every_rule_as_a_row_in_place_of_the_reasons_and_the_c
     assert "The training was requested by drift." in seen
     assert "rows yes Measured on 930 rows. champion no May be worse than <v1>." in seen
     assert "ROC AUC is above shallow tree." not in seen
+
+
+def test_challengers_in_shadow_are_a_section_only_where_they_are_declared() -> None:
+    difference = Interval(value=0.0123, low=0.004, high=0.0206)
+    comparison = Comparison(
+        against="champion", metric="roc_auc", challenger=0.71, other=0.6977, difference=difference, rows=1234,
+        clusters=14,
+    )  # fmt: skip
+    found = [
+        ShadowedChallenger(
+            version="b" * 32, verdict="better", sentence="Is not worse.", scored_days=14, comparison=comparison,
+            refused=("It is too large.",),
+        ),
+        ShadowedChallenger(version="c" * 32, verdict="not judged", sentence="Too few days.", scored_days=3),
+    ]  # fmt: skip
+    report = Shadow(
+        model="late", champion="v1", days=14, sentence="In shadow: b, c.", challengers=tuple(found), promoted=None
+    )
+
+    seen = Page(render_card(lean(shadow=report))).sections["shadow"]
+
+    assert "bbbbbbbbbbbb better 14 1,234 0.710 0.698 +0.012" in seen
+    assert "Is not worse. Not promoted: It is too large." in seen
+    assert "cccccccccccc not judged 3 not measured Too few days." in seen
+    assert "shadow" not in Page(render_card(lean())).sections
+
+
+def test_an_entry_that_follows_from_a_comparison_in_shadow_says_so() -> None:
+    entry = promotion("promote").model_copy(update={"cause": "shadow"})
+
+    seen = Page(render_card(lean(promotion=entry))).sections["gate"]
+
+    assert "It was judged again by its comparison in shadow." in seen
+    assert "was requested by" not in seen
 
 
 def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:

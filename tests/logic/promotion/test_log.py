@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
-from ml_assets.contracts.decisions import Promotion
+from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.promotion.log import (
     Decision,
@@ -19,6 +19,8 @@ from ml_assets.logic.promotion.log import (
     left,
     rejections,
     serving_since,
+    shadow_attempt,
+    shadowed,
     standing,
     waiting,
 )
@@ -301,3 +303,68 @@ def test_the_reason_of_a_person_does_not_count_as_the_gates_verdict() -> None:
 
     assert ("it is needed", "The gate has not judged it.") == entry.reasons
     assert None is entry.evaluation_version
+
+
+# ---------------------------------------------------------------- challengers in shadow
+
+
+def judged(number: int, action: str, challenger: str, *, ends: int, broken: str = "", by: str = "gate") -> Promotion:
+    """Return an entry about a challenger that was tested on ten days up to a day of January."""
+    last = date(2026, 1, ends)
+    rules = (RuleRecord(name=broken, holds=False, sentence="broken"),) if broken else ()
+    return record(
+        Promotion, number=number, action=action, challenger=challenger, decided_by=by, rules=rules, attempt=1,
+        champion=challenger if action in ("promote", "rollback") else "a", test_days=(last - timedelta(days=9), last),
+        decided_at=AT,
+    )  # fmt: skip
+
+
+def test_challengers_since_the_last_promotion_are_in_shadow_the_newest_first() -> None:
+    entries = [
+        judged(1, "reject", "early", ends=10),
+        judged(2, "promote", "a", ends=10),
+        judged(3, "reject", "b", ends=10),
+        judged(4, "request_approval", "c", ends=11),
+        judged(5, "reject", "d", ends=12),
+        judged(6, "reject", "b", ends=10),
+    ]
+
+    assert ("d", "c", "b") == shadowed(entries, most=10)
+    assert ("d", "c") == shadowed(entries, most=2)
+    assert () == shadowed([*entries, judged(7, "rollback", "z", ends=12)], most=2)
+
+
+@pytest.mark.parametrize(("broken", "found"), [("leaks", ()), ("contract", ()), ("champion", ("b",))])
+def test_a_challenger_with_a_leak_or_of_another_contract_is_never_in_shadow(broken: str, found: tuple[str]) -> None:
+    entries = [judged(1, "promote", "a", ends=10), judged(2, "reject", "b", ends=10, broken=broken)]
+
+    assert found == shadowed(entries, most=2)
+
+
+def test_a_version_that_was_champion_before_is_not_in_shadow() -> None:
+    entries = [
+        judged(1, "promote", "a", ends=10),
+        judged(2, "promote", "b", ends=11),
+        judged(3, "rollback", "a", ends=11),
+        judged(4, "reject", "b", ends=11),
+    ]
+
+    assert () == shadowed(entries, most=2)
+
+
+def test_the_attempt_in_shadow_counts_earlier_tests_on_overlapping_days_and_stays_the_same_later() -> None:
+    def attempt(entries: list[Promotion], challenger: str, first: int) -> int:
+        return shadow_attempt(entries, challenger, (date(2026, 1, first), date(2026, 1, first + 6)), length=7)
+
+    entries = [
+        judged(1, "promote", "a", ends=5),
+        judged(2, "reject", "b", ends=10),
+        judged(3, "reject", "c", ends=12),
+    ]
+
+    assert 2 == attempt(entries, "b", 11)  # the gate tested c on its first two days
+    assert 2 == attempt(entries, "c", 13)  # b was compared on 11 to 17
+    later = [*entries, judged(4, "reject", "d", ends=20)]
+    assert (2, 2) == (attempt(later, "b", 11), attempt(later, "c", 13))
+    assert 1 == attempt([entries[0], entries[1], judged(3, "reject", "c", ends=20)], "c", 21)
+    assert 1 == attempt([*entries, judged(4, "promote", "e", ends=12), judged(5, "reject", "f", ends=13)], "f", 14)

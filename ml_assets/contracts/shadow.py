@@ -1,0 +1,58 @@
+"""The artifact of challengers in shadow: how each compares with the champion.
+
+Not here: their scores (see `ml_assets.contracts.frames.shadow_predictions_table`).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from ml_assets.contracts.artifacts import Comparison
+from ml_assets.contracts.json_record import Record
+
+ShadowVerdict = Literal["better", "not better", "not judged"]
+
+
+class ShadowedChallenger(Record):
+    """A challenger in shadow, compared with the champion on the same rows.
+
+    Attributes:
+        verdict: `better` if the lower bound of the difference is above zero.
+        sentence: the gate's rule about the champion with its figures, or why it is not judged.
+        scored_days: days after both as-of days that it has scored and whose labels have matured, up to the days of a
+            comparison.
+        days: the first and the last day of the comparison; None before it.
+        attempt: the number of the attempt, which decides the confidence of the lower bound; None before it.
+        refused: why the gate, which judged it again, does not promote it; empty if it was not judged again, or passed.
+        comparison: the deciding metric of the challenger and of the champion (`other`); None if not measured.
+    """
+
+    version: str
+    verdict: ShadowVerdict
+    sentence: str
+    scored_days: int
+    days: tuple[date, date] | None = None
+    attempt: int | None = None
+    refused: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+
+
+class Shadow(Record):
+    """The challengers in shadow, the newest first.
+
+    Attributes:
+        champion: the champion that they are compared with.
+        days: how many days one comparison has.
+        sentence: which challengers there are, and which are left out and why.
+        promoted: the challenger that was promoted because of its comparison; None without one.
+        waits: the challenger that waits for approval because of its comparison; None without one.
+    """
+
+    model: str
+    champion: str
+    days: int
+    sentence: str
+    challengers: tuple[ShadowedChallenger, ...]
+    promoted: str | None = None
+    waits: str | None = None
