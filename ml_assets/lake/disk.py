@@ -5,6 +5,7 @@ All changes of the disk go through the functions at the top, where tests inject 
 """
 
 import contextlib
+import errno
 import functools
 import os
 import stat as modes
@@ -29,8 +30,15 @@ _OPEN_FILES: Final = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else None
 
 
 def make_folder(path: str) -> None:
-    """Create a folder and its parents."""
-    os.makedirs(path, exist_ok=True)  # noqa: PTH103 - hot path, 10 times pathlib, here and below
+    """Create a folder and its parents.
+
+    Raises:
+        NotADirectoryError: a file is in the place of a folder. Callers take `FileExistsError` for an existing object.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - hot path, 10 times pathlib, here and below
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "a file is in the place of a folder", path) from error
 
 
 def open_new(path: str) -> BinaryIO:

@@ -104,14 +104,14 @@ def test_a_step_that_fails_ends_the_run_with_3_and_is_named(
 ) -> None:
     assert manifest
     (tmp_path / "lake").mkdir()
-    (tmp_path / "lake" / "environments").touch()  # is no folder, so nothing can be written in it
+    (tmp_path / "lake" / "artifacts").touch()  # is no folder, so nothing can be written in it
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     for module in ("assembly", "cli.flow.project"):
         monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: flights_declared())
 
     printed = command("run", "flight_delay", code=3)
     assert "" == printed.out
-    assert f"raw/airlines failed: cannot write {tmp_path}/lake/environments/" in printed.err
+    assert f"raw/airlines failed: cannot write {tmp_path}/lake/artifacts/" in printed.err
     assert re.search(r"to debug it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", printed.err)
     assert "stopped; finished artifacts are stored, and the next run continues from there" in printed.err
 

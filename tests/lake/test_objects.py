@@ -276,6 +276,13 @@ def test_a_pipe_or_a_folder_is_no_object_and_is_not_waited_for(folder: Objects) 
             folder.read(folder.path(name))
 
 
+def test_a_file_in_the_place_of_a_folder_is_no_existing_object(folder: Objects) -> None:
+    folder.create(folder.path("environments"), b"a file")
+
+    with pytest.raises(LakeError, match=r"(?s)cannot write .*environments/a.json: .*in the place of a folder"):
+        folder.create(folder.path("environments", "a.json"), b"{}")
+
+
 OUTSIDE = ["{url}/../x", "{url}/a/../../x", "{url}/..", "{url}x/y", "/etc/passwd", "x", "", "s3://other/x", "file:///x",
            "{url}/a//b", "{url}/./a", "{url}/a/s3://b/x", "{url}/a\0b", "{url}/a/.."]  # fmt: skip
 
