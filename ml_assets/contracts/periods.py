@@ -65,14 +65,21 @@ class Calendar:
     def key_of(self, begin: date) -> str:
         """Return the key of the period that a day is in; by the hour, of the hour of a moment (UTC)."""
         if self.grain == BY_HOUR:
-            return f"{begin:{_HOUR_FORMAT}}"
+            at = begin if isinstance(begin, datetime) else datetime.combine(begin, time())
+            return at.replace(tzinfo=None).isoformat(timespec="hours")
         return str(_begin(begin.date() if isinstance(begin, datetime) else begin, self.grain))
 
     def begin(self, key: str) -> date:
-        """Return the first day of a period; by the hour, its first moment (UTC)."""
-        if self.grain == BY_HOUR:
-            return datetime.strptime(key, _HOUR_FORMAT)  # noqa: DTZ007 - UTC without a zone
-        return date.fromisoformat(key)
+        """Return the first day of a period; by the hour, its first moment (UTC).
+
+        Raises:
+            ValueError: the key has the form of another grain.
+        """
+        if self.grain != BY_HOUR:
+            return date.fromisoformat(key)
+        if "T" not in key:
+            raise ValueError(f"'{key}' is not the key of an hour; expected one such as 2026-03-29T02.")
+        return datetime.fromisoformat(key)
 
     def first_key(self, day: date) -> str:
         """Return the key of the first period that contains something of a day."""

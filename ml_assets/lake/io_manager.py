@@ -248,11 +248,12 @@ def inputs_of_period(
             window, and without partitions, count for every period.
         calendar: of the periods.
     """
-    return tuple(
-        it
-        for it in inputs
-        if it.ref.partition is None or keys_in_window([it.ref.partition], key, windows.get(it.ref.asset), calendar)
-    )
+    ends = {asset: (calendar.moved(key, first), calendar.moved(key, last)) for asset, (first, last) in windows.items()}
+
+    def is_read(partition: str | None, asset: str) -> bool:
+        return partition is None or asset not in ends or ends[asset][0] <= partition <= ends[asset][1]
+
+    return tuple(it for it in inputs if is_read(it.ref.partition, it.ref.asset))
 
 
 def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
