@@ -18,13 +18,16 @@ from ml_assets.adapters.dagster import (
     ASSET_PARTITION_RANGE_START_TAG,
     IMPLICIT_ASSET_JOB_NAME,
 )
+from ml_assets.assembly import build
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.project import open_instance
 from ml_assets.contracts.artifacts import Model
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
+from ml_assets.orchestration.location import Overrides, overriding
+from resources.deployment import resources
+from sensors.deployment import SENSORS
 from tests.adapters.dagster import ReconstructableRepository
-from tests.flights import DEFS, build
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
@@ -39,7 +42,8 @@ PROCESSES = 2
 
 def _location(executor: dg.ExecutorDefinition) -> dg.Definitions:
     progress = Progress(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
-    return build(executor=executor, loggers=progress.loggers())
+    with overriding(Overrides(loggers=progress.loggers())):
+        return build(ROOT, resources=resources, sensors=SENSORS, executor=executor)
 
 
 def in_process() -> dg.Definitions:
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--executor", choices=[*EXECUTORS], default="in_process")
     arguments = parser.parse_args()
     name, as_of = arguments.model, arguments.as_of
-    first = as_of - timedelta(days=read_all(DEFS).model(name).split.test_days - 1)
+    first = as_of - timedelta(days=read_all(ROOT / "defs").model(name).split.test_days - 1)
     config = {"ops": {f"{name}__training_set": {"config": {"as_of": str(as_of)}}}}
     days = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(as_of)}
     run = _runner(arguments.executor)

@@ -32,6 +32,7 @@ from dagster._core.event_api import (
 from dagster._core.events import (
     ASSET_CHECK_EVENTS,  # the events that are stored in batches
     ASSET_EVENTS,  # as above
+    DagsterEventBatchMetadata,  # the place of an event in a batch, so that checks by day are written at once
     EngineEventData,  # content of the events in which the launcher reports what it did
 )
 from dagster._core.execution import (
@@ -89,6 +90,7 @@ MEMBERS: Final = {
     "compute_logs.watch_orphans": "the program that ends `tail`, replaced by one that starts faster",
     "copy(record)": "changes a record",
     "create_execution_plan(job, run_config, step_keys_to_execute, known_state)": "runs one step on a thread",
+    "DagsterEventBatchMetadata(id, is_end)": "the place of an event in a batch",
     "execute_plan_iterator(execution_plan, job, dagster_run, instance, retry_mode, run_config)": "as above",
     "InProcessExecutor(retries)": "the executor where Kubernetes is not the launcher",
     "schedule_execution_time_iterator(start_timestamp, cron_schedule, execution_timezone)": "the ticks of a schedule",

@@ -6,6 +6,7 @@ A check passes only if every day was judged and none is over a limit. A day that
 because neither a passed check nor a missing one would show an operator that nothing was checked.
 """
 
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.adapters.dagster import AssetCheckEvaluationTargetMaterializationData as Target
+from ml_assets.adapters.dagster import DagsterEventBatchMetadata
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.periods import is_hour_key
 from ml_assets.contracts.words import State, describe_states, state_of_all
@@ -63,7 +65,8 @@ def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.
     """Log an evaluation for each day of a run over a range, and return the result over all its days.
 
     Dagster assigns a check result to a partition only in runs of one partition. The days must be materialized before,
-    because an evaluation names its materialization.
+    because an evaluation names its materialization. The evaluations are written as a batch: one by one they take 4 ms
+    each.
     """
     days = context.partition_keys
     if not context.has_partition_key:
@@ -74,19 +77,25 @@ def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.
             record.partition_key: Target(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
             for record in reversed(records)
         }
-        for day in days:
-            own = results([day])
-            context.log_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=context.asset_key,
-                    check_name=str(own.check_name),
-                    passed=own.passed,
-                    metadata=own.metadata,
-                    severity=own.severity,
-                    description=own.description,
-                    partition=day,
-                    target_materialization_data=targets.get(day),
-                )
+        found = {day: results([day]) for day in days}
+        batch = str(uuid.uuid4())
+        for day, own in found.items():
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=context.asset_key,
+                check_name=str(own.check_name),
+                passed=own.passed,
+                metadata=own.metadata,
+                severity=own.severity,
+                description=own.description,
+                partition=day,
+                target_materialization_data=targets.get(day),
+            )
+            dg.DagsterEvent.from_step(
+                dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+                context.get_step_execution_context(),
+                evaluation,
+                f"Check '{own.check_name}' of {day} {'passed' if own.passed else 'did not pass'}.",
+                DagsterEventBatchMetadata(batch, is_end=day == days[-1]),
             )
     return results(days)
 
