@@ -24,7 +24,7 @@ import polars as pl
 
 from benchmarks.overhead import ROOT, _inputs
 from benchmarks.plain import chosen
-from ml_assets.contracts.artifacts import TunedParameters
+from ml_assets.contracts.artifacts.training import TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.frames import ModelColumns

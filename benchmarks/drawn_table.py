@@ -6,7 +6,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Split, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts.training import Feature, Split, TrainingSet, TrainingSetSummary, Window
 
 
 def training_set(table: pl.DataFrame, parts: Mapping[Split, int]) -> TrainingSet:

@@ -23,7 +23,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.logic.monitoring.drift import Watched, measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Pooled
 from ml_assets.logic.monitoring.reference import Reference

@@ -32,7 +32,8 @@ from benchmarks.foreign.sizes import SIZES
 from benchmarks.foreign.tables import TABLES, ForeignTable
 from benchmarks.page_table import table_lines
 from ml_assets.authoring.columns import safe_names
-from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import predict
 

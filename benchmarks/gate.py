@@ -32,7 +32,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Task
+from ml_assets.contracts.artifacts.evaluation import Comparison, EvaluationSummary
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric

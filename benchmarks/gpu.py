@@ -25,11 +25,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.drawn_table import training_set
-from ml_assets.contracts.artifacts import (
-    Model,
-    TrainingSet,
-    TunedParameters,
-)
+from ml_assets.contracts.artifacts.training import Model, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions, Device, full_parameters
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows

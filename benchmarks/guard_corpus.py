@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 
 Random = np.random.Generator
 START: Final = datetime(2024, 1, 1)  # noqa: DTZ001 - the tables have no zone

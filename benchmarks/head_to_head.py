@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.page_table import table_lines, write_table
-from ml_assets.contracts.artifacts import Feature, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.training_set import assemble_training_set, windows_as_of

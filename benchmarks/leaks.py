@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.periods import DAILY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT

@@ -21,7 +21,7 @@ from ml_assets.adapters.dagster import (
 from ml_assets.assembly import build
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.project import open_instance
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
 from ml_assets.orchestration.location import Overrides, overriding

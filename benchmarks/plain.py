@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.from_dbt import contracts_from_dbt

@@ -21,13 +21,13 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.automation.updates import updates_sensor
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.monitoring import (
     DriftSummaries,
     DriftSummary,
-    ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
 )
+from ml_assets.contracts.artifacts.training import ModelSpec
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.declaration.reading import Declared, read_all

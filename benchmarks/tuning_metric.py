@@ -21,7 +21,7 @@ import polars as pl
 
 from benchmarks.drawn_table import training_set
 from benchmarks.page_table import table_lines
-from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.contracts.artifacts.training import TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.model import fit, refit

@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.provenance import modules, syntax
 
-PART_INVERTED = {"ml_assets__contracts__artifacts": ('pl.col("split") == split', 'pl.col("split") != split')}
+PART_INVERTED = {"ml_assets__contracts__artifacts__training": ('pl.col("split") == split', 'pl.col("split") != split')}
 """`TrainingSet.part` with its comparison inverted."""
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Card
+from ml_assets.contracts.artifacts.card import Card
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared

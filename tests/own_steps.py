@@ -6,7 +6,7 @@ import numpy as np
 import pandera.polars as pa
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation
+from ml_assets.contracts.artifacts.evaluation import Evaluation
 from ml_assets.contracts.gate_result import GateResult
 
 

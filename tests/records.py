@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts.training import Feature, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.json_record import Record
 
 R = TypeVar("R", bound=Record)

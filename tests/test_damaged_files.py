@@ -13,7 +13,7 @@ import pytest
 
 from ml_assets.alerts.alert import Alert
 from ml_assets.alerts.outbox import Outbox
-from ml_assets.contracts.artifacts import Card
+from ml_assets.contracts.artifacts.card import Card
 from ml_assets.contracts.decisions import Retraining
 from ml_assets.doctor.lake import promotion_logs
 from ml_assets.doctor.order import order

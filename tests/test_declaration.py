@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ml_assets.contracts.artifacts import OperatingPoint
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.freshness import Freshness

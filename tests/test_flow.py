@@ -10,7 +10,10 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow.summary import summarize, summary_text
-from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, TrainingSet
+from ml_assets.contracts.artifacts.card import Card
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days

@@ -14,7 +14,8 @@ import pytest
 
 from ml_assets.cli.flow.summary import combined_text, summarize_combined
 from ml_assets.components.declared import Model as ModelComponent
-from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog

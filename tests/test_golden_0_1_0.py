@@ -18,8 +18,10 @@ from polars.testing import assert_series_equal
 import ml_assets
 from ml_assets.cli.flow.project import prepare, read_declarations
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Evaluation, Importances, Model, Tuning
-from ml_assets.contracts.artifacts import TrainingSet as StoredTrainingSet
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.training import Importances, Model, Tuning
+from ml_assets.contracts.artifacts.training import TrainingSet as StoredTrainingSet
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.leaks import LeakTestRecord
 from ml_assets.lake.content import content_version, parts_of

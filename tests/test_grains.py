@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow.newest_day import newest_day_of_data
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary, TrainingSet
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance, DriftSummary
+from ml_assets.contracts.artifacts.training import TrainingSet
 from ml_assets.contracts.periods import Grain
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.errors import MissingArtifactError

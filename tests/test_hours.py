@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, TrainingSet
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.training import TrainingSet
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource

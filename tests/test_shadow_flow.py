@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Card, Model
+from ml_assets.contracts.artifacts.card import Card
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.shadow import Shadow
 from ml_assets.lake.promotion_log import HEAD, PromotionLog

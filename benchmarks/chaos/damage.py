@@ -11,7 +11,8 @@ import polars as pl
 
 from benchmarks.chaos.flows import ended_as_undisturbed
 from benchmarks.chaos.trials import Scene, Trial
-from ml_assets.contracts import artifacts, decisions
+from ml_assets.contracts import decisions
+from ml_assets.contracts.artifacts import card, evaluation, monitoring, training
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.order import RECORDS
@@ -23,9 +24,9 @@ from ml_assets.lake.store import Lake
 from tests.damage import WAYS, by_kind
 
 _KINDS: Final[Mapping[str, type]] = {
-    "training_set": artifacts.TrainingSet, "importances": artifacts.Importances, "tuning": artifacts.Tuning,
-    "model": artifacts.Model, "evaluation": artifacts.Evaluation, "champion": decisions.Promotion,
-    "drift": artifacts.DailyDrift, "performance": artifacts.DailyPerformance, "card": artifacts.Card,
+    "training_set": training.TrainingSet, "importances": training.Importances, "tuning": training.Tuning,
+    "model": training.Model, "evaluation": evaluation.Evaluation, "champion": decisions.Promotion,
+    "drift": monitoring.DailyDrift, "performance": monitoring.DailyPerformance, "card": card.Card,
 }  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def models(scene: Scene) -> Iterator[Trial]:
 
 def object_of_model() -> type:
     """Return the class of a model."""
-    from ml_assets.contracts.artifacts import Model
+    from ml_assets.contracts.artifacts.training import Model
 
     return Model
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from benchmarks.chaos.flows import CHILD, command, environment
 from benchmarks.chaos.trials import Ended, Scene, Trial, end, run, start
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake, Origin
 from tests.killing import MODEL, PREDICTED

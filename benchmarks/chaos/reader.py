@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.cli.console.problems import KNOWN
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import predict
 from tests.killing import MODEL, PREDICTED

@@ -16,8 +16,8 @@ from ml_assets.automation.failures import OwnRuns, alerts_of_run
 from ml_assets.automation.history import FAILED
 from ml_assets.automation.retraining import DRIFT, LOOKS, PERFORMANCE
 from ml_assets.automation.waits import Waits
+from ml_assets.contracts.artifacts.monitoring import State
 from ml_assets.contracts.decisions import Promotion
-from ml_assets.contracts.words import State
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog

@@ -15,7 +15,7 @@ from pydantic import Field
 from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import FAILED, runs_by_key
 from ml_assets.automation.schedules import for_each_model
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration

@@ -15,15 +15,9 @@ from typing import Final, Self
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
-    DailyLoss,
-    DriftSummary,
-    Evaluation,
-    Model,
-    PerformanceSummary,
-    TrainingSet,
-    Tuning,
-)
+from ml_assets.contracts.artifacts.evaluation import DailyLoss, Evaluation
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import Model, TrainingSet, Tuning
 from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.lake.days import days_between

@@ -15,7 +15,7 @@ from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
     from ml_assets.backtest.run import BacktestRequest, PolicyStates
-    from ml_assets.contracts.artifacts import Interval
+    from ml_assets.contracts.artifacts.evaluation import Interval
     from ml_assets.contracts.simulation import SimulationSummary
     from ml_assets.logic.backtest.simulation import Policy
 

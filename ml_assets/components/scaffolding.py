@@ -9,7 +9,7 @@ import dagster as dg
 from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.reading import read_declaration
 

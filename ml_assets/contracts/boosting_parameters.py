@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from ml_assets.contracts.errors import ContractError, near
 
 if TYPE_CHECKING:
-    from ml_assets.contracts.artifacts import Task
+    from ml_assets.contracts.artifacts.training import Task
     from ml_assets.contracts.objective import Objective
 
 _WITHOUT_ALIAS: Final = (

@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.sql import sql_type
 from ml_assets.contracts.table import Column, TableContract, bounds

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.artifacts.training import Feature, Task
 from ml_assets.contracts.boosting_parameters import Parameters, Range
 from ml_assets.contracts.objective import Objective, RegressionLoss
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import INTERVAL, Feature, Task
+from ml_assets.contracts.artifacts.training import INTERVAL, Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.objective import HIGHEST_GRADE, Objective

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from ml_assets.contracts.artifacts import Comparison
+from ml_assets.contracts.artifacts.evaluation import Comparison
 from ml_assets.contracts.json_record import Record
 
 ShadowVerdict = Literal["better", "not better", "not judged"]

@@ -12,7 +12,8 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
-from ml_assets.contracts.artifacts import Interval, Task
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.json_record import Record
 
 How = Literal["days", "rows"]

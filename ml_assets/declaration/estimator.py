@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.boosting_parameters import parameter_problems
 from ml_assets.declaration.training import TrainingSettings
 from ml_assets.declaration.tuning import TuningSettings

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ml_assets.contracts.artifacts import OperatingPoint, Task
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, TableContract

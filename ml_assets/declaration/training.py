@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.contracts.artifacts import Unseen
+from ml_assets.contracts.artifacts.training import Unseen
 from ml_assets.contracts.dotted_name import DOTTED
 from ml_assets.declaration.parts import Part
 

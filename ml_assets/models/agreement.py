@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.artifacts.training import Feature, Task
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import check_arguments
 from ml_assets.contracts.errors import ContractError, near

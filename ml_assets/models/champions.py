@@ -5,7 +5,7 @@ Not here: which version should be champion (see `ml_assets.logic.promotion.gate`
 
 from dataclasses import dataclass
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.dagster_storage.code_versions import code_digest

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Model, ModelSpec, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.evaluation import Evaluation, EvaluationSummary
+from ml_assets.contracts.artifacts.training import Model, ModelSpec, TrainingSet, TunedParameters
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Action, Promotion
 from ml_assets.contracts.errors import ContractError, DataError

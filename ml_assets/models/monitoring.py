@@ -10,15 +10,14 @@ from typing import Final, Literal, TypeVar
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import EvaluationSummary
+from ml_assets.contracts.artifacts.monitoring import (
     DriftSummaries,
     DriftSummary,
-    EvaluationSummary,
-    Model,
-    ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
 )
+from ml_assets.contracts.artifacts.training import Model, ModelSpec
 from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.contracts.periods import BY_HOUR, Calendar
 from ml_assets.declaration.model import ModelDeclaration

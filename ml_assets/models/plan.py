@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.dotted_name import find_function
 from ml_assets.contracts.errors import ContractError, DataError, near

@@ -10,7 +10,8 @@ from typing import Final, Self
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Model
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.decisions import IN_SHADOW, Promotion
 from ml_assets.contracts.errors import DataError

@@ -16,7 +16,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import TrainingSet, Tuning
 from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import PodPolicy
 from ml_assets.lake.ledger import StepLedger

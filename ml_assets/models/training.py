@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.artifacts.training import Importances, Model, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError

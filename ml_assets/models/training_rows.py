@@ -6,7 +6,7 @@ Not here: the asset `training_set`, whose inputs Dagster loads (see `ml_assets.s
 from collections.abc import Sequence
 from datetime import date
 
-from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.contracts.artifacts.training import TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.ledger import StepLedger

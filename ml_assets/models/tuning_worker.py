@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.contracts.artifacts.training import TrainingSet
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.shared_study import work

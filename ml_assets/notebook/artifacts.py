@@ -9,16 +9,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
-    Card,
-    DailyDrift,
-    DailyPerformance,
-    Evaluation,
-    Importances,
-    Model,
-    TrainingSet,
-    Tuning,
-)
+from ml_assets.contracts.artifacts.card import Card
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.training import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.shadow import Shadow

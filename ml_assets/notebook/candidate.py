@@ -8,7 +8,8 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, Feature, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.artifacts.evaluation import Comparison
+from ml_assets.contracts.artifacts.training import Feature, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import canonical_parameters
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import ContractError, DataError

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.table import TableContract
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.predictions import check_rows, check_scores, contract_of

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from ml_assets.contracts.artifacts import Comparison, Model
+from ml_assets.contracts.artifacts.evaluation import Comparison
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.promotion_log import PromotionLog

@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.adapters.dagster import AssetNode
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.origin import git_state

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model
+from ml_assets.contracts.artifacts.training import Feature, Model
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import TableContract

@@ -9,15 +9,10 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import (
-    Card,
-    DailyDrift,
-    DailyPerformance,
-    Evaluation,
-    Importances,
-    TrainingSet,
-    Tuning,
-)
+from ml_assets.contracts.artifacts.card import Card
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.training import Importances, TrainingSet, Tuning
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.shadow import Shadow
 from ml_assets.lake.ledger import StepLedger

@@ -14,7 +14,8 @@ from typing import Any, Final, Self
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Evaluation, Model
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.ledger import StepLedger

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import DailyDrift, Model
+from ml_assets.contracts.artifacts.monitoring import DailyDrift
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.frames import check_frames, drift_table
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import Input, StepLedger

@@ -9,7 +9,8 @@ from typing import Any, Final
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
+from ml_assets.contracts.artifacts.evaluation import Comparison, EvaluationSummary
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.champions import opponents, pooled_champion
 from ml_assets.models.evaluation import Versioned, measure_challenger

@@ -5,7 +5,7 @@ Not here: the importances of the trained challenger (see `ml_assets.stages.model
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Importances, TrainingSet
+from ml_assets.contracts.artifacts.training import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances

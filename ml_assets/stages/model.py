@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Model, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import Model, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, model_importances
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.plan import ModelPlan

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
+from ml_assets.contracts.artifacts.monitoring import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import StepLedger

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.artifacts import TrainingSet, TrainingSetSummary
+from ml_assets.contracts.artifacts.training import TrainingSet, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training_set import Split
 from ml_assets.lake.ledger import StepLedger

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import TRIAL_COLUMNS, check_frames, trials_table
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource

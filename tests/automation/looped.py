@@ -19,18 +19,15 @@ from ml_assets.alerts.alert import KINDS
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.retraining import drift_sensor, performance_sensor, retraining_floor
 from ml_assets.automation.watch import watch_sensor
-from ml_assets.contracts.artifacts import (
-    DailyLoss,
+from ml_assets.contracts.artifacts.evaluation import DailyLoss, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.monitoring import (
     DriftSummaries,
     DriftSummary,
-    EvaluationSummary,
-    Interval,
-    Model,
-    ModelSpec,
     PerformanceSummaries,
     PerformanceSummary,
     PreviousChampionPerformance,
 )
+from ml_assets.contracts.artifacts.training import Model, ModelSpec
 from ml_assets.contracts.decisions import Promotion, Retraining
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog

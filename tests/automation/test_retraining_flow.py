@@ -10,7 +10,8 @@ import pytest
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.reproduction import TRAIN_AGAIN, reproduce_job
-from ml_assets.contracts.artifacts import DailyDrift, Model, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.monitoring import DailyDrift
+from ml_assets.contracts.artifacts.training import Model, TrainingSet, Tuning
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, rollback_job
-from ml_assets.contracts.artifacts import Feature, Model
+from ml_assets.contracts.artifacts.training import Feature, Model
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError

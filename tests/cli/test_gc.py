@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.lock import Lock
 from ml_assets.lake.manifest import ArtifactRef

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec
 from ml_assets.contracts.table import ContractRecord, TableContract
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.promotion_log import PromotionLog

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.evaluation import Comparison, EvaluationSummary, Interval
 from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, leave_one_out, student_quantile
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import Metric

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Feature, Task, TrainingSetSummary
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Feature, Task, TrainingSetSummary
 from ml_assets.logic.evaluation.report import EvaluationPlan, Opponent, evaluate
 from tests.records import record
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from ml_assets.contracts.artifacts import DriftSummary, Interval, PerformanceSummary, PreviousChampionPerformance
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary, PreviousChampionPerformance
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.backtest.simulation import PolicyState, simulate
 from ml_assets.logic.evaluation.metrics import Metric, find_metric

@@ -12,20 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import (
-    Baseline,
-    Drift,
-    DriftSummary,
-    Evaluation,
-    EvaluationSummary,
-    Importances,
-    ImportancesSummary,
-    Interval,
-    PerformanceSummary,
-    Task,
-    TunedParameters,
-    Tuning,
-)
+from ml_assets.contracts.artifacts.evaluation import Baseline, Evaluation, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.monitoring import Drift, DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import Importances, ImportancesSummary, Task, TunedParameters, Tuning
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.measuring import SLICES_SCHEMA
 from ml_assets.logic.evaluation.metrics import METRICS

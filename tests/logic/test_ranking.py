@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ml_assets.contracts.artifacts import Feature, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ml_assets.contracts.artifacts import Evaluation, Model, Tuning
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Model, Tuning
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.estimators.linear import Linear
 from ml_assets.lake.promotion_log import PromotionLog

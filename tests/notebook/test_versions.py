@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import Model, Tuning
+from ml_assets.contracts.artifacts.training import Model, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.training.encoding import encode, number_problem, to_matrix

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import OperatingPoint
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import FormatVersionError, LakeError
 from ml_assets.lake.promotion_log import PromotionLog

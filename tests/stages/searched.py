@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Tuning
+from ml_assets.contracts.artifacts.training import Tuning
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.tuning import NUMBER

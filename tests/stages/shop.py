@@ -12,7 +12,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Importances, Model, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.models.plan import ModelPlan

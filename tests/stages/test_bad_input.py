@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake

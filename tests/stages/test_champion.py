@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary
+from ml_assets.contracts.artifacts.evaluation import Evaluation, EvaluationSummary
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import PerformanceSummary
+from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.resource import LakeResource

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from pydantic import JsonValue
 
 from ml_assets.assembly import STAGES
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.leaks import FoundLeak, LeakTestRecord
 from ml_assets.contracts.table import Column, TableContract

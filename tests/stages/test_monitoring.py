@@ -9,11 +9,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import (
     DailyDrift,
     DailyPerformance,
     DriftSummary,
-    Interval,
     Performance,
     PerformanceSummary,
 )

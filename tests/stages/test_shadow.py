@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Model, Tuning
+from ml_assets.contracts.artifacts.training import Model, Tuning
 from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.shadow import Shadow
 from ml_assets.lake.manifest import ArtifactRef

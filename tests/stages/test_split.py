@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import HashSplit, Model, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import HashSplit, Model, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ml_assets.backtest.history import ModelHistory
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.contracts.table import Column
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.backtest.simulation import PolicyState

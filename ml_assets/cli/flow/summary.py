@@ -9,17 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
-    DailyDrift,
-    DailyPerformance,
-    Evaluation,
-    Importances,
-    Interval,
-    Model,
-    TrainingSet,
-)  # fmt: skip
+from ml_assets.contracts.artifacts.evaluation import Evaluation, Interval  # fmt: skip
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance, describe_states
+from ml_assets.contracts.artifacts.training import Importances, Model, TrainingSet
 from ml_assets.contracts.periods import DAILY, Calendar
-from ml_assets.contracts.words import counted, describe_states
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog

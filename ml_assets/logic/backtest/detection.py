@@ -15,7 +15,9 @@ from typing import Final, TypeVar
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import DriftSummary, Feature, Interval, PerformanceSummary
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.days import DAY
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import DAILY

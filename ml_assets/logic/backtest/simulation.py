@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
-from ml_assets.contracts.artifacts import DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
 from ml_assets.contracts.decisions import Cause, Promotion, Retraining
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.monitoring.retraining import (

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.contracts.artifacts.training import TrainingSetSummary
 from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of
 from ml_assets.logic.training.booster import THREADS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import target_vector, weight_vector

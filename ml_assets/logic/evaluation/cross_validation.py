@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import (
     FOLDS,
-    INTERVAL,
     Baseline,
     Comparison,
     CrossValidation,
@@ -26,8 +25,8 @@ from ml_assets.contracts.artifacts import (
     EvaluationSummary,
     Interval,
     MeasuredCoverage,
-    TrainingSet,
 )
+from ml_assets.contracts.artifacts.training import INTERVAL, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
 from ml_assets.logic.evaluation.baselines import baselines

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.contracts.artifacts.training import TrainingSetSummary
 from ml_assets.logic.evaluation.baselines import quantiles
 from ml_assets.logic.evaluation.formulas import Measure, Vector, equal_mass_bins
 from ml_assets.logic.evaluation.jackknife import leave_one_out, spread

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ml_assets.contracts.artifacts import OperatingPoint
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
 from ml_assets.contracts.errors import DataError
 
 Vector = NDArray[np.float64]

@@ -16,7 +16,7 @@ from typing import Final, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ml_assets.contracts.artifacts import Comparison, Interval
+from ml_assets.contracts.artifacts.evaluation import Comparison, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.metrics import Metric

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import GroupPart, KnownGroups
+from ml_assets.contracts.artifacts.evaluation import GroupPart, KnownGroups
 from ml_assets.logic.evaluation.formulas import Vector
 from ml_assets.logic.evaluation.measuring import Frozen, measure_slice
 

@@ -15,15 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import (
-    INTERVAL,
-    Comparison,
-    DailyLoss,
-    GroupCount,
-    Interval,
-    MeasuredCoverage,
-    TrainingSetSummary,
-)
+from ml_assets.contracts.artifacts.evaluation import Comparison, DailyLoss, GroupCount, Interval, MeasuredCoverage
+from ml_assets.contracts.artifacts.training import INTERVAL, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import Measure, Vector
 from ml_assets.logic.evaluation.jackknife import Clusters, Evidence, compare_models, interval_of, leave_one_out, spread

@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from ml_assets.contracts.artifacts import OperatingPoint, Task
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import AT, WITHIN, Objective
 from ml_assets.contracts.own_metric import OwnName

@@ -14,16 +14,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import (
     Baseline,
     Evaluation,
     EvaluationSummary,
-    HashSplit,
     OperatingPoint,
     RowWeights,
-    TrainingSetSummary,
-    split_words,
 )
+from ml_assets.contracts.artifacts.training import HashSplit, TrainingSetSummary, split_words
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import level_of
 from ml_assets.contracts.periods import DAILY, Calendar

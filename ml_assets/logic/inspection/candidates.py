@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.logic.inspection.strength import Outcomes
 
 Guard = Literal[

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.periods import Grain
 
 Confidence = Literal["given", "sure", "likely", "uncertain"]

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.strength import Outcomes, Vector, explained_together, figure, guess_by, guess_together
 

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.contracts.words import counted
 from ml_assets.logic.inspection.choices import Choice, Given

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import HIGHEST_GRADE
 from ml_assets.logic.inspection.choices import Choice, Given

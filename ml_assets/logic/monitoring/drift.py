@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries, DriftSummary
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, Drift, DriftSummaries, DriftSummary
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.contracts.table import Column, TableContract

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import DriftSummary, ExceededLimit
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, ExceededLimit
 from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.logic.monitoring.distances import Vector
 

@@ -13,16 +13,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import (
     DailyPerformance,
-    Interval,
-    ModelSpec,
     Performance,
     PerformanceSummaries,
     PerformanceSummary,
     PreviousChampionPerformance,
-    Task,
 )
+from ml_assets.contracts.artifacts.training import ModelSpec, Task
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import INTERVAL, Model, ModelSpec, Task
+from ml_assets.contracts.artifacts.training import INTERVAL, Model, ModelSpec, Task
 from ml_assets.contracts.changes import ContractChange
 from ml_assets.contracts.checking import check_table
 from ml_assets.contracts.days import DAY

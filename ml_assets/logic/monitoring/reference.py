@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.monitoring.distances import (
     Cells,

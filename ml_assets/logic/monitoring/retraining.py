@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
-from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.evaluation import DailyLoss
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
 from ml_assets.contracts.decisions import Cause, Retraining
 from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.metrics import Metric

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.distances import (
     Counts,

@@ -9,18 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ml_assets.contracts.artifacts import (
-    Comparison,
-    DriftSummary,
-    Evaluation,
-    EvaluationSummary,
-    ModelSpec,
-    PerformanceSummary,
-)
+from ml_assets.contracts.artifacts.evaluation import Comparison, Evaluation, EvaluationSummary
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary, describe_states
+from ml_assets.contracts.artifacts.training import ModelSpec
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import WITHIN
-from ml_assets.contracts.words import describe_states
 from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, slice_level
 from ml_assets.logic.pages.card_input import CardInput
 from ml_assets.logic.pages.card_rows import (

@@ -11,17 +11,9 @@ from datetime import date, datetime
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
-    Drift,
-    DriftSummary,
-    Evaluation,
-    Importances,
-    ModelSpec,
-    PerformanceSummary,
-    Task,
-    TrainingSetSummary,
-    Tuning,
-)
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.monitoring import Drift, DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import Importances, ModelSpec, Task, TrainingSetSummary, Tuning
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.shadow import Shadow
 from ml_assets.logic.point_in_time.suspects import LeakFindings

@@ -11,17 +11,9 @@ from statistics import fmean, stdev
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
-    Comparison,
-    DriftSummary,
-    Evaluation,
-    EvaluationSummary,
-    Feature,
-    Importances,
-    Interval,
-    ModelSpec,
-    PerformanceSummary,
-)
+from ml_assets.contracts.artifacts.evaluation import Comparison, Evaluation, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import Feature, Importances, ModelSpec
 from ml_assets.contracts.objective import WITHIN
 from ml_assets.contracts.periods import period_words
 from ml_assets.logic.evaluation.metrics import named

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, Task, TrainingSetSummary
+from ml_assets.contracts.artifacts.evaluation import Comparison, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.training import Task, TrainingSetSummary
 from ml_assets.logic.plots.drawing import interval, metric_name, number, share
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Interval
+from ml_assets.contracts.artifacts.evaluation import Interval
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS, metric_among
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.evaluation import Evaluation, EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.plots.drawing import (
     BLUE,

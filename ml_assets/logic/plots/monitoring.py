@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Drift, DriftSummary, Interval, PerformanceSummary
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import Drift, DriftSummary, PerformanceSummary, describe_states
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.words import describe_states
 from ml_assets.logic.plots.drawing import (
     BLUE,
     FAINT,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Importances, Tuning
+from ml_assets.contracts.artifacts.training import Importances, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.plots.drawing import (
     BLUE,

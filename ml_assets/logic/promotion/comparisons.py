@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ml_assets.contracts.artifacts import FOLDS, Comparison, EvaluationSummary
+from ml_assets.contracts.artifacts.evaluation import FOLDS, Comparison, EvaluationSummary
 from ml_assets.contracts.decisions import RuleRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound

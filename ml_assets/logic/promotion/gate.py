@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import EvaluationSummary
+from ml_assets.contracts.artifacts.evaluation import EvaluationSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import confidence_words
 from ml_assets.logic.evaluation.metrics import find_metric

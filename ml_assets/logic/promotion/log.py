@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from ml_assets.contracts.artifacts import Model, Task
+from ml_assets.contracts.artifacts.training import Model, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract

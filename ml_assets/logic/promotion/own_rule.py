@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.contracts.artifacts import Evaluation
+from ml_assets.contracts.artifacts.evaluation import Evaluation
 from ml_assets.contracts.dotted_name import find_function, is_finite_number
 from ml_assets.contracts.errors import FAILURES, DataError, failure_words
 from ml_assets.contracts.gate_result import GateResult

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
-from ml_assets.contracts.artifacts import PerformanceSummary
+from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
 from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days, student_quantile
 from ml_assets.logic.evaluation.metrics import Metric

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import HashSplit, Split, TrainingSet
+from ml_assets.contracts.artifacts.training import HashSplit, Split, TrainingSet
 from ml_assets.logic.tables.split import places
 
 _PLACE, _UNIT, _CLASS = "__place", "__unit", "__class"

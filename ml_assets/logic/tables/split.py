@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import HashSplit, ModelSpec
+from ml_assets.contracts.artifacts.training import HashSplit, ModelSpec
 from ml_assets.contracts.days import DAY, end_of
 
 STRATIFIED_ROWS: Final = 5_000

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import HashSplit, Split, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.artifacts.training import HashSplit, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import DAY, end_of
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import GRADES, ModelColumns, is_grade

@@ -27,7 +27,7 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import INTERVAL, Feature, Model, ModelSpec, Task
+from ml_assets.contracts.artifacts.training import INTERVAL, Feature, Model, ModelSpec, Task
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.training.encoding import (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.estimator import EncodedRows

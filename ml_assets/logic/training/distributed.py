@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.boosting_parameters import Parameters
 from ml_assets.contracts.estimator import EncodedRows
 from ml_assets.logic.training.booster import booster_of, booster_text, text_names

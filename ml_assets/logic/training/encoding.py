@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, PredictionInterval, Task, TrainingSetSummary, Unseen
+from ml_assets.contracts.artifacts.training import Feature, PredictionInterval, Task, TrainingSetSummary, Unseen
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.contracts.table import Column, TableContract

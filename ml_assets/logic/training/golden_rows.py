@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.encoding import Matrix, encode, is_unseen

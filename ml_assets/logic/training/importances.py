@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, Task, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, Importances, ImportancesSummary, Task, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions, defaults_for, full_parameters
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.estimator import EncodedRows

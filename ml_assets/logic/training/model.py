@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.training import (
     Feature,
     Model,
     ModelSpec,

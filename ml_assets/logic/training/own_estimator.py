@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSetSummary
+from ml_assets.contracts.artifacts.training import Feature, Task, TrainingSetSummary
 from ml_assets.contracts.boosting_parameters import Conditions, Parameters
 from ml_assets.contracts.dotted_name import find_function, is_finite_number
 from ml_assets.contracts.errors import FAILURES, ContractError, DataError, failure_words, near

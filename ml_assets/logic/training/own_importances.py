@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.artifacts.training import Model, TrainingSet
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.logic.training.booster_importances import IMPORTANCES, SHUFFLES, permutation_importance, share_of_total
 

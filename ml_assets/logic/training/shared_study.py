@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Tuning
+from ml_assets.contracts.artifacts.training import Tuning
 from ml_assets.logic.training.trials import Done, Trials, distributions, frame, read_previous
 from ml_assets.logic.training.tuning import NUMBER, ROUNDS, OnTrial, TimeLimit, add_done, sampler
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.logic.training.booster import THREADS, load_booster
 from ml_assets.logic.training.encoding import Matrix, Vector
 

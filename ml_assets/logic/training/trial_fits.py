@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSetSummary
+from ml_assets.contracts.artifacts.training import Feature, Task, TrainingSet, TrainingSetSummary
 from ml_assets.contracts.boosting_parameters import (
     DEFAULTS,
     Conditions,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.artifacts.training import TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.boosting_parameters import Parameters, Range
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric, find_metric

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import Range
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric

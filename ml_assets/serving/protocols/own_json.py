@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.logic.training.encoding import Matrix
 from ml_assets.serving.inputs import Columns
 from ml_assets.serving.protocols.json_text import (

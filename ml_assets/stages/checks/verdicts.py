@@ -16,9 +16,14 @@ import polars as pl
 
 from ml_assets.adapters.dagster import AssetCheckEvaluationTargetMaterializationData as Target
 from ml_assets.adapters.dagster import DagsterEventBatchMetadata
-from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
+from ml_assets.contracts.artifacts.monitoring import (
+    DriftSummaries,
+    PerformanceSummary,
+    State,
+    describe_states,
+    state_of_all,
+)
 from ml_assets.contracts.periods import is_hour_key
-from ml_assets.contracts.words import State, describe_states, state_of_all
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.retraining import RetrainingFinding, Rules
 from ml_assets.stages.asset import as_table

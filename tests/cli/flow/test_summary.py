@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow.summary import _meaning, drift_of, missing_days_of, monitored, sources_lines
-from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DriftSummaries, DriftSummary
 from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.store import Lake
 from tests.builders import Note, put

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.logic.backtest.detection import FIRST, Population, count_false_alarms, draw_stream, measure_power, put_in
 from ml_assets.logic.backtest.detection_report import short_figures
 from ml_assets.logic.backtest.injection import Injection

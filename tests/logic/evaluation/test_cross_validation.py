@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ml_assets.contracts.artifacts import Evaluation, HashSplit, Task, TrainingSet
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import HashSplit, Task, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.cross_validation import ScoredFold, corrected_spread, cross_validate
 from ml_assets.logic.evaluation.jackknife import lower_bound

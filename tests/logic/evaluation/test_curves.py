@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.logic.evaluation.curves import calibration_bins
 from ml_assets.logic.evaluation.measuring import Frozen
 from ml_assets.logic.evaluation.metrics import find_metric

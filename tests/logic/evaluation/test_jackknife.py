@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ml_assets.contracts.artifacts import Interval, OperatingPoint
+from ml_assets.contracts.artifacts.evaluation import Interval, OperatingPoint
 from ml_assets.logic.evaluation.jackknife import (
     Clusters,
     confidence_words,

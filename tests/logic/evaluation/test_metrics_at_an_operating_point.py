@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import OperatingPoint
+from ml_assets.contracts.artifacts.evaluation import OperatingPoint
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.formulas import acted_on
 from ml_assets.logic.evaluation.metrics import operating_metrics

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import GroupCount
+from ml_assets.contracts.artifacts.evaluation import GroupCount
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.measuring import daily_loss
 from ml_assets.logic.evaluation.metrics import METRICS, expected_metric, find_metric, groups_of

@@ -5,7 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Evaluation, Task
+from ml_assets.contracts.artifacts.evaluation import Evaluation
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.baselines import baselines

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ml_assets.contracts.artifacts import EvaluationSummary, HashSplit
+from ml_assets.contracts.artifacts.evaluation import EvaluationSummary
+from ml_assets.contracts.artifacts.training import HashSplit
 from ml_assets.logic.evaluation.jackknife import MAXIMUM_CLUSTERS, Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.evaluation.report import Learned, Opponent

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import INTERVAL, Evaluation, Interval, OperatingPoint, Task
+from ml_assets.contracts.artifacts.evaluation import Evaluation, Interval, OperatingPoint
+from ml_assets.contracts.artifacts.training import INTERVAL, Task
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.evaluation.baselines import quantiles
 from ml_assets.logic.evaluation.formulas import acted_on, equal_mass_bins

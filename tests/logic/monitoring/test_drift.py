@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Drift
+from ml_assets.contracts.artifacts.monitoring import Drift
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.periods import Calendar
 from ml_assets.logic.monitoring.distances import MANY

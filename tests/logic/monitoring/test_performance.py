@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ml_assets.contracts.artifacts import Interval, Performance
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import Performance
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.evaluation.metrics import METRICS, Metric, expected_metric, metrics_of

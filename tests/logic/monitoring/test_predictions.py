@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.changes import input_changes
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.frames import ModelColumns, check_frames, predictions_table, shadow_predictions_table

@@ -3,7 +3,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.monitoring.reference import REFERENCE_SCHEMA, CategoricalReference, NumericReference, Reference
 from ml_assets.logic.monitoring.sketch import sketch_reference

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, Interval, PerformanceSummary
+from ml_assets.contracts.artifacts.evaluation import DailyLoss, Interval
+from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.retraining import (
     MOST,

@@ -7,26 +7,26 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import (
+from ml_assets.contracts.artifacts.evaluation import (
     Baseline,
     Comparison,
     CrossValidation,
-    Drift,
-    DriftSummary,
     Evaluation,
     EvaluationSummary,
-    Feature,
     GroupCount,
     GroupPart,
+    Interval,
+    KnownGroups,
+    OperatingPoint,
+    RowWeights,
+)
+from ml_assets.contracts.artifacts.monitoring import Drift, DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts.training import (
+    Feature,
     HashSplit,
     Importances,
     ImportancesSummary,
-    Interval,
-    KnownGroups,
     ModelSpec,
-    OperatingPoint,
-    PerformanceSummary,
-    RowWeights,
     TrainingSetSummary,
     TunedParameters,
     Tuning,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Comparison, Interval
+from ml_assets.contracts.artifacts.evaluation import Comparison, Interval
 from ml_assets.contracts.decisions import Promotion
 from ml_assets.logic.promotion.comparisons import Attempt
 from ml_assets.logic.promotion.gate import GateLimits, Verdict, judge

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import EvaluationSummary, Interval
+from ml_assets.contracts.artifacts.evaluation import EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.decisions import Promotion, RuleRecord
 from ml_assets.contracts.table import Column, ContractRecord, TableContract
 from ml_assets.logic.promotion.log import (

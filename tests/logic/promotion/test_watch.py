@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Interval, PerformanceSummary, PreviousChampionPerformance
+from ml_assets.contracts.artifacts.evaluation import Interval
+from ml_assets.contracts.artifacts.monitoring import PerformanceSummary, PreviousChampionPerformance
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import former_version
 from ml_assets.logic.promotion.watch import Watching, WatchResult, compare_with_former

@@ -3,7 +3,7 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.features import select_features

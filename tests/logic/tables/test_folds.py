@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, HashSplit, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, HashSplit, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.tables.folds import deal, held_out, validation_folds
 from tests.logic.tables.test_split import assembled, customers

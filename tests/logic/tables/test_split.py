@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, HashSplit, ModelSpec, Task, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, HashSplit, ModelSpec, Task, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.tables.split import STRATIFIED_ROWS, Shares, parts, places, was_seen

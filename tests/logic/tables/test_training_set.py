@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import ModelColumns
 from ml_assets.contracts.objective import Objective

@@ -6,7 +6,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Model, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import Model, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import check_frames, model_importances

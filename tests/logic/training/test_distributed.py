@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ml_assets import extras
-from ml_assets.contracts.artifacts import Model, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import Model, Task, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.extras import ExtraMissingError
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows

@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.artifacts.training import Feature
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.encoding import encode, fit_vocabularies, target_vector, to_matrix
 from tests.logic.training.test_model import FEATURES, frame

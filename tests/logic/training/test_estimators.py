@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import xgboost
 
-from ml_assets.contracts.artifacts import Model, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import Model, Task, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import Objective

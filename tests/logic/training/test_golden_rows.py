@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Model, Task, TrainingSet, TunedParameters, Unseen
+from ml_assets.contracts.artifacts.training import Feature, Model, Task, TrainingSet, TunedParameters, Unseen
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training.booster import predict

@@ -6,7 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, PredictionInterval, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import (
+    Feature,
+    Model,
+    ModelSpec,
+    PredictionInterval,
+    TrainingSet,
+    TunedParameters,
+)
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import Objective

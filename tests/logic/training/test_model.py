@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import METRICS

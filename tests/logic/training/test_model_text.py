@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts.training import Task
 from ml_assets.logic.training.model_text import MAX_DEPTH, MalformedModelError, checked_trees
 
 NAMES = ["weight%20kg", "b", "%C3%A9", "d"]

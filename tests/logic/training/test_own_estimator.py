@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.objective import Objective

@@ -7,7 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TunedParameters, Window
+from ml_assets.contracts.artifacts.training import (
+    Feature,
+    Model,
+    ModelSpec,
+    Task,
+    TrainingSet,
+    TunedParameters,
+    Window,
+)
 from ml_assets.contracts.boosting_parameters import DEFAULTS, Conditions
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.training.booster import predict

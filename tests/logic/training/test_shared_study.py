@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from optuna.trial import TrialState
 
-from ml_assets.contracts.artifacts import Tuning
+from ml_assets.contracts.artifacts.training import Tuning
 from ml_assets.contracts.boosting_parameters import SPACE
 from ml_assets.logic.training.shared_study import CLOSED, _Worker, coordinate, work
 from ml_assets.logic.training.trial_fits import Search

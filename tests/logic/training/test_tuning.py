@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, HashSplit, Task, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import Feature, HashSplit, Task, TrainingSet, Tuning
 from ml_assets.contracts.boosting_parameters import DEFAULTS, SPACE, Conditions, Range, defaults_for, space_of
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of

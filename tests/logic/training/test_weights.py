@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Feature, Model, Task, TrainingSet, TunedParameters
+from ml_assets.contracts.artifacts.training import Feature, Model, Task, TrainingSet, TunedParameters
 from ml_assets.contracts.boosting_parameters import Conditions
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.estimator import EncodedRows
