@@ -120,11 +120,11 @@ BY_HOUR = {
 """What is different in the dbt project of a shop by the hour: texts and what stands in their place."""
 
 
-def prepare(folder: Path, days: int = DAYS, *, is_by_hour: bool = False) -> None:
-    """Write the orders of so many days and the shop's dbt project, and parse it."""
+def prepare(folder: Path, days: int = DAYS, *, is_by_hour: bool = False, first: datetime = FIRST) -> None:
+    """Write the orders of so many days from a moment on and the shop's dbt project, and parse it."""
     lines = ["order_id,epoch,place,weight,is_returned"]
     for number in range(days * A_DAY):
-        at = FIRST + timedelta(days=number // A_DAY, minutes=24 * (number % A_DAY))
+        at = first + timedelta(days=number // A_DAY, minutes=24 * (number % A_DAY))
         place = ("Zürich", "Genève", "Łódź")[number * 7 % 3]
         weight = 5 + 3 * math.sin(number * 1.7) + number % 5 / 3
         risk = weight + 2 * (place == "Łódź") + 3 * math.sin(number % A_DAY / 8) + math.sin(number * 0.9) / 2
