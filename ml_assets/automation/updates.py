@@ -408,8 +408,9 @@ class _Tick:
             declared, newest = declared_keys(self.graph, key), self.newest.get(key, "")
             if declared is not None and newest < min(self.over, declared[1]):
                 ended.setdefault(newest, []).append(key.to_user_string())
+        grain = self.declared.calendar.grain
         for newest, names in sorted(ended.items()):
-            yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has landed."
+            yield f"{', '.join(names)}: {f'no {grain} after {newest}' if newest else f'no {grain}'} has landed."
 
     def cursor(self) -> UpdatesCursor:
         """Return the cursor for the next tick."""

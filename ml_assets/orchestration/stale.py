@@ -3,7 +3,7 @@
 Not here: what is updated automatically (see `ml_assets.orchestration.planner`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,7 +15,7 @@ from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.orchestration.groups import CARD, TRAINING, update_groups, wanted_of
 from ml_assets.orchestration.scope import Scope
-from ml_assets.orchestration.staleness import Reason, Reasons, loaded_parents, out_of_date, with_upstream
+from ml_assets.orchestration.staleness import Reason, Reasons, loaded_parents, out_of_date, reads_of, with_upstream
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def stale_of(
     trained = lake.newest(training_set.to_user_string(), [""]).get("")
     as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
     up_to = {} if as_of is None else {training_set: calendar.last_key(date.fromisoformat(str(as_of)))}
-    late = out_of_date(graph, lake, wanted_of(graph, lake, partitions, up_to=up_to))
+    late = _without_missing(graph, out_of_date(graph, lake, wanted_of(graph, lake, partitions, up_to=up_to)))
     behind = with_upstream(graph, [training_set, card])
     return [
         it
@@ -68,13 +68,36 @@ def stale_of(
     ]
 
 
+def _without_missing(graph: AssetGraph, late: Reasons) -> Reasons:
+    """Return what is out of date without what was never materialized and what is so only because of that."""
+    found: Reasons = {}
+    for key, reasons in late.items():
+        own: dict[str, Reason] = {}
+        for partition, why in reasons.items():
+            if why == "parent":
+                parents = [it for it in loaded_parents(graph, key) if it in found]
+                is_out_of_date = any(_reads_any(graph, key, it, partition, found[it]) for it in parents)
+            else:
+                is_out_of_date = why != "missing"
+            own |= {partition: why} if is_out_of_date else {}
+        found |= {key: own} if own else {}
+    return found
+
+
+def _reads_any(
+    graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str, partitions: Collection[str]
+) -> bool:
+    """Return whether a partition of an asset reads any of some partitions of a parent."""
+    keys = reads_of(graph, key, parent, partition)
+    return keys is None or not {*partitions}.isdisjoint(keys)
+
+
 def _by_reason(
     graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Reasons, model: str, *, calendar: Calendar
 ) -> Iterator[Stale]:
     for reason in dict.fromkeys(found.values()):
-        if reason != "missing":
-            days = tuple(sorted(day for day, why in found.items() if why == reason and day))
-            yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model), calendar)
+        days = tuple(sorted(day for day, why in found.items() if why == reason and day))
+        yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model), calendar)
 
 
 def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Reasons, model: str) -> str:

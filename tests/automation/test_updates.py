@@ -21,6 +21,7 @@ from ml_assets.contracts.periods import DAILY
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.orchestration.planner import blocked
+from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
 from tests.automation.alerted import Heard
 from tests.automation.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
@@ -687,3 +688,16 @@ def test_challengers_in_shadow_follow_the_monitoring_in_a_run_of_their_own_and_t
         log = PromotionLog(found.lake, MODEL)
         log.append(rejected.model_copy(update={"champion": log.entries()[0].champion}), number=2)
         assert [(["m/shadow"], "", "")] == names(found.look(lost=True))
+
+
+def test_what_reads_a_period_that_was_never_materialized_is_not_reported_as_out_of_date(flown_world: World) -> None:
+    shutil.rmtree(Path(flown_world.lake.url) / "artifacts" / "m" / "predictions" / FIRST_PREDICTED)
+    assert "parent" == flown_world.stale()[dg.AssetKey(["m", "drift"])][FIRST_PREDICTED]
+
+    def reported() -> list[str]:
+        found = stale_of(flown_world.graph, flown_world.lake, MODEL, over=str(YESTERDAY), count=35)
+        return [one.asset for one in found if FIRST_PREDICTED in one.days]
+
+    assert [] == reported()
+    flown_world.land("a", FIRST_PREDICTED, "two")
+    assert ["tables/x"] == reported()[:1]
