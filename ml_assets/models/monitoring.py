@@ -223,7 +223,8 @@ class Former:
     """The champion before the current one.
 
     Attributes:
-        after: the period of the current champion's as-of day, which has learned from days up to it.
+        after: the period of the current champion's as-of day, or of the last day on which the gate judged it if that is
+            later. It has learned from days up to it, or was chosen by them.
         last: the last period of which the two are compared.
         compared: both models, as inputs of each period on which they are compared.
     """
@@ -262,19 +263,22 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     """Return the former champion, if the current one is compared with it and both predict the same target."""
     declared = plan.declaration
     entries = plan.promotion_log(lake).entries()
-    version = former_version(entries)
-    serving = entries[-1].champion if entries else None
-    if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
+    version, since = former_version(entries), serving_since(entries)
+    if version is None or since is None or since.champion is None:
         return None
+    if not declared.watch.days or why_it_cannot_serve(lake, plan, version):
+        return None
+    serving = since.champion
     read = lake.read_each([model_ref(plan, one) for one in (version, serving)], Model)
     former, champion = (model for model, _ in read)
     if champion.spec.classes != former.spec.classes:
         return None
-    trained = champion.spec.as_of
-    # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
+    # The days on which it was judged may be later than its as-of day, if it was in shadow.
+    judged = max([champion.spec.as_of, *(since.test_days or ())])
+    # The current champion may be promoted some days after that day, by a person or because labels were late.
     calendar = declared.days.calendar
-    after = calendar.last_key(trained)
-    matured = calendar.first_key(trained + timedelta(days=declared.labels.maturity_days + 1))
+    after = calendar.last_key(judged)
+    matured = calendar.first_key(judged + timedelta(days=declared.labels.maturity_days + 1))
     watched = watching_of(declared).periods
     watched = calendar.periods_in(watched) if calendar.grain == BY_HOUR else watched
     last = calendar.moved(max(matured, calendar.moved(after, 1)), watched - 1)

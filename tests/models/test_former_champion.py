@@ -86,6 +86,25 @@ def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_
     assert former.scores(StepLedger(lake), plan, {day: rows}, "another", reader=day) is None
 
 
+def test_a_champion_that_was_in_shadow_is_compared_after_the_days_of_its_comparison(
+    plan: ModelPlan, two: tuple[Lake, str, str], trained: Trained
+) -> None:
+    lake, _, _ = two
+    spec = trained.model.spec.model_copy(update={"as_of": AS_OF - timedelta(days=3)})
+    in_shadow = put(lake, replace(trained.model, spec=spec), asset="returns/model").version
+    entry = record(
+        Promotion, number=3, model="returns", action="promote", champion=in_shadow, challenger=in_shadow,
+        test_days=(AS_OF, AS_OF + timedelta(days=6)),
+    )  # fmt: skip
+    PromotionLog(lake, "returns").append(entry, number=3)
+
+    former = former_champion(lake, plan)
+
+    assert former is not None
+    # Its last label was known a day later; seven days are watched.
+    assert ("2024-02-07", "2024-02-15") == (former.after, former.last)
+
+
 def test_months_are_compared_whole_and_as_many_as_a_decision_needs_even_if_fewer_days_are_declared(
     two: tuple[Lake, str, str],
 ) -> None:
