@@ -159,10 +159,7 @@ def _in_shadow(lake: "Lake", model: "ModelDeclaration") -> Iterator[Answer]:
         yield Answer("shadow", "No challenger was compared yet.", "does nothing", f"{model.name}/shadow")
         return
     found: Shadow = lake.get(refs[0], Shadow)
-    compared = [
-        " ".join([f"{it.version[:12]} is {it.verdict}: {it.sentence}", *(f"Not promoted: {why}" for why in it.refused)])
-        for it in found.challengers
-    ]
+    compared = [f"{it.version[:12]} is {it.verdict}: {it.words}" for it in found.challengers]
     decides = "lets the gate judge each once it is compared" if settings.satisfies_gate else "promotes none"
     if found.promoted or found.waits:
         outcome = "was promoted" if found.promoted else "waits for approval"

@@ -37,6 +37,14 @@ class ShadowedChallenger(Record):
     refused: tuple[str, ...] = ()
     comparison: Comparison | None = None
 
+    @property
+    def words(self) -> str:
+        """The finding, and why the gate does not promote the challenger, as text."""
+        if not self.refused:
+            return self.sentence
+        others = " ".join(it for it in self.refused if it != self.sentence)
+        return f"{self.sentence} The gate does not promote it{f': {others}' if others else '.'}"
+
 
 class Shadow(Record):
     """The challengers in shadow, the newest first.

@@ -67,7 +67,7 @@ def _metadata(report: Shadow) -> dict[str, Any]:
             "difference": None if it.comparison is None else it.comparison.difference.value,
             "95 % from": None if it.comparison is None else it.comparison.difference.low,
             "to": None if it.comparison is None else it.comparison.difference.high,
-            "finding": " ".join([it.sentence, *(f"Not promoted: {why}" for why in it.refused)]),
+            "finding": it.words,
         }
         for it in report.challengers
     ]

@@ -234,5 +234,8 @@ def test_challengers_in_shadow_are_reported_with_the_gates_reasons(
 
     [answer] = [it for it in command.json("explain", MODEL)["answers"] if it["name"] == "shadow"]
 
-    assert "In shadow: b. bbbbbbbbbbbb is better: Is not worse. Not promoted: It is too large." == answer["sees"]
+    assert (
+        "In shadow: b. bbbbbbbbbbbb is better: Is not worse. The gate does not promote it: It is too large."
+        == answer["sees"]
+    )
     assert "lets the gate judge each once it is compared" == answer["decides"]
