@@ -48,7 +48,7 @@ def main() -> None:
     served = load_served_model(Lake(lake_url()), arguments.model)
     rows = golden_rows(served.model)
     path = f"/v1/models/{arguments.model}/predict"
-    own = [sys.executable, "-m", "ml_assets.cli.main", "serve", arguments.model, "--port"]
+    own = [sys.executable, "-m", "ml_assets.cli.main", "serve", arguments.model, "--no-log", "--port"]
     with _started(own, "/ready") as service:
         _print_batches(served, rows, f"http://127.0.0.1:{service[0]}{path}", arguments.rounds)
         ours = [json.dumps({"rows": [row]}).encode() for row in rows.to_dicts()]

@@ -1,8 +1,14 @@
 """`ml-assets serve MODEL...`: answers requests over HTTP with the current champions."""
 
 import argparse
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ml_assets.contracts.errors import DataError
+
+if TYPE_CHECKING:
+    from ml_assets.declaration.serving import ServingSettings
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,6 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--pin", metavar="VERSION", help="serve this former or current champion, whatever is promoted (one MODEL)"
     )
+    command.add_argument("--no-log", action="store_true", help="do not store the scored rows in the lake")
     command.set_defaults(function=serve, needs_dagster=False)
 
 
@@ -21,8 +28,8 @@ def serve(arguments: argparse.Namespace) -> int:
     """Serve the models until the process is asked to end.
 
     Raises:
-        DataError: a model has no champion, a champion fails its check, or the address or an alert setting is wrong.
-        ContractError: a champion cannot be read.
+        DataError: a model has no champion, a champion fails its check, or the address or a setting is wrong.
+        ContractError: a champion or a declaration cannot be read.
         ExtraMissingError: the extra `serve` is not installed.
     """
     if not 0 <= arguments.port <= 65_535:
@@ -36,7 +43,10 @@ def serve(arguments: argparse.Namespace) -> int:
     from ml_assets.project import add_project_to_path
     from ml_assets.serving.alerting import alert_refusals
     from ml_assets.serving.app import Application
+    from ml_assets.serving.log_policy import log_policies
+    from ml_assets.serving.metrics import Metrics
     from ml_assets.serving.registry import Registry
+    from ml_assets.serving.request_log import RequestLog
     from ml_assets.serving.server import Address, bound_socket, serve_until_stopped, serving_token
     from ml_assets.settings import lake_url
 
@@ -47,11 +57,35 @@ def serve(arguments: argparse.Namespace) -> int:
     add_project_to_path()
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
     registry = Registry.open(Lake(lake_url()), [*dict.fromkeys(arguments.models)], pinned)
+    metrics = Metrics()
+    models = [] if arguments.no_log else [registry[name] for name in registry.names]
+    policies = log_policies(models, declared_serving() if models else {})
     application = Application(
         registry,
+        metrics=metrics,
+        log=RequestLog(registry.lake, policies, metrics) if policies else None,
         token=token,
         on_swap=alert_refusals(registry.lake, settings),
         release=importlib.metadata.version("ml-assets"),
     )
     serve_until_stopped(application, bound_socket(address))
     return 0
+
+
+def declared_serving() -> Mapping[str, "ServingSettings"]:
+    """Return the settings of each model that the current project declares; none without a project.
+
+    Raises:
+        DeclarationError: a declaration has an error.
+        ProjectError: the environment names a folder that is not a project.
+    """
+    from ml_assets.declaration.reading import read_all
+    from ml_assets.project import PROJECT, ProjectError, find_project
+
+    try:
+        project = find_project()
+    except ProjectError:
+        if PROJECT in os.environ:
+            raise
+        return {}  # a service needs the lake only
+    return {model.name: model.serving for model in read_all(project.declarations).models}

@@ -31,6 +31,7 @@ from ml_assets.declaration.objective import ObjectiveSettings
 from ml_assets.declaration.parts import Days, Declaration, Name, Stage
 from ml_assets.declaration.ranking import RankingSettings
 from ml_assets.declaration.retraining import RetrainingSettings
+from ml_assets.declaration.serving import ServingSettings
 from ml_assets.declaration.training import TrainingSettings
 from ml_assets.declaration.training_set import Split
 from ml_assets.declaration.tuning import TuningSettings
@@ -106,6 +107,9 @@ class ModelDeclaration(Declaration):
     )
     watch: WatchSettings = Field(
         default=WatchSettings(), description="How a new champion is compared with its predecessor in its first days."
+    )
+    serving: ServingSettings = Field(
+        default=ServingSettings(), description="What the prediction service stores of its requests."
     )
     leak_test: LeakTestSettings = Field(
         default=LeakTestSettings(), description="How features are tested for values that were not known in time."

@@ -20,6 +20,7 @@ from ml_assets.serving.openapi import openapi
 from ml_assets.serving.polling import Poller
 from ml_assets.serving.protocols.open_inference import model_metadata
 from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
+from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.scoring import ScoringRoutes
 from ml_assets.serving.served_model import ServedModel
 
@@ -33,6 +34,7 @@ class Application:
 
     Attributes:
         token: the bearer token that requests need; None for none.
+        log: where scored rows are stored; None for nowhere.
         on_swap: is called, by a thread, with each change of a served version.
     """
 
@@ -41,11 +43,12 @@ class Application:
     token: str | None = None
     on_swap: Callable[[Swap], None] = lambda _: None
     metrics: Metrics = field(default_factory=Metrics)
+    log: RequestLog | None = None
     release: str = ""
     poll_seconds: float = POLL_SECONDS
 
     def __post_init__(self) -> None:
-        scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics)
+        scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics, self.log)
         get, post = "GET", "POST"
         fixed: dict[str, dict[str, Handler]] = {
                 "/live": {get: self._live}, "/ready": {get: self._ready}, "/metrics": {get: self._metrics},
@@ -76,6 +79,8 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        if self.log is not None:
+            self.log.start()
         polling = asyncio.create_task(Poller(self.registry, self.metrics, self.on_swap, self.poll_seconds).run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -83,6 +88,8 @@ class Application:
         with suppress(asyncio.CancelledError):
             await polling
         await asyncio.to_thread(self._scoring.pool.shutdown)
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request, send: Send) -> None:

@@ -36,6 +36,14 @@ class Columns:
         """Return rows as columns. A field that a row lacks is absent in that row."""
         return cls(_ByField(records), len(records))
 
+    def records(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows, each of which has these fields."""
+        if isinstance(self.values, _ByField):
+            yield from self.values.records
+        else:
+            for row in zip(*(self.values[name] for name in names), strict=True):
+                yield dict(zip(names, row, strict=True))
+
 
 @dataclass(frozen=True)
 class _ByField(Mapping[str, Values]):

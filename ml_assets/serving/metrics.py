@@ -4,12 +4,13 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from ml_assets.serving.served_model import Served, ServedModel
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends of the histogram of seconds."""
+Logged = Literal["accepted", "written", "dropped"]
 TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -23,6 +24,7 @@ class Metrics:
         self._rows: Counter[str] = Counter()
         self._unseen: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
+        self._logged: Counter[tuple[str, Logged]] = Counter()
         self._seconds: dict[str, list[int]] = {}
         self._total: dict[str, float] = {}
 
@@ -42,6 +44,11 @@ class Metrics:
     def count_refused(self, model: str) -> None:
         """Count a version that was not served because its check failed."""
         self._refused[model] += 1
+
+    def count_logged(self, model: str, what: Logged, rows: int) -> None:
+        """Count rows for the request log, from any thread."""
+        with self._turn:
+            self._logged[model, what] += rows
 
     def text(self, models: Iterable[ServedModel]) -> str:
         """Return all metrics."""
@@ -67,6 +74,9 @@ class Metrics:
         yield from _family("ml_assets_unseen_categories_total", "counter", "Categories that training did not have.")
         for (model, name), count in sorted(self._unseen.items()):
             yield _sample("ml_assets_unseen_categories_total", {"model": model, "field": name}, count)
+        yield from _family("ml_assets_logged_rows_total", "counter", "Rows for the request log.")
+        for (model, what), count in sorted(self._logged.items()):
+            yield _sample("ml_assets_logged_rows_total", {"model": model, "state": what}, count)
         yield from _family("ml_assets_refused_versions_total", "counter", "Champions whose check failed.")
         for it in models:
             yield _sample("ml_assets_refused_versions_total", {"model": it.name}, self._refused[it.name])

@@ -1,6 +1,8 @@
 """One way from a body to scores for all protocols, within the limits."""
 
 import asyncio
+import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,21 +10,28 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
+import polars as pl
+
 from ml_assets.contracts.errors import DataError
 from ml_assets.serving.errors import RequestError
 from ml_assets.serving.http import JSON, Headers, HttpAnswer, Limits, Request, Route, header_bytes
 from ml_assets.serving.inputs import Columns, EncodedInputs
+from ml_assets.serving.logged_rows import LoggedRequest
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
 from ml_assets.serving.protocols.mlflow_scoring import invocation_answer, read_invocation
 from ml_assets.serving.protocols.open_inference import HEADER_LENGTH, infer_answer, read_infer_request
 from ml_assets.serving.protocols.own_json import own_answer, own_explanation, read_own_rows
 from ml_assets.serving.registry import Registry
+from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.served_model import Served, ServedModel
 
 QUICK_BYTES: Final = 2**14
 """Bodies up to this size are answered by the thread of the event loop, because a change of threads takes longer."""
 THREADS: Final = 2
+LONGEST_ID: Final = 128
+"""Letters of the id of a request that is stored and repeated."""
+_TRACE: Final = re.compile(r"[0-9a-f]{32}")
 _Work = Callable[[bytes], HttpAnswer]
 
 
@@ -49,17 +58,41 @@ def _check_version(served: ServedModel, version: str | None) -> None:
         )  # fmt: skip
 
 
+def _trace_id(request: Request) -> str | None:
+    """Return the trace of a request, by the header of W3C Trace Context."""
+    parts = (request.header(b"traceparent") or "").split("-")
+    return parts[1] if len(parts) >= 4 and _TRACE.fullmatch(parts[1]) else None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request for scores: the version that answers it, how it came, and its ids."""
+
+    served: ServedModel
+    protocol: str
+    request_id: str
+    trace_id: str | None
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the answer."""
+        found = _headers(self.served.version, self.served.entry.number)
+        return [*found, (b"x-request-id", self.request_id.encode())] if self.request_id else found
+
+
 @dataclass
 class ScoringRoutes:
     """Scores the rows of requests.
 
     Attributes:
+        log: where scored rows are stored; None for nowhere.
         pool: the threads that score many rows.
     """
 
     registry: Registry
     limits: Limits
     metrics: Metrics
+    log: RequestLog | None = None
     pool: ThreadPoolExecutor = field(default_factory=_pool)
 
     async def _work(self, request: Request, work: _Work, *, is_quick: bool) -> HttpAnswer:
@@ -102,33 +135,49 @@ class ScoringRoutes:
                 f"{self.limits.rows:,}. Send several requests.",
             )  # fmt: skip
 
-    def _scored(self, served: ServedModel, inputs: EncodedInputs) -> Served:
+    def _scored(self, call: _Call, given: Columns | pl.DataFrame, inputs: EncodedInputs) -> Served:
+        """Score rows, count them and store them in the request log."""
         try:
-            scores = served.score(inputs)
+            scores = call.served.score(inputs)
         except DataError as error:
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
-        self.metrics.count_rows(served.name, scores)
+        self.metrics.count_rows(call.served.name, scores)
+        if self.log is not None:
+            self.log.add(
+                LoggedRequest(call.served, call.protocol, call.request_id, call.trace_id, time.time(), given, scores)
+            )
         return scores
+
+    def _call(self, served: ServedModel, protocol: str, request: Request) -> _Call:
+        """Return what a request is for."""
+        given = request.header(b"x-request-id")
+        request_id = given if given and len(given) <= LONGEST_ID and given.isprintable() and given.isascii() else None
+        if request_id is None and self.log is not None:
+            request_id = self.log.request_id()
+        return _Call(served, protocol, request_id or "", _trace_id(request))
 
     async def predict(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON or of Arrow."""
         request.check_media_type(JSON, ARROW)
         served = self.registry[route.model]
         if request.media_type == ARROW:
-            return await self._work(request, lambda body: self._arrow(served, body), is_quick=False)
+            arrow = self._call(served, "arrow", request)
+            return await self._work(request, lambda body: self._arrow(arrow, body), is_quick=False)
+        call = self._call(served, "json", request)
 
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
-            scores = self._scored(served, self._columns(served, columns))
-            return HttpAnswer.of(own_answer(served.name, scores), _headers(served.version, served.entry.number))
+            scores = self._scored(call, columns, self._columns(served, columns))
+            return HttpAnswer.of(own_answer(served.name, scores), call.headers)
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
-    def _arrow(self, served: ServedModel, body: bytes) -> HttpAnswer:
+    def _arrow(self, call: _Call, body: bytes) -> HttpAnswer:
+        served = call.served
         frame = read_arrow_rows(body, self._check_rows, served.inputs.names)
-        scores = self._scored(served, served.inputs.encode_frame(frame))
-        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=_headers(served.version, served.entry.number))
+        scores = self._scored(call, frame, served.inputs.encode_frame(frame))
+        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)
 
     async def explain(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON, and return what each feature adds."""
@@ -139,14 +188,15 @@ class ScoringRoutes:
                 HTTPStatus.CONFLICT, f"model '{route.model}' is trained by {served.model.spec.estimator}, for which "
                 "contributions are not measured; expected a model of LightGBM.",
             )  # fmt: skip
+        call = self._call(served, "explain", request)
 
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
             inputs = self._columns(served, columns)
-            scores = self._scored(served, inputs)
+            scores = self._scored(call, columns, inputs)
             found = own_explanation(served.name, scores, served.explain(inputs), served.model.spec.features)
-            return HttpAnswer.of(found, _headers(served.version, served.entry.number))
+            return HttpAnswer.of(found, call.headers)
 
         return await self._work(request, work, is_quick=False)
 
@@ -154,11 +204,12 @@ class ScoringRoutes:
         """Score rows of the Open Inference Protocol."""
         request.check_media_type(JSON, "application/octet-stream", "")
         served, length = self.served(route.model, route.version), request.header(HEADER_LENGTH.encode())
+        call = self._call(served, "open_inference", request)
 
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
-            scores = self._scored(served, self._columns(served, columns))
-            return HttpAnswer.of(infer_answer(served, rest, scores), _headers(served.version, served.entry.number))
+            scores = self._scored(call, columns, self._columns(served, columns))
+            return HttpAnswer.of(infer_answer(served, rest, scores), call.headers)
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
@@ -171,9 +222,11 @@ class ScoringRoutes:
                 f"/v1/models/MODEL/predict of {', '.join(self.registry.names)}.",
             )  # fmt: skip
         served = self.registry[self.registry.names[0]]
+        call = self._call(served, "mlflow", request)
 
         def work(body: bytes) -> HttpAnswer:
-            scores = self._scored(served, self._columns(served, read_invocation(body)))
-            return HttpAnswer.of(invocation_answer(scores), _headers(served.version, served.entry.number))
+            columns = read_invocation(body)
+            scores = self._scored(call, columns, self._columns(served, columns))
+            return HttpAnswer.of(invocation_answer(scores), call.headers)
 
         return await self._work(request, work, is_quick=served.is_quick(1))

@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ml_assets.contracts.errors import DataError
@@ -20,7 +22,7 @@ from ml_assets.serving.app import Application
 from ml_assets.serving.server import TOKEN, Address, bound_socket, http_server, serving_token
 from tests.cli.commands import Command
 
-ROW = {"shop": "a", "items": 3, "weight kg": 5.0}
+ROW = {"shop": "b", "items": 3, "weight kg": 5.0}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,9 @@ def process(shop_lake: Lake) -> Iterator[subprocess.Popen[str]]:
         started.kill()
 
 
-def test_it_serves_without_the_orchestrator_and_ends_when_asked(process: subprocess.Popen[str]) -> None:
+def test_it_serves_without_the_orchestrator_and_ends_when_asked_with_all_rows_logged(
+    process: subprocess.Popen[str], shop_lake: Lake
+) -> None:
     assert process.stderr is not None
     imported: list[str] = []
     for line in process.stderr:
@@ -53,6 +57,8 @@ def test_it_serves_without_the_orchestrator_and_ends_when_asked(process: subproc
     assert set() == tops & {"dagster", "dbt", "duckdb", "kubernetes", "matplotlib", "optuna", "pandera"}
     process.send_signal(signal.SIGTERM)
     assert 0 == process.wait(20)
+    logged = pl.read_parquet(Path(shop_lake.url, "requests", "returns", "*", "*.parquet"))
+    assert 1 == logged["features"].to_list().count(ROW)
 
 
 def answered(url: str, body: bytes) -> Any:

@@ -1,0 +1,55 @@
+"""What the request log stores of each model, as the project's declarations say."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ml_assets.contracts.errors import DataError, near
+from ml_assets.declaration.serving import ServingSettings
+from ml_assets.serving.logged_rows import Hashing
+from ml_assets.serving.served_model import ServedModel
+
+HASH_KEY: Final = "ML_ASSETS_HASH_KEY"
+SHORTEST_KEY: Final = 16
+
+
+@dataclass(frozen=True)
+class LogPolicy:
+    """What is stored of a model's requests.
+
+    Attributes:
+        sample: the share of the requests.
+    """
+
+    sample: float = 1.0
+    hashing: Hashing = field(default_factory=Hashing)
+
+
+def log_policies(models: Iterable[ServedModel], declared: Mapping[str, ServingSettings]) -> dict[str, LogPolicy]:
+    """Return the policy of each model whose requests are stored.
+
+    Raises:
+        DataError: a declared column is no input, or inputs are to be hashed and the environment has no key.
+    """
+    key = os.environ.get(HASH_KEY, "").strip().encode()
+    found: dict[str, LogPolicy] = {}
+    for served in models:
+        settings = declared.get(served.name, ServingSettings())
+        if not settings.log:
+            continue
+        hashing = Hashing(frozenset(settings.hash), key or None)
+        for name in settings.hash:
+            if name not in served.inputs.names:
+                raise DataError(
+                    f"serving.hash of model '{served.name}' names the column '{name}', which is no input of the served "
+                    f"version{near(name, [*served.inputs.names])}. Correct it in the declaration."
+                )
+        hashed = [its.name for its in served.inputs.fields if hashing.is_hashed(its)]
+        if hashed and len(key) < SHORTEST_KEY:
+            raise DataError(
+                f"the request log of model '{served.name}' stores {', '.join(hashed)} as keyed hashes, and {HASH_KEY} "
+                f"has {len(key)} letters; expected a secret of {SHORTEST_KEY} or more. Set it, or pass --no-log."
+            )
+        found[served.name] = LogPolicy(settings.sample, hashing)
+    return found

@@ -1,0 +1,188 @@
+"""The request log: the rows that the service has scored, as Parquet by day in the lake.
+
+One thread writes what the requests of the last seconds have left, as one new file for each model, version and day. A
+file is complete or not there, so a process that is killed loses the rows of its last seconds, and no file.
+"""
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import BinaryIO, Final
+
+import polars as pl
+
+from ml_assets.lake.errors import LakeError
+from ml_assets.lake.objects import Objects
+from ml_assets.serving.log_policy import LogPolicy
+from ml_assets.serving.logged_rows import LoggedRequest, logged_rows
+from ml_assets.serving.logs import LOGGER, log_event
+from ml_assets.serving.metrics import Metrics
+
+REQUESTS: Final = "requests"
+"""The folder of the lake."""
+FORMAT: Final = 1
+"""The version of the files' format, which is in their metadata."""
+SECONDS: Final = 5.0
+"""Rows are written at the latest after so many seconds."""
+ROWS: Final = 50_000
+"""Rows are written as soon as there are so many."""
+MOST_ROWS: Final = 100_000
+"""Rows in memory. Further ones are dropped and counted; no answer waits."""
+LAST_SECONDS: Final = 10.0
+"""How long the service tries to write the last rows at its end."""
+_PAUSE: Final = 0.2
+"""Seconds after which requests become frames, which take less memory. Waking the thread for each would take longer."""
+_Part = tuple[str, str, date]
+
+
+@dataclass
+class RequestLog:
+    """The request log of one process.
+
+    Attributes:
+        policies: by model; the requests of other models are not stored.
+    """
+
+    lake: Objects
+    policies: Mapping[str, LogPolicy]
+    metrics: Metrics
+    seconds: float = SECONDS
+    most_rows: int = MOST_ROWS
+
+    def __post_init__(self) -> None:
+        self._process = secrets.token_hex(4)
+        self._files = self._requests = self._rows = 0
+        self._turn = threading.Lock()
+        self._is_closing = threading.Event()
+        self._waiting: list[LoggedRequest] = []
+        self._frames: dict[_Part, list[pl.DataFrame]] = {}
+        self._is_failing = self._is_dropping = False
+        self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
+
+    def start(self) -> None:
+        """Start to write."""
+        self._thread.start()
+
+    def request_id(self) -> str:
+        """Return a new id for a request that has none."""
+        self._requests += 1
+        return f"{self._process}-{self._requests}"
+
+    def add(self, request: LoggedRequest) -> None:
+        """Store an answered request soon, from any thread. It takes microseconds."""
+        name, rows = request.served.name, request.scores.rows
+        policy = self.policies.get(name)
+        if policy is None or (policy.sample < 1 and random.random() >= policy.sample):  # noqa: S311 - a sample
+            return
+        with self._turn:
+            is_full = self._rows + rows > self.most_rows and self._rows > 0
+            if not is_full:
+                self._rows += rows
+                self._waiting.append(request)
+        if is_full:
+            self._drop(name, rows, f"more than {self.most_rows:,} rows wait to be written")
+            return
+        self.metrics.count_logged(name, "accepted", rows)
+
+    def close(self) -> None:
+        """Write all that was added, and end."""
+        self._is_closing.set()
+        self._thread.join()
+
+    def _drop(self, name: str, rows: int, why: str) -> None:
+        """Count rows that are not stored, and log the first of a series."""
+        self.metrics.count_logged(name, "dropped", rows)
+        if not self._is_dropping:
+            self._is_dropping = True
+            facts = {"model": name, "rows": rows, "reason": why, "metric": "ml_assets_logged_rows_total"}
+            log_event("rows are missing from the request log", facts, level=logging.ERROR)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self.seconds
+        while True:
+            is_last = self._is_closing.wait(_PAUSE)
+            self._convert()
+            rows = sum(it.height for frames in self._frames.values() for it in frames)
+            if not is_last and rows < ROWS and time.monotonic() < due:
+                continue
+            self._write()
+            due = time.monotonic() + self.seconds
+            if is_last:
+                self._write_rest(due=time.monotonic() + LAST_SECONDS)
+                return
+
+    def _convert(self) -> None:
+        """Turn the waiting requests into frames."""
+        with self._turn:
+            waiting, self._waiting = self._waiting, []
+        groups: dict[_Part, list[LoggedRequest]] = {}
+        for it in waiting:
+            groups.setdefault((it.served.name, it.served.version, it.day), []).append(it)
+        for part, requests in groups.items():
+            try:
+                found = logged_rows(requests, self.policies[part[0]].hashing)
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged and counted, and the next rows are stored
+                LOGGER.exception("rows could not be prepared for the request log", extra={"fields": {"model": part[0]}})
+                self._forget(part[0], sum(it.scores.rows for it in requests), "they could not be prepared")
+                continue
+            self._frames.setdefault(part, []).append(found)
+
+    def _forget(self, name: str, rows: int, why: str) -> None:
+        with self._turn:
+            self._rows -= rows
+        self._drop(name, rows, why)
+
+    def _write(self) -> None:
+        """Write one file for each part; what cannot be written is tried again later."""
+        for part in [*self._frames]:
+            rows = pl.concat(self._frames[part], rechunk=False)
+            try:
+                self._write_file(part, rows)
+            except LakeError as error:
+                if not self._is_failing:
+                    facts = {"reason": str(error), "rows": rows.height}
+                    log_event("the request log cannot be written; it is tried again", facts, level=logging.ERROR)
+                self._is_failing = True
+                return
+            except Exception:  # noqa: BLE001 - as in `_convert`
+                LOGGER.exception("a file of the request log failed", extra={"fields": {"model": part[0]}})
+                del self._frames[part]
+                self._forget(part[0], rows.height, "they could not be written")
+                continue
+            del self._frames[part]
+            with self._turn:
+                self._rows -= rows.height
+            self.metrics.count_logged(part[0], "written", rows.height)
+            if self._is_failing:
+                log_event("the request log is written again", {"model": part[0]})
+            self._is_failing = self._is_dropping = False
+
+    def _write_file(self, part: _Part, rows: pl.DataFrame) -> None:
+        """Write a new file.
+
+        Raises:
+            LakeError: the lake cannot be written.
+        """
+        name, version, day = part
+        self._files += 1
+        first: int = rows["scored_at"].dt.timestamp("ms").min()  # type: ignore[assignment]
+        file = f"{first}-{version[:8]}-{self._process}-{self._files:06}.parquet"
+
+        def write(target: BinaryIO) -> None:
+            rows.write_parquet(target, compression="zstd", metadata={"ml_assets_format": str(FORMAT)})
+
+        self.lake.write(self.lake.path(REQUESTS, name, day.isoformat(), file), write)
+
+    def _write_rest(self, due: float) -> None:
+        """Try to write what is left, and log what is lost."""
+        while self._frames and time.monotonic() < due:
+            time.sleep(0.5)
+            self._write()
+        for (name, _, _), frames in self._frames.items():
+            self._is_dropping = False
+            self._forget(name, sum(it.height for it in frames), "the lake could not be written until the end")
