@@ -381,6 +381,25 @@ def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, mani
     assert judged.summary.against_champion is not None
 
 
+def test_days_are_brought_up_to_date_without_training_though_the_declared_training_has_changed(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    before = Lake(str(own_flown))
+    trained, promoted = before.find(f"{MODEL}/model"), log_of(before)
+    lines: list[str] = []
+    with project(
+        LakeResource(url=str(own_flown)),
+        flights_declared(split={"train_days": 20, "validation_days": 7, "test_days": 7}),
+        manifest=manifest,
+    ) as whole:
+        assert whole.flow.update(Span(date(2013, 1, 22), date(2013, 1, 21), date(2013, 1, 22)), lines.append)
+
+    lake = Lake(str(own_flown))
+    assert (trained, promoted) == (lake.find(f"{MODEL}/model"), log_of(lake))
+    assert 2 == len(lake.newest(f"{MODEL}/predictions", ["2013-01-21", "2013-01-22"]))
+    assert not [line for line in lines if line.startswith("training")]
+
+
 def test_labels_of_later_days_that_performance_reads_are_brought_up_to_date_too(
     flown: Path, manifest: Mapping[str, Any]
 ) -> None:

@@ -251,7 +251,7 @@ class _Tick:
                 self.lines.append(
                     f"{key.to_user_string()} changed for {span_of(row)}, which is before the newest "
                     f"{self.declared.automation.updates.days} days; "
-                    "to update what reads it: ml-assets run MODEL --from DAY."
+                    "to update what reads it: ml-assets run MODEL --rebuild --from DAY."
                 )
 
     def _open_what_is_not_fresh(self) -> None:

@@ -216,7 +216,7 @@ def answer_lines(
         yield from (f"  {sentence}" for sentence in blocked)
     if stale:
         yield ""
-        yield f"out of date; update it with: ml-assets run {name}"
+        yield f"out of date; update it with: ml-assets run {name} (with --rebuild --from DAY, nothing is trained)"
         yield from (f"  {it.line}" for it in stale)
     yield ""
     yield "last ticks of the daemon" if ticks else "no ticks yet; start the daemon with: ml-assets ui"

@@ -3,13 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from ml_assets.contracts.errors import DataError
 
 if TYPE_CHECKING:
     from ml_assets.cli.console.progress import Progress
     from ml_assets.orchestration.flow import Flow, Span
+
+    RunOne = Callable[[Flow, Span, Progress], tuple[int, dict[str, Any]]]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,6 +29,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
+    command.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="bring the days from --from to --to up to date, with predictions and reports, and train nothing",
+    )
     command.add_argument(
         "--server",
         metavar="URL",
@@ -48,6 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.orchestration.location import Overrides, load_definitions
     from ml_assets.settings import server_url
 
+    if arguments.rebuild and (arguments.first is None or arguments.as_of is not None):
+        raise DataError(
+            "--rebuild needs the first day to bring up to date (--from DAY), and no --as-of, because it trains nothing."
+        )
     progress = Progress(sys.stderr, is_recorded=True)
     progress.log("preparing")
     lake = LakeResource().connect()
@@ -65,9 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     span = Span.of(first, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
     with open_runs(arguments.server, defs, progress) as runs:
         flows = [Flow(defs, declared, model, lake, runs) for model in models]
+        run_one = _rebuild_model if arguments.rebuild else _run_model
         if len(flows) > 1:
-            return _run_several(flows, span, progress, as_json=arguments.json)
-        code, summary = _run_model(flows[0], span, progress)
+            return _run_several(flows, run_one, span, progress, as_json=arguments.json)
+        code, summary = run_one(flows[0], span, progress)
     _print([summary], as_json=arguments.json)
     return code
 
@@ -96,7 +111,21 @@ def _run_model(flow: "Flow", span: "Span", progress: "Progress") -> tuple[int, d
     return (0 if summary["champion"] and not summary["leaks"]["proven"] else 1), summary
 
 
-def _run_several(flows: Sequence["Flow"], span: "Span", progress: "Progress", *, as_json: bool) -> int:
+def _rebuild_model(flow: "Flow", span: "Span", progress: "Progress") -> tuple[int, dict[str, Any]]:
+    """Bring days of a model up to date without training; return the exit code, and the days with the champion."""
+    from ml_assets.orchestration.groups import serving
+
+    if not flow.update(replace(span, as_of=span.last), progress.log):
+        progress.log("stopped; finished artifacts are stored, and the next run continues from there")
+        return 3, {}
+    champion = serving(flow.lake, flow.model.name)["champion"]
+    days = [str(span.first), str(span.last)]
+    return int(champion is None), {"model": flow.model.name, "champion": champion, "up_to_date": days}
+
+
+def _run_several(
+    flows: Sequence["Flow"], run_one: "RunOne", span: "Span", progress: "Progress", *, as_json: bool
+) -> int:
     """Run the models of a `for_each`, then their combined predictions; return the exit code of all together."""
     from ml_assets.cli.flow.summary import summarize_combined
 
@@ -104,7 +133,7 @@ def _run_several(flows: Sequence["Flow"], span: "Span", progress: "Progress", *,
     results: list[tuple[int, dict[str, Any]]] = []
     for flow in flows:
         progress.log(f"{flow.model.name}:")
-        results.append(_run_model(flow, span, progress))
+        results.append(run_one(flow, span, progress))
         if results[0][0] == 3:
             return 3  # what fails for all rows fails for some of them
     summaries = [summary for _, summary in results if summary]
@@ -133,6 +162,10 @@ def _print(summaries: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             print("\n".join(leak_lines(it["model"], it["leaks"]["proven"], printed=it["printed"])))
         elif "too_few_rows" in it:
             print(f"\n{it['too_few_rows']}")
+        elif "up_to_date" in it:
+            first, last = it["up_to_date"]
+            champion = f"predicted by {it['champion']}" if it["champion"] else "without predictions: no champion yet"
+            print(f"\n{it['model']}: {first} to {last} are up to date, {champion}; nothing was trained")
         elif "combined_rows" in it:
             print(combined_text(it))
         else:

@@ -143,28 +143,37 @@ class Flow:
         training = {self._asset(stage): [""] for stage in TRAINING}
         inputs = self._required_inputs(span)
         predicted = self._predicted(span, inputs)
-        monitored = {self._asset(stage): predicted for stage in MONITORING}
-        shadow = {
-            key: predicted if self.graph.get(key).is_partitioned else [""]
-            for stage in SHADOW
-            if self.graph.has(key := self._asset(stage))
-        }
         if self.model.segment is not None:
             if not self._groups(inputs, span, log):
                 return False
             inputs, self.too_few = {}, self._why_too_few(span)
         if self.too_few:
             log(self.too_few)
+            if PromotionLog(self.lake, self.model.name).last() is None:
+                return True
         elif not self._groups({**inputs, "training": training}, span, log):
             return False
+        return self._score(predicted, span, log)
+
+    def update(self, span: Span, log: Callable[[str], None]) -> bool:
+        """Bring the days of a span up to date without training; return False as soon as a run fails."""
+        inputs = self._required_inputs(span, since=span.first)
+        return self._groups(inputs, span, log) and self._score(self._predicted(span, inputs), span, log)
+
+    def _score(self, predicted: Sequence[str], span: Span, log: Callable[[str], None]) -> bool:
+        """Materialize predictions, what monitors them, and the card; only the card if there is no champion."""
         card = {self._asset(stage): [""] for stage in CARD}
         last = PromotionLog(self.lake, self.model.name).last()
-        if last is None and self.too_few:
-            return True
         if last is None or last.champion is None:
             log("there is no champion yet, so there are no predictions")
             return self._groups({"card": card}, span, log)
-        groups = {"monitoring": monitored, "shadow": shadow, "card": card}
+        shadow = {
+            key: predicted if self.graph.get(key).is_partitioned else [""]
+            for stage in SHADOW
+            if self.graph.has(key := self._asset(stage))
+        }
+        monitored = {self._asset(stage): predicted for stage in MONITORING}
+        groups: dict[str, _Wanted] = {"monitoring": monitored, "shadow": shadow, "card": card}
         return self._groups({name: group for name, group in groups.items() if group}, span, log)
 
     def combine(self, span: Span, log: Callable[[str], None]) -> bool:
@@ -227,13 +236,13 @@ class Flow:
         """Return the partitions that contain something of a range of days; none if the last is earlier."""
         return self.model.days.calendar.keys(first, last)
 
-    def _required_inputs(self, span: Span) -> dict[str, _Wanted]:
-        """Return features and labels with everything upstream, by group.
+    def _required_inputs(self, span: Span, *, since: date | None = None) -> dict[str, _Wanted]:
+        """Return features and labels with everything upstream, by group; those of the training too, without `since`.
 
         Raises:
             DataError: raw days are missing, and their readers do not allow gaps.
         """
-        inputs = self._inputs(span)
+        inputs = self._inputs(span, since=since)
         upstream = upstream_of(self.graph, inputs)
         self.landable = landable(self.lake, self.declared, upstream)
         found = without_missing(self.graph, self.lake, self.model, {**upstream, **inputs}, self.landable)
@@ -241,8 +250,8 @@ class Flow:
         tables = {key: found[key] for key in upstream if key not in raw}
         return {"raw": raw, "tables": tables, "features and labels": {key: found[key] for key in inputs}}
 
-    def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
-        first = first_training_day(self.model, span.as_of, self.model.split)
+    def _inputs(self, span: Span, *, since: date | None = None) -> dict[dg.AssetKey, list[str]]:
+        first = since or first_training_day(self.model, span.as_of, self.model.split)
         newest = max(span.as_of, span.last)
         days = self._keys(min(first, span.first), newest)
         # Performance reads the existing labels of later days, which must be up to date too.
