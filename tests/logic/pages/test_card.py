@@ -463,7 +463,8 @@ def test_challengers_in_shadow_are_a_section_only_where_they_are_declared() -> N
 
     assert "bbbbbbbbbbbb better 14 1,234 0.710 0.698 +0.012" in seen
     assert "Is not worse. The gate does not promote it: It is too large." in seen
-    assert "cccccccccccc not judged 3 not measured Too few days." in seen
+    assert "cccccccccccc not judged 3 not measured" in seen
+    assert "cccccccccccc : Too few days." in seen
     assert "shadow" not in Page(render_card(lean())).sections
 
 
