@@ -28,7 +28,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
-    command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
+    command.add_argument(
+        "--to",
+        dest="last",
+        metavar="DAY",
+        help="last day to predict (default: the as-of day; with --rebuild, the last predicted day)",
+    )
     command.add_argument(
         "--rebuild",
         action="store_true",
@@ -50,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if there is one, because it scores what the others cannot.
     """
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.newest_day import newest_day_of_data
+    from ml_assets.cli.flow.newest_day import newest_day_of_data, newest_predicted_day
     from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.cli.flow.runs import open_runs
     from ml_assets.lake.resource import LakeResource
@@ -72,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     models = declared.named(arguments.model)
     first = models[0]
     defs = load_definitions(Overrides(loggers=progress.loggers()))
-    newest = None
-    if arguments.as_of is None:
+    newest = newest_predicted_day(lake, first) if arguments.rebuild else None
+    if arguments.as_of is None and newest is None:
         contracts = read_table_contracts()
         newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, first, contracts)
     span = Span.of(first, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)

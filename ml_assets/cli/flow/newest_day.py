@@ -1,4 +1,4 @@
-"""Finds the newest day for which a model's raw tables have data."""
+"""Finds the newest day for which a model has predictions, or its raw tables have data."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -15,6 +15,13 @@ from ml_assets.orchestration.groups import INPUTS
 from ml_assets.orchestration.missing import landable
 from ml_assets.orchestration.staleness import with_upstream
 from ml_assets.stages.raw_source import RawSource
+
+
+def newest_predicted_day(lake: Lake, model: ModelDeclaration) -> date | None:
+    """Return the last day that a model has predicted; None if there is none."""
+    calendar = model.days.calendar
+    keys = lake.partitions(f"{model.name}/predictions")
+    return max((calendar.last_day(key) for key in keys if calendar.has_form(key)), default=None)
 
 
 def newest_day_of_data(
