@@ -1,6 +1,7 @@
 """Small HTTP servers of this machine: one whose requests a function answers, and the API of a Kubernetes cluster."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ def body_of(request: BaseHTTPRequestHandler) -> Any:
     """Return the JSON that a client sent; None if it sent nothing."""
     length = int(request.headers.get("Content-Length") or 0)
     return json.loads(request.rfile.read(length)) if length else None
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing uses."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 @contextmanager

@@ -13,24 +13,8 @@ from ml_assets.declaration.parts import Days, Stage
 from ml_assets.declaration.reading import KINDS, DeclarationError, read_all, read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from tests.flights import DEFS
+from tests.stages.shop import MODEL
 
-MODEL = """\
-type: ml_assets.Model
-attributes:
-  name: returns
-  description: Will this order come back?
-  task: binary
-  days: {first: 2024-01-01, last: 2024-06-30}
-  features:
-    table: order_features
-    key: [order_id]
-    event_time: ordered_at
-    prediction_time: prediction_at
-  labels:
-    table: order_outcomes
-    target: is_returned
-    known_time: known_at
-"""
 RAW = """\
 type: ml_assets.RawTables
 attributes:

@@ -24,9 +24,9 @@ from ml_assets.logic.promotion.watch import Watching
 from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import compute_importances, search, train, training_set_as_of
-from tests.stages.shop import FEATURES, LABELS, declaration
+from tests.stages.shop import FEATURES, LABELS, declaration, feature_rows
+from tests.stages.shop import FIRST as BEGIN
 
-BEGIN = date(2024, 1, 1)
 DAYS = 84
 A_DAY = 100
 FIRST = BEGIN + timedelta(days=28)
@@ -42,22 +42,7 @@ WATCHING = Watching(4, 3, 0.01)
 @cache
 def rows() -> pl.DataFrame:
     """Orders, as many a day all the time."""
-    random = np.random.default_rng(7)
-    count = DAYS * A_DAY
-    day = [BEGIN + timedelta(days=n // A_DAY) for n in range(count)]
-    at = [datetime.combine(d, datetime.min.time()) + timedelta(minutes=15 * (n % A_DAY)) for n, d in enumerate(day)]
-    return pl.DataFrame(
-        {
-            "order_id": [f"o{n:05d}" for n in range(count)],
-            "day": day,
-            "ordered_at": at,
-            "prediction_at": [one - timedelta(hours=1) for one in at],
-            "shop": random.choice(["a", "b", "c"], count),
-            "items": random.integers(0, 10, count),
-            "weight kg": random.normal(5, 2, count),
-        },
-        schema_overrides={"ordered_at": pl.Datetime("us"), "prediction_at": pl.Datetime("us"), "items": pl.Int64},
-    )
+    return feature_rows(DAYS, A_DAY)
 
 
 @cache

@@ -14,25 +14,8 @@ from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.models.agreement import model_problems
 from ml_assets.models.contradictions import contradictions
-from tests.stages.shop import FEATURES, LABELS
+from tests.stages.shop import FEATURES, LABELS, MODEL
 
-MODEL = """\
-type: ml_assets.Model
-attributes:
-  name: returns
-  description: Will this order come back?
-  task: binary
-  days: {first: 2024-01-01, last: 2024-06-30}
-  features:
-    table: order_features
-    key: [order_id]
-    event_time: ordered_at
-    prediction_time: prediction_at
-  labels:
-    table: order_outcomes
-    target: is_returned
-    known_time: known_at
-"""
 RAW = """\
 type: ml_assets.RawTables
 attributes:

@@ -5,7 +5,6 @@ What is kept in it stays out; see the tests beside this.
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -17,6 +16,8 @@ from typing import Any, Final
 
 import psycopg2
 import pytest
+
+from tests.http_server import free_port
 
 PASSWORD: Final = "not-for-anybody-else"  # noqa: S105 - of a server that is gone with the tests
 INSTALL: Final = "PostgreSQL's server is not installed here; apt-get install postgresql, and these tests run."
@@ -68,7 +69,7 @@ def running() -> Iterator[Server]:
         data = str(folder / "data")
         _run([programs / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", secret, "-N",
               "--locale=C", "-E", "UTF8"])  # fmt: skip
-        port = _free_port()
+        port = free_port()
         settings = {
             "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off",
             "synchronous_commit": "off", "full_page_writes": "off", "max_connections": 50,
@@ -90,9 +91,3 @@ def _run(command: Sequence[object]) -> None:
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

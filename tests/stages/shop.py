@@ -22,6 +22,23 @@ from tests.event_logs import ephemeral_instance
 FIRST = date(2024, 1, 1)
 DAYS = 50
 A_DAY = 40
+MODEL = """\
+type: ml_assets.Model
+attributes:
+  name: returns
+  description: Will this order come back?
+  task: binary
+  days: {first: 2024-01-01, last: 2024-06-30}
+  features:
+    table: order_features
+    key: [order_id]
+    event_time: ordered_at
+    prediction_time: prediction_at
+  labels:
+    table: order_outcomes
+    target: is_returned
+    known_time: known_at
+"""
 FEATURES = TableContract(
     "order_features",
     (
@@ -79,12 +96,12 @@ def plan_of(features: TableContract = FEATURES, labels: TableContract = LABELS, 
     return ModelPlan.of(declaration(**changes), {"order_features": features, "order_outcomes": labels})
 
 
-def feature_rows() -> pl.DataFrame:
-    """Return all orders: many items and heavy ones come back more often."""
+def feature_rows(days: int = DAYS, a_day: int = A_DAY) -> pl.DataFrame:
+    """Return the orders of some days: many items and heavy ones come back more often."""
     random = np.random.default_rng(7)
-    count = DAYS * A_DAY
-    day = [FIRST + timedelta(days=n // A_DAY) for n in range(count)]
-    at = [datetime.combine(d, datetime.min.time()) + timedelta(minutes=15 * (n % A_DAY)) for n, d in enumerate(day)]
+    count = days * a_day
+    day = [FIRST + timedelta(days=n // a_day) for n in range(count)]
+    at = [datetime.combine(d, datetime.min.time()) + timedelta(minutes=15 * (n % a_day)) for n, d in enumerate(day)]
     return pl.DataFrame(
         {
             "order_id": [f"o{n:05d}" for n in range(count)],

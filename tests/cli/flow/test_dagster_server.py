@@ -1,7 +1,6 @@
 """Runs that a real webserver launches, and how they are reported; faulty servers are test doubles."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pytest
 import requests
 
 from ml_assets.cli.flow.dagster_server import DagsterServer, ServerError, ServerEvent
-from tests.http_server import http_server
+from tests.http_server import free_port, http_server
 
 ASSETS = """
 import dagster as dg
@@ -37,12 +36,6 @@ run_coordinator:  # there is no daemon here that would take runs from a queue
   module: dagster._core.run_coordinator
   class: DefaultRunCoordinator
 """
-
-
-def free_port() -> int:
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return int(it.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
