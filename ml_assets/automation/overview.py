@@ -158,7 +158,8 @@ class _Reader:
         return waits.lines()
 
     def _newest(self, asset: str) -> str | None:
-        return max(self.lake.names(self.lake.path("artifacts", asset)), default=None)
+        keys = self.declared.calendar.current(self.lake.names(self.lake.path("artifacts", asset)))
+        return max(keys, default=None)
 
     def _failed_checks(self) -> Iterator[tuple[str, str]]:
         """Yield the first part of the asset's key, and a line, for each check whose newest verdict is an error."""

@@ -252,6 +252,10 @@ class Calendar:
         kind = "timestamp" if self.grain == BY_HOUR else "date"
         return f"{kind} '{self.begin(first)}'", f"{kind} '{self.begin(self.moved(last, 1))}'"
 
+    def day_sql(self) -> str:
+        """Return the day of a row by the hour as SQL."""
+        return f"cast(timezone('{self.timezone}', timezone('UTC', {HOUR})) as date)"
+
     def rows_sql(self, first: str, last: str) -> str:
         """Return the condition on the rows of a range of periods as SQL; unknown for a row without a day or hour."""
         begin, until = self.ends_sql(first, last)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.adapters.dbt import DbtRuntimeError
 from ml_assets.adapters.dbt_duckdb import BasePlugin, DuckDBCredentials, TargetConfig
+from ml_assets.contracts.days import DAY
 from ml_assets.contracts.periods import BY_DAY, BY_HOUR, DAILY, HOUR, Calendar
 from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
@@ -291,6 +292,17 @@ class Plugin(BasePlugin):
                 f"that is not the begin of an hour, such as {uneven[1]}; expected a timestamp in UTC such as "
                 f"{uneven[1]:%Y-%m-%d %H}:00:00. Select the column '{HOUR}' of the raw table, or date_trunc('hour', "
                 f"...) of it; nothing of '{model}' was written."
+            )
+        right, zone = self.bindings.calendar.day_sql(), self.bindings.calendar.timezone
+        others = cursor.execute(
+            f"select {DAY}, {HOUR}, {right} from {built} where {DAY} <> {right} order by 2"  # noqa: S608 - dbt's own relation
+        ).fetchall()
+        if others:
+            day, hour, expected = others[0]
+            raise DbtRuntimeError(
+                f"{counted(len(others), 'row')} of model '{model}' {'has' if len(others) == 1 else 'have'} a '{DAY}' "
+                f"that is not the one of '{HOUR}' in the declared time zone {zone}, such as {day} at {hour} UTC; "
+                f"expected {expected}. Compute it as {right}; nothing of '{model}' was written."
             )
 
 

@@ -85,8 +85,25 @@ def test_a_row_whose_hour_is_not_the_begin_of_one_is_refused(tmp_path: Path, mon
     with duckdb.connect() as connection:  # noqa: TID251 - dbt-duckdb connects by itself
         plugin = Plugin("lake", {})
         plugin.configure_connection(connection)
-        connection.execute("create table built as select timestamp '2026-03-29 02:30:00' as hour")
+        connection.execute("create table built as select timestamp '2026-03-29 02:30:00' as hour, date '2026-03-29' as day")
         with pytest.raises(DbtRuntimeError, match=r"1 row of model 'orders' has an 'hour' that is not .* 02:30:00; expect"):
+            plugin.store(SimpleNamespace(config=config, relation="built"))  # type: ignore[arg-type]
+
+
+def test_a_row_whose_day_is_not_that_of_its_hour_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = {"grain": "hour", "timezone": "Europe/Zurich", "first": "2026-03-28T23", "last": "2026-03-29T00"}
+    monkeypatch.setenv(VARIABLE, bindings(tmp_path, **hours))
+    config = {"model": "orders", "key": [], "unsplit": "", "is_by_day": True, "view": "orders"}
+    message = (
+        r"1 row of model 'orders' has a 'day' that is not the one of 'hour' in the declared time zone Europe/Zurich, "
+        r"such as 2026-03-28 at 2026-03-28 23:00:00 UTC; expected 2026-03-29\. Compute it as cast\(timezone"
+    )
+    with duckdb.connect() as connection:  # noqa: TID251 - dbt-duckdb connects by itself
+        plugin = Plugin("lake", {})
+        plugin.configure_connection(connection)
+        rows = "(timestamp '2026-03-28 23:00:00', date '2026-03-28'), (timestamp '2026-03-29', date '2026-03-29')"
+        connection.execute(f"create table built as select * from (values {rows}) as it(hour, day)")
+        with pytest.raises(DbtRuntimeError, match=message):
             plugin.store(SimpleNamespace(config=config, relation="built"))  # type: ignore[arg-type]
 
 
