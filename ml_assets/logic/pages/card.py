@@ -103,6 +103,7 @@ def render_card(card: CardInput) -> str:
             sections=_sections(card),
             status=status,
             verdict=_verdict(card.promotion),
+            cause=_cause(card.promotion),
             tiles=tiles(card, drift_summary, performance, performance_metric),
             about=about_rows(card),
             target_words=target_words(card.task),
@@ -256,6 +257,16 @@ def _opponent_sentence(who: str, item: Comparison | None, cannot_score: str | No
         f"On the same {item.rows:,} test rows as {who}, {verdict(item)} in {metric_name(item.metric)}: "
         f"the difference is {signed_interval(item.difference)}, where above 0 means that this model is better."
     )
+
+
+def _cause(entry: Promotion | None) -> str:
+    """Return what the entry of the log follows from, as a sentence after another; '' if nothing is recorded."""
+    if entry is None or entry.cause is None:
+        return ""
+    if entry.was_in_shadow:
+        return " It was judged again by its comparison in shadow."
+    what = "rollback" if entry.action == "rollback" else "training"
+    return f" The {what} was requested by {entry.cause}."
 
 
 def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None) -> str:
