@@ -1,6 +1,6 @@
 """The state of all models at once, as `ml-assets status` shows it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ml_assets.automation.overview import Overview, read_overview
 from ml_assets.cli.status import status_lines
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
-from tests.adapters.dagster import SqliteScheduleStorage
+from tests.adapters.dagster import AssetCheckEvaluationPlanned, SqliteScheduleStorage
 from tests.automation.looped import MODEL, World, declared, world
 
 PROJECT = declared()
@@ -33,16 +33,22 @@ def stage(name: str) -> dg.AssetsDefinition:
     return made
 
 
-@dg.asset(
-    key=["tables", "orders"],
-    tags=dict([MANAGED]),
-    check_specs=[dg.AssetCheckSpec(name, asset=["tables", "orders"]) for name in ("is_unique", "is_usual")],
-)
-def orders() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    """Fails one check as an error and another as a warning, and then itself."""
-    yield dg.AssetCheckResult(check_name="is_unique", passed=False, description="3 rows are twice there.")
-    yield dg.AssetCheckResult(check_name="is_usual", passed=False, severity=dg.AssetCheckSeverity.WARN)
-    raise RuntimeError("the disk is away")
+def table(tags: Mapping[str, str]) -> dg.AssetsDefinition:
+    key = dg.AssetKey(["tables", "orders"])
+
+    @dg.asset(
+        key=key, tags=tags, check_specs=[dg.AssetCheckSpec(name, asset=key) for name in ("is_unique", "is_usual")]
+    )
+    def made() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        """Fails one check as an error and another as a warning, and then itself."""
+        yield dg.AssetCheckResult(check_name="is_unique", passed=False, description="3 rows are twice there.")
+        yield dg.AssetCheckResult(check_name="is_usual", passed=False, severity=dg.AssetCheckSeverity.WARN)
+        raise RuntimeError("the disk is away")
+
+    return made
+
+
+orders = table(dict([MANAGED]))
 
 
 @dg.job(name="ml_assets_job")
@@ -51,15 +57,17 @@ def job() -> None:
 
 
 SCHEDULES = [
-    dg.ScheduleDefinition("at_five", cron_schedule="30 5 * * *", job=job, execution_timezone="Europe/Zurich",
+    dg.ScheduleDefinition("ml_assets_at_five", cron_schedule="30 5 * * *", job=job, execution_timezone="Europe/Zurich",
                           default_status=dg.DefaultScheduleStatus.RUNNING),
-    dg.ScheduleDefinition("stopped", cron_schedule="* * * * *", job=job),
+    dg.ScheduleDefinition("ml_assets_stopped", cron_schedule="* * * * *", job=job),
+    dg.ScheduleDefinition("of_the_host", cron_schedule="* * * * *", job=job,
+                          default_status=dg.DefaultScheduleStatus.RUNNING),
 ]  # fmt: skip
 
 
-def read(it: World, now: datetime | None = None) -> Overview:
+def read(it: World, now: datetime | None = None, of: dg.AssetsDefinition = orders) -> Overview:
     stages = map(stage, ("features", "labels", *TRAINING, *MONITORING))
-    repository = dg.Definitions([*stages, orders], schedules=SCHEDULES).get_repository_def()
+    repository = dg.Definitions([*stages, of], schedules=SCHEDULES).get_repository_def()
     return read_overview(repository, PROJECT, it.lake, it.instance, now=now or it.now)
 
 
@@ -97,6 +105,33 @@ def test_errors_of_checks_and_runs_that_failed_within_a_day_are_named_and_warnin
     assert failed.endswith(": tables/orders failed: RuntimeError: the disk is away")
 
 
+def test_checks_and_runs_of_a_hosts_assets_are_not_named(it: World) -> None:
+    host = table({})
+    dg.materialize([host], instance=it.instance, raise_on_error=False)
+
+    assert () == read(it, datetime.now(tz=UTC), host).red
+
+
+def test_a_verdict_is_named_until_its_check_has_another(it: World) -> None:
+    dg.materialize([orders], instance=it.instance, raise_on_error=False)
+    planned = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey(["tables", "orders"]), check_name="is_unique")
+    it.instance.report_dagster_event(
+        dg.DagsterEvent("ASSET_CHECK_EVALUATION_PLANNED", "again", event_specific_data=planned), run_id="a" * 32
+    )
+
+    assert read(it, datetime.now(tz=UTC)).red[0].startswith("check is_unique of tables/orders failed.")
+
+
+def test_a_damaged_champion_is_named_and_hides_nothing_else(it: World) -> None:
+    it.live()
+    Path(it.lake.url, "artifacts", MODEL, "model", it.champion, "spec.json").write_bytes(b"{}")
+
+    [model] = read(it).models
+
+    assert "2013-03-01" == model.newest["drift"]
+    assert "spec.json is damaged" in model.red[0]
+
+
 def test_a_failed_run_is_not_named_once_its_asset_is_materialized(it: World) -> None:
     dg.materialize([orders], instance=it.instance, raise_on_error=False)
     it.instance.report_runless_asset_event(dg.AssetMaterialization(["tables", "orders"]))
@@ -119,7 +154,9 @@ def test_the_next_tick_of_each_running_schedule_is_in_utc(it: World) -> None:
     found = read(it, datetime(2026, 11, 23, 6, tzinfo=UTC)).upcoming
 
     # 05:30 in Zurich in winter
-    assert [(datetime(2026, 11, 24, 4, 30, tzinfo=UTC), "at_five")] == [(tick.at, tick.schedule) for tick in found]
+    assert [(datetime(2026, 11, 24, 4, 30, tzinfo=UTC), "ml_assets_at_five")] == [
+        (tick.at, tick.schedule) for tick in found
+    ]
 
 
 def test_the_screen_says_that_nothing_runs_without_the_daemon(it: World) -> None:
