@@ -138,7 +138,8 @@ class InputField:
         if self._enum is not None:
             codes = column.cast(self._enum, strict=False).to_physical().cast(pl.Float64)
             unseen = codes.null_count() - column.null_count()
-            return None if unseen and self.is_unseen_error else (codes.to_numpy(), unseen)
+            may_break = self.is_unseen_error or self._accepted is not None
+            return None if unseen and may_break else (codes.to_numpy(), unseen)
         kind, low, high = self._common
         least, most = column.min(), column.max()
         if kind is None or not (least is None or (low <= least and most <= high)):  # type: ignore[operator]

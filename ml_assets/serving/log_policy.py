@@ -30,9 +30,11 @@ def log_policies(models: Iterable[ServedModel], declared: Mapping[str, ServingSe
     """Return the policy of each model whose requests are stored.
 
     Raises:
-        DataError: a declared column is no input, or inputs are to be hashed and the environment has no key.
+        DataError: a declared column is no input, the key is too short, or inputs are to be hashed and there is none.
     """
-    key = os.environ.get(HASH_KEY, "").strip().encode()
+    key = os.fsencode(os.environ.get(HASH_KEY, "").strip())
+    if 0 < len(key) < SHORTEST_KEY:
+        raise DataError(f"{HASH_KEY} has {len(key)} bytes; expected a secret of {SHORTEST_KEY} or more. Set another.")
     found: dict[str, LogPolicy] = {}
     for served in models:
         settings = declared.get(served.name, ServingSettings())
@@ -46,10 +48,10 @@ def log_policies(models: Iterable[ServedModel], declared: Mapping[str, ServingSe
                     f"version{near(name, [*served.inputs.names])}. Correct it in the declaration."
                 )
         hashed = [its.name for its in served.inputs.fields if hashing.is_hashed(its)]
-        if hashed and len(key) < SHORTEST_KEY:
+        if hashed and not key:
             raise DataError(
                 f"the request log of model '{served.name}' stores {', '.join(hashed)} as keyed hashes, and {HASH_KEY} "
-                f"has {len(key)} letters; expected a secret of {SHORTEST_KEY} or more. Set it, or pass --no-log."
+                f"is not set; expected a secret of {SHORTEST_KEY} bytes or more. Set it, or pass --no-log."
             )
         found[served.name] = LogPolicy(settings.sample, hashing)
     return found

@@ -9,6 +9,7 @@ import random
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -33,8 +34,10 @@ ROWS: Final = 50_000
 """Rows are written as soon as there are so many."""
 MOST_ROWS: Final = 100_000
 """Rows in memory. Further ones are dropped and counted; no answer waits."""
-LAST_SECONDS: Final = 10.0
-"""How long the service tries to write the last rows at its end."""
+MOST_BYTES: Final = 2**28
+"""Memory of the rows that wait to be written, likewise."""
+LAST_SECONDS: Final = 8.0
+"""How long the service waits for the last rows to be written at its end."""
 _PAUSE: Final = 0.2
 """Seconds after which requests become frames, which take less memory. Waking the thread for each would take longer."""
 _Part = tuple[str, str, date]
@@ -56,12 +59,15 @@ class RequestLog:
 
     def __post_init__(self) -> None:
         self._process = secrets.token_hex(4)
-        self._files = self._requests = self._rows = 0
+        self._files = self._requests = 0
+        self._bytes: float = 0
+        self._rows: Counter[str] = Counter()
         self._turn = threading.Lock()
         self._is_closing = threading.Event()
         self._waiting: list[LoggedRequest] = []
         self._frames: dict[_Part, list[pl.DataFrame]] = {}
-        self._is_failing = self._is_dropping = False
+        self._failing: set[str] = set()
+        self._dropping: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
 
     def start(self) -> None:
@@ -77,44 +83,51 @@ class RequestLog:
         """Store an answered request soon, from any thread. It takes microseconds."""
         name, rows = request.served.name, request.scores.rows
         policy = self.policies.get(name)
-        if policy is None or (policy.sample < 1 and random.random() >= policy.sample):  # noqa: S311 - a sample
+        if policy is None or not rows or (policy.sample < 1 and random.random() >= policy.sample):  # noqa: S311 - a sample
             return
         with self._turn:
-            is_full = self._rows + rows > self.most_rows and self._rows > 0
+            before = self._rows.total()
+            is_full = before > 0 and (before + rows > self.most_rows or self._bytes > MOST_BYTES)
             if not is_full:
-                self._rows += rows
+                self._rows[name] += rows
                 self._waiting.append(request)
         if is_full:
-            self._drop(name, rows, f"more than {self.most_rows:,} rows wait to be written")
+            self._drop(name, rows, f"{before:,} rows wait to be written")
             return
         self.metrics.count_logged(name, "accepted", rows)
 
     def close(self) -> None:
-        """Write all that was added, and end."""
+        """Write all that was added, and end. Rows that are not written in time are counted."""
         self._is_closing.set()
-        self._thread.join()
+        self._thread.join(LAST_SECONDS)
+        with self._turn:
+            left, self._rows = +self._rows, Counter()
+        self._dropping.clear()
+        for name, rows in left.items():
+            self._drop(name, rows, f"they could not be written within {LAST_SECONDS:g} seconds at the end")
 
     def _drop(self, name: str, rows: int, why: str) -> None:
         """Count rows that are not stored, and log the first of a series."""
         self.metrics.count_logged(name, "dropped", rows)
-        if not self._is_dropping:
-            self._is_dropping = True
+        if name not in self._dropping:
+            self._dropping.add(name)
             facts = {"model": name, "rows": rows, "reason": why, "metric": "ml_assets_logged_rows_total"}
             log_event("rows are missing from the request log", facts, level=logging.ERROR)
 
     def _run(self) -> None:
         due = time.monotonic() + self.seconds
-        while True:
-            is_last = self._is_closing.wait(_PAUSE)
+        while not self._is_closing.wait(_PAUSE):
             self._convert()
-            rows = sum(it.height for frames in self._frames.values() for it in frames)
-            if not is_last and rows < ROWS and time.monotonic() < due:
-                continue
+            has_many = not self._failing and self._rows.total() >= ROWS
+            if has_many or time.monotonic() >= due:
+                self._write()
+                due = time.monotonic() + self.seconds
+        self._convert()
+        end = time.monotonic() + LAST_SECONDS
+        self._write()
+        while self._frames and time.monotonic() < end:
+            time.sleep(0.5)
             self._write()
-            due = time.monotonic() + self.seconds
-            if is_last:
-                self._write_rest(due=time.monotonic() + LAST_SECONDS)
-                return
 
     def _convert(self) -> None:
         """Turn the waiting requests into frames."""
@@ -131,36 +144,38 @@ class RequestLog:
                 self._forget(part[0], sum(it.scores.rows for it in requests), "they could not be prepared")
                 continue
             self._frames.setdefault(part, []).append(found)
+        self._bytes = sum(it.estimated_size() for frames in self._frames.values() for it in frames)
 
     def _forget(self, name: str, rows: int, why: str) -> None:
         with self._turn:
-            self._rows -= rows
+            self._rows[name] -= rows
         self._drop(name, rows, why)
 
     def _write(self) -> None:
         """Write one file for each part; what cannot be written is tried again later."""
-        for part in [*self._frames]:
-            rows = pl.concat(self._frames[part], rechunk=False)
+        for part, frames in [*self._frames.items()]:
+            name, rows = part[0], sum(it.height for it in frames)
             try:
-                self._write_file(part, rows)
+                self._write_file(part, pl.concat(frames, rechunk=False))
             except LakeError as error:
-                if not self._is_failing:
-                    facts = {"reason": str(error), "rows": rows.height}
+                if name not in self._failing:
+                    facts = {"model": name, "reason": str(error), "rows": rows}
                     log_event("the request log cannot be written; it is tried again", facts, level=logging.ERROR)
-                self._is_failing = True
-                return
+                self._failing.add(name)
+                continue
             except Exception:  # noqa: BLE001 - as in `_convert`
-                LOGGER.exception("a file of the request log failed", extra={"fields": {"model": part[0]}})
+                LOGGER.exception("a file of the request log failed", extra={"fields": {"model": name}})
                 del self._frames[part]
-                self._forget(part[0], rows.height, "they could not be written")
+                self._forget(name, rows, "they could not be written")
                 continue
             del self._frames[part]
             with self._turn:
-                self._rows -= rows.height
-            self.metrics.count_logged(part[0], "written", rows.height)
-            if self._is_failing:
-                log_event("the request log is written again", {"model": part[0]})
-            self._is_failing = self._is_dropping = False
+                self._rows[name] -= rows
+            self.metrics.count_logged(name, "written", rows)
+            if name in self._failing:
+                log_event("the request log is written again", {"model": name})
+            self._failing.discard(name)
+            self._dropping.discard(name)
 
     def _write_file(self, part: _Part, rows: pl.DataFrame) -> None:
         """Write a new file.
@@ -177,12 +192,3 @@ class RequestLog:
             rows.write_parquet(target, compression="zstd", metadata={"ml_assets_format": str(FORMAT)})
 
         self.lake.write(self.lake.path(REQUESTS, name, day.isoformat(), file), write)
-
-    def _write_rest(self, due: float) -> None:
-        """Try to write what is left, and log what is lost."""
-        while self._frames and time.monotonic() < due:
-            time.sleep(0.5)
-            self._write()
-        for (name, _, _), frames in self._frames.items():
-            self._is_dropping = False
-            self._forget(name, sum(it.height for it in frames), "the lake could not be written until the end")

@@ -135,18 +135,21 @@ class ScoringRoutes:
                 f"{self.limits.rows:,}. Send several requests.",
             )  # fmt: skip
 
-    def _scored(self, call: _Call, given: Columns | pl.DataFrame, inputs: EncodedInputs) -> Served:
-        """Score rows, count them and store them in the request log."""
+    def _answered(
+        self, call: _Call, given: Columns | pl.DataFrame, inputs: EncodedInputs, answer: Callable[[Served], HttpAnswer]
+    ) -> HttpAnswer:
+        """Score rows, count them, and store them in the request log unless no answer can be made of them."""
         try:
             scores = call.served.score(inputs)
         except DataError as error:
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+        found = answer(scores)
         self.metrics.count_rows(call.served.name, scores)
         if self.log is not None:
             self.log.add(
                 LoggedRequest(call.served, call.protocol, call.request_id, call.trace_id, time.time(), given, scores)
             )
-        return scores
+        return found
 
     def _call(self, served: ServedModel, protocol: str, request: Request) -> _Call:
         """Return what a request is for."""
@@ -168,16 +171,20 @@ class ScoringRoutes:
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
-            scores = self._scored(call, columns, self._columns(served, columns))
-            return HttpAnswer.of(own_answer(served.name, scores), call.headers)
+            inputs = self._columns(served, columns)
+            return self._answered(
+                call, columns, inputs, lambda scores: HttpAnswer.of(own_answer(served.name, scores), call.headers)
+            )
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
     def _arrow(self, call: _Call, body: bytes) -> HttpAnswer:
         served = call.served
         frame = read_arrow_rows(body, self._check_rows, served.inputs.names)
-        scores = self._scored(call, frame, served.inputs.encode_frame(frame))
-        return HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)
+        inputs = served.inputs.encode_frame(frame)
+        return self._answered(
+            call, frame, inputs, lambda scores: HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)
+        )
 
     async def explain(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON, and return what each feature adds."""
@@ -193,10 +200,14 @@ class ScoringRoutes:
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
-            inputs = self._columns(served, columns)
-            scores = self._scored(call, columns, inputs)
-            found = own_explanation(served.name, scores, served.explain(inputs), served.model.spec.features)
-            return HttpAnswer.of(found, call.headers)
+            inputs, features = self._columns(served, columns), served.model.spec.features
+
+            def answer(scores: Served) -> HttpAnswer:
+                return HttpAnswer.of(
+                    own_explanation(served.name, scores, served.explain(inputs), features), call.headers
+                )
+
+            return self._answered(call, columns, inputs, answer)
 
         return await self._work(request, work, is_quick=False)
 
@@ -208,8 +219,10 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
-            scores = self._scored(call, columns, self._columns(served, columns))
-            return HttpAnswer.of(infer_answer(served, rest, scores), call.headers)
+            inputs = self._columns(served, columns)
+            return self._answered(
+                call, columns, inputs, lambda scores: HttpAnswer.of(infer_answer(served, rest, scores), call.headers)
+            )
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
@@ -226,7 +239,9 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns = read_invocation(body)
-            scores = self._scored(call, columns, self._columns(served, columns))
-            return HttpAnswer.of(invocation_answer(scores), call.headers)
+            inputs = self._columns(served, columns)
+            return self._answered(
+                call, columns, inputs, lambda scores: HttpAnswer.of(invocation_answer(scores), call.headers)
+            )
 
         return await self._work(request, work, is_quick=served.is_quick(1))

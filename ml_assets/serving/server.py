@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 TOKEN: Final = "ML_ASSETS_SERVE_TOKEN"  # noqa: S105 - the name of the variable
 SHORTEST_TOKEN: Final = 16
 BACKLOG: Final = 2048
-GRACE_SECONDS: Final = 20
-"""How long requests in progress may take once the process is asked to end; Kubernetes ends a pod after 30 seconds."""
+GRACE_SECONDS: Final = 15
+"""How long requests in progress may take once the process is asked to end; Kubernetes kills a pod after 30
+seconds, and the request log has its own `LAST_SECONDS` after these."""
 
 
 @dataclass(frozen=True)

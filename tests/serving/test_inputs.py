@@ -26,12 +26,13 @@ COLUMNS = (
     Column("code", pl.Int64(), role="feature", is_categorical=True, accepted_values=(1, 2, 3)),
     Column("sign", pl.Boolean(), role="feature", is_categorical=True),
     Column("word", pl.String(), role="feature", is_categorical=True),
+    Column("kind", pl.String(), role="feature", is_categorical=True, accepted_values=("p", "q", "r")),
 )
-VOCABULARIES = {"code": ("1", "3"), "sign": ("true",), "word": ("", "a", "ä")}
+VOCABULARIES = {"code": ("1", "3"), "sign": ("true",), "word": ("", "a", "ä"), "kind": ("p", "q")}
 VALUES = {
     "whole": st.integers(-128, 127), "large": st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3),
     "real": st.floats(width=64), "single": st.floats(width=32), "flag": st.booleans(), "code": st.integers(0, 4),
-    "sign": st.booleans(), "word": st.sampled_from(["", "a", "ä", "z"]),
+    "sign": st.booleans(), "word": st.sampled_from(["", "a", "ä", "z"]), "kind": st.sampled_from(["p", "q", "r", "z"]),
 }  # fmt: skip
 
 
@@ -84,7 +85,17 @@ def test_values_and_frames_are_accepted_and_encoded_as_in_the_batch(data: st.Dat
             assert {name: count for name, count in unseen.items() if count} == found.unseen
 
 
-GOOD = {"whole": 1, "large": 1, "real": 0.0, "single": 1, "flag": True, "code": 1, "sign": True, "word": "a"}
+GOOD = {
+    "whole": 1,
+    "large": 1,
+    "real": 0.0,
+    "single": 1,
+    "flag": True,
+    "code": 1,
+    "sign": True,
+    "word": "a",
+    "kind": "p",
+}
 
 
 @pytest.mark.parametrize(("field", "value", "detail"), [

@@ -23,14 +23,15 @@ from ml_assets.lake.objects import Objects
 from ml_assets.lake.store import Lake
 from ml_assets.project import PROJECT, ProjectError
 from ml_assets.serving.app import Application
+from ml_assets.serving.inputs import Columns
 from ml_assets.serving.log_policy import HASH_KEY, LogPolicy, log_policies
-from ml_assets.serving.logged_rows import Hashing
+from ml_assets.serving.logged_rows import Hashing, LoggedRequest
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.registry import Registry
 from ml_assets.serving.request_log import REQUESTS, RequestLog
 from ml_assets.serving.served_model import ServedModel
 from tests.serving.asgi import get, post
-from tests.serving.test_protocols import arrow, mlflow_split, open_inference, own, shop_rows
+from tests.serving.test_protocols import arrow, mlflow_split, open_inference, own, shop_rows, tensors
 from tests.serving.test_server import answered
 
 PREDICT = "/v1/models/returns/predict"
@@ -160,6 +161,79 @@ def test_rows_that_cannot_be_written_until_the_end_are_counted(
     assert "rows are missing from the request log" == caplog.messages[-1]
 
 
+def test_a_write_that_hangs_does_not_keep_the_process(
+    shop_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ml_assets.serving.request_log.LAST_SECONDS", 0.3)
+    hangs = threading.Event()
+    monkeypatch.setattr(Flaky, "write", lambda *_: hangs.wait(60))
+    with application_with_log(shop_lake, Flaky(str(tmp_path))) as application:
+        post(application, PREDICT, {"rows": [ROW]})
+        begun = time.monotonic()
+    took = time.monotonic() - begun
+    seen = counted(application)
+    hangs.set()
+
+    assert took < 5
+    assert {"accepted": 1, "dropped": 1} == seen
+    assert "rows are missing from the request log" == caplog.messages[-1]
+
+
+def test_a_model_that_cannot_be_written_does_not_stop_the_log_of_another(
+    empty_lake: Lake, served: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = Columns.of_records([ROW])
+    scores = served.score(served.inputs.encode_columns(columns))
+    request = LoggedRequest(served, "json", "1", None, time.time(), columns, scores)
+    folder = Path(empty_lake.url, REQUESTS)
+    folder.mkdir(parents=True)
+    (folder / "blocked").touch()  # a file, so nothing can be written below it
+    log = RequestLog(empty_lake, {"blocked": LogPolicy(), "returns": LogPolicy()}, Metrics(), 0.1)
+
+    log.add(replace(request, served=replace(served, name="blocked")))
+    log.add(request)
+    log.start()
+    until(lambda: any(folder.glob("returns/*/*.parquet")))
+    monkeypatch.setattr("ml_assets.serving.request_log.LAST_SECONDS", 0.0)
+    log.close()
+
+    assert 1 == stored(empty_lake).height
+
+
+def test_requests_without_rows_and_with_an_error_leave_the_rows_of_others(shop_lake: Lake, empty_lake: Lake) -> None:
+    with application_with_log(shop_lake, empty_lake) as application:
+        post(application, PREDICT, {"rows": [ROW]})
+        for path, body in (("/invocations", {"inputs": {}}), ("/v2/models/returns/infer", {"inputs": []}),
+                           (PREDICT, {"rows": []})):  # fmt: skip
+            post(application, path, body)
+        unknown = {"inputs": tensors(shop_rows(1)), "outputs": [{"name": "nope"}]}
+        assert 400 == post(application, "/v2/models/returns/infer", unknown).status
+
+    assert {"accepted": 1, "written": 1} == counted(application)
+    [file] = Path(empty_lake.url, REQUESTS, "returns").glob("*/*.parquet")
+    assert not file.name.startswith("None")
+
+
+def test_the_example_of_the_page_reads_versions_with_different_features(shop_lake: Lake, empty_lake: Lake) -> None:
+    with application_with_log(shop_lake, empty_lake) as application:
+        post(application, PREDICT, {"rows": [ROW]})
+    [file] = Path(empty_lake.url, REQUESTS, "returns").glob("*/*.parquet")
+    rows = pl.read_parquet(file)
+    other = rows.with_columns(features=pl.struct(pl.lit(2).alias("score"), pl.lit("x").alias("shop")))
+    other.write_parquet(file.with_name("other.parquet"))
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    code = page.partition("```python\nfrom pathlib import Path\n\nimport polars as pl\n\nfiles")[2].partition("```")[0]
+
+    names: dict[str, object] = {"pl": pl, "Path": Path}
+    code = code.replace(".lake/requests/flight_delay", str(file.parents[1])).replace("pl.concat(", "found = pl.concat(")
+    exec(f"files{code}", names)  # noqa: S102 - our own page
+
+    found = names["found"]
+    assert isinstance(found, pl.DataFrame)
+    assert 2 == found.height
+    assert {"score", "features.score", "features.items"} <= {*found.columns}
+
+
 def test_a_share_of_the_requests_is_stored(shop_lake: Lake, empty_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter([0.2, 0.7, 0.5])
     monkeypatch.setattr("random.random", lambda: next(drawn))
@@ -203,8 +277,11 @@ def test_settings_that_cannot_be_followed_are_reported_before_the_start(
     monkeypatch.delenv(HASH_KEY, raising=False)
     with pytest.raises(DataError, match=r"'item', which is no input of the served version .did you mean 'items'"):
         log_policies([served], {"returns": ServingSettings(hash=("item",))})
-    with pytest.raises(DataError, match=f"stores items as keyed hashes, and {HASH_KEY} has 0 letters; .* --no-log"):
+    with pytest.raises(DataError, match=f"stores items as keyed hashes, and {HASH_KEY} is not set; .* --no-log"):
         log_policies([served], {"returns": ServingSettings(hash=("items",))})
+    monkeypatch.setenv(HASH_KEY, "abc")
+    with pytest.raises(DataError, match=f"{HASH_KEY} has 3 bytes; expected a secret of 16 or more"):
+        log_policies([served], {})
     monkeypatch.setenv(HASH_KEY, KEY.decode())
 
     assert {} == log_policies([served], {"returns": ServingSettings(log=False, hash=("items",))})
