@@ -37,7 +37,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument(
         "--rebuild",
         action="store_true",
-        help="bring the days from --from to --to up to date, with predictions and reports, and train nothing",
+        help="bring the days from --from to --to up to date, with predictions and reports; train and promote nothing",
     )
     command.add_argument(
         "--server",

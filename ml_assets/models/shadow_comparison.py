@@ -53,9 +53,9 @@ class _Opponents:
 def compare_in_shadow(ledger: StepLedger, plan: ModelPlan, champion: Champion, found: InShadow) -> list[ShadowResult]:
     """Return each challenger in shadow, compared with the champion on the first days that both have not learned from.
 
-    The days are those after the as-of days of both that the challenger has scored and whose labels have matured. There
-    is one comparison, when there are as many as declared: more looks would find a better challenger by chance. The rows
-    are scored again, as `ml-assets compare` does.
+    The days are those after the as-of days of both, and of the anchor, that the challenger has scored and whose labels
+    have matured. There is one comparison, when there are as many as declared: more looks would find a better challenger
+    by chance. The rows are scored again, as `ml-assets compare` does.
 
     Raises:
         ContractError: the features have a proven leak, or were not tested for leaks as declared.
@@ -64,12 +64,16 @@ def compare_in_shadow(ledger: StepLedger, plan: ModelPlan, champion: Champion, f
     opponents = _Opponents(champion, anchor_model(ledger, plan, champion))
     results = []
     for challenger in found.challengers:
-        trained = max(challenger.model.spec.as_of, champion.model.spec.as_of)
+        trained = max(it.spec.as_of for it in (challenger.model, champion.model, *_trained_anchor(opponents)))
         is_counted = (pl.col(DAY) > trained) & (pl.col(DAY) <= matured)
         own = scored.filter(is_counted & (pl.col("model_version") == challenger.version))
         days = sorted(own[DAY])[: plan.declaration.challengers.days]
         results.append(_compare(ledger, plan, challenger, opponents, days, trained=trained))
     return results
+
+
+def _trained_anchor(opponents: _Opponents) -> list[Model]:
+    return [opponents.anchor.model] if isinstance(opponents.anchor, Versioned) else []
 
 
 def _scored_days(ledger: StepLedger, plan: ModelPlan) -> pl.DataFrame:
@@ -110,7 +114,7 @@ def _compare(
 
     if len(days) < wanted:
         return not_judged(
-            f"Too few days: {counted(len(days), 'day')} after {trained}, the later as-of day of both, "
+            f"Too few days: {counted(len(days), 'day')} after {trained}, the last as-of day of the compared models, "
             f"{'has' if len(days) == 1 else 'have'} its scores and matured labels; a comparison has {wanted}."
         )
     try:
@@ -173,8 +177,8 @@ def judge_again(
     champion or the anchor has changed since the comparison.
 
     Returns:
-        The results, with the reasons of the gate's refusals; and the entry of the challenger that passed, None if none
-        did.
+        The results, with the reasons of the gate's refusals; and the entry of the challenger that passed, which was
+        added now or before. None if none passed.
 
     Raises:
         PromotionConflictError: other processes keep adding entries.
@@ -213,7 +217,7 @@ class _Case:
         return cls(ledger, plan, model, evaluation, attempt, serving_costs(model, plan.declaration.gate), leaks)
 
     def decide(self, run_id: str) -> tuple[tuple[str, ...], Promotion | None]:
-        """Return why the challenger is not promoted, and the entry about it, added here; None if nothing is written."""
+        """Return why the challenger is not promoted; or the entry by which it is, or waits, added now or before."""
         return retry_on_conflict(lambda: self._decide(run_id))
 
     def _decide(self, run_id: str) -> tuple[tuple[str, ...], Promotion | None]:
@@ -233,5 +237,5 @@ class _Case:
         ).model_copy(update={"run_id": run_id, "cause": IN_SHADOW})
         waits = waiting(entries)
         if entry.action == "request_approval" and waits is not None and waits.challenger == entry.challenger:
-            return (), None
+            return (), waits
         return (), log.append(entry, number=entry.number)

@@ -153,15 +153,23 @@ class Flow:
                 return True
         elif not self._groups({**inputs, "training": training}, span, log):
             return False
-        return self._score(predicted, span, log)
+        return self._score(predicted, span, log, is_promoting=True)
 
     def update(self, span: Span, log: Callable[[str], None]) -> bool:
-        """Bring the days of a span up to date without training; return False as soon as a run fails."""
+        """Bring the days of a span up to date without training or promoting; return False as soon as a run fails."""
         inputs = self._required_inputs(span, since=span.first)
-        return self._groups(inputs, span, log) and self._score(self._predicted(span, inputs), span, log)
+        if not self._groups(inputs, span, log):
+            return False
+        if PromotionLog(self.lake, self.model.name).last() is None:
+            log("there is no model yet, so there are no predictions")
+            return True
+        return self._score(self._predicted(span, inputs), span, log, is_promoting=False)
 
-    def _score(self, predicted: Sequence[str], span: Span, log: Callable[[str], None]) -> bool:
-        """Materialize predictions, what monitors them, and the card; only the card if there is no champion."""
+    def _score(self, predicted: Sequence[str], span: Span, log: Callable[[str], None], *, is_promoting: bool) -> bool:
+        """Materialize predictions, what monitors them, and the card; only the card if there is no champion.
+
+        Challengers in shadow, which may be promoted, are left out unless `is_promoting`.
+        """
         card = {self._asset(stage): [""] for stage in CARD}
         last = PromotionLog(self.lake, self.model.name).last()
         if last is None or last.champion is None:
@@ -170,7 +178,7 @@ class Flow:
         shadow = {
             key: predicted if self.graph.get(key).is_partitioned else [""]
             for stage in SHADOW
-            if self.graph.has(key := self._asset(stage))
+            if is_promoting and self.graph.has(key := self._asset(stage))
         }
         monitored = {self._asset(stage): predicted for stage in MONITORING}
         groups: dict[str, _Wanted] = {"monitoring": monitored, "shadow": shadow, "card": card}

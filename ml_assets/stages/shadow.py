@@ -41,10 +41,12 @@ def shadow(plan: ModelPlan) -> dg.AssetsDefinition:
             challengers=tuple(it.result for it in compared),
         )  # fmt: skip
         if settings.satisfies_gate:
-            results, entry = judge_again(ledger, plan, compared, run_id=context.op_execution_context.run_id)
+            run_id = context.op_execution_context.run_id
+            results, entry = judge_again(ledger, plan, compared, run_id=run_id)
             outcome = {}
             if entry is not None:
-                note_head(ledger, plan)
+                if entry.run_id == run_id:
+                    note_head(ledger, plan)
                 outcome = {"promoted" if entry.action == "promote" else "waits": entry.challenger}
             report = report.model_copy(update={"challengers": tuple(results), **outcome})
         context.add_output_metadata(_metadata(report))

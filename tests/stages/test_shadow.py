@@ -19,6 +19,7 @@ from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.golden_rows import with_golden_rows
 from ml_assets.models.champions import serving_champion
+from ml_assets.models.evaluation import verdict_on
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shadow import challengers_in_shadow
 from ml_assets.models.shadow_comparison import compare_in_shadow, judge_again
@@ -240,8 +241,8 @@ def test_without_enough_days_with_matured_labels_nothing_is_measured(scene: Scen
 
     assert ("not judged", days, None, None) == (found.verdict, found.scored_days, found.comparison, found.attempt)
     assert found.sentence == (
-        f"Too few days: {days} days after {TRAINED_ON}, the later as-of day of both, have its scores and matured "
-        "labels; a comparison has 20."
+        f"Too few days: {days} days after {TRAINED_ON}, the last as-of day of the compared models, have its scores and "
+        "matured labels; a comparison has 20."
     )
 
 
@@ -295,8 +296,14 @@ def test_a_challenger_that_does_not_pass_stays_as_it_is_and_the_gates_reasons_ar
     assert 2 == len(scene.entries())
 
 
-def test_where_a_person_approves_a_challenger_that_passes_waits_once(scene: Scene) -> None:
+def test_where_a_person_approves_the_newest_challenger_that_passes_waits_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ml_assets.models.shadow_comparison.verdict_on", lambda *a, **k: replace(verdict_on(*a, **k), promote=True)
+    )
     scene.judge("promote", "shop")
+    scene.judge("reject", "items")
     scene.judge("reject", "all")
     challengers = {"shadow": True, "satisfies_gate": True}
     plan = plan_of(challengers=challengers, gate={"min_rows": 50, "approval": "person"})
@@ -306,8 +313,9 @@ def test_where_a_person_approves_a_challenger_that_passes_waits_once(scene: Scen
     again = scene.compare(plan)
 
     assert (None, scene.of["all"]) == (report.promoted, report.waits)
-    assert (None, "better", 1) == (again.waits, again.challengers[0].verdict, again.challengers[0].attempt)
-    assert ["promote", "reject", "request_approval"] == [it.action for it in scene.entries()]
+    assert (report.waits, report.challengers) == (again.waits, again.challengers)
+    assert [2, 1] == [it.attempt for it in again.challengers]
+    assert ["promote", "reject", "reject", "request_approval"] == [it.action for it in scene.entries()]
 
 
 def test_nothing_is_promoted_if_the_champion_has_changed_since_the_comparison(scene: Scene) -> None:

@@ -126,7 +126,10 @@ def shadow_attempt(entries: Sequence[Promotion], challenger: str, test_days: tup
     tests = {
         (it.challenger, it.test_days)
         for it in since
-        if it.attempt is not None and it.test_days is not None and first_day <= it.test_days[1] <= last_day
+        if it.attempt is not None
+        and it.test_days is not None
+        and first_day <= it.test_days[1] <= last_day
+        and not it.was_in_shadow  # counted below, by the challenger's earlier entry
     }
     earlier = {
         it.challenger
@@ -153,7 +156,7 @@ def left(entries: Sequence[Promotion]) -> frozenset[str]:
 
 
 def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
-    """Return the challengers that are scored in shadow, the newest first, at most some.
+    """Return the challengers that are scored in shadow, the newest by their first verdict first, at most some.
 
     They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback.
     Challengers that were champion before, have a proven leak, or do not match the declaration are left out.

@@ -364,6 +364,8 @@ def test_the_attempt_in_shadow_counts_earlier_tests_on_overlapping_days_and_stay
 
     assert 2 == attempt(entries, "b", 11)  # the gate tested c on its first two days
     assert 2 == attempt(entries, "c", 13)  # b was compared on 11 to 17
+    shadowing = judged(4, "request_approval", "b", ends=17).model_copy(update={"cause": "shadow"})
+    assert (2, 2) == (attempt([*entries, shadowing], "b", 11), attempt([*entries, shadowing], "c", 13))
     later = [*entries, judged(4, "reject", "d", ends=20)]
     assert (2, 2) == (attempt(later, "b", 11), attempt(later, "c", 13))
     assert 1 == attempt([entries[0], entries[1], judged(3, "reject", "c", ends=20)], "c", 21)
