@@ -33,7 +33,7 @@ from ml_assets.automation.history import (
 from ml_assets.automation.ticks import read_cursor, report_tick
 from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.json_record import Record
-from ml_assets.contracts.periods import BY_DAY, Calendar, Grain
+from ml_assets.contracts.periods import Calendar, Grain
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
@@ -83,7 +83,7 @@ class UpdatesCursor(Record):
         newest: by source, its newest day at the last tick.
         turn: the asset at which the next check in turn begins.
         ages: by asset with a declared data age, its state as in `Ages.known`.
-        grain: of the days in this cursor.
+        grain: of the days in this cursor; None in one of an earlier release.
     """
 
     last: int
@@ -98,7 +98,7 @@ class UpdatesCursor(Record):
     newest: dict[str, str] = Field(default={})
     turn: str = ""
     ages: dict[str, str] = Field(default={})
-    grain: Grain = BY_DAY
+    grain: Grain | None = None
 
 
 def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
@@ -439,7 +439,7 @@ class _Tick:
         if not text:
             self.lines.append("there is no cursor, so everything is checked.")
         found, grain = read_cursor(UpdatesCursor, text, self.lines.append, problem), self.declared.calendar.grain
-        if found is not None and found.grain != grain:
+        if found is not None and found.grain not in {grain, None}:
             self.lines.append(
                 f"the grain of the declared days has changed from '{found.grain}' to '{grain}', so everything is "
                 "checked. Data of the former grain stays in the lake and is not read."

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.periods import DAILY, Calendar, is_key
+from ml_assets.contracts.periods import DAILY, is_hour_key, is_key
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -53,8 +53,11 @@ def quarantine(arguments: argparse.Namespace) -> int:
     lake = LakeResource().connect()
     found = [*set_aside(lake, arguments.table)]
     if arguments.day is not None:
-        calendar = read_declarations().calendar
-        found = [it for it in found if _is_of(it.partition, arguments.day, calendar)]
+        of_the_day = {arguments.day, ""}
+        if any(is_hour_key(it.partition) for it in found) and DAILY.has_form(arguments.day):
+            day = DAILY.first_day(arguments.day)
+            of_the_day |= {*read_declarations().calendar.keys(day, day)}
+        found = [it for it in found if it.partition in of_the_day]
     if not found:
         of = "".join(f" of {it}" for it in (arguments.table, arguments.day) if it)
         print("[]" if arguments.json else f"nothing{of} is quarantined or rejected")
@@ -64,14 +67,6 @@ def quarantine(arguments: argparse.Namespace) -> int:
     is_about_rows = arguments.day is not None or (arguments.table is not None and not found[0].partition)
     _show(lake, found, rows=arguments.rows if is_about_rows else 0, as_json=arguments.json)
     return 0
-
-
-def _is_of(partition: str, day: str, calendar: Calendar) -> bool:
-    """Return whether a partition, '' for a whole table, contains something of a day, or is the given period."""
-    if partition in {day, ""}:
-        return True
-    is_day = DAILY.has_form(day) and calendar.has_form(partition)
-    return is_day and calendar.is_within(partition, DAILY.first_day(day), DAILY.first_day(day))
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ the begin of its hour in UTC. Nothing outside of this module computes a key from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, Literal
@@ -105,7 +105,7 @@ class Calendar:
         return _moved(self.begin(key), 1, self.grain) - timedelta(days=1)
 
     def has_form(self, key: str) -> bool:
-        """Return whether a text is a key as this grain has them: of an hour, or of a day that begins a period.
+        """Return whether a text is a key of this grain: of an hour by the hour, otherwise of a day.
 
         After a change of the grain to or from hours, a lake has keys of both forms. Those of the other one are not
         current.
@@ -281,6 +281,12 @@ def is_key(text: str) -> bool:
     except ValueError:  # 2013-02-30 has the form of a key
         return False
     return True
+
+
+def hours_without(predictions: Collection[str], hours: Sequence[str]) -> str:
+    """Return how many hours of a day have no predictions, as a sentence after another; '' if all have."""
+    missing = len({*hours} - {*predictions})
+    return f" {missing} of its {len(hours)} hours have no predictions." if missing else ""
 
 
 def is_hour_key(text: str) -> bool:

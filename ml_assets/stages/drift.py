@@ -17,7 +17,7 @@ from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.reference import Reference, has_days
 from ml_assets.models.champions import model_ref
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
@@ -56,7 +56,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         for day in context.partition_keys:
             measured[day] = measure_day(
                 predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
-                calendar=plan.calendar, watched_days=of_days.__getitem__,
+                calendar=plan.calendar, watched_days=of_days.get,
             )  # fmt: skip
         check_frames([one.table for one in measured.values()], drift_table())
         _add_metadata(context, measured)
@@ -90,6 +90,7 @@ def _watched(
                 plan.name, version, Reference.of(it.reference, model=plan.name, of_days=of_days), it.spec.weights
             )
             for version, (it, _) in read.items()
+            if not of_days or has_days(it.reference)
         }
 
     return references(of_days=False), references(of_days=True) if any(map(plan.calendar.ends_day, keys)) else {}

@@ -13,6 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts.monitoring import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
+from ml_assets.contracts.periods import hours_without
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
@@ -116,7 +117,15 @@ def _measured(
             )
 
     own = [*measure([key], calendar.hour_of(key))]
-    return daily_performance(day, own, [*measure(calendar.reported(key), None)] if calendar.ends_day(key) else [])
+    if not calendar.ends_day(key):
+        return daily_performance(day, own)
+    hours = calendar.reported(key)
+    missing = hours_without(predictions, hours)
+    whole_day = [
+        replace(it, summary=it.summary.model_copy(update={"sentence": f"{it.summary.sentence}{missing}"}))
+        for it in measure(hours, None)
+    ]
+    return daily_performance(day, own, whole_day)
 
 
 def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
-from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import score_rows
@@ -112,8 +111,29 @@ def test_the_performance_of_a_day_is_that_of_all_its_hours(lake: LakeResource, t
     assert () == called(performance, by_hour(), lake, dict([*cut(whole).items()][:-1])).of_days
 
 
-def test_a_model_without_a_reference_of_days_must_be_trained_again(lake: LakeResource, trained: Trained) -> None:
+def test_a_day_of_a_model_without_a_reference_of_days_is_not_judged(lake: LakeResource, trained: Trained) -> None:
     version = stored(lake, trained, is_by_hour=False)
 
-    with pytest.raises(ContractError, match=r"no usual range of whole days.*ml-assets run returns"):
-        called(drift, by_hour(), lake, cut(predicted(trained, version)))
+    found = called(drift, by_hour(), lake, cut(predicted(trained, version)))
+
+    [day] = found.whole_day
+    assert (version, 40, "not judged") == (day.model_version, day.rows, day.state)
+    assert "has no usual range of whole days" in day.sentence
+    assert "ml-assets run returns" in day.sentence
+
+
+@pytest.mark.parametrize("stage", [drift, performance])
+def test_the_report_of_a_day_states_how_many_of_its_hours_have_no_predictions(
+    lake: LakeResource, trained: Trained, stage: Stage
+) -> None:
+    hours = cut(predicted(trained, stored(lake, trained, is_by_hour=True)))
+    sentence = called(stage, by_hour(), lake, hours).whole_day[0].sentence
+    for key in KEYS[3:5]:
+        del hours[key]
+
+    assert sentence.count("hours") == 0
+    assert (
+        called(stage, by_hour(), lake, hours)
+        .whole_day[0]
+        .sentence.endswith(f" 2 of its {len(KEYS)} hours have no predictions.")
+    )

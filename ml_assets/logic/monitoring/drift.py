@@ -16,7 +16,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts.monitoring import DailyDrift, Drift, DriftSummaries, DriftSummary
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.periods import DAILY, Calendar
+from ml_assets.contracts.periods import DAILY, Calendar, hours_without
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.monitoring.distances import (
     MANY,
@@ -158,12 +158,13 @@ def measure_day(
     limits: DriftLimits,
     most_periods: int = 1,
     calendar: Calendar = DAILY,
-    watched_days: Callable[[str], Watched] | None = None,
+    watched_days: Callable[[str], Watched | None] | None = None,
 ) -> DailyDrift:
     """Measure a period's predictions: those of each model version against the reference of that version.
 
     `predictions` also has the periods before that may be judged together with it: with it `most_periods`. By the hour,
     `watched_days` returns the reference of whole days, with which a day is compared when its last hour is measured.
+    Days of a version without one are not judged.
 
     Raises:
         ContractError: See `measure_drift`.
@@ -175,7 +176,9 @@ def measure_day(
     ]
     whole_day: Sequence[DriftSummary] = ()
     if watched_days is not None and calendar.ends_day(key):
-        whole_day = _measure_hours(predictions, calendar.first_day(key), watched_days, limits, calendar=calendar)
+        whole_day = _measure_hours(
+            predictions, calendar.first_day(key), watched, watched_days, limits, calendar=calendar
+        )
     tables = [it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in found]
     return DailyDrift(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
@@ -204,6 +207,7 @@ def _measure_hours(
     predictions: Mapping[str, pl.DataFrame],
     day: date,
     watched: Callable[[str], Watched],
+    watched_days: Callable[[str], Watched | None],
     limits: DriftLimits,
     *,
     calendar: Calendar,
@@ -214,11 +218,24 @@ def _measure_hours(
     for version in sorted({version for key in hours[day] for version in versions_of(predictions, key)}):
         by_day = {str(it): _of_hours(predictions, keys, version) for it, keys in hours.items()}
         there = {it: rows for it, rows in by_day.items() if rows is not None}
+        if (of_days := watched_days(version)) is None:
+            found.append(_without_days(watched(version), day, rows=there[str(day)].height))
+            continue
         one = _measure_version(
-            there, str(day), watched(version), limits, most_periods=limits.pool_days, calendar=calendar.of_days
-        )
-        found.append(one.summary)
+            there, str(day), of_days, limits, most_periods=limits.pool_days, calendar=calendar.of_days
+        ).summary
+        missing = hours_without(predictions, hours[day])
+        found.append(one.model_copy(update={"sentence": f"{one.sentence}{missing}"}) if missing else one)
     return found
+
+
+def _without_days(watched: Watched, day: date, *, rows: int) -> DriftSummary:
+    return DriftSummary(
+        model=watched.model, model_version=watched.version, day=day, first_day=day, rows=rows,
+        weighted_excess_psi=None, score_excess_psi=None, is_over=False, drifted_features=(),
+        sentence=f"Days are not judged: version {watched.version} has no usual range of whole days, because it was "
+        f"trained before they were judged by the hour. Train and promote a new model: ml-assets run {watched.model}.",
+    )  # fmt: skip
 
 
 def _of_hours(predictions: Mapping[str, pl.DataFrame], keys: Sequence[str], version: str) -> pl.DataFrame | None:

@@ -47,6 +47,11 @@ OF_DAYS: Final = "day_"
 """Before the parts of the usual range of whole days."""
 
 
+def has_days(sketch: pl.DataFrame) -> bool:
+    """Return whether a sketch has the usual range of whole days, by the hour."""
+    return sketch["part"].str.starts_with(OF_DAYS).any()
+
+
 @dataclass(frozen=True)
 class Usual:
     """The usual range of a column: how 99 of 100 of the reference's own days compare with the whole reference.
@@ -108,10 +113,10 @@ class Reference:
     def of(cls, sketch: pl.DataFrame, *, model: str, of_days: bool = False) -> Reference:
         """Parse the output of `sketch_reference`.
 
-        By the hour, `of_days` returns the reference with which whole days are compared.
+        By the hour, `of_days` returns the reference with which whole days are compared (see `has_days`).
 
         Raises:
-            ContractError: The frame is not a sketch, or has no usual range of days.
+            ContractError: The frame is not a sketch.
         """
         if sketch.schema != REFERENCE_SCHEMA or sketch.height == 0:
             got = ", ".join(f"{name} {dtype}" for name, dtype in sketch.schema.items()) or "no column"
@@ -121,11 +126,6 @@ class Reference:
             )
         if of_days:
             daily = sketch.filter(pl.col("part").str.starts_with(OF_DAYS))
-            if daily.is_empty():
-                raise ContractError(
-                    f"the reference of model '{model}' has no usual range of whole days, with which days by the hour "
-                    f"are compared. Train the model again: ml-assets run {model}"
-                )
             own = daily.with_columns(pl.col("part").str.strip_prefix(OF_DAYS))
             sketch = pl.concat([sketch.filter(~pl.col("part").is_in(USUAL_PARTS)), own])
         kinds: dict[str, Kind] = dict(sketch.select("feature", "kind").unique(maintain_order=True).iter_rows())

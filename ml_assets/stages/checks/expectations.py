@@ -23,9 +23,10 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.expectations import Past, Surprise, report_of, rules_of, surprises
 from ml_assets.stages.checks.contract_rules import rule_specs
 
-_OPEN: Final = "not all of its day has come"
+_OPEN: Final = "not all hours of its day were there when it was checked"
+"""Why a day is not judged. Two runs at the same time may each miss the hours of the other."""
 _MIXED: Final = "the hours of its day have different columns"
-"""Why an hour is not judged."""
+"""Likewise."""
 
 
 def expectation_specs(settings: ExpectationsSettings, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:

@@ -103,6 +103,6 @@ def test_by_the_hour_a_day_is_judged_in_the_run_of_its_last_hour_if_all_its_hour
     assert {calendar.last_key(mixed): "the hours of its day have different columns"} == judged(
         calendar.last_key(mixed), hour(mixed)
     ).findings[0].not_judged
-    assert {calendar.last_key(begun): "not all of its day has come"} == judged(
+    assert {calendar.last_key(begun): "not all hours of its day were there when it was checked"} == judged(
         calendar.last_key(begun), hour(begun)
     ).findings[0].not_judged
