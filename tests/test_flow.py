@@ -22,7 +22,7 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, TRAINING, Span
+from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, SHADOW, TRAINING, Span
 from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.warehouse.nodes import look_back_days
@@ -389,7 +389,10 @@ def test_days_are_brought_up_to_date_without_training_though_the_declared_traini
     lines: list[str] = []
     with project(
         LakeResource(url=str(own_flown)),
-        flights_declared(split={"train_days": 20, "validation_days": 7, "test_days": 7}),
+        flights_declared(
+            split={"train_days": 20, "validation_days": 7, "test_days": 7},
+            challengers={"shadow": True, "satisfies_gate": True},
+        ),
         manifest=manifest,
     ) as whole:
         assert whole.flow.update(Span(date(2013, 1, 22), date(2013, 1, 21), date(2013, 1, 22)), lines.append)
@@ -397,7 +400,22 @@ def test_days_are_brought_up_to_date_without_training_though_the_declared_traini
     lake = Lake(str(own_flown))
     assert (trained, promoted) == (lake.find(f"{MODEL}/model"), log_of(lake))
     assert 2 == len(lake.newest(f"{MODEL}/predictions", ["2013-01-21", "2013-01-22"]))
-    assert not [line for line in lines if line.startswith("training")]
+    assert not [line for line in lines if line.startswith(("training", "shadow"))]
+    assert [{}, {}] == [lake.newest(f"{MODEL}/{stage}") for stage in SHADOW]
+
+
+def test_days_of_a_model_that_was_never_trained_are_brought_up_to_date_up_to_its_labels(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    for stage in (*TRAINING, *MONITORING, *CARD):
+        shutil.rmtree(own_flown / "artifacts" / MODEL / stage)
+    forget_promotions(own_flown)
+    lines: list[str] = []
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        assert whole.flow.update(Span(date(2013, 1, 22), date(2013, 1, 21), date(2013, 1, 22)), lines.append)
+
+    assert "there is no model yet, so there are no predictions" == lines[-1]
+    assert {} == Lake(str(own_flown)).newest(f"{MODEL}/card")
 
 
 def test_labels_of_later_days_that_performance_reads_are_brought_up_to_date_too(

@@ -156,7 +156,7 @@ def left(entries: Sequence[Promotion]) -> frozenset[str]:
 
 
 def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
-    """Return the challengers that are scored in shadow, the newest by their first verdict first, at most some.
+    """Return the challengers that are scored in shadow, at most some; first the one whose first verdict is the latest.
 
     They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback.
     Challengers that were champion before, have a proven leak, or do not match the declaration are left out.
