@@ -7,7 +7,7 @@ from typing import Final
 
 from ml_assets.contracts.errors import DataError, near
 from ml_assets.declaration.serving import ServingSettings
-from ml_assets.serving.logged_rows import Hashing
+from ml_assets.serving.logged_rows import Hashing, hashed_names
 from ml_assets.serving.served_model import ServedModel
 
 HASH_KEY: Final = "ML_ASSETS_HASH_KEY"
@@ -47,7 +47,7 @@ def log_policies(models: Iterable[ServedModel], declared: Mapping[str, ServingSe
                     f"serving.hash of model '{served.name}' names the column '{name}', which is no input of the served "
                     f"version{near(name, [*served.inputs.names])}. Correct it in the declaration."
                 )
-        hashed = [its.name for its in served.inputs.fields if hashing.is_hashed(its)]
+        hashed = hashed_names(served, hashing)
         if hashed and not key:
             raise DataError(
                 f"the request log of model '{served.name}' stores {', '.join(hashed)} as keyed hashes, and {HASH_KEY} "

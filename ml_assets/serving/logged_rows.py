@@ -4,12 +4,13 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
 import polars as pl
 
+from ml_assets.lake.request_files import quarter_of
 from ml_assets.serving.fields import InputField
 from ml_assets.serving.inputs import Columns
 from ml_assets.serving.served_model import Served, ServedModel
@@ -41,9 +42,9 @@ class LoggedRequest:
     scores: Served
 
     @property
-    def day(self) -> date:
-        """The day in UTC."""
-        return datetime.fromtimestamp(self.scored_at, UTC).date()
+    def quarter(self) -> datetime:
+        """The quarter of an hour in UTC."""
+        return quarter_of(datetime.fromtimestamp(self.scored_at, UTC))
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Hashing:
 
 def _hash(key: bytes, text: str) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:HASH_LETTERS]
+
+
+def hashed_names(served: ServedModel, hashing: Hashing) -> tuple[str, ...]:
+    """Return the inputs of a version that are stored as hashes."""
+    return tuple(its.name for its in served.inputs.fields if hashing.is_hashed(its))
 
 
 def logged_rows(requests: Sequence[LoggedRequest], hashing: Hashing) -> pl.DataFrame:

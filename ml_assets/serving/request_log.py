@@ -1,7 +1,8 @@
 """The request log: the rows that the service has scored, as Parquet by day in the lake.
 
-One thread writes what the requests of the last seconds have left, as one new file for each model, version and day. A
-file is complete or not there, so a process that is killed loses the rows of its last seconds, and no file.
+One thread writes what the requests of the last seconds have left, as one new file for each model, version and quarter
+of an hour. A file is complete or not there, so a process that is killed loses the rows of its last seconds, and no
+file.
 """
 
 import logging
@@ -12,22 +13,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import BinaryIO, Final
 
 import polars as pl
 
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
+from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, file_name
 from ml_assets.serving.log_policy import LogPolicy
-from ml_assets.serving.logged_rows import LoggedRequest, logged_rows
+from ml_assets.serving.logged_rows import LoggedRequest, hashed_names, logged_rows
 from ml_assets.serving.logs import LOGGER, log_event
 from ml_assets.serving.metrics import Metrics
 
-REQUESTS: Final = "requests"
-"""The folder of the lake."""
-FORMAT: Final = 1
-"""The version of the files' format, which is in their metadata."""
 SECONDS: Final = 5.0
 """Rows are written at the latest after so many seconds."""
 ROWS: Final = 50_000
@@ -40,7 +38,7 @@ LAST_SECONDS: Final = 8.0
 """How long the service waits for the last rows to be written at its end."""
 _PAUSE: Final = 0.2
 """Seconds after which requests become frames, which take less memory. Waking the thread for each would take longer."""
-_Part = tuple[str, str, date]
+_Part = tuple[str, str, datetime]
 
 
 @dataclass
@@ -66,6 +64,7 @@ class RequestLog:
         self._is_closing = threading.Event()
         self._waiting: list[LoggedRequest] = []
         self._frames: dict[_Part, list[pl.DataFrame]] = {}
+        self._facts: dict[tuple[str, str], LogFacts] = {}
         self._failing: set[str] = set()
         self._dropping: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
@@ -135,14 +134,17 @@ class RequestLog:
             waiting, self._waiting = self._waiting, []
         groups: dict[_Part, list[LoggedRequest]] = {}
         for it in waiting:
-            groups.setdefault((it.served.name, it.served.version, it.day), []).append(it)
+            groups.setdefault((it.served.name, it.served.version, it.quarter), []).append(it)
         for part, requests in groups.items():
+            policy = self.policies[part[0]]
             try:
-                found = logged_rows(requests, self.policies[part[0]].hashing)
+                found = logged_rows(requests, policy.hashing)
+                hashed = hashed_names(requests[0].served, policy.hashing)
             except Exception:  # noqa: BLE001 - whatever it is, it is logged and counted, and the next rows are stored
                 LOGGER.exception("rows could not be prepared for the request log", extra={"fields": {"model": part[0]}})
                 self._forget(part[0], sum(it.scores.rows for it in requests), "they could not be prepared")
                 continue
+            self._facts[part[:2]] = LogFacts(sample=policy.sample, hashed=hashed)
             self._frames.setdefault(part, []).append(found)
         self._bytes = sum(it.estimated_size() for frames in self._frames.values() for it in frames)
 
@@ -183,12 +185,13 @@ class RequestLog:
         Raises:
             LakeError: the lake cannot be written.
         """
-        name, version, day = part
+        name, version, quarter = part
         self._files += 1
         first: int = rows["scored_at"].dt.timestamp("ms").min()  # type: ignore[assignment]
-        file = f"{first}-{version[:8]}-{self._process}-{self._files:06}.parquet"
+        file = file_name(first, version, self._process, self._files)
+        metadata = {FACTS: self._facts[name, version].model_dump_json()}
 
         def write(target: BinaryIO) -> None:
-            rows.write_parquet(target, compression="zstd", metadata={"ml_assets_format": str(FORMAT)})
+            rows.write_parquet(target, compression="zstd", metadata=metadata)
 
-        self.lake.write(self.lake.path(REQUESTS, name, day.isoformat(), file), write)
+        self.lake.write(self.lake.path(REQUESTS, name, f"{quarter:%Y-%m-%d}", file), write)

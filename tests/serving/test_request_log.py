@@ -20,6 +20,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
+from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts
 from ml_assets.lake.store import Lake
 from ml_assets.project import PROJECT, ProjectError
 from ml_assets.serving.app import Application
@@ -28,7 +29,7 @@ from ml_assets.serving.log_policy import HASH_KEY, LogPolicy, log_policies
 from ml_assets.serving.logged_rows import Hashing, LoggedRequest
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.registry import Registry
-from ml_assets.serving.request_log import REQUESTS, RequestLog
+from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.served_model import ServedModel
 from tests.serving.asgi import get, post
 from tests.serving.test_protocols import arrow, mlflow_split, open_inference, own, shop_rows, tensors
@@ -99,6 +100,27 @@ def test_a_stored_row_names_its_request_its_version_and_its_time(
     assert begun <= first["scored_at"] <= datetime.now(UTC)
     [folder] = Path(empty_lake.url, REQUESTS, "returns").iterdir()
     assert str(first["scored_at"].date()) == folder.name
+
+
+def test_a_file_has_rows_of_one_quarter_of_an_hour_and_states_what_is_left_out(
+    empty_lake: Lake, served: ServedModel
+) -> None:
+    columns = Columns.of_records([ROW])
+    scores = served.score(served.inputs.encode_columns(columns))
+    log = RequestLog(empty_lake, {"returns": LogPolicy(0.5, Hashing(frozenset({"shop"}), KEY))}, Metrics(), 0.1)
+    log.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("random.random", lambda: 0.0)
+        for moment in ("2024-03-31T23:44:59.999+00:00", "2024-03-31T23:45:00+00:00", "2024-03-31T23:59:59.999+00:00"):
+            at = datetime.fromisoformat(moment).timestamp()
+            log.add(LoggedRequest(served, "json", "1", None, at, columns, scores))
+    log.close()
+
+    files = sorted(Path(empty_lake.url, REQUESTS, "returns", "2024-03-31").iterdir())
+    rows = [pl.read_parquet(it)["scored_at"].dt.to_string("%H:%M:%S").to_list() for it in files]
+    assert [["23:44:59"], ["23:45:00", "23:59:59"]] == rows
+    facts = [LogFacts.model_validate_json(pl.read_parquet_metadata(it)[FACTS]) for it in files]
+    assert [LogFacts(sample=0.5, hashed=("shop",))] * 2 == facts
 
 
 def test_rows_are_written_after_the_seconds_without_an_end(shop_lake: Lake, empty_lake: Lake) -> None:
