@@ -10,10 +10,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from ml_assets.serving.errors import RequestError
-from ml_assets.serving.http import ClientGoneError, Handler, HttpAnswer, Limits, Receive, Request, Route, Send
+from ml_assets.serving.http import (
+    OPEN_PATHS,
+    ClientGoneError,
+    Handler,
+    HttpAnswer,
+    Limits,
+    Receive,
+    Request,
+    Route,
+    Send,
+)
 from ml_assets.serving.logs import LOGGER
 from ml_assets.serving.metrics import TEXT_FORMAT, Metrics
 from ml_assets.serving.openapi import openapi
@@ -23,9 +33,6 @@ from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
 from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.scoring import ScoringRoutes
 from ml_assets.serving.served_model import ServedModel
-
-OPEN_PATHS: Final = frozenset({"/live", "/ready", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no token: a probe of Kubernetes has none."""
 
 
 @dataclass

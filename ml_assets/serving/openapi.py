@@ -1,21 +1,22 @@
-"""The OpenAPI document of the service: paths, the contract of each served version, and examples from golden rows."""
+"""The OpenAPI document of the service: paths, headers and statuses, with the contract of each served version."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
-import numpy as np
-import polars as pl
-
-from ml_assets.logic.training.encoding import EXACT
-from ml_assets.logic.training.golden_rows import golden_rows
 from ml_assets.serving.errors import PROBLEM
-from ml_assets.serving.fields import InputField
-from ml_assets.serving.http import JSON
+from ml_assets.serving.http import JSON, OPEN_PATHS
 from ml_assets.serving.protocols.arrow_stream import ARROW
-from ml_assets.serving.protocols.open_inference import datatype_of
-from ml_assets.serving.served_model import ServedModel
+from ml_assets.serving.schemas import (
+    examples_of,
+    infer_schema,
+    invocation_content,
+    row_schema,
+    rows_schema,
+    scores_schema,
+    tensors_schema,
+)
+from ml_assets.serving.scoring import LONGEST_ID
+from ml_assets.serving.served_model import SHORTEST_VERSION, ServedModel
 
 _Json = dict[str, Any]
 _ERRORS: Final = {
@@ -23,7 +24,38 @@ _ERRORS: Final = {
     "404": "The model is not served.", "408": "The body arrived too slowly.",
     "409": "Another version is served, or the model cannot do this.", "413": "The body or its rows are too many.",
     "415": "The body has another media type.", "422": "Rows break the contract; all broken fields are listed.",
+    "500": "The request failed; the log has the reason.",
     "503": "Too many requests are in progress, or the rows took too long.",
+}  # fmt: skip
+_BODY_ERRORS: Final = ("400", "408", "413", "415", "422", "503")
+_ERROR_HEADERS: Final[dict[str, _Json]] = {
+    "401": {"WWW-Authenticate": {"description": "The scheme.", "schema": {"type": "string", "const": "Bearer"}}},
+    "503": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
+}
+_REQUEST_HEADERS: Final[list[_Json]] = [
+    {
+        "name": "X-Request-ID", "in": "header", "schema": {"type": "string"},
+        "description": "An id of the caller. The answer repeats it, and the request log stores it. An id that is not "
+        f"printable ASCII, or longer than {LONGEST_ID} characters, is ignored.",
+    },
+    {
+        "name": "traceparent", "in": "header", "schema": {"type": "string"},
+        "description": "The trace of the caller (W3C Trace Context), which the request log stores. Another form is "
+        "ignored.",
+    },
+]  # fmt: skip
+_SCORED_HEADERS: Final[_Json] = {
+    "Model-Version": {
+        "description": "The version that scored the rows.", "required": True, "schema": {"type": "string"},
+    },
+    "Promotion-Entry": {
+        "description": "Its entry in the promotion log.", "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-Request-ID": {
+        "description": "The id of the caller; without one, that of the request log if there is one.",
+        "schema": {"type": "string", "pattern": f"^[ -~]{{1,{LONGEST_ID}}}$"},
+    },
 }  # fmt: skip
 _PROBLEM: Final[_Json] = {
     "type": "object",
@@ -49,24 +81,51 @@ _PROBLEM: Final[_Json] = {
 
 def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -> _Json:
     """Return the document (OpenAPI 3.1)."""
+    live, ready = (
+        _get("Whether the process answers.", _object("live")),
+        _get(
+            "Whether each model is loaded and gives its golden rows the scores of its training.",
+            _object("ready", "models"),
+        ),
+    )
     paths: _Json = {
-        "/live": _get("Whether the process answers.", "503"),
-        "/ready": _get("Whether each model is loaded and gives its golden rows the scores of its training.", "503"),
-        "/v1/models": _get("The served models.", "401"),
-        "/metrics": {"get": {"summary": "Metrics of Prometheus.", "responses": _answers("text/plain", {}, "401")}},
-        "/v2": _get("The server, by the Open Inference Protocol.", "401"),
-        "/ping": _get("As /ready, for clients of MLflow.", "503"),
+        "/live": live,
+        "/v2/health/live": live,
+        "/ready": ready,
+        "/v2/health/ready": ready,
+        "/ping": ready,
+        "/health": ready,
+        "/metrics": _get("Metrics of Prometheus.", {"type": "string"}, media_type="text/plain"),
+        "/openapi.json": _get("This document.", _object("openapi", "info", "paths")),
+        "/v1/models": _get("The served models.", _object("models")),
+        "/v2": _get("The server, by the Open Inference Protocol.", _object("name", "version", "extensions")),
+        "/version": _get(
+            "The release of the service, for clients of MLflow.", {"type": "string"}, media_type="text/plain"
+        ),
     }
+    for path, item in paths.items():
+        if path in OPEN_PATHS:
+            item["get"]["security"] = []
     schemas: _Json = {"Problem": _PROBLEM}
     for served in models:
         schemas |= {
-            f"{served.name}.Row": _row_schema(served),
-            f"{served.name}.Scores": _scores_schema(served),
+            f"{served.name}.Row": row_schema(served),
+            f"{served.name}.Scores": scores_schema(served, explained=False),
+            f"{served.name}.Explanation": scores_schema(served, explained=True),
+            f"{served.name}.Tensors": tensors_schema(served),
         }
         paths |= _paths_of(served)
     if len(models) == 1:
-        paths["/invocations"] = _post("Score rows, by MLflow's protocol.", {JSON: _invocation(models[0])}, {JSON: {}})
+        paths["/invocations"] = _post(
+            "Score rows, by MLflow's protocol.",
+            {JSON: invocation_content(models[0])},
+            {JSON: {"schema": _object("predictions")}},
+        )
     token = {"token": {"type": "http", "scheme": "bearer"}}
+    for item in paths.values() if needs_token else ():
+        for operation in item.values():
+            if operation.get("security") != []:
+                operation["responses"]["401"] = _problem("401")
     return {
         "openapi": "3.1.0",
         "info": {"title": "ml-assets prediction service", "version": release},
@@ -78,151 +137,79 @@ def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -
 
 def _paths_of(served: ServedModel) -> _Json:
     name = served.name
-    rows = {"schema": _request_schema(name), **_examples(served)}
+    rows = {"schema": rows_schema(name), **examples_of(served)}
     arrow = {"schema": {"type": "string", "contentMediaType": ARROW}}
-    scores = {"schema": {"$ref": f"#/components/schemas/{name}.Scores"}}
+    scores, tensors, explanation = (
+        {"schema": {"$ref": f"#/components/schemas/{name}.{kind}"}} for kind in ("Scores", "Tensors", "Explanation")
+    )
+    metadata = _get(
+        "Inputs and outputs, by the Open Inference Protocol.", _object("name", "versions", "inputs", "outputs")
+    )
+    is_ready = _get("Whether the model is served.", _object("name", "ready"))
+    infer = _post(
+        "Score rows, by the Open Inference Protocol.", {JSON: {"schema": infer_schema(served)}}, {JSON: tensors}
+    )
+    of_version = {
+        "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": SHORTEST_VERSION},
+        "description": "Refuse another version than this one, by its first characters.",
+    }  # fmt: skip
     paths = {
-        f"/v1/models/{name}": _get(f"The served version of {name}.", "401", "404"),
-        f"/v1/models/{name}/predict": _post(f"Score rows with {name}.", {JSON: rows, ARROW: arrow}, {JSON: scores}),
-        f"/v2/models/{name}": _get("Inputs and outputs, by the Open Inference Protocol.", "401", "404"),
-        f"/v2/models/{name}/ready": _get("Whether the model is served.", "401", "404"),
-        f"/v2/models/{name}/infer": _post(
-            "Score rows, by the Open Inference Protocol.", {JSON: {"schema": _infer_schema(served)}}, {JSON: {}}
+        f"/v1/models/{name}": _get(f"The served version of {name}.", _object("name", "version", "entry")),
+        f"/v1/models/{name}/predict": _post(
+            f"Score rows with {name}.", {JSON: rows, ARROW: arrow}, {JSON: scores, ARROW: arrow}, "409"
         ),
+        f"/v2/models/{name}": metadata,
+        f"/v2/models/{name}/ready": is_ready,
+        f"/v2/models/{name}/infer": infer,
+        f"/v2/models/{name}/versions/{{version}}": _with(metadata, of_version),
+        f"/v2/models/{name}/versions/{{version}}/ready": _with(is_ready, of_version),
+        f"/v2/models/{name}/versions/{{version}}/infer": _with(infer, of_version),
     }
     if served.model.spec.estimator is None:
         paths[f"/v1/models/{name}/explain"] = _post(
-            "Score rows, and return what each feature adds to each raw score (SHAP).", {JSON: rows}, {JSON: {}}
-        )
+            "Score rows, and return what each feature adds to each raw score (SHAP).", {JSON: rows},
+            {JSON: explanation}, "409",
+        )  # fmt: skip
     return paths
 
 
-def _get(summary: str, *errors: str) -> _Json:
-    return {"get": {"summary": summary, "responses": _answers(JSON, {"schema": {"type": "object"}}, *errors)}}
+def _object(*required: str) -> _Json:
+    return {"type": "object", "required": [*required]}
 
 
-def _post(summary: str, bodies: _Json, answers: _Json) -> _Json:
-    responses = _answers(JSON, answers[JSON] or {"schema": {"type": "object"}}, *_ERRORS)
-    return {"post": {"summary": summary, "requestBody": {"required": True, "content": bodies}, "responses": responses}}
+def _get(summary: str, schema: _Json, *, media_type: str = JSON) -> _Json:
+    return {"get": {"summary": summary, "responses": _answers({media_type: {"schema": schema}}, ["500"])}}
 
 
-def _answers(media_type: str, content: _Json, *errors: str) -> _Json:
-    problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _post(summary: str, bodies: _Json, answers: _Json, *errors: str) -> _Json:
+    responses = _answers(answers, [*_BODY_ERRORS, *errors, "500"])
+    responses["200"]["headers"] = _SCORED_HEADERS
+    body = {"required": True, "content": bodies}
     return {
-        "200": {"description": "The answer.", "content": {media_type: content}},
-        **{code: {"description": _ERRORS[code], "content": problem} for code in errors},
+        "post": {"summary": summary, "parameters": _REQUEST_HEADERS, "requestBody": body, "responses": responses},
     }
 
 
-def _row_schema(served: ServedModel) -> _Json:
-    """Return the schema of a row, which the model stores with its contract, with bounds of what a double represents."""
-    schema: _Json = json.loads(served.model.request)
-    for its in served.inputs.fields:
-        kept = schema["properties"][its.name]
-        low, high = kept.get("minimum"), kept.get("maximum")
-        end = _largest(its)
-        if end is not None:
-            kept |= {
-                "minimum": -end if low is None else max(low, -end), "maximum": end if high is None else min(high, end),
-            }  # fmt: skip
-    return {name: value for name, value in schema.items() if name != "$schema"}
-
-
-def _largest(its: InputField) -> float | None:
-    """Return the largest magnitude of a number that a field accepts; None without one."""
-    if its.column.dtype.is_integer():
-        return None if its.codes is not None else EXACT
-    return float(np.finfo(np.float32).max) if its.column.dtype == pl.Float32 else None
-
-
-def _request_schema(name: str) -> _Json:
+def _with(item: _Json, version: _Json) -> _Json:
+    """Return the operations of a path with a version in it, whose answer may be that another one is served."""
     return {
-        "type": "object",
-        "required": ["rows"],
-        "additionalProperties": False,
-        "properties": {
-            "rows": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}.Row"}},
-            "version": {"type": "string", "minLength": 4, "description": "Refuse to score with another version."},
-        },
-    }
-
-
-def _scores_schema(served: ServedModel) -> _Json:
-    kinds: dict[pl.DataType, _Json] = {
-        pl.Float64(): {"type": "number"}, pl.String(): {"type": "string", "enum": [*served.model.spec.classes]},
-        pl.Boolean(): {"type": "boolean"},
-    }  # fmt: skip
-    properties = {name: kinds[dtype] for name, dtype in served.outputs.items()}
-    return {
-        "type": "object",
-        "required": ["model", "version", "entry", "predictions"],
-        "properties": {
-            "model": {"type": "string"},
-            "version": {"type": "string"},
-            "entry": {"type": "integer", "description": "The entry of the promotion log."},
-            "predictions": {
-                "type": "array",
-                "items": {"type": "object", "required": [*properties], "properties": properties},
-            },
-            "unseen_categories": {"type": "object", "additionalProperties": {"type": "integer"}},
-        },
-    }
-
-
-def _infer_schema(served: ServedModel) -> _Json:
-    """Return the schema of a request of the Open Inference Protocol with one row."""
-    row = f"#/components/schemas/{served.name}.Row/properties"
-    tensors: list[_Json] = [
-        {
-            "type": "object",
-            "required": ["name", "datatype", "shape", "data"],
-            "additionalProperties": False,
-            "properties": {
-                "name": {"const": its.name},
-                "datatype": {"const": datatype_of(its.column.dtype)},
-                "shape": {"const": [1]},
-                "data": {
-                    "type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": f"{row}/{_pointer(its.name)}"},
-                },
-            },
+        method: {
+            **operation,
+            "parameters": [version, *operation.get("parameters", [])],
+            "responses": {**operation["responses"], "409": _problem("409")},
         }
-        for its in served.inputs.fields
-    ]  # fmt: skip
-    count = len(tensors)
-    inputs = {"type": "array", "prefixItems": tensors, "items": False, "minItems": count, "maxItems": count}
-    return {
-        "type": "object",
-        "description": "One row; further rows are further values of each tensor.",
-        "required": ["inputs"],
-        "additionalProperties": False,
-        "properties": {"id": {"type": "string"}, "inputs": inputs},
+        for method, operation in item.items()
     }
 
 
-def _pointer(name: str) -> str:
-    """Return a name as a part of a JSON pointer in a URI."""
-    return quote(name.replace("~", "~0").replace("/", "~1"), safe="~")
+def _answers(content: _Json, errors: Iterable[str]) -> _Json:
+    return {
+        "200": {"description": "The answer.", "content": content},
+        **{code: _problem(code) for code in sorted(errors)},
+    }
 
 
-def example_rows(served: ServedModel, count: int = 1) -> list[_Json]:
-    """Return golden rows as requests have them; none if a field is personal, or for a model without golden rows."""
-    if served.inputs.table.personal:
-        return []
-    return golden_rows(served.model).head(count).to_dicts()
-
-
-def _examples(served: ServedModel) -> _Json:
-    rows = example_rows(served)
-    return {"example": {"rows": rows}} if rows else {}
-
-
-def _invocation(served: ServedModel) -> _Json:
-    rows = example_rows(served)
-    example = {"example": {"dataframe_records": rows}} if rows else {}
-    records = {"type": "array", "items": {"$ref": f"#/components/schemas/{served.name}.Row"}}
-    forms = [
-        {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: records}}
-        for name in ("dataframe_records", "instances")
-    ]
-    described = "Also `dataframe_split` with `columns` and `data`, and `inputs` with a list for each field."
-    return {"schema": {"oneOf": forms, "description": described}, **example}
+def _problem(code: str) -> _Json:
+    headers = {"headers": _ERROR_HEADERS[code]} if code in _ERROR_HEADERS else {}
+    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _ERRORS[code], **headers, "content": content}

@@ -24,7 +24,7 @@ from ml_assets.serving.protocols.open_inference import HEADER_LENGTH, infer_answ
 from ml_assets.serving.protocols.own_json import own_answer, own_explanation, read_own_rows
 from ml_assets.serving.registry import Registry
 from ml_assets.serving.request_log import RequestLog
-from ml_assets.serving.served_model import Served, ServedModel
+from ml_assets.serving.served_model import SHORTEST_VERSION, Served, ServedModel
 
 QUICK_BYTES: Final = 2**14
 """Bodies up to this size are answered by the thread of the event loop, because a change of threads takes longer."""
@@ -51,7 +51,7 @@ def _check_version(served: ServedModel, version: str | None) -> None:
     Raises:
         RequestError: it does.
     """
-    if version is not None and (len(version) < 4 or not served.version.startswith(version)):
+    if version is not None and (len(version) < SHORTEST_VERSION or not served.version.startswith(version)):
         raise RequestError(
             HTTPStatus.CONFLICT, f"version '{version:.80}' of model '{served.name}' is not served; the served version "
             f"is {served.version}. A process that pins a version: ml-assets serve {served.name} --pin VERSION.",

@@ -30,7 +30,7 @@ FEW_ROWS: Final = 16
 """Up to so many rows are scored one by one: LightGBM's call for a matrix costs as much as some calls for a row."""
 FLAGGED: Final = "is_flagged"
 """The column that says whether a score reaches the threshold of the declared operating point."""
-_SHORTEST: Final = 4
+SHORTEST_VERSION: Final = 4
 """Characters of a version that identify it."""
 
 
@@ -141,11 +141,11 @@ def load_served_model(lake: Lake, name: str, *, pinned: str | None = None, threa
             )
     else:
         found = {it.champion: it for it in entries if it.champion is not None and it.champion.startswith(pinned)}
-        if len(found) != 1 or len(pinned) < _SHORTEST:
+        if len(found) != 1 or len(pinned) < SHORTEST_VERSION:
             known = ", ".join(dict.fromkeys(it.champion[:12] for it in reversed(entries) if it.champion)) or "none"
             raise DataError(
-                f"version '{pinned}' of model '{name}' is not that of exactly one champion; expected {_SHORTEST} "
-                f"characters or more of one of: {known}."
+                f"version '{pinned}' of model '{name}' is not that of exactly one champion; expected "
+                f"{SHORTEST_VERSION} characters or more of one of: {known}."
             )
         entry = next(it for it in entries if it.champion in found)
     version = str(entry.champion)
