@@ -15,7 +15,7 @@ from ml_assets.secrets import redact
 Kind = Literal[
     "run_failed", "check_failed", "freshness_missed", "challenger_rejected", "challenger_promoted",
     "challenger_pending", "rolled_back", "quarantine_over_limit", "retraining_requested", "over_budget",
-    "champion_refused",
+    "champion_refused", "degenerate_output",
 ]  # fmt: skip
 Severity = Literal["error", "warning", "info"]
 

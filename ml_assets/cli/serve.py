@@ -41,10 +41,11 @@ def serve(arguments: argparse.Namespace) -> int:
     from ml_assets.alerts.settings import AlertSettings
     from ml_assets.lake.store import Lake
     from ml_assets.project import add_project_to_path
-    from ml_assets.serving.alerting import alert_refusals
+    from ml_assets.serving.alerting import alert_degenerate_output, alert_refusals
     from ml_assets.serving.app import Application
     from ml_assets.serving.log_policy import log_policies
     from ml_assets.serving.metrics import Metrics
+    from ml_assets.serving.output_watch import OutputWatch
     from ml_assets.serving.registry import Registry
     from ml_assets.serving.request_log import RequestLog
     from ml_assets.serving.server import Address, bound_socket, serve_until_stopped, serving_token
@@ -58,12 +59,15 @@ def serve(arguments: argparse.Namespace) -> int:
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
     registry = Registry.open(Lake(lake_url()), [*dict.fromkeys(arguments.models)], pinned)
     metrics = Metrics()
+    declared = declared_serving()
     models = [] if arguments.no_log else [registry[name] for name in registry.names]
-    policies = log_policies(models, declared_serving() if models else {})
+    policies = log_policies(models, declared)
+    limits = {name: its.alarms for name, its in declared.items()}
     application = Application(
         registry,
         metrics=metrics,
         log=RequestLog(registry.lake, policies, metrics) if policies else None,
+        watch=OutputWatch(limits, alert_degenerate_output(registry.lake, settings)),
         token=token,
         on_swap=alert_refusals(registry.lake, settings),
         release=importlib.metadata.version("ml-assets"),

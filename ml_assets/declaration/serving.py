@@ -1,10 +1,34 @@
-"""The settings of the prediction service for a model: what its request log stores."""
+"""The settings of the prediction service for a model: what its request log stores, and when it sends alerts."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from ml_assets.declaration.parts import ColumnName, Part
+
+
+class AlarmLimits(Part):
+    """When the output of the service is degenerate: by which share of the other rows a share exceeds the usual one.
+
+    The usual shares are those of the rows that the served version was trained on. If 10 % of them have no value of a
+    field on an unusual day, the limit 0.5 means 55 %.
+    """
+
+    rows: Annotated[int, Field(ge=100, le=20_000)] = Field(
+        default=500, description="Rows without which a minute is not judged; it is judged together with the next ones."
+    )
+    identical_scores: Annotated[float, Field(ge=0.05, le=0.95)] = Field(
+        default=0.5, description="Limit of the share of rows that have the most frequent score."
+    )
+    default_path: Annotated[float, Field(ge=0.05, le=0.95)] = Field(
+        default=0.2, description="Limit of the share of rows in which each value is missing or an unseen category."
+    )
+    unseen_categories: Annotated[float, Field(ge=0.05, le=0.95)] = Field(
+        default=0.5, description="Limit of the share of rows that have an unseen category, for each field."
+    )
+    nulls: Annotated[float, Field(ge=0.05, le=0.95)] = Field(
+        default=0.9, description="Limit of the share of rows without a value, for each field."
+    )
 
 
 class ServingSettings(Part):
@@ -21,3 +45,4 @@ class ServingSettings(Part):
         description="Inputs that are stored as keyed hashes, beside the columns whose contract says that they are "
         "personal. The key is in `ML_ASSETS_HASH_KEY`.",
     )
+    alarms: AlarmLimits = Field(default=AlarmLimits(), description="Limits of the alerts about degenerate output.")

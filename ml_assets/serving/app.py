@@ -7,7 +7,6 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +26,7 @@ from ml_assets.serving.http import (
 from ml_assets.serving.logs import LOGGER
 from ml_assets.serving.metrics import TEXT_FORMAT, Metrics
 from ml_assets.serving.openapi import openapi
+from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.polling import Poller
 from ml_assets.serving.protocols.open_inference import model_metadata
 from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
@@ -42,6 +42,7 @@ class Application:
     Attributes:
         token: the bearer token that requests need; None for none.
         log: where scored rows are stored; None for nowhere.
+        watch: what looks for degenerate output.
         on_swap: is called, by a thread, with each change of a served version.
     """
 
@@ -51,11 +52,12 @@ class Application:
     on_swap: Callable[[Swap], None] = lambda _: None
     metrics: Metrics = field(default_factory=Metrics)
     log: RequestLog | None = None
+    watch: OutputWatch = field(default_factory=OutputWatch)
     release: str = ""
     poll_seconds: float = POLL_SECONDS
 
     def __post_init__(self) -> None:
-        scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics, self.log)
+        scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics, self.log, self.watch)
         get, post = "GET", "POST"
         fixed: dict[str, dict[str, Handler]] = {
                 "/live": {get: self._live}, "/ready": {get: self._ready}, "/metrics": {get: self._metrics},
@@ -88,12 +90,13 @@ class Application:
         await receive()
         if self.log is not None:
             self.log.start()
-        polling = asyncio.create_task(Poller(self.registry, self.metrics, self.on_swap, self.poll_seconds).run())
+        poller = Poller(self.registry, self.metrics, self.on_swap, self.poll_seconds)
+        tasks = [asyncio.create_task(it) for it in (poller.run(), self.watch.run())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        polling.cancel()
-        with suppress(asyncio.CancelledError):
-            await polling
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(self._scoring.pool.shutdown)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
@@ -187,7 +190,7 @@ class Application:
 
     async def _metrics(self, *_: object) -> HttpAnswer:
         models = [self.registry[name] for name in self.registry.names]
-        return HttpAnswer(self.metrics.text(models).encode(), TEXT_FORMAT)
+        return HttpAnswer(self.metrics.text(models, self.watch).encode(), TEXT_FORMAT)
 
     async def _openapi(self, *_: object) -> HttpAnswer:
         models = [self.registry[name] for name in self.registry.names]

@@ -4,8 +4,11 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+from itertools import chain
+from typing import Final, Literal, get_args
 
+from ml_assets.serving.degenerate import Degenerate
+from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.served_model import Served, ServedModel
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -50,9 +53,10 @@ class Metrics:
         with self._turn:
             self._logged[model, what] += rows
 
-    def text(self, models: Iterable[ServedModel]) -> str:
+    def text(self, models: Iterable[ServedModel], watch: OutputWatch) -> str:
         """Return all metrics."""
-        return "".join(f"{line}\n" for line in self._lines([*models]))
+        lines = chain(self._lines([*models]), _watched(watch))
+        return "".join(f"{line}\n" for line in lines)
 
     def _lines(self, models: list[ServedModel]) -> Iterator[str]:
         yield from _family("ml_assets_requests_total", "counter", "Answered requests.")
@@ -86,6 +90,24 @@ class Metrics:
         yield from _family("ml_assets_model_entry", "gauge", "The entry of the promotion log of each served version.")
         for it in models:
             yield _sample("ml_assets_model_entry", {"model": it.name}, it.entry.number)
+
+
+def _watched(watch: OutputWatch) -> Iterator[str]:
+    """Yield the shares of the last window of each model, and whether each kind of degenerate output is alarming."""
+    judged = sorted(watch.judged.items())
+    yield from _family("ml_assets_window_rows", "gauge", "Rows of the last window that was judged.")
+    for model, (rows, _) in judged:
+        yield _sample("ml_assets_window_rows", {"model": model}, rows)
+    yield from _family("ml_assets_window_share", "gauge", "Shares of its rows that may be degenerate.")
+    for model, (_, found) in judged:
+        for it in found:
+            field = {} if it.field is None else {"field": it.field}
+            yield _sample("ml_assets_window_share", {"model": model, "kind": it.what, **field}, it.observed)
+    yield from _family("ml_assets_degenerate_output", "gauge", "Whether a share of its rows is above its limit.")
+    for model, _ in judged:
+        for what in get_args(Degenerate):
+            is_active = (model, what) in watch.active
+            yield _sample("ml_assets_degenerate_output", {"model": model, "kind": what}, int(is_active))
 
 
 def _family(name: str, kind: str, what: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from ml_assets.serving.http import JSON, Headers, HttpAnswer, Limits, Request, R
 from ml_assets.serving.inputs import Columns, EncodedInputs
 from ml_assets.serving.logged_rows import LoggedRequest
 from ml_assets.serving.metrics import Metrics
+from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
 from ml_assets.serving.protocols.mlflow_scoring import invocation_answer, read_invocation
 from ml_assets.serving.protocols.open_inference import HEADER_LENGTH, infer_answer, read_infer_request
@@ -86,6 +87,7 @@ class ScoringRoutes:
 
     Attributes:
         log: where scored rows are stored; None for nowhere.
+        watch: what looks for degenerate output.
         pool: the threads that score many rows.
     """
 
@@ -93,6 +95,7 @@ class ScoringRoutes:
     limits: Limits
     metrics: Metrics
     log: RequestLog | None = None
+    watch: OutputWatch = field(default_factory=OutputWatch)
     pool: ThreadPoolExecutor = field(default_factory=_pool)
 
     async def _work(self, request: Request, work: _Work, *, is_quick: bool) -> HttpAnswer:
@@ -145,6 +148,7 @@ class ScoringRoutes:
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
         found = answer(scores)
         self.metrics.count_rows(call.served.name, scores)
+        self.watch.add(call.served, inputs, scores)
         if self.log is not None:
             self.log.add(
                 LoggedRequest(call.served, call.protocol, call.request_id, call.trace_id, time.time(), given, scores)

@@ -19,6 +19,7 @@ from ml_assets.logic.training.golden_rows import with_golden_rows
 from ml_assets.serving import registry as registry_module
 from ml_assets.serving.app import Application
 from ml_assets.serving.metrics import Metrics
+from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.polling import Poller
 from ml_assets.serving.registry import RETRY_SECONDS, Registry, Swap
 from tests.builders import promotion
@@ -279,4 +280,4 @@ def test_an_unreachable_lake_and_a_failed_alert_change_nothing(
         "the promotion log cannot be read", "the promotion log can be read again", "a newer champion is refused",
         "the alert about a champion was not sent",
     ] == [it.message for it in caplog.records]  # fmt: skip
-    assert 'ml_assets_refused_versions_total{model="returns"} 1' in metrics.text([registry["returns"]])
+    assert 'ml_assets_refused_versions_total{model="returns"} 1' in metrics.text([registry["returns"]], OutputWatch())
