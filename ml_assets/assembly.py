@@ -34,15 +34,16 @@ from ml_assets.stages.checks.data_age import data_age_checks
 from ml_assets.stages.checks.gaps import gap_checks
 from ml_assets.stages.checks.reproduction import reproduction_check
 from ml_assets.stages.combined_predictions import combined_predictions
-from ml_assets.stages.drift import drift
+from ml_assets.stages.drift import drift, served_drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
 from ml_assets.stages.importances import importances
 from ml_assets.stages.labels import labels
 from ml_assets.stages.model import model
-from ml_assets.stages.performance import performance
+from ml_assets.stages.performance import performance, served_performance
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.raw import raw_tables
+from ml_assets.stages.requests import requests
 from ml_assets.stages.shadow import shadow
 from ml_assets.stages.shadow_predictions import shadow_predictions
 from ml_assets.stages.tables import tables
@@ -58,7 +59,8 @@ AutomationFactory = Callable[[Plans], Automation | Iterable[Automation]]
 TRAINED = (training_set, importances, tuning, model, evaluation)
 AFTER_CHAMPION = (predictions, drift, performance, card)
 SCORED_IN_SHADOW = (shadow_predictions, shadow)
-STAGES = (features, labels, *TRAINED, champion, *AFTER_CHAMPION, *SCORED_IN_SHADOW)
+OF_REQUESTS = (requests, served_drift, served_performance)
+STAGES = (features, labels, *TRAINED, champion, *AFTER_CHAMPION, *SCORED_IN_SHADOW, *OF_REQUESTS)
 
 
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
@@ -73,7 +75,8 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     after = (*AFTER_CHAMPION, *(SCORED_IN_SHADOW if declared.challengers.shadow else ()))
     after = (*after, *([combined_predictions] if declared.is_fallback else []))
     assets = [factory(_after(plan, [judged])) for factory in after]
-    return [features(plan), labels(plan), *trained, judged, *assets]
+    served = [factory(plan) for factory in OF_REQUESTS] if declared.has_requests else []
+    return [features(plan), labels(plan), *trained, judged, *assets, *served]
 
 
 def _assets_of_file(

@@ -16,7 +16,8 @@ from ml_assets.assembly import STAGES
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.orchestration.groups import SHADOW
+from ml_assets.declaration.serving import ServingSettings
+from ml_assets.orchestration.groups import SERVED, SHADOW
 from ml_assets.warehouse.project_contracts import read_manifest
 from tests.flights import DEFS, build
 
@@ -36,17 +37,19 @@ def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
     return found
 
 
-def test_every_declared_model_has_every_stage_and_those_of_shadow_where_it_is_declared(
+def test_every_declared_model_has_every_stage_and_those_of_shadow_and_service_where_they_are_declared(
     manifest: Mapping[str, Any],
 ) -> None:
     declared = copies(read_all(DEFS), "one", "two", "three")
     *others, last = declared.models
-    shadowed = last.model_copy(update={"challengers": ChallengersSettings(shadow=True)})
+    other = {"challengers": ChallengersSettings(shadow=True), "serving": ServingSettings()}
+    shadowed = last.model_copy(update=other)
     stages = {factory.__name__ for factory in STAGES}
 
     found = models_in(build(declared=replace(declared, models=(*others, shadowed)), manifest=manifest))
 
-    assert {"one": stages - {*SHADOW}, "two": stages - {*SHADOW}, "three": stages} == found
+    usual = stages - {*SHADOW, *SERVED}
+    assert {"one": usual, "two": usual, "three": stages} == found
 
 
 def test_models_of_the_same_days_and_tables_share_partitions_and_column_schemas(manifest: Mapping[str, Any]) -> None:

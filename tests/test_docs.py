@@ -21,7 +21,7 @@ from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.models.plan import ModelPlan
-from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, SHADOW, TRAINING
+from ml_assets.orchestration.flow import CARD, INPUTS, MONITORING, SERVED, SHADOW, TRAINING
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.project_contracts import read_manifest
 
@@ -231,7 +231,7 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
 def test_every_stage_is_in_the_readmes_flow_and_materialized_by_run() -> None:
     names = {factory.__name__ for factory in STAGES}
 
-    assert names == {*INPUTS, *TRAINING, *MONITORING, *SHADOW, *CARD}
+    assert names == {*INPUTS, *TRAINING, *MONITORING, *SHADOW, *CARD, *SERVED}
     assert {name for name in names if name not in blocks(README, "")[0]} == set()
 
 

@@ -46,7 +46,9 @@ from ml_assets.orchestration.groups import (
     CARD,
     COMBINED,
     MONITORING,
+    SERVED,
     SHADOW,
+    stage_of,
     update_groups,
     wanted_of,
     with_quarantines,
@@ -404,7 +406,7 @@ class _Tick:
     def _what_has_not_come(self) -> Iterator[str]:
         """Yield the sources that have no newer day although one is over."""
         ended: dict[str, list[str]] = {}
-        for key in sources_of(self.graph):
+        for key in (it for it in sources_of(self.graph) if stage_of(it) not in SERVED):
             declared, newest = declared_keys(self.graph, key), self.newest.get(key, "")
             if declared is not None and newest < min(self.over, declared[1]):
                 ended.setdefault(newest, []).append(key.to_user_string())

@@ -158,6 +158,11 @@ class ModelDeclaration(Declaration):
         return tuple(map(self._of_value, self.for_each.values))
 
     @property
+    def has_requests(self) -> bool:
+        """Whether the rows that the service scores are monitored: `serving` is declared, and the log is not off."""
+        return "serving" in self.model_fields_set and self.serving.log
+
+    @property
     def is_fallback(self) -> bool:
         """Whether it is the model of all rows beside models of single values."""
         return self.for_each is not None and self.for_each.pooled and self._segment is None

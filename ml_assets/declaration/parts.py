@@ -54,6 +54,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
     "predictions", "drift", "performance", "card", "shadow_predictions", "shadow",
+    "requests", "served_drift", "served_performance",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ Not here: writing them (see `ml_assets.serving.request_log`).
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,6 +17,7 @@ from ml_assets.contracts.days import end_of
 from ml_assets.contracts.json_record import Record
 from ml_assets.contracts.periods import Calendar
 from ml_assets.lake.days import days_between
+from ml_assets.lake.manifest import FILES, Manifest
 from ml_assets.lake.objects import Objects
 
 REQUESTS: Final = "requests"
@@ -95,6 +96,13 @@ def files_by_period(
         for key, its in days.items()
     }
     return {key: files for key, files in found.items() if files}
+
+
+def names_of_files(manifest: Manifest) -> set[str]:
+    """Return the files of the request log that a period of the requests was built from."""
+    by_period = manifest.parameters.get(FILES)
+    found = by_period.get(manifest.partition or "") if isinstance(by_period, Mapping) else None
+    return {str(it["name"]) for it in found or () if isinstance(it, Mapping)} if isinstance(found, Sequence) else set()
 
 
 def begin_of_file(name: str) -> datetime | None:

@@ -26,11 +26,14 @@ from ml_assets.orchestration.groups import (
     COMBINED,
     INPUTS,
     MONITORING,
+    SERVED,
     SHADOW,
     TRAINING,
+    files_of_requests,
     newest_entry,
     serving,
     serving_each,
+    stage_of,
     wanted_of,
     with_quarantines,
 )
@@ -181,8 +184,19 @@ class Flow:
             if is_promoting and self.graph.has(key := self._asset(stage))
         }
         monitored = {self._asset(stage): predicted for stage in MONITORING}
-        groups: dict[str, _Wanted] = {"monitoring": monitored, "shadow": shadow, "card": card}
+        groups: dict[str, _Wanted] = {"monitoring": monitored, "shadow": shadow, "card": card, "served": self._served()}
         return self._groups({name: group for name, group in groups.items() if group}, span, log)
+
+    def _served(self) -> _Wanted:
+        """Return the newest requests that the service has logged, with their drift and performance."""
+        requests = self._asset(SERVED[0])
+        if not self.graph.has(requests):
+            return {}
+        calendar, count = self.model.days.calendar, self.declared.automation.updates.days
+        newest = calendar.last_key(self.model.days.newest(datetime.now(tz=UTC)))
+        keys = calendar.between(calendar.moved(newest, 1 - calendar.periods_in(count)), newest)
+        logged = [*files_of_requests(self.graph, self.lake, {requests: keys})[requests]]
+        return {self._asset(stage): logged for stage in SERVED} if logged else {}
 
     def combine(self, span: Span, log: Callable[[str], None]) -> bool:
         """Materialize the combined predictions of a model of all rows and its segments; return False if a run fails."""
@@ -359,6 +373,8 @@ class Flow:
         def fits(key: dg.AssetKey, day: str) -> bool:
             if self.graph.get(key).parent_keys:
                 return day in there(key)
+            if stage_of(key) in SERVED:
+                return False
             return key not in self.landable or day in self.landable[key]
 
         return fits

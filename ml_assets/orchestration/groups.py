@@ -15,6 +15,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.partitions import calendar_of
 from ml_assets.lake.promotion_log import HEAD, PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE, releases
+from ml_assets.lake.request_files import files_by_period, newest_settled
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES, quarantine_key
 from ml_assets.names import MANAGED
@@ -25,6 +26,8 @@ TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "cha
 MONITORING = ("predictions", "drift", "performance")
 SHADOW = ("shadow_predictions", "shadow")
 """The stages of models that declare `challengers: {shadow: true}`."""
+SERVED = ("requests", "served_drift", "served_performance")
+"""The stages of models that declare `serving`."""
 CARD = ("card",)
 COMBINED: Final = "combined_predictions"
 """The predictions of the model of all rows together with the models of single values."""
@@ -79,6 +82,7 @@ def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey,
             (INPUTS, Group("features and labels", model)),
             (MONITORING, Group("monitoring", model, is_exact=True)),
             (SHADOW, Group("shadow", model, is_exact=True)),
+            (SERVED, Group("served", model, is_exact=True)),
             (CARD, Group("card", model)),
             ((COMBINED,), Group("combined predictions", model, is_exact=True)),
         ):
@@ -127,10 +131,44 @@ def wanted_of(
     keeps_champion: bool = False,
 ) -> Wanted:
     """Return what should be up to date, with what must be recorded in manifests: on cards, and about released rows."""
+    logged = files_of_requests(graph, lake, partitions)
     cards = {key: on_card(lake, key.path[0]) for key in partitions if stage_of(key) in CARD}
     shadows = {key: newest_entry(lake, key.path[0]) for key in partitions if stage_of(key) == SHADOW[-1]}
     beside = artifacts_beside(graph, lake, partitions)
-    return Wanted(partitions, {**(parameters or {}), **cards, **shadows}, up_to or {}, beside, keeps_champion)
+    return Wanted(
+        _without_requests(graph, lake, partitions, logged), {**(parameters or {}), **cards, **shadows}, up_to or {},
+        beside, logged, keeps_champion,
+    )  # fmt: skip
+
+
+def files_of_requests(
+    graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
+) -> dict[dg.AssetKey, Mapping[str, Sequence[str]]]:
+    """Return the files of the request log for periods of requests that are settled, without those that have none."""
+    found: dict[dg.AssetKey, Mapping[str, Sequence[str]]] = {}
+    for key in (it for it in partitions if stage_of(it) == SERVED[0]):
+        calendar = calendar_of(graph.get(key).partitions_def)
+        newest = newest_settled(calendar, lake.now())
+        found[key] = files_by_period(lake, key.path[0], calendar, [it for it in partitions[key] if it <= newest])
+    return found
+
+
+def _without_requests(
+    graph: AssetGraph,
+    lake: Lake,
+    partitions: Mapping[dg.AssetKey, Sequence[str]],
+    logged: Mapping[dg.AssetKey, Mapping[str, Sequence[str]]],
+) -> Mapping[dg.AssetKey, Sequence[str]]:
+    """Return the partitions without periods of requests that have no files, and what would be measured on them."""
+    found = dict(partitions)
+    for key in (it for it in partitions if stage_of(it) in SERVED):
+        requests = dg.AssetKey([*key.path[:-1], SERVED[0]])
+        there = {*logged.get(requests, ())}
+        if key != requests:
+            calendar = calendar_of(graph.get(key).partitions_def)
+            there.update(calendar.current(lake.names(lake.path("artifacts", *requests.path))))
+        found[key] = [it for it in partitions[key] if it in there]
+    return found
 
 
 def artifacts_beside(

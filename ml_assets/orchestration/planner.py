@@ -268,7 +268,8 @@ class Planner:
                 inputs.append([str(ref), manifest.number])
                 times.append(manifest.created_at)
             beside = [str(ref) for ref in self.look.wanted.beside.get(key, {}).get(partition, ())]
-            facts.append([key.to_user_string(), partition, why, inputs, *beside])
+            files = self.look.wanted.files.get(key, {}).get(partition, ())
+            facts.append([key.to_user_string(), partition, why, inputs, *beside, *files])
         group = [key for key, its in self.scope.groups.items() if its == update.group]
         code = parameters_digest(self.scope.graph, group, self.look.parameters)
         return Facts(_digest([facts, code]), code, max(times, default=datetime.min.replace(tzinfo=UTC)))

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Self
 
 import dagster as dg
 
 from ml_assets.adapters.dagster import AssetGraph
-from ml_assets.contracts.periods import DAILY, Calendar
+from ml_assets.contracts.periods import DAILY, Calendar, is_key
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
+from ml_assets.lake.request_files import REQUESTS, newest_settled
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import Group, is_managed
+from ml_assets.orchestration.groups import SERVED, Group, is_managed, stage_of
 from ml_assets.orchestration.staleness import calendar_in, declared_keys, loaded_parents, readers_of, window_of
 
 Partitions = dict[dg.AssetKey, set[str]]
@@ -20,7 +22,7 @@ Labelled = Mapping[dg.AssetKey, Mapping[str, str]]
 
 
 def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
-    """Return the assets by day that have no parents: the raw tables whose days arrive."""
+    """Return the assets by day that have no parents: the raw tables and requests, whose days arrive."""
     return [
         key
         for key in graph.toposorted_asset_keys
@@ -35,7 +37,20 @@ def day_names(lake: Lake, key: dg.AssetKey, calendar: Calendar) -> list[str]:
 
 def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
     """Return the newest day of each source that has any in the lake."""
-    return {key: max(names) for key in sources_of(graph) if (names := day_names(lake, key, calendar_in(graph, key)))}
+    found = {key: _newest_day(lake, key, calendar_in(graph, key)) for key in sources_of(graph)}
+    return {key: day for key, day in found.items() if day is not None}
+
+
+def _newest_day(lake: Lake, key: dg.AssetKey, calendar: Calendar) -> str | None:
+    """Return the newest day of a source; of requests, the newest settled one that the log may have."""
+    if stage_of(key) != SERVED[0]:
+        return max(day_names(lake, key, calendar), default=None)
+    days = [it for it in lake.names(lake.path(REQUESTS, key.path[0])) if is_key(it)]
+    if not days:
+        return None
+    # A day in UTC may be the next day in the time zone.
+    last = calendar.last_key(date.fromisoformat(max(days)) + timedelta(days=1))
+    return min(last, newest_settled(calendar, lake.now()))
 
 
 def horizon(

@@ -6,7 +6,7 @@ Not here: storage of artifacts (see `ml_assets.lake.store`).
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import dagster as dg
 from pydantic import JsonValue
@@ -18,6 +18,7 @@ from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
 from ml_assets.lake.grains import is_of_grain
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.partitions import calendar_of
+from ml_assets.lake.request_files import names_of_files
 from ml_assets.lake.store import Lake
 
 LOOK_BACK = "ml_assets/look_back_days"
@@ -29,6 +30,7 @@ code that trained or evaluated the champion has changed, and `parent` that only 
 """
 Reasons = dict[dg.AssetKey, dict[str, Reason]]
 """By asset, upstream first, the partitions that are out of date, each with the reason."""
+_NO_CHANGE: Final[frozenset[Reason | None]] = frozenset({None, "training", "parent"})
 _RULES = "contract"
 """The parameter that holds the digest of the rules. Changed rules may reject or quarantine other rows."""
 
@@ -43,6 +45,7 @@ class Wanted:
             digest of a source file, the champion.
         up_to: by asset, the last partition of its inputs that counts; all if absent.
         beside: by asset and partition, required inputs that are not assets: rows that a person released.
+        files: by asset and partition, the files of the request log that must have been read.
         keeps_champion: whether the artifacts of the current champion count as up to date after a change of training
             code, which only a training can resolve.
     """
@@ -51,6 +54,7 @@ class Wanted:
     parameters: Mapping[dg.AssetKey, Mapping[str, JsonValue]]
     up_to: Mapping[dg.AssetKey, str] = field(default_factory=dict)
     beside: Mapping[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = field(default_factory=dict)
+    files: Mapping[dg.AssetKey, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     keeps_champion: bool = False
 
 
@@ -139,6 +143,13 @@ class LakeView:
         if ref is None:
             return "missing"
         manifest = self.manifest(ref)
+        files, read = self.wanted.files.get(key, {}).get(partition), names_of_files(manifest)
+        if files is not None and not read.issubset(files):
+            return None  # garbage collection has removed files, so it cannot be built again
+        why = self._why_changed(key, partition, manifest, stale=stale)
+        return "inputs" if why in _NO_CHANGE and not read.issuperset(files or ()) else why
+
+    def _why_changed(self, key: dg.AssetKey, partition: str, manifest: Manifest, *, stale: Reasons) -> Reason | None:
         (own, behind), (wanted_own, wanted_behind) = (
             code_parts(it) for it in (manifest.code_version, self.graph.get(key).code_version)
         )

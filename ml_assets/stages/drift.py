@@ -1,4 +1,4 @@
-"""Drift: the features and the score of a day against the reference of the model that made the predictions.
+"""Drift: the features and the score of a day against the reference of the model that scored them, batch and served.
 
 Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
@@ -12,12 +12,14 @@ import polars as pl
 from ml_assets.contracts.artifacts.monitoring import DailyDrift
 from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.frames import check_frames, drift_table
+from ml_assets.declaration.parts import Stage
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference, has_days
+from ml_assets.logic.monitoring.requests import LoggedOfVersion, as_predictions
 from ml_assets.models.champions import model_ref
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import stage
@@ -25,47 +27,88 @@ from ml_assets.stages.checks.verdicts import drift_result, drift_spec, evaluated
 
 
 def drift(plan: ModelPlan) -> dg.AssetsDefinition:
-    """Return the asset of a model's drift."""
-    limits = DriftLimits(**plan.declaration.drift.model_dump())
-    asset = plan.asset("drift")
+    """Return the asset of the drift of a model's predictions."""
+
+    @stage(plan, "drift", measure_day, **_options(plan, "drift", of="predictions"))
+    def drift(
+        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
+    ) -> Iterator[Any]:
+        """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
+        yield from _measured(context, plan, ml_assets_lake.ledger(), predictions, {})
+
+    return drift
+
+
+def served_drift(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of the drift of the requests that a model has answered."""
+
+    @stage(
+        plan, "served_drift", [measure_day, as_predictions, Watched.without],
+        **_options(plan, "served_drift", of="requests"),
+    )  # fmt: skip
+    def served_drift(
+        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
+    ) -> Iterator[Any]:
+        """The drift of the rows that the service has scored, by version, against the reference of that version."""
+        rows, seen = as_predictions(predictions)
+        yield from _measured(context, plan, ml_assets_lake.ledger(), rows, seen)
+
+    return served_drift
+
+
+def _options(plan: ModelPlan, name: Stage, *, of: Stage) -> dict[str, Any]:
     mapping = dg.TimeWindowPartitionMapping(
         start_offset=1 - plan.pool_periods,
         end_offset=0,
         allow_nonexistent_upstream_partitions=True,
     )
+    return {
+        "kinds": {"polars"},
+        "by_day": True,
+        "metadata": {OPTIONAL_LOOK_BACK: True},
+        "columns": DRIFT_TABLE,
+        "parameters": {"limits": vars(_limits(plan))},
+        "ins": {"predictions": dg.AssetIn(plan.asset(of), partition_mapping=mapping)},
+        "check_specs": [drift_spec(plan.asset(name), plan.partitions)],
+    }
 
-    @stage(
-        plan,
-        "drift",
-        measure_day,
-        kinds={"polars"},
-        by_day=True,
-        metadata={OPTIONAL_LOOK_BACK: True},
-        columns=DRIFT_TABLE,
-        parameters={"limits": vars(limits)},
-        ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
-        check_specs=[drift_spec(asset, plan.partitions)],
+
+def _limits(plan: ModelPlan) -> DriftLimits:
+    return DriftLimits(**plan.declaration.drift.model_dump())
+
+
+def _measured(
+    context: dg.AssetExecutionContext,
+    plan: ModelPlan,
+    ledger: StepLedger,
+    predictions: Mapping[str, pl.DataFrame],
+    seen: Mapping[str, LoggedOfVersion],
+) -> Iterator[Any]:
+    """Yield the drift of each day and its check; `seen` is how the rows of each version were logged, of requests."""
+    limits = _limits(plan)
+    watched, of_days = (
+        {version: _as_logged(it, seen[version]) if seen else it for version, it in every.items()}
+        for every in _watched(ledger, plan, predictions, context.partition_keys)
     )
-    def drift(
-        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
-    ) -> Iterator[Any]:
-        """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
-        ledger = ml_assets_lake.ledger()
-        watched, of_days = _watched(ledger, plan, predictions, context.partition_keys)
-        measured = {}
-        for day in context.partition_keys:
-            measured[day] = measure_day(
-                predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
-                calendar=plan.calendar, watched_days=of_days.get,
-            )  # fmt: skip
-        check_frames([one.table for one in measured.values()], drift_table())
-        _add_metadata(context, measured)
-        yield dg.Output(measured)
-        yield evaluated_by_day(
-            context, lambda days: drift_result(asset, {day: measured[day].summaries for day in days}, limits)
-        )
+    measured = {}
+    for day in context.partition_keys:
+        measured[day] = measure_day(
+            predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
+            calendar=plan.calendar, watched_days=of_days.get,
+        )  # fmt: skip
+    check_frames([one.table for one in measured.values()], drift_table())
+    _add_metadata(context, measured)
+    yield dg.Output(measured)
+    asset = context.asset_key
+    yield evaluated_by_day(
+        context, lambda days: drift_result(asset, {day: measured[day].summaries for day in days}, limits)
+    )
 
-    return drift
+
+def _as_logged(watched: Watched, seen: LoggedOfVersion) -> Watched:
+    """Return a version whose rows were logged, without the features of which the log has hashes."""
+    own = seen.of_features(watched.reference.kinds)
+    return watched.without(own.hashed, own.note)
 
 
 def _watched(

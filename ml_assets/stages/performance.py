@@ -1,4 +1,4 @@
-"""Performance: metrics on matured labels, compared with what was expected before labels arrived.
+"""Performance: metrics on matured labels, compared with what was expected before labels arrived; batch and served.
 
 Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
@@ -14,12 +14,14 @@ import polars as pl
 from ml_assets.contracts.artifacts.monitoring import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.contracts.periods import hours_without
+from ml_assets.declaration.parts import Stage
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
+from ml_assets.logic.monitoring.requests import keyed_rows
 from ml_assets.logic.monitoring.retraining import (
     LOOKED_BACK,
     RetrainingFinding,
@@ -41,28 +43,15 @@ from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performan
 
 
 def performance(plan: ModelPlan) -> dg.AssetsDefinition:
-    """Return the asset of a model's performance."""
+    """Return the asset of the performance of a model's predictions."""
     declared = plan.declaration
     asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
-    # The last hour of a day reads the whole day.
-    of_predictions, of_labels = (
-        dg.TimeWindowPartitionMapping(
-            start_offset=1 - plan.calendar.periods_in(1), end_offset=end, allow_nonexistent_upstream_partitions=True
-        )
-        for end in (0, plan.calendar.periods_for(declared.labels.maturity_days))
-    )
 
     @stage(
         plan,
         "performance",
         [measure_performance, daily_performance, former_champion],
-        kinds={"polars"},
-        by_day=True,
-        metadata={OPTIONAL_LOOK_BACK: True},
-        ins={
-            "predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=of_predictions),
-            "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=of_labels),
-        },
+        **_options(plan, of="predictions"),
         check_specs=[performance_spec(asset, plan.partitions)] if is_judged else [],
     )
     def performance(
@@ -87,6 +76,50 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     return performance
 
 
+def served_performance(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of the performance of the requests that a model has answered."""
+
+    @stage(
+        plan,
+        "served_performance",
+        [measure_performance, daily_performance, keyed_rows],
+        **_options(plan, of="requests"),
+    )
+    def served_performance(
+        context: dg.AssetExecutionContext,
+        predictions: dict[str, pl.DataFrame],
+        labels: pl.DataFrame,
+        ml_assets_lake: LakeResource,
+    ) -> dict[str, DailyPerformance]:
+        """The quality of the scores that the service has answered, of rows with a key, on the labels known so far."""
+        ledger, days = ml_assets_lake.ledger(), context.partition_keys
+        measured = {day: _measured(ledger, plan, predictions, labels, day, is_served=True) for day in days}
+        check_frames([one.table for one in measured.values()], performance_table())
+        _add_metadata(context, measured, plan.declaration.metric)
+        return measured
+
+    return served_performance
+
+
+def _options(plan: ModelPlan, *, of: Stage) -> dict[str, Any]:
+    # The last hour of a day reads the whole day.
+    of_scores, of_labels = (
+        dg.TimeWindowPartitionMapping(
+            start_offset=1 - plan.calendar.periods_in(1), end_offset=end, allow_nonexistent_upstream_partitions=True
+        )
+        for end in (0, plan.calendar.periods_for(plan.declaration.labels.maturity_days))
+    )
+    return {
+        "kinds": {"polars"},
+        "by_day": True,
+        "metadata": {OPTIONAL_LOOK_BACK: True},
+        "ins": {
+            "predictions": dg.AssetIn(plan.asset(of), partition_mapping=of_scores),
+            "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=of_labels),
+        },
+    }
+
+
 def _measured(
     ledger: StepLedger,
     plan: ModelPlan,
@@ -94,9 +127,13 @@ def _measured(
     labels: pl.DataFrame,
     key: str,
     *,
-    former: Former | None,
+    former: Former | None = None,
+    is_served: bool = False,
 ) -> DailyPerformance:
-    """Return the performance of a period, and of the day that ends with it, for each version that predicted it."""
+    """Return the performance of a period, and of the day that ends with it, for each version that scored rows of it.
+
+    `predictions` are requests if `is_served`.
+    """
     calendar = plan.calendar
     day = calendar.first_day(key)
 
@@ -105,8 +142,9 @@ def _measured(
         for version in pl.concat(rows["model_version"] for rows in of_each.values()).unique().sort():
             own = {it: found for it, rows in of_each.items() if len(found := rows.filter(model_version=version))}
             others = None if former is None else former.scores(ledger, plan, own, version, reader=key)
-            yield measure_performance(
-                pl.concat(own.values()),
+            keyed = keyed_rows([*own.values()], plan.columns, labels.schema) if is_served else None
+            measured = measure_performance(
+                pl.concat(own.values()) if keyed is None else keyed.rows,
                 labels,
                 plan.columns,
                 day=day,
@@ -115,6 +153,7 @@ def _measured(
                 former=None if former is None or others is None else (former.version, others),
                 champion=spec_of(ledger.lake, plan.name, version),
             )
+            yield measured if keyed is None else replace(measured, summary=keyed.described(measured.summary, version))
 
     own = [*measure([key], calendar.hour_of(key))]
     if not calendar.ends_day(key):

@@ -20,6 +20,8 @@ from ml_assets.automation.updates import updates_sensor
 from ml_assets.contracts.periods import DAILY
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.request_files import names_of_files
+from ml_assets.lake.store import Lake
 from ml_assets.orchestration.planner import blocked
 from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
@@ -688,6 +690,64 @@ def test_challengers_in_shadow_follow_the_monitoring_in_a_run_of_their_own_and_t
         log = PromotionLog(found.lake, MODEL)
         log.append(rejected.model_copy(update={"champion": log.entries()[0].champion}), number=2)
         assert [(["m/shadow"], "", "")] == names(found.look(lost=True))
+
+
+# ---------------------------------------------------------------- the request log
+
+
+@pytest.fixture
+def served_world(tmp_path: Path) -> Iterator[World]:
+    """A world in which requests of one day were logged, and are materialized."""
+    with world(tmp_path, is_served=True) as found:
+        begin(found)
+        found.answer(DAYS[1])
+        found.settle()
+        yield found
+
+
+def test_requests_of_a_day_and_what_is_measured_on_them_are_requested_once_the_log_has_files(tmp_path: Path) -> None:
+    with world(tmp_path, is_served=True) as found:
+        begin(found)
+        assert "requests" not in found.reason
+        found.answer(DAYS[1])
+
+        assert [f"updates/m/served/{DAYS[1]}"] == found.settle()
+
+        assert {DAYS[1]} == {day for name in ("requests", "served_drift", "served_performance")
+                             for day in found.lake.partitions(f"m/{name}")}  # fmt: skip
+        assert "waits" not in found.reason
+        assert [] == found.settle()
+
+
+def test_a_day_is_built_again_each_time_a_file_comes_late(served_world: World) -> None:
+    for number in (2, 3):
+        served_world.answer(DAYS[1], number)
+
+        assert [f"updates/m/served/{DAYS[1]}"] == served_world.settle()
+
+    read = served_world.lake.manifest(served_world.lake.find("m/requests", DAYS[1]))
+    assert 3 == len(names_of_files(read))
+
+
+def test_a_day_is_not_built_before_its_files_are_settled(served_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    served_world.answer(DAYS[2])
+    monkeypatch.setattr(Lake, "now", lambda _: datetime(2013, 1, 4, 0, 59, tzinfo=UTC))
+    assert [] == served_world.look(lost=True)
+
+    monkeypatch.setattr(Lake, "now", lambda _: datetime(2013, 1, 4, 1, 0, tzinfo=UTC))
+    assert [(["m/requests", "m/served_drift", "m/served_performance"], DAYS[2], DAYS[2])] == names(served_world.look())
+
+
+def test_a_day_whose_files_were_removed_stays_as_it_is_when_the_code_changes(served_world: World) -> None:
+    served_world.answer(DAYS[2])
+    served_world.settle()
+    shutil.rmtree(Path(served_world.lake.url, "requests", "m", DAYS[1]))
+    served_world.deploy(code="2")
+
+    requested = served_world.settle()
+
+    assert f"updates/m/served/{DAYS[2]}" in requested
+    assert f"updates/m/served/{DAYS[1]}" not in requested
 
 
 def test_what_reads_a_period_that_was_never_materialized_is_not_reported_as_out_of_date(flown_world: World) -> None:

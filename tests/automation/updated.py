@@ -9,7 +9,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.days import ALLOW_GAPS, merge_days
 from ml_assets.lake.grains import grain_parameter
-from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.manifest import FILES, ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.request_files import file_name
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import partitions_over
@@ -78,7 +79,12 @@ def _taking(names: Sequence[str]) -> Callable[..., None]:
 
 
 def assets(
-    *, code: str = "1", allow_gaps: bool = False, partitions: Any = BY_DAY, in_shadow: bool = False
+    *,
+    code: str = "1",
+    allow_gaps: bool = False,
+    partitions: Any = BY_DAY,
+    in_shadow: bool = False,
+    is_served: bool = False,
 ) -> list[dg.AssetsDefinition]:
     """Return a graph like a project's: two sources, three tables one of which looks back, and a model's stages."""
     wait = dg.TimeWindowPartitionMapping(start_offset=0, end_offset=1, allow_nonexistent_upstream_partitions=True)
@@ -86,6 +92,11 @@ def assets(
     shadow = (
         one("m/shadow_predictions", "m/features", after=["m/champion"]),
         one("m/shadow", after=["m/shadow_predictions", "m/performance"], by_day=False),
+    )
+    served = (
+        one("m/requests", code=code),
+        one("m/served_drift", "m/requests"),
+        one("m/served_performance", "m/requests", "m/labels", **{"m/labels": {"partition_mapping": wait}}),
     )
     return [
         one("raw/a"),
@@ -106,6 +117,7 @@ def assets(
             by_day=False,
         ),
         *(shadow if in_shadow else ()),
+        *(served if is_served else ()),
     ]
 
 
@@ -114,7 +126,7 @@ class World:
 
     def __init__(
         self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_lag_days: int = 9, digits: int = 1,
-        allow_gaps: bool = False, in_shadow: bool = False,
+        allow_gaps: bool = False, in_shadow: bool = False, is_served: bool = False,
     ) -> None:  # fmt: skip
         self.lake = Lake(str(root))
         self.instance = instance
@@ -127,7 +139,7 @@ class World:
         )
         self.declared = Declared(models=(model,), tables=(tables,), automation=automation)
         self.digits = digits
-        self.allow_gaps, self.in_shadow = allow_gaps, in_shadow
+        self.allow_gaps, self.in_shadow, self.is_served = allow_gaps, in_shadow, is_served
         self.cursor: str | None = None
         self.reason = ""
         self.queue: list[dg.DagsterRun] = []
@@ -139,7 +151,10 @@ class World:
         [model], [tables] = self.declared.models, self.declared.tables
         model, tables = (it.model_copy(update={"days": days}) for it in (model, tables))
         self.declared = dataclasses.replace(self.declared, models=(model,), tables=(tables,))
-        made = assets(code=code, allow_gaps=self.allow_gaps, partitions=partitions_over(days), in_shadow=self.in_shadow)
+        made = assets(
+            code=code, allow_gaps=self.allow_gaps, partitions=partitions_over(days), in_shadow=self.in_shadow,
+            is_served=self.is_served,
+        )  # fmt: skip
         self.repository = dg.Definitions(
             made,
             asset_checks=data_age_checks(self.declared, made),
@@ -166,6 +181,15 @@ class World:
         for day in days:
             for name in "ab":
                 self.land(name, day, "one", is_told=is_told)
+
+    def answer(self, day: str, number: int = 1) -> Path:
+        """Log a file of requests, which no event tells of."""
+        begin = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+        name = file_name(round(begin.timestamp() * 1000), "0" * 32, "0" * 8, number)
+        path = Path(self.lake.url, "requests", MODEL, day, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the current version of each partition of all assets that are kept up to date."""
@@ -247,6 +271,8 @@ class World:
         text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[: self.digits]
         grain = self.declared.calendar.grain if day else "day"
         parameters = {**wanted.parameters.get(key, {}), **grain_parameter(grain)}
+        if (files := wanted.files.get(key, {}).get(day)) is not None:
+            parameters[FILES] = {day: [{"name": file} for file in files]}
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),

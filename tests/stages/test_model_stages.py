@@ -29,6 +29,7 @@ from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import search, train, training_set_as_of
+from ml_assets.orchestration.groups import SERVED
 from ml_assets.stages.card import card_input
 from ml_assets.stages.checks.contract_rules import rule_check_name
 from ml_assets.stages.evaluation import evaluation
@@ -100,7 +101,7 @@ def test_every_stage_has_a_group_an_owner_a_description_kinds_and_a_code_version
     assert str(spec.description).strip().endswith(".")
 
 
-BY_DAY = {"features", "labels", "predictions", "drift", "performance", "shadow_predictions"}
+BY_DAY = {"features", "labels", "predictions", "drift", "performance", "shadow_predictions", *SERVED}
 
 
 @pytest.mark.parametrize("days", [None, 10])

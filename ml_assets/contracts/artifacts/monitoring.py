@@ -163,6 +163,8 @@ class PerformanceSummary(Record):
         weightless_rows: other predictions whose label has weight 0, which are not measured. All figures of a model with
             row weights are weighted, except counts.
         hour: the begin of the hour (UTC), by the hour.
+        without_key: other requests whose key is not known, or stored as a hash, which are not measured.
+        repeated_keys: other requests of the same keys, which are not measured. The last one of a key is.
     """
 
     model: str
@@ -182,6 +184,8 @@ class PerformanceSummary(Record):
     seen_rows: int = Field(default=0, exclude_if=lambda it: not it)
     weightless_rows: int = Field(default=0, exclude_if=lambda it: not it)
     hour: datetime | None = Field(default=None, exclude_if=lambda it: it is None)
+    without_key: int = Field(default=0, exclude_if=lambda it: not it)
+    repeated_keys: int = Field(default=0, exclude_if=lambda it: not it)
 
     @property
     def at(self) -> tuple[date, datetime]:

@@ -6,8 +6,8 @@ Not here: which limits are exceeded (see `ml_assets.logic.monitoring.drift_verdi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -104,12 +104,19 @@ class Watched:
     Attributes:
         weights: The importance of its features, normalised to sum to 1. A feature without one has weight 0, and if
             there are none, all features weigh the same.
+        note: What else is to be known about the rows, as sentences that follow the verdict.
     """
 
     model: str
     version: str
     reference: Reference
     weights: Mapping[str, float]
+    note: str = ""
+
+    def without(self, features: Collection[str], note: str) -> Watched:
+        """Return the same version without features whose values cannot be compared."""
+        weights = {name: it for name, it in self.weights.items() if name not in features}
+        return replace(self, reference=self.reference.without(features), weights=weights, note=note)
 
 
 def measure_drift(frame: pl.DataFrame | pl.LazyFrame, watched: Watched, pooled: Pooled, limits: DriftLimits) -> Drift:
@@ -200,7 +207,11 @@ def _measure_version(
     pooled, rows = rows_of_period(
         predictions, key, watched.version, min_rows=limits.min_rows, most_periods=most_periods, calendar=calendar
     )
-    return measure_drift(_with_features(rows), watched, pooled, limits)
+    found = measure_drift(_with_features(rows), watched, pooled, limits)
+    if not watched.note:
+        return found
+    summary = found.summary.model_copy(update={"sentence": f"{found.summary.sentence} {watched.note}"})
+    return replace(found, summary=summary)
 
 
 def _measure_hours(

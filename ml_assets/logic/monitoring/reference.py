@@ -7,7 +7,7 @@ Not here: making the sketch (see `ml_assets.logic.monitoring.sketch`), and measu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -132,6 +132,13 @@ class Reference:
         parts = sketch.partition_by("feature", "part", as_dict=True)
         read = {name: _read_categories if kind == "categorical" else _read_numbers for name, kind in kinds.items()}
         return cls({name: read[name](parts, name, sketch.clear()) for name in kinds}, kinds)
+
+    def without(self, names: Collection[str]) -> Reference:
+        """Return the reference without some columns."""
+        return Reference(
+            {name: it for name, it in self.columns.items() if name not in names},
+            {name: it for name, it in self.kinds.items() if name not in names},
+        )
 
     @cached_property
     def features(self) -> list[Feature]:

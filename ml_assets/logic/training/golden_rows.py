@@ -84,8 +84,7 @@ def check_golden_rows(model: Model, *, version: str) -> GoldenScores:
     if np.array_equal(was.view(np.uint64), now.view(np.uint64)):
         return GoldenScores(len(was))
     difference = float(np.abs(now - was).max())
-    rounding = _DOUBLE_ROUNDING if spec.estimator is None else _FLOAT_ROUNDING
-    if difference <= rounding * np.abs(was).max():
+    if difference <= rounding_of(spec) * np.abs(was).max():
         return GoldenScores(len(was), difference)
     changed = int((was != now).any(axis=1).sum())
     cause = "LightGBM or a library" if spec.estimator is None else f"{spec.estimator} or a library that it uses"
@@ -94,6 +93,11 @@ def check_golden_rows(model: Model, *, version: str) -> GoldenScores:
         f"was trained, by up to {difference:.3g}; expected the same. {cause} has changed since, so its measured "
         f"quality no longer holds: restore the earlier code, or train a new model: ml-assets run {spec.model}."
     )
+
+
+def rounding_of(spec: ModelSpec) -> float:
+    """Return how far the scores of a model may differ on another CPU, as a share of the largest."""
+    return _DOUBLE_ROUNDING if spec.estimator is None else _FLOAT_ROUNDING
 
 
 def _scores(model: Model, rows: pl.DataFrame) -> pl.DataFrame:

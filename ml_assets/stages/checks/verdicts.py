@@ -105,9 +105,10 @@ def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.
     return results(days)
 
 
-def _spec(
+def spec_by_day(
     name: str, asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str], description: str
 ) -> dg.AssetCheckSpec:
+    """Return a check that is evaluated for each day."""
     with warnings.catch_warnings():
         # Dagster 1.13 marks partitions of a check as a preview; without them its UI shows no state by day.
         warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec", category=dg.PreviewWarning)
@@ -120,7 +121,7 @@ def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> 
         "Features and score of each day are within the declared drift limits. Fails, as a warning, on days that are "
         "over a limit and on days that are not judged."
     )
-    return _spec(DRIFT, asset, partitions, description)
+    return spec_by_day(DRIFT, asset, partitions, description)
 
 
 def drift_result(asset: dg.AssetKey, days: Mapping[str, DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
@@ -154,7 +155,7 @@ def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str
         "The metric's shortfall from what was expected, summed over the days up to this one (CUSUM), is within the "
         "declared limit. Fails, as a warning, on days that are over the limit and on days that are not judged."
     )
-    return _spec(PERFORMANCE, asset, partitions, description)
+    return spec_by_day(PERFORMANCE, asset, partitions, description)
 
 
 def performance_result(

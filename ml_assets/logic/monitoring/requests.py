@@ -1,0 +1,241 @@
+"""The rows that the prediction service has scored, as tables that drift, performance and parity are measured on.
+
+Not here: reading the request log (see `ml_assets.models.requests`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import polars as pl
+
+from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
+from ml_assets.contracts.artifacts.training import INTERVAL
+from ml_assets.contracts.days import DAY, day_of_moment
+from ml_assets.contracts.frames import TIME, ModelColumns
+from ml_assets.contracts.words import counted
+from ml_assets.logic.monitoring.predictions import FEATURES
+
+HASHED: Final = "hashed"
+"""The column with the names of the columns whose values are not those that were scored."""
+SAMPLE: Final = "sample"
+"""The column with the share of the requests that was stored."""
+KEY: Final = "key"
+"""The column with the entity key of a row, as a struct; null if it was not sent."""
+PREDICTION_TIME: Final = "prediction_time"
+_STRUCTS: Final = (KEY, FEATURES)
+_PREFIXES: Final = tuple(f"{name}." for name in _STRUCTS)
+_PERIOD: Final = "__period"
+BASE_SCHEMA: Final = pl.Schema(
+    [
+        ("scored_at", TIME), ("request_id", pl.String()), ("trace_id", pl.String()), ("protocol", pl.String()),
+        ("row", pl.UInt32()), ("model_version", pl.String()), ("entry", pl.UInt32()), ("score", pl.Float64()),
+        (SAMPLE, pl.Float64()), (HASHED, pl.List(pl.String)),
+    ]
+)  # fmt: skip
+"""The columns of every period. Further ones are the other figures of answers, keys, and the features."""
+
+
+@dataclass(frozen=True)
+class LoggedRows:
+    """The rows of one file of the request log.
+
+    Attributes:
+        sample: the share of the requests that was stored.
+        hashed: the columns whose values are keyed hashes.
+    """
+
+    rows: pl.DataFrame
+    sample: float = 1.0
+    hashed: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class LoggedOfVersion:
+    """How the rows of a version were logged.
+
+    Attributes:
+        hashed: the columns whose values are not those that were scored, in any of the rows.
+        sample: the smallest share of the requests that was stored.
+    """
+
+    hashed: tuple[str, ...]
+    sample: float
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Self:
+        """Return how rows were logged."""
+        names = rows[HASHED].explode().drop_nulls().unique().sort()
+        return cls(tuple(names), float(rows.select(pl.col(SAMPLE).min().fill_null(1.0)).item()))
+
+    @property
+    def sample_words(self) -> str:
+        """The sample as a sentence; '' if all requests were stored."""
+        return "" if self.sample == 1 else f"The log has a sample of {self.sample:.3g} of the requests."
+
+    def of_features(self, names: Collection[str]) -> Self:
+        """Return the same for some features only."""
+        return replace(self, hashed=tuple(it for it in self.hashed if it in names))
+
+    @property
+    def note(self) -> str:
+        """What is to be known about a comparison of the rows, as sentences; '' if there is nothing."""
+        hashed = f"Not compared, because the log has hashes: {', '.join(self.hashed)}." if self.hashed else ""
+        return " ".join(filter(None, [self.sample_words, hashed]))
+
+
+def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
+    """Return the rows of files as one table, in an order that does not depend on the files.
+
+    Versions may have different features; a row has null for those of other versions. If a column is text in some files
+    and not in others, because it is hashed or its contract has changed, all its values become text, and it counts as
+    hashed.
+    """
+    frames = [
+        it.rows.rename({"version": "model_version"}).with_columns(
+            pl.selectors.datetime(time_zone="*").dt.replace_time_zone(None),
+            pl.lit(it.sample).alias(SAMPLE),
+            pl.lit([*it.hashed], pl.List(pl.String)).alias(HASHED),
+        )
+        for it in files
+    ]
+    joined = _together([BASE_SCHEMA.to_frame(), *frames])
+    return joined.select(*BASE_SCHEMA, pl.exclude(*BASE_SCHEMA)).sort("scored_at", "request_id", "row")
+
+
+def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], dict[str, LoggedOfVersion]]:
+    """Return the rows of periods with the same features, and how the rows of each version were logged."""
+    columns = ["model_version", "score", SAMPLE, HASHED, FEATURES]
+    named = [
+        rows.select(it for it in columns if it in rows.columns).with_columns(pl.lit(key).alias(_PERIOD))
+        for key, rows in requests.items()
+        if not rows.is_empty()
+    ]
+    if not named:
+        return {}, {}
+    rows = _together(named)
+    by_period = rows.drop(HASHED, SAMPLE).partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
+    of_each = rows.partition_by("model_version", as_dict=True)
+    return (
+        {str(key): part for (key,), part in by_period.items()},
+        {str(version): LoggedOfVersion.of(own) for (version,), own in of_each.items()},
+    )
+
+
+@dataclass(frozen=True)
+class KeyedRows:
+    """The requests of a version that labels can be joined with, one for each key.
+
+    Attributes:
+        rows: as predictions: key, day, group and query if the features have them, scores and version.
+        without_key: requests whose key is not known, or stored as a hash.
+        repeated: other requests of the same keys, which were scored earlier.
+    """
+
+    rows: pl.DataFrame
+    without_key: int
+    repeated: int
+    logged: LoggedOfVersion
+
+    def described(self, summary: PerformanceSummary, version: str) -> PerformanceSummary:
+        """Return their performance with what is not measured."""
+        notes = [
+            f"{counted(self.without_key, 'request')} without a key {_be(self.without_key)} not measured."
+            if self.without_key
+            else "",
+            f"{counted(self.repeated, 'earlier request')} of the same keys {_be(self.repeated)} not measured."
+            if self.repeated
+            else "",
+            self.logged.sample_words,
+        ]
+        return summary.model_copy(
+            update={
+                "model_version": version,
+                "without_key": self.without_key,
+                "repeated_keys": self.repeated,
+                "sentence": " ".join([summary.sentence, *filter(None, notes)]),
+            }
+        )
+
+
+def keyed_rows(requests: Sequence[pl.DataFrame], columns: ModelColumns, labels: pl.Schema) -> KeyedRows:
+    """Return the requests of a version that labels can be joined with: of each key the last one, in their types.
+
+    The day of a row is that of its prediction time if the log has it, otherwise that of scoring.
+    """
+    rows = _together(requests)
+    logged = LoggedOfVersion.of(rows)
+    needed = [*dict.fromkeys([*columns.key, *([columns.query] if columns.query else [])])]
+    known = {name: it for name in (*needed, *columns.together) if (it := _column_of(rows, name)) is not None}
+    at = pl.coalesce(it for it in (PREDICTION_TIME, "scored_at") if it in rows.columns)
+    named = rows.select(
+        *(it.alias(name) for name, it in known.items()),
+        *(pl.lit(None).alias(name) for name in needed if name not in known),
+        day_of_moment(at, columns.timezone).alias(DAY),
+        "model_version",
+        *(name for name, dtype in rows.schema.items() if is_figure(name, dtype)),
+        __hashed=pl.col(HASHED).list.set_intersection(pl.lit([*columns.key], pl.List(pl.String))).list.len() > 0,
+    )
+    has_key = pl.all_horizontal(pl.col(needed).is_not_null()) & ~pl.col("__hashed")
+    keyed = named.filter(has_key).drop("__hashed").cast({name: labels[name] for name in columns.key})
+    last = keyed.unique(columns.key, keep="last", maintain_order=True)
+    return KeyedRows(last, rows.height - keyed.height, keyed.height - last.height, logged)
+
+
+def is_figure(name: str, dtype: pl.DataType) -> bool:
+    """Return whether a column of requests is a figure of the score."""
+    return name in ("score", "predicted", *INTERVAL) or (name.startswith("score_") and dtype == pl.Float64)
+
+
+def _column_of(rows: pl.DataFrame, name: str) -> pl.Expr | None:
+    """Return a column of a row's key or features; None if the log has none."""
+    for place in (KEY, FEATURES):
+        dtype = rows.schema.get(place)
+        if isinstance(dtype, pl.Struct) and name in {field.name for field in dtype.fields}:
+            return pl.col(place).struct.field(name)
+    return None
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return frames as one, whose keys and features have the fields of all; see `rows_of_requests`."""
+    flat = [_flat(frame) for frame in frames]
+    mixed = [*_mixed(flat)]
+    names = pl.lit([name.partition(".")[2] for name in mixed], pl.List(pl.String))
+    texts = [
+        it.with_columns(
+            pl.col(HASHED).list.concat(names).list.unique().list.sort(),
+            *(pl.col(name).cast(pl.String) for name in mixed if name in it.columns),
+        )
+        for it in flat
+    ]
+    joined = pl.concat(texts, how="diagonal_relaxed")
+    fields = {place: [name for name in joined.columns if name.startswith(f"{place}.")] for place in _STRUCTS}
+    structs = [
+        pl.struct(pl.col(name).alias(name.removeprefix(f"{place}.")) for name in names).alias(place)
+        for place, names in fields.items()
+        if names
+    ]
+    return joined.select(pl.exclude([name for names in fields.values() for name in names]), *structs)
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the fields of their key and features as columns, named `key.NAME` and `features.NAME`."""
+    there = [name for name in _STRUCTS if name in frame.columns]
+    return frame.with_columns(pl.col(name).name.prefix_fields(f"{name}.") for name in there).unnest(there)
+
+
+def _mixed(frames: Sequence[pl.DataFrame]) -> Iterator[str]:
+    """Yield the fields of keys and features that have text in some frames and no text in others."""
+    types: dict[str, set[pl.DataType]] = {}
+    for frame in frames:
+        for name, dtype in frame.schema.items():
+            types.setdefault(name, set()).add(dtype)
+    for name, found in types.items():
+        if len(found) > 1 and pl.String() in found and name.startswith(_PREFIXES):
+            yield name

@@ -1,0 +1,98 @@
+"""Reads the request log of a model, and compares its rows with the batch path.
+
+Not here: when a period of the log is complete (see `ml_assets.lake.request_files`).
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from pydantic import JsonValue, ValidationError
+
+from ml_assets.contracts.artifacts.training import Model
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.lake.content import bytes_digest
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.ledger import Input, StepLedger
+from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, files_by_period, names_of_files
+from ml_assets.lake.store import Lake
+from ml_assets.logic.monitoring.parity import Mismatch, compare_scores
+from ml_assets.logic.monitoring.requests import LoggedOfVersion, LoggedRows, rows_of_requests
+from ml_assets.models.champions import model_ref
+from ml_assets.models.plan import ModelPlan
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The rows of a period of the request log, and the files that they were read from, with their digests."""
+
+    rows: pl.DataFrame
+    files: list[JsonValue]
+
+
+def read_requests(lake: Lake, plan: ModelPlan, keys: Sequence[str]) -> dict[str, Logged]:
+    """Return the requests of periods.
+
+    Raises:
+        DataError: files are gone that an earlier version of a period was built from.
+        CorruptArtifactError: a file cannot be read.
+        LakeError: the lake cannot be read.
+    """
+    files = files_by_period(lake, plan.name, plan.calendar, keys)
+    asset = plan.asset("requests").to_user_string()
+    known = lake.manifest_of_each([*lake.newest(asset, keys).values()]).values()
+    for manifest in known:
+        if gone := names_of_files(manifest) - {*files.get(manifest.partition or "", ())}:
+            raise DataError(
+                f"{len(gone)} files of the request log that {manifest.ref} was built from are gone, such as "
+                f"{REQUESTS}/{plan.name}/{min(gone)}; expected all of them. Its rows would be lost, so it is not built "
+                "again. It stays as it is."
+            )
+    return {key: _read_period(lake, plan, files.get(key, ())) for key in keys}
+
+
+def _read_period(lake: Lake, plan: ModelPlan, names: Sequence[str]) -> Logged:
+    read = lake.map(lambda name: _read_file(lake, plan, name), names)
+    return Logged(rows_of_requests([rows for rows, _ in read]), [facts for _, facts in read])
+
+
+def _read_file(lake: Lake, plan: ModelPlan, name: str) -> tuple[LoggedRows, JsonValue]:
+    path = lake.path(REQUESTS, plan.name, name)
+    data = lake.read(path)
+    try:
+        facts = LogFacts.model_validate_json(pl.read_parquet_metadata(io.BytesIO(data))[FACTS])
+        rows = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, OSError, KeyError, ValidationError) as error:
+        raise CorruptArtifactError(
+            f"{path} is not a file of the request log of this release ({type(error).__name__}: {error}). Remove it, or "
+            "restore it from a backup."
+        ) from error
+    return (
+        LoggedRows(rows, facts.sample, facts.hashed),
+        {"name": name, "bytes": len(data), "digest": bytes_digest(data)},
+    )
+
+
+def parity_of(ledger: StepLedger, plan: ModelPlan, rows: pl.DataFrame, key: str) -> list[Mismatch]:
+    """Return what the batch path computes differently for the requests of a period.
+
+    Each version that is compared is recorded as an input of the period.
+    """
+    return [
+        difference
+        for version in rows["model_version"].unique().sort()
+        for difference in _parity_of_version(ledger, plan, rows.filter(model_version=version), version, key)
+    ]
+
+
+def _parity_of_version(
+    ledger: StepLedger, plan: ModelPlan, rows: pl.DataFrame, version: str, key: str
+) -> Iterator[Mismatch]:
+    try:
+        [(model, manifest)] = ledger.lake.read_each([model_ref(plan, version)], Model)
+        ledger.use([Input.of(manifest)], partition=key)
+        hashed, threads = LoggedOfVersion.of(rows).hashed, plan.declaration.training.threads
+        yield from compare_scores(rows, model, version=version, hashed=hashed, threads=threads)
+    except (MissingArtifactError, CorruptArtifactError, ContractError, DataError) as error:
+        yield Mismatch(version, "score", rows.height, 0, reason=str(error))

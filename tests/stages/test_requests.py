@@ -1,0 +1,272 @@
+"""The requests that the service has answered: read from its log, measured like predictions, and scored again."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DriftSummary
+from ml_assets.contracts.errors import DataError
+from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.manifest import FILES
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake, Origin
+from ml_assets.serving.inputs import Columns
+from ml_assets.serving.log_policy import LogPolicy
+from ml_assets.serving.logged_rows import Hashing, LoggedRequest
+from ml_assets.serving.metrics import Metrics
+from ml_assets.serving.request_log import RequestLog
+from ml_assets.serving.served_model import ServedModel, load_served_model
+from ml_assets.stages.drift import served_drift
+from ml_assets.stages.performance import served_performance
+from ml_assets.stages.requests import requests
+from tests.notebook.conftest import shop_lake  # noqa: F401 - a fixture
+from tests.stages.shop import context_of, feature_rows, label_rows, plan_of
+
+LAST = date(2024, 2, 19)
+EVE = LAST - timedelta(days=1)
+PLAN = plan_of(serving={})
+
+
+class Service(NamedTuple):
+    """A lake with a champion, and the champion as the service has loaded it."""
+
+    lake: LakeResource
+    served: ServedModel
+
+    def answer(
+        self,
+        rows: pl.DataFrame,
+        *,
+        at: date = LAST,
+        policy: LogPolicy | None = None,
+        minutes: int = 600,
+        **changes: float,
+    ) -> list[float]:
+        """Score rows, one request each, and log them with changes to the scores; return what was answered."""
+        served = self.served
+        log = RequestLog(self.lake.connect(), {"returns": policy or LogPolicy()}, Metrics(), 0.01)
+        names = [feature.name for feature in served.model.spec.features]
+        scores = []
+        for number, row in enumerate(rows.select(names).iter_rows(named=True)):
+            columns = Columns.of_records([row])
+            found = served.score(served.inputs.encode_columns(columns))
+            scores += found.columns["score"]
+            logged = replace(found, columns={**found.columns, **{name: [it] for name, it in changes.items()}})
+            moment = datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(minutes=minutes, seconds=number)
+            log.add(LoggedRequest(served, "json", f"r{number}", None, moment.timestamp(), columns, logged))
+        log.start()
+        log.close()
+        return scores
+
+    def read(self, *days: date, plan: Any = PLAN) -> tuple[Mapping[str, pl.DataFrame], dg.AssetCheckResult]:
+        """Materialize the requests of days, and store them; return them with the check of their parity."""
+        output, check = requests(plan)(context_of(days[0], days[-1]), ml_assets_lake=self.lake)
+        notes = self.lake.ledger().notes
+        for day, rows in output.value.items():
+            files = {FILES: {day: notes[FILES][day]}}  # type: ignore[index]
+            self.lake.connect().put_each("returns/requests", {day: (rows, Origin(parameters=files))})
+        return output.value, check
+
+    def drift(self, rows: Mapping[str, pl.DataFrame], *days: date) -> Mapping[str, DailyDrift]:
+        output, _ = served_drift(PLAN)(context_of(days[0], days[-1]), {**rows}, ml_assets_lake=self.lake)
+        found: Mapping[str, DailyDrift] = output.value
+        return found
+
+
+@pytest.fixture
+def service(shop_lake: Lake, lake: LakeResource) -> Service:  # noqa: F811 - the fixture
+    shutil.copytree(shop_lake.url, lake.connect().url, dirs_exist_ok=True)
+    return Service(lake, load_served_model(lake.connect(), "returns"))
+
+
+def orders(*days: date) -> pl.DataFrame:
+    return feature_rows().filter(pl.col("day").is_in(days))
+
+
+def summary_of(found: Mapping[str, DailyDrift], day: date = LAST) -> DriftSummary:
+    [summary] = found[str(day)].summaries.versions
+    return summary
+
+
+def findings(check: dg.AssetCheckResult) -> Sequence[Mapping[str, Any]]:
+    table = check.metadata["findings"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [record.data for record in table.records]
+
+
+# ---------------------------------------------------------------- the rows
+
+
+def test_requests_have_the_rows_of_their_day_with_files_and_digests(service: Service) -> None:
+    answered = service.answer(orders(LAST).head(3))
+    service.answer(orders(EVE).head(2), at=EVE)
+
+    found, check = service.read(EVE, LAST)
+
+    rows = found[str(LAST)]
+    assert answered == rows["score"].to_list()
+    assert (2, 3) == (found[str(EVE)].height, rows.height)
+    assert [service.served.version] == rows["model_version"].unique().to_list()
+    assert orders(LAST).head(3)["items"].to_list() == rows["features"].struct.field("items").to_list()
+    [file] = Path(service.lake.connect().url, "requests", "returns", str(LAST)).iterdir()
+    [facts] = service.lake.ledger().notes[FILES][str(LAST)]  # type: ignore[index]
+    assert {"name": f"{LAST}/{file.name}", "bytes": file.stat().st_size} == {
+        name: facts[name] for name in ("name", "bytes")
+    }
+    assert 32 == len(facts["digest"])
+    assert check.passed, check.description
+
+
+def test_the_content_does_not_depend_on_how_rows_came_into_files(service: Service, tmp_path: Path) -> None:
+    service.answer(orders(LAST).head(4))
+    before, _ = service.read(LAST)
+    folder = Path(service.lake.connect().url, "requests", "returns", str(LAST))
+    [file] = folder.iterdir()
+    metadata, rows = pl.read_parquet_metadata(file), pl.read_parquet(file)
+    facts = {"ml_assets_log": metadata["ml_assets_log"]}
+    second = file.name.replace("-000001.", "-000002.")
+    rows.tail(3).write_parquet(file, metadata=facts)
+    rows.head(1).write_parquet(folder / second, metadata=facts)
+
+    after = service.read(LAST)[0]
+
+    assert before[str(LAST)].equals(after[str(LAST)])
+
+
+def test_versions_with_other_features_are_stored_together_and_each_is_scored_again_by_its_own(service: Service) -> None:
+    lake, spec = service.lake.connect(), service.served.model.spec
+    service.answer(orders(LAST).head(2))
+    file = next(Path(lake.url, "requests", "returns", str(LAST)).iterdir())
+    metadata, rows = pl.read_parquet_metadata(file), pl.read_parquet(file)
+    other = rows.with_columns(
+        version=pl.lit("f" * 32), features=pl.struct(pl.lit(2).alias("shop"), pl.lit(1).alias("x"))
+    )
+    other.write_parquet(file.with_name(file.name.replace("000001", "000002")), metadata={
+        "ml_assets_log": metadata["ml_assets_log"],
+    })  # fmt: skip
+
+    found, check = service.read(LAST)
+
+    stored = found[str(LAST)]["features"].struct
+    assert {*[it.name for it in spec.features], "x"} == {*stored.fields}
+    assert {*orders(LAST).head(2)["shop"], "2"} == {*stored.field("shop")}
+    mixed = dict(found[str(LAST)].select("model_version", "hashed").iter_rows())
+    assert {service.served.version: ["shop"], "f" * 32: ["shop"]} == mixed
+    assert {service.served.version, "f" * 32} == {it["model_version"] for it in findings(check)}
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_a_day_without_files_has_no_rows_and_its_parity_is_not_judged(service: Service) -> None:
+    found, check = service.read(LAST)
+
+    assert 0 == found[str(LAST)].height
+    assert (False, "there are no requests.") == (check.passed, check.description)
+    assert [] == [*service.drift(found, LAST)[str(LAST)].summaries.versions]
+
+
+def test_a_damaged_file_is_named(service: Service) -> None:
+    service.answer(orders(LAST).head(1))
+    [file] = Path(service.lake.connect().url, "requests", "returns", str(LAST)).iterdir()
+    file.write_bytes(b"PAR1 nothing")
+
+    with pytest.raises(CorruptArtifactError, match=file.name):
+        service.read(LAST)
+
+
+def test_a_day_whose_files_are_gone_is_not_built_again(service: Service) -> None:
+    service.answer(orders(LAST).head(1))
+    service.read(LAST)
+    shutil.rmtree(Path(service.lake.connect().url, "requests"))
+
+    with pytest.raises(DataError, match=r"1 files of the request log .* are gone"):
+        service.read(LAST)
+
+
+# ---------------------------------------------------------------- parity
+
+
+def test_a_score_that_the_batch_path_does_not_give_is_an_error_that_names_the_request(service: Service) -> None:
+    service.answer(orders(LAST).head(3))
+    service.answer(orders(LAST).head(1), minutes=700, score=0.5)
+
+    _, check = service.read(LAST)
+
+    assert (False, dg.AssetCheckSeverity.ERROR) == (check.passed, check.severity)
+    [finding] = findings(check)
+    assert (str(LAST), "score", 1) == (finding["partition"], finding["column"], finding["rows"])
+    assert str(finding["finding"]).startswith("1 of 4 rows differ, by up to ")
+    assert str(finding["finding"]).endswith(": request r0, row 0")
+
+
+def test_rows_with_hashed_features_are_not_scored_again_and_a_warning_says_so(service: Service) -> None:
+    service.answer(
+        orders(LAST).head(2), policy=LogPolicy(hashing=Hashing(frozenset({"shop"}), b"a secret of the test"))
+    )
+
+    _, check = service.read(LAST)
+
+    assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
+    [finding] = findings(check)
+    assert "2 rows are not compared: shop is not stored as scored, but hashed" == finding["finding"]
+
+
+# ---------------------------------------------------------------- drift
+
+
+def test_requests_are_compared_with_the_reference_of_the_version_that_scored_them(service: Service) -> None:
+    service.answer(orders(EVE), at=EVE)
+    service.answer(orders(LAST).with_columns(pl.col("items") + 50))
+    found, _ = service.read(EVE, LAST)
+
+    drifted = service.drift(found, EVE, LAST)
+
+    assert ("within the limits", 40) == (summary_of(drifted, EVE).state, summary_of(drifted, EVE).rows)
+    assert "over the limits" == summary_of(drifted).state
+    assert "items" in summary_of(drifted).drifted_features
+    assert [service.served.version] == [it.ref.version for it in service.lake.ledger().inputs_of(str(LAST))]
+
+
+def test_too_few_requests_are_not_judged(service: Service) -> None:
+    service.answer(orders(LAST).head(3))
+
+    drifted = service.drift(service.read(LAST)[0], LAST)
+
+    assert ("not judged", 3) == (summary_of(drifted).state, summary_of(drifted).rows)
+
+
+def test_hashed_features_are_left_out_of_the_drift_and_a_sample_is_named(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    hashing = Hashing(frozenset({"items"}), b"a secret of the test")
+    service.answer(orders(LAST).with_columns(pl.col("items") + 50), policy=LogPolicy(0.25, hashing))
+
+    drifted = service.drift(service.read(LAST)[0], LAST)
+
+    assert {"score", "shop", "weight kg"} == {*drifted[str(LAST)].table["feature"]}
+    note = "The log has a sample of 0.25 of the requests. Not compared, because the log has hashes: items."
+    assert summary_of(drifted).sentence.endswith(note)
+
+
+# ---------------------------------------------------------------- performance
+
+
+def test_requests_without_a_key_are_not_measured_but_counted(service: Service) -> None:
+    service.answer(orders(LAST).head(3))
+    found, _ = service.read(LAST)
+
+    measured: Any = served_performance(PLAN)(context_of(LAST), {**found}, label_rows(), ml_assets_lake=service.lake)
+
+    [summary] = measured[str(LAST)].summaries.versions
+    assert (service.served.version, 3, 0, {}) == (
+        summary.model_version, summary.without_key, summary.predictions, summary.measured,
+    )  # fmt: skip
+    assert summary.sentence.endswith("3 requests without a key are not measured.")
