@@ -4,11 +4,12 @@ Not here: how they become a pod (see `ml_assets.models.pod_tags`).
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ml_assets.declaration.parts import Part
+from ml_assets.kubernetes.pod_fields import pod_problem
 from ml_assets.kubernetes.quantity import bytes_of, cores_of
 
 _MOST_CORES = 1024
@@ -71,6 +72,11 @@ LabelValue = Annotated[
     BeforeValidator(_as_text),
 ]
 
+PodFields = Annotated[
+    dict[str, Any],
+    Field(title="Kubernetes fields", description="Fields of a Kubernetes object, by their own names."),
+]
+
 
 class Toleration(Part):
     """A taint of nodes that the pod tolerates, as in Kubernetes."""
@@ -99,6 +105,55 @@ class Toleration(Part):
             raise ValueError("operator 'Equal' needs a key; give one, or use 'Exists' to tolerate every taint")
         if self.toleration_seconds is not None and self.effect != "NoExecute":
             raise ValueError("'toleration_seconds' goes with effect 'NoExecute' alone")
+        return self
+
+
+_OWN_SPEC: Final = {
+    "containers": "container", "restartPolicy": None, "nodeSelector": "node_selector", "tolerations": "tolerations",
+    "priorityClassName": "priority_class", "activeDeadlineSeconds": "deadline_minutes",
+}  # fmt: skip
+_OWN_CONTAINER: Final = {"name": None, "command": None, "args": None, "image": "image"}
+
+
+class PodMetadata(Part):
+    """Labels and annotations of a stage's pod and of its job."""
+
+    labels: dict[LabelName, LabelValue] = Field(
+        default={}, description="Labels, such as `kueue.x-k8s.io/queue-name` for a queue."
+    )
+    annotations: dict[LabelName, str] = Field(default={}, description="Annotations.")
+
+
+class PodTemplate(Part):
+    """What a stage's pod has beyond the other fields of its compute, in Kubernetes' own names.
+
+    Lists, such as volumes, are added to those of the launcher. With the extra `k8s`, `ml-assets parse` checks the names
+    and types.
+    """
+
+    metadata: PodMetadata = Field(
+        default=PodMetadata(), description="Labels and annotations of the pod and of its job."
+    )
+    spec: PodFields = Field(
+        default={},
+        description="Fields of Kubernetes' `PodSpec`: `serviceAccountName`, `imagePullSecrets`, `affinity`, "
+        "`topologySpreadConstraints`, `runtimeClassName`, `schedulerName`, `resourceClaims`, `volumes`, and others.",
+    )
+    container: PodFields = Field(
+        default={},
+        description="Fields of Kubernetes' `Container`: `resources` (such as a limit of CPU), `volumeMounts`, `env`, "
+        "`securityContext`, and others.",
+    )
+
+    @model_validator(mode="after")
+    def _has_no_field_of_compute(self) -> Self:
+        for where, fields, own in (("spec", self.spec, _OWN_SPEC), ("container", self.container, _OWN_CONTAINER)):
+            for name, other in own.items():
+                if name in fields:
+                    instead = "a step's pod has its own; leave it out" if other is None else f"use '{other}' instead"
+                    raise ValueError(f"'{where}.{name}' cannot be declared here: {instead}")
+        if (problem := pod_problem(self.spec, self.container)) is not None:
+            raise ValueError(problem)
         return self
 
 
@@ -136,6 +191,17 @@ class Compute(Part):
     )
     start_timeout_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = Field(
         default=10, description="Minutes that the pod may wait for a node and for its image."
+    )
+    queue_timeout_minutes: Annotated[float, Field(gt=0, le=30 * 24 * 60)] = Field(
+        default=24 * 60,
+        exclude_if=lambda it: it == 24 * 60,
+        description="Minutes that a queue, such as Kueue, may hold the pod back: its job is suspended, or it has a "
+        "scheduling gate. They do not count as `start_timeout_minutes`.",
+    )
+    pod: PodTemplate = Field(
+        default=PodTemplate(),
+        exclude_if=lambda it: it == PodTemplate(),
+        description="Further fields of the pod, in Kubernetes' own names.",
     )
     retries: Annotated[int, Field(ge=0, le=20)] = Field(
         default=2, description="How many times a lost pod (evicted, preempted, node gone) is replaced."

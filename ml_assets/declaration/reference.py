@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from ml_assets.declaration.compute import Bytes, Cores, LabelName, LabelValue
+from ml_assets.declaration.compute import Bytes, Cores, LabelName, LabelValue, PodFields
 from ml_assets.declaration.parts import ColumnName, Name
 from ml_assets.declaration.reading import KINDS
 from ml_assets.declaration.schema import schema
@@ -21,7 +21,8 @@ from ml_assets.landing.time_formats import ColumnFormat, Format
 Node = Mapping[str, Any]
 
 _TYPES: Final = (
-    Name, ColumnName, Timezone, Cron, Cores, Bytes, LabelName, LabelValue, Mark, Encoding, Format, ColumnFormat,
+    Name, ColumnName, Timezone, Cron, Cores, Bytes, LabelName, LabelValue, PodFields, Mark, Encoding, Format,
+    ColumnFormat,
 )  # fmt: skip
 """The types of single values that have a name."""
 _PLAIN: Final = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
@@ -166,7 +167,7 @@ def _range(node: Node) -> str:
         least = f"at least {node['minItems']}" if "minItems" in node else ""
         return "; ".join(part for part in (least, inner) if part)
     if node.get("type") == "object":
-        return "; ".join(part for part in map(_range, _pair(node)) if part)
+        return "" if "title" in node else "; ".join(part for part in map(_range, _pair(node)) if part)
     if node.get("minLength") == 1 and "title" not in node:
         return "not empty"
     return _bounds(node)

@@ -12,7 +12,16 @@ from typing import Any, Final
 import kubernetes
 
 from ml_assets.adapters.dagster_k8s import DagsterKubernetesClient
-from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose, is_complete, is_over
+from ml_assets.kubernetes.diagnosis import (
+    DELETED,
+    Diagnosis,
+    Object,
+    diagnose,
+    is_complete,
+    is_over,
+    is_queued,
+    refusals,
+)
 
 _AS_JSON: Final = {"_preload_content": False, "_request_timeout": (5, 30)}
 """Arguments of requests: no parsing by the client, and the seconds to connect and to respond. Its default is none."""
@@ -26,12 +35,14 @@ class JobState:
 
     Attributes:
         is_over: whether nothing of it runs any more.
+        is_queued: whether a queue holds it back.
     """
 
     exists: bool
     is_complete: bool
     is_over: bool
     diagnosis: Diagnosis | None
+    is_queued: bool = False
 
 
 class Cluster:
@@ -41,8 +52,10 @@ class Cluster:
         self._client = client
         self._namespace = namespace
 
-    def look(self, job_name: str, *, start: timedelta) -> JobState:
-        """Return the state of a job. It is diagnosed unless it succeeded."""
+    def look(
+        self, job_name: str, *, start: timedelta, queue: timedelta = timedelta.max, since: datetime | None = None
+    ) -> JobState:
+        """Return the state of a job. It is diagnosed unless it succeeded: see `diagnose`."""
         job = self._job(job_name)
         if is_complete(job):
             return JobState(exists=True, is_complete=True, is_over=True, diagnosis=None)
@@ -52,8 +65,18 @@ class Cluster:
         events = [] if job is None or is_quiet else [event for name in names for event in self._events(name)]
         if job is not None and is_over(job) and not pods:
             events += self._last_of_deleted(job_name)
-        found = diagnose(job_name, job, pods, events, now=datetime.now(UTC), start=start)
-        return JobState(job is not None, is_complete=False, is_over=is_over(job), diagnosis=found)
+        found = diagnose(job_name, job, pods, events, now=datetime.now(UTC), start=start, queue=queue, since=since)
+        return JobState(
+            job is not None, is_complete=False, is_over=is_over(job), diagnosis=found, is_queued=is_queued(job, pods)
+        )
+
+    def has_pod(self, job_name: str) -> bool:
+        """Return whether a job has a pod."""
+        return bool(self._pods(job_name))
+
+    def refusal(self, job_name: str) -> str | None:
+        """Return why the API refused to create a job's pod, as far as it was."""
+        return next(reversed(refusals(self._events(job_name))), None)
 
     def memory_limit(self, job_name: str) -> str | None:
         """Return the memory limit of a job's pod; None if the job does not exist or has no limit."""

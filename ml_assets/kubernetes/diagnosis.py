@@ -59,17 +59,45 @@ def is_over(job: Object | None) -> bool:
     return job is None or is_complete(job) or _condition(job, "Failed") is not None
 
 
+def is_queued(job: Object | None, pods: Sequence[Object]) -> bool:
+    """Return whether a queue, such as Kueue, holds a job back: it is suspended, or its pod has a scheduling gate.
+
+    A running pod of a job that is suspended may still end well.
+    """
+    if job is None or is_over(job) or any(_phase(pod) == "Running" for pod in pods):
+        return False
+    return bool(job["spec"].get("suspend")) or any(_is_gated(pod) for pod in pods)
+
+
 def diagnose(
-    name: str, job: Object | None, pods: Sequence[Object], events: Sequence[Object], *, now: datetime, start: timedelta
+    name: str,
+    job: Object | None,
+    pods: Sequence[Object],
+    events: Sequence[Object],
+    *,
+    now: datetime,
+    start: timedelta,
+    queue: timedelta = timedelta.max,
+    since: datetime | None = None,
 ) -> Diagnosis | None:
     """Return what is wrong with a job's pod; None while it runs or may still start, and if it succeeded.
 
-    `start` is how long a pod may wait for a node and its image.
+    Args:
+        name: The job's name.
+        job: The job; None if it does not exist.
+        pods: Its pods.
+        events: Events of the job and its pods.
+        now: The present.
+        start: How long a pod may wait for a node and its image.
+        queue: How long a queue may hold the job back. That time does not count as waiting for a node.
+        since: When the queue last held the job back, as far as it was seen.
     """
     if job is None:
         return Diagnosis(
             "PodLost", f"The job {name} does not exist any more: it was deleted, or its namespace was cleaned."
         )
+    if is_queued(job, pods):
+        return _in_queue(name, job, waited=now - _created(job), queue=queue)
     pod = max(pods, key=lambda it: str(it["metadata"].get("creationTimestamp", "")), default=None)
     failed = _condition(job, "Failed") or _condition(job, "FailureTarget")  # FailureTarget while its pod is terminating
     if failed is not None and failed.get("reason") == "DeadlineExceeded":
@@ -80,20 +108,35 @@ def diagnose(
             "Raise 'deadline_minutes' of the stage's compute, or make the step faster.",
             None if pod is None else _name(pod),
         )
+    began = max(_begun(job), since or _begun(job))
     if pod is None:
-        return _without_pod(name, job, events, has_failed=failed is not None, now=now, start=start)
+        return _without_pod(name, events, has_failed=failed is not None, waited=now - began, start=start)
     if failed is not None or _phase(pod) == "Failed" or pod["metadata"].get("deletionTimestamp"):
         return None if _is_ending(pod, now) else _ended(pod)
-    if is_complete(job) or _phase(pod) != "Pending":
+    is_waiting = _phase(pod) == "Pending" and not is_complete(job)
+    return _waiting(pod, events, waited=now - began, start=start) if is_waiting else None
+
+
+def refusals(events: Sequence[Object]) -> list[str]:
+    """Return why the API refused to create pods, oldest first."""
+    return _messages(events, {"FailedCreate"})
+
+
+def _in_queue(name: str, job: Object, *, waited: timedelta, queue: timedelta) -> Diagnosis | None:
+    if waited <= queue:
         return None
-    return _waiting(pod, events, waited=now - _created(job), start=start)
+    how = "is suspended" if job["spec"].get("suspend") else "has a pod with a scheduling gate"
+    return Diagnosis(
+        "PodNotStarted",
+        f"The job {name} {how}: no queue admitted it in {_minutes(waited.total_seconds())} minutes. Give its queue "
+        "more quota, request less, or raise 'queue_timeout_minutes' of the stage's compute.",
+    )
 
 
 def _without_pod(
-    name: str, job: Object, events: Sequence[Object], *, has_failed: bool, now: datetime, start: timedelta
+    name: str, events: Sequence[Object], *, has_failed: bool, waited: timedelta, start: timedelta
 ) -> Diagnosis | None:
-    refused = _messages(events, {"FailedCreate"})
-    waited = now - _created(job)
+    refused = refusals(events)
     if refused and (has_failed or waited > _SOON):
         return Diagnosis(
             "PodNotStarted",
@@ -107,7 +150,7 @@ def _without_pod(
         return Diagnosis(
             "PodNotStarted",
             f"The job {name} had no pod after {_minutes(waited.total_seconds())} minutes. "
-            "Check that the cluster's job controller runs: kubectl describe job " + name + ".",
+            "Check that the cluster's job controller runs.",
         )
     return None
 
@@ -148,7 +191,7 @@ def _waiting(pod: Object, events: Sequence[Object], *, waited: timedelta, start:
     return Diagnosis(
         "PodNotStarted",
         f"The pod {_name(pod)} did not start in {minutes} minutes"
-        f"{': ' + _end(last[-1]) if last else '.'} See kubectl describe pod {_name(pod)}.",
+        f"{': ' + _end(last[-1]) if last else ', and no event says why. Check the kubelet of its node.'}",
     )
 
 
@@ -225,6 +268,17 @@ def _condition(thing: Object, kind: str) -> Object | None:
     if kind in {"Complete", "Failed", "FailureTarget"}:
         found = [it for it in found if it.get("status") == "True"]
     return found[0] if found else None
+
+
+def _is_gated(pod: Object) -> bool:
+    scheduled = _condition(pod, "PodScheduled")
+    return scheduled is not None and scheduled.get("reason") == "SchedulingGated"
+
+
+def _begun(job: Object) -> datetime:
+    """Return when a job was created, or admitted by the queue that had suspended it."""
+    begun = job.get("status", {}).get("startTime")
+    return _created(job) if begun is None else datetime.fromisoformat(begun)
 
 
 def _created(thing: Object) -> datetime:

@@ -4,6 +4,7 @@ Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`). The loo
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
@@ -57,6 +58,7 @@ class PodStepHandler(K8sStepHandler):
         self.in_pods: set[str] = set()
         self._launched: set[str] = set()
         self._diagnoses: dict[str, Diagnosis] = {}
+        self._queued: dict[str, datetime] = {}
 
     @property
     def name(self) -> str:
@@ -159,8 +161,15 @@ class PodStepHandler(K8sStepHandler):
         job_name = self._get_k8s_step_job_name(context)
         policy = PodPolicy.of(context.step_tags[key])
         cluster = Cluster(self._api_client, str(self._get_container_context(context).namespace))
-        seen = cluster.look(job_name, start=policy.start)
+        seen = cluster.look(job_name, start=policy.start, queue=policy.queue, since=self._queued.get(job_name))
         diagnosis = seen.diagnosis
+        if seen.is_queued and diagnosis is None:
+            if not self._has_begun(context):
+                self._wait_in_queue(context, key, job_name)
+                return None
+            diagnosis = Diagnosis(
+                "PodLost", f"The job {job_name} was suspended while its step ran: a queue preempted it."
+            )
         if seen.is_complete:
             diagnosis = Diagnosis("PodLost", f"The pod of job {job_name} ended, but its step reported no event.")
         if not seen.exists and key not in self._launched and not self._has_begun(context):
@@ -174,6 +183,16 @@ class PodStepHandler(K8sStepHandler):
             cluster.delete(job_name)  # so that an abandoned pod does not start later
         self._diagnoses[key] = diagnosis
         return diagnosis.sentence
+
+    def _wait_in_queue(self, context: StepHandlerContext, key: str, job_name: str) -> None:
+        """Note that a queue holds a job back, and say so once."""
+        if job_name not in self._queued:
+            text = (
+                f"The job {job_name} of step {key} waits in a queue: it is suspended, or its pod has a scheduling gate."
+            )
+            run = context.get_step_context(key).dagster_run
+            context.instance.report_engine_event(text, run, step_key=key)
+        self._queued[job_name] = datetime.now(UTC)
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
         """Return the step's pod. After it ran out of memory, it gets more."""

@@ -36,6 +36,9 @@ try:
 except ImportError as error:
     raise as_extra_error(error, needed_by="the run launcher PodLauncher") from error
 
+LOOK_SECONDS = 5.0
+"""Between two looks at whether the pod of a new run is refused."""
+_LOOKS: Final = 11
 _NO_CLUSTER: Final = Path(__file__).with_name("no_cluster.yaml")
 
 
@@ -57,6 +60,7 @@ class PodLauncher(K8sRunLauncher):
         self._ceiling = run_memory_ceiling
         self._memory: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._is_over = threading.Event()
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -79,6 +83,15 @@ class PodLauncher(K8sRunLauncher):
             super().launch_run(context)
         finally:
             self._forget(run)
+        name = f"pod of run {run.run_id}"
+        threading.Thread(
+            target=self._report_refusal, args=(run, self._present_job(run)), name=name, daemon=True
+        ).start()
+
+    def dispose(self) -> None:
+        """End."""
+        self._is_over.set()
+        super().dispose()
 
     def resume_run(self, context: ResumeRunContext) -> None:
         """Start another pod for a run, with more memory if the previous one was killed for memory."""
@@ -141,6 +154,19 @@ class PodLauncher(K8sRunLauncher):
         if before.kind == "PodOutOfMemory":
             at_most = "" if may_grow else " That was the ceiling; raise the launcher's 'run_memory_ceiling'."
             self._report(run, f"{before.sentence}{at_most} This run's pod gets {gets}.")
+
+    def _report_refusal(self, run: DagsterRun, job_name: str) -> None:
+        """Log why the API refuses a run's pod, if it does so within a minute. The job controller goes on trying.
+
+        Dagster's monitor says nothing before the run's time to start is over.
+        """
+        cluster = self._cluster(run)
+        for _ in range(_LOOKS):
+            if self._is_over.wait(LOOK_SECONDS) or cluster.has_pod(job_name):
+                return
+            if (why := cluster.refusal(job_name)) is not None:
+                self._report(run, f"The pod of this run is refused, and created as soon as it is allowed: {why}")
+                return
 
     def _forget(self, run: DagsterRun) -> None:
         with self._lock:

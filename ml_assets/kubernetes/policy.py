@@ -24,12 +24,14 @@ class PodPolicy:
     Attributes:
         memory_ceiling: the most memory that a retry may get after an out-of-memory kill; None: no such retry.
         retries: how often a lost pod is replaced.
+        queue_timeout_minutes: how long a queue may hold the pod back.
     """
 
     memory: str | None = None
     memory_ceiling: str | None = None
     retries: int = 2
     start_timeout_minutes: float = 10
+    queue_timeout_minutes: float = 24 * 60
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Self:
@@ -44,6 +46,11 @@ class PodPolicy:
     def start(self) -> timedelta:
         """How long a pod may wait for an image or a node."""
         return timedelta(minutes=self.start_timeout_minutes)
+
+    @property
+    def queue(self) -> timedelta:
+        """How long a queue may hold the pod back."""
+        return timedelta(minutes=self.queue_timeout_minutes)
 
     def memory_after(self, before: Sequence[str]) -> str | None:
         """Return the memory of the next attempt, after attempts that ended for these reasons; None: as declared."""

@@ -17,6 +17,8 @@ STEP_POD: Final = UserDefinedDagsterK8sConfig(
     pod_spec_config={"automount_service_account_token": False},  # a step does not call the Kubernetes API
 )
 
+_AMOUNTS: Final = ("requests", "limits")
+
 
 def with_declared_resources(
     context: K8sContainerContext, tags: Mapping[str, str], *, memory: str | None = None
@@ -27,14 +29,17 @@ def with_declared_resources(
     memory, `memory` replaces what is declared.
     """
     own = get_user_defined_k8s_config(tags).container_config.get("resources", {})
-    declared = {name for amounts in own.values() for name in amounts}
+    declared = {name for which in _AMOUNTS for name in own.get(which, {})}
     container = dict(context.run_k8s_config.container_config)
-    container["resources"] = {
+    resources = container.get("resources") or {}
+    amounts = {
         which: {
-            **{name: amount for name, amount in amounts.items() if name not in declared},
+            **{name: amount for name, amount in given.items() if name not in declared},
             **own.get(which, {}),
             **({"memory": memory} if memory else {}),
         }
-        for which, amounts in (container.get("resources") or {}).items()
+        for which, given in resources.items()
+        if which in _AMOUNTS
     }
+    container["resources"] = {**resources, **amounts}
     return context._replace(run_k8s_config=context.run_k8s_config._replace(container_config=container))

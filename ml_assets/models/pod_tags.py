@@ -29,6 +29,7 @@ def _tags(text: str) -> Mapping[str, str]:
         memory_ceiling=compute.memory_ceiling,
         retries=compute.retries,
         start_timeout_minutes=compute.start_timeout_minutes,
+        queue_timeout_minutes=compute.queue_timeout_minutes,
     )
     return {POD: json.dumps(_config(compute)), POLICY: policy.text()}
 
@@ -39,17 +40,23 @@ def _config(compute: Compute) -> dict[str, Any]:
         "ephemeral-storage": compute.ephemeral_storage,
         compute.gpu_resource: str(compute.gpu) if compute.gpu else None,
     }
-    resources = {"requests": _given({"cpu": compute.cpu, **limits}), "limits": _given(limits)}
+    own = compute.pod.container.get("resources", {})
+    resources = {
+        **own,
+        "requests": {**own.get("requests", {}), **_given({"cpu": compute.cpu, **limits})},
+        "limits": {**own.get("limits", {}), **_given(limits)},
+    }
+    metadata = _given(compute.pod.metadata.model_dump())
     selector = _given({**compute.node_selector, GPU_TYPE: compute.gpu_type})
     tolerations = [_given(it.model_dump()) for it in compute.tolerations]
+    named = {"node_selector": selector, "tolerations": tolerations, "priority_class_name": compute.priority_class}
     return {
-        "container_config": _given({"resources": _given(resources), "image": compute.image}),
-        "pod_spec_config": _given(
-            {"node_selector": selector, "tolerations": tolerations, "priority_class_name": compute.priority_class}
-        ),
+        "container_config": _given({**compute.pod.container, "resources": _given(resources), "image": compute.image}),
+        "pod_spec_config": {**compute.pod.spec, **_given(named)},
         "job_spec_config": _given(
             {"active_deadline_seconds": compute.deadline_minutes and 60 * compute.deadline_minutes}
         ),
+        **_given({"pod_template_spec_metadata": metadata, "job_metadata": metadata}),
     }
 
 

@@ -21,6 +21,7 @@ LOCATION = Path(__file__).parent / "location.py"
 LAUNCHER = {
     "service_account_name": "shop", "instance_config_map": "dagster-instance", "job_namespace": "shop",
     "job_image": "shop:1", "load_incluster_config": False, "env_secrets": ["s3"], "run_memory_ceiling": "4Gi",
+    "image_pull_secrets": [{"name": "private"}],
     "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
 }  # fmt: skip
 

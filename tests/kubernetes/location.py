@@ -19,6 +19,23 @@ TUNING = Compute.model_validate(
         "ephemeral_storage": "2Gi", "image": "shop:gpu", "node_selector": {"pool": "heavy"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
         "priority_class": "training", "deadline_minutes": 90, "start_timeout_minutes": 5, "retries": 1,
+        "pod": {
+            "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "night"}, "annotations": {"team": "a shop's"}},
+            "spec": {
+                "serviceAccountName": "trainer", "runtimeClassName": "nvidia", "schedulerName": "volcano",
+                "imagePullSecrets": [{"name": "registry"}], "resourceClaims": [{"name": "h100"}],
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]}}},
+                "topologySpreadConstraints": [
+                    {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+                ],
+                "volumes": [{"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}],
+            },
+            "container": {
+                "resources": {"limits": {"cpu": "4"}, "claims": [{"name": "h100"}]},
+                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+            },
+        },
     }
 )  # fmt: skip
 

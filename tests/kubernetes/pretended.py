@@ -40,8 +40,8 @@ def status(phase: str, state: dict[str, Any]) -> dict[str, Any]:
     return {"phase": phase, "containerStatuses": [container]}
 
 
-def runs(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
-    """Run the pod's command; the pod and its job end as that does."""
+def started(cluster: "PretendedCluster", pod: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Return the process of the pod's command."""
     (container,) = pod["spec"]["containers"]
     command = [*container.get("command", ()), *container["args"]]
     command[0:1] = [sys.executable]
@@ -52,12 +52,17 @@ def runs(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) 
     process = subprocess.Popen(
         command, env={**os.environ, **env}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    name = pod["metadata"]["name"]
-    cluster.processes[name] = process
+    cluster.processes[pod["metadata"]["name"]] = process
+    return process
+
+
+def runs(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Run the pod's command; the pod and its job end as that does."""
+    process = started(cluster, pod)
 
     def follow() -> None:
         out, _ = process.communicate()
-        cluster.logs[name] = out.decode()
+        cluster.logs[pod["metadata"]["name"]] = out.decode()
         ends(cluster, job, pod, exit_code=process.returncode)
 
     cluster.follow(follow)
@@ -116,6 +121,29 @@ def stays(which: str) -> Fate:
     return stay
 
 
+def suspended(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Be held back by a queue: the job has no pod until `admit`."""
+    job["spec"]["suspend"] = True
+    del cluster.pods[pod["metadata"]["name"]]
+    cluster.suspended[job["metadata"]["name"]] = pod
+
+
+def refused(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Have no pod, because a quota is used up."""
+    del cluster.pods[pod["metadata"]["name"]]
+    message = f'Error creating: pods "{pod["metadata"]["name"]}" is forbidden: exceeded quota: shop'
+    about = {"kind": "Job", "name": job["metadata"]["name"]}
+    cluster.events.append(
+        {
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": message,
+            "involvedObject": about,
+            "lastTimestamp": now(),
+        }
+    )
+
+
 def has(event: Any, path: str, value: str) -> bool:
     """Whether an event has a value where a field selector names one."""
     for key in path.split("."):
@@ -137,12 +165,23 @@ class PretendedCluster:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     lost_responses: int = 0
+    suspended: dict[str, dict[str, Any]] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def steps(self) -> list[str]:
         """The step of each pod that was started, in their order; the run's own pod is 'run'."""
         return [job["metadata"]["labels"].get("dagster/op", "run") for job in self.created]
+
+    def admit(self) -> None:
+        """Let the suspended jobs go on, as a queue does."""
+        for name, pod in [*self.suspended.items()]:
+            del self.suspended[name]
+            job = self.jobs[name]
+            job["spec"]["suspend"] = False
+            job["status"] |= {"startTime": now()}
+            self.pods[pod["metadata"]["name"]] = pod
+            runs(self, job, pod)
 
     def follow(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work)

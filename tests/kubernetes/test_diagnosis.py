@@ -13,7 +13,15 @@ from tests.kubernetes.pretended import recorded
 Change = Callable[[dict[str, Any]], None]
 
 
-def diagnosis(which: str, *, after: float = 11, start: float = 10, change: Change | None = None) -> Diagnosis | None:
+def diagnosis(
+    which: str,
+    *,
+    after: float = 11,
+    start: float = 10,
+    queue: float = 10_000,
+    seen_in_queue: float = 0,
+    change: Change | None = None,
+) -> Diagnosis | None:
     """Return the diagnosis of recorded objects, so many minutes after the job was created."""
     seen = recorded(which)
     if change is not None:
@@ -21,7 +29,8 @@ def diagnosis(which: str, *, after: float = 11, start: float = 10, change: Chang
     created = datetime.fromisoformat(seen["job"]["metadata"]["creationTimestamp"]) if seen["job"] else datetime.now(UTC)
     return diagnose(
         "tuning-1", seen["job"], seen["pods"], seen["events"],
-        now=created + timedelta(minutes=after), start=timedelta(minutes=start),
+        now=created + timedelta(minutes=after), start=timedelta(minutes=start), queue=timedelta(minutes=queue),
+        since=created + timedelta(minutes=seen_in_queue),
     )  # fmt: skip
 
 
@@ -93,6 +102,41 @@ def test_the_causes_of_a_pods_end_are_distinguished(
     assert found is not None
     assert kind == found.kind
     assert [] == [part for part in parts if part not in found.sentence], found.sentence
+
+
+def held_back(seen: dict[str, Any]) -> None:
+    """Suspended, as by Kueue."""
+    seen["job"]["spec"]["suspend"] = True
+    seen["pods"].clear()
+
+
+def gated(seen: dict[str, Any]) -> None:
+    """A pod with a scheduling gate."""
+    seen["pods"][0]["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}],
+    }
+
+
+@pytest.mark.parametrize(("change", "how"), [(held_back, "is suspended"), (gated, "has a pod with a scheduling gate")])
+def test_a_job_that_a_queue_holds_back_is_no_broken_one_until_its_own_limit(change: Change, how: str) -> None:
+    assert diagnosis("no-gpu", after=119, change=change, queue=120) is None
+    found = diagnosis("no-gpu", after=121, change=change, queue=120)
+
+    assert found is not None
+    assert "PodNotStarted" == found.kind
+    assert f"{how}: no queue admitted it in 121 minutes." in found.sentence
+
+
+def test_the_time_in_a_queue_does_not_count_as_waiting_for_a_node() -> None:
+    def admitted(seen: dict[str, Any]) -> None:
+        created = datetime.fromisoformat(seen["job"]["metadata"]["creationTimestamp"])
+        seen["job"]["status"]["startTime"] = (created + timedelta(minutes=90)).isoformat()
+
+    assert diagnosis("no-gpu", after=99, change=admitted) is None
+    assert diagnosis("no-gpu", after=101, change=admitted) is not None
+    assert diagnosis("no-gpu", after=99, seen_in_queue=90) is None  # of a gate, no time is stored
+    assert diagnosis("no-gpu", after=101, seen_in_queue=90) is not None
 
 
 def test_a_running_pod_has_no_diagnosis_even_after_a_long_time() -> None:

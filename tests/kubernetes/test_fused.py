@@ -11,7 +11,19 @@ import pytest
 
 from tests.adapters.dagster import capture_interrupts
 from tests.kubernetes.conftest import Shop
-from tests.kubernetes.pretended import Fate, deleted, dies, out_of_memory, preempted, runs, stays
+from tests.kubernetes.pretended import (
+    Fate,
+    PretendedCluster,
+    deleted,
+    dies,
+    now,
+    out_of_memory,
+    preempted,
+    runs,
+    started,
+    stays,
+    suspended,
+)
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 
@@ -22,17 +34,19 @@ def memory_of(shop: Shop) -> list[str]:
     return [container["resources"]["limits"]["memory"] for container in containers]
 
 
+def wait_for(happens: Callable[[], bool], then: Callable[[], None]) -> None:
+    """Do something as soon as something else has happened."""
+    until = time.monotonic() + 120
+    while not happens() and time.monotonic() < until:
+        time.sleep(0.02)
+    then()
+
+
 @contextmanager
 def when(happens: Callable[[], bool], then: Callable[[], None]) -> Iterator[None]:
     """Do something beside the test as soon as something else has happened."""
 
-    def watch() -> None:
-        until = time.monotonic() + 120
-        while not happens() and time.monotonic() < until:
-            time.sleep(0.02)
-        then()
-
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=wait_for, args=(happens, then))
     thread.start()
     with capture_interrupts():
         yield
@@ -113,6 +127,47 @@ def test_a_preempted_pod_is_diagnosed_even_after_it_is_deleted(shop: Shop) -> No
     name = shop.cluster.created[0]["metadata"]["name"]
     why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is retried"
     assert why in lost
+
+
+def test_a_step_whose_job_a_queue_suspends_is_waited_for_and_the_log_says_so_once(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [suspended]
+    run = shop.create("tuning")
+
+    def is_said() -> bool:
+        return any("waits in a queue" in line for line in shop.messages(run, "ENGINE_EVENT"))
+
+    with when(is_said, shop.cluster.admit):
+        done = shop.work(run)
+
+    assert SUCCESS == done.status, shop.messages(run, "STEP_FAILURE")
+    assert ["tuning"] == shop.cluster.steps
+    assert 1 == len([line for line in shop.messages(run, "ENGINE_EVENT") if "waits in a queue" in line])
+    assert [] == shop.cluster.deleted
+
+
+def test_a_step_that_a_queue_preempts_is_retried_in_a_new_job(shop: Shop) -> None:
+    def preempted_by_queue(cluster: PretendedCluster, job: dict[str, Any], pod: dict[str, Any]) -> None:
+        process = started(cluster, pod)
+
+        def preempt() -> None:
+            job["spec"]["suspend"] = True  # the pod goes on until it has ended
+            pod["metadata"]["deletionTimestamp"] = now()
+            process.terminate()
+            process.communicate()
+            (shop.folder / "tuning").unlink()
+            del cluster.pods[pod["metadata"]["name"]]
+
+        cluster.follow(lambda: wait_for(lambda: noted(shop, "tuning"), preempt))
+
+    (shop.folder / "tuning").touch()  # the step does not end by itself
+    shop.cluster.fates["tuning"] = [preempted_by_queue]
+    run = shop.create("tuning")
+
+    assert SUCCESS == shop.work(run).status, shop.messages(run, "STEP_FAILURE")
+
+    (lost,) = shop.messages(run, "STEP_UP_FOR_RETRY")
+    assert "was suspended while its step ran: a queue preempted it. It is retried unchanged" in lost
+    assert 2 == len(shop.cluster.created)
 
 
 def test_a_job_that_the_cluster_rejects_fails_its_step_with_the_clusters_message(shop: Shop) -> None:

@@ -154,7 +154,7 @@ OTHERS: dict[str, Any] = {
     "cpu": "2", "memory": "2Gi", "memory_ceiling": "8Gi", "gpu": 2, "gpu_type": "A100", "gpu_resource": "amd.com/gpu",
     "ephemeral_storage": "9Gi", "image": "other:1", "node_selector": {"pool": "light"},
     "tolerations": [{"operator": "Exists"}], "priority_class": "low", "deadline_minutes": 5, "start_timeout_minutes": 1,
-    "retries": 0,
+    "retries": 0, "queue_timeout_minutes": 60, "pod": {"spec": {"hostIPC": True}},
 }  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_every_declared_field_reaches_the_pod_or_the_retry_policy(field: str) ->
     changed = Compute.model_validate({**TUNING.model_dump(), field: OTHERS[field]})
     before, after = pod_tags(TUNING), pod_tags(changed)
 
-    read_here = {"memory_ceiling", "start_timeout_minutes", "retries"}
+    read_here = {"memory_ceiling", "start_timeout_minutes", "queue_timeout_minutes", "retries"}
     assert (field in read_here) == (before[POD] == after[POD])
     assert (field in read_here | {"memory"}) == (PodPolicy.of(before) != PodPolicy.of(after))
 

@@ -1,3 +1,4 @@
+import threading
 from typing import Any
 
 import dagster as dg
@@ -6,10 +7,11 @@ from dagster_k8s import K8sRunLauncher
 from urllib3.exceptions import MaxRetryError
 
 from ml_assets.adapters.dagster import LaunchRunContext, ResumeRunContext, WorkerStatus
+from ml_assets.kubernetes import launcher
 from ml_assets.kubernetes.launcher import PodLauncher
 from tests.adapters.dagster import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from tests.kubernetes.conftest import LAUNCHER, Shop
-from tests.kubernetes.pretended import deleted, out_of_memory, stays, taken_away
+from tests.kubernetes.pretended import deleted, out_of_memory, refused, stays, taken_away
 
 
 def launched(shop: Shop, run: dg.DagsterRun) -> dict[str, Any]:
@@ -91,6 +93,21 @@ def test_a_run_whose_pod_is_terminating_continues_in_another_only_after_it_has_e
 
     assert (WorkerStatus.RUNNING, None) == while_it_ends
     assert WorkerStatus.FAILED == health(shop, run)[0]
+
+
+def test_a_run_whose_pod_is_refused_says_so_in_the_words_of_the_api(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.01)
+    shop.cluster.fates["run"] = [refused]
+    run = shop.create("features")
+    launched(shop, run)
+
+    [watch] = [it for it in threading.enumerate() if it.name == f"pod of run {run.run_id}"]
+    watch.join(timeout=30)
+
+    assert any("is refused, and created as soon as it is allowed: Error creating: pods" in line
+               and "exceeded quota: shop" in line for line in shop.messages(run, "ENGINE_EVENT"))  # fmt: skip
 
 
 def test_the_cause_that_prevents_a_run_pod_from_starting_begins_its_diagnosis(shop: Shop) -> None:
