@@ -116,7 +116,7 @@ def main() -> int:
     """Try the tables, print the results, and return 1 if something was not reached."""
     arguments = _arguments()
     outcomes = []
-    for name in arguments.tables:
+    for name in arguments.tables or [*TABLES]:
         entry = {**TABLES, **SIZES}[name]
         rows = entry.large if arguments.large and entry.large else entry.rows
         table = entry.made(np.random.default_rng(arguments.seed), rows)
@@ -275,9 +275,7 @@ def _error(metric: str, truth: Vector, one: Vector, other: Vector) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "tables", nargs="*", default=[*TABLES], choices=[*TABLES, *SIZES], help="which (default: the ten)"
-    )
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, *SIZES], help="which (default: the ten)")
     parser.add_argument("--large", action="store_true", help="a million trips instead of 200,000")
     parser.add_argument("--seed", type=int, default=1, help="makes the tables (default: %(default)s)")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the projects, their lakes and what was printed here")

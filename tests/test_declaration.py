@@ -172,6 +172,12 @@ def test_fields_of_one_kind_of_split_do_not_fit_another(given: str, message: str
     assert f"shop/defs.yaml:16: {place}{between}{message}" in problem(with_lines(given))
 
 
+def test_trials_are_judged_on_several_windows_only_of_a_split_by_time() -> None:
+    assert 3 == model(with_lines("tuning: {windows: 3}")).tuning.windows
+    found = problem(with_lines("tuning: {windows: 3}\n  split: {by: random}"))
+    assert "tuning.windows: the split of the model is 'by: random', which has no windows of time; leave it out" in found
+
+
 def test_challengers_are_in_shadow_only_of_a_split_by_time_and_satisfy_the_gate_only_in_shadow() -> None:
     random = problem(with_lines("split: {by: random}", "challengers: {shadow: true}"))
     unscored = problem(with_lines("challengers: {satisfies_gate: true}"))

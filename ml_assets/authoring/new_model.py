@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,8 @@ FOLDS: Final = 5
 _MANY_CELLS: Final = 50_000
 _TRIALS_IN_FOLDS, _TRIALS_OF_MANY_CELLS = 12, 6
 _REPEATS, _REPEATS_OF_MANY_CELLS = 5, 2
+# With few rows, or few of a class, one validation window chooses parameters by chance: see benchmarks.tuning_windows.
+_WINDOWS, _FEW_OF_A_CLASS, _MOST_CELLS_OF_WINDOWS = 3, 2_000, 1_000_000
 SNAPSHOT: Final = "snapshot_at"
 
 
@@ -350,8 +353,16 @@ class NewModel:
         labels = rows[self.target].drop_nulls()
         if labels.len() < _SMALL_ROWS:
             return f"{counted(labels.len(), 'row')}, fewer than {_SMALL_ROWS:,}"
-        rarest = figure(labels.value_counts()["count"].min()) if self.task == "binary" else _SMALL_CLASS
-        return f"{rarest:,.0f} rows of the rarer class, fewer than {_SMALL_CLASS}" if rarest < _SMALL_CLASS else ""
+        rarer = self.rows_of_rarer_class
+        return f"{rarer:,.0f} rows of the rarer class, fewer than {_SMALL_CLASS}" if rarer < _SMALL_CLASS else ""
+
+    @cached_property
+    def rows_of_rarer_class(self) -> float:
+        """The number of rows of the rarer of two classes; infinite for another task."""
+        if self.task != "binary":
+            return math.inf
+        outcomes = self.roles.outcomes(self.found.rows[self.target].drop_nulls())
+        return figure(outcomes.value_counts()["count"].min())
 
     @property
     def test_rows(self) -> pl.DataFrame:
@@ -381,6 +392,14 @@ class NewModel:
         return self.found.rows.height * len(self.features) > _MANY_CELLS
 
     @property
+    def has_few_to_tune_with(self) -> bool:
+        """Whether a search on one validation window would choose by chance, and several windows do not take long."""
+        rows = self.found.rows
+        if self.time is None or rows.height * len(self.features) > _MOST_CELLS_OF_WINDOWS:
+            return False
+        return self.is_small or self.rows_of_rarer_class < _FEW_OF_A_CLASS
+
+    @property
     def repeats(self) -> int:
         """How often the rows are dealt into folds."""
         return _REPEATS_OF_MANY_CELLS if self.has_many_cells else _REPEATS
@@ -396,10 +415,12 @@ class NewModel:
     def tuning(self) -> dict[str, object]:
         """The field `tuning` of the declaration. On small tables, trials that the log loss rates give better models.
 
-        See `benchmarks.tuning_metric`. A tree without one of few features misses what they do together.
+        See `benchmarks.tuning_metric` and `benchmarks.tuning_windows`. A tree without one of few features misses what
+        they do together.
         """
         found: dict[str, object] = {"trials": self.trials, "max_rounds": 1000}
         found |= {"metric": "log_loss"} if self.task == "binary" else {}
+        found |= {"windows": _WINDOWS} if self.has_few_to_tune_with else {}
         return found | ({"fixed": {"feature_fraction": 1.0}} if len(self.features) < _FEW_FEATURES else {})
 
     def baseline(self) -> str | None:

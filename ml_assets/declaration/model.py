@@ -272,6 +272,12 @@ class ModelDeclaration(Declaration):
                 "challengers could be compared; expected 'by: time'. Remove it"
             )
             yield ("challengers", "shadow"), True, message
+        if self.tuning.windows > 1 and not self.split.is_by_time:
+            message = (
+                f"the split of the model is 'by: {self.split.by}', which has no windows of time; leave it out. With "
+                "'folds', each trial is judged on all of them"
+            )
+            yield ("tuning", "windows"), self.tuning.windows, message
         if self.split.folds is not None and self.for_each is not None and self.for_each.pooled:
             message = (
                 "the models of 'for_each' are compared with the pooled model, which has learned from the rows of every "

@@ -21,6 +21,14 @@ class TuningSettings(Part):
         "Without it, by the metric over all rows.",
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] = Field(default=20, description="Number of trials.")
+    windows: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=1,
+        exclude_if=lambda it: it == 1,
+        description="Number of consecutive validation windows on which each trial is judged: the one of `split`, and "
+        "those of the same length before it. Each model is trained on the rows before its window, and a trial has the "
+        "mean metric. More than one is better where a window has few rows or few of a class, and takes as many times "
+        "longer. Only with a split by time.",
+    )
     seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] | None = Field(
         default=None,
         description="Seconds after which no further trial starts. Without it, there is no limit. With a limit, the "

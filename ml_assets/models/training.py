@@ -163,6 +163,7 @@ def search_settings(
         rounds=settings.max_rounds,
         early_stopping_rounds=settings.early_stopping_rounds,
         estimator=declared.training.estimator,
+        windows=settings.windows,
     )
 
 

@@ -1,4 +1,4 @@
-"""Deal rows or groups into folds, for a repeated cross-validation of a small table.
+"""Deal rows or groups into folds, for a repeated cross-validation of a small table; and validation windows of a search.
 
 Not here: what is measured on the folds (see `ml_assets.logic.evaluation.cross_validation`).
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts.training import HashSplit, Split, TrainingSet
+from ml_assets.contracts.days import DAY
 from ml_assets.logic.tables.split import places
 
 _PLACE, _UNIT, _CLASS = "__place", "__unit", "__class"
@@ -64,6 +66,35 @@ def validation_folds(training: TrainingSet) -> Iterator[TrainingSet]:
     fold = deal(training.rows, rule, draw=rule.draw, target=_class_of(training))
     for number in fold.unique().sort():
         yield replace(training, rows=_parts(training.rows, fold == number))
+
+
+def validation_windows(training: TrainingSet, number: int) -> Iterator[TrainingSet]:
+    """Yield the training set with a number of consecutive validation windows in turn, the earliest first.
+
+    The last one is the declared window. The others are as long and lie before it. As for the declared one, train rows
+    are those of the days before, without rows whose label was known only after the window began, and without queries
+    that have rows on both sides. A window with fewer train rows than validation rows is left out.
+    """
+    for earlier in range(number - 1, 0, -1):
+        rows = _earlier_window(training, earlier)
+        validated = rows.filter(pl.col("split") == "validation").height
+        if 0 < validated <= rows.height - validated:
+            yield replace(training, rows=rows)
+    yield training
+
+
+def _earlier_window(training: TrainingSet, earlier: int) -> pl.DataFrame:
+    """Return the train rows up to the end of a window so many windows before the declared one, with their parts."""
+    summary, is_validation = training.summary, pl.col("split") == "validation"
+    query = None if summary.objective is None else summary.objective.query
+    declared = next(it for it in summary.windows if it.split == "validation")
+    length = declared.last_day - declared.first_day + timedelta(days=1)
+    first = declared.first_day - length * earlier
+    learned = training.part("train").filter(pl.col(DAY) < first + length)
+    parted = _parts(learned, learned[DAY] >= first)
+    opens = pl.col(summary.prediction_time).filter(is_validation).min()
+    rows = parted.filter(is_validation | (pl.col(summary.known_time) < opens))
+    return rows if query is None else rows.filter(pl.col("split").n_unique().over(query) == 1)
 
 
 def validation_fold(fold: pl.Series, classes: pl.Series | None) -> int:

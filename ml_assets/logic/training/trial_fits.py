@@ -87,6 +87,7 @@ class Search(Record):
             the nearest end; parameters that are not searched are ignored.
         early_stopping_rounds: Stop a trial after this number of rounds without a better validation metric.
         estimator: The dotted name of the estimator that is tuned; None for LightGBM.
+        windows: Consecutive validation windows on which each trial is judged. Only of a split by time.
     """
 
     features: tuple[str, ...]
@@ -100,6 +101,7 @@ class Search(Record):
     rounds: int = 300
     early_stopping_rounds: int = 20
     estimator: str | None = None
+    windows: int = 1
 
 
 @dataclass(frozen=True)

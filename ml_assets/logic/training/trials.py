@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts.training import TrainingSet, TunedParameters,
 from ml_assets.contracts.boosting_parameters import Parameters, Range
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
-from ml_assets.logic.tables.folds import validation_folds
+from ml_assets.logic.tables.folds import validation_folds, validation_windows
 from ml_assets.logic.training.encoding import chosen_features
 from ml_assets.logic.training.trial_fits import BoostingFits, EstimatorFits, Search, TrialFits
 
@@ -78,8 +78,11 @@ class Trials:
 
     @cached_property
     def _problems(self) -> tuple[Any, ...]:
-        """The validation part, or each fold; folds with a single class are left out if another has both."""
-        parts = [*validation_folds(self.training)]
+        """The validation windows, or each fold; those with a single class are left out if another has both."""
+        by_time = self.training.summary.split is None
+        parts = [
+            *(validation_windows(self.training, self.search.windows) if by_time else validation_folds(self.training))
+        ]
         if len(parts) > 1 and self.training.summary.task == "binary":
             target = self.training.summary.target
             both = [it for it in parts if it.part("validation")[target].n_unique() > 1]
@@ -89,8 +92,8 @@ class Trials:
     def run(self, trial: Trial) -> tuple[float | None, int | None]:
         """Fit one trial; return its value (None if it was pruned) and its number of rounds (None without boosting).
 
-        With folds, they are the mean value and the median rounds of all folds, and no trial is pruned: the curve of one
-        small fold says little.
+        With folds or several windows, they are the mean value and the median rounds of all of them, and no trial is
+        pruned: the curve of one small part says little.
 
         Raises:
             DataError: The metric is not defined on the validation rows, or the estimator of a person failed.

@@ -1,18 +1,19 @@
 """Tests of dealing rows and groups into folds: equal, stratified, whole, and the same in every run."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts.training import Feature, HashSplit, TrainingSet
+from ml_assets.contracts.artifacts.training import Feature, HashSplit, TrainingSet, Window
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.tables.folds import deal, held_out, validation_folds
+from ml_assets.contracts.objective import Objective
+from ml_assets.logic.tables.folds import deal, held_out, validation_folds, validation_windows
 from tests.logic.tables.test_split import assembled, customers
-from tests.records import training_set
+from tests.records import record, training_set
 
 FEATURES = (Feature(name="amount", dtype="Float64"),)
 
@@ -137,3 +138,51 @@ def test_too_few_rows_of_a_class_or_groups_for_the_folds_are_an_error(
 ) -> None:
     with pytest.raises(DataError, match=problem):
         assembled(rows, by, folds=5, repeats=2)
+
+
+def by_day(*, train: int = 40, validation: int = 10, known_after: int = 0, **changes: object) -> TrainingSet:
+    """Return a row of each day, whose label is known after some hours: train days, then validation days."""
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in range(train + validation)]
+    noon = pl.Series(days).cast(pl.Datetime("us")) + timedelta(hours=12)
+    rows = pl.DataFrame({
+        "day": days, "predicted_at": noon, "known_at": noon + timedelta(hours=known_after),
+        "amount": [float(n) for n in range(len(days))], "late": [n % 2 == 0 for n in range(len(days))],
+        "query": [n // 4 for n in range(len(days))], "split": ["train"] * train + ["validation"] * validation,
+    })  # fmt: skip
+    ends = (0, train - 1), (train, train + validation - 1)
+    windows = tuple(
+        record(Window, split=part, first_day=days[first], last_day=days[last], rows=last - first + 1)
+        for part, (first, last) in zip(("train", "validation"), ends, strict=True)
+    )
+    data = training_set(rows, "binary", FEATURES)
+    return replace(data, summary=data.summary.model_copy(update={"windows": windows, **changes}))
+
+
+def amounts(data: TrainingSet) -> tuple[list[float], list[float]]:
+    """Return the train and the validation rows, by their only feature."""
+    return tuple(data.part(it)["amount"].to_list() for it in ("train", "validation"))  # type: ignore[return-value]
+
+
+def test_earlier_validation_windows_are_as_long_and_have_the_rows_before_them_as_train_rows() -> None:
+    found = [amounts(it) for it in validation_windows(by_day(), 3)]
+
+    assert [
+        ([*range(20)], [*range(20, 30)]), ([*range(30)], [*range(30, 40)]), ([*range(40)], [*range(40, 50)])
+    ] == found  # fmt: skip
+
+
+def test_a_row_whose_label_was_known_after_an_earlier_window_began_is_no_train_row_of_it() -> None:
+    first, declared = validation_windows(by_day(known_after=60), 2)
+
+    assert [*range(28)] == amounts(first)[0]  # of the 29th row, the label is known 12 hours after the window begins
+    assert [*range(40)] == amounts(declared)[0]  # the training set was built so
+
+
+def test_a_query_with_rows_on_both_sides_of_an_earlier_window_is_in_neither_part() -> None:
+    first, _ = validation_windows(by_day(objective=Objective(loss="lambdarank", query="query")), 2)
+
+    assert ([*range(28)], [*range(32, 40)]) == amounts(first)
+
+
+def test_an_earlier_window_with_fewer_train_rows_than_validation_rows_is_left_out() -> None:
+    assert [15, 25] == [len(amounts(it)[0]) for it in validation_windows(by_day(train=25), 4)]

@@ -1,12 +1,13 @@
 """Tests of tuning: the budget, the first trial, going on, and that the best trial can be trained again."""
 
 import itertools
+from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts.training import Feature, HashSplit, Task, TrainingSet, Tuning
+from ml_assets.contracts.artifacts.training import Feature, HashSplit, Task, TrainingSet, Tuning, Window
 from ml_assets.contracts.boosting_parameters import DEFAULTS, SPACE, Conditions, Range, defaults_for, space_of
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.evaluation.metrics import find_metric, groups_of, metrics_of
@@ -16,7 +17,7 @@ from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import fit
 from ml_assets.logic.training.trial_fits import Search
 from ml_assets.logic.training.tuning import TimeLimit, tune
-from tests.records import training_set
+from tests.records import record, training_set
 
 NAMES = ["wind", "hour", "carrier"]
 
@@ -231,3 +232,25 @@ def test_with_folds_a_trial_has_the_mean_metric_and_the_median_rounds_of_all_fol
     ]
     assert pytest.approx(np.mean([it.value for it in single])) == found.value
     assert np.median([it.rounds for it in single]) == found.rounds
+
+
+def test_with_several_windows_a_trial_has_the_mean_metric_of_all_of_them() -> None:
+    alone = training(count=1_300)
+    day = pl.date(2013, 1, 1) + pl.duration(days=pl.int_range(pl.len()) // 100)
+    at = day.cast(pl.Datetime("us"))
+    rows = alone.rows.with_columns(day=day, predicted_at=at, known_at=at)
+    fixed = {name: DEFAULTS[name] for name in SPACE if name in DEFAULTS}
+    windows = (
+        record(Window, split="train", first_day=date(2013, 1, 1), last_day=date(2013, 1, 9), rows=900),
+        record(Window, split="validation", first_day=date(2013, 1, 10), last_day=date(2013, 1, 13), rows=400),
+    )
+    data = TrainingSet(rows, alone.summary.model_copy(update={"windows": windows}))
+    parts = {"train": pl.col("day") < date(2013, 1, 6), "validation": pl.col("day") < date(2013, 1, 10)}
+    earlier = rows.filter(parts["validation"]).with_columns(
+        split=pl.when(parts["train"]).then(pl.lit("train")).otherwise(pl.lit("validation"))
+    )
+
+    found = tuned(data=data, fixed=fixed, windows=2).best.value
+
+    alone_on_each = [tuned(data=it, fixed=fixed).best.value for it in (TrainingSet(earlier, alone.summary), data)]
+    assert pytest.approx(np.mean(alone_on_each)) == found
