@@ -27,6 +27,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from benchmarks.choices import one_of
 from benchmarks.foreign.rivals import Vector, defaults, measured, numbers, tuned
 from benchmarks.foreign.sizes import SIZES
 from benchmarks.foreign.tables import TABLES, ForeignTable
@@ -116,7 +117,7 @@ def main() -> int:
     """Try the tables, print the results, and return 1 if something was not reached."""
     arguments = _arguments()
     outcomes = []
-    for name in arguments.tables or [*TABLES]:
+    for name in arguments.tables:
         entry = {**TABLES, **SIZES}[name]
         rows = entry.large if arguments.large and entry.large else entry.rows
         table = entry.made(np.random.default_rng(arguments.seed), rows)
@@ -275,7 +276,9 @@ def _error(metric: str, truth: Vector, one: Vector, other: Vector) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("tables", nargs="*", choices=[*TABLES, *SIZES], help="which (default: the ten)")
+    parser.add_argument(
+        "tables", nargs="*", default=[*TABLES], type=one_of([*TABLES, *SIZES]), help="which (default: the ten)"
+    )
     parser.add_argument("--large", action="store_true", help="a million trips instead of 200,000")
     parser.add_argument("--seed", type=int, default=1, help="makes the tables (default: %(default)s)")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the projects, their lakes and what was printed here")

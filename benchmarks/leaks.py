@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import yaml
 
+from benchmarks.choices import one_of
 from ml_assets.contracts.artifacts.training import Task
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.periods import DAILY
@@ -105,7 +106,7 @@ def main() -> int:
     """Test the tables, print what was found, and return 1 if something is missed or accused wrongly."""
     arguments = _arguments()
     is_right = True
-    for name in arguments.tables or [*TABLES]:
+    for name in arguments.tables:
         begun = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
             outcomes, accused, honest = examine(name, Path(folder), arguments.cuts, arguments.seed)
@@ -310,7 +311,7 @@ TABLES: Final[Mapping[str, Callable[[], Table]]] = {"demand": demand, "orders": 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("tables", nargs="*", choices=[*TABLES], help="which (default: all)")
+    parser.add_argument("tables", nargs="*", default=[*TABLES], type=one_of([*TABLES]), help="which (default: all)")
     parser.add_argument("--cuts", type=int, default=50, help="prediction times (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="makes the tables and chooses times (default: %(default)s)")
     return parser.parse_args()

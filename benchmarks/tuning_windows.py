@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from benchmarks.choices import one_of
 from benchmarks.foreign.rivals import measured
 from benchmarks.foreign.tables import TABLES, ForeignTable
 from benchmarks.page_table import table_lines
@@ -143,10 +144,10 @@ def outcomes(names: list[str], seeds: int) -> Iterator[tuple[tuple[str, ...], bo
 def main() -> int:
     """Print the table and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", choices=[*CASES], help="which (default: all)")
+    parser.add_argument("tables", nargs="*", default=[*CASES], type=one_of([*CASES]), help="which (default: all)")
     parser.add_argument("--seeds", type=int, default=4, help="draws of each table (at least 2)")
     arguments = parser.parse_args()
-    found = [*outcomes((arguments.tables or [*CASES]), max(2, arguments.seeds))]
+    found = [*outcomes(arguments.tables, max(2, arguments.seeds))]
     print("\n".join(table_lines(HEAD, [cells for cells, _ in found])))
     return int(any(is_worse for _, is_worse in found))
 

@@ -34,7 +34,7 @@ _FEWEST_DAYS: Final = 5
 _DRIFT_ROWS: Final = 300  # half more than drift needs, because days differ
 _FEW_ROWS: Final = 20_000
 _FEW_FEATURES: Final = 10
-_TRIALS: Final = ((_FEW_ROWS, 24), (100_000, 12), (math.inf, 6))
+_TRIALS: Final = ((_FEW_ROWS, 24), (1_000_000, 12), (math.inf, 6))
 _SMALL_ROWS, _SMALL_CLASS = 2_000, 200  # with fewer, the interval of one fifth of the rows is too wide
 FOLDS: Final = 5
 # Each trial is run on every fold, within every fold of each repeat. Ten repeats take twice as long and narrow the
@@ -42,8 +42,8 @@ FOLDS: Final = 5
 _MANY_CELLS: Final = 50_000
 _TRIALS_IN_FOLDS, _TRIALS_OF_MANY_CELLS = 12, 6
 _REPEATS, _REPEATS_OF_MANY_CELLS = 5, 2
-# With few rows, or few of a class, one validation window chooses parameters by chance: see benchmarks.tuning_windows.
-_WINDOWS, _FEW_OF_A_CLASS, _MOST_CELLS_OF_WINDOWS = 3, 2_000, 1_000_000
+# With few rows, one validation window chooses parameters by chance: see benchmarks.tuning_windows.
+_WINDOWS, _MOST_CELLS_OF_WINDOWS = 3, 1_000_000
 SNAPSHOT: Final = "snapshot_at"
 
 
@@ -392,12 +392,10 @@ class NewModel:
         return self.found.rows.height * len(self.features) > _MANY_CELLS
 
     @property
-    def has_few_to_tune_with(self) -> bool:
-        """Whether a search on one validation window would choose by chance, and several windows do not take long."""
-        rows = self.found.rows
-        if self.time is None or rows.height * len(self.features) > _MOST_CELLS_OF_WINDOWS:
-            return False
-        return self.is_small or self.rows_of_rarer_class < _FEW_OF_A_CLASS
+    def windows(self) -> int:
+        """The number of validation windows on which trials are judged: several if rows are few and columns not many."""
+        has_few = self.is_small and self.found.rows.height * len(self.features) <= _MOST_CELLS_OF_WINDOWS
+        return _WINDOWS if self.time is not None and has_few else 1
 
     @property
     def repeats(self) -> int:
@@ -420,7 +418,7 @@ class NewModel:
         """
         found: dict[str, object] = {"trials": self.trials, "max_rounds": 1000}
         found |= {"metric": "log_loss"} if self.task == "binary" else {}
-        found |= {"windows": _WINDOWS} if self.has_few_to_tune_with else {}
+        found |= {"windows": self.windows} if self.windows > 1 else {}
         return found | ({"fixed": {"feature_fraction": 1.0}} if len(self.features) < _FEW_FEATURES else {})
 
     def baseline(self) -> str | None:
