@@ -31,14 +31,16 @@ def port(shop_lake: Lake) -> Iterator[int]:
         yield found
 
 
-def test_schemathesis_finds_no_difference_between_the_service_and_its_openapi_document(port: int) -> None:
+def test_schemathesis_finds_no_difference_between_the_service_and_its_openapi_document(
+    port: int, tmp_path: Path
+) -> None:
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{port}/openapi.json",
         "--header", f"Authorization: Bearer {TOKEN}", "--max-examples", "40", "--seed", "1", "--no-color",
         "--generation-database", "none",
     ]  # fmt: skip
 
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
     assert 0 == found.returncode, found.stdout[-20_000:]
 
