@@ -2,13 +2,14 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ml_assets.contracts.errors import DataError
 
 if TYPE_CHECKING:
     from ml_assets.declaration.serving import ServingSettings
+    from ml_assets.project import Project
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -57,7 +58,8 @@ def serve(arguments: argparse.Namespace) -> int:
         raise DataError(problem)
     add_project_to_path()
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
-    registry = Registry.open(Lake(lake_url()), [*dict.fromkeys(arguments.models)], pinned)
+    names = [*dict.fromkeys(arguments.models)]
+    registry = Registry.open(Lake(lake_url()), names, pinned, public_keys(names))
     metrics = Metrics()
     declared = declared_serving()
     models = [] if arguments.no_log else [registry[name] for name in registry.names]
@@ -84,12 +86,41 @@ def declared_serving() -> Mapping[str, "ServingSettings"]:
         ProjectError: the environment names a folder that is not a project.
     """
     from ml_assets.declaration.reading import read_all
+
+    project = _project()
+    return {} if project is None else {it.name: it.serving for it in read_all(project.declarations).models}
+
+
+def public_keys(models: Sequence[str]) -> Mapping[str, frozenset[str]]:
+    """Return the columns of each model's key that the project's contracts do not mark as personal.
+
+    Models without a declaration or a parsed dbt project are absent.
+
+    Raises:
+        As `declared_serving`.
+        ContractError: a contract has an error.
+    """
+    from ml_assets.declaration.reading import read_all
+    from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
+
+    project = _project()
+    if project is None or not (project.dbt / "target" / "manifest.json").is_file():
+        return {}
+    declared = [it for it in read_all(project.declarations).models if it.name in models]
+    contracts = read_contracts(read_manifest(project.dbt), project.dbt) if declared else {}
+    return {
+        it.name: frozenset(it.features.key) - contracts[it.features.table].personal
+        for it in declared
+        if it.features.table in contracts
+    }
+
+
+def _project() -> "Project | None":
     from ml_assets.project import PROJECT, ProjectError, find_project
 
     try:
-        project = find_project()
+        return find_project()
     except ProjectError:
         if PROJECT in os.environ:
             raise
-        return {}  # a service needs the lake only
-    return {model.name: model.serving for model in read_all(project.declarations).models}
+        return None  # a service needs the lake only

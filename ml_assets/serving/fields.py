@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ ABSENT: Final = object()
 SHOWN: Final = 80
 """Letters of a value that an answer repeats."""
 _Scalar = float | int | str | bool
+_KeyValue = _Scalar | date | datetime
+"""Dates and times are columns of keys, and no inputs of models."""
 Values = Sequence[Any]
 
 
@@ -52,7 +55,7 @@ class InputField:
     @cached_property
     def encoded(self) -> Callable[[Any], float]:
         """Return the number that the model reads for a value, or raise what is wrong with the value."""
-        typed, codes, is_nullable = self._typed, self.codes, "not_null" not in self.blocks
+        typed, codes, is_nullable = self.typed, self.codes, "not_null" not in self.blocks
         kind, low, high = self._common
         expected = "a value or null" if self.column.is_nullable else "a value"
 
@@ -65,7 +68,7 @@ class InputField:
                 raise BrokenValueError("a value, not null" if value is None else expected)
             found = typed(value)
             if codes is None:
-                return float(found)
+                return float(found)  # type: ignore[arg-type]
             code = codes.get(_text(found))
             if code is None:
                 raise UnseenCategoryError
@@ -110,19 +113,19 @@ class InputField:
             return None
         return pl.Enum([*self.codes])
 
-    @property
-    def _typed(self) -> Callable[[Any], _Scalar]:
+    @cached_property
+    def typed(self) -> Callable[[Any], _KeyValue]:
         """Return a value in the type of the contract, or raise that it breaks a rule."""
         read, column = _reader(self.column.dtype, is_category=self.codes is not None), self.column
         accepted, (low, high) = self._accepted, self._range
         if accepted is None and low == -math.inf and high == math.inf:
             return read
 
-        def checked(value: Any) -> _Scalar:
+        def checked(value: Any) -> _KeyValue:
             found = read(value)
             if accepted is not None and found not in accepted:
                 raise BrokenValueError(f"one of {', '.join(map(str, column.accepted_values or ()))}")
-            if not isinstance(found, str) and not low <= found <= high:
+            if isinstance(found, float | int) and not low <= found <= high:
                 raise BrokenValueError(f"a value {bounds(column.minimum, column.maximum)}")
             return found
 
@@ -162,19 +165,23 @@ class InputField:
         return unseen
 
 
-def _text(value: _Scalar) -> str:
+def _text(value: _KeyValue) -> str:
     """Return a category as polars casts it to text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
-def _reader(dtype: pl.DataType, *, is_category: bool) -> Callable[[Any], _Scalar]:
+def _reader(dtype: pl.DataType, *, is_category: bool) -> Callable[[Any], _KeyValue]:
     """Return a function that gives a value of JSON in a type of contracts, or raises that it is of another type."""
     if dtype == pl.Boolean:
         return _boolean
     if dtype == pl.String:
         return _string
+    if dtype == pl.Date:
+        return _date
+    if isinstance(dtype, pl.Datetime):
+        return _moment
     if dtype.is_integer():
         low, high = _ends(dtype) if is_category else _exact_ends(dtype)
         return lambda value: _integer(value, low, high)
@@ -203,6 +210,24 @@ def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise BrokenValueError("text")
     return value
+
+
+def _date(value: Any) -> date:
+    if type(value) is date:
+        return value
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise BrokenValueError("a date such as 2026-03-29") from error
+
+
+def _moment(value: Any) -> datetime:
+    """Return a time in UTC without a zone, as all times in the lake."""
+    try:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return found.replace(tzinfo=None) if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BrokenValueError("a time such as 2026-03-29T02:30:00Z, in UTC without a zone") from error
 
 
 def _integer(value: Any, low: int, high: int) -> int:

@@ -19,6 +19,7 @@ from ml_assets.logic.monitoring.predictions import contract_of
 from ml_assets.logic.training.encoding import EXACT, Matrix, encode, is_unseen, to_matrix
 from ml_assets.serving.errors import FieldProblem, broken_fields
 from ml_assets.serving.fields import ABSENT, SHOWN, BrokenValueError, InputField, Problems, UnseenCategoryError, Values
+from ml_assets.serving.keys import RowKey, check_values
 
 _LISTED: Final = 50
 """Unknown fields that an answer lists."""
@@ -77,16 +78,21 @@ class EncodedInputs:
 
 @dataclass(frozen=True)
 class InputContract:
-    """The inputs of a model, in its order, with the contract that it was trained with."""
+    """The inputs of a model, in its order, with the contract that it was trained with.
+
+    Attributes:
+        key: the key of its rows, which a request may name beside the inputs; None if it is not known.
+    """
 
     model: str
     table: TableContract
     features: tuple[Feature, ...]
     fields: tuple[InputField, ...]
     vocabularies: Mapping[str, Sequence[str]]
+    key: RowKey | None = None
 
     @classmethod
-    def of(cls, model: Model) -> "InputContract":
+    def of(cls, model: Model, key: RowKey | None = None) -> "InputContract":
         """Return the input contract of a trained model. Rules over several rows do not apply to single predictions."""
         spec, trained = model.spec, contract_of(model)
         columns = tuple(replace(column, is_unique=False, relationship=None) for column in trained.columns)
@@ -104,12 +110,22 @@ class InputContract:
                     frozenset(it.kind for it in rules),
                 )
             )
-        return cls(spec.model, table, spec.features, tuple(fields), spec.vocabularies)
+        return cls(spec.model, table, spec.features, tuple(fields), spec.vocabularies, key)
 
     @cached_property
     def names(self) -> frozenset[str]:
         """The names of all fields."""
         return frozenset(it.name for it in self.fields)
+
+    @cached_property
+    def key_only(self) -> tuple[InputField, ...]:
+        """The columns of the key that are no inputs."""
+        return () if self.key is None else tuple(it for it in self.key.fields if it.name not in self.names)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The names of all fields and of the columns of the key."""
+        return self.names | {it.name for it in self.key_only}
 
     def encode_columns(self, columns: Columns) -> EncodedInputs:
         """Check columns of Python values, and encode them.
@@ -129,6 +145,7 @@ class InputContract:
                 continue
             if count := its.encode(values, matrix, position, problems):
                 unseen[its.name] = count
+        self._check_key(columns.values, problems)
         self._refuse(columns.values, problems)
         return EncodedInputs(matrix, unseen)
 
@@ -169,6 +186,7 @@ class InputContract:
             problems.found[name, expected] = FieldProblem(name, f"breaks the rule '{expected}'", rows=finding.broken)
         if not problems.found and any(its.is_unseen_error for its in self.fields):
             self._add_unseen(rows, problems)
+        self._check_key({it.name: frame[it.name].to_list() for it in self.key_only if it.name in frame}, problems)
         self._refuse(frame.columns, problems)
         encoded = encode(rows, self.features, self.vocabularies, "missing", model=self.model)
         unseen = {
@@ -204,13 +222,22 @@ class InputContract:
     def _add_absent(self, its: InputField, problems: Problems) -> None:
         problems.add_column(its.name, "absent; expected a value" + (" or null" if its.column.is_nullable else ""))
 
+    def _check_key(self, given: Mapping[str, Values], problems: Problems) -> None:
+        """Check the columns of the key: a row names all of them, or none."""
+        there = [(its, values) for its in self.key_only if (values := given.get(its.name)) is not None]
+        names = [its.name for its, _ in there]
+        for its in self.key_only if there else ():
+            if its.name not in names:
+                problems.add_column(its.name, f"absent; expected the whole key, because {', '.join(names)} is there")
+        check_values(there, problems)
+
     def _refuse(self, given: Iterable[str], problems: Problems) -> None:
         """Raise if there are problems or unknown fields.
 
         Raises:
             RequestError: there are.
         """
-        unknown = [name if len(name) <= SHOWN else f"{name[:SHOWN]}…" for name in given if name not in self.names]
+        unknown = [name if len(name) <= SHOWN else f"{name[:SHOWN]}…" for name in given if name not in self.known]
         for name in unknown[:_LISTED]:
             problems.add_column(name, f"unknown; expected the inputs of the model{near(name, [*self.names])}")
         if more := unknown[_LISTED:]:

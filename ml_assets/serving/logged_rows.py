@@ -13,12 +13,33 @@ import polars as pl
 from ml_assets.lake.request_files import quarter_of
 from ml_assets.serving.fields import InputField
 from ml_assets.serving.inputs import Columns
+from ml_assets.serving.keys import typed_values
 from ml_assets.serving.served_model import Served, ServedModel
 
 FEATURES: Final = "features"
 """The column with the inputs of a row, as a struct."""
+KEY: Final = "key"
+"""The column with the key of a row, as a struct; its fields are null if the request did not name it."""
 HASH_LETTERS: Final = 32
 _MOMENT: Final = pl.Datetime("us", "UTC")
+_NAIVE: Final = pl.Datetime("us")
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Feature rows of the lake that a request has named by key, one for each of its rows.
+
+    Attributes:
+        prediction_times: in UTC without a zone.
+        ages: seconds from the prediction time to the answer.
+        versions: of the artifacts with the features.
+        overridden: the features whose values the request has replaced.
+    """
+
+    prediction_times: Sequence[datetime]
+    ages: Sequence[float]
+    versions: Sequence[str]
+    overridden: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,8 @@ class LoggedRequest:
         request_id: the header `X-Request-ID`, or an id of the service.
         trace_id: the trace of the header `traceparent` (W3C Trace Context); None without.
         scored_at: seconds since 1970.
-        inputs: the values of its rows, which fulfil the contract.
+        inputs: the values of its rows, which fulfil the contract, and those of their key if the request has named it.
+        joined: where the values are from, if the request named the key only.
     """
 
     served: ServedModel
@@ -40,6 +62,7 @@ class LoggedRequest:
     scored_at: float
     inputs: Columns | pl.DataFrame
     scores: Served
+    joined: JoinedRows | None = None
 
     @property
     def quarter(self) -> datetime:
@@ -76,8 +99,8 @@ def _hash(key: bytes, text: str) -> str:
 
 
 def hashed_names(served: ServedModel, hashing: Hashing) -> tuple[str, ...]:
-    """Return the inputs of a version that are stored as hashes."""
-    return tuple(its.name for its in served.inputs.fields if hashing.is_hashed(its))
+    """Return the inputs of a version and the columns of its key that are stored as hashes."""
+    return tuple(its.name for its in (*served.inputs.fields, *served.inputs.key_only) if hashing.is_hashed(its))
 
 
 def logged_rows(requests: Sequence[LoggedRequest], hashing: Hashing) -> pl.DataFrame:
@@ -92,14 +115,18 @@ def _rows(requests: Sequence[LoggedRequest], hashing: Hashing) -> pl.DataFrame:
     frames = [it.inputs for it in requests if isinstance(it.inputs, pl.DataFrame)]
     columns = [it.inputs for it in requests if isinstance(it.inputs, Columns)]
     found = _of_frames(frames, fields) if frames else _of_columns(columns, fields)
-    inputs = [
-        hashing.hashed(values) if hashing.is_hashed(its) else values for its, values in zip(fields, found, strict=True)
-    ]
+    inputs = [_stored(its, values, hashing) for its, values in zip(fields, found, strict=True)]
 
     def each(value: Callable[[LoggedRequest], Any]) -> list[Any]:
         return [found for it in requests for found in [value(it)] * it.scores.rows]
 
-    scores = {name: _joined(it.scores.columns[name] for it in requests) for name in served.outputs}
+    def joined(value: Callable[[JoinedRows], Sequence[Any]]) -> list[Any]:
+        rows = ([None] * it.scores.rows if it.joined is None else value(it.joined) for it in requests)
+        return _flat(rows)
+
+    scores = {name: _flat(it.scores.columns[name] for it in requests) for name in served.outputs}
+    key = () if served.inputs.key is None else served.inputs.key.fields
+    keys = [_stored(its, pl.concat([_key_values(it, its) for it in requests]), hashing) for its in key]
     return pl.DataFrame({
         "scored_at": pl.Series(each(lambda it: round(it.scored_at * 1e6)), dtype=pl.Int64).cast(_MOMENT),
         "request_id": pl.Series(each(lambda it: it.request_id), dtype=pl.String),
@@ -109,11 +136,30 @@ def _rows(requests: Sequence[LoggedRequest], hashing: Hashing) -> pl.DataFrame:
         "version": pl.Series(each(lambda it: it.served.version), dtype=pl.String),
         "entry": pl.Series(each(lambda it: it.served.entry.number), dtype=pl.UInt32),
         **{name: pl.Series(scores[name], dtype=dtype) for name, dtype in served.outputs.items()},
+        **({KEY: pl.DataFrame(keys).to_struct()} if keys else {}),
+        "prediction_time": pl.Series(joined(lambda it: it.prediction_times), dtype=_NAIVE).dt.replace_time_zone("UTC"),
+        "age_seconds": pl.Series(joined(lambda it: it.ages), dtype=pl.Float64),
+        "features_version": pl.Series(joined(lambda it: it.versions), dtype=pl.String),
+        "overridden": pl.Series(joined(lambda it: it.overridden), dtype=pl.List(pl.String)),
         FEATURES: pl.DataFrame(inputs).to_struct(),
     })  # fmt: skip
 
 
-def _joined(lists: Iterable[Sequence[Any]]) -> list[Any]:
+def _stored(its: InputField, values: pl.Series, hashing: Hashing) -> pl.Series:
+    return hashing.hashed(values) if hashing.is_hashed(its) else values
+
+
+def _key_values(request: LoggedRequest, its: InputField) -> pl.Series:
+    """Return the values of a column of the key; null if the request has not named the key."""
+    given, rows = request.inputs, request.scores.rows
+    there = given.columns if isinstance(given, pl.DataFrame) else given.values
+    if any(it.name not in there for it in request.served.inputs.key_only):
+        return pl.Series(its.name, [None] * rows, dtype=its.column.dtype)
+    values = given[its.name].to_list() if isinstance(given, pl.DataFrame) else given.values[its.name]
+    return typed_values(its, values)
+
+
+def _flat(lists: Iterable[Sequence[Any]]) -> list[Any]:
     return [value for values in lists for value in values]
 
 

@@ -52,25 +52,37 @@ class Registry:
 
     Attributes:
         pinned: the versions that are served whatever is promoted, by model.
+        public_keys: the columns of the key that are not personal, by model.
     """
 
     lake: Lake
     pinned: Mapping[str, str] = field(default_factory=dict)
+    public_keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     slots: dict[str, _Slot] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, lake: Lake, models: Sequence[str], pinned: Mapping[str, str] | None = None) -> "Registry":
+    def open(
+        cls,
+        lake: Lake,
+        models: Sequence[str],
+        pinned: Mapping[str, str] | None = None,
+        public_keys: Mapping[str, frozenset[str]] | None = None,
+    ) -> "Registry":
         """Load and verify the champion of each model.
 
         Raises:
             See `ml_assets.serving.served_model.load_served_model`.
         """
-        found = cls(lake, pinned or {})
+        found = cls(lake, pinned or {}, public_keys or {})
         for name in models:
             seen = PromotionLog(lake, name).newest_number()
-            found.slots[name] = _Slot(load_served_model(lake, name, pinned=found.pinned.get(name)), seen)
+            found.slots[name] = _Slot(found._loaded(name), seen)
         return found
+
+    def _loaded(self, name: str) -> ServedModel:
+        public = self.public_keys.get(name, frozenset())
+        return load_served_model(self.lake, name, pinned=self.pinned.get(name), public=public)
 
     def __getitem__(self, name: str) -> ServedModel:
         return self.slots[name].served
@@ -100,7 +112,7 @@ class Registry:
         if newest == slot.seen and not is_due:
             return None
         try:
-            found = load_served_model(self.lake, name)
+            found = self._loaded(name)
         except _REFUSED as error:
             slot.seen, slot.retry_at = newest, self.clock() + RETRY_SECONDS
             if slot.reported == newest:

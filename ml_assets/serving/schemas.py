@@ -1,13 +1,16 @@
 """The JSON Schemas of requests and answers of a served version, and examples of requests from its golden rows."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
-from ml_assets.logic.training.encoding import EXACT
+from ml_assets.contracts.table import TableContract
+from ml_assets.logic.training.encoding import EXACT, request_schema
 from ml_assets.logic.training.golden_rows import golden_rows
 from ml_assets.serving.fields import InputField
 from ml_assets.serving.protocols.open_inference import datatype_of
@@ -25,7 +28,19 @@ def row_schema(served: ServedModel) -> dict[str, Any]:
             kept |= {
                 "minimum": -end if low is None else max(low, -end), "maximum": end if high is None else min(high, end),
             }  # fmt: skip
+    key = key_schema(served.inputs.key_only)
+    schema["properties"] |= key
+    if len(key) > 1:
+        schema["dependentRequired"] = {name: [it for it in key if it != name] for name in key}
     return {name: value for name, value in schema.items() if name != "$schema"}
+
+
+def key_schema(fields: Sequence[InputField]) -> dict[str, Any]:
+    """Return the schema of each of some columns of a key."""
+    columns = tuple(replace(it.column, description="A column of the key, which is logged.") for it in fields)
+    names = [it.name for it in columns]
+    found: dict[str, Any] = request_schema(TableContract("key", columns), names)["properties"]  # type: ignore[assignment]
+    return found
 
 
 def _largest(its: InputField) -> float | None:

@@ -184,7 +184,7 @@ class ScoringRoutes:
 
     def _arrow(self, call: _Call, body: bytes) -> HttpAnswer:
         served = call.served
-        frame = read_arrow_rows(body, self._check_rows, served.inputs.names)
+        frame = read_arrow_rows(body, self._check_rows, served.inputs.known)
         inputs = served.inputs.encode_frame(frame)
         return self._answered(
             call, frame, inputs, lambda scores: HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)

@@ -18,6 +18,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
+from ml_assets.logic.monitoring.predictions import contract_of
 from ml_assets.logic.promotion.log import serving_since
 from ml_assets.logic.training.booster import model_scores, named_scores
 from ml_assets.logic.training.booster_importances import contributions
@@ -25,6 +26,7 @@ from ml_assets.logic.training.encoding import Matrix
 from ml_assets.logic.training.golden_rows import GoldenScores, check_golden_rows
 from ml_assets.logic.training.single_row import SingleRow
 from ml_assets.serving.inputs import EncodedInputs, InputContract
+from ml_assets.serving.keys import load_key
 
 FEW_ROWS: Final = 16
 """Up to so many rows are scored one by one: LightGBM's call for a matrix costs as much as some calls for a row."""
@@ -121,8 +123,17 @@ class ServedModel:
         return contributions(self.model, inputs.matrix, threads=self.threads)
 
 
-def load_served_model(lake: Lake, name: str, *, pinned: str | None = None, threads: int = 2) -> ServedModel:
+def load_served_model(
+    lake: Lake, name: str, *, pinned: str | None = None, public: frozenset[str] = frozenset(), threads: int = 2
+) -> ServedModel:
     """Return the current champion of a model, or a pinned former one, after verifying it.
+
+    Args:
+        lake: the lake.
+        name: the model.
+        pinned: the first characters of a version; the current champion without.
+        public: the columns of the key that are not personal.
+        threads: the number of threads for many rows.
 
     Raises:
         DataError: there is no champion, the pinned version was never champion, or golden rows have other scores.
@@ -149,10 +160,13 @@ def load_served_model(lake: Lake, name: str, *, pinned: str | None = None, threa
             )
         entry = next(it for it in entries if it.champion in found)
     version = str(entry.champion)
-    model: Model = lake.get(ArtifactRef(asset=f"{name}/model", version=version), Model)
+    ref = ArtifactRef(asset=f"{name}/model", version=version)
+    model: Model = lake.get(ref, Model)
     golden = check_golden_rows(model, version=version)
     threshold = _threshold(lake, name, version, entries)
-    served = ServedModel(name, version, entry, model, InputContract.of(model), golden, threshold, threads)
+    trained = contract_of(model)
+    inputs = InputContract.of(model, load_key(lake, ref, public | {*trained.names} - trained.personal))
+    served = ServedModel(name, version, entry, model, inputs, golden, threshold, threads)
     served.is_quick(1)  # prepares the scorer of single rows
     return served
 

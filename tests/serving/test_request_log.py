@@ -120,7 +120,7 @@ def test_a_file_has_rows_of_one_quarter_of_an_hour_and_states_what_is_left_out(
     rows = [pl.read_parquet(it)["scored_at"].dt.to_string("%H:%M:%S").to_list() for it in files]
     assert [["23:44:59"], ["23:45:00", "23:59:59"]] == rows
     facts = [LogFacts.model_validate_json(pl.read_parquet_metadata(it)[FACTS]) for it in files]
-    assert [LogFacts(sample=0.5, hashed=("shop",))] * 2 == facts
+    assert [LogFacts(sample=0.5, hashed=("shop", "order_id"))] * 2 == facts
 
 
 def test_rows_are_written_after_the_seconds_without_an_end(shop_lake: Lake, empty_lake: Lake) -> None:

@@ -80,7 +80,7 @@ def read_infer_request(
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise bad_request(f"the input tensors have {min(lengths)} to {max(lengths)} values; expected one for each row.")
-    masks = [name for name in columns if name.endswith(IS_NULL) and name not in contract.names]
+    masks = [name for name in columns if name.endswith(IS_NULL) and name not in contract.known]
     for mask in masks:
         _apply(columns, mask)
     return Columns(columns, max(lengths, default=0)), request
