@@ -23,6 +23,7 @@ from statistics import median, quantiles
 import polars as pl
 import psutil
 
+from benchmarks.soak import soak
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.booster import load_booster, raw_scores
 from ml_assets.logic.training.golden_rows import golden_rows
@@ -44,8 +45,12 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mlflow", metavar="PYTHON", help="an interpreter with mlflow and lightgbm")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="instead: a soak, with a promotion a minute")
     arguments = parser.parse_args()
     served = load_served_model(Lake(lake_url()), arguments.model)
+    if arguments.soak is not None:
+        print(*soak(served.model, arguments.model, seconds=arguments.soak, promote_every=60).lines(), sep="\n")
+        return
     rows = golden_rows(served.model)
     path = f"/v1/models/{arguments.model}/predict"
     own = [sys.executable, "-m", "ml_assets.cli.main", "serve", arguments.model, "--no-log", "--port"]

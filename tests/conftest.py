@@ -86,7 +86,7 @@ LONG: Final = (
     "tests/lake/test_order.py", "tests/lake/test_promotion_log.py::test_of_fifty_concurrent_promotions",
     "tests/lake/test_s3_faults.py", "tests/models/test_shared_search.py", "tests/postgres/test_daemon.py",
     "tests/postgres/test_studies.py", "tests/provenance/gc/test_sweep.py", "tests/provenance/test_replay.py",
-    "tests/serving/test_conformance.py::test_schemathesis",
+    "tests/serving/test_conformance.py::test_schemathesis", "tests/serving/test_soak.py",
     "tests/stages/checks/test_table_checks.py", "tests/stages/test_bad_input.py",
     "tests/stages/test_code_of_training.py", "tests/test_distribution.py::test_without_extras",
     "tests/test_existing_project.py", "tests/test_flow.py", "tests/test_for_each.py", "tests/test_golden_flow.py",
