@@ -24,6 +24,7 @@ from ml_assets.models.plan import quarantine_key
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.scope import day_names
 from ml_assets.provenance.gc.mark import Policy
+from ml_assets.provenance.gc.requests import declared_retentions
 from ml_assets.provenance.gc.sweep import collect
 
 RAW = "raw"
@@ -99,7 +100,7 @@ def remove_unneeded_artifacts(context: dg.OpExecutionContext, ml_assets_lake: La
     Raises:
         dagster.Failure: nothing was removed.
     """
-    policy = Policy(datetime.now(tz=UTC), anchor_of=anchor)
+    policy = Policy(datetime.now(tz=UTC), requests=declared_retentions(), anchor_of=anchor)
     try:
         _, removed = collect(ml_assets_lake.connect(), policy, context.log.info)
     except (CorruptArtifactError, LockedError) as error:

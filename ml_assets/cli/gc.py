@@ -62,11 +62,14 @@ def gc(arguments: argparse.Namespace) -> int:
     from ml_assets.logic.promotion.log import anchor
     from ml_assets.machine.temporary import abandoned, remove_abandoned
     from ml_assets.provenance.gc.mark import Policy
+    from ml_assets.provenance.gc.requests import declared_retentions
     from ml_assets.provenance.gc.sweep import collect, look
 
     _check(arguments)
     lake = LakeResource().connect()
-    policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions, anchor)
+    policy = Policy(
+        datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions, declared_retentions(), anchor
+    )
     if arguments.give_up:
         return _give_up(lake, arguments, policy.now)
     log = Progress(sys.stderr).log

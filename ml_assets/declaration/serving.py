@@ -40,6 +40,11 @@ class ServingSettings(Part):
     sample: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="Share of the requests that are stored, chosen at random. All rows of one are."
     )
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        default=None,
+        description="Number of days after which `ml-assets gc` removes the stored files; without it they are kept. The "
+        "asset `requests` keeps its rows.",
+    )
     hash: tuple[ColumnName, ...] = Field(
         default=(),
         description="Inputs that are stored as keyed hashes, beside the columns whose contract says that they are "

@@ -17,6 +17,7 @@ from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.manifests import current_of
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import MANIFEST_NAME, manifest_name
+from ml_assets.lake.request_files import REQUESTS
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
 
@@ -191,6 +192,16 @@ class ScratchLake(Lake):
                 os.link(path, target)
                 return
         target.write_bytes(data)
+
+    def fetch_requests(self, model: str, files: Iterable[str]) -> None:
+        """Copy files of a model's request log, by their paths below its folder.
+
+        Raises:
+            MissingArtifactError: a file was removed by garbage collection.
+        """
+        for file in files:
+            data = self.source.read(self.source.path(REQUESTS, model, file))
+            self.create(self.path(REQUESTS, model, file), data)
 
     def fetch_promotions(self, model: str) -> None:
         """Copy the entries of a model's promotion log that existed at the moment.

@@ -5,6 +5,7 @@ Not here: which code runs (see `ml_assets.cli.replay`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +14,15 @@ import dagster as dg
 from ml_assets.adapters.dagster import DagsterMaxRetriesExceededError
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.periods import Calendar, is_key
+from ml_assets.lake.days import days_between
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.quarantine import REJECTED
+from ml_assets.lake.request_files import REQUESTS, names_of_files
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.steps import StepRecord
 from ml_assets.lake.store import Lake
+from ml_assets.orchestration.groups import SERVED
 from ml_assets.provenance.comparison import artifact_differences
 
 _MOST_DAYS: Final = 36_525
@@ -106,7 +110,23 @@ def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
     lake = ScratchLake(folder, source, at=record.started_at, pins=[*pins, *record.inputs], continues=record.continues)
     for model in {asset.split("/")[0] for asset in record.assets}:
         lake.fetch_promotions(model)
+    for asset in record.assets:
+        model, _, stage = asset.partition("/")
+        if stage == SERVED[0]:
+            lake.fetch_requests(model, _files_of_requests(source, record, model, stored))
     return lake
+
+
+def _files_of_requests(
+    source: Lake, record: StepRecord, model: str, stored: Mapping[tuple[str, str], Manifest]
+) -> set[str]:
+    """Return the files of the request log that a step has read; if it failed, all that it may have read."""
+    if stored:
+        return {name for manifest in stored.values() for name in names_of_files(manifest)}
+    calendar, keys = Calendar(record.grain), partitions_of(record)
+    around = calendar.first_day(keys[0]) - timedelta(days=1), calendar.last_day(keys[-1]) + timedelta(days=1)
+    folders = [str(day) for day in days_between(*around)]
+    return {f"{day}/{name}" for day in folders for name in source.names(source.path(REQUESTS, model, day))}
 
 
 def _is_own(ref: ArtifactRef, stored: Mapping[tuple[str, str], Manifest]) -> bool:

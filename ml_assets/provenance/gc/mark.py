@@ -8,7 +8,7 @@ import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from ml_assets.lake.quarantine import REJECTED, RELEASED
 from ml_assets.lake.sealing import RESTORE
 from ml_assets.lake.steps import StepRecord
 from ml_assets.provenance.gc.census import GIVE_UP, Census, Made, Version, folder_of
+from ml_assets.provenance.gc.requests import Retention
 from ml_assets.provenance.gc.uploads import UnfinishedUpload
 from ml_assets.provenance.lineage import Key, key_of, ref_of
 
@@ -54,12 +55,14 @@ class Policy:
         now: the moment from which ages are computed.
         keep_days: how long artifacts stay that are no longer needed.
         forget_champions: whether the lineage of champions from before that time is removed too.
+        requests: how long the request logs of models are kept; those of other models are.
         anchor_of: returns the anchor by a promotion log; its lineage stays like that of the champion.
     """
 
     now: datetime
     keep_days: int = 90
     forget_champions: bool = False
+    requests: Mapping[str, Retention] = field(default_factory=dict)
     anchor_of: Callable[[Sequence[Promotion]], str | None] = lambda _: None
 
     @property

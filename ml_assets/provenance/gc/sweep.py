@@ -25,10 +25,12 @@ from ml_assets.lake.lock import Lock
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.manifests import NOTE, REMOVED, Removal
 from ml_assets.lake.order import MANIFEST_NAME
+from ml_assets.lake.request_files import REQUESTS
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.census import PART, Version, decisions, folder_of, steps_since, take_census
 from ml_assets.provenance.gc.mark import DAY, HOUR, Marked, Policy, mark, needed
+from ml_assets.provenance.gc.requests import old_requests
 from ml_assets.provenance.gc.uploads import abort
 from ml_assets.provenance.lineage import ref_of
 
@@ -57,7 +59,9 @@ def look(lake: Lake, policy: Policy) -> Marked:
     Raises:
         CorruptArtifactError: something is damaged or missing, so its inputs are unknown.
     """
-    return mark(take_census(lake, since=policy.at_work_since), policy)
+    marked = mark(take_census(lake, since=policy.at_work_since), policy)
+    old = old_requests(lake, policy.requests, policy.now)
+    return replace(marked, loose={**marked.loose, **({"logged requests": old} if old else {})})
 
 
 def collect(lake: Lake, policy: Policy, log: Callable[[str], None]) -> tuple[Marked, Removed]:
@@ -187,7 +191,7 @@ def _prune(lake: Lake, now: datetime) -> None:
     if lake.protocol != "file":
         return
     days = [f"alerts/{name}" for name in lake.names(lake.path("alerts")) if name[:1].isdigit()]
-    for top in ("artifacts", "runs", "studies", TRASH, *days):
+    for top in ("artifacts", "runs", "studies", REQUESTS, TRASH, *days):
         for folder, _, _ in os.walk(lake.path(top), topdown=False):
             try:
                 if Path(folder).stat().st_mtime < (now - DAY).timestamp():
