@@ -3,6 +3,7 @@
 import atexit
 import functools
 import gc
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ml_assets.models.plan import ModelPlan, Plans
 from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
 from ml_assets.orchestration.location import current_overrides
 from ml_assets.project import Project, use_project
+from ml_assets.settings import LAKE as LAKE_SETTING
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.checks.data_age import data_age_checks
@@ -174,7 +176,7 @@ def build_from(
     place = use_project(project.root)
     place.add_to_path()
     overrides = current_overrides()
-    lake = overrides.lake or LakeResource()
+    lake = overrides.lake or LakeResource(url=os.environ.get(LAKE_SETTING, ""))  # so that the server can say it
     location = build_declared(
         read_all(declarations),
         read_manifest(place.dbt),

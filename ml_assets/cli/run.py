@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         contracts = read_table_contracts()
         newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, first, contracts)
     span = Span.of(first, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
-    with open_runs(arguments.server, defs, progress) as runs:
+    with open_runs(arguments.server, defs, lake, progress) as runs:
         flows = [Flow(defs, declared, model, lake, runs) for model in models]
         run_one = _rebuild_model if arguments.rebuild else _run_model
         if len(flows) > 1:

@@ -1,5 +1,6 @@
 """A client of Dagster's webserver, which launches runs as the UI does and follows their events."""
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+
+from ml_assets.names import LAKE
 
 _TOKEN: Final = "ML_ASSETS_SERVER_TOKEN"  # noqa: S105 - the name of a setting
 _JOB: Final = "__ASSET_JOB"  # Dagster's name of the job of all assets
@@ -22,6 +25,13 @@ QUEUED: Final = "Queued"
 _HOME = """
 query Home($keys: [AssetKeyInput!]) {
   assetNodes(assetKeys: $keys) { repository { name location { name } } }
+}
+"""
+_LAKE = """
+query Lake($selector: ResourceSelector!) {
+  topLevelResourceDetailsOrError(resourceSelector: $selector) {
+    ... on ResourceDetails { configuredValues { key value } }
+  }
 }
 """
 _LAUNCH = """
@@ -113,21 +123,9 @@ class DagsterServer:
         Raises:
             ServerError: the server cannot be reached, does not know the assets, or refuses the run.
         """
-        keys = [{"path": [*path]} for path in assets]
-        nodes = self._post(_HOME, {"keys": keys})["assetNodes"]
-        if len(nodes) < len(keys):
-            raise ServerError(
-                f"{self.url} knows {len(nodes)} of the {len(keys)} requested assets, such as {'/'.join(assets[0])}; "
-                "expected all. Deploy the current code, or reload the code location in the UI."
-            )
-        home = nodes[0]["repository"]
+        selector = {**self._home(assets), "jobName": _JOB, "assetSelection": [{"path": [*path]} for path in assets]}
         params = {
-            "selector": {
-                "repositoryLocationName": home["location"]["name"],
-                "repositoryName": home["name"],
-                "jobName": _JOB,
-                "assetSelection": keys,
-            },
+            "selector": selector,
             "runConfigData": run_config,
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
@@ -136,6 +134,29 @@ class DagsterServer:
             message = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
             raise ServerError(f"{self.url} refused the run ({answer['__typename']}): {message}")
         return str(answer["run"]["runId"])
+
+    def lake(self, assets: Sequence[Sequence[str]]) -> str:
+        """Return the address of the lake that the code location of some assets uses.
+
+        It is '' for the folder `.lake` of its project, and for a resource of the project's own.
+
+        Raises:
+            ServerError: the server cannot be reached, or does not know the assets.
+        """
+        answer = self._post(_LAKE, {"selector": {**self._home(assets), "resourceName": LAKE}})
+        values = answer["topLevelResourceDetailsOrError"].get("configuredValues", ())
+        return next((str(json.loads(it["value"])) for it in values if it["key"] == "url"), "")
+
+    def _home(self, assets: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Return the code location and the repository of assets."""
+        nodes = self._post(_HOME, {"keys": [{"path": [*path]} for path in assets]})["assetNodes"]
+        if len(nodes) < len(assets):
+            raise ServerError(
+                f"{self.url} knows {len(nodes)} of the {len(assets)} requested assets, such as {'/'.join(assets[0])}; "
+                "expected all. Deploy the current code, or reload the code location in the UI."
+            )
+        home = nodes[0]["repository"]
+        return {"repositoryLocationName": home["location"]["name"], "repositoryName": home["name"]}
 
     def follow(self, run_id: str) -> Iterator[ServerEvent | bool]:
         """Yield the events of a run until it has ended, and then whether it succeeded.

@@ -13,8 +13,10 @@ import dagster as dg
 from ml_assets.adapters.dagster import compute_logs
 from ml_assets.cli.console import log_watcher
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerEvent
+from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerError, ServerEvent
 from ml_assets.cli.flow.project import open_instance
+from ml_assets.lake.steps import steps_of
+from ml_assets.lake.store import Lake
 from ml_assets.orchestration.messages import asset_of_step, is_noise
 from ml_assets.orchestration.runs import InProcess, Runs
 from ml_assets.settings import server_url
@@ -27,18 +29,24 @@ class OnServer:
     """Executes runs on a Dagster server, which launches them like its own, for instance in pods.
 
     Attributes:
+        lake: where this command reads what the runs have stored.
         progress: receives the events.
     """
 
     server: DagsterServer
+    lake: Lake
     progress: Progress
 
     def create(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
         """Materialize assets in one run, follow it, and return whether it succeeded.
 
         Raises:
-            ServerError: the server refuses the run, or is unavailable for too long. The run then continues unobserved.
+            ServerError: the server refuses the run, stores it in another lake, or is unavailable for too long. In the
+                last case the run continues unobserved.
         """
+        theirs = self.server.lake([key.path for key in assets])
+        if theirs and theirs.rstrip("/") != self.lake.url:
+            raise self._other_lake(f"it uses {theirs}")
         run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
         self.progress.log(f"run {run_id[:8]}: {self.server.page(run_id)}")
         is_done = False
@@ -48,11 +56,19 @@ class OnServer:
                     self._report(it, run_id)
                 else:
                     is_done = True
+                    if it and next(steps_of(self.lake, run_id), None) is None:
+                        raise self._other_lake(f"run {run_id[:8]} succeeded and has no record here")
                     return it
         finally:
             if not is_done:
                 self.progress.log(f"the run continues: {self.server.page(run_id)}")
         return False
+
+    def _other_lake(self, why: str) -> ServerError:
+        return ServerError(
+            f"{self.server.url} does not use the lake of this command, {self.lake.url}: {why}. Set ML_ASSETS_LAKE to "
+            "the server's lake, which this command must be allowed to read. Nothing was judged."
+        )
 
     def _report(self, it: ServerEvent, run_id: str) -> None:
         step = asset_of_step(it.step)
@@ -73,14 +89,14 @@ def _is_for_people(it: ServerEvent) -> bool:
 
 
 @contextmanager
-def open_runs(url: str | None, defs: dg.Definitions, progress: Progress) -> Iterator[Runs]:
+def open_runs(url: str | None, defs: dg.Definitions, lake: Lake, progress: Progress) -> Iterator[Runs]:
     """Yield what executes a command's runs: the server that is given or set, or this process.
 
     Raises:
         ServerError: the server's address is not valid.
     """
     if url := server_url(url or ""):
-        yield OnServer(DagsterServer(url), progress)
+        yield OnServer(DagsterServer(url), lake, progress)
         return
     with open_instance() as found:
         yield InProcess(defs, found)

@@ -28,6 +28,11 @@ class Depth(dg.Config):
 @dg.asset(key_prefix="m", deps=[rows])
 def broken(config: Depth) -> None:
     raise ValueError(f"no water at {config.depth} m")
+
+class Lake(dg.ConfigurableResource):
+    url: str = ""
+
+defs = dg.Definitions([rows, broken], resources={"ml_assets_lake": Lake(url="s3://bucket/of-the-server")})
 """
 
 SETTINGS = """
@@ -105,6 +110,10 @@ def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end
     ]
     assert ["m__rows"] == [it.step for it in events if it.kind == "ExecutionStepSuccessEvent"]
     assert requests.get(server.page(run_id), timeout=60).ok
+
+
+def test_the_server_says_which_lake_its_code_location_uses(url: str) -> None:
+    assert "s3://bucket/of-the-server" == DagsterServer(url).lake([("m", "rows")])
 
 
 def test_a_step_that_fails_is_reported_with_its_own_error_and_the_run_did_not_end_well(url: str) -> None:
