@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts.monitoring import DailyDrift
+from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.request_files import FACTS
 from ml_assets.lake.resource import LakeResource
@@ -73,12 +73,12 @@ def _answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=UTC).timestamp()
         metrics = Metrics()
         request_log = RequestLog(lake, {MODEL: LogPolicy()}, metrics, 0.1)
-        registry = Registry.open(lake, [MODEL])
+        registry = Registry.open(lake, [MODEL], public_keys={MODEL: frozenset({"flight_id"})})
         application = Application(registry, metrics=metrics, log=request_log)
         names = [it.name for it in registry[MODEL].inputs.fields]
         with monkeypatch.context() as patched:
             patched.setattr(time, "time", lambda at=noon: at)
-            rows = features.select(*names).to_dicts()
+            rows = features.select("flight_id", *names).to_dicts()
             answer = post(application, f"/v1/models/{MODEL}/predict", {"rows": rows})
         assert 200 == answer.status, answer.body
         request_log.start()
@@ -110,8 +110,19 @@ def _parity(whole: Project) -> tuple[bool, str]:
 def _is_measured_as_the_batch(lake: Lake, day: str, version: str) -> None:
     """The service got the rows of the batch, so drift and performance are those of the batch predictions."""
     drift = {name: lake.get(lake.find(f"{MODEL}/{name}", day), DailyDrift) for name in ("drift", "served_drift")}
+    performed = {
+        name: lake.get(lake.find(f"{MODEL}/{name}", day), DailyPerformance)
+        for name in ("performance", "served_performance")
+    }
+    summary = performed["served_performance"].summaries.of(version)
+    assert summary is not None
     assert drift["served_drift"].summaries.of(version) is not None
-    assert day != DAYS[0] or drift["drift"].table.equals(drift["served_drift"].table)
+    if day == DAYS[0]:
+        assert drift["drift"].table.equals(drift["served_drift"].table)
+        assert performed["performance"].table.equals(performed["served_performance"].table)
+        assert summary.metrics
+    else:  # the changed row has the same key as another, and is the later one
+        assert (1, 0) == (summary.repeated_keys, summary.without_key)
 
 
 def _replays(lake: Lake, asset: str, folder: Path, manifest: Mapping[str, Any]) -> None:

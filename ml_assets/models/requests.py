@@ -1,25 +1,22 @@
-"""Reads the request log of a model, and compares its rows with the batch path.
+"""Reads the request log of a model.
 
-Not here: when a period of the log is complete (see `ml_assets.lake.request_files`).
+Not here: when a period of the log is complete (see `ml_assets.lake.request_files`), and comparing its rows with the
+batch path (see `ml_assets.models.parity`).
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 from pydantic import JsonValue, ValidationError
 
-from ml_assets.contracts.artifacts.training import Model
-from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.errors import DataError
 from ml_assets.lake.content import bytes_digest
-from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
-from ml_assets.lake.ledger import Input, StepLedger
+from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, files_by_period, names_of_files
 from ml_assets.lake.store import Lake
-from ml_assets.logic.monitoring.parity import Mismatch, compare_scores
-from ml_assets.logic.monitoring.requests import LoggedOfVersion, LoggedRows, rows_of_requests
-from ml_assets.models.champions import model_ref
+from ml_assets.logic.monitoring.requests import LoggedRows, rows_of_requests
 from ml_assets.models.plan import ModelPlan
 
 
@@ -72,27 +69,3 @@ def _read_file(lake: Lake, plan: ModelPlan, name: str) -> tuple[LoggedRows, Json
         LoggedRows(rows, facts.sample, facts.hashed),
         {"name": name, "bytes": len(data), "digest": bytes_digest(data)},
     )
-
-
-def parity_of(ledger: StepLedger, plan: ModelPlan, rows: pl.DataFrame, key: str) -> list[Mismatch]:
-    """Return what the batch path computes differently for the requests of a period.
-
-    Each version that is compared is recorded as an input of the period.
-    """
-    return [
-        difference
-        for version in rows["model_version"].unique().sort()
-        for difference in _parity_of_version(ledger, plan, rows.filter(model_version=version), version, key)
-    ]
-
-
-def _parity_of_version(
-    ledger: StepLedger, plan: ModelPlan, rows: pl.DataFrame, version: str, key: str
-) -> Iterator[Mismatch]:
-    try:
-        [(model, manifest)] = ledger.lake.read_each([model_ref(plan, version)], Model)
-        ledger.use([Input.of(manifest)], partition=key)
-        hashed, threads = LoggedOfVersion.of(rows).hashed, plan.declaration.training.threads
-        yield from compare_scores(rows, model, version=version, hashed=hashed, threads=threads)
-    except (MissingArtifactError, CorruptArtifactError, ContractError, DataError) as error:
-        yield Mismatch(version, "score", rows.height, 0, reason=str(error))

@@ -11,10 +11,11 @@ from pydantic import JsonValue
 
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.monitoring.parity import compare_scores
+from ml_assets.logic.monitoring.parity import compare_features, compare_scores
 from ml_assets.logic.monitoring.requests import SAMPLE, rows_of_requests
+from ml_assets.models.parity import parity_of
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.requests import Logged, parity_of, read_requests
+from ml_assets.models.requests import Logged, read_requests
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.parity import parity_result, parity_spec
 from ml_assets.stages.checks.verdicts import evaluated_by_day
@@ -27,7 +28,7 @@ def requests(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "requests",
-        [rows_of_requests, compare_scores],
+        [rows_of_requests, compare_scores, compare_features],
         kinds={plan.library, "parquet"},
         by_day=True,
         check_specs=[parity_spec(asset, plan.partitions)],

@@ -19,7 +19,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.serving.inputs import Columns
 from ml_assets.serving.log_policy import LogPolicy
-from ml_assets.serving.logged_rows import Hashing, LoggedRequest
+from ml_assets.serving.logged_rows import Hashing, JoinedRows, LoggedRequest
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.served_model import ServedModel, load_served_model
@@ -41,26 +41,28 @@ class Service(NamedTuple):
     served: ServedModel
 
     def answer(
-        self,
-        rows: pl.DataFrame,
-        *,
-        at: date = LAST,
-        policy: LogPolicy | None = None,
-        minutes: int = 600,
-        **changes: float,
-    ) -> list[float]:
-        """Score rows, one request each, and log them with changes to the scores; return what was answered."""
-        served = self.served
-        log = RequestLog(self.lake.connect(), {"returns": policy or LogPolicy()}, Metrics(), 0.01)
-        names = [feature.name for feature in served.model.spec.features]
+        self, rows: pl.DataFrame, *, at: date = LAST, policy: LogPolicy | None = None, minutes: int = 600,
+        has_key: bool = False, overridden: Sequence[str] | None = None, **changes: float,
+    ) -> list[float]:  # fmt: skip
+        """Score rows, one request each, and log them with changes to the scores; return what was answered.
+
+        With `overridden`, the rows are logged as joined with the features of their days.
+        """
+        served, lake = self.served, self.lake.connect()
+        log = RequestLog(lake, {"returns": policy or LogPolicy()}, Metrics(), 0.01)
+        names = [*(feature.name for feature in served.model.spec.features), *(["order_id"] if has_key else [])]
         scores = []
-        for number, row in enumerate(rows.select(names).iter_rows(named=True)):
-            columns = Columns.of_records([row])
+        for number, row in enumerate(rows.iter_rows(named=True)):
+            columns = Columns.of_records([{name: row[name] for name in names}])
             found = served.score(served.inputs.encode_columns(columns))
             scores += found.columns["score"]
             logged = replace(found, columns={**found.columns, **{name: [it] for name, it in changes.items()}})
             moment = datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(minutes=minutes, seconds=number)
-            log.add(LoggedRequest(served, "json", f"r{number}", None, moment.timestamp(), columns, logged))
+            request = LoggedRequest(served, "json", f"r{number}", None, moment.timestamp(), columns, logged)
+            if overridden is not None:
+                version = lake.find("returns/features", str(row["day"])).version
+                request = replace(request, joined=JoinedRows([row["prediction_at"]], [60.0], [version], [overridden]))
+            log.add(request)
         log.start()
         log.close()
         return scores
@@ -83,7 +85,7 @@ class Service(NamedTuple):
 @pytest.fixture
 def service(shop_lake: Lake, lake: LakeResource) -> Service:  # noqa: F811 - the fixture
     shutil.copytree(shop_lake.url, lake.connect().url, dirs_exist_ok=True)
-    return Service(lake, load_served_model(lake.connect(), "returns"))
+    return Service(lake, load_served_model(lake.connect(), "returns", public=frozenset({"order_id"})))
 
 
 def orders(*days: date) -> pl.DataFrame:
@@ -218,6 +220,42 @@ def test_rows_with_hashed_features_are_not_scored_again_and_a_warning_says_so(se
     assert "2 rows are not compared: shop is not stored as scored, but hashed" == finding["finding"]
 
 
+def test_rows_by_key_have_the_features_that_their_artifact_has_except_overridden_ones(service: Service) -> None:
+    asked = orders(LAST).head(4)
+    service.answer(asked.head(2), has_key=True, overridden=[])
+    service.answer(asked[2:3].with_columns(items=pl.col("items") + 1), minutes=700, has_key=True, overridden=["items"])
+
+    _, check = service.read(LAST)
+
+    assert check.passed, check.description
+    inputs = {it.ref for it in service.lake.ledger().inputs_of(str(LAST))}
+    assert service.lake.connect().find("returns/features", str(LAST)) in inputs
+
+    service.answer(asked[3:4].with_columns(items=pl.col("items") + 1), minutes=800, has_key=True, overridden=[])
+    _, check = service.read(LAST)
+
+    assert (False, dg.AssetCheckSeverity.ERROR) == (check.passed, check.severity)
+    [finding] = findings(check)
+    assert ("items", 1, "1 of 4 rows differ: request r0, row 0") == (
+        finding["column"], finding["rows"], finding["finding"],
+    )  # fmt: skip
+
+
+def test_rows_by_key_of_other_keys_and_of_removed_features_are_named(service: Service) -> None:
+    service.answer(orders(LAST).head(1).with_columns(order_id=pl.lit("secret")), has_key=True, overridden=[])
+    service.answer(orders(EVE).head(1), minutes=700, has_key=True, overridden=[])
+    lake = service.lake.connect()
+    shutil.rmtree(lake.directory(lake.find("returns/features", str(EVE))))
+
+    _, check = service.read(LAST)
+
+    assert {
+        "key": "1 of 1 rows differ: request r0, row 0",
+        "features": "1 rows are not compared: their features are no longer in the lake",
+    } == {it["column"]: it["finding"] for it in findings(check)}
+    assert "secret" not in str(check)
+
+
 # ---------------------------------------------------------------- drift
 
 
@@ -270,3 +308,35 @@ def test_requests_without_a_key_are_not_measured_but_counted(service: Service) -
         summary.model_version, summary.without_key, summary.predictions, summary.measured,
     )  # fmt: skip
     assert summary.sentence.endswith("3 requests without a key are not measured.")
+
+
+def test_the_last_request_of_each_key_is_measured_on_its_label(service: Service) -> None:
+    rows, labels = orders(LAST), label_rows()
+    service.answer(rows.with_columns(items=pl.lit(0)), minutes=600, has_key=True)
+    scores = service.answer(rows, minutes=660, has_key=True)
+    service.answer(rows.head(2), minutes=720)
+    found, _ = service.read(LAST)
+
+    measured: Any = served_performance(PLAN)(context_of(LAST), {**found}, labels, ml_assets_lake=service.lake)
+
+    [summary] = measured[str(LAST)].summaries.versions
+    truth = rows.join(labels, on="order_id", maintain_order="left")["is_returned"].to_list()
+    assert (40, 40, 40, 2) == (summary.predictions, summary.labelled, summary.repeated_keys, summary.without_key)
+    pairs = [(a > b) + (a == b) / 2 for a, is_a in zip(scores, truth, strict=True) if is_a
+             for b, is_b in zip(scores, truth, strict=True) if not is_b]  # fmt: skip
+    assert summary.metrics["roc_auc"] == pytest.approx(sum(pairs) / len(pairs))
+    interval = summary.measured["roc_auc"]
+    assert interval.low is not None
+    assert interval.low < interval.value
+
+
+def test_rows_whose_key_is_a_hash_are_not_measured(service: Service) -> None:
+    hashing = Hashing(frozenset({"order_id"}), b"a secret of the test")
+    service.answer(orders(LAST).head(3), has_key=True, policy=LogPolicy(hashing=hashing))
+    found, check = service.read(LAST)
+
+    measured: Any = served_performance(PLAN)(context_of(LAST), {**found}, label_rows(), ml_assets_lake=service.lake)
+
+    [summary] = measured[str(LAST)].summaries.versions
+    assert (0, 3) == (summary.predictions, summary.without_key)
+    assert check.passed, check.description

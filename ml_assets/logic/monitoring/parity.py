@@ -10,11 +10,15 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts.training import Model
+from ml_assets.contracts.frames import ModelColumns
 from ml_assets.logic.monitoring.predictions import FEATURES, contract_of
+from ml_assets.logic.monitoring.requests import FEATURES_VERSION, KEY, OVERRIDDEN, PREDICTION_TIME
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.golden_rows import rounding_of
 
 _EXAMPLES: Final = 3
+_OWN: Final = "__own."
+_KNOWN: Final = "__known."
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,57 @@ def compare_scores(
     numbers = [name for name, dtype in scores.schema.items() if dtype == pl.Float64]
     rounding = rounding_of(model.spec) * float(np.abs(rows.select(numbers).to_numpy()).max(initial=0.0))
     return [*_differing(rows, rows.select(scores.columns), scores, version=version, rounding=rounding)]
+
+
+def compare_features(
+    rows: pl.DataFrame,
+    features: pl.DataFrame,
+    model: Model,
+    columns: ModelColumns,
+    *,
+    version: str,
+    hashed: Collection[str],
+) -> list[Mismatch]:
+    """Compare the features of rows by key with those of the artifacts that the log names, and return what differs.
+
+    Overridden values are left out, and so are hashed features.
+
+    Args:
+        rows: the rows of one version, each with the version of its features.
+        features: the rows of these artifacts, with the artifact in the column `features_version`.
+        model: the version.
+        columns: the columns of the artifacts.
+        version: its name.
+        hashed: columns whose logged values are not those that were scored.
+    """
+    key = columns.key
+    if unknown := [name for name in key if name in hashed]:
+        return [Mismatch(version, "features", rows.height, 0, reason=f"the key has hashes: {', '.join(unknown)}")]
+    named = rows.with_columns(
+        pl.col(KEY).struct.field(name).cast(features.schema[name]).alias(f"{_OWN}{name}") for name in key
+    )
+    joined = named.join(
+        features.select(FEATURES_VERSION, pl.exclude(FEATURES_VERSION).name.prefix(_KNOWN)),
+        left_on=[*(f"{_OWN}{name}" for name in key), FEATURES_VERSION],
+        right_on=[*(f"{_KNOWN}{name}" for name in key), FEATURES_VERSION],
+        how="left",
+        maintain_order="left",
+    )
+    known_at = joined[f"{_KNOWN}{columns.prediction_time}"]
+    lost = rows.filter(known_at.is_null())
+    found = [Mismatch(version, "key", lost.height, rows.height, _examples(lost))] if lost.height else []
+    there, joined = rows.filter(known_at.is_not_null()), joined.filter(known_at.is_not_null())
+    pairs = {PREDICTION_TIME: (there[PREDICTION_TIME], joined[f"{_KNOWN}{columns.prediction_time}"])}
+    for name in (feature.name for feature in model.spec.features if feature.name not in hashed):
+        if f"{_KNOWN}{name}" in joined.columns:
+            logged, known = there[FEATURES].struct.field(name), joined[f"{_KNOWN}{name}"]
+            is_own = there[OVERRIDDEN].list.contains(name).fill_null(value=False)
+            pairs[name] = logged.zip_with(~is_own, known.cast(logged.dtype)), known.cast(logged.dtype)
+    for name, (was, now) in pairs.items():
+        differs = was.ne_missing(now)
+        if count := int(differs.sum()):
+            found.append(Mismatch(version, name, count, there.height, _examples(there.filter(differs))))
+    return found
 
 
 def _differing(

@@ -25,6 +25,10 @@ SAMPLE: Final = "sample"
 KEY: Final = "key"
 """The column with the entity key of a row, as a struct; null if it was not sent."""
 PREDICTION_TIME: Final = "prediction_time"
+FEATURES_VERSION: Final = "features_version"
+"""The column with the artifact of the features of a row by key; null for other rows."""
+OVERRIDDEN: Final = "overridden"
+"""The column with the features that the request has replaced, of rows by key."""
 _STRUCTS: Final = (KEY, FEATURES)
 _PREFIXES: Final = tuple(f"{name}." for name in _STRUCTS)
 _PERIOD: Final = "__period"
@@ -32,7 +36,8 @@ BASE_SCHEMA: Final = pl.Schema(
     [
         ("scored_at", TIME), ("request_id", pl.String()), ("trace_id", pl.String()), ("protocol", pl.String()),
         ("row", pl.UInt32()), ("model_version", pl.String()), ("entry", pl.UInt32()), ("score", pl.Float64()),
-        (SAMPLE, pl.Float64()), (HASHED, pl.List(pl.String)),
+        (PREDICTION_TIME, TIME), ("age_seconds", pl.Float64()), (FEATURES_VERSION, pl.String()),
+        (OVERRIDDEN, pl.List(pl.String)), (SAMPLE, pl.Float64()), (HASHED, pl.List(pl.String)),
     ]
 )  # fmt: skip
 """The columns of every period. Further ones are the other figures of answers, keys, and the features."""
@@ -163,13 +168,13 @@ class KeyedRows:
 def keyed_rows(requests: Sequence[pl.DataFrame], columns: ModelColumns, labels: pl.Schema) -> KeyedRows:
     """Return the requests of a version that labels can be joined with: of each key the last one, in their types.
 
-    The day of a row is that of its prediction time if the log has it, otherwise that of scoring.
+    The day of a row is that of its prediction time if it is known, otherwise that of scoring.
     """
     rows = _together(requests)
     logged = LoggedOfVersion.of(rows)
     needed = [*dict.fromkeys([*columns.key, *([columns.query] if columns.query else [])])]
     known = {name: it for name in (*needed, *columns.together) if (it := _column_of(rows, name)) is not None}
-    at = pl.coalesce(it for it in (PREDICTION_TIME, "scored_at") if it in rows.columns)
+    at = pl.coalesce(PREDICTION_TIME, "scored_at")
     named = rows.select(
         *(it.alias(name) for name, it in known.items()),
         *(pl.lit(None).alias(name) for name in needed if name not in known),
