@@ -13,6 +13,7 @@ try:
     from ml_assets.cli import (
         champion,
         compare,
+        completion,
         cost,
         doctor,
         explain,
@@ -35,6 +36,7 @@ try:
         ui,
         upgrade,
     )
+    from ml_assets.cli.console.examples import help_end
     from ml_assets.cli.console.interrupts import Interrupts
     from ml_assets.cli.console.terminal import escape_output, is_output_lost
     from ml_assets.machine.openmp import wait_briefly
@@ -46,7 +48,7 @@ READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
     init, new, run, ui, status, champion, compare, predict, serve, promote, rollback, explain, quarantine, trace,
-    reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade,
+    reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
 )  # fmt: skip
 
 
@@ -70,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add_to(commands)
+    for name, command in commands.choices.items():
+        command.epilog, command.formatter_class = help_end(name), argparse.RawDescriptionHelpFormatter
     return top
 
 

@@ -1,11 +1,14 @@
 import importlib.metadata
 import os
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from ml_assets.cli.main import COMMANDS, main
+from ml_assets.cli.console.examples import EXAMPLES
+from ml_assets.cli.main import COMMANDS, main, parser
 from tests.builders import flights_declared
 from tests.cli.commands import Command
 
@@ -34,6 +37,33 @@ def test_help_equals_the_golden_file(command: str, capsys: pytest.CaptureFixture
 
     assert 0 == ended.value.code
     assert (GOLDEN / f"{command}.txt").read_text(encoding="utf-8") == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("example", [it for examples in EXAMPLES.values() for it in examples])
+def test_each_example_of_the_help_is_a_command_that_parses(example: str) -> None:
+    command, *_ = shlex.split(example.partition(" > ")[0])
+
+    assert command == parser().parse_args(shlex.split(example.partition(" > ")[0])).command
+    assert example in EXAMPLES[command]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_can_complete_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["completion", shell])
+
+    script = capsys.readouterr().out
+    assert [] == [name for name in names() if name not in script]
+
+
+def test_bash_completes_the_options_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["completion", "bash"])
+    asked = "COMP_WORDS=(ml-assets rollback --w); COMP_CWORD=2; _shtab_ml_assets ml-assets --w rollback"
+    script = tmp_path / "script"
+    script.write_text(f'{capsys.readouterr().out}\n{asked}\necho "${{COMPREPLY[@]}}"\n', encoding="utf-8")
+
+    found = subprocess.run(["/bin/bash", str(script)], capture_output=True, text=True, check=True)
+
+    assert ["--why"] == found.stdout.split()
 
 
 @pytest.mark.parametrize(
