@@ -64,7 +64,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 # The image is first, because Dagster's libraries for Kubernetes and Postgres are released later than Dagster.
 LOCK       := uv pip compile pyproject.toml --group install --group flights --universal --python-version 3.11 \
               --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package pandas
-PRODUCTION := --extra alerts --extra k8s --extra postgres
+PRODUCTION := --extra alerts --extra k8s --extra otel --extra postgres --extra serve
 lock:
 	$(LOCK) $(PRODUCTION) -o deploy/requirements.lock
 	$(LOCK) --constraint deploy/requirements.lock -o requirements.lock

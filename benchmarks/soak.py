@@ -288,14 +288,18 @@ async def _slow(scene: _Scene) -> None:
     """Send a byte of the body a second, until the service gives up."""
     async with _connection(scene) as (reader, writer):
         writer.write(_head(scene, 1_000))
-        reading = asyncio.create_task(_answer(reader))
+
+        async def answered() -> None:
+            _count(scene, "slow", await _answer(reader), {408})
+
+        reading = asyncio.create_task(answered())
         while not reading.done() and not scene.is_over:
             with suppress(ConnectionError):
                 writer.write(b" ")
                 await writer.drain()
             await asyncio.sleep(1)
         if reading.done():
-            _count(scene, "slow", reading.result(), {408})
+            await reading
         else:
             reading.cancel()
 

@@ -19,4 +19,6 @@ def as_kubernetes_reads_it(value: Any, kind: str) -> Any:
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
-    return f"V1{document['kind']}"
+    """Return the name of the client's model of an object: its version and kind, such as `V1Deployment`."""
+    version = str(document["apiVersion"]).rpartition("/")[2]
+    return f"{version[0].upper()}{version[1:]}{document['kind']}"
