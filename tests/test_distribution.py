@@ -38,6 +38,7 @@ EXTRA_OF = {
     "ml_assets/kubernetes": "k8s",
     "ml_assets/logic/training/distributed.py": "dask",
     "ml_assets/serving": "serve",
+    "ml_assets/serving/tracing.py": "otel",
     "ml_assets/workers/dask.py": "dask",
     "ml_assets/workers/pods.py": "k8s",
 }

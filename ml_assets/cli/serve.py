@@ -50,8 +50,10 @@ def serve(arguments: argparse.Namespace) -> int:
     from ml_assets.serving.registry import Registry
     from ml_assets.serving.request_log import RequestLog
     from ml_assets.serving.server import Address, bound_socket, serve_until_stopped, serving_token
+    from ml_assets.serving.tracing import spans_from_environment
     from ml_assets.settings import lake_url
 
+    release = importlib.metadata.version("ml-assets")
     address = Address(arguments.host, arguments.port)
     token, settings = serving_token(address), AlertSettings()
     if (problem := next(settings.problems(), None)) is not None:
@@ -70,9 +72,10 @@ def serve(arguments: argparse.Namespace) -> int:
         metrics=metrics,
         log=RequestLog(registry.lake, policies, metrics) if policies else None,
         watch=OutputWatch(limits, alert_degenerate_output(registry.lake, settings)),
+        spans=spans_from_environment(release),
         token=token,
         on_swap=alert_refusals(registry.lake, settings),
-        release=importlib.metadata.version("ml-assets"),
+        release=release,
     )
     serve_until_stopped(application, bound_socket(address))
     return 0

@@ -33,6 +33,7 @@ from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
 from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.scoring import ScoringRoutes
 from ml_assets.serving.served_model import ServedModel
+from ml_assets.serving.tracing import Spans, Stages, TracedRequest
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Application:
         token: the bearer token that requests need; None for none.
         log: where scored rows are stored; None for nowhere.
         watch: what looks for degenerate output.
+        spans: what traces requests; None for nothing.
         on_swap: is called, by a thread, with each change of a served version.
     """
 
@@ -53,6 +55,7 @@ class Application:
     metrics: Metrics = field(default_factory=Metrics)
     log: RequestLog | None = None
     watch: OutputWatch = field(default_factory=OutputWatch)
+    spans: Spans | None = None
     release: str = ""
     poll_seconds: float = POLL_SECONDS
 
@@ -82,7 +85,8 @@ class Application:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(Request.of(scope, receive), send)
+            is_traced = self.spans is not None and scope["method"] == "POST"
+            await self._answer(Request.of(scope, receive, Stages() if is_traced else None), send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -100,6 +104,8 @@ class Application:
         await asyncio.to_thread(self._scoring.pool.shutdown)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request, send: Send) -> None:
@@ -120,9 +126,11 @@ class Application:
             answer = HttpAnswer.of_error(failed)
         finally:
             self.metrics.in_progress -= 1
+            name = "unknown" if route is None else route.name
             if answer is not None:
-                name = "unknown" if route is None else route.name
                 self.metrics.count_request(name, int(answer.status), time.perf_counter() - begun)
+            if self.spans is not None and request.stages is not None:
+                self.spans.add(_traced(request, route, answer, request.stages))
         await answer.send(send)
 
     def _authorize(self, request: Request) -> None:
@@ -214,6 +222,16 @@ class Application:
     async def _model_ready(self, _: Request, route: Route) -> HttpAnswer:
         self._scoring.served(route.model, route.version)
         return HttpAnswer.of({"name": route.model, "ready": True})
+
+
+def _traced(request: Request, route: Route | None, answer: HttpAnswer | None, stages: Stages) -> TracedRequest:
+    """Return what the trace of a request needs."""
+    given = {name: request.header(name.encode()) for name in ("traceparent", "tracestate")}
+    parent = {name: text for name, text in given.items() if text is not None}
+    status = None if answer is None else int(answer.status)
+    if route is None:
+        return TracedRequest(request.method, "unknown", "", parent, status, stages)
+    return TracedRequest(request.method, route.name, route.model, parent, status, stages)
 
 
 def _summary(served: ServedModel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ml_assets.serving.errors import PROBLEM, RequestError
 from ml_assets.serving.protocols.json_text import json_bytes, whole_number
+from ml_assets.serving.tracing import Stages
 
 JSON: Final = "application/json"
 OPEN_PATHS: Final = frozenset({"/live", "/ready", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
@@ -81,17 +82,19 @@ class Request:
 
     Attributes:
         headers: by name in lower case; of a name that is given twice, the last one.
+        stages: its stages, if it is traced.
     """
 
     method: str
     path: str
     headers: Mapping[bytes, bytes]
     receive: Receive
+    stages: Stages | None = None
 
     @classmethod
-    def of(cls, scope: Mapping[str, Any], receive: Receive) -> "Request":
+    def of(cls, scope: Mapping[str, Any], receive: Receive, stages: Stages | None = None) -> "Request":
         """Return the request of an ASGI scope."""
-        return cls(scope["method"], scope["path"], dict(scope["headers"]), receive)
+        return cls(scope["method"], scope["path"], dict(scope["headers"]), receive, stages)
 
     def header(self, name: bytes) -> str | None:
         """Return a header; None if it is not given."""

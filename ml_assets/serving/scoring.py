@@ -26,6 +26,7 @@ from ml_assets.serving.protocols.own_json import own_answer, own_explanation, re
 from ml_assets.serving.registry import Registry
 from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.served_model import SHORTEST_VERSION, Served, ServedModel
+from ml_assets.serving.tracing import Stages
 
 QUICK_BYTES: Final = 2**14
 """Bodies up to this size are answered by the thread of the event loop, because a change of threads takes longer."""
@@ -73,6 +74,12 @@ class _Call:
     protocol: str
     request_id: str
     trace_id: str | None
+    stages: Stages | None = None
+
+    def end_stage(self, name: str) -> None:
+        """Note the end of a stage, if the request is traced."""
+        if self.stages is not None:
+            self.stages.end(name)
 
     @property
     def headers(self) -> Headers:
@@ -106,6 +113,8 @@ class ScoringRoutes:
             ClientGoneError: the client has closed the connection.
         """
         body = await request.body(self.limits)
+        if request.stages is not None:
+            request.stages.end("read")
         if is_quick and len(body) <= QUICK_BYTES:
             return work(body)
         running = asyncio.get_running_loop().run_in_executor(self.pool, work, body)
@@ -127,9 +136,12 @@ class ScoringRoutes:
         _check_version(served, version)
         return served
 
-    def _columns(self, served: ServedModel, columns: Columns) -> EncodedInputs:
+    def _columns(self, call: _Call, columns: Columns) -> EncodedInputs:
+        call.end_stage("parse")
         self._check_rows(columns.rows)
-        return served.inputs.encode_columns(columns)
+        inputs = call.served.inputs.encode_columns(columns)
+        call.end_stage("validate")
+        return inputs
 
     def _check_rows(self, rows: int) -> None:
         if rows > self.limits.rows:
@@ -146,7 +158,9 @@ class ScoringRoutes:
             scores = call.served.score(inputs)
         except DataError as error:
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+        call.end_stage("score")
         found = answer(scores)
+        call.end_stage("answer")
         self.metrics.count_rows(call.served.name, scores)
         self.watch.add(call.served, inputs, scores)
         if self.log is not None:
@@ -161,7 +175,7 @@ class ScoringRoutes:
         request_id = given if given and len(given) <= LONGEST_ID and given.isprintable() and given.isascii() else None
         if request_id is None and self.log is not None:
             request_id = self.log.request_id()
-        return _Call(served, protocol, request_id or "", _trace_id(request))
+        return _Call(served, protocol, request_id or "", _trace_id(request), request.stages)
 
     async def predict(self, request: Request, route: Route) -> HttpAnswer:
         """Score rows of own JSON or of Arrow."""
@@ -175,7 +189,7 @@ class ScoringRoutes:
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
-            inputs = self._columns(served, columns)
+            inputs = self._columns(call, columns)
             return self._answered(
                 call, columns, inputs, lambda scores: HttpAnswer.of(own_answer(served.name, scores), call.headers)
             )
@@ -185,7 +199,9 @@ class ScoringRoutes:
     def _arrow(self, call: _Call, body: bytes) -> HttpAnswer:
         served = call.served
         frame = read_arrow_rows(body, self._check_rows, served.inputs.known)
+        call.end_stage("parse")
         inputs = served.inputs.encode_frame(frame)
+        call.end_stage("validate")
         return self._answered(
             call, frame, inputs, lambda scores: HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)
         )
@@ -204,7 +220,7 @@ class ScoringRoutes:
         def work(body: bytes) -> HttpAnswer:
             columns, version = read_own_rows(body)
             _check_version(served, version)
-            inputs, features = self._columns(served, columns), served.model.spec.features
+            inputs, features = self._columns(call, columns), served.model.spec.features
 
             def answer(scores: Served) -> HttpAnswer:
                 return HttpAnswer.of(
@@ -223,7 +239,7 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
-            inputs = self._columns(served, columns)
+            inputs = self._columns(call, columns)
             return self._answered(
                 call, columns, inputs, lambda scores: HttpAnswer.of(infer_answer(served, rest, scores), call.headers)
             )
@@ -243,7 +259,7 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns = read_invocation(body)
-            inputs = self._columns(served, columns)
+            inputs = self._columns(call, columns)
             return self._answered(
                 call, columns, inputs, lambda scores: HttpAnswer.of(invocation_answer(scores), call.headers)
             )

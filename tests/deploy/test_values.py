@@ -285,6 +285,7 @@ def test_the_deployment_page_creates_each_secret_and_setting_that_the_values_nam
         VALUES["ingress"]["dagsterWebserver"]["tls"]["secretName"],
         *LAUNCHER["config"]["env_secrets"],
         *LAUNCHER["config"]["env_config_maps"],
+        "ml-assets-serve",  # of deploy/serving
     }
 
 
