@@ -66,7 +66,8 @@ def explain_models(arguments: argparse.Namespace) -> int:
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     with open_instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
-        answers = [] if loop is None else [*answers_of(opened, loop, model, spending), *_in_shadow(lake, model)]
+        of_loop = [] if loop is None else [*answers_of(opened, loop, model, spending)]
+    answers = [*of_loop, *_in_shadow(lake, model), *_served(lake, model)] if of_loop else []
     leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
     waits, stale = state_of(declared, model, lake)
     blocked = [*leaks, *waits]
@@ -165,6 +166,18 @@ def _in_shadow(lake: "Lake", model: "ModelDeclaration") -> Iterator[Answer]:
         outcome = "was promoted" if found.promoted else "waits for approval"
         decides = f"{(found.promoted or found.waits or '')[:12]} {outcome}"
     yield Answer("shadow", " ".join([found.sentence, *compared]), decides, f"{found.days} days with matured labels")
+
+
+def _served(lake: "Lake", model: "ModelDeclaration") -> Iterator[Answer]:
+    """Yield what was measured on the requests that the service has answered, if they are monitored."""
+    from ml_assets.models.monitoring import newest_served
+
+    if not model.has_requests:
+        return
+    drift, performance = newest_served(lake, model)
+    measured = [*(f"{it.state}: {it.sentence}" for it in drift), *(it.sentence for it in performance)]
+    sees = " ".join(measured) or "No request was measured yet."
+    yield Answer("served", sees, "does nothing: no retraining follows from requests", f"{model.name}/requests")
 
 
 def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:

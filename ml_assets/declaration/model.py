@@ -109,7 +109,10 @@ class ModelDeclaration(Declaration):
         default=WatchSettings(), description="How a new champion is compared with its predecessor in its first days."
     )
     serving: ServingSettings = Field(
-        default=ServingSettings(), description="What the prediction service stores of its requests."
+        default=ServingSettings(),
+        exclude_if=lambda it: it == ServingSettings(),  # a copy must not declare it
+        description="What the prediction service stores of its requests. If it is declared, they are monitored, in the "
+        "assets `requests`, `served_drift` and `served_performance`.",
     )
     leak_test: LeakTestSettings = Field(
         default=LeakTestSettings(), description="How features are tested for values that were not known in time."

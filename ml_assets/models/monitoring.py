@@ -32,10 +32,13 @@ from ml_assets.logic.promotion.watch import Watching
 from ml_assets.logic.training.booster import predict
 from ml_assets.models.champions import model_ref, why_it_cannot_serve
 from ml_assets.models.plan import ModelPlan
+from ml_assets.orchestration.groups import SERVED
 
 Kind = Literal["drift", "performance"]
 SMALL_DAYS: Final = 7
 """Further days of drift to read, because days with too few rows do not count."""
+LABELS_AWAITED: Final = 14
+"""The most periods of requests of which the newest one with labels is looked for."""
 RECORDS_READ: Final = 16
 """The number of records of the retraining log that are read."""
 
@@ -158,6 +161,25 @@ def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[Perfo
     """
     found = _read(lake, f"{model}/performance", days, _Performance)
     return tuple(summary for it in found for summary in it.summaries.of_days)
+
+
+def newest_served(
+    lake: Lake, declared: ModelDeclaration
+) -> tuple[tuple[DriftSummary, ...], tuple[PerformanceSummary, ...]]:
+    """Return the newest drift of a model's requests, and their newest performance with labels, for each version."""
+    calendar = declared.days.calendar
+    drift, performance = (
+        sorted(calendar.current(lake.names(lake.path("artifacts", declared.name, stage))))[-LABELS_AWAITED:]
+        for stage in SERVED[1:]
+    )
+    drifted = _read(lake, f"{declared.name}/{SERVED[1]}", drift[-1:], _Drift)
+    measured = _read(lake, f"{declared.name}/{SERVED[2]}", performance, _Performance)
+    labelled = [it for it in measured if any(summary.labelled for summary in it.summaries.versions)]
+    newest = (labelled or measured)[-1:]
+    return (
+        tuple(summary for it in drifted for summary in it.summaries.versions),
+        tuple(summary for it in newest for summary in it.summaries.versions),
+    )
 
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:

@@ -11,11 +11,18 @@ import dagster as dg
 import pytest
 
 from ml_assets.adapters.dagster import SerializableErrorInfo
+from ml_assets.contracts.artifacts.monitoring import (
+    DriftSummaries,
+    DriftSummary,
+    PerformanceSummaries,
+    PerformanceSummary,
+)
 from ml_assets.contracts.leaks import FoundLeak, LeakTestRecord
 from ml_assets.contracts.shadow import Shadow, ShadowedChallenger
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.manifest import Cost
 from ml_assets.models.leaks import record_asset
 from tests.adapters.dagster import (
@@ -30,7 +37,7 @@ from tests.adapters.dagster import (
     TickData,
     TickStatus,
 )
-from tests.automation.looped import MODEL, World, declared, world
+from tests.automation.looped import FIRST, MODEL, Drifted, Measured, World, declared, world
 from tests.builders import frame, put
 from tests.cli.commands import Command
 
@@ -216,6 +223,39 @@ def test_a_spent_budget_is_reported_with_what_it_postpones(
     )
     assert "decides         holds retrainings back" in text
     assert "next month, or a higher budget.cpu_hours_per_month" in text
+
+
+def test_drift_and_performance_of_requests_are_reported_apart_from_those_of_the_batch(
+    it: World, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.live()
+    [model] = PROJECT.models
+    monkeypatch.setattr(
+        "ml_assets.cli.flow.project.read_all",
+        lambda _: Declared(models=(model.model_copy(update={"serving": ServingSettings()}),)),
+    )
+    assert "No request was measured yet." in explained(command)
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, labelled in zip(days, (5, 0), strict=True):
+        drift = DriftSummary(
+            model=MODEL, model_version="v", day=day, first_day=day, rows=9, weighted_excess_psi=0.0,
+            score_excess_psi=0.0, is_over=False, drifted_features=(), sentence=f"Drift of {day}.",
+        )  # fmt: skip
+        performance = PerformanceSummary(
+            model=MODEL, model_version="v", day=day, predictions=9, labelled=labelled, measured={}, expected={},
+            expected_labelled={}, sentence=f"Performance of {day}.",
+        )  # fmt: skip
+        reports: dict[str, object] = {
+            "drift": Drifted(DriftSummaries(day=day, versions=(drift,))),
+            "performance": Measured(PerformanceSummaries(day=day, versions=(performance,))),
+        }
+        for stage, report in reports.items():
+            put(it.lake, report, asset=f"{MODEL}/served_{stage}", partition=str(day))
+
+    [answer] = [it for it in command.json("explain", MODEL)["answers"] if it["name"] == "served"]
+
+    assert f"within the limits: Drift of {days[1]}. Performance of {days[0]}." == answer["sees"]
+    assert answer["decides"].startswith("does nothing")
 
 
 def test_challengers_in_shadow_are_reported_with_the_gates_reasons(
