@@ -27,6 +27,7 @@ from ml_assets.serving.logs import LOGGER
 from ml_assets.serving.metrics import TEXT_FORMAT, Metrics
 from ml_assets.serving.openapi import openapi
 from ml_assets.serving.output_watch import OutputWatch
+from ml_assets.serving.page import form_of, page
 from ml_assets.serving.polling import Poller
 from ml_assets.serving.protocols.open_inference import model_metadata
 from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
@@ -63,7 +64,8 @@ class Application:
         scoring = self._scoring = ScoringRoutes(self.registry, self.limits, self.metrics, self.log, self.watch)
         get, post = "GET", "POST"
         fixed: dict[str, dict[str, Handler]] = {
-                "/live": {get: self._live}, "/ready": {get: self._ready}, "/metrics": {get: self._metrics},
+                "/": {get: self._page}, "/live": {get: self._live}, "/ready": {get: self._ready},
+                "/metrics": {get: self._metrics},
                 "/openapi.json": {get: self._openapi}, "/v1/models": {get: self._models}, "/v2": {get: self._server},
                 "/v2/health/live": {get: self._live}, "/v2/health/ready": {get: self._ready},
                 "/ping": {get: self._ready},
@@ -72,7 +74,8 @@ class Application:
         }  # fmt: skip
         self._routes = {path: Route(path, methods) for path, methods in fixed.items()}
         self._of_model: dict[str, dict[str, Handler]] = {
-            "/v1/models/{model}": {get: self._model}, "/v1/models/{model}/predict": {post: scoring.predict},
+            "/v1/models/{model}": {get: self._model}, "/v1/models/{model}/form": {get: self._form},
+            "/v1/models/{model}/predict": {post: scoring.predict},
             "/v1/models/{model}/explain": {post: scoring.explain}, "/v2/models/{model}": {get: self._metadata},
             "/v2/models/{model}/ready": {get: self._model_ready}, "/v2/models/{model}/infer": {post: scoring.infer},
         }  # fmt: skip
@@ -209,6 +212,12 @@ class Application:
 
     async def _model(self, _: Request, route: Route) -> HttpAnswer:
         return HttpAnswer.of(_summary(self.registry[route.model]))
+
+    async def _page(self, *_: object) -> HttpAnswer:
+        return page(self.release)
+
+    async def _form(self, _: Request, route: Route) -> HttpAnswer:
+        return HttpAnswer.of(form_of(self.registry[route.model]))
 
     async def _server(self, *_: object) -> HttpAnswer:
         return HttpAnswer.of({"name": "ml-assets", "version": self.release, "extensions": ["binary_tensor_data"]})

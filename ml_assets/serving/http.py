@@ -11,8 +11,8 @@ from ml_assets.serving.protocols.json_text import json_bytes, whole_number
 from ml_assets.serving.tracing import Stages
 
 JSON: Final = "application/json"
-OPEN_PATHS: Final = frozenset({"/live", "/ready", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no token: a probe of Kubernetes has none."""
+OPEN_PATHS: Final = frozenset({"/", "/live", "/ready", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
+"""Paths that need no token: a probe of Kubernetes has none, and the page asks for it."""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -89,6 +89,7 @@ def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -
         ),
     )
     paths: _Json = {
+        "/": _get("A page for people.", {"type": "string"}, media_type="text/html"),
         "/live": live,
         "/v2/health/live": live,
         "/ready": ready,
@@ -155,6 +156,9 @@ def _paths_of(served: ServedModel) -> _Json:
     }  # fmt: skip
     paths = {
         f"/v1/models/{name}": _get(f"The served version of {name}.", _object("name", "version", "entry")),
+        f"/v1/models/{name}/form": _get(
+            "The fields of a row and golden rows, for the page.", _object("name", "version", "fields", "rows")
+        ),
         f"/v1/models/{name}/predict": _post(
             f"Score rows with {name}.", {JSON: rows, ARROW: arrow}, {JSON: scores, ARROW: arrow}, "409"
         ),

@@ -133,7 +133,7 @@ def test_what_fails_is_answered_without_its_text_and_logged(
 
 
 @pytest.mark.parametrize(("method", "path", "status", "detail"), [
-    ("GET", "/", 404, "there is nothing under this path"),
+    ("GET", "/nothing", 404, "there is nothing under this path"),
     ("GET", "/v1/models/delays", 404, "model 'delays' is not served; expected returns."),
     ("GET", "/v1/models/returns/other", 404, "there is nothing under this path"),
     ("GET", PREDICT, 405, "GET is not allowed here; expected POST."),
@@ -168,8 +168,11 @@ def test_a_token_is_needed_where_one_is_set_but_not_for_probes(application: Appl
     for given in ({}, {"authorization": "Bearer xxxxxxxxxxxxxxxxxxx"}, {"authorization": "xxxxxxxxxxxxxxxxxxxx"}):
         answer = post(application, PREDICT, body, **given)
         assert (401, "Bearer") == (answer.status, answer.headers["www-authenticate"])
-    assert {401} == {get(application, path).status for path in ("/metrics", "/", "/v1/models/delays", PREDICT)}
-    assert {200} == {get(application, path).status for path in ("/live", "/ready", "/ping", "/v2/health/ready")}
+    assert {401} == {
+        get(application, path).status
+        for path in ("/metrics", "/nothing", "/v1/models/delays", "/v1/models/returns/form", PREDICT)
+    }
+    assert {200} == {get(application, path).status for path in ("/", "/live", "/ready", "/ping", "/v2/health/ready")}
 
 
 def test_a_body_and_rows_have_limits(application: Application) -> None:
