@@ -32,6 +32,7 @@ from ml_assets.logic.tables.folds import held_out
 from ml_assets.logic.tables.split import was_seen
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.golden_rows import check_golden_rows
+from ml_assets.logic.training.importances import OnFold
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.training import model_of_fold
 
@@ -54,17 +55,19 @@ def measure_challenger(
     anchor: Versioned | Opponent | None,
     pooled: Versioned | Opponent | None = None,
     training_set_version: str = "",
+    on_fold: OnFold | None = None,
 ) -> Evaluation:
     """Measure a challenger on the test rows of a training set, compared with the champion and the anchor.
 
     An anchor that cannot be read is an opponent without scores. `pooled` is the champion of the model of all rows, if
     this is a model of some of them. A training set with folds has no test rows: its challenger is measured by a
-    repeated cross-validation.
+    repeated cross-validation, and `on_fold` is called after each fold, with the number of tested folds and of all.
     """
     if training_set.summary.split is not None and training_set.summary.split.folds:
         return _measure_on_folds(
-            plan, training_set, challenger, opponents=(champion, anchor), training_set_version=training_set_version
-        )
+            plan, training_set, challenger, opponents=(champion, anchor), training_set_version=training_set_version,
+            on_fold=on_fold,
+        )  # fmt: skip
     declared, rows = plan.declaration, training_set.part("test")
     version, model = challenger
     opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
@@ -116,6 +119,7 @@ def _measure_on_folds(
     *,
     opponents: tuple[Versioned | None, Versioned | Opponent | None],
     training_set_version: str,
+    on_fold: OnFold | None,
 ) -> Evaluation:
     """Measure the procedure that trained a challenger on each fold.
 
@@ -140,6 +144,8 @@ def _measure_on_folds(
         models |= {who: _model_of_recipe(plan, fold.others, spec) for who, spec in recipes.items()}
         scores = {who: predict(model, rows, threads=threads) for who, model in models.items()}
         folds.append(ScoredFold(fold.index, fold.others.rows, scores))
+        if on_fold is not None and summary.split is not None:
+            on_fold(len(folds), summary.split.folds * summary.split.repeats)
     named = [
         Opponent(it.version, cannot_score=reasons[who]) if (it := compared.get(who)) is not None else None
         for who in (CHAMPION, ANCHOR)

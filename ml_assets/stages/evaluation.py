@@ -59,6 +59,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             anchor=anchor,
             pooled=pooled_champion(ledger, plan),
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
+            on_fold=lambda done, of: dg.get_dagster_logger().info(f"fold {done} of {of} tested"),
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)
         yield from _checks(plan, result.summary)

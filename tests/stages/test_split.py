@@ -210,10 +210,11 @@ def test_a_model_with_folds_is_trained_on_all_rows_and_tested_on_each_fold(
 def test_a_champion_of_any_split_is_compared_by_its_recipe_on_the_folds(
     in_folds: ModelPlan, on_folds: Learned, trained: Trained
 ) -> None:
-    champion = Versioned("old", trained.model)
+    champion, told = Versioned("old", trained.model), list[tuple[int, int]]()
     found = measure_challenger(
-        in_folds, on_folds.frozen, Versioned("new", on_folds.model), champion=champion, anchor=champion
-    ).summary
+        in_folds, on_folds.frozen, Versioned("new", on_folds.model), champion=champion, anchor=champion,
+        on_fold=lambda *it: told.append(it),
+    ).summary  # fmt: skip
     fold = next(iter(held_out(on_folds.frozen)))
     spec = trained.model.spec
     recipe = TunedParameters(
@@ -227,6 +228,7 @@ def test_a_champion_of_any_split_is_compared_by_its_recipe_on_the_folds(
         tested[in_folds.declaration.labels.target].to_numpy(), predict(alone, tested)["score"].to_numpy()
     )
 
+    assert [(n, 6) for n in range(1, 7)] == told
     assert found.cross_validation is not None
     assert pytest.approx(own) == found.cross_validation.scores["champion"][0]
     assert (0, 0, None, None) == (
