@@ -61,9 +61,9 @@ def serve(arguments: argparse.Namespace) -> int:
     add_project_to_path()
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
     names = [*dict.fromkeys(arguments.models)]
-    registry = Registry.open(Lake(lake_url()), names, pinned, public_keys(names))
-    metrics = Metrics()
     declared = declared_serving()
+    registry = Registry.open(Lake(lake_url()), names, pinned, public_keys(names), declared)
+    metrics = Metrics()
     models = [] if arguments.no_log else [registry[name] for name in registry.names]
     policies = log_policies(models, declared)
     limits = {name: its.alarms for name, its in declared.items()}

@@ -1,8 +1,8 @@
 """The settings of the prediction service for a model: what its request log stores, and when it sends alerts."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ml_assets.declaration.parts import ColumnName, Part
 
@@ -32,7 +32,7 @@ class AlarmLimits(Part):
 
 
 class ServingSettings(Part):
-    """What `ml-assets serve MODEL` stores of the requests that it answers."""
+    """What `ml-assets serve MODEL` stores of the requests that it answers, and how it answers requests by key."""
 
     log: bool = Field(
         default=True, description="Whether each row that was scored is stored in the lake, with its score."
@@ -51,3 +51,28 @@ class ServingSettings(Part):
         "personal. The key is in `ML_ASSETS_HASH_KEY`.",
     )
     alarms: AlarmLimits = Field(default=AlarmLimits(), description="Limits of the alerts about degenerate output.")
+    look_back: Annotated[int, Field(ge=0, le=3660)] = Field(
+        default=30,
+        description="Newest periods with features in which the service looks for the row of a key. They are in memory. "
+        "0 for no requests by key.",
+    )
+    max_age_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = Field(
+        default=None,
+        description="Largest age of a feature row that is joined by key, since its prediction time. Without it, any "
+        "age.",
+    )
+    when_older: Literal["refuse", "flag"] = Field(
+        default="refuse",
+        description="What happens if the newest feature row of a key is older: the request is refused (409), or the "
+        "answer says `is_stale`. Needs `max_age_hours`.",
+    )
+    overridable: tuple[ColumnName, ...] = Field(
+        default=(),
+        description="Features whose value a request by key may replace. Such values are logged as overrides.",
+    )
+
+    @model_validator(mode="after")
+    def _has_age(self) -> Self:
+        if self.when_older == "flag" and self.max_age_hours is None:
+            raise ValueError("'when_older: flag' needs an age; declare 'max_age_hours', or remove it")
+        return self

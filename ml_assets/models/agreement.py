@@ -46,6 +46,7 @@ def model_problems(model: ModelDeclaration, features: TableContract, labels_tabl
         *_for_each_problems(model, features),
         *_measured_problems(model, features),
         *_reserved_names(model, features),
+        *_serving_problems(model, features),
     ]
 
 
@@ -124,6 +125,22 @@ def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_ta
                 yield (
                     f"{model.place(*loc)}: column '{column}' is not in the contract of table '{table.name}'{hint}"
                     f"{see_contract(table)}."
+                )
+
+
+def _serving_problems(model: ModelDeclaration, features: TableContract) -> Iterator[str]:
+    """Yield columns of `serving` that are no features; only what is no part of the key may be replaced."""
+    inputs, key = {column.name for column in model.feature_columns(features)}, {*model.features.key}
+    for field, names, known in (
+        ("hash", model.serving.hash, inputs | key),
+        ("overridable", model.serving.overridable, inputs - key),
+    ):
+        for name in names:
+            if name not in known:
+                of_key = "a column of the key" if name in key else "no feature"
+                yield (
+                    f"{model.place('serving', field)}: column '{name}' is {of_key} of model "
+                    f"'{model.name}'{near(name, sorted(known))}. Correct or remove it."
                 )
 
 

@@ -205,7 +205,8 @@ class Application:
 
     async def _openapi(self, *_: object) -> HttpAnswer:
         models = [self.registry[name] for name in self.registry.names]
-        return HttpAnswer.of(openapi(models, release=self.release, needs_token=self.token is not None))
+        declared, needs_token = self.registry.settings, self.token is not None
+        return HttpAnswer.of(openapi(models, declared, release=self.release, needs_token=needs_token))
 
     async def _models(self, *_: object) -> HttpAnswer:
         return HttpAnswer.of({"models": [_summary(self.registry[name]) for name in self.registry.names]})
@@ -257,4 +258,5 @@ def _summary(served: ServedModel) -> dict[str, Any]:
         "golden_rows": served.golden.words,
         "unseen_categories": spec.unseen_categories,
         **({} if served.threshold is None else {"threshold": served.threshold}),
+        **({} if served.features is None else {"features": served.features.summary}),
     }

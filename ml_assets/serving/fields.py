@@ -13,7 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.table import Column, bounds
 from ml_assets.logic.training.encoding import EXACT, Matrix, Vector
-from ml_assets.serving.errors import FieldProblem
+from ml_assets.serving.errors import FieldProblem, broken_fields
 
 ABSENT: Final = object()
 """The value of a field that a row does not have. It is never imputed."""
@@ -273,15 +273,25 @@ class Problems:
         if (before := self.found.get(key)) is not None:
             self.found[key] = replace(before, rows=before.rows + 1)
             return
-        got = "absent" if value is ABSENT else f"is {_shown(value, is_personal=broken.column.is_pii)}"
+        got = "absent" if value is ABSENT else f"is {shown(value, is_personal=broken.column.is_pii)}"
         self.found[key] = FieldProblem(broken.name, f"{got}; expected {expected}", row)
 
     def add_column(self, name: str, detail: str) -> None:
         """Add a problem of a whole column."""
         self.found[name, detail] = FieldProblem(name, detail)
 
+    def refuse(self, model: str) -> None:
+        """Raise if there are problems.
 
-def _shown(value: Any, *, is_personal: bool) -> str:
+        Raises:
+            RequestError: there are.
+        """
+        if self.found:
+            raise broken_fields(model, [*self.found.values()])
+
+
+def shown(value: Any, *, is_personal: bool) -> str:
+    """Return a value as an answer repeats it."""
     if value is None:
         return "null"
     if is_personal:

@@ -17,7 +17,7 @@ from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import TableContract
 from ml_assets.logic.monitoring.predictions import contract_of
 from ml_assets.logic.training.encoding import EXACT, Matrix, encode, is_unseen, to_matrix
-from ml_assets.serving.errors import FieldProblem, broken_fields
+from ml_assets.serving.errors import FieldProblem
 from ml_assets.serving.fields import ABSENT, SHOWN, BrokenValueError, InputField, Problems, UnseenCategoryError, Values
 from ml_assets.serving.keys import RowKey, check_values
 
@@ -242,8 +242,7 @@ class InputContract:
             problems.add_column(name, f"unknown; expected the inputs of the model{near(name, [*self.names])}")
         if more := unknown[_LISTED:]:
             problems.add_column(more[0], f"unknown, as are {len(more) - 1} further fields")
-        if problems.found:
-            raise broken_fields(self.model, [*problems.found.values()])
+        problems.refuse(self.model)
 
 
 def _typed_column(column: pl.Series, its: InputField, problems: Problems) -> pl.Series | None:

@@ -75,10 +75,16 @@ def load_key(lake: Lake, model: ArtifactRef, public: frozenset[str]) -> RowKey |
     return RowKey(fields, summary.prediction_time)
 
 
-def check_values(columns: Sequence[tuple[InputField, Values]], problems: Problems) -> None:
-    """Check the values of the columns of a key; what is wrong is added to the problems. A row may have no key."""
+def check_values(columns: Sequence[tuple[InputField, Values]], problems: Problems, *, may_lack: bool = True) -> None:
+    """Check the values of the columns of a key; what is wrong is added to the problems.
+
+    Args:
+        columns: with their values.
+        problems: to which is added.
+        may_lack: whether a row may have no key.
+    """
     for row, values in enumerate(zip(*(values for _, values in columns), strict=True)):
-        if all(value is ABSENT for value in values):
+        if may_lack and all(value is ABSENT for value in values):
             continue
         for (its, _), value in zip(columns, values, strict=True):
             if value is None or value is ABSENT:

@@ -30,12 +30,14 @@ class JoinedRows:
     """Feature rows of the lake that a request has named by key, one for each of its rows.
 
     Attributes:
+        keys: in the types of the contract.
         prediction_times: in UTC without a zone.
         ages: seconds from the prediction time to the answer.
         versions: of the artifacts with the features.
         overridden: the features whose values the request has replaced.
     """
 
+    keys: pl.DataFrame
     prediction_times: Sequence[datetime]
     ages: Sequence[float]
     versions: Sequence[str]
@@ -152,6 +154,8 @@ def _stored(its: InputField, values: pl.Series, hashing: Hashing) -> pl.Series:
 def _key_values(request: LoggedRequest, its: InputField) -> pl.Series:
     """Return the values of a column of the key; null if the request has not named the key."""
     given, rows = request.inputs, request.scores.rows
+    if request.joined is not None:
+        return request.joined.keys[its.name]
     there = given.columns if isinstance(given, pl.DataFrame) else given.values
     if any(it.name not in there for it in request.served.inputs.key_only):
         return pl.Series(its.name, [None] * rows, dtype=its.column.dtype)

@@ -1,17 +1,18 @@
 """The OpenAPI document of the service: paths, headers and statuses, with the contract of each served version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ml_assets.declaration.serving import ServingSettings
 from ml_assets.serving.errors import PROBLEM
 from ml_assets.serving.http import JSON, OPEN_PATHS
 from ml_assets.serving.protocols.arrow_stream import ARROW
 from ml_assets.serving.schemas import (
+    body_schema,
     examples_of,
     infer_schema,
     invocation_content,
     row_schema,
-    rows_schema,
     scores_schema,
     tensors_schema,
 )
@@ -21,9 +22,10 @@ from ml_assets.serving.served_model import SHORTEST_VERSION, ServedModel
 _Json = dict[str, Any]
 _ERRORS: Final = {
     "400": "The body is not of the form of its protocol.", "401": "The token is missing or wrong.",
-    "404": "The model is not served.", "408": "The body arrived too slowly.",
-    "409": "Another version is served, or the model cannot do this.", "413": "The body or its rows are too many.",
-    "415": "The body has another media type.", "422": "Rows break the contract; all broken fields are listed.",
+    "404": "The model is not served, or the lake has no features of a key.", "408": "The body arrived too slowly.",
+    "409": "Another version is served, the model cannot do this, or features are older than declared.",
+    "413": "The body or its rows are too many.", "415": "The body has another media type.",
+    "422": "Rows break the contract; all broken fields are listed.",
     "500": "The request failed; the log has the reason.",
     "503": "Too many requests are in progress, or the rows took too long.",
 }  # fmt: skip
@@ -79,8 +81,10 @@ _PROBLEM: Final[_Json] = {
 }  # fmt: skip
 
 
-def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -> _Json:
-    """Return the document (OpenAPI 3.1)."""
+def openapi(
+    models: Sequence[ServedModel], settings: Mapping[str, ServingSettings], *, release: str, needs_token: bool
+) -> _Json:
+    """Return the document (OpenAPI 3.1). `settings` are declared for some of the models."""
     live, ready = (
         _get("Whether the process answers.", _object("live")),
         _get(
@@ -115,7 +119,7 @@ def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -
             f"{served.name}.Explanation": scores_schema(served, explained=True),
             f"{served.name}.Tensors": tensors_schema(served),
         }
-        paths |= _paths_of(served)
+        paths |= _paths_of(served, settings.get(served.name, ServingSettings()))
     if len(models) == 1:
         paths["/invocations"] = _post(
             "Score rows, by MLflow's protocol.",
@@ -136,9 +140,9 @@ def openapi(models: Sequence[ServedModel], *, release: str, needs_token: bool) -
     }
 
 
-def _paths_of(served: ServedModel) -> _Json:
+def _paths_of(served: ServedModel, settings: ServingSettings) -> _Json:
     name = served.name
-    rows = {"schema": rows_schema(name), **examples_of(served)}
+    rows = {"schema": body_schema(served, settings), **examples_of(served)}
     arrow = {"schema": {"type": "string", "contentMediaType": ARROW}}
     scores, tensors, explanation = (
         {"schema": {"$ref": f"#/components/schemas/{name}.{kind}"}} for kind in ("Scores", "Tensors", "Explanation")
@@ -160,7 +164,7 @@ def _paths_of(served: ServedModel) -> _Json:
             "The fields of a row and golden rows, for the page.", _object("name", "version", "fields", "rows")
         ),
         f"/v1/models/{name}/predict": _post(
-            f"Score rows with {name}.", {JSON: rows, ARROW: arrow}, {JSON: scores, ARROW: arrow}, "409"
+            f"Score rows with {name}.", {JSON: rows, ARROW: arrow}, {JSON: scores, ARROW: arrow}, "404", "409"
         ),
         f"/v2/models/{name}": metadata,
         f"/v2/models/{name}/ready": is_ready,
@@ -172,7 +176,7 @@ def _paths_of(served: ServedModel) -> _Json:
     if served.model.spec.estimator is None:
         paths[f"/v1/models/{name}/explain"] = _post(
             "Score rows, and return what each feature adds to each raw score (SHAP).", {JSON: rows},
-            {JSON: explanation}, "409",
+            {JSON: explanation}, "404", "409",
         )  # fmt: skip
     return paths
 

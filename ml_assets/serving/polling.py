@@ -1,19 +1,25 @@
-"""Polls the promotion log while the service runs, and reports what changes."""
+"""Polls the promotion log and the features of the lake while the service runs, and reports what changes."""
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import LakeError
 from ml_assets.serving.logs import LOGGER, log_event
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
 
+FEATURES_SECONDS: Final = 15.0
+"""Listing the features takes as many requests to an object store as there are periods to look at, in the worst case."""
+
 
 @dataclass
 class Poller:
-    """Looks for newer champions.
+    """Looks for newer champions and newer features.
 
     Attributes:
         on_swap: is called, by a thread, with each change of a served version and each refusal.
@@ -23,12 +29,19 @@ class Poller:
     metrics: Metrics
     on_swap: Callable[[Swap], None] = lambda _: None
     seconds: float = POLL_SECONDS
+    features_seconds: float = FEATURES_SECONDS
 
     async def run(self) -> None:
         """Look for newer champions until the task is cancelled. A log that cannot be read is logged once."""
         unreachable: set[str] = set()
+        failing: set[str] = set()
+        due = time.monotonic() + self.features_seconds
         while True:
             await asyncio.sleep(self.seconds)
+            if time.monotonic() >= due:
+                for name in self.registry.names:
+                    await self._look_for_features(name, failing)
+                due = time.monotonic() + self.features_seconds
             for name in self.registry.names:
                 try:
                     swap = await asyncio.to_thread(self.registry.refresh, name)
@@ -46,6 +59,23 @@ class Poller:
                     unreachable.remove(name)
                 if swap is not None:
                     await self._report(swap)
+
+    async def _look_for_features(self, name: str, failing: set[str]) -> None:
+        """Look for newer features of a model. What is wrong is logged once; the current ones stay."""
+        try:
+            is_new = await asyncio.to_thread(self.registry.refresh_features, name)
+        except (LakeError, DataError) as error:
+            if name not in failing:
+                facts = {"model": name, "reason": str(error)}
+                log_event("newer features cannot be served by key", facts, level=logging.ERROR)
+            failing.add(name)
+            return
+        except Exception:  # noqa: BLE001 - whatever it is, the log has it and the search goes on
+            LOGGER.exception("the search for newer features failed", extra={"fields": {"model": name}})
+            return
+        failing.discard(name)
+        if is_new and (features := self.registry[name].features) is not None:
+            log_event("newer features are served by key", {"model": name, **features.summary})
 
     async def _report(self, swap: Swap) -> None:
         served = swap.served

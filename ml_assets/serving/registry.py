@@ -5,18 +5,23 @@ A request takes one reference to a served model when it begins, so no answer mix
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, MissingArtifactError
+from ml_assets.declaration.serving import ServingSettings
+from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, LakeError, MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
+from ml_assets.serving.feature_rows import refreshed
 from ml_assets.serving.served_model import ServedModel, load_served_model
 
 POLL_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 60.0
 """How long a refused version is not loaded again; what was wrong with it may be repaired."""
+_DEFAULTS: Final = ServingSettings()
 _REFUSED: Final = (DataError, ContractError, MissingArtifactError, CorruptArtifactError, FormatVersionError)
 """The errors of a version; all others are errors of the lake."""
 
@@ -53,11 +58,15 @@ class Registry:
     Attributes:
         pinned: the versions that are served whatever is promoted, by model.
         public_keys: the columns of the key that are not personal, by model.
+        settings: what is declared for each model.
+        now: the time in UTC.
     """
 
     lake: Lake
     pinned: Mapping[str, str] = field(default_factory=dict)
     public_keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    settings: Mapping[str, ServingSettings] = field(default_factory=dict)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     slots: dict[str, _Slot] = field(default_factory=dict)
 
@@ -68,21 +77,29 @@ class Registry:
         models: Sequence[str],
         pinned: Mapping[str, str] | None = None,
         public_keys: Mapping[str, frozenset[str]] | None = None,
+        settings: Mapping[str, ServingSettings] | None = None,
     ) -> "Registry":
         """Load and verify the champion of each model.
 
         Raises:
-            See `ml_assets.serving.served_model.load_served_model`.
+            See `ml_assets.serving.served_model.load_served_model` and `ml_assets.serving.feature_rows.refreshed`.
         """
-        found = cls(lake, pinned or {}, public_keys or {})
+        found = cls(lake, pinned or {}, public_keys or {}, settings or {})
         for name in models:
             seen = PromotionLog(lake, name).newest_number()
-            found.slots[name] = _Slot(found._loaded(name), seen)
+            found.slots[name] = _Slot(found._refreshed(found._loaded(name)), seen)
         return found
 
     def _loaded(self, name: str) -> ServedModel:
         public = self.public_keys.get(name, frozenset())
         return load_served_model(self.lake, name, pinned=self.pinned.get(name), public=public)
+
+    def _refreshed(self, served: ServedModel) -> ServedModel:
+        return refreshed(self.lake, served, self.declared(served.name).look_back, self.now().replace(tzinfo=None))
+
+    def declared(self, name: str) -> ServingSettings:
+        """Return what is declared for a model; the defaults without a declaration."""
+        return self.settings.get(name, _DEFAULTS)
 
     def __getitem__(self, name: str) -> ServedModel:
         return self.slots[name].served
@@ -122,5 +139,20 @@ class Registry:
         slot.seen, slot.retry_at = newest, None
         if (found.version, found.entry.number) == (slot.served.version, slot.served.entry.number):
             return None
+        with suppress(DataError, LakeError):  # `refresh_features` tries again, and its caller reports what is wrong
+            found = self._refreshed(found)
         slot.served = found
         return Swap(found, newest)
+
+    def refresh_features(self, name: str) -> bool:
+        """Look for newer features of a model, and serve them; return whether there are some.
+
+        Raises:
+            DataError: they take too much memory. The current ones stay, as with any error.
+            LakeError: the lake cannot be read.
+        """
+        slot = self.slots[name]
+        found = self._refreshed(slot.served)
+        is_new = found is not slot.served
+        slot.served = found
+        return is_new

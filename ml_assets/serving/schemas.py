@@ -3,18 +3,27 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
 from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.serving import ServingSettings
 from ml_assets.logic.training.encoding import EXACT, request_schema
 from ml_assets.logic.training.golden_rows import golden_rows
 from ml_assets.serving.fields import InputField
 from ml_assets.serving.protocols.open_inference import datatype_of
 from ml_assets.serving.served_model import SHORTEST_VERSION, ServedModel
+
+JOINED: Final[dict[str, dict[str, Any]]] = {
+    "prediction_time": {"type": "string", "format": "date-time", "description": "Of the feature row of the key."},
+    "age_seconds": {"type": "number"},
+    "features_version": {"type": "string"},
+    "is_stale": {"type": "boolean", "description": "Whether the feature row is older than declared."},
+}
+"""What an answer says of a row that was joined by its key."""
 
 
 def row_schema(served: ServedModel) -> dict[str, Any]:
@@ -50,21 +59,30 @@ def _largest(its: InputField) -> float | None:
     return float(np.finfo(np.float32).max) if its.column.dtype == pl.Float32 else None
 
 
-def rows_schema(name: str) -> dict[str, Any]:
-    """Return the schema of a request of own JSON."""
-    return {
-        "type": "object",
-        "required": ["rows"],
-        "additionalProperties": False,
-        "properties": {
-            "rows": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}.Row"}},
-            "version": {
-                "type": "string",
-                "minLength": SHORTEST_VERSION,
-                "description": "Refuse to score with another version.",
-            },
-        },
-    }
+def body_schema(served: ServedModel, settings: ServingSettings) -> dict[str, Any]:
+    """Return the schema of a request of own JSON: rows, or keys if the service has features."""
+    version = {
+        "type": "string", "minLength": SHORTEST_VERSION, "description": "Refuse to score with another version.",
+    }  # fmt: skip
+    row = f"#/components/schemas/{served.name}.Row"
+    items: dict[str, dict[str, Any]] = {"rows": {"$ref": row}}
+    if served.features is not None and served.inputs.key is not None:
+        key = key_schema(served.inputs.key.fields)
+        used = [it for it in settings.overridable if it in served.inputs.names and it not in key]
+        replaced = {name: {"$ref": f"{row}/properties/{_pointer(name)}"} for name in used}
+        whole: dict[str, Any] = {
+            "type": "object", "required": [*key], "additionalProperties": False, "properties": {**key, **replaced},
+            "description": "The key of a row whose features are in the lake, and values that replace features.",
+        }  # fmt: skip
+        items["keys"] = {"anyOf": [whole, *key.values()]} if len(key) == 1 else whole
+    forms = [
+        {
+            "type": "object", "required": [name], "additionalProperties": False,
+            "properties": {name: {"type": "array", "items": schema}, "version": version},
+        }
+        for name, schema in items.items()
+    ]  # fmt: skip
+    return forms[0] if len(forms) == 1 else {"oneOf": forms}
 
 
 def scores_schema(served: ServedModel, *, explained: bool) -> dict[str, Any]:
@@ -74,10 +92,14 @@ def scores_schema(served: ServedModel, *, explained: bool) -> dict[str, Any]:
         pl.Boolean(): {"type": "boolean"},
     }  # fmt: skip
     properties = {name: kinds[dtype] for name, dtype in served.outputs.items()}
+    required = [*properties]
+    if served.features is not None:
+        properties |= JOINED
     if explained:
         names = [its.name for its in served.inputs.fields]
         added = {"type": "object", "required": names, "additionalProperties": {"type": "number"}}
         properties |= {"base": {"type": "number"}, "contributions": added}
+        required += ["base", "contributions"]
     return {
         "type": "object",
         "required": ["model", "version", "entry", "predictions"],
@@ -87,7 +109,7 @@ def scores_schema(served: ServedModel, *, explained: bool) -> dict[str, Any]:
             "entry": {"type": "integer", "description": "The entry of the promotion log."},
             "predictions": {
                 "type": "array",
-                "items": {"type": "object", "required": [*properties], "properties": properties},
+                "items": {"type": "object", "required": required, "properties": properties},
             },
             "unseen_categories": {"type": "object", "additionalProperties": {"type": "integer"}},
         },

@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.serving.by_key import JoinedRequest, join
 from ml_assets.serving.errors import RequestError
 from ml_assets.serving.http import JSON, Headers, HttpAnswer, Limits, Request, Route, header_bytes
 from ml_assets.serving.inputs import Columns, EncodedInputs
@@ -22,7 +23,7 @@ from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
 from ml_assets.serving.protocols.mlflow_scoring import invocation_answer, read_invocation
 from ml_assets.serving.protocols.open_inference import HEADER_LENGTH, infer_answer, read_infer_request
-from ml_assets.serving.protocols.own_json import own_answer, own_explanation, read_own_rows
+from ml_assets.serving.protocols.own_json import own_answer, own_explanation, read_own_request
 from ml_assets.serving.registry import Registry
 from ml_assets.serving.request_log import RequestLog
 from ml_assets.serving.served_model import SHORTEST_VERSION, Served, ServedModel
@@ -30,6 +31,9 @@ from ml_assets.serving.tracing import Stages
 
 QUICK_BYTES: Final = 2**14
 """Bodies up to this size are answered by the thread of the event loop, because a change of threads takes longer."""
+QUICK_KEY_BYTES: Final = 2**10
+"""The same of bodies with keys, which are many rows in few bytes."""
+_KEYS: Final = b'"keys"'
 THREADS: Final = 2
 LONGEST_ID: Final = 128
 """Letters of the id of a request that is stored and repeated."""
@@ -115,7 +119,7 @@ class ScoringRoutes:
         body = await request.body(self.limits)
         if request.stages is not None:
             request.stages.end("read")
-        if is_quick and len(body) <= QUICK_BYTES:
+        if is_quick and len(body) <= (QUICK_KEY_BYTES if _KEYS in body else QUICK_BYTES):
             return work(body)
         running = asyncio.get_running_loop().run_in_executor(self.pool, work, body)
         try:
@@ -150,8 +154,24 @@ class ScoringRoutes:
                 f"{self.limits.rows:,}. Send several requests.",
             )  # fmt: skip
 
+    def _own_rows(self, call: _Call, body: bytes) -> tuple[Columns, JoinedRequest | None]:
+        """Return the rows of own JSON, and how they were joined if the request has keys."""
+        served, request = call.served, read_own_request(body)
+        _check_version(served, request.version)
+        if request.rows is not None:
+            return request.rows, None
+        self._check_rows(len(request.keys))
+        now = self.registry.now().replace(tzinfo=None)
+        joined = join(served, self.registry.declared(served.name), request.keys, now)
+        return joined.columns, joined
+
     def _answered(
-        self, call: _Call, given: Columns | pl.DataFrame, inputs: EncodedInputs, answer: Callable[[Served], HttpAnswer]
+        self,
+        call: _Call,
+        given: Columns | pl.DataFrame,
+        inputs: EncodedInputs,
+        answer: Callable[[Served], HttpAnswer],
+        joined: JoinedRequest | None = None,
     ) -> HttpAnswer:
         """Score rows, count them, and store them in the request log unless no answer can be made of them."""
         try:
@@ -164,9 +184,9 @@ class ScoringRoutes:
         self.metrics.count_rows(call.served.name, scores)
         self.watch.add(call.served, inputs, scores)
         if self.log is not None:
-            self.log.add(
-                LoggedRequest(call.served, call.protocol, call.request_id, call.trace_id, time.time(), given, scores)
-            )
+            rows = None if joined is None else joined.joined
+            at, ids = time.time(), (call.request_id, call.trace_id)
+            self.log.add(LoggedRequest(call.served, call.protocol, *ids, at, given, scores, rows))
         return found
 
     def _call(self, served: ServedModel, protocol: str, request: Request) -> _Call:
@@ -187,12 +207,13 @@ class ScoringRoutes:
         call = self._call(served, "json", request)
 
         def work(body: bytes) -> HttpAnswer:
-            columns, version = read_own_rows(body)
-            _check_version(served, version)
-            inputs = self._columns(call, columns)
-            return self._answered(
-                call, columns, inputs, lambda scores: HttpAnswer.of(own_answer(served.name, scores), call.headers)
-            )
+            columns, joined = self._own_rows(call, body)
+            inputs, beside = self._columns(call, columns), () if joined is None else joined.records()
+
+            def answer(scores: Served) -> HttpAnswer:
+                return HttpAnswer.of(own_answer(served.name, scores, beside), call.headers)
+
+            return self._answered(call, columns, inputs, answer, joined)
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
@@ -218,16 +239,15 @@ class ScoringRoutes:
         call = self._call(served, "explain", request)
 
         def work(body: bytes) -> HttpAnswer:
-            columns, version = read_own_rows(body)
-            _check_version(served, version)
-            inputs, features = self._columns(call, columns), served.model.spec.features
+            columns, joined = self._own_rows(call, body)
+            inputs, beside = self._columns(call, columns), () if joined is None else joined.records()
+            features = served.model.spec.features
 
             def answer(scores: Served) -> HttpAnswer:
-                return HttpAnswer.of(
-                    own_explanation(served.name, scores, served.explain(inputs), features), call.headers
-                )
+                found = own_explanation(served.name, scores, served.explain(inputs), features, beside)
+                return HttpAnswer.of(found, call.headers)
 
-            return self._answered(call, columns, inputs, answer)
+            return self._answered(call, columns, inputs, answer, joined)
 
         return await self._work(request, work, is_quick=False)
 

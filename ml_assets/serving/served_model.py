@@ -6,7 +6,7 @@ Not here: which version is served when (see `ml_assets.serving.registry`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,9 @@ from ml_assets.logic.training.golden_rows import GoldenScores, check_golden_rows
 from ml_assets.logic.training.single_row import SingleRow
 from ml_assets.serving.inputs import EncodedInputs, InputContract
 from ml_assets.serving.keys import load_key
+
+if TYPE_CHECKING:  # feature rows are loaded for a served model
+    from ml_assets.serving.feature_rows import FeatureRows
 
 FEW_ROWS: Final = 16
 """Up to so many rows are scored one by one: LightGBM's call for a matrix costs as much as some calls for a row."""
@@ -66,6 +69,7 @@ class ServedModel:
         golden: the result of the comparison.
         threshold: the score from which rows are flagged, as declared for the evaluation of this version; None without.
         threads: the number of threads for many rows; it changes no score.
+        features: the newest feature row of each key; None if rows are not joined by key.
     """
 
     name: str
@@ -76,6 +80,7 @@ class ServedModel:
     golden: GoldenScores
     threshold: float | None = None
     threads: int = 2
+    features: "FeatureRows | None" = None
 
     @cached_property
     def outputs(self) -> Mapping[str, pl.DataType]:

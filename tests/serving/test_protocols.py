@@ -203,7 +203,7 @@ def test_columns_of_arrow_are_checked_in_the_same_way(application: Application) 
     (b'{"rows": [], "\\ud83d": 1}', "a text of the body has half a character"),
     (b'{"rows": {"items": 1}}', "'rows' is an object; expected a list"),
     (b'{"rows": [1]}', "row 0 of 'rows' is a number; expected an object of fields"),
-    (b'{"row": []}', "there is the unknown field 'row'; expected rows, version"),
+    (b'{"row": []}', "there is the unknown field 'row'; expected rows, keys, version"),
     (b"{}", "the body has no 'rows'"),
     (b'{"rows": [], "version": 3}', "'version' is a number"),
     (b'{"rows": [' + b"9" * 5_000 + b"]}", "the body is not valid JSON"),

@@ -61,7 +61,9 @@ class Service(NamedTuple):
             request = LoggedRequest(served, "json", f"r{number}", None, moment.timestamp(), columns, logged)
             if overridden is not None:
                 version = lake.find("returns/features", str(row["day"])).version
-                request = replace(request, joined=JoinedRows([row["prediction_at"]], [60.0], [version], [overridden]))
+                key = pl.DataFrame({"order_id": [row["order_id"]]})
+                joined = JoinedRows(key, [row["prediction_at"]], [60.0], [version], [overridden])
+                request = replace(request, joined=joined)
             log.add(request)
         log.start()
         log.close()

@@ -1,5 +1,7 @@
 """The service's own JSON: rows as objects, scores as objects in the same order."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ml_assets.contracts.artifacts.training import Feature
@@ -8,6 +10,7 @@ from ml_assets.serving.inputs import Columns
 from ml_assets.serving.protocols.json_text import (
     bad_request,
     kind_of,
+    list_of,
     objects_of,
     only_fields,
     read_object,
@@ -15,39 +18,65 @@ from ml_assets.serving.protocols.json_text import (
 from ml_assets.serving.served_model import Served
 
 
-def read_own_rows(body: bytes) -> tuple[Columns, str | None]:
-    """Return the rows of `{"rows": [{...}, ...], "version": "..."}`, and the version that the caller expects.
+@dataclass(frozen=True)
+class OwnRequest:
+    """A request of own JSON.
+
+    Attributes:
+        rows: the rows; None if it has keys.
+        keys: what it has as keys; none if it has rows.
+        version: the version that the caller expects; None without.
+    """
+
+    rows: Columns | None
+    keys: Sequence[Any]
+    version: str | None
+
+
+def read_own_request(body: bytes) -> OwnRequest:
+    """Return the request of `{"rows": [{...}, ...], "version": "..."}`, or the same with `keys`.
 
     Raises:
         RequestError: the body has another form.
     """
     found = read_object(body)
-    only_fields(found, ("rows", "version"))
-    if "rows" not in found:
-        raise bad_request("the body has no 'rows'; expected a list of rows, each an object of fields.")
+    only_fields(found, ("rows", "keys", "version"))
+    if ("rows" in found) == ("keys" in found):
+        both = "both 'rows' and 'keys'" if "rows" in found else "no 'rows' and no 'keys'"
+        raise bad_request(f"the body has {both}; expected a list of rows, each an object of fields, or one of keys.")
     version = found.get("version")
     if "version" in found and not isinstance(version, str):
         raise bad_request(f"'version' is {kind_of(version)}; expected the text of a version.")
-    return Columns.of_records(objects_of(found["rows"], "rows")), version
+    if "keys" in found:
+        return OwnRequest(None, list_of(found["keys"], "keys"), version)
+    return OwnRequest(Columns.of_records(objects_of(found["rows"], "rows")), (), version)
 
 
-def own_answer(name: str, scores: Served) -> dict[str, Any]:
-    """Return the answer with one object for each row."""
+def own_answer(name: str, scores: Served, joined: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return the answer with one object for each row, and what is known of its feature row if it was joined."""
+    records = scores.records()
     unseen = {"unseen_categories": dict(scores.unseen)} if scores.unseen else {}
     return {
         "model": name,
         "version": scores.version,
         "entry": scores.entry,
-        "predictions": scores.records(),
+        "predictions": [{**a, **b} for a, b in zip(records, joined, strict=True)] if joined else records,
         **unseen,
     }
 
 
-def own_explanation(name: str, scores: Served, added: Matrix, features: tuple[Feature, ...]) -> dict[str, Any]:
+def own_explanation(
+    name: str,
+    scores: Served,
+    added: Matrix,
+    features: tuple[Feature, ...],
+    joined: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return the answer with what each feature adds to the raw score of each row."""
     names = [feature.name for feature in features]
+    answer = own_answer(name, scores, joined)
     rows = [
         {**record, "base": base, "contributions": dict(zip(names, each, strict=True))}
-        for record, (*each, base) in zip(scores.records(), added.tolist(), strict=True)
+        for record, (*each, base) in zip(answer["predictions"], added.tolist(), strict=True)
     ]
-    return {**own_answer(name, scores), "predictions": rows}
+    return {**answer, "predictions": rows}
