@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.parity import compare_features, compare_scores
-from ml_assets.logic.monitoring.requests import SAMPLE, rows_of_requests
+from ml_assets.logic.monitoring.requests import REQUESTS_TABLE, SAMPLE, rows_of_requests
 from ml_assets.models.parity import parity_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.requests import Logged, read_requests
@@ -31,6 +31,7 @@ def requests(plan: ModelPlan) -> dg.AssetsDefinition:
         [rows_of_requests, compare_scores, compare_features],
         kinds={plan.library, "parquet"},
         by_day=True,
+        columns=REQUESTS_TABLE,
         check_specs=[parity_spec(asset, plan.partitions)],
     )
     def requests(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Iterator[Any]:

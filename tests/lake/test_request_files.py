@@ -18,9 +18,7 @@ def write(lake: Lake, *moments: str) -> None:
     for number, moment in enumerate(moments, 1):
         begin = at(moment)
         name = file_name(round(begin.timestamp() * 1000), "0" * 32, "a1b2c3d4", number)
-        path = Path(lake.url, "requests", "m", str(begin.date()), name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        lake.create(lake.path("requests", "m", str(begin.date()), name), b"rows")
 
 
 @pytest.mark.parametrize(
@@ -37,8 +35,7 @@ def test_a_period_has_the_moments_of_its_time_zone(calendar: Calendar, key: str,
     assert (at(begin), at(end)) == moments_of_period(calendar, key)
 
 
-def test_files_belong_to_the_period_of_their_first_row_in_the_time_zone_of_the_days(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_files_belong_to_the_period_of_their_first_row_in_the_time_zone_of_the_days(lake: Lake) -> None:
     write(lake, "2024-03-30T22:59:59", "2024-03-30T23:00:00", "2024-03-31T12:00", "2024-03-31T22:00")
 
     found = files_by_period(lake, "m", Calendar(timezone="Europe/Berlin"), ["2024-03-30", "2024-03-31", "2024-04-02"])
@@ -58,8 +55,8 @@ def test_other_files_are_no_files_of_the_log(tmp_path: Path) -> None:
     assert 1 == len(files)
 
 
-def test_a_model_without_a_log_has_no_files(tmp_path: Path) -> None:
-    assert {} == files_by_period(Lake(str(tmp_path)), "m", Calendar(), ["2024-03-31"])
+def test_a_model_without_a_log_has_no_files(lake: Lake) -> None:
+    assert {} == files_by_period(lake, "m", Calendar(), ["2024-03-31"])
 
 
 def test_a_period_is_settled_an_hour_after_its_end() -> None:

@@ -28,6 +28,7 @@ from ml_assets.stages.performance import served_performance
 from ml_assets.stages.requests import requests
 from tests.notebook.conftest import shop_lake  # noqa: F401 - a fixture
 from tests.stages.shop import context_of, feature_rows, label_rows, plan_of
+from tests.stages.test_hours_as_days import by_hour
 
 LAST = date(2024, 2, 19)
 EVE = LAST - timedelta(days=1)
@@ -272,6 +273,22 @@ def test_requests_are_compared_with_the_reference_of_the_version_that_scored_the
     assert "over the limits" == summary_of(drifted).state
     assert "items" in summary_of(drifted).drifted_features
     assert [service.served.version] == [it.ref.version for it in service.lake.ledger().inputs_of(str(LAST))]
+
+
+def test_by_the_hour_requests_belong_to_their_hour_and_the_day_is_reported_with_its_last_hour(service: Service) -> None:
+    service.answer(orders(LAST).head(2), minutes=22 * 60)
+    service.answer(orders(LAST).head(3), minutes=23 * 60 + 59)
+    plan, hours = by_hour(), [f"{LAST}T22", f"{LAST}T23"]
+    context: Any = context_of(*hours)  # type: ignore[arg-type]
+
+    output, check = requests(plan)(context, ml_assets_lake=service.lake)
+    found = output.value
+    context = context_of(hours[1])  # type: ignore[arg-type]
+    output, _ = served_drift(plan)(context, found, ml_assets_lake=service.lake)
+
+    assert ({hours[0]: 2, hours[1]: 3}, True) == ({key: rows.height for key, rows in found.items()}, check.passed)
+    summaries = output.value[hours[1]].summaries
+    assert ([5], 5) == ([it.rows for it in summaries.versions], summaries.whole_day[0].rows)
 
 
 def test_too_few_requests_are_not_judged(service: Service) -> None:

@@ -15,6 +15,7 @@ from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
 from ml_assets.contracts.artifacts.training import INTERVAL
 from ml_assets.contracts.days import DAY, day_of_moment
 from ml_assets.contracts.frames import TIME, ModelColumns
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import counted
 from ml_assets.logic.monitoring.predictions import FEATURES
 
@@ -32,15 +33,27 @@ OVERRIDDEN: Final = "overridden"
 _STRUCTS: Final = (KEY, FEATURES)
 _PREFIXES: Final = tuple(f"{name}." for name in _STRUCTS)
 _PERIOD: Final = "__period"
-BASE_SCHEMA: Final = pl.Schema(
-    [
-        ("scored_at", TIME), ("request_id", pl.String()), ("trace_id", pl.String()), ("protocol", pl.String()),
-        ("row", pl.UInt32()), ("model_version", pl.String()), ("entry", pl.UInt32()), ("score", pl.Float64()),
-        (PREDICTION_TIME, TIME), ("age_seconds", pl.Float64()), (FEATURES_VERSION, pl.String()),
-        (OVERRIDDEN, pl.List(pl.String)), (SAMPLE, pl.Float64()), (HASHED, pl.List(pl.String)),
-    ]
-)  # fmt: skip
-"""The columns of every period. Further ones are the other figures of answers, keys, and the features."""
+REQUESTS_TABLE: Final = TableContract(
+    "requests",
+    (
+        Column("scored_at", TIME, "When the row was scored (UTC).", is_nullable=False),
+        Column("request_id", pl.String(), "The id of the request.", is_nullable=False),
+        Column("trace_id", pl.String(), "The trace of the request (W3C Trace Context), if it had one."),
+        Column("protocol", pl.String(), "How the request came.", is_nullable=False),
+        Column("row", pl.UInt32(), "The number of the row in its request, from 0.", is_nullable=False),
+        Column("model_version", pl.String(), "The version that scored the row.", is_nullable=False),
+        Column("entry", pl.UInt32(), "The entry of the promotion log that made it champion.", is_nullable=False),
+        Column("score", pl.Float64(), "The score that was answered.", is_nullable=False),
+        Column(PREDICTION_TIME, TIME, "The prediction time of the features (UTC), of rows by key."),
+        Column("age_seconds", pl.Float64(), "The age of the features, of rows by key.", unit="s"),
+        Column(FEATURES_VERSION, pl.String(), "The artifact of the features, of rows by key."),
+        Column(OVERRIDDEN, pl.List(pl.String), "The features that the request has replaced, of rows by key."),
+        Column(SAMPLE, pl.Float64(), "The share of the requests that was stored.", is_nullable=False),
+        Column(HASHED, pl.List(pl.String), "The columns whose values are hashes.", is_nullable=False),
+    ),
+)
+"""The columns of every period. Further ones are the other figures of answers, `key` and `features`."""
+BASE_SCHEMA: Final = pl.Schema({column.name: column.dtype for column in REQUESTS_TABLE.columns})
 
 
 @dataclass(frozen=True)
