@@ -88,8 +88,8 @@ def join(served: ServedModel, settings: ServingSettings, given: Sequence[Any], n
         {**row, **{name: record[name] for name in names}}
         for row, record, names in zip(rows.select(inputs).to_dicts(), records, overridden, strict=True)
     ]
-    versions = [features.versions[place] for place in places if place is not None]
-    return JoinedRequest(Columns.of_records(values), JoinedRows(keys, times, ages, versions, overridden), stale)
+    joined = JoinedRows(keys, times, ages, features.versions_of(rows), overridden)
+    return JoinedRequest(Columns.of_records(values), joined, stale)
 
 
 def _records(key: RowKey, given: Sequence[Any]) -> list[Mapping[str, Any]]:

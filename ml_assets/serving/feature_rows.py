@@ -37,18 +37,16 @@ class FeatureRows:
     """The newest feature row of each key.
 
     Attributes:
-        rows: key, prediction time and inputs of each key.
-        versions: the version of the features of each row.
-        periods: how many periods were read.
-        refs: the artifacts that they were read from.
+        rows: key, prediction time and inputs of each key, and the place of its period among `sources`.
+        sources: the artifacts that they were read from, one for each period.
+        refs: the current artifacts of all periods, with those that the model cannot use.
         due_at: when another row becomes the newest one of its key; None if none does.
     """
 
     rows: pl.DataFrame
-    versions: Sequence[str]
     key: tuple[str, ...]
     prediction_time: str
-    periods: int
+    sources: tuple[ArtifactRef, ...]
     refs: tuple[ArtifactRef, ...]
     due_at: datetime | None
     _seed: int
@@ -80,11 +78,17 @@ class FeatureRows:
             places = np.argsort(hashes, kind="stable")
             if len(np.unique(hashes)) == len(hashes):
                 break
-        versions = [refs[place].version for place in rows[_PERIOD]]
-        return cls(
-            rows.drop(_PERIOD), versions, key, prediction_time, len(refs), tuple(refs), due,  # type: ignore[arg-type]
-            seed, hashes[places], places,
-        )  # fmt: skip
+        sources = tuple(refs)
+        return cls(rows, key, prediction_time, sources, sources, due, seed, hashes[places], places)  # type: ignore[arg-type]
+
+    @property
+    def periods(self) -> int:
+        """How many periods were read."""
+        return len(self.sources)
+
+    def versions_of(self, rows: pl.DataFrame) -> list[str]:
+        """Return the version of the features that each of some of the rows is from."""
+        return [self.sources[place].version for place in rows[_PERIOD]]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.registry import POLL_SECONDS, Registry, Swap
 
 FEATURES_SECONDS: Final = 15.0
-"""Listing the features takes as many requests to an object store as there are periods to look at, in the worst case."""
+"""How often the features are listed, which takes some requests to an object store."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Requests that name only the key: which feature row is joined, what the answer says of it, and what is refused."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -36,13 +37,17 @@ NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
 
 @pytest.fixture
 def lake(empty_lake: Lake, trained: Trained) -> Lake:
-    """A lake with three days of features, and the champion."""
+    return filled(empty_lake, trained)
+
+
+def filled(lake: Lake, trained: Trained) -> Lake:
+    """Return a lake with three days of features, and the champion."""
     for day in range(3):
-        put_day(empty_lake, FIRST + timedelta(days=day), feature_rows(3))
-    frozen = empty_lake.put("returns/training_set", None, trained.training_set, Origin()).ref
-    made = empty_lake.put("returns/model", None, trained.model, Origin(inputs=(frozen,)))
-    PromotionLog(empty_lake, "returns").append(promotion(1, champion=made.version, model="returns"), number=1)
-    return empty_lake
+        put_day(lake, FIRST + timedelta(days=day), feature_rows(3))
+    frozen = lake.put("returns/training_set", None, trained.training_set, Origin()).ref
+    made = lake.put("returns/model", None, trained.model, Origin(inputs=(frozen,)))
+    PromotionLog(lake, "returns").append(promotion(1, champion=made.version, model="returns"), number=1)
+    return lake
 
 
 def put_day(lake: Lake, day: date, rows: pl.DataFrame) -> ArtifactRef:
@@ -151,6 +156,24 @@ def test_a_request_that_is_wrong_is_refused(lake: Lake, body: object, status: in
 
     assert status == answer.status
     assert problem in answer.json["error"]
+
+
+def test_features_of_a_lake_in_an_object_store_are_served(
+    s3: Callable[[str], Mapping[str, Any]], trained: Trained
+) -> None:
+    application = serving(filled(Lake("s3://by-key", s3("by-key")), trained), look_back=2)
+
+    assert [404, 200] == [post(application, PREDICT, {"keys": [key]}).status for key in ("o00001", "o00050")]
+    assert not application.registry.refresh_features("returns")
+
+
+def test_a_personal_key_is_named_by_its_place_only(lake: Lake) -> None:
+    answer = post(Application(Registry.open(lake, ["returns"])), PREDICT, {"keys": ["o00001", "Jane Doe"]})
+
+    assert 404 == answer.status
+    assert b"Jane" not in answer.body
+    [error] = answer.json["errors"]
+    assert (1, True) == (error["row"], error["detail"].startswith("is a personal value, which is not shown; expected"))
 
 
 def test_many_keys_are_answered_in_their_order(lake: Lake, served: ServedModel) -> None:
