@@ -32,6 +32,7 @@ from ml_assets.project import Project, use_project
 from ml_assets.settings import LAKE as LAKE_SETTING
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
+from ml_assets.stages.checks.action import action_checks
 from ml_assets.stages.checks.data_age import data_age_checks
 from ml_assets.stages.checks.gaps import gap_checks
 from ml_assets.stages.checks.reproduction import reproduction_check
@@ -220,6 +221,7 @@ def build_declared(
             *data_age_checks(declared, assets),
             *gap_checks(declared, manifest),
             *(reproduction_check(it.name) for it in declared.models),
+            *(action_checks(it) for it in declared.models),
         ]
     return dg.Definitions(
         assets=assets,

@@ -19,6 +19,7 @@ import dagster as dg
 from ml_assets.adapters.dagster import IMPLICIT_ASSET_JOB_NAME
 from ml_assets.alerts.alert import Alert
 from ml_assets.alerts.resource import Alerts
+from ml_assets.automation.actions import alerts_of_findings, alerts_of_spending, of_monitoring, report_new
 from ml_assets.automation.changed import ModelsTick, changed_models
 from ml_assets.automation.history import in_progress, runs_by_key
 from ml_assets.automation.ticks import report_tick
@@ -33,7 +34,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.monitoring.budget import Spending, hold
+from ml_assets.logic.monitoring.budget import hold
 from ml_assets.logic.monitoring.retraining import (
     RetrainingDecision,
     RetrainingFinding,
@@ -100,12 +101,14 @@ class _Found(NamedTuple):
 
 @dataclass
 class RetrainingTick(ModelsTick):
-    """What one tick found, and alerts for budgets that are spent or cannot be checked."""
+    """What one tick found, with alerts and verdicts of checks about drift, performance and budgets."""
 
     alerts: list[Alert] = field(default_factory=list)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
 
-    def send(self, alerts: Alerts, log: Logger) -> None:
-        """Send the alerts. Their keys contain the month, so each is sent once a month."""
+    def report(self, instance: dg.DagsterInstance, alerts: Alerts, log: Logger) -> None:
+        """Report the verdicts, and send the alerts. The same event always has the same key, so each is sent once."""
+        report_new(instance, self.verdicts)
         if self.alerts:
             alerts.send(*self.alerts, log=log)
 
@@ -175,7 +178,7 @@ def _sensor(look: FactsKind, declared: Declared, clock: Clock, interval_seconds:
     ) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, look.name)
         tick = request_retrainings(context.instance, ml_assets_lake.connect(), changed, look, now=clock())
-        tick.send(ml_assets_alerts, context.log)
+        tick.report(context.instance, ml_assets_alerts, context.log)
         return tick.sensor_result(context, cursor, declared.models, changed)
 
     return sensor
@@ -197,7 +200,7 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         tick = request_retrainings(context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, now=clock())
-        tick.send(ml_assets_alerts, context.log)
+        tick.report(context.instance, ml_assets_alerts, context.log)
         report_tick(context.log, tick.requests, tick.lines, tick.problems)
         yield from tick.requests
         if not tick.requests:
@@ -253,6 +256,8 @@ def _request_retraining(
         return
     busy = busy or pending_run(claimed)
     findings = look.find(loop, declared)
+    tick.verdicts += of_monitoring(name, findings, loop.champion)
+    tick.alerts += alerts_of_findings(name, findings, loop.champion, now=now)
     decision = decide_on(loop, declared, findings, busy=busy)
     if decision.finding is not None:
         try:
@@ -306,25 +311,6 @@ def decide_on(
         findings, day=loop.newest_day, champion=loop.champion, history=loop.history, rules=retraining_rules(declared),
         busy=busy,
     )  # fmt: skip
-
-
-def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
-    """Yield the alert for a budget that is spent or cannot be checked, at most one a month."""
-    if spending is None or not (spending.is_over or spending.spent is None):
-        return
-    is_over, month = spending.is_over, spending.month
-    does = "Retrainings wait until the next month" if spending.blocks and is_over else "Retrainings go on"
-    yield Alert(
-        kind="over_budget",
-        subject=name,
-        title=f"{name}: {spending.sentence}" if is_over else f"{name}: its budget is not checked in {month}",
-        body=f"{spending.sentence}. {does}; {spending.field} and budget.when_exceeded are set in the declaration. To "
-        f"see the costs: ml-assets cost {name} --month {month}",
-        key=f"budget/{name}/{month}{'' if is_over else '/unknown'}",
-        occurred_at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
-        facts={"spent": spending.spent, "budget": spending.budget},
-        severity="warning",
-    )
 
 
 def record_of(

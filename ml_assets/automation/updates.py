@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ml_assets.adapters.dagster import AssetGraph, FreshnessState
 from ml_assets.alerts.resource import Alerts
+from ml_assets.automation.actions import alert_of_blocked, blocked_actions, report_new
 from ml_assets.automation.data_age import look_at_ages
 from ml_assets.automation.history import (
     ReadPosition,
@@ -56,6 +57,7 @@ from ml_assets.orchestration.groups import (
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
 from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
 from ml_assets.orchestration.staleness import LakeView, Wanted, declared_keys
+from ml_assets.stages.checks.action import Action, action_result
 from ml_assets.stages.checks.data_age import CHECK, age_limits, as_of
 
 NAME: Final = "updates"
@@ -135,8 +137,14 @@ def tick(
     look = _Tick(context, repository.asset_graph, declared, lake, over)
     look.open_what_changed()
     requests = look.requests()
-    if look.ages.alerts:
-        alerts.send(*look.ages.alerts, log=context.log)
+    now = datetime.now(tz=UTC)
+    blocked = look.newly_blocked()
+    report_new(context.instance, [action_result(name, "features", actions) for name, actions in blocked.items()])
+    sent = [
+        *look.ages.alerts, *(it for name, actions in blocked.items() for it in alert_of_blocked(name, actions, now=now))
+    ]  # fmt: skip
+    if sent:
+        alerts.send(*sent, log=context.log)
     lines = look.sentences()
     report_tick(context.log, requests, lines)
     return dg.SensorResult(
@@ -402,6 +410,16 @@ class _Tick:
         waiting = [*self.waits.lines(), *self._what_has_not_come()]
         more = [f"{len(waiting) - _LINES_SHOWN} more wait."] if len(waiting) > _LINES_SHOWN else []
         return [*self.lines, *waiting[:_LINES_SHOWN], *more]
+
+    def newly_blocked(self) -> dict[str, list[Action]]:
+        """Return what a person must act on, by model, where it has changed since the last tick."""
+        calendar, newest = self.declared.calendar, {key.to_user_string(): day for key, day in self.newest.items()}
+        before, found = Waits(self.before.waits, calendar), {}
+        for name in (it.name for it in self.declared.models):
+            actions = blocked_actions(name, self.waits, newest)
+            if not self.before.day or actions != blocked_actions(name, before, self.before.newest):
+                found[name] = actions
+        return found
 
     def _what_has_not_come(self) -> Iterator[str]:
         """Yield the sources that have no newer day although one is over."""
