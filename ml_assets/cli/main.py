@@ -17,6 +17,7 @@ try:
         cost,
         doctor,
         explain,
+        export,
         gc,
         init,
         leaktest,
@@ -47,8 +48,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, status, champion, compare, predict, serve, promote, rollback, explain, quarantine, trace,
-    reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
+    init, new, run, ui, status, champion, compare, predict, serve, export, promote, rollback, explain, quarantine,
+    trace, reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "compare": ("compare churn 6932d1",),
     "predict": ("predict churn --input new.csv --output scores.parquet", "predict churn --input new.csv --explain"),
     "serve": ("serve churn", "serve churn load --host 0.0.0.0 --port 8080"),
+    "export": ("export churn --to churn-model",),
     "promote": ('promote churn 6932d1 --why "checked with sales"',),
     "rollback": ('rollback churn --why "wrong prices since Monday"',),
     "explain": ("explain churn",),
