@@ -1,9 +1,11 @@
-"""`ml-assets explain MODEL`: shows what each sensor saw, what it decided, and what would change the decision."""
+"""`ml-assets explain MODEL`: shows the state of a model, why it is so, what blocks it and what runs next."""
 
 import argparse
 import json
+import shutil
+import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from ml_assets.names import prefixed
 if TYPE_CHECKING:
     import dagster as dg
 
+    from ml_assets.automation.overview import ModelStatus, Overview
     from ml_assets.declaration.model import ModelDeclaration
     from ml_assets.declaration.reading import Declared
     from ml_assets.lake.store import Lake
@@ -47,7 +50,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "explain", help="show what each sensor saw, what it decided, and what would change that"
     )
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--json", action="store_true", help="print the answers as JSON")
+    command.add_argument(
+        "--verbose", action="store_true", help="also show what each sensor saw and what would change its decision"
+    )
+    command.add_argument("--json", action="store_true", help="print everything as JSON")
     command.set_defaults(function=explain_models)
 
 
@@ -55,7 +61,6 @@ def explain_models(arguments: argparse.Namespace) -> int:
     """Print the answers; return 1 if there is no champion yet."""
     from ml_assets.cli.flow.project import open_instance, read_declarations
     from ml_assets.lake.resource import LakeResource
-    from ml_assets.models.leaks import proven_leaks
     from ml_assets.models.monitoring import read_monitoring
     from ml_assets.models.spending import read_spending
 
@@ -67,34 +72,43 @@ def explain_models(arguments: argparse.Namespace) -> int:
     with open_instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
         of_loop = [] if loop is None else [*answers_of(opened, loop, model, spending)]
+        overview, stale = state_of(declared, model, lake, opened)
     answers = [*of_loop, *_in_shadow(lake, model), *_served(lake, model)] if of_loop else []
-    leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
-    waits, stale = state_of(declared, model, lake)
-    blocked = [*leaks, *waits]
+    [status] = overview.models
     if arguments.json:
         found = [asdict(answer) for answer in answers]
         late = [asdict(it) for it in stale]
-        content = {"model": model.name, "answers": found, "blocked": blocked, "stale": late, "ticks": ticks}
-        print(json.dumps(content, indent=1))
+        content = {
+            "model": model.name, "answers": found, "blocked": blockers(status), "stale": late, "ticks": ticks,
+            "next": [asdict(it) for it in overview.upcoming],
+        }  # fmt: skip
+        print(json.dumps(content, indent=1, default=lambda moment: moment.isoformat()))
     else:
-        print("\n".join(answer_lines(model.name, loop, answers, ticks, blocked=blocked, stale=stale)))
+        width = min(shutil.get_terminal_size((120, 24)).columns, 120)
+        lines = [*explanation_lines(overview, loop, answers, stale, width=width)]
+        print("\n".join([*lines, *(detail_lines(answers, ticks, stale) if arguments.verbose else ())]))
     return 1 if loop is None else 0
 
 
-def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> tuple[list[str], "list[Stale]"]:
-    """Return which of a model's features, labels and tables wait for missing days, and what is out of date."""
-    from ml_assets.automation.waits import Waits
+def blockers(status: "ModelStatus") -> list[str]:
+    """Return what blocks a model: what a person must act on, and missing days."""
+    return [*status.red, *status.blocked]
+
+
+def state_of(
+    declared: "Declared", model: "ModelDeclaration", lake: "Lake", instance: "dg.DagsterInstance"
+) -> "tuple[Overview, list[Stale]]":
+    """Return the state of the project with one model, as `ml-assets status` shows it, and what is out of date."""
+    from ml_assets.automation.overview import read_overview
     from ml_assets.cli.flow.project import prepare
     from ml_assets.orchestration.location import Overrides, load_definitions
-    from ml_assets.orchestration.planner import blocked
     from ml_assets.orchestration.stale import stale_of
 
     prepare()
-    graph = load_definitions(Overrides()).resolve_asset_graph()
-    over, count = declared.calendar.newest_over(datetime.now(tz=UTC)), declared.automation.updates.days
-    waits = Waits({}, declared.calendar)
-    waits.add(blocked(graph, lake, model.name, over=over, count=count))
-    return waits.lines(), stale_of(graph, lake, model.name, over=over, count=count, calendar=declared.calendar)
+    repository, now = load_definitions(Overrides()).get_repository_def(), datetime.now(tz=UTC)
+    over, count, calendar = declared.calendar.newest_over(now), declared.automation.updates.days, declared.calendar
+    stale = stale_of(repository.asset_graph, lake, model.name, over=over, count=count, calendar=calendar)
+    return read_overview(repository, replace(declared, models=(model,)), lake, instance, now=now), stale
 
 
 def answers_of(
@@ -208,30 +222,72 @@ def _run_line(run: "dg.DagsterRun") -> str:
     return f"run {run.run_id[:8]}, {run.status.value.lower()}: {', '.join(names)}{over}"
 
 
-def answer_lines(
-    name: str, loop: "MonitoringState | None", answers: list[Answer], ticks: dict[str, str], *, blocked: list[str],
-    stale: "list[Stale]",
-) -> Iterator[str]:  # fmt: skip
-    """Yield the lines of the answers."""
+def explanation_lines(
+    overview: "Overview", loop: "MonitoringState | None", answers: list[Answer], stale: "list[Stale]", *, width: int
+) -> Iterator[str]:
+    """Yield four blocks: the state now, why it is so, what blocks it, and what runs next."""
+    from ml_assets.automation.overview import minute
+
+    [status] = overview.models
+    ticks = [f"{minute(it.at)}: {it.schedule}" for it in overview.upcoming]
+    update = f"ml-assets run {status.model} --rebuild --from DAY"
+    late = f"{len(stale)} out of date (--verbose lists them); update with: {update}"
+    if not overview.has_daemon:
+        ticks = ["nothing: Dagster's daemon is not running; start it with: ml-assets ui"]
+    yield from _wrapped("now", _state(status, loop), width)
+    yield from _wrapped("why", _reasons(loop, answers), width)
+    yield from _wrapped("blocked by", blockers(status) or ["nothing"], width)
+    yield from _wrapped("next", [*(ticks or ["no schedule is running"]), *([late] if stale else [])], width)
+
+
+def _state(status: "ModelStatus", loop: "MonitoringState | None") -> list[str]:
+    from ml_assets.automation.overview import minute
+
     if loop is None:
-        yield f"{name}: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run {name}"
-    else:
-        yield f"{name}: the champion is {loop.champion.version}, trained as of {loop.champion.as_of}"
+        return [f"{status.model}: there is no champion yet. Run: ml-assets run {status.model}"]
+    predicted = status.newest["predictions"]
+    since = minute(loop.since.decided_at)
+    return [
+        f"{status.model}: the champion is {loop.champion.version}, trained as of {loop.champion.as_of}, since {since}",
+        f"drift is {status.drift or 'not judged'}, performance is {status.performance or 'not judged'}",
+        f"predictions to {predicted}" if predicted else "there are no predictions yet",
+    ]
+
+
+def _reasons(loop: "MonitoringState | None", answers: list[Answer]) -> list[str]:
+    if loop is None:
+        return ["without a champion, no sensor requests a retraining"]
+    reasons, name = loop.since.reasons, loop.since.model
+    by = f"{loop.since.action} by {loop.since.decided_by}: {reasons[-1] if reasons else 'no reason is recorded'}"
+    more = f" All {len(reasons)} reasons: ml-assets champion {name}" if len(reasons) > 1 else ""
+    return [f"{by}{more}", *(f"{it.name}: {it.decides.rstrip('.')}. {_beginning(it.sees)}" for it in answers)]
+
+
+def _beginning(sentence: str) -> str:
+    first, _, more = sentence.partition("; ")
+    return f"{first} (...)" if more else first
+
+
+def _wrapped(title: str, sentences: list[str], width: int) -> Iterator[str]:
+    yield title
+    for sentence in sentences:
+        wrapped = textwrap.wrap(sentence, width - 4, break_long_words=False, break_on_hyphens=False)
+        yield from (f"{'    ' if number else '  '}{line}" for number, line in enumerate(wrapped))
+    yield ""
+
+
+def detail_lines(answers: list[Answer], ticks: dict[str, str], stale: "list[Stale]") -> Iterator[str]:
+    """Yield what each sensor saw and what would change its decision, what is out of date, and the last ticks."""
     for answer in answers:
-        yield ""
         yield answer.name
         yield f"  sees            {answer.sees}"
         yield f"  decides         {answer.decides}"
         yield f"  changes with    {answer.otherwise}"
-    if blocked:
         yield ""
-        yield "blocked"
-        yield from (f"  {sentence}" for sentence in blocked)
     if stale:
-        yield ""
-        yield f"out of date; update it with: ml-assets run {name} (with --rebuild --from DAY, nothing is trained)"
+        yield "out of date"
         yield from (f"  {it.line}" for it in stale)
-    yield ""
+        yield ""
     yield "last ticks of the daemon" if ticks else "no ticks yet; start the daemon with: ml-assets ui"
     for sensor, line in ticks.items():
         first, *more = line.splitlines()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.adapters.dagster import SerializableErrorInfo
+from ml_assets.automation.overview import NEWEST, ModelStatus, NextTick, Overview
 from ml_assets.contracts.artifacts.monitoring import (
     DriftSummaries,
     DriftSummary,
@@ -24,7 +25,8 @@ from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.manifest import Cost
-from ml_assets.models.leaks import record_asset
+from ml_assets.models.leaks import proven_leaks, record_asset
+from ml_assets.models.monitoring import read_monitoring
 from tests.adapters.dagster import (
     GrpcServerCodeLocationOrigin,
     InstigatorState,
@@ -59,13 +61,25 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.flow.project.open_instance", instance)
-        monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([], []))
+        monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: (overview_of(one), []))
         yield one
 
 
-def explained(command: Command, *, code: int = 0) -> str:
+def overview_of(it: World, *blocked: str) -> Overview:
+    """Return the state that `ml-assets status` shows, without what only a whole project has."""
+    state = read_monitoring(it.lake, it.model)
+    newest: dict[str, str | None] = dict.fromkeys(NEWEST)
+    leaks = tuple(f"a leak is proven: {found}" for found in proven_leaks(it.lake, MODEL))
+    status = ModelStatus(
+        MODEL, newest, red=leaks, blocked=blocked, drift=None if state is None else "within the limits"
+    )
+    tick = NextTick(datetime(2026, 11, 24, 5, tzinfo=UTC), "ml_assets_retraining_floor")
+    return Overview(it.lake.url, (status,), {}, (), (tick,), has_daemon=True)
+
+
+def explained(command: Command, *more: str, code: int = 0) -> str:
     """Run the command and return what it printed, each version and run by the order in which it is met."""
-    text = command("explain", MODEL, code=code).out
+    text = command("explain", MODEL, *more, code=code).out
     for number, found in enumerate(dict.fromkeys(re.findall(r"\b[0-9a-f]{32}\b|(?<=run )[0-9a-f]{8}", text)), start=1):
         text = text.replace(found, f"<{number}>")
     return text
@@ -81,14 +95,25 @@ def test_without_drift_nothing_requests_a_retraining_and_missing_facts_are_repor
     for day in range(6):
         it.live(is_over=day == 5)
 
-    assert golden("quiet") == explained(command)
+    assert golden("quiet") == explained(command, "--verbose")
+
+
+def test_the_answer_is_four_short_blocks_with_the_next_schedules(it: World, command: Command) -> None:
+    it.live()
+
+    text = explained(command)
+
+    titles = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert ["now", "why", "blocked by", "next"] == titles
+    assert "next\n  2026-11-24 05:00 UTC: ml_assets_retraining_floor\n" in text
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(it: World, command: Command) -> None:
     for _ in range(6):
         it.live(is_over=True, rows=24)
 
-    text = explained(command)
+    text = explained(command, "--verbose")
 
     assert "  sees            Drift is not judged on any of 6 days of this champion; 2013-03-06: " in text
     assert "  sees            Performance is not judged: none of 6 days has enough labels." in text
@@ -100,13 +125,13 @@ def test_facts_that_cannot_be_judged_are_reported_and_request_nothing(it: World,
 def test_drift_that_requests_a_retraining_is_reported_with_what_postpones_it(it: World, command: Command) -> None:
     for day in range(6):
         it.live(is_over=day >= 4)
-    assert golden("asks") == explained(command)
+    assert golden("asks") == explained(command, "--verbose")
 
     it.launch(it.look())
-    assert golden("under_way") == explained(command)
+    assert golden("under_way") == explained(command, "--verbose")
     it.end()
     it.live(is_over=True)
-    assert golden("cool_down") == explained(command)
+    assert golden("cool_down") == explained(command, "--verbose")
 
 
 def test_a_new_champion_is_reported_with_its_predecessor(it: World, command: Command) -> None:
@@ -115,7 +140,7 @@ def test_a_new_champion_is_reported_with_its_predecessor(it: World, command: Com
     for auc in (0.772, 0.771, 0.769, 0.77, 0.768):
         it.live(auc=auc, former=(first, 0.8))
 
-    assert golden("watched") == explained(command)
+    assert golden("watched") == explained(command, "--verbose")
 
 
 def test_a_program_reads_the_same_as_json(it: World, command: Command) -> None:
@@ -131,9 +156,7 @@ def test_without_a_champion_the_command_explains_what_to_do_and_ends_with_1(it: 
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
-    assert "m: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run m\n" in explained(
-        command, code=1
-    )
+    assert "  m: there is no champion yet. Run: ml-assets run m\n" in explained(command, code=1)
 
 
 def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
@@ -141,9 +164,9 @@ def test_missing_data_is_reported_with_the_assets_that_wait_for_it(
 ) -> None:
     it.live()
     sentence = "tables (2013-01-05): waits for raw/a of 2013-01-05, which is missing"
-    monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([sentence], []))
+    monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: (overview_of(it, sentence), []))
 
-    assert f"\nblocked\n  {sentence}\n" in explained(command)
+    assert f"\nblocked by\n  {sentence}\n" in explained(command)
 
 
 def test_a_proven_leak_is_reported_as_blocking_training(it: World, command: Command) -> None:
@@ -154,7 +177,7 @@ def test_a_proven_leak_is_reported_as_blocking_training(it: World, command: Comm
     )  # fmt: skip
     put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))
 
-    assert "\nblocked\n  training and promotion, by a proven leak: 'rain' is a leak.\n" in explained(command)
+    assert "\nblocked by\n  a leak is proven: 'rain' is a leak.\n" in explained(command)
 
 
 def ticked(it: World, status: TickStatus, **more: Any) -> None:
@@ -178,7 +201,7 @@ def ticked(it: World, status: TickStatus, **more: Any) -> None:
 def test_the_last_ticks_of_the_daemon_are_reported(it: World, command: Command) -> None:
     ticked(it, TickStatus.SKIPPED, skip_reason="m: all is well\nn: too")
 
-    assert explained(command).endswith(
+    assert explained(command, "--verbose").endswith(
         "last ticks of the daemon\n"
         "  ml_assets_drift           2025-11-21 04:40 UTC: m: all is well\n                            n: too\n"
     )
@@ -191,7 +214,7 @@ def test_the_runs_of_the_last_tick_are_reported_with_days_and_status(it: World, 
     it.instance.add_run(run)
     ticked(it, TickStatus.SUCCESS, run_ids=[run.run_id])
 
-    *_, requested, what = explained(command).splitlines()
+    *_, requested, what = explained(command, "--verbose").splitlines()
     assert "  ml_assets_drift           2025-11-21 04:40 UTC: requested" == requested
     assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
 
@@ -200,7 +223,7 @@ def test_why_the_last_tick_failed_is_reported(it: World, command: Command) -> No
     error = SerializableErrorInfo("LakeError: the lake is gone\n", [], "LakeError")
     ticked(it, TickStatus.FAILURE, error=error)
 
-    assert explained(command).endswith(
+    assert explained(command, "--verbose").endswith(
         "  ml_assets_drift           2025-11-21 04:40 UTC: failed. LakeError: the lake is gone\n"
     )
 
@@ -215,7 +238,7 @@ def test_a_spent_budget_is_reported_with_what_it_postpones(
     for day in range(6):
         it.live(is_over=day >= 4)
 
-    text = explained(command)
+    text = explained(command, "--verbose")
 
     assert (
         "decides         would request a retraining. It is postponed to the next month: spent 2.00 of 1.00 CPU hours"
@@ -234,7 +257,7 @@ def test_drift_and_performance_of_requests_are_reported_apart_from_those_of_the_
         "ml_assets.cli.flow.project.read_all",
         lambda _: Declared(models=(model.model_copy(update={"serving": ServingSettings()}),)),
     )
-    assert "No request was measured yet." in explained(command)
+    assert "No request was measured yet." in explained(command, "--verbose")
     days = [FIRST, FIRST + timedelta(days=1)]
     for day, labelled in zip(days, (5, 0), strict=True):
         drift = DriftSummary(
