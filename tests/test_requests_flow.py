@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts.monitoring import DailyDrift, DailyPerformance
+from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.request_files import FACTS
 from ml_assets.lake.resource import LakeResource
@@ -29,6 +30,7 @@ from tests.serving.asgi import post
 MODEL = "flight_delay"
 DECLARED = flights_declared(split={"validation_days": 7, "test_days": 7}, serving={}, drift={"min_rows": 100})
 DAYS = ("2013-02-01", "2013-02-02")
+BY_KEY = 5
 PARITY = "scores_are_those_of_the_batch_path"
 
 pytestmark = pytest.mark.long
@@ -57,7 +59,7 @@ def test_requests_of_two_days_are_stored_measured_scored_again_and_replayed(
     assert f"served: {over}" in first
     assert "served: up to date" in second
     assert "served: requests, served_drift, served_performance for 2013-02-02" in third
-    assert (True, "1,608 rows compared.") == clean
+    assert (True, "1,613 rows compared.") == clean
     assert not differing[0]
     assert differing[1].startswith("score of version ")
     assert "1 of " in differing[1]
@@ -67,16 +69,25 @@ def test_requests_of_two_days_are_stored_measured_scored_again_and_replayed(
 
 
 def _answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve the champion, and send it the feature rows of two days, each on its day."""
+    """Serve the champion, and send it the feature rows of two days, each on its day, and some keys of the second."""
     for day in DAYS:
         features: pl.DataFrame = lake.get(lake.find(f"{MODEL}/features", day), pl.DataFrame)
         noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=UTC).timestamp()
         metrics = Metrics()
         request_log = RequestLog(lake, {MODEL: LogPolicy()}, metrics, 0.1)
-        registry = Registry.open(lake, [MODEL], public_keys={MODEL: frozenset({"flight_id"})})
+        settings = {MODEL: ServingSettings(overridable=("distance_miles",))}
+        registry = Registry.open(
+            lake, [MODEL], public_keys={MODEL: frozenset({"flight_id"})}, settings=settings
+        )  # fmt: skip
         application = Application(registry, metrics=metrics, log=request_log)
         names = [it.name for it in registry[MODEL].inputs.fields]
         with monkeypatch.context() as patched:
+            if day == DAYS[1]:
+                patched.setattr(time, "time", lambda at=noon - 60: at)
+                keys: list[dict[str, Any]] = [{"flight_id": it} for it in features["flight_id"].head(BY_KEY)]
+                keys[0]["distance_miles"] = 1234
+                answer = post(application, f"/v1/models/{MODEL}/predict", {"keys": keys})
+                assert 200 == answer.status, answer.body
             patched.setattr(time, "time", lambda at=noon: at)
             rows = features.select("flight_id", *names).to_dicts()
             answer = post(application, f"/v1/models/{MODEL}/predict", {"rows": rows})
@@ -88,10 +99,10 @@ def _answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
 def _change_a_score(lake: Lake) -> None:
     """Log one more row of the second day, with a score that no model has given it."""
     folder = Path(lake.url, "requests", MODEL, DAYS[1])
-    [file] = folder.iterdir()
+    file = max(folder.iterdir())
     facts = pl.read_parquet_metadata(file)[FACTS]
     changed = pl.read_parquet(file).head(1).with_columns(score=pl.lit(0.5), request_id=pl.lit("changed"))
-    changed.write_parquet(folder / file.name.replace("-000001.", "-000002."), metadata={FACTS: facts})
+    changed.write_parquet(folder / f"{file.stem[:-6]}999999.parquet", metadata={FACTS: facts})
 
 
 def _parity(whole: Project) -> tuple[bool, str]:
@@ -121,8 +132,8 @@ def _is_measured_as_the_batch(lake: Lake, day: str, version: str) -> None:
         assert drift["drift"].table.equals(drift["served_drift"].table)
         assert performed["performance"].table.equals(performed["served_performance"].table)
         assert summary.metrics
-    else:  # the changed row has the same key as another, and is the later one
-        assert (1, 0) == (summary.repeated_keys, summary.without_key)
+    repeated = 0 if day == DAYS[0] else BY_KEY + 1  # the changed row has the key of another, and is the later one
+    assert (repeated, 0) == (summary.repeated_keys, summary.without_key)
 
 
 def _replays(lake: Lake, asset: str, folder: Path, manifest: Mapping[str, Any]) -> None:

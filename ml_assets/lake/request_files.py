@@ -11,7 +11,7 @@ Not here: writing them (see `ml_assets.serving.request_log`).
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from ml_assets.contracts.days import end_of
 from ml_assets.contracts.json_record import Record
@@ -40,7 +40,7 @@ class LogFacts(Record):
         hashed: the columns whose values are keyed hashes, or null because there was no key.
     """
 
-    format: int = FORMAT
+    format: Literal[1] = FORMAT
     sample: float = 1.0
     hashed: tuple[str, ...] = ()
 
