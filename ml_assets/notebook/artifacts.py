@@ -30,7 +30,7 @@ KINDS: Final[Mapping[str, type]] = {
     "features": pl.DataFrame, "labels": pl.DataFrame, "training_set": TrainingSet, "importances": Importances,
     "tuning": Tuning, "model": Model, "evaluation": Evaluation, "champion": Promotion, "predictions": pl.DataFrame,
     "drift": DailyDrift, "performance": DailyPerformance, "card": Card, "shadow_predictions": pl.DataFrame,
-    "shadow": Shadow,
+    "shadow": Shadow, "requests": pl.DataFrame, "served_drift": DailyDrift, "served_performance": DailyPerformance,
 }  # fmt: skip
 """What each stage of a model stores. All other assets are tables."""
 CHAMPION: Final = "champion"

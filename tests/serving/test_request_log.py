@@ -180,7 +180,7 @@ def test_rows_that_cannot_be_written_until_the_end_are_counted(
         post(application, PREDICT, {"rows": [ROW]})
 
     assert {"accepted": 1, "dropped": 1} == counted(application)
-    assert "rows are missing from the request log" == caplog.messages[-1]
+    assert "rows are missing from the request log" in caplog.messages
 
 
 def test_a_write_that_hangs_does_not_keep_the_process(

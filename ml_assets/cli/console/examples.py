@@ -48,6 +48,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "serve": {
         "ML_ASSETS_SERVE_TOKEN": "the token that requests must have",
         "ML_ASSETS_HASH_KEY": "the key of the hashes of personal values in the request log",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces are exported, with the extra otel",
     },
     "ui": {"DAGSTER_HOME": "the folder of Dagster's own state (default: .dagster of the project)"},
 }
