@@ -58,6 +58,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
         ticks = SqliteScheduleStorage.from_local(str(tmp_path / "ticks"))  # an instance in memory keeps none
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
+        monkeypatch.setenv("COLUMNS", "120")  # the lines are wrapped
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.flow.project.open_instance", instance)
