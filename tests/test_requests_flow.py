@@ -17,7 +17,10 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.scratch import ScratchLakeResource
 from ml_assets.lake.steps import last_attempt
 from ml_assets.lake.store import Lake
+from ml_assets.provenance.lineage import backward
 from ml_assets.provenance.replay import compare_replay, run_again, scratch_of
+from ml_assets.provenance.tracing.target import Target
+from ml_assets.provenance.tracing.trace import TracePart, trace_of
 from ml_assets.serving.app import Application
 from ml_assets.serving.log_policy import LogPolicy
 from ml_assets.serving.metrics import Metrics
@@ -66,6 +69,9 @@ def test_requests_of_two_days_are_stored_measured_scored_again_and_replayed(
     for day in DAYS:
         _is_measured_as_the_batch(lake, day, champion.version)
     _replays(lake, f"{MODEL}/requests", tmp_path / "replayed", manifest)
+    target = Target.of(lake, f"{MODEL}/served_drift", DAYS[1], every=False)
+    traced = trace_of(lake, target.title, [TracePart("upstream", backward(lake, target.refs))])
+    assert f"requests/{MODEL}" in {file for file, _, _ in traced.sources()}
 
 
 def _answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

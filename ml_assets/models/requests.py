@@ -5,7 +5,8 @@ batch path (see `ml_assets.models.parity`).
 """
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -47,6 +48,11 @@ def read_requests(lake: Lake, plan: ModelPlan, keys: Sequence[str]) -> dict[str,
                 "again. It stays as it is."
             )
     return {key: _read_period(lake, plan, files.get(key, ())) for key in keys}
+
+
+def files_digest(logged: Mapping[str, Logged]) -> str:
+    """Return the digest of all files of some periods, which a trace shows as their source."""
+    return bytes_digest(json.dumps([it.files for it in logged.values()]).encode())
 
 
 def _read_period(lake: Lake, plan: ModelPlan, names: Sequence[str]) -> Logged:

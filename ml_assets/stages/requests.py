@@ -10,12 +10,13 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.lake.manifest import FILES
+from ml_assets.lake.request_files import REQUESTS
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.parity import compare_features, compare_scores
 from ml_assets.logic.monitoring.requests import REQUESTS_TABLE, SAMPLE, rows_of_requests
 from ml_assets.models.parity import parity_of
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.requests import Logged, read_requests
+from ml_assets.models.requests import Logged, files_digest, read_requests
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.parity import parity_result, parity_spec
 from ml_assets.stages.checks.verdicts import evaluated_by_day
@@ -32,6 +33,7 @@ def requests(plan: ModelPlan) -> dg.AssetsDefinition:
         kinds={plan.library, "parquet"},
         by_day=True,
         columns=REQUESTS_TABLE,
+        parameters={"file": f"{REQUESTS}/{plan.name}"},
         check_specs=[parity_spec(asset, plan.partitions)],
     )
     def requests(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Iterator[Any]:
@@ -39,7 +41,7 @@ def requests(plan: ModelPlan) -> dg.AssetsDefinition:
         ledger = ml_assets_lake.ledger()
         logged = read_requests(ledger.lake, plan, context.partition_keys)
         files: dict[str, JsonValue] = {key: it.files for key, it in logged.items()}
-        ledger.note(**{FILES: files})
+        ledger.note(source=files_digest(logged), **{FILES: files})
         differences = {key: parity_of(ledger, plan, it.rows, key) for key, it in logged.items()}
         _add_metadata(context, logged)
         yield dg.Output({key: it.rows for key, it in logged.items()})
