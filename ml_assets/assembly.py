@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.alerts.resource import Alerts
+from ml_assets.automation.overview_asset import KEY, overview_asset
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.row_sql import SqlProblems
 from ml_assets.contracts.table import TableContract
@@ -224,7 +225,7 @@ def build_declared(
             *(action_checks(it) for it in declared.models),
         ]
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, *([overview_asset()] if any(it.name == KEY.path[0] for it in automation) else [])],
         asset_checks=checks,
         sensors=[it for it in automation if isinstance(it, dg.SensorDefinition)],
         schedules=[it for it in automation if isinstance(it, dg.ScheduleDefinition)],

@@ -32,7 +32,7 @@ def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
     """Return the stages of each model in a code location."""
     found: dict[str, set[str]] = {}
     for key in defs.resolve_asset_graph().get_all_asset_keys():
-        if key.path[0] not in {"raw", "tables"}:
+        if key.path[0] not in {"raw", "tables", "ml_assets_overview"}:
             found.setdefault(key.path[0], set()).add(key.path[1])
     return found
 

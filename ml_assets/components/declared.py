@@ -126,8 +126,9 @@ class Automation(_Declared[AutomationDeclaration]):
     kind = AutomationDeclaration
 
     def part_of(self, whole: dg.Definitions) -> dict[str, Any]:
-        """Return the sensors, schedules and jobs."""
-        return {"sensors": whole.sensors, "schedules": whole.schedules, "jobs": whole.jobs}
+        """Return the sensors, schedules and jobs, and what the sensors report."""
+        reported = [it for it in whole.assets or () if isinstance(it, dg.AssetSpec)]
+        return {"assets": reported, "sensors": whole.sensors, "schedules": whole.schedules, "jobs": whole.jobs}
 
 
 @functools.lru_cache(maxsize=1)

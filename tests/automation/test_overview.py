@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import dagster as dg
 import pytest
 
 from ml_assets.automation.overview import Overview, read_overview
+from ml_assets.automation.overview_asset import overview_asset, overview_sensor
 from ml_assets.cli.status import status_lines
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
@@ -166,3 +168,26 @@ def test_the_screen_says_that_nothing_runs_without_the_daemon(it: World) -> None
     assert ["model", "champion", "as", "of", "predictions", "to"] == lines[2].split()[:6]
     assert [MODEL, it.champion[:12], "2013-02-28", "none"] == lines[3].split()[:4]
     assert "  nothing: Dagster's daemon is not running; start it with: ml-assets ui" == lines[-1]
+
+
+def test_the_overview_in_the_web_ui_is_reported_when_it_has_changed_and_needs_no_run(it: World) -> None:
+    it.live()
+    stages = map(stage, ("features", "labels", *TRAINING, *MONITORING))
+    defs = dg.Definitions([*stages, overview_asset()], resources=it.resources)
+    sensor = overview_sensor(PROJECT)
+
+    def look(cursor: str | None) -> dg.SensorResult:
+        with dg.build_sensor_context(
+            it.instance, cursor=cursor, repository_def=defs.get_repository_def(), resources=it.resources
+        ) as context:
+            return cast("dg.SensorResult", sensor(context))
+
+    first = look(None)
+    second = look(first.cursor)
+
+    [event] = first.asset_events
+    [row] = event.metadata["models"].value.records  # type: ignore[union-attr,attr-defined]
+    assert (MODEL, it.champion, "within the limits") == tuple(
+        row.data[it] for it in ("model", "champion", "performance")
+    )
+    assert ([], []) == ([*(first.run_requests or [])], [*second.asset_events])
