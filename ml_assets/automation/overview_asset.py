@@ -76,7 +76,7 @@ def overview_tables(found: Overview, *, now: datetime) -> dict[str, list[dict[st
 def _row(status: ModelStatus, *, now: datetime) -> dict[str, Any]:
     return {
         "model": status.model,
-        "champion": status.champion or "none",
+        "champion": (status.champion or "none")[:12],
         "trained as of": status.as_of or "",
         "days since promotion": "" if status.since is None else (now - status.since).days,
         "predictions to": status.newest["predictions"] or "none",

@@ -187,7 +187,7 @@ def test_the_overview_in_the_web_ui_is_reported_when_it_has_changed_and_needs_no
 
     [event] = first.asset_events
     [row] = event.metadata["models"].value.records  # type: ignore[union-attr,attr-defined]
-    assert (MODEL, it.champion, "within the limits") == tuple(
+    assert (MODEL, it.champion[:12], "within the limits") == tuple(
         row.data[it] for it in ("model", "champion", "performance")
     )
     assert ([], []) == ([*(first.run_requests or [])], [*second.asset_events])
