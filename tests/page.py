@@ -6,7 +6,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements balanced, ids, references, and text, also by section."""
+    """What a browser would see: elements balanced, ids, references, scripts, and text, also by section."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -15,6 +15,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.references: list[str] = []
         self.sections: dict[str, str] = {}
+        self.scripts: list[str] = []
         self.section = "top"
         self.text = ""
         self.feed(page)
@@ -42,5 +43,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+            return
         self.text += data
         self.sections[self.section] = " ".join(f"{self.sections.get(self.section, '')} {data}".split())

@@ -113,6 +113,7 @@ def card_input(ledger: StepLedger, plan: ModelPlan, shown: Shown) -> CardInput:
         tuning=tuning,
         evaluation=evaluation,
         promotion=promotion,
+        champions=_champions(lake, plan),
         shadow=next((ledger.get(ref, Shadow) for it in _shadow(plan) for ref in _newest(ledger, plan, it)), None),
         serving=shown.version if shown.is_champion else None,
         drift=drift[-1] if drift else None,
@@ -176,6 +177,11 @@ def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:
     entries = [it for it in plan.promotion_log(lake).entries() if version in (it.champion, it.challenger)]
     decisive = [entry for entry in entries if entry.challenger == version] or entries
     return decisive[-1] if decisive else None
+
+
+def _champions(lake: Lake, plan: ModelPlan) -> list[Promotion]:
+    entries = plan.promotion_log(lake).entries()
+    return [entry for entry in reversed(entries) if entry.action in {"promote", "rollback"}]
 
 
 def _making(manifest: Manifest) -> Making:

@@ -311,6 +311,17 @@ def test_of_many_classes_the_smallest_are_omitted_and_the_plot_states_it() -> No
     assert "% of the true class's rows; 28 smaller classes are not shown" in texts(svg)
 
 
+def test_the_axis_of_the_slices_is_that_of_the_slices_with_enough_rows() -> None:
+    judged = [slice_row("UA", 900, 0.72, low=0.71, high=0.73), slice_row("B6", 300, 0.70, low=0.68, high=0.72)]
+    small = slice_row("HA", 9, 0.3, low=0.05, high=0.95, is_judged=False, reason="9 rows; 200 are needed")
+
+    ticks = [
+        re.findall(r">(0\.\d+)</text>", slice_plot(evaluation(slices=slices))) for slices in (judged, [*judged, small])
+    ]
+
+    assert ticks[0] == ticks[1] != []
+
+
 def test_slices_without_enough_rows_are_shown_but_not_summed_up() -> None:
     judged, small = [slice_row("UA", 900, 0.72), slice_row("B6", 700, 0.70)], slice_row("HA", 9, 0.10, is_judged=False)
     svg = slice_plot(evaluation(slices=[*judged, small]))

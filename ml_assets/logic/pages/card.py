@@ -5,8 +5,10 @@ It measures nothing and reads no clock. What was not measured is shown as missin
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from ml_assets.contracts.artifacts.evaluation import Comparison, Evaluation, EvaluationSummary
@@ -16,9 +18,11 @@ from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.objective import WITHIN
 from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, slice_level
+from ml_assets.logic.pages.card_counts import confusion_counts
 from ml_assets.logic.pages.card_input import CardInput
 from ml_assets.logic.pages.card_rows import (
     about_rows,
+    calibration_bias,
     calibration_rows,
     feature_rows,
     features_sentence,
@@ -32,6 +36,7 @@ from ml_assets.logic.pages.card_rows import (
 from ml_assets.logic.pages.card_words import (
     environment,
     left_out,
+    read_script,
     signed_interval,
     target_words,
     test_days,
@@ -47,21 +52,23 @@ from ml_assets.logic.training.booster_importances import PERMUTED_ROWS, SHUFFLES
 Tone = Literal["", "good", "bad"]
 
 SECTIONS: tuple[tuple[str, str], ...] = (
-    ("about", "What it is and who owns it"),
-    ("use", "Intended use and limits of use"),
-    ("data", "Data"),
-    ("features", "Features"),
-    ("metrics", "Metrics beside baselines"),
-    ("champion", "Against champion and anchor"),
     ("gate", "The gate's verdict"),
+    ("champion", "Against champion and anchor"),
     ("slices", "Slices"),
     ("calibration", "Calibration"),
+    ("operating", "At the operating point"),
+    ("metrics", "Metrics beside baselines"),
+    ("history", "History of champions"),
+    ("call", "How to call the model"),
+    ("data", "Data"),
     ("importances", "Importances"),
     ("tuning", "Tuning"),
     ("drift", "Drift after training"),
     ("performance", "Performance on new days"),
     ("test-score", "ML Test Score"),
+    ("about", "What it is"),
     ("versions", "Versions and lineage"),
+    ("features", "Features"),
 )
 
 _SHADOW = ("shadow", "Challengers in shadow")
@@ -76,9 +83,10 @@ class _Status:
 
 
 def render_card(card: CardInput) -> str:
-    """Return the card as one HTML page with inline style and plots, without scripts or external references.
+    """Return the card as one HTML page with inline style and plots, without external references.
 
-    Jinja escapes every text. Only plots are inserted as markup; matplotlib escapes their texts.
+    Jinja escapes every text. Only plots are inserted as markup (matplotlib escapes their texts), and the script that
+    sorts the features. The page's policy lets a browser run no other script.
 
     Raises:
         DataError: The evaluation belongs to another model or version than the card.
@@ -95,6 +103,7 @@ def render_card(card: CardInput) -> str:
     plots = _plots(card, performance_metric)
     slices = slice_rows(card.evaluation)
     status = _status(card)
+    script = read_script()
     page = (
         environment(card.task)
         .get_template("card.html.jinja")
@@ -104,7 +113,7 @@ def render_card(card: CardInput) -> str:
             status=status,
             verdict=_verdict(card.promotion),
             cause=_cause(card.promotion),
-            tiles=tiles(card, drift_summary, performance, performance_metric),
+            tiles=tiles(card),
             about=about_rows(card),
             target_words=target_words(card.task),
             features=feature_rows(card),
@@ -123,7 +132,9 @@ def render_card(card: CardInput) -> str:
             slices=slices,
             slices_sentence=_slices_sentence(card.evaluation, card.promotion),
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
-            calibration=calibration_rows(card.evaluation),
+            calibration=(bins := calibration_rows(card.evaluation)),
+            calibration_bias=calibration_bias(bins, evaluation),
+            confusion=confusion_counts(evaluation),
             validation_rows=_validation_rows(card),
             permuted=f"at most {PERMUTED_ROWS:,}",
             shuffles=SHUFFLES,
@@ -141,6 +152,8 @@ def render_card(card: CardInput) -> str:
                 name: Markup(svg)  # noqa: S704 - the XML writer of matplotlib escapes the texts in it
                 for name, svg in plots.items()
             },
+            script=Markup(script),  # noqa: S704 - a file of this package
+            script_digest=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
             footer=_footer(card),
         )
     )

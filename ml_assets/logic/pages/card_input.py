@@ -62,6 +62,7 @@ class CardInput:
         left_out: Columns of the source that are no features, each with the reason.
         leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
+        champions: The entries of the promotion log that promoted a version or rolled back to one, the newest first.
         shadow: Challengers that were not promoted, compared with the champion; None if they are not in shadow.
         serving: The current champion's version, if it is known.
         model_importances: The importances of this model's features, as `Model.importances`; empty if not measured.
@@ -90,6 +91,7 @@ class CardInput:
     tuning: Tuning | None = None
     evaluation: Evaluation | None = None
     promotion: Promotion | None = None
+    champions: Sequence[Promotion] = ()
     shadow: Shadow | None = None
     serving: str | None = None
     drift: Drift | None = None

@@ -5,17 +5,14 @@ Not here: formatting figures and days (see `card_words`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import polars as pl
 
 from ml_assets.contracts.artifacts.evaluation import Comparison, Evaluation, EvaluationSummary, Interval
-from ml_assets.contracts.artifacts.monitoring import DriftSummary, PerformanceSummary
 from ml_assets.contracts.artifacts.training import Feature, Importances, ModelSpec
-from ml_assets.contracts.objective import WITHIN
-from ml_assets.contracts.periods import period_words
 from ml_assets.logic.evaluation.metrics import named
 from ml_assets.logic.pages.card_input import CardInput, ScoreLine
 from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
@@ -57,51 +54,23 @@ class MetricRow:
     baselines: tuple[float | None, ...]
 
 
-def tiles(
-    card: CardInput,
-    drift: DriftSummary | None,
-    performance: Sequence[PerformanceSummary],
-    performance_metric: str | None,
-) -> list[Tile]:
-    """Return the figures at the top. A part that is not measured has none."""
-    shown: list[Tile] = []
-    if card.evaluation:
-        summary = card.evaluation.summary
-        where = f"{summary.rows:,} rows{test_days(card.training_set, summary)}"
-        shown += [
-            Tile(metric_name(name), number(own.value), f"95 %: {span(own)}, {where}")
-            for name in dict.fromkeys([summary.metric, summary.metric.partition(WITHIN)[0]])
-            if (own := summary.metrics.get(name)) is not None
-        ]
-        if summary.operating_point is not None and (lift := summary.metrics.get("lift")) is not None:
-            aside = f"95 %: {span(lift)}, of {summary.operating_point.words}, {where}"
-            shown.append(Tile("Lift", number(lift.value), aside))
-        ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
-        if ahead:
-            nearest = min(ahead, key=lambda item: item.difference.value)
-            shown.append(_difference_tile(f"the nearest baseline, '{nearest.against}'", nearest))
-        if (versus := summary.against_champion) is not None:
-            shown.append(_difference_tile("the champion", versus))
-        error = summary.metrics.get("calibration_error")
-        if error is not None:
-            shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}, {where}"))
-    if drift is not None:
-        period = days((drift.first_day, drift.day))
-        aside = f"{drift.state}, {drift.rows:,} rows of {period}"
-        tone = "bad-text" if drift.is_over else ""
-        shown.append(Tile("Weighted excess PSI", number(drift.weighted_excess_psi), aside, tone))
-    measured = [day for day in performance if performance_metric in day.measured]
-    if measured and performance_metric:
-        last = measured[-1]
-        figure, expected = last.measured[performance_metric], last.expected_labelled.get(performance_metric)
-        aside = f"95 %: {span(figure)}"
-        if expected is not None:
-            aside += f", {number(expected)} was expected of the same rows"
-        period = period_words(last.day, last.hour)
-        aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {period} have a label"
-        newest = f"{metric_name(performance_metric)}, newest {'day' if last.hour is None else 'hour'}"
-        shown.append(Tile(newest, number(figure.value), aside))
-    return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
+def tiles(card: CardInput) -> list[Tile]:
+    """Return the deciding metric, and its differences from the champion and from the nearest baseline."""
+    if card.evaluation is None:
+        return [Tile("Measured so far", "nothing yet", "not measured yet")]
+    summary = card.evaluation.summary
+    own = summary.metrics[summary.metric]
+    where = f"{summary.rows:,} rows{test_days(card.training_set, summary)}"
+    shown = [Tile(metric_name(summary.metric), number(own.value), f"95 %: {span(own)}, {where}")]
+    if (versus := summary.against_champion) is not None:
+        shown.append(_difference_tile("the champion", versus))
+    else:
+        shown.append(Tile("Difference from the champion", "not measured", "see Against champion and anchor"))
+    ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
+    if ahead:
+        nearest = min(ahead, key=lambda item: item.difference.value)
+        shown.append(_difference_tile(f"the nearest baseline, '{nearest.against}'", nearest))
+    return shown
 
 
 def _difference_tile(who: str, item: Comparison) -> Tile:
@@ -115,7 +84,6 @@ def about_rows(card: CardInput) -> list[tuple[str, str]]:
     return [
         ("Model", card.name),
         ("Version", card.version or "not trained yet"),
-        ("Owner", card.owner or "No owner is declared."),
         ("Task", card.task),
         *([("Objective", _objective(card.model))] if card.model and card.model.objective else []),
         ("Target", card.target),
@@ -282,6 +250,18 @@ def calibration_rows(evaluation: Evaluation | None) -> list[dict[str, object]]:
     if evaluation is None or evaluation.summary.task != "binary" or evaluation.calibration.is_empty():
         return []
     return evaluation.calibration.sort("bin").to_dicts()
+
+
+def calibration_bias(bins: Sequence[Mapping[str, object]], evaluation: EvaluationSummary | None) -> float | None:
+    """Return the mean score less the share of positives, over all rows of the bins.
+
+    None without bins, and if rows are weighted: a bin has the count of its rows, not their weight.
+    """
+    if not bins or evaluation is None or evaluation.weight is not None:
+        return None
+    table = pl.DataFrame(list(bins))
+    excess = ((pl.col("score_mean") - pl.col("truth_mean")) * pl.col("rows")).sum() / pl.col("rows").sum()
+    return float(table.select(excess).item())
 
 
 def score_groups(lines: Sequence[ScoreLine]) -> list[tuple[str, float, list[ScoreLine]]]:

@@ -6,6 +6,7 @@ Not here: formatting that plots use too (see `ml_assets.logic.plots.drawing`).
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
 from ml_assets.contracts.artifacts.evaluation import Comparison, EvaluationSummary, Interval
@@ -39,10 +40,16 @@ def environment(task: Task) -> Environment:
         "plain": _plain,
         "bounds": _bounds,
         "signed": signed_interval,
+        "signed_number": _signed_number,
         "signed_bounds": _signed_bounds,
         "tone": tone,
     }
     return jinja
+
+
+def read_script() -> str:
+    """Return the script that sorts the table of features."""
+    return resources.files("ml_assets").joinpath("templates/card.js").read_text(encoding="utf-8")
 
 
 def target_words(task: Task) -> str:
@@ -117,6 +124,11 @@ def span(figure: Interval) -> str:
 def signed(value: float) -> str:
     """Format a difference with its sign."""
     return f"+{number(value)}" if value > 0 else number(value)
+
+
+def _signed_number(value: float | None) -> str:
+    """Format a difference with its sign, or that it is not measured."""
+    return "not measured" if value is None else signed(value)
 
 
 def signed_interval(figure: Interval) -> str:

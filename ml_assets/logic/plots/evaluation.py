@@ -275,7 +275,8 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
 def slice_plot(evaluation: Evaluation) -> str:
     """Draw the metric of each slice with its interval, over all rows, and if possible the champion's.
 
-    The 32 slices with most rows are shown, grouped by column.
+    The 32 slices with most rows are shown, grouped by column. The axis spans those with enough rows to judge: the
+    interval of a small slice can be so wide that the others cannot be compared, and leaves the plot.
     """
     summary = evaluation.summary
     wanted = (
@@ -299,6 +300,7 @@ def slice_plot(evaluation: Evaluation) -> str:
         low, high = edge(judged["score"], "min"), edge(judged["score"], "max")
         title = f"{name} by slice: {number(low)} to {number(high)} over {judged.height} slices with enough rows"
     whole = summary.metrics.get(summary.metric)
+    limits = _slice_limits(judged, whole)
     has_champion = every["champion_score"].drop_nulls().len() > 0
 
     def draw(figure: Figure) -> None:
@@ -329,6 +331,8 @@ def slice_plot(evaluation: Evaluation) -> str:
                 "\n◇ champion; colour: the slice's own 95 % interval of the difference, not Holm's rule with the margin"
             )
         axes.set_xlabel(axis)
+        if limits is not None:
+            axes.set_xlim(*limits)
         light_grid(axes, "x")
         keys = [("above the champion", GREEN), ("below", VERMILLION), ("undecided", BLUE)]
         keys = keys if has_champion else [("enough rows", BLUE)]
@@ -386,6 +390,17 @@ def _beside_baselines(axes: Axes, own: Interval | None, others: Sequence[tuple[s
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.12)
     light_grid(axes, "x")
+
+
+def _slice_limits(judged: pl.DataFrame, whole: Interval | None) -> tuple[float, float] | None:
+    """Return the ends of the axis: those of the judged slices and of all rows; None if there is no span."""
+    seen = [value for name in ("score", "low", "high", "champion_score") for value in judged[name].drop_nulls()]
+    if not seen:
+        return None
+    seen += [] if whole is None else [it for it in (whole.value, whole.low, whole.high) if it is not None]
+    low, high = min(seen), max(seen)
+    margin = 0.04 * (high - low)
+    return (low - margin, high + margin) if margin > 0 else None
 
 
 def _slice_row(axes: Axes, at: float, row: Mapping[str, object]) -> None:

@@ -1,5 +1,8 @@
+import base64
+import hashlib
 import html
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -182,7 +185,7 @@ def card(**changes: object) -> CardInput:
         "as_of": date(2013, 12, 31), "tables": (CardTable("features", "features", rows=336776),), "leaks": findings(),
         "training_set": training_set(), "model": model(), "importances": importances(),
         "model_importances": importances().table, "tuning": tuning(), "evaluation": evaluation(),
-        "promotion": promotion(), "serving": "v2", "drift": drift(),
+        "promotion": promotion(), "champions": (promotion(),), "serving": "v2", "drift": drift(),
         "drift_history": (drift_day(30, 0.05), drift_day()),
         "performance": tuple(performance_day(day) for day in range(5, 25)),
         "test_score": (ScoreLine("data", "A schema", 1, "27 rules"), ScoreLine("model", "Reproducible", 0.5, "hash")),
@@ -221,10 +224,13 @@ def test_the_page_is_balanced_has_all_sections_and_unique_ids(page: str, given: 
         assert [f"#{each}" for each, _ in SECTIONS] == seen.references[: len(SECTIONS)]
 
 
-def test_the_page_refers_to_nothing_outside_and_runs_nothing(page: str) -> None:
+def test_the_page_refers_to_nothing_outside_and_runs_only_the_script_that_its_policy_names(page: str) -> None:
     seen = Page(page)
 
-    assert {"script", "link", "iframe", "object", "embed", "img"}.isdisjoint(seen.tags)
+    (script,) = seen.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert {"link", "iframe", "object", "embed", "img"}.isdisjoint(seen.tags)
     assert all(reference.removeprefix("#") in seen.ids for reference in seen.references)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
     assert "@import" not in page
@@ -247,9 +253,10 @@ def test_every_text_is_escaped() -> None:
     page = render_card(evil)
     seen = Page(page)
 
-    assert "<script" not in page.lower()
+    assert EVIL not in page
+    assert len(seen.scripts) == 1
     assert seen.open == []
-    escaped = "top about use data features gate slices importances test-score versions"
+    escaped = "top data features gate slices importances test-score versions"
     assert [] == [section for section in escaped.split() if EVIL not in seen.sections[section]]
 
 
@@ -294,7 +301,8 @@ def test_an_unmeasured_value_is_labelled_and_has_no_figure() -> None:
     page = render_card(bare())
     seen = Page(page)
 
-    measured = "data features metrics champion gate slices calibration importances tuning drift performance test-score"
+    measured = """data features metrics operating champion gate slices calibration importances tuning drift performance
+        test-score"""
     assert [] == [section for section in measured.split() if "Not measured yet" not in seen.sections[section]]
     assert re.findall(r"\d", " ".join(seen.sections[section] for section, _ in SECTIONS)) == []
     assert "<svg" not in page
@@ -316,9 +324,9 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
 
 FIGURES = {
     "top": ["0.731", "95 %: [0.725, 0.738]",
-            "+0.070 95 %: [0.060, 0.080], ROC AUC, 52,431 rows: this model is better"],
+            "+0.070 95 %: [0.060, 0.080], ROC AUC, 52,431 rows: this model is better",
+            "Intended use Placing staff. Whom to ask team:ops", "Three airports only."],
     "about": ["246,113 rows of 2013-01-01 to 2013-09-30"],
-    "use": ["Three airports only."],
     "data": ["336,776", "24.1 %", "cancelled 8,255"],
     "features": ["65.4 %", "0.0321", "dropped: beats noise in 1 of 3 folds",
                  "Selected: 1; dropped: 1. Shares of mean |SHAP| and permutation importance are those of this model",
@@ -328,7 +336,9 @@ FIGURES = {
     "gate": ["Entry 7 of the promotion log, decided 2014-01-01 04:12 UTC by gate",
              "margin 0.005 attempt 1 rows 12,000", "ROC AUC is above shallow tree."],
     "slices": ["0.728 [0.719, 0.738]", "+0.0055 [0.0012, 0.0098] yes, on 28 days", "no: 98 rows; 200 are needed"],
-    "calibration": ["0.251 [0.247, 0.255]"],
+    "calibration": ["0.251 [0.247, 0.255]", "share of positives): −0.005 (no interval)"],
+    "history": ["7 2014-01-01 04:12 UTC promote v2 gate"],
+    "call": ["ml-assets predict late --input FILE", "ml-assets serve late"],
     "importances": ["validation ROC AUC of 0.741 on 5,000 rows (no interval)",
                     "measured on at most 5,000 of 41,893 validation rows, drawn at random, with 2 shuffles"],
     "tuning": ["0.744 (no interval; the figure is optimistic, because", "0.08312"],
@@ -395,6 +405,45 @@ def test_the_tile_shows_if_neither_model_is_proven_better() -> None:
     top = Page(render_card(lean(evaluation=evaluation(champion=(-0.0018, 0.0104))))).sections["top"]
 
     assert "Difference from the champion +0.0043 95 %: [−0.0018, 0.0104], ROC AUC, 52,431 rows: neither is shown" in top
+
+
+def labelled(**changes: object) -> Evaluation:
+    """An evaluation of 8 rows with labels 1 1 1 0 0 0 0 0, of which the first two and the fourth are acted on."""
+    whole = evaluation()
+    figures = {"precision": 2 / 3, "recall": 2 / 3, "roc_auc": 0.8}
+    measured = {
+        "rows": 8,
+        "target_mean": 3 / 8,
+        "operating_point": OperatingPoint(threshold=0.5),
+        "metrics": {name: Interval(value=value, low=None, high=None) for name, value in figures.items()},
+    }
+    return replace(whole, summary=whole.summary.model_copy(update=measured | changes))
+
+
+@unrendered
+def test_the_confusion_matrix_counts_the_rows_at_the_operating_point() -> None:
+    labels, acted_on = [1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0, 0]
+    cells = Counter(zip(labels, acted_on, strict=True))
+
+    seen = Page(render_card(lean(evaluation=labelled()))).sections["operating"]
+
+    assert f"Positive {cells[1, 1]} {cells[1, 0]} Negative {cells[0, 1]} {cells[0, 0]}" in seen
+    assert "Predicted positive: scores of 0.5 or more." in seen
+
+
+@unrendered
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight": RowWeights(column="seats", total=9.0, effective_rows=7.0)},
+        {"metrics": {"roc_auc": Interval(value=0.8, low=None, high=None)}},
+        {"rows": 9},
+    ],
+)
+def test_a_confusion_matrix_that_does_not_follow_from_the_figures_is_not_measured(changes: dict[str, object]) -> None:
+    seen = Page(render_card(lean(evaluation=labelled(**changes)))).sections["operating"]
+
+    assert "Confusion matrix: not measured." in seen
 
 
 def test_the_axis_of_the_importances_names_the_metric_over_all_rows() -> None:
