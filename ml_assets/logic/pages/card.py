@@ -22,12 +22,12 @@ from ml_assets.logic.pages.card_counts import confusion_counts
 from ml_assets.logic.pages.card_input import CardInput
 from ml_assets.logic.pages.card_rows import (
     about_rows,
-    calibration_bias,
     calibration_rows,
     feature_rows,
     features_sentence,
     fold_rows,
     lineage_rows,
+    mean_score_excess,
     metric_rows,
     score_groups,
     slice_rows,
@@ -133,7 +133,7 @@ def render_card(card: CardInput) -> str:
             slices_sentence=_slices_sentence(card.evaluation, card.promotion),
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
             calibration=(bins := calibration_rows(card.evaluation)),
-            calibration_bias=calibration_bias(bins, evaluation),
+            mean_score_excess=mean_score_excess(bins, evaluation),
             confusion=confusion_counts(evaluation),
             validation_rows=_validation_rows(card),
             permuted=f"at most {PERMUTED_ROWS:,}",

@@ -252,7 +252,7 @@ def calibration_rows(evaluation: Evaluation | None) -> list[dict[str, object]]:
     return evaluation.calibration.sort("bin").to_dicts()
 
 
-def calibration_bias(bins: Sequence[Mapping[str, object]], evaluation: EvaluationSummary | None) -> float | None:
+def mean_score_excess(bins: Sequence[Mapping[str, object]], evaluation: EvaluationSummary | None) -> float | None:
     """Return the mean score less the share of positives, over all rows of the bins.
 
     None without bins, and if rows are weighted: a bin has the count of its rows, not their weight.
