@@ -175,7 +175,7 @@ def test_trace_and_quarantine_show_what_is_stored(lake: Lake, capsys: pytest.Cap
 
 
 def test_explain_names_the_champion(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, "explain", MODEL)
+    text = " ".join(printed(capsys, "explain", MODEL).split())
 
     assert f"{MODEL}: the champion is {champion_of(lake).champion}, trained as of {AS_OF[0]}" in text
 

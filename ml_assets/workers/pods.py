@@ -3,6 +3,7 @@
 Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`).
 """
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import kubernetes
@@ -54,6 +55,7 @@ class Pods:
         self._cluster = Cluster(self._client, self._namespace)
         self._jobs: dict[int, str] = {}
         self._refused: dict[int, str] = {}
+        self._queued: dict[int, datetime] = {}
         self._end_left_behind()
 
     def start(self, worker: int, attempt: int, memory: str | None) -> None:
@@ -90,8 +92,12 @@ class Pods:
         if worker in self._refused:
             return Diagnosis("PodNotStarted", self._refused[worker])
         name = self._jobs[worker]
-        seen = self._cluster.look(name, start=self._policy.start)
+        seen = self._cluster.look(
+            name, start=self._policy.start, queue=self._policy.queue, since=self._queued.get(worker)
+        )
         found = seen.diagnosis
+        if seen.is_queued:
+            self._queued[worker] = datetime.now(UTC)
         if found is None:
             return "done" if seen.is_complete else "running"
         found = self._cluster.with_log(found)

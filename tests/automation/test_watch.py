@@ -316,9 +316,8 @@ def test_the_code_location_has_every_sensor_and_schedule_once_for_all_models(man
     location = build(declared=Declared(models=copies, raw=whole.raw, tables=whole.tables), manifest=manifest)
     repository = location.get_repository_def()
 
-    assert [f"ml_assets_{it}" for it in ("alerts", "arrivals", "drift", "performance", "updates", "watch")] == sorted(
-        it.name for it in repository.sensor_defs
-    )
+    names = ("alerts", "arrivals", "drift", "overview", "performance", "updates", "watch")
+    assert [f"ml_assets_{it}" for it in names] == sorted(it.name for it in repository.sensor_defs)
     assert {
         "ml_assets_clean_up_lake", "ml_assets_daily_landing", "ml_assets_drill_rollbacks",
         "ml_assets_reproduce_champions", "ml_assets_retraining_floor",

@@ -53,8 +53,10 @@ def test_a_worker_gets_the_settings_of_a_steps_pod_and_the_resources_of_its_stag
     assert ["python", "-m", "shop.worker", "--study", "tuning/1"] == container["args"]
     assert [{"secretRef": {"name": "s3"}}] == container["envFrom"]
     amounts = {"memory": "1Gi", "ephemeral-storage": "2Gi", "nvidia.com/gpu": "1"}
-    assert {"requests": {"cpu": "1500m", **amounts}, "limits": amounts} == container["resources"]
-    assert ("shop:gpu", "shop", False) == (
+    assert {
+        "requests": {"cpu": "1500m", **amounts}, "limits": {"cpu": "4", **amounts}, "claims": [{"name": "h100"}]
+    } == container["resources"]  # fmt: skip
+    assert ("shop:gpu", "trainer", False) == (
         container["image"], spec["serviceAccountName"], spec["automountServiceAccountToken"],
     )  # fmt: skip
     assert {"pool": "heavy", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"} == spec["nodeSelector"]
