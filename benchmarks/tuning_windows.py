@@ -1,6 +1,6 @@
-"""How many validation windows should judge the trials of a search: one, or three?
+"""How many validation windows should judge the trials of a search, and how large should its space be?
 
-    python -m benchmarks.tuning_windows [--seeds 4] [loans load ...]
+    python -m benchmarks.tuning_windows [--seeds 4] [--rare] [loans load ...]
 
 Tables with a time of `benchmarks.foreign_tables`, without their leaks. The first 65 % of the rows are train rows, the
 next 15 % the validation window. Two searches of the same trials differ only in the number of validation windows. Each
@@ -8,12 +8,15 @@ best model is trained again with the validation rows. Both are measured with the
 same process (of the load by hour: on its last 20 %). The table has the mean gain of three windows, in percent of the
 metric with one, with its standard error over the seeds. Above 0, three windows gave the better model.
 
-Ends with 1 if three windows are worse by more than two standard errors on any table.
+With `--rare`, both searches have one window, and differ in their space: that of the number of train rows, or that of 20
+times the rows of the rarer class, if these are fewer.
+
+Ends with 1 if the second search is worse by more than two standard errors on any table.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final
@@ -26,7 +29,7 @@ from benchmarks.foreign.rivals import measured
 from benchmarks.foreign.tables import TABLES, ForeignTable
 from benchmarks.page_table import table_lines
 from ml_assets.contracts.artifacts.training import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
-from ml_assets.contracts.boosting_parameters import Conditions
+from ml_assets.contracts.boosting_parameters import Conditions, Range, space_of
 from ml_assets.contracts.objective import Objective
 from ml_assets.logic.training.booster import predict
 from ml_assets.logic.training.model import fit, refit
@@ -35,7 +38,7 @@ from ml_assets.logic.training.tuning import tune
 
 FEW_ROWS: Final = 20_000
 LATER: Final = 100_000
-HEAD: Final = ("table", "rows", "metric", "one window", "three windows", "gain", "standard error")
+WINDOWS, SPACES = ("one window", "three windows"), ("space of all rows", "space of the rarer class")
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,16 @@ def training_set(rows: pl.DataFrame, case: Case) -> TrainingSet:
     )  # fmt: skip
 
 
-def reached(table: TrainingSet, later: pl.DataFrame, case: Case, windows: int) -> float:
+def reached(
+    table: TrainingSet, later: pl.DataFrame, case: Case, *, windows: int = 1, space: Mapping[str, Range] | None = None
+) -> float:
     """Return the deciding metric, on the later rows, of the best model of a search."""
     few = table.rows.height <= FEW_ROWS
     search = Search(
         features=tuple(it.name for it in table.summary.features), metric=case.rated_by, trials=24 if few else 12,
         seed=1, rounds=1_000, early_stopping_rounds=30, fixed={"feature_fraction": 1.0}, windows=windows,
     )  # fmt: skip
-    tuned, conditions = tune(table, search).best, Conditions(1, 2)
+    tuned, conditions = tune(table, search, space=space).best, Conditions(1, 2)
     scores = predict(refit(fit(table, tuned, conditions), table, tuned, conditions), later, threads=2)
     truth, guess = later["target"], scores.to_series()
     if case.task == "multiclass":
@@ -112,8 +117,8 @@ def reached(table: TrainingSet, later: pl.DataFrame, case: Case, windows: int) -
     return measured(case.deciding, truth.cast(pl.Float64).to_numpy(), np.array(guess.to_list(), float))
 
 
-def compared(name: str, seeds: int) -> tuple[list[float], list[float]]:
-    """Return the metric with one window and with three, of each seed."""
+def compared(name: str, seeds: int, what: tuple[str, str]) -> tuple[list[float], list[float]]:
+    """Return the metric of both searches, of each seed."""
     entry, case, found = TABLES[name], CASES[name], []
     for seed in range(11, 11 + seeds):
         rows = prepared(entry.made(np.random.default_rng(seed), entry.rows))
@@ -124,20 +129,22 @@ def compared(name: str, seeds: int) -> tuple[list[float], list[float]]:
             else prepared(entry.made(np.random.default_rng(1_000 + seed), min(8 * entry.rows, LATER)))
         )
         table = training_set(known, case)
-        found.append([reached(table, later, case, windows) for windows in (1, 3)])
+        by_rows = space_of(table.part("train").height) if what == SPACES else None
+        before = reached(table, later, case, space=by_rows)
+        found.append([before, reached(table, later, case, windows=1 if what == SPACES else 3)])
         print(name, seed, *found[-1], file=sys.stderr)
-    one, three = zip(*found, strict=True)
-    return [*one], [*three]
+    first, second = zip(*found, strict=True)
+    return [*first], [*second]
 
 
-def outcomes(names: list[str], seeds: int) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the cells of each table, and whether three windows are worse."""
+def outcomes(names: list[str], seeds: int, what: tuple[str, str]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the cells of each table, and whether the second search is worse."""
     for name in names:
-        one, three = compared(name, seeds)
+        first, second = compared(name, seeds, what)
         sign = 1 if CASES[name].deciding in {"roc_auc", "average_precision"} else -1
-        gains = [sign * (after - before) / before for before, after in zip(one, three, strict=True)]
+        gains = [sign * (after - before) / before for before, after in zip(first, second, strict=True)]
         gain, error = fmean(gains), stdev(gains) / seeds**0.5
-        figures = (f"{fmean(one):.4g}", f"{fmean(three):.4g}", f"{gain:+.1%}", f"{error:.1%}")
+        figures = (f"{fmean(first):.4g}", f"{fmean(second):.4g}", f"{gain:+.1%}", f"{error:.1%}")
         yield (name, f"{TABLES[name].rows:,}", CASES[name].deciding, *figures), gain < -2 * error
 
 
@@ -146,9 +153,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", default=[*CASES], type=one_of([*CASES]), help="which (default: all)")
     parser.add_argument("--seeds", type=int, default=4, help="draws of each table (at least 2)")
+    parser.add_argument("--rare", action="store_true", help="compare the spaces of the search instead")
     arguments = parser.parse_args()
-    found = [*outcomes(arguments.tables, max(2, arguments.seeds))]
-    print("\n".join(table_lines(HEAD, [cells for cells, _ in found])))
+    what = SPACES if arguments.rare else WINDOWS
+    found = [*outcomes(arguments.tables, max(2, arguments.seeds), what)]
+    head = ("table", "rows", "metric", *what, "gain", "standard error")
+    print("\n".join(table_lines(head, [cells for cells, _ in found])))
     return int(any(is_worse for _, is_worse in found))
 
 

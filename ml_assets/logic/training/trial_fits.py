@@ -71,6 +71,8 @@ _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
 }
 
 
+_ROWS_FOR_EACH_OF_A_CLASS: Final = 20
+
 _STOPPING_OF_OWN: Final[Mapping[Task, str]] = {
     "binary": "binary_logloss", "regression": "rmse", "multiclass": "multi_logloss"
 }  # fmt: skip
@@ -202,12 +204,12 @@ class BoostingFits(TrialFits):
         features: tuple[Feature, ...],
         space: Mapping[str, Range] | None,
     ) -> BoostingFits:
-        """Return the trials of a search; without a space, in that of the number of train rows.
+        """Return the trials of a search; without a space, in that of the number of informative train rows.
 
         Raises:
             ContractError: LightGBM does not know a parameter.
         """
-        rows = training.part("train").height
+        rows = _informative_rows(training)
         given = canonical_parameters(search.fixed)
         has_categories = any(feature.is_categorical for feature in features)
         searched = {
@@ -321,6 +323,19 @@ class EstimatorFits(TrialFits):
         context = self.own.context(problem.summary, self.features, problem.vocabularies, parameters, conditions)
         fitted, _ = self.own.fit(problem.train, problem.validation, context)
         return self.own.scores(fitted, problem.held.matrix, threads=self.search.threads), None
+
+
+def _informative_rows(training: TrainingSet) -> int:
+    """Return the number of train rows; with a rare class of two, at most so many times the rows of that class.
+
+    100,000 rows with 500 of a class say hardly more than 10,000 rows that have all 500, so they need small leaves and
+    few of them too. See `benchmarks.tuning_windows --rare`.
+    """
+    rows, summary = training.part("train"), training.summary
+    if summary.task != "binary":
+        return rows.height
+    positives = int(rows[summary.target].sum())
+    return min(rows.height, _ROWS_FOR_EACH_OF_A_CLASS * min(positives, rows.height - positives))
 
 
 def _pruning(trial: Trial, metric: Metric, learning_rate: float, reached: list[int]) -> Callable[[CallbackEnv], None]:

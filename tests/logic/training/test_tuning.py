@@ -254,3 +254,12 @@ def test_with_several_windows_a_trial_has_the_mean_metric_of_all_of_them() -> No
 
     alone_on_each = [tuned(data=it, fixed=fixed).best.value for it in (TrainingSet(earlier, alone.summary), data)]
     assert pytest.approx(np.mean(alone_on_each)) == found
+
+
+def test_the_space_is_that_of_twenty_times_the_rows_of_a_rare_class() -> None:
+    data = training()
+    rare = data.rows.with_columns(late=pl.int_range(pl.len()) % 50 == 0)
+
+    found = tuned(data=TrainingSet(rare, data.summary), trials=1, fixed={}).best.parameters
+
+    assert defaults_for(20 * 18)["min_data_in_leaf"] == found["min_data_in_leaf"]
