@@ -22,10 +22,6 @@ from dagster_k8s.job import (
     get_k8s_job_name,  # the name of the job of a worker
     get_user_defined_k8s_config,  # the settings of a pod in tags
 )
-from dagster_k8s.models import (
-    k8s_model_from_dict,  # checks the types of a pod's fields
-    k8s_snake_case_dict,  # the names of a pod's fields as Python has them
-)
 from dagster_k8s.utils import sanitize_k8s_label  # the form of a step's name in a label
 
 LIBRARY: Final = "dagster-k8s"

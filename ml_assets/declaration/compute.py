@@ -113,6 +113,8 @@ _OWN_SPEC: Final = {
     "priorityClassName": "priority_class", "activeDeadlineSeconds": "deadline_minutes",
 }  # fmt: skip
 _OWN_CONTAINER: Final = {"name": None, "command": None, "args": None, "image": "image"}
+_AMOUNTS: Final = ("requests", "limits")
+_OWN_LABELS: Final = ("dagster/", "app.kubernetes.io/", "batch.kubernetes.io/", "job-name", "controller-uid")
 
 
 class PodMetadata(Part):
@@ -123,12 +125,19 @@ class PodMetadata(Part):
     )
     annotations: dict[LabelName, str] = Field(default={}, description="Annotations.")
 
+    @model_validator(mode="after")
+    def _leaves_the_labels_of_dagster(self) -> Self:
+        for name in self.labels:
+            if name.startswith(_OWN_LABELS):
+                raise ValueError(f"label '{name}' identifies the pods of a run and is set by Dagster; leave it out")
+        return self
+
 
 class PodTemplate(Part):
     """What a stage's pod has beyond the other fields of its compute, in Kubernetes' own names.
 
-    Lists, such as volumes, are added to those of the launcher. With the extra `k8s`, `ml-assets parse` checks the names
-    and types.
+    Lists, such as volumes, are added to those of the launcher. What another field declares, such as `memory`, is
+    refused here. With the extra `k8s`, `ml-assets parse` checks the names and types.
     """
 
     metadata: PodMetadata = Field(
@@ -152,9 +161,18 @@ class PodTemplate(Part):
                 if name in fields:
                     instead = "a step's pod has its own; leave it out" if other is None else f"use '{other}' instead"
                     raise ValueError(f"'{where}.{name}' cannot be declared here: {instead}")
-        if (problem := pod_problem(self.spec, self.container)) is not None:
+        resources = self.container.get("resources", {})
+        amounts = [resources, *(resources.get(which, {}) for which in _AMOUNTS)] if isinstance(resources, dict) else [0]
+        if not all(isinstance(it, dict) for it in amounts):
+            raise ValueError("'container.resources' has no amounts; expected such as {limits: {cpu: \"8\"}}")
+        if (problem := pod_problem({"spec": self.spec, "container": self.container})) is not None:
             raise ValueError(problem)
         return self
+
+    def amounts(self, which: str) -> dict[str, Any]:
+        """Return the requests or the limits."""
+        found: dict[str, Any] = self.container.get("resources", {}).get(which, {})
+        return found
 
 
 class Compute(Part):
@@ -216,4 +234,15 @@ class Compute(Part):
                 raise ValueError(f"memory_ceiling {self.memory_ceiling} must not be below memory {self.memory}")
         if self.gpu_type is not None and not self.gpu:
             raise ValueError("'gpu_type' needs 'gpu', how many of them")
+        self._check_amounts()
         return self
+
+    def _check_amounts(self) -> None:
+        own = {"memory": "memory", "ephemeral-storage": "ephemeral_storage", self.gpu_resource: "gpu"}
+        for which, names in (("requests", own | {"cpu": "cpu"}), ("limits", own)):
+            for name in self.pod.amounts(which).keys() & names.keys():
+                where = f"pod.container.resources.{which}.{name}"
+                raise ValueError(f"'{where}' cannot be declared here: use '{names[name]}' instead")
+        limit = self.pod.amounts("limits").get("cpu")
+        if self.cpu is not None and limit is not None and cores_of(str(limit)) < cores_of(self.cpu):
+            raise ValueError(f"the limit of CPU in 'pod', {limit}, must not be below cpu {self.cpu}")

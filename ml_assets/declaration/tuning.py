@@ -26,8 +26,9 @@ class TuningSettings(Part):
         exclude_if=lambda it: it == 1,
         description="Number of consecutive validation windows on which each trial is judged: the one of `split`, and "
         "those of the same length before it. Each model is trained on the rows before its window, and a trial has the "
-        "mean metric. More than one is better where a window has few rows, and takes as many times "
-        "longer. Only with a split by time.",
+        "mean metric. More than one is better where a window has few rows, and takes as many times longer. A window "
+        "with fewer train rows than validation rows is left out; the metadata of the tuning has the number. Only with "
+        "a split by time.",
     )
     seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] | None = Field(
         default=None,

@@ -163,13 +163,11 @@ class PodStepHandler(K8sStepHandler):
         cluster = Cluster(self._api_client, str(self._get_container_context(context).namespace))
         seen = cluster.look(job_name, start=policy.start, queue=policy.queue, since=self._queued.get(job_name))
         diagnosis = seen.diagnosis
-        if seen.is_queued and diagnosis is None:
-            if not self._has_begun(context):
-                self._wait_in_queue(context, key, job_name)
-                return None
-            diagnosis = Diagnosis(
-                "PodLost", f"The job {job_name} was suspended while its step ran: a queue preempted it."
-            )
+        if seen.is_queued and self._has_begun(context):
+            sentence = f"The job {job_name} was suspended while its step ran: a queue preempted it."
+            diagnosis = Diagnosis("PodLost", sentence)
+        elif seen.is_queued and diagnosis is None:
+            self._wait_in_queue(context, key, job_name)
         if seen.is_complete:
             diagnosis = Diagnosis("PodLost", f"The pod of job {job_name} ended, but its step reported no event.")
         if not seen.exists and key not in self._launched and not self._has_begun(context):

@@ -40,11 +40,10 @@ def _config(compute: Compute) -> dict[str, Any]:
         "ephemeral-storage": compute.ephemeral_storage,
         compute.gpu_resource: str(compute.gpu) if compute.gpu else None,
     }
-    own = compute.pod.container.get("resources", {})
     resources = {
-        **own,
-        "requests": {**own.get("requests", {}), **_given({"cpu": compute.cpu, **limits})},
-        "limits": {**own.get("limits", {}), **_given(limits)},
+        **compute.pod.container.get("resources", {}),
+        "requests": {**compute.pod.amounts("requests"), **_given({"cpu": compute.cpu, **limits})},
+        "limits": {**compute.pod.amounts("limits"), **_given(limits)},
     }
     metadata = _given(compute.pod.metadata.model_dump())
     selector = _given({**compute.node_selector, GPU_TYPE: compute.gpu_type})

@@ -19,6 +19,7 @@ from ml_assets.contracts.frames import TRIAL_COLUMNS, check_frames, trials_table
 from ml_assets.lake.ledger import StepLedger
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealed_frame import read_frame, write_frame
+from ml_assets.logic.tables.folds import validation_windows
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shared_search import SharedSearch, with_tuning_in_run_pod
 from ml_assets.models.training import device_of, search, search_settings
@@ -110,7 +111,12 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         study.ledger.note(**facts)
         searched = [name for name in result.trials.columns if name not in TRIAL_COLUMNS]
         check_frames([result.trials], trials_table(searched, has_rounds=result.best.estimator is None))
-        context.add_output_metadata({**_metadata(result), **facts})
+        windows = (
+            {}
+            if declared.tuning.windows == 1
+            else {"validation windows": sum(1 for _ in validation_windows(training_set, declared.tuning.windows))}
+        )
+        context.add_output_metadata({**_metadata(result), **windows, **facts})
         return result
 
     return tuning

@@ -151,6 +151,7 @@ def test_a_step_that_a_queue_preempts_is_retried_in_a_new_job(shop: Shop) -> Non
 
         def preempt() -> None:
             job["spec"]["suspend"] = True  # the pod goes on until it has ended
+            job["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"  # longer ago than a queue may take
             pod["metadata"]["deletionTimestamp"] = now()
             process.terminate()
             process.communicate()

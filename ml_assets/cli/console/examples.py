@@ -33,7 +33,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "leaktest": ("leaktest churn", "leaktest churn --samples 200"),
     "simulate": ("simulate churn --from 2026-06-01 --to 2026-11-30",),
     "cost": ("cost", "cost churn --month 2026-11"),
-    "completion": ("completion bash > ~/.local/share/bash-completion/completions/ml-assets",),
+    "parse": ("parse",),
+    "doctor": ("doctor", "doctor --json"),
+    "upgrade": ("upgrade --check", "upgrade"),
+    "completion": ("completion bash > ~/.bash_completion", "completion zsh > ~/.zfunc/_ml-assets"),
 }
 _LAKE: Final = {"ML_ASSETS_LAKE": "the lake (default: the folder .lake of the project)"}
 _SERVER: Final = {
@@ -41,7 +44,7 @@ _SERVER: Final = {
     "ML_ASSETS_SERVER_TOKEN": "a token for it, where it requires a login",
 }
 _AWS: Final = {"AWS_ENDPOINT_URL": "an S3 server other than Amazon's; the other settings of AWS apply too"}
-_WITHOUT_LAKE: Final = frozenset({"init", "new", "parse", "upgrade", "completion"})
+_WITHOUT_LAKE: Final = frozenset({"init", "parse", "upgrade", "completion"})
 _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "run": _SERVER,
     "cost": {"ML_ASSETS_PRICES": "the file with prices"},

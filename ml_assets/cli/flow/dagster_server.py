@@ -30,7 +30,7 @@ query Home($keys: [AssetKeyInput!]) {
 _LAKE = """
 query Lake($selector: ResourceSelector!) {
   topLevelResourceDetailsOrError(resourceSelector: $selector) {
-    ... on ResourceDetails { configuredValues { key value } }
+    ... on ResourceDetails { configuredValues { key value type } }
   }
 }
 """
@@ -138,14 +138,16 @@ class DagsterServer:
     def lake(self, assets: Sequence[Sequence[str]]) -> str:
         """Return the address of the lake that the code location of some assets uses.
 
-        It is '' for the folder `.lake` of its project, and for a resource of the project's own.
+        It is '' for the folder `.lake` of its project, for an address from an environment variable that only the server
+        knows, and for a resource of the project's own.
 
         Raises:
             ServerError: the server cannot be reached, or does not know the assets.
         """
         answer = self._post(_LAKE, {"selector": {**self._home(assets), "resourceName": LAKE}})
         values = answer["topLevelResourceDetailsOrError"].get("configuredValues", ())
-        return next((str(json.loads(it["value"])) for it in values if it["key"] == "url"), "")
+        urls = [it["value"] for it in values if it["key"] == "url" and it["type"] == "VALUE"]
+        return str(json.loads(urls[0])) if urls else ""
 
     def _home(self, assets: Sequence[Sequence[str]]) -> dict[str, str]:
         """Return the code location and the repository of assets."""

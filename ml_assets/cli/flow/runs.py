@@ -46,7 +46,7 @@ class OnServer:
         """
         theirs = self.server.lake([key.path for key in assets])
         if theirs and theirs.rstrip("/") != self.lake.url:
-            raise self._other_lake(f"it uses {theirs}")
+            raise self._other_lake(f"it uses {theirs}. Nothing was run")
         run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
         self.progress.log(f"run {run_id[:8]}: {self.server.page(run_id)}")
         is_done = False
@@ -57,7 +57,7 @@ class OnServer:
                 else:
                     is_done = True
                     if it and next(steps_of(self.lake, run_id), None) is None:
-                        raise self._other_lake(f"run {run_id[:8]} succeeded and has no record here")
+                        raise self._other_lake(f"run {run_id[:8]} has stored its results elsewhere")
                     return it
         finally:
             if not is_done:
@@ -67,7 +67,7 @@ class OnServer:
     def _other_lake(self, why: str) -> ServerError:
         return ServerError(
             f"{self.server.url} does not use the lake of this command, {self.lake.url}: {why}. Set ML_ASSETS_LAKE to "
-            "the server's lake, which this command must be allowed to read. Nothing was judged."
+            "the server's lake, which this command must be allowed to read."
         )
 
     def _report(self, it: ServerEvent, run_id: str) -> None:

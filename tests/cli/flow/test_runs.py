@@ -105,7 +105,7 @@ def test_a_server_with_another_lake_gets_no_run(lake: Lake) -> None:
 
 
 def test_a_run_that_stored_nothing_in_this_lake_is_not_judged_by_it(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match="run 01234567 succeeded and has no record here"):
+    with pytest.raises(ServerError, match="run 01234567 has stored its results elsewhere"):
         made(Lake(str(tmp_path)), True)
 
 
