@@ -38,13 +38,16 @@ def of_monitoring(model: str, findings: Sequence[RetrainingFinding], champion: S
 
 
 def alerts_of_findings(
-    model: str, findings: Sequence[RetrainingFinding], champion: Serving, *, now: datetime
+    model: str, findings: Sequence[RetrainingFinding], champion: Serving, *, decided: str, now: datetime
 ) -> Iterator[Alert]:
-    """Yield an alert for each finding over its limit: once for a champion, and once for each rejected challenger."""
+    """Yield an alert for each finding over its limit: once for a champion, and once for each rejected challenger.
+
+    `decided` is what the sensor has decided about a retraining, as a sentence.
+    """
     for it in (it for it in findings if it.cause in KIND and it.is_over):
         actions = unrepaired(model, it, champion)
         what = "is over its limits" if it.cause == "drift" else "is behind its promise"
-        does = actions[0].what_to_do if actions else "The sensors request a retraining, so nobody has to act."
+        does = actions[0].what_to_do if actions else f"Retraining: {decided}"
         yield Alert(
             kind=KIND[it.cause],
             subject=f"{model}/{it.cause}",

@@ -257,7 +257,6 @@ def _request_retraining(
     busy = busy or pending_run(claimed)
     findings = look.find(loop, declared)
     tick.verdicts += of_monitoring(name, findings, loop.champion)
-    tick.alerts += alerts_of_findings(name, findings, loop.champion, now=now)
     decision = decide_on(loop, declared, findings, busy=busy)
     if decision.finding is not None:
         try:
@@ -270,6 +269,7 @@ def _request_retraining(
         decision = hold(decision, spending)
         tick.alerts += alerts_of_spending(name, spending)
     tick.lines.append(f"{name}: {decision.sentence}")
+    tick.alerts += alerts_of_findings(name, findings, loop.champion, decided=decision.sentence, now=now)
     if claimed or (decision.is_held and busy):
         tick.waiting.add(name)
     if decision.finding is None:

@@ -66,7 +66,7 @@ def _read_file(lake: Lake, plan: ModelPlan, name: str) -> tuple[LoggedRows, Json
     try:
         facts = LogFacts.model_validate_json(pl.read_parquet_metadata(io.BytesIO(data))[FACTS])
         rows = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError, KeyError, ValidationError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, KeyError, ValidationError) as error:
         raise CorruptArtifactError(
             f"{path} is not a file of the request log of this release ({type(error).__name__}: {error}). Remove it, or "
             "restore it from a backup."

@@ -16,7 +16,7 @@ from ml_assets.declaration.parts import Stage
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK
 from ml_assets.lake.ledger import Input, StepLedger
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
+from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, rows_of_period, versions_of
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
 from ml_assets.logic.monitoring.reference import Reference, has_days
 from ml_assets.logic.monitoring.requests import LoggedOfVersion, as_predictions
@@ -43,15 +43,15 @@ def served_drift(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of the drift of the requests that a model has answered."""
 
     @stage(
-        plan, "served_drift", [measure_day, as_predictions, Watched.without],
+        plan, "served_drift", [measure_day, as_predictions, rows_of_period, LoggedOfVersion.of, Watched.without],
         **_options(plan, "served_drift", of="requests"),
     )  # fmt: skip
     def served_drift(
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """The drift of the rows that the service has scored, by version, against the reference of that version."""
-        rows, seen = as_predictions(predictions)
-        yield from _measured(context, plan, ml_assets_lake.ledger(), rows, seen)
+        rows, logged = as_predictions(predictions)
+        yield from _measured(context, plan, ml_assets_lake.ledger(), rows, logged)
 
     return served_drift
 
@@ -82,19 +82,21 @@ def _measured(
     plan: ModelPlan,
     ledger: StepLedger,
     predictions: Mapping[str, pl.DataFrame],
-    seen: Mapping[str, LoggedOfVersion],
+    logged: Mapping[str, pl.DataFrame],
 ) -> Iterator[Any]:
-    """Yield the drift of each day and its check; `seen` is how the rows of each version were logged, of requests."""
+    """Yield the drift of each day and its check; `logged` is how the rows of each period were logged, of requests."""
     limits = _limits(plan)
-    watched, of_days = (
-        {version: _as_logged(it, seen[version]) if seen else it for version, it in every.items()}
-        for every in _watched(ledger, plan, predictions, context.partition_keys)
-    )
+    watched, of_days = _watched(ledger, plan, predictions, context.partition_keys)
     measured = {}
-    for day in context.partition_keys:
-        measured[day] = measure_day(
-            predictions, day, watched=watched.__getitem__, limits=limits, most_periods=plan.pool_periods,
-            calendar=plan.calendar, watched_days=of_days.get,
+    for key in context.partition_keys:
+        of_key = {it: watched[it] for it in versions_of(predictions, key)}
+        own, own_days = (
+            {version: _as_logged(it, plan, logged, key, of_day=of_day) for version, it in of.items()}
+            for of, of_day in ((of_key, False), (of_days if plan.calendar.ends_day(key) else {}, True))
+        )
+        measured[key] = measure_day(
+            predictions, key, watched={**watched, **own}.__getitem__, limits=limits, most_periods=plan.pool_periods,
+            calendar=plan.calendar, watched_days=own_days.get,
         )  # fmt: skip
     check_frames([one.table for one in measured.values()], drift_table())
     _add_metadata(context, measured)
@@ -105,9 +107,22 @@ def _measured(
     )
 
 
-def _as_logged(watched: Watched, seen: LoggedOfVersion) -> Watched:
-    """Return a version whose rows were logged, without the features of which the log has hashes."""
-    own = seen.of_features(watched.reference.kinds)
+def _as_logged(
+    watched: Watched, plan: ModelPlan, logged: Mapping[str, pl.DataFrame], key: str, *, of_day: bool
+) -> Watched:
+    """Return a version without the features of which the log has hashes in the rows that a period is measured with."""
+    if not logged:
+        return watched
+    hours = [logged[it] for it in plan.calendar.reported(key) if it in logged] if of_day else []
+    rows = (
+        pl.concat(hours).filter(pl.col("model_version") == watched.version)
+        if of_day
+        else rows_of_period(
+            logged, key, watched.version, min_rows=_limits(plan).min_rows, most_periods=plan.pool_periods,
+            calendar=plan.calendar,
+        )[1]
+    )  # fmt: skip
+    own = LoggedOfVersion.of(rows).of_features(watched.reference.kinds)
     return watched.without(own.hashed, own.note)
 
 

@@ -123,8 +123,8 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
     return joined.select(*BASE_SCHEMA, pl.exclude(*BASE_SCHEMA)).sort("scored_at", "request_id", "row")
 
 
-def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], dict[str, LoggedOfVersion]]:
-    """Return the rows of periods with the same features, and how the rows of each version were logged."""
+def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Return the rows of periods with the same features, and beside them how each row was logged."""
     columns = ["model_version", "score", SAMPLE, HASHED, FEATURES]
     named = [
         rows.select(it for it in columns if it in rows.columns).with_columns(pl.lit(key).alias(_PERIOD))
@@ -134,11 +134,10 @@ def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.D
     if not named:
         return {}, {}
     rows = _together(named)
-    by_period = rows.drop(HASHED, SAMPLE).partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
-    of_each = rows.partition_by("model_version", as_dict=True)
+    by_period = rows.partition_by(_PERIOD, as_dict=True, include_key=False, maintain_order=True)
     return (
-        {str(key): part for (key,), part in by_period.items()},
-        {str(version): LoggedOfVersion.of(own) for (version,), own in of_each.items()},
+        {str(key): part.drop(HASHED, SAMPLE) for (key,), part in by_period.items()},
+        {str(key): part.select("model_version", HASHED, SAMPLE) for (key,), part in by_period.items()},
     )
 
 

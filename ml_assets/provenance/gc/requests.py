@@ -1,6 +1,7 @@
 """Retention of the request log: the files of days that are older than their model's declared number of days.
 
-The asset `requests` has all rows of the files that it was built from, so it stays complete without them.
+The asset `requests` has all rows of the files that it was built from, so it stays complete without them. Files that it
+was not built from are kept.
 """
 
 import os
@@ -10,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from ml_assets.contracts.periods import Calendar, is_key
 from ml_assets.declaration.reading import read_all
-from ml_assets.lake.request_files import REQUESTS
+from ml_assets.lake.request_files import REQUESTS, names_of_files
 from ml_assets.lake.store import Lake
 from ml_assets.project import PROJECT, ProjectError, find_project
 
@@ -54,16 +55,27 @@ def declared_retentions() -> Mapping[str, Retention]:
 
 
 def old_requests(lake: Lake, retentions: Mapping[str, Retention], now: datetime) -> dict[str, int]:
-    """Return the files that are older than declared, by path relative to the lake's root, with their bytes."""
-    folders = [
-        f"{REQUESTS}/{model}/{day}"
+    """Return the files that are older than declared, by path relative to the lake's root, with their bytes.
+
+    A file that the asset `requests` has not read is not listed, because its rows are nowhere else.
+    """
+    folders = {
+        f"{REQUESTS}/{model}/{day}": model
         for model, retention in retentions.items()
         for day in lake.names(lake.path(REQUESTS, model))
         if is_key(day) and retention.is_over(date.fromisoformat(day), now)
-    ]
+    }
+    read = {model: _files_read(lake, model) for model in {*folders.values()}}
     found = lake.list_each([lake.path(folder) for folder in folders])
     return {
         f"{folder}/{name}": stat.bytes
-        for folder in folders
+        for folder, model in folders.items()
         for name, stat in found[lake.path(folder)].items()
+        if f"{folder.rpartition('/')[2]}/{name}" in read[model]
     }  # fmt: skip
+
+
+def _files_read(lake: Lake, model: str) -> set[str]:
+    """Return the files of the log whose rows the asset `requests` has."""
+    manifests = lake.manifest_of_each([*lake.newest(f"{model}/requests").values()]).values()
+    return {name for manifest in manifests for name in names_of_files(manifest)}

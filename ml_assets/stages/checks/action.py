@@ -87,7 +87,10 @@ def monitoring_actions(lake: Lake, model: ModelDeclaration) -> dict[str, list[Ac
 
 
 def unrepaired(model: str, finding: RetrainingFinding, champion: Serving) -> list[Action]:
-    """Return what a person must do about a finding; nothing while a retraining may still repair it."""
+    """Return what a person must do about a finding; nothing until a challenger was rejected or rolled back.
+
+    It also counts if it was requested for another reason: then too, retraining has not made a better model lately.
+    """
     if not finding.is_over or not champion.rejections:
         return []
     tried = counted(champion.rejections, "challenger")
@@ -98,9 +101,8 @@ def unrepaired(model: str, finding: RetrainingFinding, champion: Serving) -> lis
             partition=str(finding.day or ""),
             example=finding.sentence,
             declared_in=_DECLARED[finding.cause],
-            what_to_do=f"{tried} rejected or rolled back since the champion's promotion, so retraining has not "
-            f"repaired it. See why: ml-assets champion {model}. Then change the declaration, roll back, or promote a "
-            "challenger.",
+            what_to_do=f"{tried} rejected or rolled back since the champion's promotion. See why: "
+            f"ml-assets champion {model}. Then change the declaration, roll back, or promote a challenger.",
         )
     ]
 

@@ -3,11 +3,13 @@
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ml_assets.contracts.periods import Calendar
+from ml_assets.lake.manifest import FILES
 from ml_assets.lake.request_files import REQUESTS
-from ml_assets.lake.store import Lake
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.provenance.gc.mark import Policy
 from ml_assets.provenance.gc.requests import Retention, old_requests
 from ml_assets.provenance.gc.sweep import collect, look
@@ -15,11 +17,18 @@ from ml_assets.provenance.gc.sweep import collect, look
 NOW = datetime(2024, 4, 10, 12, tzinfo=UTC)
 
 
-def log(lake: Lake, model: str, *days: str) -> None:
+def log(lake: Lake, model: str, *days: str, is_read: bool = True) -> None:
+    """Write one file of each day, which the asset `requests` has read or not."""
     for day in days:
         path = Path(lake.url, REQUESTS, model, day, "1-a.parquet")
         path.parent.mkdir(parents=True)
         path.write_bytes(b"rows")
+    if is_read:
+        rows = pl.DataFrame({"score": [0.5]})
+        lake.put_each(
+            f"{model}/requests",
+            {it: (rows, Origin(parameters={FILES: {it: [{"name": f"{it}/1-a.parquet"}]}})) for it in days},
+        )
 
 
 def days_left(lake: Lake, model: str) -> list[str]:
@@ -39,6 +48,14 @@ def test_files_older_than_the_declared_days_are_listed_and_removed_and_others_st
     _, removed = collect(lake, policy, lambda _: None)
     assert 4 == removed.bytes
     assert (["2024-04-09"], ["2024-03-20", "2024-04-09"]) == (days_left(lake, "one"), days_left(lake, "two"))
+
+
+def test_a_file_that_the_asset_has_not_read_is_kept_however_old_it_is(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    log(lake, "one", "2024-03-20", is_read=False)
+    log(lake, "one", "2024-03-21")
+
+    assert [f"{REQUESTS}/one/2024-03-21/1-a.parquet"] == [*old_requests(lake, {"one": Retention(7, Calendar())}, NOW)]
 
 
 def test_nothing_is_removed_unless_it_is_declared(tmp_path: Path) -> None:
