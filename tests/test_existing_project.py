@@ -30,7 +30,7 @@ def test_every_name_that_must_be_unique_in_a_code_location_has_the_prefix(locati
     assets = {key.to_python_identifier() for key in repository.asset_graph.get_all_asset_keys()}
     named = [*location.sensors, *location.schedules, *location.jobs]
     ops = {op.name for job in location.jobs for op in job.all_node_defs if isinstance(op, dg.OpDefinition)}
-    ops |= {it.op.name for it in location.assets} - assets
+    ops |= {it.op.name for it in location.assets if isinstance(it, dg.AssetsDefinition)} - assets
 
     assert [] == [
         name for name in (*location.resources, *(it.name for it in named), *ops) if not name.startswith(PREFIX)
@@ -38,13 +38,16 @@ def test_every_name_that_must_be_unique_in_a_code_location_has_the_prefix(locati
 
 
 def test_every_asset_has_the_tag_and_is_stored_by_the_engines_io_manager(location: dg.Definitions) -> None:
+    made = [it for it in location.assets if isinstance(it, dg.AssetsDefinition)]
+    reported = [it for it in location.assets if isinstance(it, dg.AssetSpec)]
     found = {
-        spec.key: (made.get_io_manager_key_for_asset_key(spec.key), MANAGED in spec.tags.items())
-        for made in location.assets
-        for spec in made.specs
+        spec.key: (it.get_io_manager_key_for_asset_key(spec.key), MANAGED in spec.tags.items())
+        for it in made
+        for spec in it.specs
     }
 
     assert dict.fromkeys(found, (IO_MANAGER, True)) == found
+    assert [dg.AssetKey("ml_assets_overview")] == [it.key for it in reported if MANAGED in it.tags.items()]
 
 
 @pytest.fixture(scope="module")

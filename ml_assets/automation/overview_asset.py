@@ -13,7 +13,7 @@ import dagster as dg
 from ml_assets.automation.overview import ModelStatus, Overview, minute, read_overview
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.resource import LakeResource
-from ml_assets.names import prefixed
+from ml_assets.names import MANAGED, prefixed
 
 NAME: Final = "overview"
 KEY: Final = dg.AssetKey([prefixed(NAME)])
@@ -28,6 +28,7 @@ def overview_asset() -> dg.AssetSpec:
         description="All models: champion, age, drift, performance, what a person must act on, what waits and what "
         "runs next. The sensor `ml_assets_overview` reports it when something changes.",
         kinds={"table"},
+        tags=dict([MANAGED]),
     )
 
 

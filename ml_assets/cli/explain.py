@@ -84,7 +84,7 @@ def explain_models(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         print(json.dumps(content, indent=1, default=lambda moment: moment.isoformat()))
     else:
-        width = min(shutil.get_terminal_size((120, 24)).columns, 120)
+        width = max(40, min(shutil.get_terminal_size((120, 24)).columns, 120))
         lines = [*explanation_lines(overview, loop, answers, stale, width=width)]
         print("\n".join([*lines, *(detail_lines(answers, ticks, stale) if arguments.verbose else ())]))
     return 1 if loop is None else 0
@@ -258,7 +258,8 @@ def _reasons(loop: "MonitoringState | None", answers: list[Answer]) -> list[str]
     if loop is None:
         return ["without a champion, no sensor requests a retraining"]
     reasons, name = loop.since.reasons, loop.since.model
-    by = f"{loop.since.action} by {loop.since.decided_by}: {reasons[-1] if reasons else 'no reason is recorded'}"
+    why = reasons[-1] if reasons else "no reason is recorded"
+    by = f"{loop.since.action} by {loop.since.decided_by}, at that time: {why}"
     more = f" All {len(reasons)} reasons: ml-assets champion {name}" if len(reasons) > 1 else ""
     return [f"{by}{more}", *(f"{it.name}: {it.decides.rstrip('.')}. {_beginning(it.sees)}" for it in answers)]
 

@@ -29,7 +29,7 @@ FORMAT: Final = 1
 QUARTER: Final = timedelta(minutes=15)
 SETTLED_AFTER: Final = timedelta(hours=1)
 """How long after a period its files are waited for. Without a failure, the last one is written after a minute."""
-_NAME: Final = re.compile(r"(\d{1,15})-[0-9a-f]{8}-[0-9a-f]{8}-\d{6,}\.parquet")
+_NAME: Final = re.compile(r"(\d{1,13})-[0-9a-f]{8}-[0-9a-f]{8}-\d{6,}\.parquet")
 
 
 class LogFacts(Record):

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import JsonValue, ValidationError
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.words import counted
 from ml_assets.lake.content import bytes_digest
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, files_by_period, names_of_files
@@ -43,7 +44,7 @@ def read_requests(lake: Lake, plan: ModelPlan, keys: Sequence[str]) -> dict[str,
     for manifest in known:
         if gone := names_of_files(manifest) - {*files.get(manifest.partition or "", ())}:
             raise DataError(
-                f"{len(gone)} files of the request log that {manifest.ref} was built from are gone, such as "
+                f"of the request log, {counted(len(gone), 'file')} of {manifest.ref} cannot be found, such as "
                 f"{REQUESTS}/{plan.name}/{min(gone)}; expected all of them. Its rows would be lost, so it is not built "
                 "again. It stays as it is."
             )

@@ -6,6 +6,7 @@ loader.py    `scores(rows)`, which needs lightgbm and numpy only
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,11 +50,14 @@ def export_champion(name: str, folder: Path, *, lake: str | Lake | None = None) 
     """Write the current champion of a model to a new folder, once the loader in it gives the scores of the model.
 
     Raises:
-        DataError: the folder exists, there is no champion, it is not of LightGBM, or the loader gives other scores.
+        DataError: the folder exists or cannot be written, there is no champion, it is not of LightGBM, or the loader
+            gives other scores.
         ContractError: the model cannot be read.
         LakeError: the lake cannot be read, or its training set is not there.
     """
-    if folder.exists():
+    if not folder.name:
+        raise DataError(f"'{folder}' has no name; expected a folder that does not exist yet, such as export/{name}.")
+    if os.path.lexists(folder):
         raise DataError(f"'{folder}' exists; expected a folder that does not. Name another one, or remove it.")
     place = open_lake(lake)
     ref = model_of_champion(place, name)
@@ -65,16 +69,26 @@ def export_champion(name: str, folder: Path, *, lake: str | Lake | None = None) 
         )
     check_golden_rows(model, version=ref.version)
     rows = _rows(place, model, ref)
+    try:
+        _write(folder, model, ref.version, rows)
+    except OSError as error:
+        raise DataError(
+            f"'{folder}' cannot be written: {error.strerror or error}. Name a folder that can be created."
+        ) from error
+    return ExportedModel(ref.version, rows.height)
+
+
+def _write(folder: Path, model: Model, version: str, rows: pl.DataFrame) -> None:
+    """Write the folder as a whole, once its loader gives the scores of the model."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as unfinished:
         whole = Path(unfinished, folder.name)
         whole.mkdir()
-        for file, text in files_of_export(model, ref.version).items():
+        for file, text in files_of_export(model, version).items():
             whole.joinpath(file).write_text(text, encoding="utf-8", newline="\n")
         _check_scores(whole, model, rows)
         shutil.rmtree(whole / "__pycache__", ignore_errors=True)
         whole.rename(folder)
-    return ExportedModel(ref.version, rows.height)
 
 
 def files_of_export(model: Model, version: str) -> dict[str, str]:

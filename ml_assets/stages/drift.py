@@ -3,7 +3,7 @@
 Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -34,7 +34,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
-        yield from _measured(context, plan, ml_assets_lake.ledger(), predictions, {})
+        yield from _measured(context, plan, ml_assets_lake.ledger(), predictions, lambda _: (predictions, {}))
 
     return drift
 
@@ -50,8 +50,13 @@ def served_drift(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """The drift of the rows that the service has scored, by version, against the reference of that version."""
-        rows, logged = as_predictions(predictions)
-        yield from _measured(context, plan, ml_assets_lake.ledger(), rows, logged)
+
+        def of_period(key: str) -> tuple[Mapping[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
+            periods = {plan.calendar.moved(key, -back) for back in range(plan.pool_periods)}
+            periods |= {*plan.calendar.reported(key)}
+            return as_predictions({it: rows for it, rows in predictions.items() if it in periods})
+
+        yield from _measured(context, plan, ml_assets_lake.ledger(), predictions, of_period)
 
     return served_drift
 
@@ -82,20 +87,25 @@ def _measured(
     plan: ModelPlan,
     ledger: StepLedger,
     predictions: Mapping[str, pl.DataFrame],
-    logged: Mapping[str, pl.DataFrame],
+    of_period: Callable[[str], tuple[Mapping[str, pl.DataFrame], Mapping[str, pl.DataFrame]]],
 ) -> Iterator[Any]:
-    """Yield the drift of each day and its check; `logged` is how the rows of each period were logged, of requests."""
+    """Yield the drift of each period and its check.
+
+    `of_period` returns the rows that a period may be measured with, and of requests how each of them was logged. They
+    do not depend on the other periods of the run.
+    """
     limits = _limits(plan)
     watched, of_days = _watched(ledger, plan, predictions, context.partition_keys)
     measured = {}
     for key in context.partition_keys:
-        of_key = {it: watched[it] for it in versions_of(predictions, key)}
+        rows, logged = of_period(key)
+        of_key = {it: watched[it] for it in versions_of(rows, key)}
         own, own_days = (
             {version: _as_logged(it, plan, logged, key, of_day=of_day) for version, it in of.items()}
             for of, of_day in ((of_key, False), (of_days if plan.calendar.ends_day(key) else {}, True))
         )
         measured[key] = measure_day(
-            predictions, key, watched={**watched, **own}.__getitem__, limits=limits, most_periods=plan.pool_periods,
+            rows, key, watched={**watched, **own}.__getitem__, limits=limits, most_periods=plan.pool_periods,
             calendar=plan.calendar, watched_days=own_days.get,
         )  # fmt: skip
     check_frames([one.table for one in measured.values()], drift_table())

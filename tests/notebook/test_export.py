@@ -98,3 +98,12 @@ def test_the_command_refuses_a_folder_that_exists_and_says_what_it_wrote(
     assert f"'{folder}' exists; expected a folder that does not" in (
         run("export", "returns", "--to", str(folder), code=2).err
     )
+
+
+@pytest.mark.parametrize(("to", "why"), [("/dev/null/x", "cannot be written"), ("", "has no name")])
+def test_the_command_says_why_a_folder_cannot_be_written(
+    to: str, why: str, shop_lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_LAKE", shop_lake.url)
+
+    assert why in Command(capsys)("export", "returns", "--to", to, code=2).err

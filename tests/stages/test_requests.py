@@ -191,7 +191,7 @@ def test_a_day_whose_files_are_gone_is_not_built_again(service: Service) -> None
     service.read(LAST)
     shutil.rmtree(Path(service.lake.connect().url, "requests"))
 
-    with pytest.raises(DataError, match=r"1 files of the request log .* are gone"):
+    with pytest.raises(DataError, match=r"of the request log, 1 file of .* cannot be found"):
         service.read(LAST)
 
 
@@ -254,7 +254,7 @@ def test_rows_by_key_of_other_keys_and_of_removed_features_are_named(service: Se
 
     assert {
         "key": "1 of 1 rows differ: request r0, row 0",
-        "features": "1 rows are not compared: their features are no longer in the lake",
+        "features": "1 row is not compared: their features are no longer in the lake",
     } == {it["column"]: it["finding"] for it in findings(check)}
     assert "secret" not in str(check)
 
@@ -313,6 +313,19 @@ def test_hashed_features_are_left_out_of_the_drift_and_a_sample_is_named(
     assert summary_of(drifted).sentence.endswith(note)
 
 
+def test_the_drift_of_a_day_does_not_depend_on_the_other_days_of_the_run(service: Service) -> None:
+    hashing = Hashing(frozenset({"items"}), b"a secret of the test")
+    service.answer(orders(EVE), at=EVE)
+    service.answer(orders(LAST), policy=LogPolicy(hashing=hashing))
+    rows, _ = service.read(EVE, LAST)
+
+    alone, together = service.drift({str(EVE): rows[str(EVE)]}, EVE), service.drift(rows, EVE, LAST)
+
+    assert "items" in {*alone[str(EVE)].table["feature"]}
+    assert alone[str(EVE)].table.equals(together[str(EVE)].table)
+    assert summary_of(alone, EVE).sentence == summary_of(together, EVE).sentence
+
+
 # ---------------------------------------------------------------- performance
 
 
@@ -347,6 +360,18 @@ def test_the_last_request_of_each_key_is_measured_on_its_label(service: Service)
     interval = summary.measured["roc_auc"]
     assert interval.low is not None
     assert interval.low < interval.value
+
+
+def test_keys_of_files_without_hashes_are_measured_beside_files_with_hashes(service: Service) -> None:
+    hashing = Hashing(frozenset({"order_id"}), b"a secret of the test")
+    service.answer(orders(LAST).head(2), has_key=True)
+    service.answer(orders(LAST).tail(2), has_key=True, minutes=900, policy=LogPolicy(hashing=hashing))
+    found, _ = service.read(LAST)
+
+    measured: Any = served_performance(PLAN)(context_of(LAST), {**found}, label_rows(), ml_assets_lake=service.lake)
+
+    [summary] = measured[str(LAST)].summaries.versions
+    assert (2, 2) == (summary.predictions, summary.without_key)
 
 
 def test_rows_whose_key_is_a_hash_are_not_measured(service: Service) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.frames import ModelColumns
+from ml_assets.contracts.words import counted
 from ml_assets.logic.monitoring.predictions import FEATURES, contract_of
 from ml_assets.logic.monitoring.requests import FEATURES_VERSION, KEY, OVERRIDDEN, PREDICTION_TIME
 from ml_assets.logic.training.booster import predict
@@ -45,7 +46,7 @@ class Mismatch:
     def sentence(self) -> str:
         """The difference as text."""
         if self.reason:
-            return f"{self.rows} rows are not compared: {self.reason}"
+            return f"{counted(self.rows, 'row')} {'is' if self.rows == 1 else 'are'} not compared: {self.reason}"
         most = "" if self.largest is None else f", by up to {self.largest:.3g}"
         return f"{self.rows} of {self.compared} rows differ{most}: {', '.join(self.examples)}"
 

@@ -108,8 +108,8 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
     """Return the rows of files as one table, in an order that does not depend on the files.
 
     Versions may have different features; a row has null for those of other versions. If a column is text in some files
-    and not in others, because it is hashed or its contract has changed, all its values become text, and it counts as
-    hashed.
+    and not in others, because it is hashed or its contract has changed, all its values become text. A feature then
+    counts as hashed; a part of the key does so only in the files that state it.
     """
     frames = [
         it.rows.rename({"version": "model_version"}).with_columns(
@@ -196,7 +196,8 @@ def keyed_rows(requests: Sequence[pl.DataFrame], columns: ModelColumns, labels: 
         __hashed=pl.col(HASHED).list.set_intersection(pl.lit([*columns.key], pl.List(pl.String))).list.len() > 0,
     )
     has_key = pl.all_horizontal(pl.col(needed).is_not_null()) & ~pl.col("__hashed")
-    keyed = named.filter(has_key).drop("__hashed").cast({name: labels[name] for name in columns.key})
+    typed = named.with_columns(pl.col(name).cast(labels[name], strict=False) for name in columns.key)
+    keyed = typed.filter(has_key).drop("__hashed")
     last = keyed.unique(columns.key, keep="last", maintain_order=True)
     return KeyedRows(last, rows.height - keyed.height, keyed.height - last.height, logged)
 
@@ -223,7 +224,8 @@ def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return frames as one, whose keys and features have the fields of all; see `rows_of_requests`."""
     flat = [_flat(frame) for frame in frames]
     mixed = [*_mixed(flat)]
-    names = pl.lit([name.partition(".")[2] for name in mixed], pl.List(pl.String))
+    unlike = [name.removeprefix(f"{FEATURES}.") for name in mixed if name.startswith(f"{FEATURES}.")]
+    names = pl.lit(unlike, pl.List(pl.String))
     texts = [
         it.with_columns(
             pl.col(HASHED).list.concat(names).list.unique().list.sort(),
