@@ -1,7 +1,7 @@
-"""The prediction service: one row a request beside `mlflow models serve`, and a batch beside `Booster.predict`.
+"""The prediction service: one row a request beside MLflow and BentoML, and a batch beside `Booster.predict`.
 
-MLflow gets the same model, and rows that are encoded already, with 0 for a missing value, which it would read as an
-object. Its interpreter has mlflow and lightgbm.
+The others get the same model, and rows that are encoded already, with 0 for a missing value, which MLflow would read as
+an object. The interpreter of each has its package and lightgbm.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -32,9 +33,21 @@ from ml_assets.serving.served_model import ServedModel, load_served_model
 from ml_assets.settings import lake_url
 
 BATCH = 10_000
-_SAVE = (
+MLFLOW_SAVES = (
     "import sys, lightgbm, mlflow.lightgbm as m; m.save_model(lightgbm.Booster(model_file=sys.argv[1]), sys.argv[2])"
 )
+BENTOML_SERVICE = """
+import bentoml, lightgbm, numpy
+
+@bentoml.service(workers=1)
+class Model:
+    def __init__(self) -> None:
+        self.booster = lightgbm.Booster(model_file="model.txt")
+
+    @bentoml.api
+    def predict(self, rows: list[list[float]]) -> list[float]:
+        return self.booster.predict(numpy.array(rows), num_threads=1).tolist()
+"""
 
 
 def main() -> None:
@@ -45,6 +58,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mlflow", metavar="PYTHON", help="an interpreter with mlflow and lightgbm")
+    parser.add_argument("--bentoml", metavar="PYTHON", help="an interpreter with bentoml and lightgbm")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="instead: a soak, with a promotion a minute")
     arguments = parser.parse_args()
     served = load_served_model(Lake(lake_url()), arguments.model)
@@ -57,37 +71,60 @@ def main() -> None:
     with _started(own, "/ready") as service:
         _print_batches(served, rows, f"http://127.0.0.1:{service[0]}{path}", arguments.rounds)
         ours = [json.dumps({"rows": [row]}).encode() for row in rows.to_dicts()]
-        if arguments.mlflow is None:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as started:
+            others = [
+                (it.name, started.enter_context(_started(it.command, it.probe, folder)), it.path, it.bodies)
+                for it in _others(served, rows, Path(folder), arguments)
+            ]
             for _ in range(arguments.rounds):
-                _print_rows("ml-assets", service, path, ours, arguments)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            text, saved = Path(folder, "model.txt"), str(Path(folder, "saved"))
-            text.write_text(served.model.text, encoding="utf-8")
-            subprocess.run([arguments.mlflow, "-c", _SAVE, str(text), saved], check=True, capture_output=True)
-            command = [arguments.mlflow, "-m", "mlflow", "models", "serve", "-m", saved, "--env-manager", "local", "-p"]
-            matrix = served.inputs.encode_frame(rows).matrix
-            names = load_booster(served.model).feature_name()
-            encoded = pl.DataFrame(matrix, schema=names).fill_nan(0.0).rows()
-            theirs = [json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode() for row in encoded]
-            with _started(command, "/ping") as other:
-                for _ in range(arguments.rounds):
-                    _print_rows("ml-assets", service, path, ours, arguments)
-                    _print_rows("mlflow", other, "/invocations", theirs, arguments)
+                for name, measured, route, bodies in [("ml-assets", service, path, ours), *others]:
+                    _print_rows(name, measured, route, bodies, arguments)
+
+
+@dataclass(frozen=True)
+class _Other:
+    """Another service: its command without the port, the paths of its probe and of predictions, and requests."""
+
+    name: str
+    command: list[str]
+    probe: str
+    path: str
+    bodies: list[bytes]
+
+
+def _others(served: ServedModel, rows: pl.DataFrame, folder: Path, arguments: argparse.Namespace) -> Iterator[_Other]:
+    """Save the model into a folder for each other service that is asked for."""
+    text = folder / "model.txt"
+    text.write_text(served.model.text, encoding="utf-8")
+    names = load_booster(served.model).feature_name()
+    encoded = pl.DataFrame(served.inputs.encode_frame(rows).matrix, schema=names).fill_nan(0.0).rows()
+    if (python := arguments.mlflow) is not None:
+        saved = str(folder / "saved")
+        subprocess.run([python, "-c", MLFLOW_SAVES, str(text), saved], check=True, capture_output=True)
+        command = [python, "-m", "mlflow", "models", "serve", "-m", saved, "--env-manager", "local", "-p"]
+        bodies = [json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode() for row in encoded]
+        yield _Other("mlflow", command, "/ping", "/invocations", bodies)
+    if (python := arguments.bentoml) is not None:
+        (folder / "bento_service.py").write_text(BENTOML_SERVICE, encoding="utf-8")
+        command = [python, "-m", "bentoml", "serve", "bento_service:Model", "--port"]
+        yield _Other(
+            "bentoml", command, "/readyz", "/predict", [json.dumps({"rows": [row]}).encode() for row in encoded]
+        )
 
 
 @contextmanager
-def _started(command: Sequence[str], probe: str) -> Iterator[tuple[int, psutil.Process]]:
+def _started(command: Sequence[str], probe: str, folder: str | None = None) -> Iterator[tuple[int, psutil.Process]]:
     """Start a service on a free port, and wait until it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     begun = time.perf_counter()
     environment = {
         **os.environ,
-        "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # MLflow's uvicorn
+        "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}",  # MLflow's uvicorn
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
     quiet = subprocess.DEVNULL
-    with subprocess.Popen([*command, str(port)], env=environment, stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen([*command, str(port)], env=environment, cwd=folder, stdout=quiet, stderr=quiet) as process:
         while not _is_ready(f"http://127.0.0.1:{port}{probe}"):
             if process.poll() is not None:
                 raise RuntimeError(f"{command} ended with {process.returncode}")
