@@ -31,6 +31,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRA_OF = {
     "ml_assets/adapters/dagster_k8s.py": "k8s",
     "ml_assets/adapters/dagster_postgres.py": "postgres",
+    "ml_assets/adapters/uvicorn.py": "serve",
     "ml_assets/alerts/channels.py": "alerts",
     "ml_assets/dagster_storage/event_log_postgres.py": "postgres",
     "ml_assets/doctor/cluster.py": "k8s",
@@ -58,6 +59,7 @@ USED_WITHOUT_IMPORT = {
 NEED_AN_EXTRA = {
     "ml_assets.adapters.dagster_k8s",
     "ml_assets.adapters.dagster_postgres",
+    "ml_assets.adapters.uvicorn",
     "ml_assets.dagster_storage.event_log_postgres",
     "ml_assets.kubernetes.step_pod",
     "ml_assets.kubernetes.client",
@@ -65,6 +67,7 @@ NEED_AN_EXTRA = {
     "ml_assets.kubernetes.fused",
     "ml_assets.kubernetes.handler",
     "ml_assets.kubernetes.launcher",
+    "ml_assets.serving.one_write",
     "ml_assets.workers.pods",
 }
 """The modules that cannot be imported without an extra; each other one imports them where it needs them."""

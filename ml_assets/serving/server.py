@@ -86,11 +86,13 @@ def http_server(application: Application) -> "uvicorn.Server":
     """
     try:
         import uvicorn
+
+        from ml_assets.serving.one_write import OneWriteProtocol
     except ModuleNotFoundError as error:
         raise as_extra_error(error, needed_by="ml-assets serve") from error
     config = uvicorn.Config(
         application, log_config=None, access_log=False, server_header=False, date_header=False, lifespan="on",
-        backlog=BACKLOG, timeout_graceful_shutdown=GRACE_SECONDS, ws="none",
+        backlog=BACKLOG, timeout_graceful_shutdown=GRACE_SECONDS, ws="none", http=OneWriteProtocol,
     )  # fmt: skip
     return uvicorn.Server(config)
 

@@ -21,6 +21,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.serving.app import Application
 from ml_assets.serving.server import TOKEN, Address, bound_socket, http_server, serving_token
 from tests.cli.commands import Command
+from tests.serving.live import running
 
 ROW = {"shop": "b", "items": 3, "weight kg": 5.0}
 
@@ -96,6 +97,23 @@ def test_a_port_that_is_taken_is_reported() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(DataError, match=f"cannot listen on 127.0.0.1, port {port}: .* Name another --port"):
             bound_socket(Address("127.0.0.1", port))
+
+
+def test_an_answer_is_one_segment_and_requests_that_are_sent_together_are_answered_in_their_order(
+    application: Application,
+) -> None:
+    asked = [f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n" for path in ("/live", "/v1/models", "/live")]
+    with running(application) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(asked[0].encode())
+        head, _, body = client.recv(2**16).partition(b"\r\n\r\n")
+        client.sendall("".join([*asked[1:], asked[0].replace("Host: a", "Host: a\r\nConnection: close")]).encode())
+        with client.makefile("rb") as rest:
+            answers = rest.read()
+
+    assert (b"HTTP/1.1 200 OK", b'{"live":true}') == (head[:15], body)
+    assert 3 == answers.count(b"HTTP/1.1 200 OK")
+    assert answers.index(b'{"models":') > answers.index(b"\r\n\r\n") > 0
+    assert answers.endswith(body)
 
 
 def test_a_missing_extra_is_reported(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
