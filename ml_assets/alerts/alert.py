@@ -14,7 +14,8 @@ from ml_assets.secrets import redact
 
 Kind = Literal[
     "run_failed", "check_failed", "freshness_missed", "challenger_rejected", "challenger_promoted",
-    "challenger_pending", "rolled_back", "quarantine_over_limit", "retraining_requested", "over_budget",
+    "challenger_pending", "challenger_online", "challenger_withdrawn", "rolled_back", "quarantine_over_limit",
+    "retraining_requested", "over_budget",
     "champion_refused", "degenerate_output", "drift_over_limits", "performance_behind", "update_blocked",
 ]  # fmt: skip
 Severity = Literal["error", "warning", "info"]

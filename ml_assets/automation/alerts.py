@@ -45,6 +45,8 @@ _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
     "reject": ("challenger_rejected", "warning", "challenger {challenger} was rejected"),
     "request_approval": ("challenger_pending", "warning", "challenger {challenger} waits for approval"),
     "rollback": ("rolled_back", "error", "rolled back to {champion}"),
+    "online": ("challenger_online", "info", "challenger {challenger} is online"),
+    "withdraw": ("challenger_withdrawn", "warning", "challenger {challenger} was withdrawn"),
 }
 
 

@@ -110,14 +110,35 @@ class LogChange:
         entry = entry_of(self.entries, decision, model=self.model.name)
         try:
             self.lake.manifest(self._ref(version))  # garbage collection may have removed it meanwhile
-            entry = self.log.append(entry if self.damage is None else self._begin_anew(entry), number=entry.number)
-        except (MissingArtifactError, PromotionConflictError) as error:
+        except MissingArtifactError as error:
+            return self.refuse(str(error))
+        return self._add(entry if self.damage is None else self._begin_anew(entry), f"{version} is the champion now")
+
+    def withdraw(self, online: Promotion) -> int:
+        """Withdraw the challenger that is online by an entry, and print the result; return 1 if it is refused."""
+        entry = Promotion(
+            number=len(self.entries) + 1,
+            model=self.model.name,
+            action="withdraw",
+            champion=online.champion,
+            challenger=online.challenger,
+            reasons=(self.why,),
+            decided_at=datetime.now(tz=UTC),
+            decided_by=self.by,
+            id=uuid.uuid4().hex,
+        )
+        return self._add(entry, f"challenger {online.challenger} is withdrawn; {online.champion} answers all requests")
+
+    def _add(self, entry: Promotion, outcome: str) -> int:
+        try:
+            entry = self.log.append(entry, number=entry.number)
+        except PromotionConflictError as error:
             return self.refuse(str(error))
         if self.as_json:
             print(json.dumps({"entry": entry.model_dump(mode="json"), "problem": None}, indent=1))
         else:
             print("\n".join(entry_lines(entry)))
-            print(f"{self.model.name}: {version} is the champion now")
+            print(f"{self.model.name}: {outcome}")
         return 0
 
     def _begin_anew(self, entry: Promotion) -> Promotion:

@@ -175,6 +175,7 @@ def _in_shadow(lake: "Lake", model: "ModelDeclaration") -> Iterator[Answer]:
         return
     found: Shadow = lake.get(refs[0], Shadow)
     compared = [f"{it.version[:12]} is {it.verdict}: {it.words}" for it in found.challengers]
+    compared += [] if found.online is None else [found.online.words]
     decides = "lets the gate judge each once it is compared" if settings.satisfies_gate else "promotes none"
     if found.promoted or found.waits:
         outcome = "was promoted" if found.promoted else "waits for approval"

@@ -36,6 +36,7 @@ try:
         trace,
         ui,
         upgrade,
+        withdraw,
     )
     from ml_assets.cli.console.examples import help_end
     from ml_assets.cli.console.interrupts import Interrupts
@@ -48,8 +49,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, status, champion, compare, predict, serve, export, promote, rollback, explain, quarantine,
-    trace, reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
+    init, new, run, ui, status, champion, compare, predict, serve, export, promote, rollback, withdraw, explain,
+    quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
 )  # fmt: skip
 
 

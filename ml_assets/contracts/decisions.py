@@ -14,7 +14,7 @@ from ml_assets.contracts.json_record import Record
 
 IN_SHADOW: Final = "shadow"
 """The cause of an entry about a challenger that the gate judged again, by its comparison in shadow."""
-Action = Literal["promote", "reject", "rollback", "request_approval"]
+Action = Literal["promote", "reject", "rollback", "request_approval", "online", "withdraw"]
 
 
 class RuleRecord(Record):
@@ -29,7 +29,9 @@ class Promotion(Record):
     """One entry of the promotion log: the decision, its version, and why.
 
     Attributes:
-        action: `request_approval` means that a challenger passed the gate and waits for a person's approval.
+        action: `request_approval` means that a challenger passed the gate and waits for a person's approval. `online`
+            means that the prediction service scores it beside the champion, and `withdraw` ends that. None of the three
+            changes the champion.
         rules: all rules that the gate checked; a person's entry has none.
         is_anchor: whether the challenger becomes the anchor when it is promoted; see `logic.promotion.log.anchor`.
         anchor: the version that was the anchor when the gate judged.
@@ -38,6 +40,7 @@ class Promotion(Record):
         test_days: the first and the last day of the rows that the gate used.
         cause: why the retraining that led to it was requested, if one was; `shadow` for a challenger that was judged
             again by its comparison in shadow.
+        share: of an entry `online`, the share of the keys that the challenger answers; 0 for none.
         decided_at: with its time zone; stored in UTC.
         id: a random string for a person's decision, so that two equal decisions are distinct. The gate's entries have
             none, because a run makes only one.
@@ -60,12 +63,18 @@ class Promotion(Record):
     test_days: tuple[date, date] | None = None
     cause: str | None = None
     evaluation_version: str | None = None
+    share: float | None = Field(default=None, exclude_if=lambda it: it is None)
     decided_at: datetime
     decided_by: str
     run_id: str | None = None
     id: str | None = None
     previous_digest: str | None = None
     replaced_entries: tuple[str, ...] = ()
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether it decides about a version, and not only about the requests that it scores."""
+        return self.action not in ("online", "withdraw")
 
     @property
     def was_in_shadow(self) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
+from pydantic import Field
+
 from ml_assets.contracts.artifacts.evaluation import Comparison
 from ml_assets.contracts.json_record import Record
 
@@ -46,6 +48,33 @@ class ShadowedChallenger(Record):
         return f"{self.sentence} The gate does not promote it{f': {others}' if others else '.'}"
 
 
+class Online(Record):
+    """The challenger that the prediction service scores beside the champion.
+
+    Attributes:
+        since: the day on which it came online; later days are compared.
+        share: the share of the keys that it answers.
+        step: what followed from the comparison: nothing yet, a larger share, its withdrawal, or that it has passed the
+            last share.
+        days: the days that were compared.
+    """
+
+    version: str
+    since: date
+    share: float
+    step: Literal["stays", "widens", "withdrawn", "passed"]
+    days: int
+    sentence: str
+
+    @property
+    def words(self) -> str:
+        """The challenger and the finding, as text."""
+        if self.step == "withdrawn":
+            return f"Challenger {self.version} was online from {self.since} on. {self.sentence}"
+        answers = f"answers {self.share:.0%} of the keys" if self.share else "answers no request"
+        return f"Challenger {self.version} is online since {self.since} and {answers}. {self.sentence}"
+
+
 class Shadow(Record):
     """The challengers in shadow, the newest first.
 
@@ -55,6 +84,7 @@ class Shadow(Record):
         sentence: which challengers there are, and which are left out and why.
         promoted: the challenger that was promoted because of its comparison; None without one.
         waits: the challenger that waits for approval because of its comparison; None without one.
+        online: the challenger that the service scores; None without one.
     """
 
     model: str
@@ -64,3 +94,4 @@ class Shadow(Record):
     challengers: tuple[ShadowedChallenger, ...]
     promoted: str | None = None
     waits: str | None = None
+    online: Online | None = Field(default=None, exclude_if=lambda it: it is None)

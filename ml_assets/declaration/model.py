@@ -275,6 +275,18 @@ class ModelDeclaration(Declaration):
                 "challengers could be compared; expected 'by: time'. Remove it"
             )
             yield ("challengers", "shadow"), True, message
+        if self.challengers.online and not self.has_requests:
+            message = (
+                "a challenger online is scored and measured on the requests of the service, which are stored if "
+                "'serving' is declared with its log. Declare 'serving: {}', or remove it"
+            )
+            yield ("challengers", "online"), True, message
+        if self.challengers.canary is not None and self.split.group is not None:
+            message = (
+                f"rows of one '{self.split.group}' may be in several days, so the days are no independent sample of "
+                "the difference of two versions, and no share could be judged. Remove it"
+            )
+            yield ("challengers", "canary"), self.challengers.canary.model_dump(), message
         if self.tuning.windows > 1 and not self.split.is_by_time:
             message = (
                 f"the split of the model is 'by: {self.split.by}', which has no windows of time; leave it out. With "

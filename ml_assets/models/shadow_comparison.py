@@ -169,12 +169,13 @@ def _evaluate(
 
 
 def judge_again(
-    ledger: StepLedger, plan: ModelPlan, compared: Sequence[ShadowResult], *, run_id: str
+    ledger: StepLedger, plan: ModelPlan, compared: Sequence[ShadowResult], *, passed: str | None = None, run_id: str
 ) -> tuple[list[ShadowedChallenger], Promotion | None]:
     """Let the gate judge compared challengers again, until one passes.
 
     Nothing is written about a challenger that does not pass, about one that already waits for a person, or if the
-    champion or the anchor has changed since the comparison.
+    champion or the anchor has changed since the comparison. If a canary is declared, only the challenger that has
+    `passed` it is promoted.
 
     Returns:
         The results, with the reasons of the gate's refusals; and the entry of the challenger that passed, which was
@@ -187,7 +188,9 @@ def judge_again(
     for it in compared:
         result = it.result
         if entry is None and it.evaluation is not None and result.attempt is not None:
-            refused, entry = _Case.of(ledger, plan, it.model, it.evaluation, result.attempt).decide(run_id)
+            case = _Case.of(ledger, plan, it.model, it.evaluation, result.attempt)
+            needs_canary = plan.declaration.challengers.canary is not None and result.version != passed
+            refused, entry = case.decide(run_id, needs_canary=needs_canary)
             result = result.model_copy(update={"refused": refused})
         results.append(result)
     return results, entry
@@ -216,11 +219,11 @@ class _Case:
             leaks = findings_behind(lake, plan.declaration, lake.manifest(trained_on), runs=ledger.runs)
         return cls(ledger, plan, model, evaluation, attempt, serving_costs(model, plan.declaration.gate), leaks)
 
-    def decide(self, run_id: str) -> tuple[tuple[str, ...], Promotion | None]:
+    def decide(self, run_id: str, *, needs_canary: bool = False) -> tuple[tuple[str, ...], Promotion | None]:
         """Return why the challenger is not promoted; or the entry by which it is, or waits, added now or before."""
-        return retry_on_conflict(lambda: self._decide(run_id))
+        return retry_on_conflict(lambda: self._decide(run_id, needs_canary=needs_canary))
 
-    def _decide(self, run_id: str) -> tuple[tuple[str, ...], Promotion | None]:
+    def _decide(self, run_id: str, *, needs_canary: bool) -> tuple[tuple[str, ...], Promotion | None]:
         log, summary, plan = self.plan.promotion_log(self.ledger.lake), self.evaluation.summary, self.plan
         entries = log.verified().entries
         if (summary.champion_version, summary.anchor_version) != (entries[-1].champion, anchor(entries)):
@@ -230,6 +233,8 @@ class _Case:
         )
         if not verdict.promote:
             return verdict.reasons, None
+        if needs_canary:
+            return ("It passes the gate's rules, and must pass all shares of the canary first.",), None
         before = [it.evaluation_version for it in entries if it.challenger == summary.model_version]
         version = next((it for it in reversed(before) if it is not None), None)
         entry = entry_on(

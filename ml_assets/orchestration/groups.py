@@ -34,7 +34,7 @@ COMBINED: Final = "combined_predictions"
 
 _BESIDE: Final[Mapping[str, Sequence[str]]] = {
     "card": ("drift", "performance", "shadow"),
-    "shadow": ("shadow_predictions", "performance"),
+    "shadow": ("shadow_predictions", "performance", "served_performance"),
 }
 """The stages that a stage reads itself, all periods of them, although they only determine its order in the graph."""
 
@@ -180,7 +180,8 @@ def artifacts_beside(
         if graph.has(quarantine_key(key)):
             found[key] = releases(lake, key.to_user_string())
         elif beside := _BESIDE.get(stage_of(key)):
-            shown = [it for stage in beside if graph.has(it := dg.AssetKey([*key.path[:-1], stage]))]
+            read = graph.get(key).parent_keys
+            shown = [it for stage in beside if (it := dg.AssetKey([*key.path[:-1], stage])) in read]
             found[key] = {"": [ref for it in shown for ref in _current(graph, lake, it)]}
     return found
 

@@ -201,7 +201,8 @@ class Application:
 
     async def _metrics(self, *_: object) -> HttpAnswer:
         models = [self.registry[name] for name in self.registry.names]
-        return HttpAnswer(self.metrics.text(models, self.watch).encode(), TEXT_FORMAT)
+        online = [found for it in models if (found := self.registry.challenger(it)) is not None]
+        return HttpAnswer(self.metrics.text(models, self.watch, online).encode(), TEXT_FORMAT)
 
     async def _openapi(self, *_: object) -> HttpAnswer:
         models = [self.registry[name] for name in self.registry.names]

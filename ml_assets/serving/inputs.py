@@ -37,6 +37,10 @@ class Columns:
         """Return rows as columns. A field that a row lacks is absent in that row."""
         return cls(_ByField(records), len(records))
 
+    def only(self, names: Sequence[str]) -> "Columns":
+        """Return the same rows with these fields only, which all of them have."""
+        return Columns.of_records([{name: row[name] for name in names} for row in self.records(names)])
+
     def records(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Yield the rows, each of which has these fields."""
         if isinstance(self.values, _ByField):

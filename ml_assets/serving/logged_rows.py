@@ -55,6 +55,9 @@ class LoggedRequest:
         scored_at: seconds since 1970.
         inputs: the values of its rows, which fulfil the contract, and those of their key if the request has named it.
         joined: where the values are from, if the request named the key only.
+        beside: a version that has not answered and whose scores of the same rows are stored too; None without one.
+        champion: the champion that it was scored beside, if this is a challenger's; '' for the champion's own.
+        is_answer: whether the scores were answered.
     """
 
     served: ServedModel
@@ -65,6 +68,9 @@ class LoggedRequest:
     inputs: Columns | pl.DataFrame
     scores: Served
     joined: JoinedRows | None = None
+    beside: ServedModel | None = None
+    champion: str = ""
+    is_answer: bool = True
 
     @property
     def quarter(self) -> datetime:
@@ -137,6 +143,8 @@ def _rows(requests: Sequence[LoggedRequest], hashing: Hashing) -> pl.DataFrame:
         "row": pl.Series([row for it in requests for row in range(it.scores.rows)], dtype=pl.UInt32),
         "version": pl.Series(each(lambda it: it.served.version), dtype=pl.String),
         "entry": pl.Series(each(lambda it: it.served.entry.number), dtype=pl.UInt32),
+        "champion": pl.Series(each(lambda it: it.champion or it.served.version), dtype=pl.String),
+        "is_answer": pl.Series(each(lambda it: it.is_answer), dtype=pl.Boolean),
         **{name: pl.Series(scores[name], dtype=dtype) for name, dtype in served.outputs.items()},
         **({KEY: pl.DataFrame(keys).to_struct()} if keys else {}),
         "prediction_time": pl.Series(joined(lambda it: it.prediction_times), dtype=_NAIVE).dt.replace_time_zone("UTC"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final, Literal, get_args
 
+from ml_assets.serving.challenger import Challenger
 from ml_assets.serving.degenerate import Degenerate
 from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.served_model import Served, ServedModel
@@ -14,6 +15,7 @@ from ml_assets.serving.served_model import Served, ServedModel
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends of the histogram of seconds."""
 Logged = Literal["accepted", "written", "dropped"]
+Beside = Literal["scored", "failed"]
 TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -28,6 +30,8 @@ class Metrics:
         self._unseen: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._logged: Counter[tuple[str, Logged]] = Counter()
+        self._beside: Counter[tuple[str, Beside]] = Counter()
+        self._canary: Counter[str] = Counter()
         self._seconds: dict[str, list[int]] = {}
         self._total: dict[str, float] = {}
 
@@ -44,6 +48,16 @@ class Metrics:
             for name, count in scores.unseen.items():
                 self._unseen[model, name] += count
 
+    def count_beside(self, model: str, what: Beside, rows: int) -> None:
+        """Count rows of a version that does not answer them, from any thread."""
+        with self._turn:
+            self._beside[model, what] += rows
+
+    def count_canary(self, model: str, rows: int) -> None:
+        """Count rows that a challenger has answered, from any thread."""
+        with self._turn:
+            self._canary[model] += rows
+
     def count_refused(self, model: str) -> None:
         """Count a version that was not served because its check failed."""
         self._refused[model] += 1
@@ -53,9 +67,9 @@ class Metrics:
         with self._turn:
             self._logged[model, what] += rows
 
-    def text(self, models: Iterable[ServedModel], watch: OutputWatch) -> str:
+    def text(self, models: Iterable[ServedModel], watch: OutputWatch, online: Iterable[Challenger] = ()) -> str:
         """Return all metrics."""
-        lines = chain(self._lines([*models]), _watched(watch))
+        lines = chain(self._lines([*models]), self._of_challengers(online), _watched(watch))
         return "".join(f"{line}\n" for line in lines)
 
     def _lines(self, models: list[ServedModel]) -> Iterator[str]:
@@ -90,6 +104,17 @@ class Metrics:
         yield from _family("ml_assets_model_entry", "gauge", "The entry of the promotion log of each served version.")
         for it in models:
             yield _sample("ml_assets_model_entry", {"model": it.name}, it.entry.number)
+
+    def _of_challengers(self, online: Iterable[Challenger]) -> Iterator[str]:
+        yield from _family("ml_assets_beside_rows_total", "counter", "Rows scored by a version that does not answer.")
+        for (model, state), count in sorted(self._beside.items()):
+            yield _sample("ml_assets_beside_rows_total", {"model": model, "state": state}, count)
+        yield from _family("ml_assets_canary_rows_total", "counter", "Rows that a challenger has answered.")
+        for model, count in sorted(self._canary.items()):
+            yield _sample("ml_assets_canary_rows_total", {"model": model}, count)
+        yield from _family("ml_assets_canary_share", "gauge", "The share of the keys that a challenger answers.")
+        for it in online:
+            yield _sample("ml_assets_canary_share", {"model": it.served.name, "version": it.served.version}, it.share)
 
 
 def _watched(watch: OutputWatch) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.lake.errors import LakeError
 from ml_assets.serving.logs import LOGGER, log_event
 from ml_assets.serving.metrics import Metrics
@@ -59,6 +59,22 @@ class Poller:
                     unreachable.remove(name)
                 if swap is not None:
                     await self._report(swap)
+                await self._look_for_challenger(name)
+
+    async def _look_for_challenger(self, name: str) -> None:
+        """Look for a challenger online, or another share of it. One that cannot score is logged once."""
+        try:
+            found = await asyncio.to_thread(self.registry.refresh_challenger, name)
+        except (LakeError, DataError, ContractError) as error:
+            self.metrics.count_refused(name)
+            log_event("no challenger is scored", {"model": name, "reason": str(error)}, level=logging.ERROR)
+            return
+        except Exception:  # noqa: BLE001 - whatever it is, the log has it and the champion goes on
+            LOGGER.exception("the search for a challenger failed", extra={"fields": {"model": name}})
+            return
+        if found is not None:
+            facts = {"model": name, "version": found.served.version, "share": found.share}
+            log_event("a challenger is scored beside the champion", facts)
 
     async def _look_for_features(self, name: str, failing: set[str]) -> None:
         """Look for newer features of a model. What is wrong is logged once; the current ones stay."""

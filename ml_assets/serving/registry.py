@@ -15,8 +15,10 @@ from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, LakeError, MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
+from ml_assets.logic.promotion.log import online
+from ml_assets.serving.challenger import Challenger
 from ml_assets.serving.feature_rows import refreshed
-from ml_assets.serving.served_model import ServedModel, load_served_model
+from ml_assets.serving.served_model import ServedModel, load_challenger, load_served_model
 
 POLL_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 60.0
@@ -43,12 +45,17 @@ class Swap:
 
 @dataclass
 class _Slot:
-    """A model, the version that is served, and the newest entry that was looked at."""
+    """A model, the version that is served, the newest entry that was looked at, and the challenger beside it.
+
+    `challenger_of` is the entry and the champion that the challenger was looked for.
+    """
 
     served: ServedModel
     seen: int
     retry_at: float | None = None
     reported: int = 0
+    challenger: Challenger | None = None
+    challenger_of: tuple[int, str] | None = None
 
 
 @dataclass
@@ -143,6 +150,35 @@ class Registry:
             found = self._refreshed(found)
         slot.served = found
         return Swap(found, newest)
+
+    def challenger(self, served: ServedModel) -> Challenger | None:
+        """Return the challenger that is scored beside a served version; None without one."""
+        slot = self.slots.get(served.name)
+        found = None if slot is None else slot.challenger
+        return found if found is not None and found.champion == served.version else None
+
+    def refresh_challenger(self, name: str) -> Challenger | None:
+        """Look in the newest entries for the challenger online, after `refresh`; return it if it is new, or its share.
+
+        Raises:
+            DataError, ContractError, MissingArtifactError, CorruptArtifactError, FormatVersionError: it cannot score;
+                none is online then.
+            LakeError: the lake cannot be read.
+        """
+        slot = self.slots[name]
+        at = (slot.seen, slot.served.version)
+        if name in self.pinned or at == slot.challenger_of:
+            return None
+        entries = PromotionLog(self.lake, name).entries()
+        entry = online(entries)
+        before, slot.challenger, slot.challenger_of = slot.challenger, None, at
+        if entry is None or entry.champion != slot.served.version:
+            return None
+        is_known = before is not None and (before.served.version, before.champion) == (entry.challenger, entry.champion)
+        known = before.served if is_known and before is not None else None
+        served = known or load_challenger(self.lake, slot.served, entry, entries)
+        slot.challenger = Challenger(served, slot.served.version, entry.share or 0.0)
+        return None if slot.challenger == before else slot.challenger
 
     def refresh_features(self, name: str) -> bool:
         """Look for newer features of a model, and serve them; return whether there are some.

@@ -11,8 +11,8 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO, Final
 
@@ -21,6 +21,7 @@ import polars as pl
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
 from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, file_name
+from ml_assets.serving.challenger import scored_beside
 from ml_assets.serving.log_policy import LogPolicy
 from ml_assets.serving.logged_rows import LoggedRequest, hashed_names, logged_rows
 from ml_assets.serving.logs import LOGGER, log_event
@@ -67,6 +68,7 @@ class RequestLog:
         self._facts: dict[tuple[str, str], LogFacts] = {}
         self._failing: set[str] = set()
         self._dropping: set[str] = set()
+        self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
 
     def start(self) -> None:
@@ -132,6 +134,7 @@ class RequestLog:
         """Turn the waiting requests into frames."""
         with self._turn:
             waiting, self._waiting = self._waiting, []
+        waiting += self._beside(waiting)
         groups: dict[_Part, list[LoggedRequest]] = {}
         for it in waiting:
             groups.setdefault((it.served.name, it.served.version, it.quarter), []).append(it)
@@ -147,6 +150,34 @@ class RequestLog:
             self._facts[part[:2]] = LogFacts(sample=policy.sample, hashed=hashed)
             self._frames.setdefault(part, []).append(found)
         self._bytes = sum(it.estimated_size() for frames in self._frames.values() for it in frames)
+
+    def _beside(self, answered: Sequence[LoggedRequest]) -> list[LoggedRequest]:
+        """Return the rows of requests with the scores of the versions that have not answered them.
+
+        They are scored here, so that no answer waits for them. Rows that such a version cannot score are counted.
+        """
+        found = []
+        for it in answered:
+            if it.beside is None:
+                continue
+            try:
+                scores = scored_beside(it.beside, it.inputs)
+            except Exception:  # noqa: BLE001 - as in `_convert`: the answered rows are stored in any case
+                if it.beside.version not in self._broken:
+                    facts = {"model": it.served.name, "version": it.beside.version}
+                    LOGGER.exception("a version that does not answer cannot score", extra={"fields": facts})
+                self._broken.add(it.beside.version)
+                scores = None
+            self.metrics.count_beside(it.served.name, "failed" if scores is None else "scored", it.scores.rows)
+            if scores is not None:
+                champion = "" if it.champion else it.served.version
+                found.append(
+                    replace(it, served=it.beside, scores=scores, champion=champion, is_answer=False, beside=None)
+                )
+        with self._turn:
+            for it in found:
+                self._rows[it.served.name] += it.scores.rows
+        return found
 
     def _forget(self, name: str, rows: int, why: str) -> None:
         with self._turn:

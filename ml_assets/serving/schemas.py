@@ -112,6 +112,7 @@ def scores_schema(served: ServedModel, *, explained: bool) -> dict[str, Any]:
                 "items": {"type": "object", "required": required, "properties": properties},
             },
             "unseen_categories": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "canary": {"type": "boolean", "description": "Whether a challenger answers; absent if the champion does."},
         },
     }
 

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -14,10 +14,11 @@ import polars as pl
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.serving.by_key import JoinedRequest, join
+from ml_assets.serving.challenger import encoded_by
 from ml_assets.serving.errors import RequestError
 from ml_assets.serving.http import JSON, Headers, HttpAnswer, Limits, Request, Route, header_bytes
 from ml_assets.serving.inputs import Columns, EncodedInputs
-from ml_assets.serving.logged_rows import LoggedRequest
+from ml_assets.serving.logged_rows import JoinedRows, LoggedRequest
 from ml_assets.serving.metrics import Metrics
 from ml_assets.serving.output_watch import OutputWatch
 from ml_assets.serving.protocols.arrow_stream import ARROW, arrow_answer, read_arrow_rows
@@ -72,18 +73,32 @@ def _trace_id(request: Request) -> str | None:
 
 @dataclass(frozen=True)
 class _Call:
-    """A request for scores: the version that answers it, how it came, and its ids."""
+    """A request for scores: the version that answers it, how it came, and its ids.
+
+    Attributes:
+        is_pinned: whether the caller names the version, so that no other one answers.
+        beside: a version that scores the rows and does not answer.
+        champion: the champion, if the challenger answers; '' otherwise.
+    """
 
     served: ServedModel
     protocol: str
     request_id: str
     trace_id: str | None
     stages: Stages | None = None
+    is_pinned: bool = False
+    beside: ServedModel | None = None
+    champion: str = ""
 
     def end_stage(self, name: str) -> None:
         """Note the end of a stage, if the request is traced."""
         if self.stages is not None:
             self.stages.end(name)
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the challenger answers."""
+        return bool(self.champion)
 
     @property
     def headers(self) -> Headers:
@@ -154,16 +169,36 @@ class ScoringRoutes:
                 f"{self.limits.rows:,}. Send several requests.",
             )  # fmt: skip
 
-    def _own_rows(self, call: _Call, body: bytes) -> tuple[Columns, JoinedRequest | None]:
-        """Return the rows of own JSON, and how they were joined if the request has keys."""
+    def _decided(
+        self, call: _Call, given: Columns, inputs: EncodedInputs, joined: JoinedRows | None = None
+    ) -> tuple[_Call, EncodedInputs]:
+        """Return who answers valid rows, with the rows as it reads them: the champion, or the challenger of their keys.
+
+        What is not stored is not compared, so without a log there is no challenger.
+        """
+        champion = call.served
+        challenger = self.registry.challenger(champion)
+        if challenger is None or self.log is None or champion.name not in self.log.policies:
+            return call, inputs
+        if (
+            not call.is_pinned
+            and challenger.answers(given, joined)
+            and (own := encoded_by(challenger.served, given)) is not None
+        ):
+            return replace(call, served=challenger.served, beside=champion, champion=champion.version), own
+        return replace(call, beside=challenger.served), inputs
+
+    def _own_rows(self, call: _Call, body: bytes) -> tuple[_Call, Columns, JoinedRequest | None]:
+        """Return the request with its rows of own JSON, and how they were joined if it has keys."""
         served, request = call.served, read_own_request(body)
         _check_version(served, request.version)
+        call = call if request.version is None else replace(call, is_pinned=True)
         if request.rows is not None:
-            return request.rows, None
+            return call, request.rows, None
         self._check_rows(len(request.keys))
         now = self.registry.now().replace(tzinfo=None)
         joined = join(served, self.registry.declared(served.name), request.keys, now)
-        return joined.columns, joined
+        return call, joined.columns, joined
 
     def _answered(
         self,
@@ -182,11 +217,15 @@ class ScoringRoutes:
         found = answer(scores)
         call.end_stage("answer")
         self.metrics.count_rows(call.served.name, scores)
-        self.watch.add(call.served, inputs, scores)
+        if call.champion:
+            self.metrics.count_canary(call.served.name, scores.rows)
+        else:
+            self.watch.add(call.served, inputs, scores)
         if self.log is not None:
             rows = None if joined is None else joined.joined
             at, ids = time.time(), (call.request_id, call.trace_id)
-            self.log.add(LoggedRequest(call.served, call.protocol, *ids, at, given, scores, rows))
+            beside, champion = call.beside, call.champion
+            self.log.add(LoggedRequest(call.served, call.protocol, *ids, at, given, scores, rows, beside, champion))
         return found
 
     def _call(self, served: ServedModel, protocol: str, request: Request) -> _Call:
@@ -207,13 +246,14 @@ class ScoringRoutes:
         call = self._call(served, "json", request)
 
         def work(body: bytes) -> HttpAnswer:
-            columns, joined = self._own_rows(call, body)
+            given, columns, joined = self._own_rows(call, body)
             inputs, beside = self._columns(call, columns), () if joined is None else joined.records()
+            by, inputs = self._decided(given, columns, inputs, None if joined is None else joined.joined)
 
             def answer(scores: Served) -> HttpAnswer:
-                return HttpAnswer.of(own_answer(served.name, scores, beside), call.headers)
+                return HttpAnswer.of(own_answer(served.name, scores, beside, is_canary=by.is_canary), by.headers)
 
-            return self._answered(call, columns, inputs, answer, joined)
+            return self._answered(by, columns, inputs, answer, joined)
 
         return await self._work(request, work, is_quick=served.is_quick(1))
 
@@ -223,6 +263,8 @@ class ScoringRoutes:
         call.end_stage("parse")
         inputs = served.inputs.encode_frame(frame)
         call.end_stage("validate")
+        if self.log is not None and (challenger := self.registry.challenger(served)) is not None:
+            call = replace(call, beside=challenger.served)
         return self._answered(
             call, frame, inputs, lambda scores: HttpAnswer(arrow_answer(served, scores), ARROW, headers=call.headers)
         )
@@ -239,15 +281,17 @@ class ScoringRoutes:
         call = self._call(served, "explain", request)
 
         def work(body: bytes) -> HttpAnswer:
-            columns, joined = self._own_rows(call, body)
+            given, columns, joined = self._own_rows(call, body)
             inputs, beside = self._columns(call, columns), () if joined is None else joined.records()
-            features = served.model.spec.features
+            by, inputs = self._decided(given, columns, inputs, None if joined is None else joined.joined)
+            features = by.served.model.spec.features
 
             def answer(scores: Served) -> HttpAnswer:
-                found = own_explanation(served.name, scores, served.explain(inputs), features, beside)
-                return HttpAnswer.of(found, call.headers)
+                added = by.served.explain(inputs)
+                found = own_explanation(served.name, scores, added, features, beside, is_canary=by.is_canary)
+                return HttpAnswer.of(found, by.headers)
 
-            return self._answered(call, columns, inputs, answer, joined)
+            return self._answered(by, columns, inputs, answer, joined)
 
         return await self._work(request, work, is_quick=False)
 
@@ -255,13 +299,13 @@ class ScoringRoutes:
         """Score rows of the Open Inference Protocol."""
         request.check_media_type(JSON, "application/octet-stream", "")
         served, length = self.served(route.model, route.version), request.header(HEADER_LENGTH.encode())
-        call = self._call(served, "open_inference", request)
+        call = replace(self._call(served, "open_inference", request), is_pinned=route.version is not None)
 
         def work(body: bytes) -> HttpAnswer:
             columns, rest = read_infer_request(body, length, served.inputs)
-            inputs = self._columns(call, columns)
+            by, inputs = self._decided(call, columns, self._columns(call, columns))
             return self._answered(
-                call, columns, inputs, lambda scores: HttpAnswer.of(infer_answer(served, rest, scores), call.headers)
+                by, columns, inputs, lambda scores: HttpAnswer.of(infer_answer(by.served, rest, scores), by.headers)
             )
 
         return await self._work(request, work, is_quick=served.is_quick(1))
@@ -279,9 +323,9 @@ class ScoringRoutes:
 
         def work(body: bytes) -> HttpAnswer:
             columns = read_invocation(body)
-            inputs = self._columns(call, columns)
+            by, inputs = self._decided(call, columns, self._columns(call, columns))
             return self._answered(
-                call, columns, inputs, lambda scores: HttpAnswer.of(invocation_answer(scores), call.headers)
+                by, columns, inputs, lambda scores: HttpAnswer.of(invocation_answer(scores), by.headers)
             )
 
         return await self._work(request, work, is_quick=served.is_quick(1))

@@ -4,7 +4,7 @@ Not here: which version is served when (see `ml_assets.serving.registry`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -167,13 +167,47 @@ def load_served_model(
     version = str(entry.champion)
     ref = ArtifactRef(asset=f"{name}/model", version=version)
     model: Model = lake.get(ref, Model)
-    golden = check_golden_rows(model, version=version)
-    threshold = _threshold(lake, name, version, entries)
     trained = contract_of(model)
-    inputs = InputContract.of(model, load_key(lake, ref, public | {*trained.names} - trained.personal))
-    served = ServedModel(name, version, entry, model, inputs, golden, threshold, threads)
+    key = load_key(lake, ref, public | {*trained.names} - trained.personal)
+    golden, threshold = check_golden_rows(model, version=version), _threshold(lake, name, version, entries)
+    served = ServedModel(name, version, entry, model, InputContract.of(model, key), golden, threshold, threads)
     served.is_quick(1)  # prepares the scorer of single rows
     return served
+
+
+def load_challenger(lake: Lake, champion: ServedModel, entry: Promotion, entries: Sequence[Promotion]) -> ServedModel:
+    """Return the challenger of an entry, after verifying it as a champion is.
+
+    Args:
+        lake: the lake.
+        champion: whose requests it scores.
+        entry: by which it is online.
+        entries: the promotion log.
+
+    Raises:
+        As `load_served_model`; also DataError if it has inputs that requests for the champion do not bring.
+    """
+    name, version = champion.name, entry.challenger
+    model: Model = lake.get(ArtifactRef(asset=f"{name}/model", version=version), Model)
+    golden, threshold = check_golden_rows(model, version=version), _threshold(lake, name, version, entries)
+    inputs = InputContract.of(model, champion.inputs.key)
+    found = replace(
+        champion, version=version, entry=entry, model=model, inputs=inputs, golden=golden, threshold=threshold,
+        features=None,
+    )  # fmt: skip
+    brought = {it.name: it.column.dtype for it in champion.inputs.fields}
+    if other := [it.name for it in found.inputs.fields if brought.get(it.name) != it.column.dtype]:
+        raise DataError(
+            f"challenger {version} of model '{name}' has inputs that requests for champion {champion.version} do not "
+            f"bring, or bring in another type: {', '.join(other)}. It is compared in the batch path only."
+        )
+    if found.outputs != champion.outputs:
+        raise DataError(
+            f"challenger {version} of model '{name}' answers {', '.join(found.outputs)}; champion {champion.version} "
+            f"answers {', '.join(champion.outputs)}. It is compared in the batch path only."
+        )
+    found.is_quick(1)
+    return found
 
 
 def _threshold(lake: Lake, name: str, version: str, entries: Sequence[Promotion]) -> float | None:

@@ -174,7 +174,8 @@ def _newest(ledger: StepLedger, plan: ModelPlan, name: str) -> Iterable[Artifact
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:
-    entries = [it for it in plan.promotion_log(lake).entries() if version in (it.champion, it.challenger)]
+    log = [it for it in plan.promotion_log(lake).entries() if it.is_verdict]
+    entries = [it for it in log if version in (it.champion, it.challenger)]
     decisive = [entry for entry in entries if entry.challenger == version] or entries
     return decisive[-1] if decisive else None
 

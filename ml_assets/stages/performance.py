@@ -21,7 +21,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
-from ml_assets.logic.monitoring.requests import keyed_rows
+from ml_assets.logic.monitoring.requests import KeyedRows, beside_champion, keyed_rows
 from ml_assets.logic.monitoring.retraining import (
     LOOKED_BACK,
     RetrainingFinding,
@@ -82,7 +82,7 @@ def served_performance(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "served_performance",
-        [measure_performance, daily_performance, keyed_rows],
+        [measure_performance, daily_performance, keyed_rows, beside_champion],
         **_options(plan, of="requests"),
     )
     def served_performance(
@@ -91,7 +91,7 @@ def served_performance(plan: ModelPlan) -> dg.AssetsDefinition:
         labels: pl.DataFrame,
         ml_assets_lake: LakeResource,
     ) -> dict[str, DailyPerformance]:
-        """The quality of the scores that the service has answered, of rows with a key, on the labels known so far."""
+        """The quality of the service's scores of rows with a key, on the labels known so far, of each version."""
         ledger, days = ml_assets_lake.ledger(), context.partition_keys
         measured = {day: _measured(ledger, plan, predictions, labels, day, is_served=True) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
@@ -141,8 +141,11 @@ def _measured(
         of_each = {it: predictions[it] for it in keys if it == key or it in predictions}
         for version in pl.concat(rows["model_version"] for rows in of_each.values()).unique().sort():
             own = {it: found for it, rows in of_each.items() if len(found := rows.filter(model_version=version))}
-            others = None if former is None else former.scores(ledger, plan, own, version, reader=key)
-            keyed = keyed_rows([*own.values()], plan.columns, labels.schema) if is_served else None
+            keyed, compared = None, None
+            if is_served:
+                keyed, compared = _keyed(plan, [*of_each.values()], version, labels)
+            elif former is not None and (others := former.scores(ledger, plan, own, version, reader=key)) is not None:
+                compared = former.version, others
             measured = measure_performance(
                 pl.concat(own.values()) if keyed is None else keyed.rows,
                 labels,
@@ -150,7 +153,7 @@ def _measured(
                 day=day,
                 hour=hour,
                 metrics=plan.declaration.measured,
-                former=None if former is None or others is None else (former.version, others),
+                former=compared,
                 champion=spec_of(ledger.lake, plan.name, version),
             )
             yield measured if keyed is None else replace(measured, summary=keyed.described(measured.summary, version))
@@ -165,6 +168,21 @@ def _measured(
         for it in measure(hours, None)
     ]
     return daily_performance(day, own, whole_day)
+
+
+def _keyed(
+    plan: ModelPlan, requests: Sequence[pl.DataFrame], version: str, labels: pl.DataFrame
+) -> tuple[KeyedRows, tuple[str, pl.DataFrame] | None]:
+    """Return the requests of a version by key; of a challenger online, with its champion's scores of the same rows."""
+    both = beside_champion(requests, version)
+    if both is None:
+        own = [rows for it in requests if len(rows := it.filter(model_version=version))]
+        return keyed_rows(own, plan.columns, labels.schema), None
+    champion, its, others = both
+    keyed, beside = (keyed_rows([rows], plan.columns, labels.schema) for rows in (its, others))
+    key = list(plan.columns.key)
+    scores = keyed.rows.select(key).join(beside.rows, on=key, how="left", maintain_order="left")
+    return keyed, (champion, scores)
 
 
 def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:

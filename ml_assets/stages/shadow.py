@@ -11,6 +11,7 @@ import polars as pl
 from ml_assets.contracts.shadow import Shadow
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.champions import note_code_of_verdict, note_head, serving_champion
+from ml_assets.models.online import decide_online
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.shadow import challengers_in_shadow
 from ml_assets.models.shadow_comparison import compare_in_shadow, judge_again
@@ -20,14 +21,15 @@ from ml_assets.stages.asset import as_table, stage
 def shadow(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of the comparison of a model's challengers with its champion."""
     declared = plan.declaration
+    served = ["served_performance"] if declared.challengers.online else []
 
     @stage(
-        plan, "shadow", [compare_in_shadow, judge_again], kinds={"polars"},
+        plan, "shadow", [compare_in_shadow, judge_again, decide_online], kinds={"polars"},
         parameters={
             "settings": declared.challengers, "gate": declared.gate, "metric": declared.metric,
             "acknowledged": declared.leak_test.acknowledged,
         },
-        deps=[plan.asset("shadow_predictions"), plan.asset("performance")],
+        deps=[plan.asset(it) for it in ("shadow_predictions", "performance", *served)],
     )  # fmt: skip
     def shadow(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Shadow:
         """Rejected and pending challengers, each compared with the champion on the same rows of new days."""
@@ -40,9 +42,16 @@ def shadow(plan: ModelPlan) -> dg.AssetsDefinition:
             model=plan.name, champion=champion.version, days=settings.days, sentence=found.words,
             challengers=tuple(it.result for it in compared),
         )  # fmt: skip
+        run_id = context.op_execution_context.run_id
+        if settings.online:
+            online, entry = decide_online(ledger, plan, champion, found, run_id=run_id)
+            if entry is not None:
+                note_head(ledger, plan)
+            report = report.model_copy(update={"online": online})
         if settings.satisfies_gate:
-            run_id = context.op_execution_context.run_id
-            results, entry = judge_again(ledger, plan, compared, run_id=run_id)
+            has_passed = report.online is not None and report.online.step == "passed"
+            passed = report.online.version if has_passed and report.online is not None else None
+            results, entry = judge_again(ledger, plan, compared, passed=passed, run_id=run_id)
             outcome = {}
             if entry is not None:
                 if entry.run_id == run_id:
@@ -78,5 +87,6 @@ def _metadata(report: Shadow) -> dict[str, Any]:
         "champion": report.champion,
         "in shadow": report.sentence,
         **({"challengers": as_table(pl.DataFrame(rows))} if rows else {}),
+        **({} if report.online is None else {"online": report.online.words}),
         **{name: version for name, version in outcome.items() if version is not None},
     }

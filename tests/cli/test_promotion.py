@@ -368,6 +368,27 @@ def test_a_rollback_can_name_any_former_champion(lake: Lake, kept: Kept, command
         assert f"{version} is the champion now\n" in command("rollback", MODEL, "--to", version[:8], "--why", "so").text
 
 
+def test_a_challenger_online_is_withdrawn_by_a_person_and_without_one_nothing_is(lake: Lake, command: Command) -> None:
+    by_gate(lake, "a" * 32, refused="b" * 32)
+    refused = command("withdraw", MODEL, "--why", "complaints", code=1)
+    begun = (
+        log(lake)
+        .entries()[-1]
+        .model_copy(update={"number": 3, "action": "online", "share": 0.1, "decided_by": "shadow"})
+    )
+    log(lake).append(begun, number=3)
+
+    done = command("withdraw", MODEL, "--why", "complaints")
+
+    assert f"ml-assets: {MODEL}: no challenger is online, so there is none to withdraw.\n" == refused.err
+    assert f"challenger {'b' * 32} is withdrawn; {'a' * 32} answers all requests" in done.out
+    entry = log(lake).entries()[-1]
+    assert ("withdraw", "a" * 32, "b" * 32, "sam", ("complaints",)) == (
+        entry.action, entry.champion, entry.challenger, entry.decided_by, entry.reasons,
+    )  # fmt: skip
+    command("withdraw", MODEL, "--why", "again", code=1)
+
+
 def test_without_a_champion_there_is_no_rollback(lake: Lake, command: Command) -> None:
     printed = command("rollback", MODEL, "--why", "so", code=1).text
 

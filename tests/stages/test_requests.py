@@ -12,11 +12,13 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts.monitoring import DailyDrift, DriftSummary
+from ml_assets.contracts.artifacts.training import Model
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import FILES
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Origin
+from ml_assets.logic.training.booster import booster_of, predict
 from ml_assets.serving.inputs import Columns
 from ml_assets.serving.log_policy import LogPolicy
 from ml_assets.serving.logged_rows import Hashing, JoinedRows, LoggedRequest
@@ -43,7 +45,8 @@ class Service(NamedTuple):
 
     def answer(
         self, rows: pl.DataFrame, *, at: date = LAST, policy: LogPolicy | None = None, minutes: int = 600,
-        has_key: bool = False, overridden: Sequence[str] | None = None, **changes: float,
+        has_key: bool = False, overridden: Sequence[str] | None = None, beside: ServedModel | None = None,
+        champion: str = "", **changes: float,
     ) -> list[float]:  # fmt: skip
         """Score rows, one request each, and log them with changes to the scores; return what was answered.
 
@@ -59,7 +62,9 @@ class Service(NamedTuple):
             scores += found.columns["score"]
             logged = replace(found, columns={**found.columns, **{name: [it] for name, it in changes.items()}})
             moment = datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(minutes=minutes, seconds=number)
-            request = LoggedRequest(served, "json", f"r{number}", None, moment.timestamp(), columns, logged)
+            request = LoggedRequest(
+                served, "json", f"r{number}", None, moment.timestamp(), columns, logged, None, beside, champion
+            )
             if overridden is not None:
                 version = lake.find("returns/features", str(row["day"])).version
                 key = pl.DataFrame({"order_id": [row["order_id"]]})
@@ -89,6 +94,12 @@ class Service(NamedTuple):
 def service(shop_lake: Lake, lake: LakeResource) -> Service:  # noqa: F811 - the fixture
     shutil.copytree(shop_lake.url, lake.connect().url, dirs_exist_ok=True)
     return Service(lake, load_served_model(lake.connect(), "returns", public=frozenset({"order_id"})))
+
+
+def fewer_trees(model: Model) -> Model:
+    """Return a model with half of its trees."""
+    booster = booster_of(model.text)
+    return replace(model, booster=booster.model_to_string(num_iteration=max(1, booster.num_trees() // 2)))
 
 
 def orders(*days: date) -> pl.DataFrame:
@@ -360,6 +371,37 @@ def test_the_last_request_of_each_key_is_measured_on_its_label(service: Service)
     interval = summary.measured["roc_auc"]
     assert interval.low is not None
     assert interval.low < interval.value
+
+
+def test_a_challenger_online_is_measured_beside_the_champion_on_the_rows_that_both_scored(service: Service) -> None:
+    rows, labels, other = orders(LAST), label_rows(), fewer_trees(service.served.model)
+    version = service.lake.connect().put("returns/model", None, other, Origin()).version
+    beside = replace(service.served, version=version, model=other)
+    service.answer(rows.head(25), has_key=True, beside=beside)
+    canary = Service(service.lake, beside)
+    canary.answer(rows[25:30], minutes=700, has_key=True, beside=service.served, champion=service.served.version)
+    service.answer(rows[30:40], minutes=800, has_key=True)
+    found, check = service.read(LAST)
+
+    measured: Any = served_performance(PLAN)(context_of(LAST), {**found}, labels, ml_assets_lake=service.lake)
+
+    assert check.passed, check.description
+    by_version = {it.model_version: it for it in measured[str(LAST)].summaries.versions}
+    champion, challenger = by_version[service.served.version], by_version[version]
+    assert (40, 30) == (champion.predictions, challenger.predictions)
+    assert champion.previous_champion is None
+    assert challenger.previous_champion is not None
+    assert service.served.version == challenger.previous_champion.version
+    truth = rows.join(labels, on="order_id", maintain_order="left")["is_returned"].to_numpy()[:30]
+    for model, auc in (
+        (other, challenger.metrics["roc_auc"]), (service.served.model, challenger.previous_champion.metrics["roc_auc"]),
+    ):  # fmt: skip
+        scores = predict(model, rows.head(30), threads=1)["score"].to_numpy()
+        gaps = scores[truth][:, None] - scores[~truth][None, :]
+        assert auc == pytest.approx(float(((gaps > 0) + (gaps == 0) / 2).mean()))
+    assert {champion.model_version: 35, version: 5} == {
+        it.model_version: it.rows for it in service.drift(found, LAST)[str(LAST)].summaries.versions
+    }
 
 
 def test_keys_of_files_without_hashes_are_measured_beside_files_with_hashes(service: Service) -> None:

@@ -20,6 +20,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "export": ("export churn --to churn-model",),
     "promote": ('promote churn 6932d1 --why "checked with sales"',),
     "rollback": ('rollback churn --why "wrong prices since Monday"',),
+    "withdraw": ('withdraw churn --why "complaints about its decisions"',),
     "explain": ("explain churn",),
     "quarantine": (
         "quarantine",

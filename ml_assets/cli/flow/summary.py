@@ -35,7 +35,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     importances: Importances = lake.get(lake.find(f"{name}/importances"), Importances)
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
     entries = PromotionLog(lake, name).entries()
-    last = entries[-1] if entries else None
+    last = next((it for it in reversed(entries) if it.is_verdict), None)
     days = model.days.calendar.keys(span.first, span.last)
     of_drift = lake.newest(f"{name}/drift", days)
     drift: dict[str, DailyDrift] = dict(zip(of_drift, lake.get_each([*of_drift.values()], DailyDrift), strict=True))

@@ -30,6 +30,12 @@ FEATURES_VERSION: Final = "features_version"
 """The column with the artifact of the features of a row by key; null for other rows."""
 OVERRIDDEN: Final = "overridden"
 """The column with the features that the request has replaced, of rows by key."""
+CHAMPION: Final = "champion"
+"""The column with the champion at the time of scoring, which is the version itself unless it is a challenger."""
+IS_ANSWER: Final = "is_answer"
+"""The column that says whether a score was answered; others were only stored, to compare two versions."""
+_ONE_ROW: Final = ("request_id", "row", "scored_at")
+"""What a row of a request has in common for all versions that scored it."""
 _STRUCTS: Final = (KEY, FEATURES)
 _PREFIXES: Final = tuple(f"{name}." for name in _STRUCTS)
 _PERIOD: Final = "__period"
@@ -42,8 +48,15 @@ REQUESTS_TABLE: Final = TableContract(
         Column("protocol", pl.String(), "How the request came.", is_nullable=False),
         Column("row", pl.UInt32(), "The number of the row in its request, from 0.", is_nullable=False),
         Column("model_version", pl.String(), "The version that scored the row.", is_nullable=False),
-        Column("entry", pl.UInt32(), "The entry of the promotion log that made it champion.", is_nullable=False),
-        Column("score", pl.Float64(), "The score that was answered.", is_nullable=False),
+        Column("entry", pl.UInt32(), "The entry of the promotion log by which it scores.", is_nullable=False),
+        Column(
+            CHAMPION,
+            pl.String(),
+            "The champion at that time: of a challenger's row, another version.",
+            is_nullable=False,
+        ),
+        Column(IS_ANSWER, pl.Boolean(), "Whether the score was answered.", is_nullable=False),
+        Column("score", pl.Float64(), "The score of the version.", is_nullable=False),
         Column(PREDICTION_TIME, TIME, "The prediction time of the features (UTC), of rows by key."),
         Column("age_seconds", pl.Float64(), "The age of the features, of rows by key.", unit="s"),
         Column(FEATURES_VERSION, pl.String(), "The artifact of the features, of rows by key."),
@@ -124,12 +137,12 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
 
 
 def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
-    """Return the rows of periods with the same features, and beside them how each row was logged."""
+    """Return the answered rows of periods with the same features, and beside them how each row was logged."""
     columns = ["model_version", "score", SAMPLE, HASHED, FEATURES]
     named = [
         rows.select(it for it in columns if it in rows.columns).with_columns(pl.lit(key).alias(_PERIOD))
-        for key, rows in requests.items()
-        if not rows.is_empty()
+        for key, every in requests.items()
+        if not (rows := every.filter(IS_ANSWER)).is_empty()
     ]
     if not named:
         return {}, {}
@@ -175,6 +188,25 @@ class KeyedRows:
                 "sentence": " ".join([summary.sentence, *filter(None, notes)]),
             }
         )
+
+
+def beside_champion(requests: Sequence[pl.DataFrame], version: str) -> tuple[str, pl.DataFrame, pl.DataFrame] | None:
+    """Return a challenger's rows and its champion's rows of the same requests, with the champion; None for a champion.
+
+    Rows that only one of the two has scored are left out. If it was beside several champions, the last one counts.
+    """
+    rows = pl.concat((it.select(CHAMPION, "model_version") for it in requests), how="vertical")
+    own = rows.filter(model_version=version)[CHAMPION]
+    if own.is_empty() or (own == version).any():
+        return None
+    champion = str(own[-1])
+    every = _together(requests)
+    its, others = every.filter(model_version=version, champion=champion), every.filter(model_version=champion)
+    return (
+        champion,
+        its.join(others, on=_ONE_ROW, how="semi", maintain_order="left"),
+        others.join(its, on=_ONE_ROW, how="semi", maintain_order="left"),
+    )
 
 
 def keyed_rows(requests: Sequence[pl.DataFrame], columns: ModelColumns, labels: pl.Schema) -> KeyedRows:

@@ -228,6 +228,8 @@ def _verdict(entry: Promotion | None) -> str:
         "reject": "Rejected",
         "rollback": "Rolled back to",
         "request_approval": "Waits for approval",
+        "online": "Online",
+        "withdraw": "Withdrawn",
     }[entry.action]
 
 

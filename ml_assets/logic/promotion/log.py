@@ -16,6 +16,12 @@ from ml_assets.contracts.decisions import Promotion
 from ml_assets.contracts.table import TableContract
 
 GATE: Final = "gate"
+_JUDGED: Final = {
+    "promote": "promoted",
+    "reject": "rejected",
+    "rollback": "rolled back to",
+    "request_approval": "passed",
+}
 _NEVER_IN_SHADOW: Final = frozenset({"leaks", "contract"})
 """Rules of the gate. The scores of a challenger that breaks one of them mean nothing."""
 
@@ -159,17 +165,32 @@ def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
     """Return the challengers that are scored in shadow, at most some; first the one whose first verdict is the latest.
 
     They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback.
-    Challengers that were champion before, have a proven leak, or do not match the declaration are left out.
+    Challengers that were champion before, were withdrawn, have a proven leak, or do not match the declaration are left
+    out.
     """
     decided = max((it.number for it in entries if it.action in ("promote", "rollback")), default=0)
     judged = {it.challenger: it for it in entries if it.number > decided and it.decided_by == GATE}
-    former = {it.champion for it in entries}
+    former = {it.champion for it in entries} | {it.challenger for it in entries if it.action == "withdraw"}
     found = [
         version
         for version, entry in judged.items()
         if version not in former and not any(it.name in _NEVER_IN_SHADOW and not it.holds for it in entry.rules)
     ]
     return tuple(reversed(found))[:most]
+
+
+def online(entries: Sequence[Promotion]) -> Promotion | None:
+    """Return the entry by which the service scores a challenger beside the champion; None if it scores none.
+
+    A withdrawal and any change of the champion end it.
+    """
+    found = None
+    for entry in entries:
+        if entry.action == "online":
+            found = entry
+        elif found is not None and (entry.action == "withdraw" or entry.champion != found.champion):
+            found = None
+    return found
 
 
 def waiting(entries: Sequence[Promotion]) -> Promotion | None:
@@ -180,6 +201,8 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
     """
     waits, champion = None, None
     for entry in entries:
+        if entry.action == "online":
+            continue
         if entry.action == "request_approval":
             waits = entry
         elif entry.champion != champion or (waits is not None and entry.challenger == waits.challenger):
@@ -241,7 +264,4 @@ def entry_of(entries: Sequence[Promotion], decision: Decision, *, model: str) ->
 def _verdict_sentence(judged: Promotion | None) -> str:
     if judged is None:
         return "The gate has not judged it."
-    verb = {"promote": "promoted", "reject": "rejected", "rollback": "rolled back to", "request_approval": "passed"}[
-        judged.action
-    ]
-    return f"The gate {verb} it in entry {judged.number}: {' '.join(judged.reasons)}"
+    return f"The gate {_JUDGED[judged.action]} it in entry {judged.number}: {' '.join(judged.reasons)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Final
+from typing import Final, Literal
 
 from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
 from ml_assets.contracts.words import counted
@@ -31,6 +31,8 @@ class Watching:
         margin: how much worse the champion may be, from 0, in units of the metric.
         group: the column of groups whose rows may be in several periods; None if there is none.
         period: the name of a period.
+        role: what the compared version is.
+        other: what it is compared with.
     """
 
     periods: int
@@ -38,6 +40,8 @@ class Watching:
     margin: float
     group: str | None = None
     period: str = "day"
+    role: Literal["champion", "challenger"] = "champion"
+    other: str = "the champion before"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def compare_with_former(
     if len(pairs) < enough:
         sentence = (
             f"Not judged: only {counted(len(pairs), watching.period)} {'has' if len(pairs) == 1 else 'have'} figures "
-            f"of both champion {champion} and the champion before; at least {enough} are needed."
+            f"of both {watching.role} {champion} and {watching.other}; at least {enough} are needed."
         )
         return WatchResult(False, is_settled, former, sentence, count)
     differences = [difference for _, _, difference in pairs]
@@ -114,8 +118,8 @@ def compare_with_former(
     per_period = "daily" if watching.period == "day" else f"{watching.period}ly"
     sentence = (
         f"Over {counted(len(pairs), watching.period)} ({pairs[0][0]} to {pairs[-1][0]}), the mean {per_period} "
-        f"difference in {metric.name} between champion {champion} and {former} on the same rows is {mean:+z.4f}, at "
-        f"most {bound:+z.4f} {confidence_words(level)} (one of {counted(looks, 'look')}): "
+        f"difference in {metric.name} between {watching.role} {champion} and {former} on the same rows is "
+        f"{mean:+z.4f}, at most {bound:+z.4f} {confidence_words(level)} (one of {counted(looks, 'look')}): "
         f"{'worse' if is_worse else 'not shown to be worse'} by more than the margin of {watching.margin:g}."
     )
     figures = {

@@ -19,6 +19,7 @@ from ml_assets.lake.objects import Stat
 from ml_assets.lake.quarantine import REJECTED, RELEASED
 from ml_assets.lake.sealing import RESTORE
 from ml_assets.lake.steps import StepRecord
+from ml_assets.logic.promotion.log import online
 from ml_assets.provenance.gc.census import GIVE_UP, Census, Made, Version, folder_of
 from ml_assets.provenance.gc.requests import Retention
 from ml_assets.provenance.gc.uploads import UnfinishedUpload
@@ -276,9 +277,14 @@ def _add_decisions(roots: _Roots, model: str, entries: Sequence[Promotion], poli
         else:
             add(roots.needed, version, evaluations_of(version), reason)
     pending = max((entry.number for entry in entries if entry.action == "request_approval"), default=None)
+    scored = online(entries)
     for entry in entries:
         version, evaluation = entry.challenger, [entry.evaluation_version]
-        is_rejected = entry.action == "reject" or (entry.action == "request_approval" and entry.number != pending)
+        is_rejected = (
+            entry.action in ("reject", "withdraw")
+            or (entry.action == "request_approval" and entry.number != pending)
+            or (entry.action == "online" and entry != scored)
+        )
         if is_rejected and entry.decided_at > policy.since:
             reason = f"rejected challenger of {model}, {_day(entry.decided_at)} (entry {entry.number})"
             add(roots.needed, version, evaluation, reason)

@@ -52,7 +52,9 @@ def read_own_request(body: bytes) -> OwnRequest:
     return OwnRequest(Columns.of_records(objects_of(found["rows"], "rows")), (), version)
 
 
-def own_answer(name: str, scores: Served, joined: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def own_answer(
+    name: str, scores: Served, joined: Sequence[Mapping[str, Any]] = (), *, is_canary: bool = False
+) -> dict[str, Any]:
     """Return the answer with one object for each row, and what is known of its feature row if it was joined."""
     records = scores.records()
     unseen = {"unseen_categories": dict(scores.unseen)} if scores.unseen else {}
@@ -62,6 +64,7 @@ def own_answer(name: str, scores: Served, joined: Sequence[Mapping[str, Any]] = 
         "entry": scores.entry,
         "predictions": [{**a, **b} for a, b in zip(records, joined, strict=True)] if joined else records,
         **unseen,
+        **({"canary": True} if is_canary else {}),
     }
 
 
@@ -71,10 +74,12 @@ def own_explanation(
     added: Matrix,
     features: tuple[Feature, ...],
     joined: Sequence[Mapping[str, Any]] = (),
+    *,
+    is_canary: bool = False,
 ) -> dict[str, Any]:
     """Return the answer with what each feature adds to the raw score of each row."""
     names = [feature.name for feature in features]
-    answer = own_answer(name, scores, joined)
+    answer = own_answer(name, scores, joined, is_canary=is_canary)
     rows = [
         {**record, "base": base, "contributions": dict(zip(names, each, strict=True))}
         for record, (*each, base) in zip(answer["predictions"], added.tolist(), strict=True)
