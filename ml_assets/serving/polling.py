@@ -64,7 +64,7 @@ class Poller:
     async def _look_for_challenger(self, name: str) -> None:
         """Look for a challenger online, or another share of it. One that cannot score is logged once."""
         try:
-            found = await asyncio.to_thread(self.registry.refresh_challenger, name)
+            is_changed = await asyncio.to_thread(self.registry.refresh_challenger, name)
         except (LakeError, DataError, ContractError) as error:
             self.metrics.count_refused(name)
             log_event("no challenger is scored", {"model": name, "reason": str(error)}, level=logging.ERROR)
@@ -72,7 +72,10 @@ class Poller:
         except Exception:  # noqa: BLE001 - whatever it is, the log has it and the champion goes on
             LOGGER.exception("the search for a challenger failed", extra={"fields": {"model": name}})
             return
-        if found is not None:
+        found = self.registry.challenger(self.registry[name])
+        if is_changed and found is None:
+            log_event("no challenger is scored any more", {"model": name})
+        elif is_changed and found is not None:
             facts = {"model": name, "version": found.served.version, "share": found.share}
             log_event("a challenger is scored beside the champion", facts)
 

@@ -157,8 +157,8 @@ class Registry:
         found = None if slot is None else slot.challenger
         return found if found is not None and found.champion == served.version else None
 
-    def refresh_challenger(self, name: str) -> Challenger | None:
-        """Look in the newest entries for the challenger online, after `refresh`; return it if it is new, or its share.
+    def refresh_challenger(self, name: str) -> bool:
+        """Look in the newest entries for the challenger online, after `refresh`; return whether it or its share is new.
 
         Raises:
             DataError, ContractError, MissingArtifactError, CorruptArtifactError, FormatVersionError: it cannot score;
@@ -168,17 +168,17 @@ class Registry:
         slot = self.slots[name]
         at = (slot.seen, slot.served.version)
         if name in self.pinned or at == slot.challenger_of:
-            return None
+            return False
         entries = PromotionLog(self.lake, name).entries()
         entry = online(entries)
         before, slot.challenger, slot.challenger_of = slot.challenger, None, at
         if entry is None or entry.champion != slot.served.version:
-            return None
+            return before is not None
         is_known = before is not None and (before.served.version, before.champion) == (entry.challenger, entry.champion)
         known = before.served if is_known and before is not None else None
         served = known or load_challenger(self.lake, slot.served, entry, entries)
         slot.challenger = Challenger(served, slot.served.version, entry.share or 0.0)
-        return None if slot.challenger == before else slot.challenger
+        return slot.challenger != before
 
     def refresh_features(self, name: str) -> bool:
         """Look for newer features of a model, and serve them; return whether there are some.
