@@ -44,7 +44,7 @@ def _of_version(ledger: StepLedger, plan: ModelPlan, rows: pl.DataFrame, version
         by_key = rows.filter(pl.col(FEATURES_VERSION).is_not_null())
         if not by_key.is_empty():
             yield from _of_features(ledger, plan, by_key, Versioned(version, model), key)
-    except (MissingArtifactError, CorruptArtifactError, ContractError, DataError) as error:
+    except (MissingArtifactError, CorruptArtifactError, ContractError, DataError, pl.exceptions.PolarsError) as error:
         yield Mismatch(version, "score", rows.height, 0, reason=str(error))
 
 

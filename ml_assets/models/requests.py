@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 from pydantic import JsonValue, ValidationError
@@ -20,6 +21,10 @@ from ml_assets.lake.request_files import FACTS, REQUESTS, LogFacts, files_by_per
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.requests import LoggedRows, rows_of_requests
 from ml_assets.models.plan import ModelPlan
+
+_UNREADABLE: Final = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, KeyError, ValidationError, DataError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,14 @@ def _read_file(lake: Lake, plan: ModelPlan, name: str) -> tuple[LoggedRows, Json
     data = lake.read(path)
     try:
         facts = LogFacts.model_validate_json(pl.read_parquet_metadata(io.BytesIO(data))[FACTS])
-        rows = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, KeyError, ValidationError) as error:
+        rows = LoggedRows(pl.read_parquet(io.BytesIO(data)), facts.sample, facts.hashed)
+    except _UNREADABLE as error:
         raise CorruptArtifactError(
-            f"{path} is not a file of the request log of this release ({type(error).__name__}: {error}). Remove it, or "
-            "restore it from a backup."
+            f"{path} is not a file of the request log of this release ({type(error).__name__}: {error}). Restore it "
+            "from a backup. If there is none, remove it: what was built from it stays as it is, and what was not built "
+            "yet lacks its rows."
         ) from error
     return (
-        LoggedRows(rows, facts.sample, facts.hashed),
+        rows,
         {"name": name, "bytes": len(data), "digest": bytes_digest(data)},
     )

@@ -197,6 +197,19 @@ def test_a_damaged_file_is_named(service: Service) -> None:
         service.read(LAST)
 
 
+@pytest.mark.parametrize(
+    "changed", [pl.col("score").cast(pl.String), pl.lit(None).alias("is_answer")], ids=["another type", "a lost column"]
+)
+def test_a_file_with_other_columns_is_named_with_them(service: Service, changed: pl.Expr) -> None:
+    service.answer(orders(LAST).head(1))
+    [file] = Path(service.lake.connect().url, "requests", "returns", str(LAST)).iterdir()
+    facts = {"ml_assets_log": pl.read_parquet_metadata(file)["ml_assets_log"]}
+    pl.read_parquet(file).with_columns(changed).write_parquet(file, metadata=facts)
+
+    with pytest.raises(CorruptArtifactError, match=rf"{file.name} is not a file .*{changed.meta.output_name()}"):
+        service.read(LAST)
+
+
 def test_a_day_whose_files_are_gone_is_not_built_again(service: Service) -> None:
     service.answer(orders(LAST).head(1))
     service.read(LAST)
@@ -220,6 +233,36 @@ def test_a_score_that_the_batch_path_does_not_give_is_an_error_that_names_the_re
     assert (str(LAST), "score", 1) == (finding["partition"], finding["column"], finding["rows"])
     assert str(finding["finding"]).startswith("1 of 4 rows differ, by up to ")
     assert str(finding["finding"]).endswith(": request r0, row 0")
+
+
+def test_a_logged_score_that_is_no_number_hides_no_other_difference(service: Service) -> None:
+    service.answer(orders(LAST).head(1), score=float("nan"))
+    service.answer(orders(LAST)[1:2], minutes=700, score=0.5)
+
+    [finding] = findings(service.read(LAST)[1])
+
+    assert ("score", 2) == (finding["column"], finding["rows"])
+
+
+def test_a_version_whose_rows_cannot_be_compared_is_named_and_others_are_compared(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = service.lake.connect().put("returns/model", None, fewer_trees(service.served.model), Origin()).version
+    other = Service(service.lake, replace(service.served, version=version))
+    service.answer(orders(LAST).head(1), score=0.5)
+    other.answer(orders(LAST)[1:2], minutes=700)
+
+    def scored(model: Model, rows: pl.DataFrame, **given: Any) -> pl.DataFrame:
+        if model.text != service.served.model.text:
+            raise pl.exceptions.InvalidOperationError("conversion failed")
+        return predict(model, rows, **given)
+
+    monkeypatch.setattr("ml_assets.logic.monitoring.parity.predict", scored)
+
+    found = {it["finding"] for it in findings(service.read(LAST)[1])}
+
+    assert "1 row is not compared: conversion failed" in found
+    assert any(str(it).startswith("1 of 1 rows differ") for it in found)
 
 
 def test_rows_with_hashed_features_are_not_scored_again_and_a_warning_says_so(service: Service) -> None:

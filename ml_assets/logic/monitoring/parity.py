@@ -73,7 +73,8 @@ def compare_scores(
     features = rows.select(pl.col(FEATURES).struct.field(name).cast(dtypes[name]) for name in names)
     scores = predict(model, features, threads=threads)
     numbers = [name for name, dtype in scores.schema.items() if dtype == pl.Float64]
-    rounding = rounding_of(model.spec) * float(np.abs(rows.select(numbers).to_numpy()).max(initial=0.0))
+    sizes = np.abs(rows.select(numbers).to_numpy().astype(float))
+    rounding = rounding_of(model.spec) * float(sizes[np.isfinite(sizes)].max(initial=0.0))
     return [*_differing(rows, rows.select(scores.columns), scores, version=version, rounding=rounding)]
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from ml_assets.contracts.artifacts.monitoring import PerformanceSummary
 from ml_assets.contracts.artifacts.training import INTERVAL
 from ml_assets.contracts.days import DAY, day_of_moment
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.frames import TIME, ModelColumns
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.contracts.words import counted
@@ -67,6 +68,7 @@ REQUESTS_TABLE: Final = TableContract(
 )
 """The columns of every period. Further ones are the other figures of answers, `key` and `features`."""
 BASE_SCHEMA: Final = pl.Schema({column.name: column.dtype for column in REQUESTS_TABLE.columns})
+_OF_FILES: Final = {name: dtype for name, dtype in BASE_SCHEMA.items() if name not in (SAMPLE, HASHED)}
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,16 @@ class LoggedRows:
     rows: pl.DataFrame
     sample: float = 1.0
     hashed: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check the columns that every file has.
+
+        Raises:
+            DataError: some are absent, or have another type.
+        """
+        found = _as_stored(self.rows).schema
+        if wrong := [name for name, dtype in _OF_FILES.items() if found.get(name) != dtype]:
+            raise DataError(f"these columns are absent, or have another type: {', '.join(wrong)}")
 
 
 @dataclass(frozen=True)
@@ -125,8 +137,7 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
     counts as hashed; a part of the key does so only in the files that state it.
     """
     frames = [
-        it.rows.rename({"version": "model_version"}).with_columns(
-            pl.selectors.datetime(time_zone="*").dt.replace_time_zone(None),
+        _as_stored(it.rows).with_columns(
             pl.lit(it.sample).alias(SAMPLE),
             pl.lit([*it.hashed], pl.List(pl.String)).alias(HASHED),
         )
@@ -134,6 +145,12 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
     ]
     joined = _together([BASE_SCHEMA.to_frame(), *frames])
     return joined.select(*BASE_SCHEMA, pl.exclude(*BASE_SCHEMA)).sort("scored_at", "request_id", "row")
+
+
+def _as_stored(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a file with the names and types of the asset."""
+    named = rows.rename({"version": "model_version"}, strict=False)
+    return named.with_columns(pl.selectors.datetime(time_zone="*").dt.replace_time_zone(None))
 
 
 def as_predictions(requests: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
