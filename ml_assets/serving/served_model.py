@@ -67,7 +67,8 @@ class ServedModel:
         entry: the number of the entry of the promotion log that made it champion.
         since: when that entry was decided.
         golden: the result of the comparison.
-        threshold: the score from which rows are flagged, as declared for the evaluation of this version; None without.
+        threshold: the score from which rows are flagged: as declared for the evaluation of this version, or the lowest
+            score of the declared share of its test rows; None without.
         threads: the number of threads for many rows; it changes no score.
         features: the newest feature row of each key; None if rows are not joined by key.
     """
@@ -223,4 +224,4 @@ def _threshold(lake: Lake, name: str, version: str, entries: Sequence[Promotion]
         return None
     found: Evaluation = lake.get(ArtifactRef(asset=f"{name}/evaluation", version=evaluation), Evaluation)
     point = found.summary.operating_point
-    return None if point is None else point.threshold
+    return None if point is None else point.cut if point.threshold is None else point.threshold

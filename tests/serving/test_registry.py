@@ -128,16 +128,22 @@ def test_a_pinned_version_stays_and_must_have_been_champion(releases: Releases) 
             Registry.open(releases.lake, ["returns"], {"returns": wrong})
 
 
-def test_the_threshold_is_that_of_the_evaluation_of_the_version(releases: Releases, trained: Trained) -> None:
+@pytest.mark.parametrize(("point", "threshold"), [
+    (OperatingPoint(threshold=0.25), 0.25), (OperatingPoint(top_share=0.1, cut=0.75), 0.75),
+    (OperatingPoint(top_share=0.1), None),
+])  # fmt: skip
+def test_the_threshold_is_that_of_the_evaluation_of_the_version(
+    releases: Releases, trained: Trained, point: OperatingPoint, threshold: float | None
+) -> None:
     assert Registry.open(releases.lake, ["returns"])["returns"].threshold is None
-    summary = trained.evaluation.summary.model_copy(update={"operating_point": OperatingPoint(threshold=0.25)})
+    summary = trained.evaluation.summary.model_copy(update={"operating_point": point})
     evaluated = replace(trained.evaluation, summary=summary)
     evaluation = releases.lake.put("returns/evaluation", None, evaluated, Origin()).version
     entry = promotion(2, champion=releases.second, model="returns")
     releases.log.append(entry.model_copy(update={"evaluation_version": evaluation}), number=2)
     releases.promote(releases.second)
 
-    assert 0.25 == Registry.open(releases.lake, ["returns"])["returns"].threshold
+    assert threshold == Registry.open(releases.lake, ["returns"])["returns"].threshold
 
 
 def test_a_model_without_a_champion_or_with_other_scores_is_not_served(releases: Releases, tmp_path: Path) -> None:

@@ -53,11 +53,14 @@ class OperatingPoint(Record):
 
     Attributes:
         within: the column of the groups in which the share is taken; None for a share of all rows.
+        cut: the lowest score of this share of all test rows together, from which the prediction service flags a row;
+            None for a threshold, and if it was not measured.
     """
 
     top_share: float | None = None
     threshold: float | None = None
     within: str | None = None
+    cut: float | None = Field(default=None, exclude_if=lambda it: it is None)
 
     @property
     def words(self) -> str:

@@ -27,7 +27,7 @@ from ml_assets.contracts.objective import level_of
 from ml_assets.contracts.periods import DAILY, Calendar
 from ml_assets.logic.evaluation.baselines import baselines
 from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
-from ml_assets.logic.evaluation.formulas import Measure, Vector
+from ml_assets.logic.evaluation.formulas import Measure, Vector, acted_on
 from ml_assets.logic.evaluation.jackknife import leave_one_out
 from ml_assets.logic.evaluation.known_groups import known_groups
 from ml_assets.logic.evaluation.measuring import (
@@ -226,7 +226,7 @@ def evaluate(
             weights=frozen.weights,
         ),
         groups=frozen.count_groups(challenger),
-        operating_point=wanted.operating_point,
+        operating_point=_with_cut(wanted.operating_point, challenger, frozen.weights),
         split=summary.split,
         champion_seen_rows=0 if champion is None else champion.seen_rows,
         objective=summary.objective,
@@ -247,6 +247,14 @@ def evaluate(
         if summary.task == "binary"
         else pl.DataFrame(schema=CALIBRATION_SCHEMA),
     )
+
+
+def _with_cut(point: OperatingPoint | None, scores: Vector, weights: Vector | None) -> OperatingPoint | None:
+    """Return an operating point with the lowest score of its share of all rows, if it is a share."""
+    if point is None or point.top_share is None:
+        return point
+    flagged = scores[acted_on(point, scores, None, weights) > 0]
+    return point.model_copy(update={"cut": float(flagged.min())})
 
 
 def _compared_or_not(opponent: Opponent | None, challenger: Opponent, frozen: Frozen) -> Opponent | None:

@@ -68,6 +68,8 @@ def test_the_evaluation_measures_the_model_and_its_baselines_there() -> None:
         interval = found.metrics[name]
         assert pytest.approx(value) == interval.value
         assert interval.low < value < interval.high
-    assert point == found.operating_point
+    # 150 of all 1,500 rows: from the 150th highest score on.
+    cut = scores(rows)["score"].sort(descending=True)[149]
+    assert OperatingPoint(top_share=0.1, within="day", cut=cut) == found.operating_point
     assert pytest.approx(1.0) == found.baselines[0].metrics["lift"]
     assert "the 10 % of each day with the highest scores" == point.words
