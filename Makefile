@@ -4,11 +4,15 @@ DEMO_ARGS ?= --as-of 2013-06-30
 VENV      := .venv
 BIN       := $(VENV)/bin
 
-.PHONY: demo test pytest test-long test-cluster lint reference lock image clean
+.PHONY: demo loop test pytest test-long test-cluster lint reference lock image clean
 
 # A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
 	$(BIN)/ml-assets run flight_delay $(DEMO_ARGS)
+
+# One new day a minute of the example, in a folder .loop; docs/operate.md says what to look at.
+loop: $(VENV)/.runtime
+	$(BIN)/ml-assets loop
 
 # Tests wait for clocks and other processes a quarter of their time, and mypy takes one core for half a minute: with four
 # workers, and linters beside them, two cores are busy.

@@ -21,6 +21,7 @@ try:
         gc,
         init,
         leaktest,
+        loop,
         new,
         parse,
         predict,
@@ -49,7 +50,7 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """The exit code of a process that a closed pipe ended."""
 COMMANDS = (
-    init, new, run, ui, status, champion, compare, predict, serve, export, promote, rollback, withdraw, explain,
+    init, new, run, ui, loop, status, champion, compare, predict, serve, export, promote, rollback, withdraw, explain,
     quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse, doctor, cost, upgrade, completion,
 )  # fmt: skip
 

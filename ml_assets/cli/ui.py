@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import BinaryIO, Final
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.project import find_project
@@ -33,18 +33,23 @@ def ui(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the address is in use or does not exist.
     """
+    check_address(arguments.host, arguments.port)
+    print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
+    return run_ui(arguments.host, arguments.port)
+
+
+def run_ui(host: str, port: int, output: BinaryIO | None = None) -> int:
+    """Run both for the current project, whose output goes to a file if one is given; return the exit code."""
     from ml_assets.cli.flow.project import open_instance, prepare
 
     project = find_project()
-    _check_address(arguments.host, arguments.port)
     prepare()
     with open_instance():
         pass  # ends the runs of killed commands, for which the daemon would wait
-    print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
     processes: list[subprocess.Popen[bytes]] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-        is_served = _is_served(arguments.host, arguments.port)
+        is_served = is_ui_served(host, port)
         for process in processes:
             if is_served:
                 process.terminate()
@@ -58,8 +63,10 @@ def ui(arguments: argparse.Namespace) -> int:
         signal.signal(number, stop)
     # Each in its own process group: Ctrl-C reaches only this command, which ends them without a traceback.
     processes.extend(
-        subprocess.Popen(command, cwd=project.root, env=os.environ.copy(), process_group=0)
-        for command in _commands(project.workspace, arguments.host, arguments.port)
+        subprocess.Popen(
+            command, cwd=project.root, env=os.environ.copy(), process_group=0, stdout=output, stderr=output
+        )
+        for command in _commands(project.workspace, host, port)
     )
     first = _first_ended(processes)
     stop(signal.SIGTERM, None)
@@ -80,8 +87,12 @@ def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
     ]
 
 
-def _check_address(host: str, port: int) -> None:
-    """Refuse an address on which the webserver cannot listen. Otherwise it would report this only after loading."""
+def check_address(host: str, port: int) -> None:
+    """Refuse an address on which the webserver cannot listen. Otherwise it would report this only after loading.
+
+    Raises:
+        DataError: it is in use or does not exist.
+    """
     if not 0 < port <= _LAST_PORT:
         raise DataError(f"--port is {port}; expected 1 to {_LAST_PORT}.")
     try:
@@ -102,7 +113,8 @@ def _check_address(host: str, port: int) -> None:
         raise DataError(problem) from error
 
 
-def _is_served(host: str, port: int) -> bool:
+def is_ui_served(host: str, port: int) -> bool:
+    """Return whether something listens on an address."""
     with suppress(OSError), socket.create_connection((host, port), timeout=0.5):
         return True
     return False

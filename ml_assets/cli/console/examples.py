@@ -12,6 +12,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "run": ("run churn", "run churn --as-of 2026-11-30 --json", "run churn --rebuild --from 2026-11-24"),
     "ui": ("ui", "ui --port 3001"),
+    "loop": ("loop", "loop --seconds 30 --port 3001"),
     "status": ("status", "status --json"),
     "champion": ("champion churn", "champion churn --on 2026-11-30"),
     "compare": ("compare churn 6932d1",),
@@ -45,7 +46,7 @@ _SERVER: Final = {
     "ML_ASSETS_SERVER_TOKEN": "a token for it, where it requires a login",
 }
 _AWS: Final = {"AWS_ENDPOINT_URL": "an S3 server other than Amazon's; the other settings of AWS apply too"}
-_WITHOUT_LAKE: Final = frozenset({"init", "parse", "upgrade", "completion"})
+_WITHOUT_LAKE: Final = frozenset({"init", "loop", "parse", "upgrade", "completion"})
 _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "run": _SERVER,
     "cost": {"ML_ASSETS_PRICES": "the file with prices"},

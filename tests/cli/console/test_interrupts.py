@@ -132,7 +132,7 @@ from ml_assets.cli.flow import project
 project.prepare = lambda: None
 project.open_instance = nullcontext
 ui._commands = lambda *_: [[sys.executable, "-c", {LOADING!r}]] * 2
-ui._check_address = lambda *_: None
+ui.check_address = lambda *_: None
 sys.argv = ["ml-assets", "ui", "--port", "1"]
 sys.exit(main.main())
 """
