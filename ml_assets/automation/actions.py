@@ -20,13 +20,18 @@ KIND: Final[Mapping[str, Kind]] = {"drift": "drift_over_limits", "performance": 
 
 
 def report_new(instance: dg.DagsterInstance, results: Sequence[Mapping[str, Any]]) -> None:
-    """Report the verdicts that differ from the newest one of their check. A first one that passes is reported too."""
+    """Report the verdicts that differ from the newest one of their check. A first one that passes is reported too.
+
+    A run may have planned a check that it does not evaluate, as one over another part of the same step. Dagster then
+    shows no verdict, so it is reported again.
+    """
     keys = [dg.AssetCheckKey(it["asset_key"], it["check_name"]) for it in results]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     for key, result in zip(keys, results, strict=True):
         record = latest.get(key)
         event = None if record is None or record.event is None else record.event.dagster_event
-        known = None if event is None else event.asset_check_evaluation_data
+        has_verdict = event is not None and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        known = event.asset_check_evaluation_data if event is not None and has_verdict else None
         if known is None or (known.passed, known.description) != (result["passed"], result["description"]):
             instance.report_runless_asset_event(dg.AssetCheckEvaluation(**result))
 

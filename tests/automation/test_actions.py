@@ -48,6 +48,29 @@ def test_drift_that_a_retraining_may_repair_is_not_red(it: World) -> None:
     assert found.passed
 
 
+def test_a_check_that_a_run_has_planned_and_not_evaluated_gets_its_verdict_from_the_sensor(it: World) -> None:
+    key = dg.AssetKey([MODEL, "drift"])
+
+    @dg.asset(key=key)
+    def drift() -> None: ...
+
+    @dg.asset_check(asset=key, name=CHECK)
+    def check() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    job = dg.Definitions(assets=[drift], asset_checks=[check]).resolve_implicit_global_asset_job_def()
+    it.instance.create_run_for_job(job)
+    latest = it.instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(key, CHECK)])
+    assert ["PLANNED"] == [record.status.value for record in latest.values()]
+
+    it.live()
+    it.look("drift")
+
+    found = verdict(it)
+    assert found is not None
+    assert found.passed
+
+
 def test_drift_is_red_once_a_challenger_was_rejected_and_green_once_one_is_promoted(it: World) -> None:
     drift_until_retrained(it)
     it.serve(it.train(it.day, rounds=2), "reject")
