@@ -1,4 +1,4 @@
-"""Checks the cluster of the Kubernetes launcher: its API, permissions, jobs that do not start, GPUs and policies."""
+"""Checks the cluster of the Kubernetes launcher: its API, permissions, jobs, GPUs, images and policies."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from ml_assets.doctor.checks import Finding
+from ml_assets.doctor.images import images
 from ml_assets.doctor.network import network_policies
 from ml_assets.extras import ExtraMissingError, as_extra_error
 
@@ -117,7 +118,9 @@ def _look(launcher: Mapping[str, Any], gpus: Sequence[GpuNeed]) -> Iterator[Find
     yield from _suspended(_listed(batch.list_namespaced_job, namespace))
     if gpus:
         yield from _gpus(gpus, _listed(core.list_node))
-    yield from network_policies(_listed(core.list_namespaced_pod, namespace))
+    pods = _listed(core.list_namespaced_pod, namespace)
+    yield from images(pods)
+    yield from network_policies(pods)
 
 
 def _json(call: Callable[..., Any], *arguments: Any) -> Any:

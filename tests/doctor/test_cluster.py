@@ -103,6 +103,39 @@ CLOSED: Final = 1
 """A port without a listener."""
 
 
+A, B = "a" * 64, "b" * 64
+
+
+def running(role: str, image: str, digest: str = A, **status: object) -> dict[str, object]:
+    return {
+        "metadata": {"name": role, "labels": {"ml-assets/role": role}},
+        "spec": {"containers": [{"name": "main", "image": image}]},
+        "status": {"containerStatuses": [{"name": "main", "imageID": f"registry/ml@sha256:{digest}"}], **status},
+    }
+
+
+@pytest.mark.parametrize(("pods", "state", "words"), [
+    ([running("webserver", "ml:1"), running("daemon", "ml:1"), running("code", "ml:1")], "ok",
+     "all pods of the release have ml:1. It is named by tag"),
+    ([running("webserver", f"ml:1@sha256:{A}"), running("code", f"ml:1@sha256:{A}")], "ok", f"ml:1@sha256:{A}."),
+    ([running("webserver", "ml:1"), running("daemon", "ml:1"), running("code", "ml:2", B)], "wrong",
+     "webserver: ml:1 (aaaaaaaaaaaa); daemon: ml:1 (aaaaaaaaaaaa); code: ml:2 (bbbbbbbbbbbb)."),
+    ([running("webserver", "ml:1"), running("code", "ml:1", B)], "wrong", "because the tag was moved"),
+    ([running("code", "ml:1"), running("run", "ml:0", B), running("daemon", "ml:0", B, phase="Failed")], "ok",
+     "all pods of the release have ml:1."),
+])  # fmt: skip
+def test_the_images_of_a_release_are_compared_by_name_and_by_content(
+    home: Path, pods: list[object], state: str, words: str
+) -> None:
+    told = found(home, Pretended(pods=pods))["images"]
+
+    assert (state, True) == (told.state, words in told.text)
+
+
+def test_outside_a_release_nothing_is_said_of_images(home: Path) -> None:
+    assert "images" not in found(home, Pretended(pods=[pod("other")]))
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
     """The port of a server, as a pod has one."""
