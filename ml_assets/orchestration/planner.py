@@ -36,6 +36,7 @@ from ml_assets.orchestration.staleness import (
 
 _LAST: Final = (*TRAINING, *SHADOW, *CARD)
 """Stages without days, which read days of the same run: the last of several runs materializes them."""
+_FOR_RUN: Final = "waits for run "
 Roots = frozenset[tuple[str, str]]
 """Missing partitions, each with its asset, without which something cannot be materialized."""
 Fits = Callable[[dg.AssetKey, str], bool]
@@ -235,20 +236,42 @@ class Planner:
         self.elsewhere = scope.waiting_for(late, groups=True)
 
     def plan(self) -> Plan:
-        """Return what to materialize now, what waits, and what to check again."""
+        """Return what to materialize now, what waits, and what to check again.
+
+        Of an update that must wait, the days that need not wait are materialized: otherwise days that arrive faster
+        than a group is built would keep all of its days waiting.
+        """
         updates, waiting = [], [*self._blocked()]
         for group in dict.fromkeys(self.scope.groups[key] for key in self.stale):
             mine = {key: self._possible(key) for key in self.stale if self.scope.groups[key] == group}
-            due = first_to_make({key: parts for key, parts in mine.items() if parts})
-            for assets, days in runs_of(due, functools.partial(self._fits, group), calendar=self.scope.calendar):
-                update = Update(group, assets, days, self._reasons(assets, days))
+            for update in self._updates(group, mine):
                 why = self._why_not(update)
                 if why is None:
                     updates.append(update)
-                else:
-                    waiting.append(Waiting(group, days, why))
+                    continue
+                ready = [it for it in self._updates(group, self._ready(update)) if self._why_not(it) is None]
+                updates += ready
+                made = {(key, part) for it in ready for key, part, _ in self._parts(it.assets, it.days)}
+                left = {part for key, part, _ in self._parts(update.assets, update.days) if (key, part) not in made}
+                waiting.append(Waiting(group, tuple(day for day in update.days if day in left), why))
         still_open = {key: parts for key in self.stale if (parts := {*self._late(key)})}
         return Plan(tuple(updates), tuple(waiting), still_open)
+
+    def _updates(self, group: Group, stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> Iterator[Update]:
+        """Yield the updates of a group that materialize what is out of date."""
+        due = first_to_make({key: parts for key, parts in stale.items() if parts})
+        if not due:
+            return
+        for assets, days in runs_of(due, functools.partial(self._fits, group), calendar=self.scope.calendar):
+            yield Update(group, assets, days, self._reasons(assets, days))
+
+    def _ready(self, update: Update) -> dict[dg.AssetKey, dict[str, Reason]]:
+        """Return what is out of date in an update and need not wait."""
+        found: dict[dg.AssetKey, dict[str, Reason]] = {}
+        for key, part, why in self._parts(update.assets, update.days):
+            if self._waits_for(key, part) is None:
+                found.setdefault(key, {})[part] = why
+        return found
 
     def facts_of(self, update: Update) -> Facts:
         """Return the facts that an update follows from."""
@@ -311,16 +334,20 @@ class Planner:
     def _reasons(self, assets: Iterable[dg.AssetKey], days: Collection[str]) -> tuple[Reason, ...]:
         return tuple(dict.fromkeys(why for _, _, why in self._parts(assets, days)))
 
+    def _waits_for(self, key: dg.AssetKey, partition: str) -> str | None:
+        """Return what a partition waits for: a run, or an out-of-date asset of another group."""
+        run = self.running.get(key, {}).get(partition) or self.behind_running.get(key, {}).get(partition)
+        if run is not None:
+            return f"{_FOR_RUN}{run[:8]}, which is queued or in progress"
+        origin = self.elsewhere.get(key, {}).get(partition)
+        return None if origin is None else f"waits for {origin}, which is also out of date"
+
     def _why_not(self, update: Update) -> str | None:
         """Return what an update waits for: a run, or an out-of-date input from outside its group."""
         parts = [(key, part) for key, part, _ in self._parts(update.assets, update.days)]
-        for key, partition in parts:
-            run = self.running.get(key, {}).get(partition) or self.behind_running.get(key, {}).get(partition)
-            if run is not None:
-                return f"waits for run {run[:8]}, which is queued or in progress"
-        for key, partition in parts:
-            if (origin := self.elsewhere.get(key, {}).get(partition)) is not None:
-                return f"waits for {origin}, which is also out of date"
+        waits = [why for key, part in parts if (why := self._waits_for(key, part)) is not None]
+        if waits:
+            return next((why for why in waits if why.startswith(_FOR_RUN)), waits[0])
         covered = {"", *update.days}
         for key, partition in parts:
             for parent in self.scope.waits_on(key):

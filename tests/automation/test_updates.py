@@ -100,6 +100,26 @@ def test_a_new_day_is_materialized_by_group_upstream_first(flown_world: World) -
     ] == requested
 
 
+def test_days_that_arrive_before_each_tick_hold_up_no_earlier_day(flown_world: World) -> None:
+    requested = []
+    for day in DAYS[4:]:
+        flown_world.arrive(day)
+        requests = flown_world.look()
+        requested.append([(assets[-1], first, last) for assets, first, last in names(requests)])
+        flown_world.launch(requests)
+        run_all(flown_world)
+
+    def of(name: str, day: int) -> tuple[str, str, str]:
+        return name, DAYS[day], DAYS[day]
+
+    assert [
+        [of("tables/z", 4)],
+        [of("tables/z", 5), of("m/labels", 4)],
+        [of("tables/z", 6), of("m/labels", 5), of("m/performance", 3), of("m/predictions", 4)],
+        [of("tables/z", 7), of("m/labels", 6), of("m/performance", 4), of("m/predictions", 5)],
+    ] == requested
+
+
 def test_a_corrected_day_with_equal_content_updates_nothing_downstream(flown_world: World) -> None:
     flown_world.land("a", DAYS[1], "one")
 
