@@ -99,4 +99,4 @@ def open_runs(url: str | None, defs: dg.Definitions, lake: Lake, progress: Progr
         yield OnServer(DagsterServer(url), lake, progress)
         return
     with open_instance() as found:
-        yield InProcess(defs, found)
+        yield InProcess(defs, found, progress.log)
