@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ml_assets.contracts.errors import DataError
 
 if TYPE_CHECKING:
-    from ml_assets.declaration.serving import ServingSettings
+    from ml_assets.declaration.model import ModelDeclaration
     from ml_assets.project import Project
 
 
@@ -61,11 +61,13 @@ def serve(arguments: argparse.Namespace) -> int:
     add_project_to_path()
     pinned = {} if arguments.pin is None else {arguments.models[0]: arguments.pin}
     names = [*dict.fromkeys(arguments.models)]
-    declared = declared_serving()
-    registry = Registry.open(Lake(lake_url()), names, pinned, public_keys(names), declared)
+    models = declared_models()
+    declared = {it.name: it.serving for it in models}
+    challengers = {it.name: it.challengers for it in models}
+    registry = Registry.open(Lake(lake_url()), names, pinned, public_keys(names), declared, challengers=challengers)
     metrics = Metrics()
-    models = [] if arguments.no_log else [registry[name] for name in registry.names]
-    policies = log_policies(models, declared)
+    logged = [] if arguments.no_log else [registry[name] for name in registry.names]
+    policies = log_policies(logged, declared)
     limits = {name: its.alarms for name, its in declared.items()}
     application = Application(
         registry,
@@ -81,8 +83,8 @@ def serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def declared_serving() -> Mapping[str, "ServingSettings"]:
-    """Return the settings of each model that the current project declares; none without a project.
+def declared_models() -> Sequence["ModelDeclaration"]:
+    """Return the models that the current project declares; none without a project.
 
     Raises:
         DeclarationError: a declaration has an error.
@@ -91,7 +93,7 @@ def declared_serving() -> Mapping[str, "ServingSettings"]:
     from ml_assets.declaration.reading import read_all
 
     project = _project()
-    return {} if project is None else {it.name: it.serving for it in read_all(project.declarations).models}
+    return () if project is None else read_all(project.declarations).models
 
 
 def public_keys(models: Sequence[str]) -> Mapping[str, frozenset[str]]:
@@ -100,7 +102,7 @@ def public_keys(models: Sequence[str]) -> Mapping[str, frozenset[str]]:
     Models without a declaration or a parsed dbt project are absent.
 
     Raises:
-        As `declared_serving`.
+        As `declared_models`.
         ContractError: a contract has an error.
     """
     from ml_assets.declaration.reading import read_all

@@ -70,9 +70,14 @@ def _decide(
         now.challenger not in able or (plan.declaration.challengers.canary is None and able[0] != now.challenger)
     ):
         now = None
-    if now is None:
-        if not able:
+    if now is None and not able:
+        ended = online(entries)
+        if ended is None:
             return None, None
+        why = f"It can no longer score: {found.left_out.get(ended.challenger, 'it is in shadow no more.')}"
+        ends = _Next("withdraw", ended.challenger, 0.0, why)
+        return None, log.append(ends.entry(plan, entries, at=ledger.now(), run_id=run_id), number=len(entries) + 1)
+    if now is None:
         begins = _Next(
             "online", able[0], 0.0, "The service scores it beside the champion, and answers with the champion."
         )

@@ -184,7 +184,7 @@ class Flow:
             if is_promoting and self.graph.has(key := self._asset(stage))
         }
         monitored = {self._asset(stage): predicted for stage in MONITORING}
-        groups: dict[str, _Wanted] = {"monitoring": monitored, "shadow": shadow, "card": card, "served": self._served()}
+        groups: dict[str, _Wanted] = {"monitoring": monitored, "served": self._served(), "shadow": shadow, "card": card}
         return self._groups({name: group for name, group in groups.items() if group}, span, log)
 
     def _served(self) -> _Wanted:

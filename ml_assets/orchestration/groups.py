@@ -81,8 +81,8 @@ def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey,
         for stages, group in (
             (INPUTS, Group("features and labels", model)),
             (MONITORING, Group("monitoring", model, is_exact=True)),
-            (SHADOW, Group("shadow", model, is_exact=True)),
             (SERVED, Group("served", model, is_exact=True)),
+            (SHADOW, Group("shadow", model, is_exact=True)),
             (CARD, Group("card", model)),
             ((COMBINED,), Group("combined predictions", model, is_exact=True)),
         ):

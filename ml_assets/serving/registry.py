@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.errors import CorruptArtifactError, FormatVersionError, LakeError, MissingArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
@@ -66,6 +67,7 @@ class Registry:
         pinned: the versions that are served whatever is promoted, by model.
         public_keys: the columns of the key that are not personal, by model.
         settings: what is declared for each model.
+        challengers: what is declared of each model's challengers. Without a declaration, the promotion log decides.
         now: the time in UTC.
     """
 
@@ -73,6 +75,7 @@ class Registry:
     pinned: Mapping[str, str] = field(default_factory=dict)
     public_keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
     settings: Mapping[str, ServingSettings] = field(default_factory=dict)
+    challengers: Mapping[str, ChallengersSettings] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     slots: dict[str, _Slot] = field(default_factory=dict)
@@ -85,13 +88,15 @@ class Registry:
         pinned: Mapping[str, str] | None = None,
         public_keys: Mapping[str, frozenset[str]] | None = None,
         settings: Mapping[str, ServingSettings] | None = None,
+        *,
+        challengers: Mapping[str, ChallengersSettings] | None = None,
     ) -> "Registry":
         """Load and verify the champion of each model.
 
         Raises:
             See `ml_assets.serving.served_model.load_served_model` and `ml_assets.serving.feature_rows.refreshed`.
         """
-        found = cls(lake, pinned or {}, public_keys or {}, settings or {})
+        found = cls(lake, pinned or {}, public_keys or {}, settings or {}, challengers or {})
         for name in models:
             seen = PromotionLog(lake, name).newest_number()
             found.slots[name] = _Slot(found._refreshed(found._loaded(name)), seen)
@@ -172,12 +177,15 @@ class Registry:
         entries = PromotionLog(self.lake, name).entries()
         entry = online(entries)
         before, slot.challenger, slot.challenger_of = slot.challenger, None, at
-        if entry is None or entry.champion != slot.served.version:
+        declared = self.challengers.get(name)
+        is_off = declared is not None and not declared.online
+        if entry is None or entry.champion != slot.served.version or is_off:
             return before is not None
         is_known = before is not None and (before.served.version, before.champion) == (entry.challenger, entry.champion)
         known = before.served if is_known and before is not None else None
         served = known or load_challenger(self.lake, slot.served, entry, entries)
-        slot.challenger = Challenger(served, slot.served.version, entry.share or 0.0)
+        share = entry.share if declared is None or declared.canary is not None else 0.0
+        slot.challenger = Challenger(served, slot.served.version, share or 0.0)
         return slot.challenger != before
 
     def refresh_features(self, name: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from ml_assets.contracts.artifacts.training import Model, Tuning
 from ml_assets.contracts.errors import DataError
+from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.request_files import REQUESTS
@@ -239,6 +240,25 @@ def test_a_withdrawal_or_a_promotion_ends_the_canary(scene: Online, action: str,
     serving = scene.versions[name if action == "promote" else "champion"]
     assert {(serving, False)} == {(it["version"], "canary" in it) for it in answered(scene, keys(5))}
     assert {serving} == {*scene.logged()["version"]}
+
+
+@pytest.mark.parametrize(("declared", "is_scored", "share"), [
+    ({}, False, None), ({"shadow": True, "online": True}, True, 0.0),
+    ({"shadow": True, "online": True, "canary": {}}, True, 0.9),
+])  # fmt: skip
+def test_a_declaration_without_challengers_online_or_a_canary_ends_it_in_the_service(
+    scene: Online,
+    declared: dict[str, object],
+    is_scored: bool,  # noqa: FBT001
+    share: float | None,
+) -> None:
+    registry = scene.application.registry
+    registry.challengers = {"returns": ChallengersSettings.model_validate(declared)}
+
+    scene.decide("online", "challenger", 0.9)
+
+    found = registry.challenger(registry["returns"])
+    assert (is_scored, share) == (found is not None, None if found is None else found.share)
 
 
 def test_without_a_log_no_challenger_answers_because_nothing_would_be_compared(scene: Online) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ml_assets.cli.serve import declared_serving
+from ml_assets.cli.serve import declared_models
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.serving import ServingSettings
 from ml_assets.lake.errors import LakeError
@@ -313,10 +313,10 @@ def test_settings_that_cannot_be_followed_are_reported_before_the_start(
 
 
 def test_the_settings_are_those_of_the_project_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"flight_delay": ServingSettings()} == declared_serving()
+    assert {"flight_delay": ServingSettings()} == {it.name: it.serving for it in declared_models()}
     monkeypatch.setenv(PROJECT, str(tmp_path))
     with pytest.raises(ProjectError):
-        declared_serving()
+        declared_models()
 
 
 @pytest.mark.long  # it waits for the bound of the log

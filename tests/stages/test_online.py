@@ -1,5 +1,6 @@
 """Which challenger comes online, which share of the keys it answers, and when it is withdrawn or promoted."""
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from ml_assets.contracts.artifacts.monitoring import (
     PreviousChampionPerformance,
 )
 from ml_assets.contracts.shadow import Online
+from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.monitoring.performance import DAILY_SCHEMA
 from ml_assets.models.plan import ModelPlan
@@ -163,6 +165,33 @@ def test_without_a_canary_a_newer_challenger_takes_the_place_and_with_one_it_wai
 
     assert judged.of["all"] == online_of(judged, with_canary).version
     assert judged.of["items"] == online_of(judged, without).version
+
+
+def test_the_challenger_of_a_canary_stays_in_shadow_beside_the_newest_ones(
+    judged: Scene, clock: list[datetime]
+) -> None:
+    plan = plan_online(canary={}, most=1)
+    online_of(judged, plan)
+    judged.judge("reject", "items")
+
+    assert judged.of["all"] == online_of(judged, plan).version
+    assert {judged.of["all"], judged.of["items"]} == {it.version for it in judged.compare(plan).challengers}
+
+
+def test_a_challenger_that_can_score_no_more_is_withdrawn_if_no_other_takes_its_place(
+    judged: Scene, clock: list[datetime]
+) -> None:
+    plan = plan_online(canary={})
+    online_of(judged, plan)
+    lake = judged.lake.connect()
+    shutil.rmtree(lake.directory(ArtifactRef(asset="returns/model", version=judged.of["all"])))
+
+    report = judged.compare(plan)
+
+    assert report.online is None
+    *_, entry = judged.entries()
+    assert ("withdraw", judged.of["all"]) == (entry.action, entry.challenger)
+    assert entry.reasons[0].startswith("It can no longer score: ")
 
 
 def test_a_person_who_withdraws_it_ends_it(judged: Scene, clock: list[datetime]) -> None:

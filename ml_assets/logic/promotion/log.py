@@ -164,9 +164,9 @@ def left(entries: Sequence[Promotion]) -> frozenset[str]:
 def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
     """Return the challengers that are scored in shadow, at most some; first the one whose first verdict is the latest.
 
-    They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback.
-    Challengers that were champion before, were withdrawn, have a proven leak, or do not match the declaration are left
-    out.
+    They are those that the gate has rejected, or that wait for a person, since the last promotion or rollback; also the
+    one that is online, if it is not among the newest. Challengers that were champion before, were withdrawn, have a
+    proven leak, or do not match the declaration are left out.
     """
     decided = max((it.number for it in entries if it.action in ("promote", "rollback")), default=0)
     judged = {it.challenger: it for it in entries if it.number > decided and it.decided_by == GATE}
@@ -176,7 +176,8 @@ def shadowed(entries: Sequence[Promotion], *, most: int) -> tuple[str, ...]:
         for version, entry in judged.items()
         if version not in former and not any(it.name in _NEVER_IN_SHADOW and not it.holds for it in entry.rules)
     ]
-    return tuple(reversed(found))[:most]
+    newest, now = tuple(reversed(found)), online(entries)
+    return newest[:most] + tuple(it for it in newest[most:] if now is not None and it == now.challenger)
 
 
 def online(entries: Sequence[Promotion]) -> Promotion | None:
