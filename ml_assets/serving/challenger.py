@@ -14,7 +14,7 @@ import polars as pl
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.serving.errors import RequestError
-from ml_assets.serving.fields import ABSENT
+from ml_assets.serving.fields import ABSENT, BrokenValueError
 from ml_assets.serving.inputs import Columns, EncodedInputs
 from ml_assets.serving.keys import typed_values
 from ml_assets.serving.logged_rows import JoinedRows
@@ -57,7 +57,11 @@ class Challenger:
         found = [given.values.get(it.name) for it in key.fields]
         if any(values is None or ABSENT in values for values in found):
             return []
-        typed = [typed_values(its, values) for its, values in zip(key.fields, found, strict=True) if values is not None]
+        given_keys = zip(key.fields, found, strict=True)
+        try:
+            typed = [typed_values(its, values) for its, values in given_keys if values is not None]
+        except BrokenValueError:  # a column of the key that is an input too was accepted in the input's type
+            return []
         return pl.DataFrame(typed).rows()
 
 

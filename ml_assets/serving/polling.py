@@ -35,6 +35,7 @@ class Poller:
         """Look for newer champions until the task is cancelled. A log that cannot be read is logged once."""
         unreachable: set[str] = set()
         failing: set[str] = set()
+        unscored: set[str] = set()
         due = time.monotonic() + self.features_seconds
         while True:
             await asyncio.sleep(self.seconds)
@@ -59,20 +60,24 @@ class Poller:
                     unreachable.remove(name)
                 if swap is not None:
                     await self._report(swap)
-                await self._look_for_challenger(name)
+                await self._look_for_challenger(name, unscored)
 
-    async def _look_for_challenger(self, name: str) -> None:
-        """Look for a challenger online, or another share of it. One that cannot score is logged once."""
+    async def _look_for_challenger(self, name: str, unscored: set[str]) -> None:
+        """Look for a challenger online, or another share of it. What is wrong is logged once."""
         try:
             is_changed = await asyncio.to_thread(self.registry.refresh_challenger, name)
         except (LakeError, DataError, ContractError) as error:
-            self.metrics.count_refused(name)
-            log_event("no challenger is scored", {"model": name, "reason": str(error)}, level=logging.ERROR)
+            if name not in unscored:
+                self.metrics.count_refused(name)
+                log_event("no challenger is scored", {"model": name, "reason": str(error)}, level=logging.ERROR)
+            unscored.add(name)
             return
         except Exception:  # noqa: BLE001 - whatever it is, the log has it and the champion goes on
             LOGGER.exception("the search for a challenger failed", extra={"fields": {"model": name}})
             return
         found = self.registry.challenger(self.registry[name])
+        if is_changed:
+            unscored.discard(name)
         if is_changed and found is None:
             log_event("no challenger is scored any more", {"model": name})
         elif is_changed and found is not None:

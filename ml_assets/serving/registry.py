@@ -176,14 +176,20 @@ class Registry:
             return False
         entries = PromotionLog(self.lake, name).entries()
         entry = online(entries)
-        before, slot.challenger, slot.challenger_of = slot.challenger, None, at
+        before, slot.challenger = slot.challenger, None
         declared = self.challengers.get(name)
         is_off = declared is not None and not declared.online
         if entry is None or entry.champion != slot.served.version or is_off:
+            slot.challenger_of = at
             return before is not None
         is_known = before is not None and (before.served.version, before.champion) == (entry.challenger, entry.champion)
         known = before.served if is_known and before is not None else None
-        served = known or load_challenger(self.lake, slot.served, entry, entries)
+        try:
+            served = known or load_challenger(self.lake, slot.served, entry, entries)
+        except _REFUSED:
+            slot.challenger_of = at  # it is not tried again before the log has another entry
+            raise
+        slot.challenger_of = at
         share = entry.share if declared is None or declared.canary is not None else 0.0
         slot.challenger = Challenger(served, slot.served.version, share or 0.0)
         return slot.challenger != before

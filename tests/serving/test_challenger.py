@@ -13,6 +13,7 @@ from ml_assets.contracts.artifacts.training import Model, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.challengers import ChallengersSettings
 from ml_assets.declaration.serving import ServingSettings
+from ml_assets.lake.errors import LakeError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.request_files import REQUESTS
 from ml_assets.lake.store import Lake, Origin
@@ -259,6 +260,29 @@ def test_a_declaration_without_challengers_online_or_a_canary_ends_it_in_the_ser
 
     found = registry.challenger(registry["returns"])
     assert (is_scored, share) == (found is not None, None if found is None else found.share)
+
+
+def test_a_lake_that_cannot_be_read_delays_the_challenger_and_a_wrong_one_is_not_tried_again(
+    scene: Online, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, tried = scene.application.registry, []
+
+    def fail(error: Exception) -> None:
+        def load(*_: object) -> None:
+            tried.append(error)
+            raise error
+
+        monkeypatch.setattr("ml_assets.serving.registry.load_challenger", load)
+
+    fail(LakeError("the lake is away"))
+    with pytest.raises(LakeError):
+        scene.decide("online", "challenger", 0.0)
+    fail(DataError("other scores"))
+    with pytest.raises(DataError):
+        registry.refresh_challenger("returns")
+
+    assert not registry.refresh_challenger("returns")
+    assert 2 == len(tried)
 
 
 def test_without_a_log_no_challenger_answers_because_nothing_would_be_compared(scene: Online) -> None:

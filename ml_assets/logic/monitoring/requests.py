@@ -144,7 +144,7 @@ def rows_of_requests(files: Sequence[LoggedRows]) -> pl.DataFrame:
         for it in files
     ]
     joined = _together([BASE_SCHEMA.to_frame(), *frames])
-    return joined.select(*BASE_SCHEMA, pl.exclude(*BASE_SCHEMA)).sort("scored_at", "request_id", "row")
+    return joined.select(*BASE_SCHEMA, pl.exclude(*BASE_SCHEMA)).sort("scored_at", "request_id", "row", "model_version")
 
 
 def _as_stored(rows: pl.DataFrame) -> pl.DataFrame:
