@@ -138,11 +138,11 @@ def tick(
     look.open_what_changed()
     requests = look.requests()
     now = datetime.now(tz=UTC)
-    blocked = look.newly_blocked()
+    blocked = look.blocked()
     report_new(context.instance, [action_result(name, "features", actions) for name, actions in blocked.items()])
-    sent = [
-        *look.ages.alerts, *(it for name, actions in blocked.items() for it in alert_of_blocked(name, actions, now=now))
-    ]  # fmt: skip
+    sent = [*look.ages.alerts]
+    for name in look.newly(blocked):
+        sent += alert_of_blocked(name, blocked[name], now=now)
     if sent:
         alerts.send(*sent, log=context.log)
     lines = look.sentences()
@@ -411,15 +411,17 @@ class _Tick:
         more = [f"{len(waiting) - _LINES_SHOWN} more wait."] if len(waiting) > _LINES_SHOWN else []
         return [*self.lines, *waiting[:_LINES_SHOWN], *more]
 
-    def newly_blocked(self) -> dict[str, list[Action]]:
-        """Return what a person must act on, by model, where it has changed since the last tick."""
-        calendar, newest = self.declared.calendar, {key.to_user_string(): day for key, day in self.newest.items()}
-        before, found = Waits(self.before.waits, calendar), {}
-        for name in (it.name for it in self.declared.models):
-            actions = blocked_actions(name, self.waits, newest)
-            if not self.before.day or actions != blocked_actions(name, before, self.before.newest):
-                found[name] = actions
-        return found
+    def blocked(self) -> dict[str, list[Action]]:
+        """Return what a person must act on, by model."""
+        newest = {key.to_user_string(): day for key, day in self.newest.items()}
+        return {it.name: blocked_actions(it.name, self.waits, newest) for it in self.declared.models}
+
+    def newly(self, blocked: Mapping[str, Sequence[Action]]) -> list[str]:
+        """Return the models for which that has changed since the last tick."""
+        before, day = Waits(self.before.waits, self.declared.calendar), self.before.day
+        return [
+            name for name, it in blocked.items() if not day or it != blocked_actions(name, before, self.before.newest)
+        ]
 
     def _what_has_not_come(self) -> Iterator[str]:
         """Yield the sources that have no newer day although one is over."""

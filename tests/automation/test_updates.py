@@ -25,6 +25,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.orchestration.planner import blocked
 from ml_assets.orchestration.stale import stale_of
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
+from ml_assets.stages.checks.action import CHECK as ACTION_CHECK
 from tests.automation.alerted import Heard
 from tests.automation.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
 from tests.builders import Note, overwrite, promotion, put
@@ -147,6 +148,30 @@ def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_train
 
         found.serve()
         assert f"updates/m/monitoring/{FIRST_PREDICTED} to {DAYS[3]}" == found.settle()[0]
+
+
+def test_the_verdict_on_updates_is_reported_again_after_each_run_that_has_planned_it(flown_world: World) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey(["m", "features"]), ACTION_CHECK)
+
+    @dg.asset(key=key.asset_key)
+    def features() -> None: ...
+
+    @dg.asset_check(asset=key.asset_key, name=ACTION_CHECK)
+    def check() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    def state() -> str:
+        return flown_world.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].status.value
+
+    flown_world.look()
+    assert "SUCCEEDED" == state()
+
+    job = dg.Definitions(assets=[features], asset_checks=[check]).resolve_implicit_global_asset_job_def()
+    flown_world.instance.create_run_for_job(job)
+    assert "PLANNED" == state()
+
+    flown_world.look()
+    assert "SUCCEEDED" == state()
 
 
 def test_a_damaged_promotion_log_holds_back_its_model_alone_until_it_is_restored(flown_world: World) -> None:
