@@ -25,8 +25,8 @@ CORRECTED_ON: Final = date(2011, 7, 6)
 OFFER_BEGINS: Final = date(2011, 7, 8)
 FACTOR: Final = 2.5
 """How many times as many bikes are rented during the offer."""
-KEPT_AFTER: Final = 2
-"""Days from the first promotion to the end of the offer."""
+KEPT_AFTER: Final = 0
+"""Days from the first promotion to the last day of the offer. The watch compares the days after a promotion."""
 _BAD_HOURS: Final = ("3", "9", "15")
 _DATA: Final = PurePosixPath("data")
 _CHANGES: Final[Mapping[PurePosixPath, tuple[tuple[str, str], ...]]] = {
@@ -40,6 +40,7 @@ _CHANGES: Final[Mapping[PurePosixPath, tuple[tuple[str, str], ...]]] = {
         ("min_rows: 300, min_slice_rows: 100", "min_rows: 150, min_slice_rows: 40"),
         ("pool_days: 7", "pool_days: 3"),
         ("{min_rows: 150, pool", "{min_rows: 60, pool"),
+        ("watch: {margin: 2}", "watch: {days: 14, margin: 2}"),
     ),
 }
 
