@@ -266,10 +266,12 @@ class Planner:
             yield Update(group, assets, days, self._reasons(assets, days))
 
     def _ready(self, update: Update) -> dict[dg.AssetKey, dict[str, Reason]]:
-        """Return what is out of date in an update and need not wait."""
+        """Return what is out of date on the days of an update on which nothing must wait: a day is built as a whole."""
+        parts = [*self._parts(update.assets, update.days)]
+        waiting = {part for key, part, _ in parts if self._waits_for(key, part) is not None}
         found: dict[dg.AssetKey, dict[str, Reason]] = {}
-        for key, part, why in self._parts(update.assets, update.days):
-            if self._waits_for(key, part) is None:
+        for key, part, why in parts:
+            if not waiting.intersection({"", part}):
                 found.setdefault(key, {})[part] = why
         return found
 

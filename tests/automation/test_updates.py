@@ -116,8 +116,8 @@ def test_days_that_arrive_before_each_tick_hold_up_no_earlier_day(flown_world: W
     assert [
         [of("tables/z", 4)],
         [of("tables/z", 5), of("m/labels", 4)],
-        [of("tables/z", 6), of("m/labels", 5), of("m/performance", 3), of("m/predictions", 4)],
-        [of("tables/z", 7), of("m/labels", 6), of("m/performance", 4), of("m/predictions", 5)],
+        [of("tables/z", 6), of("m/labels", 5), of("m/performance", 3)],
+        [of("tables/z", 7), of("m/labels", 6), of("m/predictions", 4)],
     ] == requested
 
 
