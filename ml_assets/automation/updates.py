@@ -54,6 +54,7 @@ from ml_assets.orchestration.groups import (
     wanted_of,
     with_quarantines,
 )
+from ml_assets.orchestration.left_runs import end_left_runs
 from ml_assets.orchestration.planner import Facts, Planner, Update, Waiting, parameters_digest
 from ml_assets.orchestration.scope import Partitions, Scope, day_names, horizon, newest_days, sources_of
 from ml_assets.orchestration.staleness import LakeView, Wanted, declared_keys
@@ -134,6 +135,7 @@ def tick(
         raise dg.DagsterInvariantViolationError(
             "the sensor 'ml_assets_updates' needs the repository whose assets it requests."
         )
+    end_left_runs(context.instance)  # for which the queue and this tick would wait
     look = _Tick(context, repository.asset_graph, declared, lake, over)
     look.open_what_changed()
     requests = look.requests()

@@ -1,8 +1,10 @@
 """A run whose command was killed does not stay in progress."""
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -37,3 +39,37 @@ def test_runs_of_ended_processes_of_this_machine_are_canceled_and_no_others() ->
         found = {name for name, run in runs.items() if instance.get_run_by_id(run.run_id).status.value == "CANCELED"}
         assert found == {"ended", "another process with this number"}
         assert instance.get_run_by_id(untagged.run_id).status.value == "STARTED"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told apart by /proc")
+@pytest.mark.parametrize(("status", "event"), [
+    (dg.DagsterRunStatus.STARTING, dg.DagsterEventType.RUN_STARTING),
+    (dg.DagsterRunStatus.STARTED, dg.DagsterEventType.RUN_START),
+])  # fmt: skip
+@pytest.mark.parametrize(("process", "seconds", "is_ended"), [
+    ("this", 0.0, False), ("an ended one", 0.0, True), ("this", -10_000_000.0, True),
+])  # fmt: skip
+def test_a_run_of_the_daemon_whose_process_has_ended_has_failed(
+    status: dg.DagsterRunStatus,
+    event: dg.DagsterEventType,
+    process: str,
+    seconds: float,
+    is_ended: bool,  # noqa: FBT001
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    pid = os.getpid() if process == "this" else ended.pid
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.add_run(dg.DagsterRun(job_name="a", status=status))
+        instance.store_event(
+            dg.EventLogEntry(
+                error_info=None, level=10, user_message="", run_id=run.run_id, timestamp=time.time() + seconds,
+                dagster_event=dg.DagsterEvent(event_type_value=event.value, job_name="a", pid=pid),
+            )
+        )  # fmt: skip
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(type(instance), "run_launcher", dg.DefaultRunLauncher())
+            end_left_runs(instance)
+
+        assert ("FAILURE" if is_ended else status.value) == instance.get_run_by_id(run.run_id).status.value

@@ -19,6 +19,7 @@ _SETTINGS = """\
 # Written by ml-assets on first use; yours to change.
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
+run_retries: {{enabled: true, max_retries: 3, retry_on_asset_or_op_failure: false}}  # if a process was killed
 concurrency:
   runs: {{max_concurrent_runs: {runs}}}  # each may use every core
 event_log_storage:
