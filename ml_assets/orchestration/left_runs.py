@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -10,12 +11,9 @@ import dagster as dg
 
 PROCESS: Final = "ml_assets/process"
 """The tag of a run that a command executes itself: its machine, process and start time."""
-_BEGUN: Final = {
-    dg.DagsterRunStatus.STARTING: dg.DagsterEventType.RUN_STARTING,  # by the daemon
-    dg.DagsterRunStatus.STARTED: dg.DagsterEventType.RUN_START,  # by the run's own process
-    dg.DagsterRunStatus.CANCELING: dg.DagsterEventType.RUN_START,
-}
-"""The event whose process a run of each status needs."""
+START_SECONDS: Final = 300.0
+"""How long the process of a run may take to begin. Its launch names no process."""
+_UNDER_WAY: Final = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _CLOCKS_DIFFER: Final = 2.0
 """Seconds by which a process may seem to have begun after its first event."""
 
@@ -31,7 +29,7 @@ def end_left_runs(instance: dg.DagsterInstance) -> None:
     Runs of the daemon have processes of this machine only with Dagster's default launcher.
     """
     here, is_local = f"{socket.gethostname()}/", isinstance(instance.run_launcher, dg.DefaultRunLauncher)
-    for run in instance.get_runs(dg.RunsFilter(statuses=[*_BEGUN])):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         process = run.tags.get(PROCESS, "")
         if process.startswith(here) and process != _name(int(process.split("/")[1])):
             instance.report_run_canceled(run, message="The command that executed this run was interrupted or killed.")
@@ -40,18 +38,20 @@ def end_left_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _is_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether the process that a run needs has ended. Without /proc, or before its event, it has not."""
-    events = instance.get_records_for_run(run.run_id, of_type=_BEGUN[run.status]).records
-    event = events[-1].event_log_entry if events else None
-    if (
-        event is None
-        or event.dagster_event is None
-        or event.dagster_event.pid is None
-        or not Path("/proc/stat").exists()
-    ):
+    """Return whether the process of a run has ended, or has not begun for long. Without /proc it has not ended."""
+    is_starting = run.status is dg.DagsterRunStatus.STARTING
+    begun = dg.DagsterEventType.RUN_STARTING if is_starting else dg.DagsterEventType.RUN_START
+    events = instance.get_records_for_run(run.run_id, of_type=begun).records
+    if not events:
         return False
-    began = _began_at(event.dagster_event.pid)
-    return began is None or began > event.timestamp + _CLOCKS_DIFFER
+    entry = events[-1].event_log_entry
+    if is_starting:
+        return time.time() - entry.timestamp > START_SECONDS
+    process = None if entry.dagster_event is None else entry.dagster_event.pid
+    if process is None or not Path("/proc/stat").exists():
+        return False
+    began = _began_at(process)
+    return began is None or began > entry.timestamp + _CLOCKS_DIFFER
 
 
 def _name(process: int) -> str:

@@ -42,29 +42,27 @@ def test_runs_of_ended_processes_of_this_machine_are_canceled_and_no_others() ->
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told apart by /proc")
-@pytest.mark.parametrize(("status", "event"), [
-    (dg.DagsterRunStatus.STARTING, dg.DagsterEventType.RUN_STARTING),
-    (dg.DagsterRunStatus.STARTED, dg.DagsterEventType.RUN_START),
+@pytest.mark.parametrize(("status", "event", "process", "seconds", "is_ended"), [
+    ("STARTED", "RUN_START", "this", 0.0, False), ("STARTED", "RUN_START", "an ended one", 0.0, True),
+    ("STARTED", "RUN_START", "this", 10_000_000.0, True), ("CANCELING", "RUN_START", "an ended one", 0.0, True),
+    ("STARTING", "RUN_STARTING", "not named", 60.0, False), ("STARTING", "RUN_STARTING", "not named", 301.0, True),
 ])  # fmt: skip
-@pytest.mark.parametrize(("process", "seconds", "is_ended"), [
-    ("this", 0.0, False), ("an ended one", 0.0, True), ("this", -10_000_000.0, True),
-])  # fmt: skip
-def test_a_run_of_the_daemon_whose_process_has_ended_has_failed(
-    status: dg.DagsterRunStatus,
-    event: dg.DagsterEventType,
+def test_a_run_of_the_daemon_whose_process_has_ended_or_never_begun_has_failed(
+    status: str,
+    event: str,
     process: str,
     seconds: float,
     is_ended: bool,  # noqa: FBT001
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
-    pid = os.getpid() if process == "this" else ended.pid
+    pid = {"this": os.getpid(), "an ended one": ended.pid}.get(process)
     with dg.DagsterInstance.ephemeral() as instance:
-        run = instance.add_run(dg.DagsterRun(job_name="a", status=status))
+        run = instance.add_run(dg.DagsterRun(job_name="a", status=dg.DagsterRunStatus(status)))
         instance.store_event(
             dg.EventLogEntry(
-                error_info=None, level=10, user_message="", run_id=run.run_id, timestamp=time.time() + seconds,
-                dagster_event=dg.DagsterEvent(event_type_value=event.value, job_name="a", pid=pid),
+                error_info=None, level=10, user_message="", run_id=run.run_id, timestamp=time.time() - seconds,
+                dagster_event=dg.DagsterEvent(event_type_value=dg.DagsterEventType[event].value, job_name="a", pid=pid),
             )
         )  # fmt: skip
 
@@ -72,4 +70,4 @@ def test_a_run_of_the_daemon_whose_process_has_ended_has_failed(
             patched.setattr(type(instance), "run_launcher", dg.DefaultRunLauncher())
             end_left_runs(instance)
 
-        assert ("FAILURE" if is_ended else status.value) == instance.get_run_by_id(run.run_id).status.value
+        assert ("FAILURE" if is_ended else status) == instance.get_run_by_id(run.run_id).status.value
