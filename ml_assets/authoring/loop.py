@@ -1,7 +1,7 @@
 """A project whose days arrive one after another, to watch what the automation makes of them.
 
-It is the example of `ml-assets init`. Half of its days are held back, and some are changed, so that within an hour a
-day is refused and corrected, the demand drifts, a retraining is promoted, and the new champion is rolled back.
+It is the example of `ml-assets init`. Half of its days are held back, and some are changed: a day is refused and
+corrected, and an offer changes the demand until a retrained model is promoted.
 """
 
 from collections.abc import Iterator, Mapping
